@@ -1,0 +1,27 @@
+//! The core of selfsup: parameters, layers, losses, optimisers, the data loader, checkpoints and the training loop.
+//!
+//! A modality crate plugs in encoders and transforms; everything else is here and the same for all.
+
+pub mod checkpoint;
+pub mod config;
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod hub;
+pub mod loss;
+pub mod nn;
+pub mod objective;
+pub mod optim;
+pub mod params;
+pub mod pass;
+pub mod run;
+pub mod schedule;
+pub mod signal;
+pub mod trainer;
+pub mod weights;
+
+pub use error::{Error, Result};
+pub use params::{Buffer, Init, Param, Params, Role, Scope};
+pub use pass::{Pass, Progress, World};
+pub use selfsup_kernels as kernels;
+pub use selfsup_kernels::rng::{Key, Rng};

@@ -1,0 +1,115 @@
+//! What a forward pass is told: training or not, how far the run is, which samples these are, and the world.
+
+use candle_core::Tensor;
+use selfsup_kernels::rng::Key;
+use std::sync::{Arc, Mutex};
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Progress {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Optimiser steps in all.
+    pub total_steps: u64,
+    /// Epochs begun.
+    pub epoch: u64,
+}
+
+impl Progress {
+    /// Share of the run that is done, in `[0, 1]`.
+    pub fn fraction(&self) -> f64 {
+        if self.total_steps == 0 { 1.0 } else { (self.step as f64 / self.total_steps as f64).min(1.0) }
+    }
+}
+
+/// The processes that train together. `Single` today: the interface is used from day one by everything that couples samples.
+#[derive(Clone, Debug, Default)]
+pub struct World;
+
+impl World {
+    /// Index of this process.
+    pub fn rank(&self) -> usize {
+        0
+    }
+    /// Number of processes.
+    pub fn size(&self) -> usize {
+        1
+    }
+    /// Sum over all processes.
+    pub fn all_reduce(&self, x: &Tensor) -> Tensor {
+        x.clone()
+    }
+    /// Concatenation over all processes along dimension 0; gradients flow to the local part.
+    pub fn all_gather(&self, x: &Tensor) -> Tensor {
+        x.clone()
+    }
+}
+
+/// What a forward pass is told. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// Batch statistics, dropout and augmentation on.
+    pub train: bool,
+    /// How far the run is.
+    pub progress: Progress,
+    /// The processes that train together.
+    pub world: World,
+    /// Global index of the first sample of this (micro-)batch within the step.
+    pub offset: u64,
+    key: Key,
+    deferred: Arc<Mutex<Vec<(String, Tensor)>>>,
+}
+
+impl Pass {
+    /// A training pass at `progress`.
+    pub fn train(seed: u64, progress: Progress) -> Self {
+        Pass {
+            train: true,
+            progress,
+            world: World,
+            offset: 0,
+            key: Key::new(seed).named("pass").fold(progress.step),
+            deferred: Arc::default(),
+        }
+    }
+
+    /// An evaluation pass: running statistics, no dropout, nothing deferred.
+    pub fn eval() -> Self {
+        Pass { train: false, ..Pass::train(0, Progress::default()) }
+    }
+
+    /// The same pass for the micro-batch whose first sample has global index `offset` within the step.
+    #[must_use]
+    pub fn at(&self, offset: u64) -> Self {
+        Pass { offset, ..self.clone() }
+    }
+
+    /// The same pass whose deferred writes are dropped: for recomputing a forward without updating statistics twice.
+    #[must_use]
+    pub fn silent(&self) -> Self {
+        Pass { deferred: Arc::default(), ..self.clone() }
+    }
+
+    /// The key `f(seed, step, name)`; fold in the global sample index for what is drawn per sample.
+    pub fn key(&self, name: &str) -> Key {
+        self.key.named(name)
+    }
+
+    /// The key for sample `i` of this micro-batch.
+    pub fn sample_key(&self, name: &str, i: usize) -> Key {
+        self.key.named(name).fold(self.offset + i as u64)
+    }
+
+    /// Hands over a new value for the buffer `name`; it is written after the step. Ignored in evaluation.
+    pub fn defer(&self, name: &str, value: &Tensor) {
+        if self.train {
+            let mut d = self.deferred.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            d.push((name.to_string(), value.detach()));
+        }
+    }
+
+    /// Takes what was deferred, in order.
+    pub fn take_deferred(&self) -> Vec<(String, Tensor)> {
+        std::mem::take(&mut *self.deferred.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}

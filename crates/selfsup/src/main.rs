@@ -1,0 +1,2 @@
+//! The `selfsup` command.
+fn main() {}
