@@ -1,5 +1,7 @@
 //! What a forward pass is told: training or not, how far the run is, which samples these are, and the world.
 
+use crate::error::{Error, Result};
+use crate::params::Params;
 use candle_core::Tensor;
 use selfsup_kernels::rng::Key;
 use std::sync::{Arc, Mutex};
@@ -45,6 +47,20 @@ impl World {
     }
 }
 
+/// A write that waits for the end of the step.
+#[derive(Clone, Debug)]
+pub enum Deferred {
+    /// The buffer takes this value.
+    Set(Tensor),
+    /// `buffer = (1 - momentum) * buffer + momentum * value`: running statistics, in the order in which they were handed over.
+    Average {
+        /// The new statistic.
+        value: Tensor,
+        /// Its share (PyTorch's momentum of batch normalisation).
+        momentum: f64,
+    },
+}
+
 /// What a forward pass is told. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Pass {
@@ -57,7 +73,7 @@ pub struct Pass {
     /// Global index of the first sample of this (micro-)batch within the step.
     pub offset: u64,
     key: Key,
-    deferred: Arc<Mutex<Vec<(String, Tensor)>>>,
+    deferred: Arc<Mutex<Vec<(String, Deferred)>>>,
 }
 
 impl Pass {
@@ -100,16 +116,29 @@ impl Pass {
         self.key.named(name).fold(self.offset + i as u64)
     }
 
-    /// Hands over a new value for the buffer `name`; it is written after the step. Ignored in evaluation.
-    pub fn defer(&self, name: &str, value: &Tensor) {
+    /// Hands over a write to the buffer `name`; it is carried out after the step. Ignored in evaluation.
+    pub fn defer(&self, name: &str, write: Deferred) {
         if self.train {
-            let mut d = self.deferred.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            d.push((name.to_string(), value.detach()));
+            self.deferred.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((name.to_string(), write));
         }
     }
 
-    /// Takes what was deferred, in order.
-    pub fn take_deferred(&self) -> Vec<(String, Tensor)> {
-        std::mem::take(&mut *self.deferred.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    /// Carries out the deferred writes, in the order in which they came.
+    ///
+    /// # Errors
+    /// If a buffer does not exist or has another shape.
+    pub fn write_deferred(&self, params: &Params) -> Result<()> {
+        let writes = std::mem::take(&mut *self.deferred.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        for (name, write) in writes {
+            let new = match write {
+                Deferred::Set(value) => value,
+                Deferred::Average { value, momentum } => {
+                    let old = params.get(&name).ok_or_else(|| Error::input(&name, "no such buffer"))?.var.as_tensor().detach();
+                    ((old * (1.0 - momentum))? + (value.detach() * momentum)?)?
+                }
+            };
+            params.set(&name, &new)?;
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,72 @@
+//! What a modality plugs in: encoders.
+
+use crate::error::Result;
+use crate::pass::Pass;
+use candle_core::Tensor;
+
+/// What to return from an encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// One vector per sample, `(N, D)`.
+    Pooled,
+    /// The final tokens, `(N, L, D)`, or the final feature map, `(N, S.., D)`.
+    Tokens,
+    /// The output of stage or block `i`, counted from 0.
+    Hidden(usize),
+}
+
+/// What an encoder returns: always `pooled`, the rest where asked for.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// One vector per sample, `(N, D)`.
+    pub pooled: Tensor,
+    /// Tokens `(N, L, D)` or map `(N, S.., D)` if [`Layer::Tokens`] was wanted.
+    pub tokens: Option<Tensor>,
+    /// What [`Layer::Hidden`] asked for, in the order of the request.
+    pub layers: Vec<Tensor>,
+}
+
+/// Maps a batch to features.
+pub trait Encoder: Send + Sync {
+    /// Public layout: images `(N, C, H, W)`, volumes `(N, C, D, H, W)`, waves `(N, T)`; the result is channels-last.
+    ///
+    /// # Errors
+    /// If the shape does not fit; the error names what was expected.
+    fn forward(&self, x: &Tensor, want: &[Layer], pass: &Pass) -> Result<Features>;
+
+    /// Width of the pooled features.
+    fn dim(&self) -> usize;
+
+    /// Parameters that may stay without a gradient in a step, relative to the encoder (a mask token that a method does not use).
+    fn may_skip(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// An encoder over tokens, of which a method may hide some.
+pub trait TokenEncoder: Encoder {
+    /// Input to tokens with their position embedding, `(N, L, D)`, without class token.
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    fn embed(&self, x: &Tensor, pass: &Pass) -> Result<Tensor>;
+
+    /// Runs the trunk on tokens (all of them, or those that are visible), adding the class token if the encoder has one:
+    /// `(N, V, D)` to `(N, P + V, D)` after the final norm, with `P` = [`TokenEncoder::prefix`].
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    fn contextualize(&self, tokens: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor>;
+
+    /// Number of tokens in front of the patches (class token).
+    fn prefix(&self) -> usize;
+
+    /// Cuts the input into patches `(N, L, P)`: the target of masked reconstruction.
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    fn patchify(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// Number of patches along each axis for the input size that the encoder was built for.
+    fn grid(&self) -> Vec<usize>;
+}

@@ -1,0 +1,13 @@
+//! Layers. Each is a plain struct of tensors, built from a [`Scope`](crate::Scope), with a `forward` that reads like its equation.
+//!
+//! Activations are channels-last; weights keep PyTorch's layout and names.
+
+mod layers;
+mod patch;
+mod position;
+mod transformer;
+
+pub use layers::{BatchNorm, ConvBn, Conv, Embedding, LayerNorm, Linear, Mlp, MlpHead, MlpHeadNorm};
+pub use patch::PatchEmbed;
+pub use position::{interpolate_positions, sin_cos_1d, sin_cos_2d, sin_cos_3d};
+pub use transformer::{Block, Transformer, TransformerConfig};

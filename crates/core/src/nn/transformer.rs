@@ -1,0 +1,199 @@
+//! The transformer trunk that all modalities share (Vaswani et al. 2017, arXiv 1706.03762), with normalisation before (ViT, GPT) or after
+//! (BERT) each part. Names are timm's: `blocks.0.norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls1.gamma`.
+
+use super::layers::{LayerNorm, Linear, Mlp};
+use crate::error::{Error, Result};
+use crate::params::{Init, Scope};
+use crate::pass::Pass;
+use candle_core::{D, Tensor};
+use selfsup_kernels::Path;
+use selfsup_kernels::activation::Act;
+use selfsup_kernels::attention::{AttentionOpts, self_attention};
+use selfsup_kernels::dropout::{drop_path, dropout};
+
+/// The shape and the regularisation of a [`Transformer`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransformerConfig {
+    /// Width of a token.
+    pub dim: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads; must divide `dim`.
+    pub heads: usize,
+    /// Width inside the perceptron.
+    pub hidden: usize,
+    /// Its activation.
+    pub act: Act,
+    /// Normalise before each part (ViT, GPT) or after it (BERT).
+    pub pre_norm: bool,
+    /// Epsilon of the layer norms.
+    pub eps: f64,
+    /// Whether queries, keys and values have a bias.
+    pub qkv_bias: bool,
+    /// Attend only to earlier tokens.
+    pub causal: bool,
+    /// Dropout of the outputs of both parts.
+    pub dropout: f32,
+    /// Dropout of attention weights.
+    pub attention_dropout: f32,
+    /// Stochastic depth of the last block; earlier ones grow linearly towards it.
+    pub drop_path: f32,
+    /// Initial value of LayerScale (Touvron et al. 2021, arXiv 2103.17239), if used.
+    pub layer_scale: Option<f32>,
+    /// Initial values of linear weights.
+    pub init: Init,
+}
+
+impl TransformerConfig {
+    /// ViT's defaults: normalisation before, erf GELU, epsilon 1e-6, no dropout, truncated normal 0.02.
+    pub fn vit(dim: usize, depth: usize, heads: usize, hidden: usize) -> Self {
+        TransformerConfig {
+            dim,
+            depth,
+            heads,
+            hidden,
+            act: Act::GeluErf,
+            pre_norm: true,
+            eps: 1e-6,
+            qkv_bias: true,
+            causal: false,
+            dropout: 0.0,
+            attention_dropout: 0.0,
+            drop_path: 0.0,
+            layer_scale: None,
+            init: Init::TruncNormal(0.02),
+        }
+    }
+}
+
+/// One block: attention and perceptron, each with a residual.
+#[derive(Clone, Debug)]
+pub struct Block {
+    name: String,
+    heads: usize,
+    norm1: LayerNorm,
+    qkv: Linear,
+    proj: Linear,
+    norm2: LayerNorm,
+    mlp: Mlp,
+    scale1: Option<Tensor>,
+    scale2: Option<Tensor>,
+    pre_norm: bool,
+    causal: bool,
+    dropout: f32,
+    attention_dropout: f32,
+    drop_path: f32,
+}
+
+impl Block {
+    fn new(scope: &Scope, c: &TransformerConfig, index: usize) -> Result<Self> {
+        let attn = scope.sub("attn");
+        let scale = |name: &str| c.layer_scale.map(|v| scope.sub(name).get("gamma", c.dim, Init::Const(v))).transpose();
+        Ok(Block {
+            name: scope.path().to_string(),
+            heads: c.heads,
+            norm1: LayerNorm::new(&scope.sub("norm1"), c.dim, c.eps)?,
+            qkv: Linear::new(&attn.sub("qkv"), c.dim, 3 * c.dim, c.qkv_bias, c.init)?,
+            proj: Linear::new(&attn.sub("proj"), c.dim, c.dim, true, c.init)?,
+            norm2: LayerNorm::new(&scope.sub("norm2"), c.dim, c.eps)?,
+            mlp: Mlp::new(&scope.sub("mlp"), c.dim, c.hidden, c.act, c.init)?,
+            scale1: scale("ls1")?,
+            scale2: scale("ls2")?,
+            pre_norm: c.pre_norm,
+            causal: c.causal,
+            dropout: c.dropout,
+            attention_dropout: c.attention_dropout,
+            drop_path: if c.depth > 1 { c.drop_path * index as f32 / (c.depth - 1) as f32 } else { c.drop_path },
+        })
+    }
+
+    fn attend(&self, x: &Tensor, bias: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
+        let (n, l, d) = x.dims3()?;
+        let qkv = self.qkv.forward(x)?.reshape((n, l, 3, self.heads, d / self.heads))?; // (N, L, 3D) -> (N, L, 3, H, D/H)
+        let dropout = (pass.train && self.attention_dropout > 0.0)
+            .then(|| (self.attention_dropout, pass.key(&self.name).named("attention").fold(pass.offset)));
+        let opts = AttentionOpts { causal: self.causal, scale: None, dropout };
+        let y = self_attention(&qkv, bias, &opts, Path::Auto)?.reshape((n, l, d))?; // (N, L, H, D/H) -> (N, L, D)
+        self.proj.forward(&y)
+    }
+
+    /// Dropout, LayerScale and stochastic depth of a branch.
+    fn branch(&self, y: Tensor, part: &str, scale: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
+        let mut y = y;
+        let key = pass.key(&self.name).named(part).fold(pass.offset);
+        if pass.train && self.dropout > 0.0 {
+            y = dropout(&y, self.dropout, key, Path::Auto)?;
+        }
+        if let Some(scale) = scale {
+            y = y.broadcast_mul(scale)?;
+        }
+        if pass.train && self.drop_path > 0.0 {
+            y = drop_path(&y, self.drop_path, key.named("path"))?;
+        }
+        Ok(y)
+    }
+
+    /// `(N, L, D)` to `(N, L, D)`; `bias` is added to the attention scores, `(1 | N, 1 | H, 1 | L, L)`.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
+        let (s1, s2) = (self.scale1.as_ref(), self.scale2.as_ref());
+        if self.pre_norm {
+            let x = (x + self.branch(self.attend(&self.norm1.forward(x)?, bias, pass)?, "attn", s1, pass)?)?;
+            Ok((&x + self.branch(self.mlp.forward(&self.norm2.forward(&x)?)?, "mlp", s2, pass)?)?)
+        } else {
+            let x = self.norm1.forward(&(x + self.branch(self.attend(x, bias, pass)?, "attn", s1, pass)?)?)?;
+            self.norm2.forward(&(&x + self.branch(self.mlp.forward(&x)?, "mlp", s2, pass)?)?)
+        }
+    }
+}
+
+/// A stack of [`Block`]s, without a final norm.
+#[derive(Clone, Debug)]
+pub struct Transformer {
+    blocks: Vec<Block>,
+}
+
+impl Transformer {
+    /// Blocks live at `scope.0`, `scope.1` ...
+    ///
+    /// # Errors
+    /// If `heads` does not divide `dim`.
+    pub fn new(scope: &Scope, config: &TransformerConfig) -> Result<Self> {
+        if config.heads == 0 || !config.dim.is_multiple_of(config.heads) {
+            return Err(Error::config(format!("{} attention heads do not divide a width of {}", config.heads, config.dim)));
+        }
+        let blocks = (0..config.depth).map(|i| Block::new(&scope.sub(i), config, i)).collect::<Result<_>>()?;
+        Ok(Transformer { blocks })
+    }
+
+    /// `(N, L, D)` through all blocks. `valid (N, L)`, 1 for tokens and 0 for padding, hides padded keys.
+    /// The hidden states after the blocks named in `keep` (0-based) are returned beside the last one.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn forward(&self, x: &Tensor, valid: Option<&Tensor>, keep: &[usize], pass: &Pass) -> Result<(Tensor, Vec<Tensor>)> {
+        let bias = valid.map(padding_bias).transpose()?;
+        let (mut x, mut kept) = (x.clone(), Vec::new());
+        for (i, block) in self.blocks.iter().enumerate() {
+            x = block.forward(&x, bias.as_ref(), pass)?;
+            if keep.contains(&i) {
+                kept.push(x.clone());
+            }
+        }
+        Ok((x, kept))
+    }
+
+    /// Number of blocks.
+    pub fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+}
+
+/// `valid (N, L)` to an additive mask `(N, 1, 1, L)`: 0 for tokens, a large negative number for padding.
+fn padding_bias(valid: &Tensor) -> Result<Tensor> {
+    let valid = valid.to_dtype(candle_core::DType::F32)?;
+    // Not -inf: a row of nothing but padding must stay finite.
+    Ok(valid.affine(3e38, -3e38)?.unsqueeze(1)?.unsqueeze(D::Minus2)?)
+}

@@ -1,0 +1,81 @@
+//! Barlow Twins (Zbontar et al. 2021, arXiv 2103.03230): the cross-correlation of two views' embeddings shall be the identity.
+//!
+//! `L = sum_i (1 - C_ii)^2 + lambda * sum_{i != j} C_ij^2`, C over features standardised along the batch.
+
+use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use crate::encoder::Encoder;
+use crate::error::Result;
+use crate::loss::barlow_twins;
+use crate::nn::{MlpHead, MlpHeadNorm};
+use crate::params::{Params, Scope};
+use crate::pass::Pass;
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BarlowTwinsConfig {
+    /// Weight of the off-diagonal terms (the paper's 0.005).
+    pub lambda: f64,
+    /// Width of the hidden layers of the projector.
+    pub hidden_dim: usize,
+    /// Width of the embedding (the paper's 8192).
+    pub out_dim: usize,
+}
+
+impl Default for BarlowTwinsConfig {
+    fn default() -> Self {
+        BarlowTwinsConfig { lambda: 0.005, hidden_dim: 8192, out_dim: 8192 }
+    }
+}
+
+/// The method.
+pub struct BarlowTwins {
+    config: BarlowTwinsConfig,
+    params: Params,
+    encoder: Box<dyn Encoder>,
+    projector: MlpHead,
+}
+
+impl BarlowTwins {
+    /// Builds the encoder and a projector of three linear layers, the first two with batch norm and ReLU.
+    ///
+    /// # Errors
+    /// If the encoder cannot be built.
+    pub fn new(scope: &Scope, build: &BuildEncoder, config: BarlowTwinsConfig) -> Result<Self> {
+        let encoder = build(&scope.sub("encoder"))?;
+        let dims = [encoder.dim(), config.hidden_dim, config.hidden_dim, config.out_dim];
+        let projector = MlpHead::new(&scope.sub("projector"), &dims, MlpHeadNorm::Batch, MlpHeadNorm::None)?;
+        Ok(BarlowTwins { config, params: scope.params().clone(), encoder, projector })
+    }
+}
+
+impl Objective for BarlowTwins {
+    type Batch = Views;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        self.encoder.as_ref()
+    }
+
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+        let (a, b) = joint::two(batch, "Barlow Twins")?;
+        let f = |x| self.projector.forward(&self.encoder.forward(x, &[], pass)?.pooled, pass);
+        Ok(Embeddings { graph: vec![f(a)?, f(b)?], fixed: vec![] })
+    }
+
+    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+        Ok(barlow_twins(&e.graph[0], &e.graph[1], self.config.lambda)?.into())
+    }
+
+    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+        joint::vitals(e)
+    }
+
+    /// The bias of the last linear layer vanishes in the standardisation: its gradient is zero, not absent, so nothing is skipped.
+    fn may_skip(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,50 @@
+//! What joint-embedding methods share: views, exponential moving averages, and how collapse shows.
+
+use super::{Embeddings, Views, Vital};
+use crate::error::{Error, Result};
+use crate::params::{Params, Role};
+use candle_core::{D, Tensor};
+
+/// The first two views.
+pub(super) fn two<'a>(batch: &'a Views, method: &str) -> Result<(&'a Tensor, &'a Tensor)> {
+    match batch.views.as_slice() {
+        [a, b, ..] => Ok((a, b)),
+        other => Err(Error::input("batch", format!("{method} needs two views of each sample, got {}", other.len()))),
+    }
+}
+
+/// `teacher = m * teacher + (1 - m) * student` for each `(student, teacher)` pair of paths; trained tensors only, since the teacher's
+/// batch norms keep running statistics of their own.
+pub(super) fn ema(params: &Params, paths: &[(&str, &str)], momentum: f64) -> Result<()> {
+    for (from, to) in paths {
+        for (source, target) in params.pairs(from, to) {
+            if let Some(t) = params.get(&target)
+                && t.role == Role::Teacher
+            {
+                selfsup_kernels::update::ema(&t.var, &source.var.as_tensor().detach(), momentum)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// BYOL's schedule: from `base` to 1 along a half cosine.
+pub(super) fn cosine_to_one(base: f64, fraction: f64) -> f64 {
+    1.0 - (1.0 - base) * ((std::f64::consts::PI * fraction).cos() + 1.0) / 2.0
+}
+
+/// Mean standard deviation of the L2-normalised features times sqrt(D): 1 when they fill the sphere, 0 when they have collapsed to a
+/// point (SimSiam, Chen and He 2020, arXiv 2011.10566, section 4.1).
+pub(super) fn embedding_std(z: &Tensor) -> Result<Vital> {
+    let (n, d) = z.dims2()?;
+    let norm = z.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
+    let u = z.broadcast_div(&norm)?;
+    let centred = u.broadcast_sub(&u.mean_keepdim(0)?)?;
+    let sd = (centred.sqr()?.sum(0)? / (n.max(2) - 1) as f64)?.sqrt()?.mean_all()?.to_scalar::<f32>()?;
+    Ok(Vital { name: "embedding_std", value: f64::from(sd) * (d as f64).sqrt(), healthy_above: Some(0.2) })
+}
+
+/// The vitals of a method whose first embedding is a view's projection.
+pub(super) fn vitals(embeddings: &Embeddings) -> Result<Vec<Vital>> {
+    embeddings.graph.first().map(|z| Ok(vec![embedding_std(z)?])).unwrap_or_else(|| Ok(Vec::new()))
+}

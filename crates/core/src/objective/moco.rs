@@ -1,0 +1,144 @@
+//! MoCo v1 and v2 (He et al. 2019, arXiv 1911.05722; Chen et al. 2020, arXiv 2003.04297): a query is to find its key among a queue of
+//! keys from earlier batches, made by a slowly moving teacher.
+//!
+//! `L = -log exp(q . k+ / T) / (exp(q . k+ / T) + sum_queue exp(q . k / T))`.
+//! Where we differ: the keys' batch is not shuffled across processes, since batch norm sees one view of one process at a time.
+
+use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use crate::encoder::Encoder;
+use crate::error::{Error, Result};
+use crate::loss::info_nce_queue;
+use crate::nn::{MlpHead, MlpHeadNorm};
+use crate::params::{Buffer, Init, Params, Role, Scope};
+use crate::pass::{Pass, Progress, World};
+use candle_core::{D, Tensor};
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MoCoConfig {
+    /// 1: a linear projection, T 0.07 in the paper; 2: a hidden layer, T 0.2.
+    pub version: u8,
+    /// Temperature T.
+    pub temperature: f64,
+    /// Number of keys in the queue (the paper's 65,536).
+    pub queue: usize,
+    /// Width of the hidden layer (version 2).
+    pub hidden_dim: usize,
+    /// Width of the projection.
+    pub out_dim: usize,
+    /// Teacher momentum (the paper's 0.999).
+    pub momentum: f64,
+}
+
+impl Default for MoCoConfig {
+    fn default() -> Self {
+        MoCoConfig { version: 2, temperature: 0.2, queue: 65_536, hidden_dim: 2048, out_dim: 128, momentum: 0.999 }
+    }
+}
+
+/// The method.
+pub struct MoCo {
+    config: MoCoConfig,
+    params: Params,
+    encoder: Box<dyn Encoder>,
+    projector: MlpHead,
+    teacher: Box<dyn Encoder>,
+    teacher_projector: MlpHead,
+    queue: Buffer,
+    pointer: Buffer,
+}
+
+const PATHS: [(&str, &str); 2] = [("encoder", "teacher.encoder"), ("projector", "teacher.projector")];
+
+impl MoCo {
+    /// Builds student (`encoder`, `projector`), teacher (`teacher.*`) and the queue of normalised random keys.
+    ///
+    /// # Errors
+    /// If the encoder cannot be built, or the version is neither 1 nor 2.
+    pub fn new(scope: &Scope, build: &BuildEncoder, config: MoCoConfig) -> Result<Self> {
+        if !matches!(config.version, 1 | 2) {
+            return Err(Error::config(format!("method.version = {}: expected 1 or 2 (MoCo v3 is the method \"moco-v3\")", config.version)));
+        }
+        let project = |s: &Scope, d| match config.version {
+            1 => MlpHead::new(s, &[d, config.out_dim], MlpHeadNorm::None, MlpHeadNorm::None),
+            _ => MlpHead::new(s, &[d, config.hidden_dim, config.out_dim], MlpHeadNorm::None, MlpHeadNorm::None),
+        };
+        let encoder = build(&scope.sub("encoder"))?;
+        let projector = project(&scope.sub("projector"), encoder.dim())?;
+        let t = scope.sub("teacher").with_role(Role::Teacher);
+        let teacher = build(&t.sub("encoder"))?;
+        let teacher_projector = project(&t.sub("projector"), teacher.dim())?;
+        let queue = scope.buffer("queue", (config.queue, config.out_dim), Init::Normal(1.0))?;
+        let pointer = scope.buffer("queue_pointer", 1, Init::Const(0.0))?;
+        let params = scope.params().clone();
+        params.set(&queue.name, &normalize(&queue.tensor)?)?;
+        for (from, to) in PATHS {
+            params.copy(from, to)?;
+        }
+        Ok(MoCo { config, params, encoder, projector, teacher, teacher_projector, queue, pointer })
+    }
+}
+
+fn normalize(x: &Tensor) -> Result<Tensor> {
+    let norm = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
+    Ok(x.broadcast_div(&norm)?)
+}
+
+impl Objective for MoCo {
+    type Batch = Views;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        self.encoder.as_ref()
+    }
+
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+        let (a, b) = joint::two(batch, "MoCo")?;
+        let q = self.projector.forward(&self.encoder.forward(a, &[], pass)?.pooled, pass)?;
+        let k = self.teacher_projector.forward(&self.teacher.forward(b, &[], pass)?.pooled, pass)?.detach();
+        Ok(Embeddings { graph: vec![q], fixed: vec![k] })
+    }
+
+    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+        Ok(info_nce_queue(&e.graph[0], &e.fixed[0], &self.queue.tensor, self.config.temperature)?.into())
+    }
+
+    /// Each query has its own key and the same queue: samples are independent, so accumulation may average.
+    fn couples_samples(&self) -> bool {
+        false
+    }
+
+    /// Moves the teacher, and replaces the oldest keys of the queue by this step's.
+    fn after_step(&self, e: &Embeddings, _progress: &Progress, world: &World) -> Result<()> {
+        joint::ema(&self.params, &PATHS, self.config.momentum)?;
+        let keys = normalize(&world.all_gather(&e.fixed[0]))?;
+        let size = self.config.queue;
+        let keys = if keys.dim(0)? > size { keys.narrow(0, keys.dim(0)? - size, size)? } else { keys };
+        let n = keys.dim(0)?;
+        let at = self.pointer.tensor.to_vec1::<f32>()?[0] as usize % size.max(1);
+        // The part up to the end of the ring, and the part that wraps.
+        let first = n.min(size - at);
+        let rotated = Tensor::cat(
+            &[
+                &keys.narrow(0, first, n - first)?,
+                &self.queue.tensor.narrow(0, n - first, at - (n - first))?,
+                &keys.narrow(0, 0, first)?,
+                &self.queue.tensor.narrow(0, at + first, size - at - first)?,
+            ]
+            .into_iter()
+            .filter(|t| t.dim(0).is_ok_and(|d| d > 0))
+            .collect::<Vec<_>>(),
+            0,
+        )?;
+        self.params.set(&self.queue.name, &rotated)?;
+        self.params.set(&self.pointer.name, &Tensor::new(&[((at + n) % size) as f32], self.pointer.tensor.device())?)
+    }
+
+    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+        joint::vitals(e)
+    }
+}

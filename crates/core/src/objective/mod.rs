@@ -1,0 +1,176 @@
+//! Objectives: what a self-supervised method computes. One file per method; each reads like its paper.
+//!
+//! The seam is `embed` / `criterion`. `embed` maps samples to embeddings one by one; `criterion` may couple them. Because of it the trainer
+//! can accumulate micro-batches into an exact large contrastive batch (GradCache, Gao et al. 2021, arXiv 2101.06983): embed all without a
+//! graph, take the gradient of the criterion with respect to the embeddings, embed again with a graph.
+//!
+//! `loss` only reads; [`Objective::after_step`] is the only writer.
+
+mod barlow;
+mod byol;
+mod joint;
+mod mae;
+mod moco;
+mod moco_v3;
+mod simclr;
+mod simsiam;
+mod vicreg;
+
+pub use barlow::{BarlowTwins, BarlowTwinsConfig};
+pub use byol::{Byol, ByolConfig};
+pub use mae::{Mae, MaeConfig, random_masking};
+pub use moco::{MoCo, MoCoConfig};
+pub use moco_v3::{MoCoV3, MoCoV3Config};
+pub use simclr::{SimClr, SimClrConfig};
+pub use simsiam::{SimSiam, SimSiamConfig};
+pub use vicreg::{VicReg, VicRegConfig};
+
+use crate::encoder::Encoder;
+use crate::error::Result;
+use crate::optim::Grads;
+use crate::params::{Params, Scope};
+use crate::pass::{Pass, Progress, World};
+use candle_core::Tensor;
+
+/// A batch of augmented views of the same samples.
+#[derive(Clone, Debug)]
+pub struct Views {
+    /// Each `(N, C, H, W)` (or the layout of the modality); the first `globals` are full-size views.
+    pub views: Vec<Tensor>,
+    /// How many of `views` are global; the rest are local crops.
+    pub globals: usize,
+    /// Global index of each sample in the data set.
+    pub indices: Vec<usize>,
+}
+
+/// What a batch must tell the trainer.
+pub trait Batch: Send {
+    /// Number of samples.
+    fn samples(&self) -> usize;
+}
+
+impl Batch for Views {
+    fn samples(&self) -> usize {
+        self.views.first().map_or(0, |v| v.dims().first().copied().unwrap_or(0))
+    }
+}
+
+/// What `embed` returns: tensors whose dimension 0 runs over the samples, so that micro-batches can be concatenated.
+#[derive(Clone, Debug, Default)]
+pub struct Embeddings {
+    /// Tensors with a graph: the criterion's gradient flows into them.
+    pub graph: Vec<Tensor>,
+    /// Tensors without (teacher outputs, targets, masks).
+    pub fixed: Vec<Tensor>,
+}
+
+impl Embeddings {
+    /// The same values without a graph.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        let detach = |v: &[Tensor]| v.iter().map(Tensor::detach).collect();
+        Embeddings { graph: detach(&self.graph), fixed: detach(&self.fixed) }
+    }
+
+    /// Concatenates micro-batches along the samples.
+    ///
+    /// # Errors
+    /// If their shapes differ beyond dimension 0.
+    pub fn cat(parts: &[Embeddings]) -> Result<Self> {
+        let Some(first) = parts.first() else { return Ok(Embeddings::default()) };
+        if parts.len() == 1 {
+            return Ok(first.clone());
+        }
+        let join = |pick: &dyn Fn(&Embeddings) -> &Vec<Tensor>, n: usize| -> Result<Vec<Tensor>> {
+            (0..n).map(|i| Ok(Tensor::cat(&parts.iter().map(|p| pick(p)[i].clone()).collect::<Vec<_>>(), 0)?)).collect()
+        };
+        Ok(Embeddings { graph: join(&|p| &p.graph, first.graph.len())?, fixed: join(&|p| &p.fixed, first.fixed.len())? })
+    }
+}
+
+/// A scalar loss with a graph, and its named parts for the log.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// The scalar to minimise.
+    pub value: Tensor,
+    /// Named terms, detached.
+    pub parts: Vec<(&'static str, Tensor)>,
+}
+
+impl From<Tensor> for Loss {
+    fn from(value: Tensor) -> Self {
+        Loss { value, parts: Vec::new() }
+    }
+}
+
+/// A number that shows the health of a run, and the range in which it is healthy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vital {
+    /// Its name in the metrics.
+    pub name: &'static str,
+    /// The value.
+    pub value: f64,
+    /// Below this the run is probably collapsing, if there is such a bound.
+    pub healthy_above: Option<f64>,
+}
+
+/// A self-supervised method.
+pub trait Objective: Send + Sync {
+    /// What the loader delivers.
+    type Batch: Batch;
+
+    /// Every tensor that outlives a step.
+    fn params(&self) -> &Params;
+
+    /// The encoder that a user takes away.
+    fn encoder(&self) -> &dyn Encoder;
+
+    /// Per-sample embeddings, with graph.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    fn embed(&self, batch: &Self::Batch, pass: &Pass) -> Result<Embeddings>;
+
+    /// The loss over a whole batch of embeddings.
+    ///
+    /// # Errors
+    /// If the batch is too small for the method.
+    fn criterion(&self, embeddings: &Embeddings, pass: &Pass) -> Result<Loss>;
+
+    /// Whether `criterion` couples samples: then accumulation recomputes (GradCache), else it averages losses.
+    fn couples_samples(&self) -> bool {
+        true
+    }
+
+    /// Changes gradients before the optimiser sees them (DINO's frozen last layer, MoCo v3's frozen patch embedding).
+    ///
+    /// # Errors
+    /// If a gradient cannot be changed.
+    fn adjust_grads(&self, _grads: &mut Grads, _progress: &Progress) -> Result<()> {
+        Ok(())
+    }
+
+    /// The only writer, after the optimiser: teacher, queue, centre. `embeddings` are the detached ones of the whole step.
+    ///
+    /// # Errors
+    /// If a tensor cannot be written.
+    fn after_step(&self, _embeddings: &Embeddings, _progress: &Progress, _world: &World) -> Result<()> {
+        Ok(())
+    }
+
+    /// What health and collapse look like for this method, from the detached embeddings of a step.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    fn vitals(&self, _embeddings: &Embeddings) -> Result<Vec<Vital>> {
+        Ok(Vec::new())
+    }
+
+    /// Names of trained parameters that may stay without a gradient in a step.
+    fn may_skip(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Builds an encoder in a scope: called once for the student and once more for a teacher.
+pub type BuildEncoder<'a> = dyn Fn(&Scope) -> Result<Box<dyn Encoder>> + 'a;

@@ -1,0 +1,77 @@
+//! SimCLR (Chen et al. 2020, arXiv 2002.05709): two views of a sample attract, all other samples of the batch repel.
+//!
+//! `l(i, j) = -log exp(z_i . z_j / T) / sum_{k != i} exp(z_i . z_k / T)`, over both directions of every pair, z = g(f(x)) normalised.
+//! The two views go through the encoder one after the other, as in lightly, so batch norm sees one view at a time.
+
+use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use crate::encoder::Encoder;
+use crate::error::Result;
+use crate::loss::nt_xent;
+use crate::nn::{MlpHead, MlpHeadNorm};
+use crate::params::{Params, Scope};
+use crate::pass::Pass;
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimClrConfig {
+    /// Temperature T (the paper's best for ImageNet is 0.1, lightly's default 0.5).
+    pub temperature: f64,
+    /// Width of the hidden layer of the projection head.
+    pub hidden_dim: usize,
+    /// Width of the projection (the paper's 128).
+    pub out_dim: usize,
+}
+
+impl Default for SimClrConfig {
+    fn default() -> Self {
+        SimClrConfig { temperature: 0.5, hidden_dim: 2048, out_dim: 128 }
+    }
+}
+
+/// The method.
+pub struct SimClr {
+    config: SimClrConfig,
+    params: Params,
+    encoder: Box<dyn Encoder>,
+    projector: MlpHead,
+}
+
+impl SimClr {
+    /// Builds encoder and head (`linear - BN - ReLU - linear - BN`, no biases, as SimCLRProjectionHead) at `encoder` and `projector`.
+    ///
+    /// # Errors
+    /// If the encoder cannot be built.
+    pub fn new(scope: &Scope, build: &BuildEncoder, config: SimClrConfig) -> Result<Self> {
+        let encoder = build(&scope.sub("encoder"))?;
+        let dims = [encoder.dim(), config.hidden_dim, config.out_dim];
+        let projector = MlpHead::new(&scope.sub("projector"), &dims, MlpHeadNorm::Batch, MlpHeadNorm::Batch)?;
+        Ok(SimClr { config, params: scope.params().clone(), encoder, projector })
+    }
+}
+
+impl Objective for SimClr {
+    type Batch = Views;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        self.encoder.as_ref()
+    }
+
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+        let (a, b) = joint::two(batch, "SimCLR")?;
+        let f = |x| self.projector.forward(&self.encoder.forward(x, &[], pass)?.pooled, pass);
+        Ok(Embeddings { graph: vec![f(a)?, f(b)?], fixed: vec![] })
+    }
+
+    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+        Ok(nt_xent(&e.graph[0], &e.graph[1], self.config.temperature)?.into())
+    }
+
+    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+        joint::vitals(e)
+    }
+}

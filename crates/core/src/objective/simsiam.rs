@@ -1,0 +1,83 @@
+//! SimSiam (Chen and He 2020, arXiv 2011.10566): a predictor on one view looks for the other view's projection; the stop-gradient alone
+//! keeps it from collapsing.
+//!
+//! `L = D(p1, stop(z2)) / 2 + D(p2, stop(z1)) / 2`, D the negative cosine.
+
+use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use crate::encoder::Encoder;
+use crate::error::Result;
+use crate::loss::sim_siam;
+use crate::nn::{MlpHead, MlpHeadNorm};
+use crate::params::{Params, Scope};
+use crate::pass::Pass;
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimSiamConfig {
+    /// Width of the projector's layers (the paper's 2048).
+    pub out_dim: usize,
+    /// Width of the predictor's hidden layer (the paper's 512).
+    pub predictor_dim: usize,
+}
+
+impl Default for SimSiamConfig {
+    fn default() -> Self {
+        SimSiamConfig { out_dim: 2048, predictor_dim: 512 }
+    }
+}
+
+/// The method.
+pub struct SimSiam {
+    params: Params,
+    encoder: Box<dyn Encoder>,
+    projector: MlpHead,
+    predictor: MlpHead,
+}
+
+impl SimSiam {
+    /// Builds the encoder, a projector of three layers (the last batch norm without weight and bias) and a bottleneck predictor.
+    ///
+    /// # Errors
+    /// If the encoder cannot be built.
+    pub fn new(scope: &Scope, build: &BuildEncoder, config: SimSiamConfig) -> Result<Self> {
+        let encoder = build(&scope.sub("encoder"))?;
+        let d = config.out_dim;
+        let projector = MlpHead::new(&scope.sub("projector"), &[encoder.dim(), d, d, d], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain)?;
+        let predictor = MlpHead::new(&scope.sub("predictor"), &[d, config.predictor_dim, d], MlpHeadNorm::Batch, MlpHeadNorm::None)?;
+        Ok(SimSiam { params: scope.params().clone(), encoder, projector, predictor })
+    }
+}
+
+impl Objective for SimSiam {
+    type Batch = Views;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        self.encoder.as_ref()
+    }
+
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+        let (a, b) = joint::two(batch, "SimSiam")?;
+        let project = |x| self.projector.forward(&self.encoder.forward(x, &[], pass)?.pooled, pass);
+        let (za, zb) = (project(a)?, project(b)?);
+        let (pa, pb) = (self.predictor.forward(&za, pass)?, self.predictor.forward(&zb, pass)?);
+        Ok(Embeddings { graph: vec![pa, pb], fixed: vec![za.detach(), zb.detach()] })
+    }
+
+    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+        Ok(sim_siam(&e.graph[0], &e.graph[1], &e.fixed[0], &e.fixed[1])?.into())
+    }
+
+    fn couples_samples(&self) -> bool {
+        false
+    }
+
+    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+        // The projection shows the collapse; the predictor may hide it.
+        e.fixed.first().map(|z| Ok(vec![joint::embedding_std(z)?])).unwrap_or_else(|| Ok(Vec::new()))
+    }
+}
