@@ -67,6 +67,9 @@ pub trait TokenEncoder: Encoder {
     /// If the shape does not fit.
     fn patchify(&self, x: &Tensor) -> Result<Tensor>;
 
+    /// Number of values in a patch: its pixels times the channels.
+    fn patch_dim(&self) -> usize;
+
     /// Number of patches along each axis for the input size that the encoder was built for.
     fn grid(&self) -> Vec<usize>;
 }

@@ -30,7 +30,7 @@ use crate::error::Result;
 use crate::optim::Grads;
 use crate::params::{Params, Scope};
 use crate::pass::{Pass, Progress, World};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 /// A batch of augmented views of the same samples.
 #[derive(Clone, Debug)]
@@ -44,14 +44,42 @@ pub struct Views {
 }
 
 /// What a batch must tell the trainer.
-pub trait Batch: Send {
+pub trait Batch: Send + Sized {
     /// Number of samples.
     fn samples(&self) -> usize;
+
+    /// The samples `start..start + len`.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    fn narrow(&self, start: usize, len: usize) -> Result<Self>;
+
+    /// The same batch on another device.
+    ///
+    /// # Errors
+    /// If the device refuses it.
+    fn to_device(&self, device: &Device) -> Result<Self>;
 }
 
 impl Batch for Views {
     fn samples(&self) -> usize {
         self.views.first().map_or(0, |v| v.dims().first().copied().unwrap_or(0))
+    }
+
+    fn narrow(&self, start: usize, len: usize) -> Result<Self> {
+        Ok(Views {
+            views: self.views.iter().map(|v| v.narrow(0, start, len)).collect::<candle_core::Result<_>>()?,
+            globals: self.globals,
+            indices: self.indices.get(start..start + len).unwrap_or_default().to_vec(),
+        })
+    }
+
+    fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Views {
+            views: self.views.iter().map(|v| v.to_device(device)).collect::<candle_core::Result<_>>()?,
+            globals: self.globals,
+            indices: self.indices.clone(),
+        })
     }
 }
 

@@ -1,0 +1,114 @@
+//! The keys of `[train]`.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// What to do with a loss or gradient that is NaN or infinite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NonFinite {
+    /// Stop with an error that names the tensor.
+    #[default]
+    Error,
+    /// Leave the step out and count it in the metrics.
+    Skip,
+}
+
+/// Arithmetic of the forward and backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Reserved: refused until it exists.
+    Bf16,
+}
+
+/// How long, in which pieces, and how often something is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the data.
+    pub epochs: u64,
+    /// Optimiser steps; if above 0 it decides, and `epochs` is not read.
+    pub steps: u64,
+    /// Samples of one optimiser step.
+    pub batch_size: usize,
+    /// Samples in memory at once; 0 for the whole batch. Contrastive losses stay exact (see [`super::gradients`]).
+    pub micro_batch_size: usize,
+    /// Seed of initial weights, order, augmentation and dropout.
+    pub seed: u64,
+    /// Threads that read and augment; 0 reads in the training thread.
+    pub workers: usize,
+    /// Batches that are prepared ahead.
+    pub prefetch: usize,
+    /// Share of samples that may be unreadable and are then skipped and counted; 0 makes the first one an error.
+    pub max_bad_fraction: f64,
+    /// Steps between lines of metrics.
+    pub log_every: u64,
+    /// Steps between checkpoints; 0 for one after each epoch.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept, besides the best one.
+    pub keep_last: usize,
+    /// Epochs between evaluations (online kNN, validation loss); 0 for none.
+    pub eval_every: u64,
+    /// What to do with a loss or gradient that is not finite.
+    pub non_finite: NonFinite,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Reserved: recompute activations in the backward pass.
+    pub activation_checkpointing: bool,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            epochs: 100,
+            steps: 0,
+            batch_size: 256,
+            micro_batch_size: 0,
+            seed: 0,
+            workers: 2,
+            prefetch: 2,
+            max_bad_fraction: 0.0,
+            log_every: 10,
+            checkpoint_every: 0,
+            keep_last: 2,
+            eval_every: 1,
+            non_finite: NonFinite::Error,
+            precision: Precision::F32,
+            activation_checkpointing: false,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Refuses what cannot be carried out.
+    ///
+    /// # Errors
+    /// Naming the key.
+    pub fn check(&self) -> Result<()> {
+        if self.batch_size == 0 {
+            return Err(Error::config("train.batch_size = 0: expected at least 1"));
+        }
+        if self.precision == Precision::Bf16 {
+            return Err(Error::config("train.precision = \"bf16\" is reserved and not available yet: use \"f32\""));
+        }
+        if self.activation_checkpointing {
+            return Err(Error::config("train.activation_checkpointing = true is reserved and not available yet"));
+        }
+        if !(0.0..=1.0).contains(&self.max_bad_fraction) {
+            return Err(Error::config(format!("train.max_bad_fraction = {}: expected a share between 0 and 1", self.max_bad_fraction)));
+        }
+        if self.log_every == 0 {
+            return Err(Error::config("train.log_every = 0: expected at least 1"));
+        }
+        Ok(())
+    }
+
+    /// Optimiser steps of the run, given those of an epoch.
+    pub fn total_steps(&self, per_epoch: u64) -> u64 {
+        if self.steps > 0 { self.steps } else { self.epochs * per_epoch }
+    }
+}
