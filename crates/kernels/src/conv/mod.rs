@@ -1,0 +1,103 @@
+//! Convolution over sequences, images and volumes, channels-last: `(N, S.., C_in)` to `(N, S'.., C_out)` with weights
+//! `(C_out, C_in / groups, k..)`, and the block convolution + batch norm + activation as one node of the graph.
+//!
+//! On the CPU a convolution is a matrix product: the input windows of a block of output positions are gathered into a matrix
+//! (`positions x taps * C_in`) that stays in the second-level cache, and multiplied with the weights (module `fused`). Blocks are cut from the
+//! shapes alone, so the result has the same bits for any number of threads. Elsewhere the same function is composed of candle's operators
+//! (module `composed`), around those of them whose gradients are wrong.
+
+mod composed;
+mod geometry;
+
+pub(crate) use geometry::Geometry;
+
+use crate::Path;
+use crate::activation::Act;
+use candle_core::{Result, Tensor};
+
+/// Stride, padding, dilation and groups of a convolution. Of each array the first `r` entries count for `r` spatial axes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConvSpec {
+    /// Steps between output positions, in input positions.
+    pub stride: [usize; 3],
+    /// Zeros added on both sides of each axis.
+    pub padding: [usize; 3],
+    /// Steps between the taps of the kernel, in input positions.
+    pub dilation: [usize; 3],
+    /// Channels are cut into this many groups, and outputs of a group see its inputs only.
+    pub groups: usize,
+}
+
+impl Default for ConvSpec {
+    fn default() -> Self {
+        ConvSpec::new()
+    }
+}
+
+impl ConvSpec {
+    /// Stride 1, no padding, dilation 1, one group.
+    pub const fn new() -> Self {
+        ConvSpec { stride: [1; 3], padding: [0; 3], dilation: [1; 3], groups: 1 }
+    }
+
+    /// The same stride on every axis.
+    #[must_use]
+    pub const fn stride(mut self, stride: usize) -> Self {
+        self.stride = [stride; 3];
+        self
+    }
+
+    /// The same padding on every axis.
+    #[must_use]
+    pub const fn padding(mut self, padding: usize) -> Self {
+        self.padding = [padding; 3];
+        self
+    }
+
+    /// The same dilation on every axis.
+    #[must_use]
+    pub const fn dilation(mut self, dilation: usize) -> Self {
+        self.dilation = [dilation; 3];
+        self
+    }
+
+    /// The number of groups.
+    #[must_use]
+    pub const fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+}
+
+/// Convolution of `x (N, S.., C_in)` with `w (C_out, C_in / groups, k..)` and bias `b (C_out)` to `(N, S'.., C_out)`; the rank (1, 2 or 3
+/// spatial axes) is that of `w`. As in PyTorch it is a correlation: the kernel is not flipped.
+///
+/// # Errors
+/// If the shapes do not fit each other or the kernel, dilated, is larger than the padded input.
+pub fn conv(x: &Tensor, w: &Tensor, b: Option<&Tensor>, spec: &ConvSpec, path: Path) -> Result<Tensor> {
+    let geometry = Geometry::new(x.dims(), w.dims(), spec)?;
+    if let Some(b) = b
+        && b.dims() != [geometry.outputs]
+    {
+        candle_core::bail!("conv: bias of shape {:?}, expected ({})", b.dims(), geometry.outputs)
+    }
+    let _ = path;
+    composed::conv(x, w, b, spec, &geometry)
+}
+
+/// [`conv`] without bias, batch normalisation with the statistics of the batch (Ioffe and Szegedy 2015, arXiv 1502.03167), then `act`.
+///
+/// `gb (2, C_out)` holds the weight and the bias of the normalisation. Returns the output `(N, S'.., C_out)`, the batch mean `(C_out)` and the
+/// biased variance `(C_out)`, the last two without graph.
+///
+/// # Errors
+/// If the shapes do not fit, as for [`conv`], or `gb` is not `(2, C_out)`.
+pub fn conv_bn_act(x: &Tensor, w: &Tensor, gb: &Tensor, spec: &ConvSpec, eps: f64, act: Act, path: Path) -> Result<(Tensor, Tensor, Tensor)> {
+    let geometry = Geometry::new(x.dims(), w.dims(), spec)?;
+    if gb.dims() != [2, geometry.outputs] {
+        candle_core::bail!("conv_bn_act: weight and bias of shape {:?}, expected (2, {})", gb.dims(), geometry.outputs)
+    }
+    let _ = path;
+    let y = composed::conv(x, w, None, spec, &geometry)?;
+    crate::norm::batch_norm(&y, gb, eps, act, Path::Composed)
+}
