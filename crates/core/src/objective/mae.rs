@@ -1,0 +1,254 @@
+//! Masked autoencoder (He et al. 2021, arXiv 2111.06377): the encoder sees a quarter of the patches, a light decoder paints the rest.
+//!
+//! Per sample, random numbers order the patches; the lowest `floor(L (1 - ratio))` stay. The decoder gets the encoded ones and a shared
+//! mask token for the others, in the original order with fixed sine-cosine positions. The loss is the mean squared error over the masked
+//! patches, each normalised by its own mean and variance.
+
+use super::{Embeddings, Loss, Objective, Views, Vital, joint};
+use crate::encoder::{Encoder, TokenEncoder};
+use crate::error::{Error, Result};
+use crate::loss::mae_normalized_pixels;
+use crate::nn::{LayerNorm, Linear, Transformer, TransformerConfig, sin_cos_1d, sin_cos_2d, sin_cos_3d};
+use crate::params::{Init, Params, Role, Scope};
+use crate::pass::Pass;
+use candle_core::{Device, Tensor};
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaeConfig {
+    /// Share of the patches that is removed.
+    pub mask_ratio: f64,
+    /// Whether each target patch is normalised by its own mean and variance.
+    pub norm_pix: bool,
+    /// Width of the decoder.
+    pub decoder_dim: usize,
+    /// Blocks of the decoder.
+    pub decoder_depth: usize,
+    /// Attention heads of the decoder.
+    pub decoder_heads: usize,
+    /// Width inside the decoder's perceptrons, as a multiple of its width.
+    pub decoder_mlp_ratio: f64,
+    /// Epsilon of the decoder's layer norms.
+    pub decoder_eps: f64,
+}
+
+impl Default for MaeConfig {
+    fn default() -> Self {
+        MaeConfig {
+            mask_ratio: 0.75,
+            norm_pix: true,
+            decoder_dim: 512,
+            decoder_depth: 8,
+            decoder_heads: 16,
+            decoder_mlp_ratio: 4.0,
+            decoder_eps: 1e-6,
+        }
+    }
+}
+
+/// Which patches stay, for a batch.
+#[derive(Clone, Debug)]
+pub struct Masking {
+    /// Indices of the kept patches, `(N, V)`, in the order of their noise.
+    pub kept: Vec<Vec<usize>>,
+    /// For each patch its place in that order; places from `V` on are removed. `(N, L)`.
+    pub restore: Vec<Vec<usize>>,
+}
+
+impl Masking {
+    /// `(N, L)`: 1 for removed patches, 0 for visible ones.
+    ///
+    /// # Errors
+    /// If the device refuses the tensor.
+    pub fn mask(&self, device: &Device) -> Result<Tensor> {
+        let (n, l, v) = (self.restore.len(), self.restore.first().map_or(0, Vec::len), self.kept.first().map_or(0, Vec::len));
+        let mask: Vec<f32> = self.restore.iter().flatten().map(|&r| if r >= v { 1.0 } else { 0.0 }).collect();
+        Ok(Tensor::from_vec(mask, (n, l), device)?)
+    }
+}
+
+/// Orders the patches of each sample by its row of `noise` (a stable sort) and keeps the lowest `floor(L * (1 - ratio))`.
+///
+/// # Errors
+/// If no patch, or every patch, would be kept.
+pub fn random_masking(noise: &[Vec<f32>], ratio: f64) -> Result<Masking> {
+    let (mut kept, mut restore) = (Vec::new(), Vec::new());
+    for row in noise {
+        let l = row.len();
+        let keep = (l as f64 * (1.0 - ratio)) as usize;
+        if keep == 0 || keep >= l {
+            return Err(Error::config(format!("method.mask_ratio = {ratio} keeps {keep} of {l} patches: expected at least one visible and one masked")));
+        }
+        let mut order: Vec<usize> = (0..l).collect();
+        order.sort_by(|&a, &b| row[a].total_cmp(&row[b]));
+        let mut place = vec![0; l];
+        for (rank, &patch) in order.iter().enumerate() {
+            place[patch] = rank;
+        }
+        order.truncate(keep);
+        kept.push(order);
+        restore.push(place);
+    }
+    Ok(Masking { kept, restore })
+}
+
+/// What the decoder predicts.
+#[derive(Clone, Debug)]
+pub struct Reconstruction {
+    /// Predicted patches `(N, L, P)`.
+    pub pixels: Tensor,
+    /// 1 where a patch was removed, `(N, L)`.
+    pub mask: Tensor,
+    /// Mean of the visible tokens, `(N, D)`, detached.
+    pub pooled: Tensor,
+}
+
+/// The method.
+pub struct Mae {
+    config: MaeConfig,
+    params: Params,
+    encoder: Box<dyn TokenEncoder>,
+    embed: Linear,
+    mask_token: Tensor,
+    positions: Tensor,
+    blocks: Transformer,
+    norm: LayerNorm,
+    predict: Linear,
+}
+
+impl Mae {
+    /// Builds the encoder at `encoder` and the decoder at `decoder`.
+    ///
+    /// # Errors
+    /// If the encoder cannot be built, or the decoder's width does not fit its heads or its position embedding.
+    pub fn new(scope: &Scope, build: &dyn Fn(&Scope) -> Result<Box<dyn TokenEncoder>>, config: MaeConfig) -> Result<Self> {
+        if !(config.mask_ratio > 0.0 && config.mask_ratio < 1.0) {
+            return Err(Error::config(format!("method.mask_ratio = {}: expected a share between 0 and 1", config.mask_ratio)));
+        }
+        let encoder = build(&scope.sub("encoder"))?;
+        let d = scope.sub("decoder");
+        let (dim, device) = (config.decoder_dim, scope.device());
+        let positions = match *encoder.grid().as_slice() {
+            [l] => sin_cos_1d(l, dim, device)?,
+            [h, w] => sin_cos_2d(h, w, dim, device)?,
+            [z, h, w] => sin_cos_3d(z, h, w, dim, device)?,
+            ref other => return Err(Error::input("encoder", format!("a grid of {} axes: expected 1 to 3", other.len()))),
+        };
+        let mut trunk = TransformerConfig::vit(dim, config.decoder_depth, config.decoder_heads, (dim as f64 * config.decoder_mlp_ratio) as usize);
+        trunk.eps = config.decoder_eps;
+        trunk.init = Init::XavierUniform;
+        // The class token's position is 0.
+        let prefix = Tensor::zeros((1, encoder.prefix(), dim), positions.dtype(), device)?;
+        let positions = if encoder.prefix() > 0 { Tensor::cat(&[prefix, positions], 1)? } else { positions };
+        let fixed = d.with_role(Role::Frozen).get("pos_embed", positions.dims(), Init::Const(0.0))?;
+        scope.params().set(&format!("{}.pos_embed", d.path()), &positions)?;
+        Ok(Mae {
+            params: scope.params().clone(),
+            embed: Linear::new(&d.sub("embed"), encoder.dim(), dim, true, Init::XavierUniform)?,
+            mask_token: d.get("mask_token", (1, 1, dim), Init::Normal(0.02))?,
+            positions: fixed,
+            blocks: Transformer::new(&d.sub("blocks"), &trunk)?,
+            norm: LayerNorm::new(&d.sub("norm"), dim, config.decoder_eps)?,
+            predict: Linear::new(&d.sub("pred"), dim, encoder.patch_dim(), true, Init::XavierUniform)?,
+            encoder,
+            config,
+        })
+    }
+
+    /// Encodes the visible patches of `x (N, C, H, W)` and paints all of them.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn reconstruct(&self, x: &Tensor, masking: &Masking, pass: &Pass) -> Result<Reconstruction> {
+        let tokens = self.encoder.embed(x, pass)?;
+        let (n, l, d) = tokens.dims3()?;
+        let (v, prefix, device) = (masking.kept.first().map_or(0, Vec::len), self.encoder.prefix(), x.device());
+        if masking.kept.len() != n || masking.restore.iter().any(|r| r.len() != l) {
+            return Err(Error::input("masking", format!("made for another batch: expected {n} samples of {l} patches")));
+        }
+        let flat = |rows: Vec<u32>| -> Result<Tensor> {
+            let count = rows.len();
+            Ok(Tensor::from_vec(rows, count, device)?)
+        };
+        let visible = flat(masking.kept.iter().enumerate().flat_map(|(i, ids)| ids.iter().map(move |&id| (i * l + id) as u32)).collect())?;
+        let seen = tokens.reshape((n * l, d))?.index_select(&visible, 0)?.reshape((n, v, d))?;
+        let encoded = self.encoder.contextualize(&seen, None, pass)?; // (N, P + V, D)
+        let pooled = encoded.narrow(1, prefix, v)?.detach().mean(1)?;
+        let y = self.embed.forward(&encoded)?;
+        let width = y.dim(2)?;
+        // Rows of all visible tokens, then one row with the mask token: each place looks up its own.
+        let rows = Tensor::cat(&[y.narrow(1, prefix, v)?.reshape((n * v, width))?, self.mask_token.reshape((1, width))?], 0)?;
+        let places = masking.restore.iter().enumerate().flat_map(|(i, row)| row.iter().map(move |&r| if r < v { i * v + r } else { n * v } as u32));
+        let patches = rows.index_select(&flat(places.collect())?, 0)?.reshape((n, l, width))?;
+        let y = if prefix > 0 { Tensor::cat(&[y.narrow(1, 0, prefix)?, patches], 1)? } else { patches };
+        let y = y.broadcast_add(&self.positions)?;
+        let (y, _) = self.blocks.forward(&y, None, &[], pass)?;
+        let pixels = self.predict.forward(&self.norm.forward(&y.narrow(1, prefix, l)?.contiguous()?)?)?;
+        Ok(Reconstruction { pixels, mask: masking.mask(device)?, pooled })
+    }
+
+    /// The loss of a reconstruction of `x`.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn loss_of(&self, x: &Tensor, made: &Reconstruction) -> Result<Tensor> {
+        mae_normalized_pixels(&made.pixels, &self.encoder.patchify(x)?, &made.mask, self.config.norm_pix)
+    }
+}
+
+impl Objective for Mae {
+    type Batch = Views;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        self.encoder.as_ref()
+    }
+
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+        let x = batch.views.first().ok_or_else(|| Error::input("batch", "MAE needs one view of each sample, got none"))?;
+        let (n, l) = (x.dim(0)?, self.encoder.grid().iter().product::<usize>());
+        let noise: Vec<Vec<f32>> = (0..n)
+            .map(|i| {
+                let mut rng = pass.sample_key("mae", i).rng();
+                (0..l).map(|_| rng.uniform()).collect()
+            })
+            .collect();
+        let made = self.reconstruct(x, &random_masking(&noise, self.config.mask_ratio)?, pass)?;
+        Ok(Embeddings { graph: vec![made.pixels], fixed: vec![self.encoder.patchify(x)?, made.mask, made.pooled] })
+    }
+
+    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+        Ok(mae_normalized_pixels(&e.graph[0], &e.fixed[0], &e.fixed[1], self.config.norm_pix)?.into())
+    }
+
+    fn couples_samples(&self) -> bool {
+        false
+    }
+
+    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+        Ok(vec![joint::embedding_std(&e.fixed[2])?])
+    }
+
+    fn may_skip(&self) -> Vec<String> {
+        self.encoder.may_skip().into_iter().map(|name| format!("encoder.{name}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_lowest() -> Result<()> {
+        let m = random_masking(&[vec![0.9, 0.1, 0.5, 0.3]], 0.5)?;
+        assert_eq!(m.kept, [[1, 3]]);
+        assert_eq!(m.restore, [[3, 0, 2, 1]]);
+        assert_eq!(m.mask(&Device::Cpu)?.to_vec2::<f32>()?, [[1.0, 0.0, 1.0, 0.0]]);
+        assert!(random_masking(&[vec![0.1]], 0.5).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,339 @@
+//! The training loop: read parameters, scalar loss, gradients, optimiser, then the state that has no gradient.
+//!
+//! The loop knows no modality and no method. Everything that a step depends on is in `Params`, the optimiser's moments and [`Position`], so a
+//! checkpoint holds the three and a resumed run computes the same bytes.
+
+mod config;
+mod gradients;
+
+pub use config::{NonFinite, Precision, TrainConfig};
+pub use gradients::{Gradients, gradients};
+
+use crate::checkpoint::{Best, Checkpoint, Extra};
+use crate::data::Source;
+use crate::encoder::Encoder;
+use crate::error::{Error, Result};
+use crate::objective::{Batch, Objective};
+use crate::optim::{OptimConfig, Optimizer};
+use crate::params::Role;
+use crate::pass::{Pass, Progress, World};
+use crate::run::{Display, Run};
+use crate::signal::Stop;
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// Where a run is: what a checkpoint holds beside the tensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Index of the stage in the plan.
+    pub stage: u64,
+    /// Optimiser steps done.
+    pub step: u64,
+    /// The epoch of the next batch.
+    pub epoch: u64,
+    /// Index of the next batch in that epoch.
+    pub batch: u64,
+    /// Unreadable samples skipped so far.
+    pub bad_samples: u64,
+    /// Samples seen so far, the unreadable ones among them.
+    pub seen_samples: u64,
+    /// Steps left out because something was not finite.
+    pub skipped_steps: u64,
+}
+
+/// What an [`Observer`] may look at.
+pub struct Look<'a> {
+    /// The encoder as it is now.
+    pub encoder: &'a dyn Encoder,
+    /// How far the run is.
+    pub progress: Progress,
+    /// Where inputs have to be.
+    pub device: &'a Device,
+}
+
+/// Looks at the encoder at intervals and returns named numbers for the metrics; it must not change the run.
+pub trait Observer {
+    /// Called after every `train.eval_every` epochs.
+    ///
+    /// # Errors
+    /// If it cannot look.
+    fn observe(&mut self, look: &Look) -> Result<Vec<(String, f64)>>;
+}
+
+/// What a finished run was.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Epochs.
+    pub epochs: u64,
+    /// Loss of the last step.
+    pub loss: f64,
+    /// Seconds in this process.
+    pub seconds: f64,
+    /// Samples per second in this process.
+    pub samples_per_second: f64,
+    /// Unreadable samples skipped.
+    pub bad_samples: u64,
+    /// Steps left out because something was not finite.
+    pub skipped_steps: u64,
+}
+
+/// The loop.
+pub struct Trainer<'a, O: Objective> {
+    objective: &'a O,
+    config: TrainConfig,
+    optimizer: Optimizer,
+    observers: Vec<Box<dyn Observer + 'a>>,
+    validation: Option<Box<dyn Source<O::Batch> + 'a>>,
+    device: Device,
+    display: Display,
+    stop: Stop,
+}
+
+impl<'a, O: Objective> Trainer<'a, O> {
+    /// A trainer for `objective`, whose parameters live on `device`.
+    ///
+    /// # Errors
+    /// If a configuration cannot be carried out.
+    pub fn new(objective: &'a O, config: TrainConfig, optim: &OptimConfig, steps_per_epoch: u64, device: &Device) -> Result<Self> {
+        config.check()?;
+        let mut optim = optim.clone();
+        optim.schedule = optim.schedule.resolve(steps_per_epoch as f64);
+        let optimizer = Optimizer::new(objective.params(), optim)?;
+        Ok(Trainer { objective, config, optimizer, observers: Vec::new(), validation: None, device: device.clone(), display: Display::quiet(), stop: Stop::manual() })
+    }
+
+    /// Adds an observer.
+    #[must_use]
+    pub fn with_observer(mut self, observer: impl Observer + 'a) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Unlabelled samples that were held out: their loss is logged as `val_loss`.
+    #[must_use]
+    pub fn with_validation(mut self, source: impl Source<O::Batch> + 'a) -> Self {
+        self.validation = Some(Box::new(source));
+        self
+    }
+
+    /// Where progress is shown; nowhere by default.
+    #[must_use]
+    pub fn with_display(mut self, display: Display) -> Self {
+        self.display = display;
+        self
+    }
+
+    /// The flag that stops the run after a checkpoint.
+    #[must_use]
+    pub fn with_stop(mut self, stop: Stop) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// Trains to the end, from the newest checkpoint of the run if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after a stop; else what the objective, the source or the disk reports.
+    pub fn fit(&mut self, source: &dyn Source<O::Batch>, run: &mut Run) -> Result<Summary> {
+        let store = run.checkpoints(self.config.keep_last);
+        let (mut at, mut best) = (Position::default(), None);
+        let latest = store.latest()?;
+        latest.warnings.iter().for_each(|w| self.display.note(w));
+        if let Some((_, checkpoint)) = latest.found {
+            (at, best) = self.restore(&checkpoint)?;
+            source.restore_counts(at.bad_samples, at.seen_samples);
+        }
+        run.rewind(at.step)?;
+        let per_epoch = source.batches() as u64;
+        let total = self.config.total_steps(per_epoch);
+        if total > 0 && per_epoch == 0 {
+            return Err(Error::input("data", format!("no batch of {} samples can be made from it", self.config.batch_size)));
+        }
+        let mut missing = self.all_trained();
+        let (started, first_step) = (Instant::now(), at.step);
+        let (mut loss, mut samples) = (f64::NAN, 0u64);
+        while at.step < total {
+            for loaded in source.epoch_from(at.epoch, at.batch as usize)? {
+                let loaded = loaded?;
+                (at.bad_samples, at.seen_samples) = source.counts();
+                let progress = Progress { step: at.step, total_steps: total, epoch: at.epoch };
+                let count = loaded.batch.samples() as u64;
+                let logged = at.step % self.config.log_every == 0 || at.step + 1 == total;
+                let (value, mut metrics) = self.step(&loaded.batch, progress, logged, &mut missing, at.step - first_step, &mut at)?;
+                loss = value;
+                samples += count;
+                at.step += 1;
+                at.batch += 1;
+                let epoch_ends = at.batch >= per_epoch;
+                if epoch_ends {
+                    at.epoch += 1;
+                    at.batch = 0;
+                }
+                let rate = samples as f64 / started.elapsed().as_secs_f64().max(1e-9);
+                if logged {
+                    metrics.push(("samples_per_second".into(), rate));
+                    metrics.push(("bad_samples".into(), at.bad_samples as f64));
+                    metrics.push(("skipped_steps".into(), at.skipped_steps as f64));
+                    log(run, Progress { step: at.step, total_steps: total, epoch: at.epoch }, &metrics)?;
+                }
+                self.display.update(Progress { step: at.step, total_steps: total, epoch: at.epoch }, &[("loss", loss)]);
+                let done = at.step >= total;
+                let mut quality = None;
+                if self.config.eval_every > 0 && (done || epoch_ends && at.epoch % self.config.eval_every == 0) {
+                    quality = self.look(Progress { step: at.step, total_steps: total, epoch: at.epoch }, run)?;
+                }
+                let every = self.config.checkpoint_every;
+                let stopping = self.stop.requested() && !done;
+                if done || stopping || quality.is_some() || if every == 0 { epoch_ends } else { at.step % every == 0 } {
+                    if let Some((metric, value)) = &quality
+                        && best.as_ref().is_none_or(|b: &Best| *value > b.value)
+                    {
+                        best = Some(Best { metric: metric.clone(), value: *value, step: at.step });
+                    }
+                    let path = store.save(&self.checkpoint(at, total, best.clone())?)?;
+                    if best.as_ref().is_some_and(|b| b.step == at.step) {
+                        store.mark_best(&path)?;
+                    }
+                    if stopping {
+                        self.display.finish();
+                        return Err(Error::Interrupted { step: at.step, checkpoint: path });
+                    }
+                }
+                if done {
+                    break;
+                }
+            }
+        }
+        self.display.finish();
+        let seconds = started.elapsed().as_secs_f64();
+        if at.step == first_step {
+            self.display.note("the run was already complete");
+        }
+        Ok(Summary {
+            steps: at.step,
+            epochs: at.epoch,
+            loss,
+            seconds,
+            samples_per_second: samples as f64 / seconds.max(1e-9),
+            bad_samples: at.bad_samples,
+            skipped_steps: at.skipped_steps,
+        })
+    }
+
+    fn all_trained(&self) -> BTreeSet<String> {
+        self.objective.params().with_role(Role::Trained).into_iter().map(|p| p.name).collect()
+    }
+
+    /// One step, `since` steps after this process began; returns its loss and, where `logged`, its metrics.
+    fn step(
+        &mut self,
+        batch: &O::Batch,
+        progress: Progress,
+        logged: bool,
+        missing: &mut BTreeSet<String>,
+        since: u64,
+        at: &mut Position,
+    ) -> Result<(f64, Vec<(String, f64)>)> {
+        let batch = batch.to_device(&self.device)?;
+        let pass = Pass::train(self.config.seed, progress);
+        let mut made = gradients(self.objective, &batch, self.config.micro_batch_size, &pass)?;
+        check_gradients(&made, missing, &self.objective.may_skip(), since)?;
+        let bad = if made.loss.is_finite() { made.grads.first_non_finite()?.map(|n| format!("the gradient of {n}")) } else { Some("the loss".into()) };
+        if let Some(what) = bad {
+            if self.config.non_finite == NonFinite::Skip {
+                at.skipped_steps += 1;
+                return Ok((made.loss, Vec::new()));
+            }
+            return Err(Error::NonFinite {
+                step: progress.step,
+                what,
+                hint: "try a lower optim.lr, optim.clip_grad_norm = 1.0, or train.non_finite = \"skip\"".into(),
+            });
+        }
+        self.objective.adjust_grads(&mut made.grads, &progress)?;
+        let info = self.optimizer.step(&made.grads, progress.step, progress.total_steps)?;
+        pass.write_deferred(self.objective.params())?;
+        self.objective.after_step(&made.embeddings, &progress, &World)?;
+        let mut metrics = Vec::new();
+        if logged {
+            metrics.push(("loss".to_string(), made.loss));
+            metrics.extend(made.parts.iter().map(|(name, v)| (format!("loss/{name}"), *v)));
+            metrics.push(("lr".into(), info.lr));
+            metrics.push(("grad_norm".into(), info.grad_norm));
+            for vital in self.objective.vitals(&made.embeddings)? {
+                metrics.push((vital.name.to_string(), vital.value));
+            }
+        }
+        Ok((made.loss, metrics))
+    }
+
+    /// Asks the observers and the held-out samples; returns what decides which checkpoint is best (higher is better).
+    fn look(&mut self, progress: Progress, run: &mut Run) -> Result<Option<(String, f64)>> {
+        let mut metrics = Vec::new();
+        if let Some(source) = &self.validation {
+            let pass = Pass::eval();
+            let (mut sum, mut n) = (0.0, 0.0);
+            for loaded in source.epoch_from(0, 0)? {
+                let batch = loaded?.batch.to_device(&self.device)?;
+                let weight = batch.samples() as f64;
+                let value = self.objective.criterion(&self.objective.embed(&batch, &pass.at(n as u64))?.detach(), &pass)?.value;
+                sum += f64::from(value.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?[0]) * weight;
+                n += weight;
+            }
+            if n > 0.0 {
+                metrics.push(("val_loss".to_string(), sum / n));
+            }
+        }
+        let look = Look { encoder: self.objective.encoder(), progress, device: &self.device };
+        for observer in &mut self.observers {
+            metrics.extend(observer.observe(&look)?);
+        }
+        if metrics.is_empty() {
+            return Ok(None);
+        }
+        log(run, progress, &metrics)?;
+        let text: Vec<String> = metrics.iter().map(|(name, v)| format!("{name} {v:.4}")).collect();
+        self.display.note(&format!("epoch {}: {}", progress.epoch, text.join("  ")));
+        let of = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+        Ok(of("knn").map(|v| ("knn".into(), v)).or_else(|| of("val_loss").map(|v| ("-val_loss".into(), -v))))
+    }
+
+    fn checkpoint(&self, at: Position, total_steps: u64, best: Option<Best>) -> Result<Checkpoint> {
+        let data = serde_json::to_value(at).map_err(|e| Error::Other(e.to_string()))?;
+        let progress = Progress { step: at.step, total_steps, epoch: at.epoch };
+        let extra = Extra { data, best, ..Extra::default() };
+        Ok(Checkpoint::new(self.objective.params(), self.optimizer.state(), progress, extra))
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(Position, Option<Best>)> {
+        checkpoint.restore(self.objective.params())?;
+        self.optimizer.load_state(&checkpoint.optimizer)?;
+        let at = serde_json::from_value(checkpoint.extra.data.clone()).map_err(|e| Error::input("checkpoint", format!("position in the data: {e}")))?;
+        Ok((at, checkpoint.extra.best.clone()))
+    }
+}
+
+fn log(run: &mut Run, progress: Progress, metrics: &[(String, f64)]) -> Result<()> {
+    let borrowed: Vec<(&str, f64)> = metrics.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+    run.log(progress, &borrowed)
+}
+
+/// Every trained tensor must get a gradient at the first step (those in `may_skip` within 50): a part that is silently left out of the
+/// graph looks like a run that learns badly.
+fn check_gradients(made: &Gradients, missing: &mut BTreeSet<String>, may_skip: &[String], since: u64) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    missing.retain(|name| !made.grads.contains(name));
+    let late = |name: &&String| since >= 50 || !may_skip.contains(name);
+    let named: Vec<&String> = missing.iter().filter(late).take(5).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let list = named.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+    Err(Error::input(list, "no gradient reached this trained parameter: it is not part of the loss; freeze it or name it in may_skip"))
+}

@@ -1,0 +1,285 @@
+//! From configuration to objects: which encoder, which method. The structs here are both the keys of a file and the Rust interface.
+
+use crate::encoder::{Pool, ResNet, ResNetConfig, ViT, ViTConfig};
+use selfsup_core::objective::{
+    BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Embeddings, Loss, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config, Objective,
+    SimClr, SimClrConfig, SimSiam, SimSiamConfig, Views, VicReg, VicRegConfig, Vital,
+};
+use selfsup_core::optim::Grads;
+use selfsup_core::{Encoder, Error, Params, Pass, Progress, Result, Scope, TokenEncoder, World};
+use serde::{Deserialize, Serialize};
+
+/// `[encoder]`: a standard network by name; the other keys change it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EncoderConfig {
+    /// `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`, `wide_resnet50_2`, `wide_resnet101_2`, or `resnet` with `depths` and
+    /// `widths`; `vit_tiny`, `vit_small`, `vit_base`, `vit_large`, or `vit` with `dim`, `depth` and `heads`.
+    pub name: String,
+    /// Channels of the images: 1 or 3.
+    pub channels: usize,
+    /// ResNet: 3x3 stem without pooling; by default for images of at most 64 pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub small_images: Option<bool>,
+    /// ResNet: blocks per stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depths: Option<Vec<usize>>,
+    /// ResNet: width per stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub widths: Option<Vec<usize>>,
+    /// ResNet: width of the stem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stem: Option<usize>,
+    /// ResNet: 1x1, 3x3, 1x1 blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bottleneck: Option<bool>,
+    /// ViT: pixels of a patch's side; by default 16, or the side of the image over 8 where it is smaller than 128.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<usize>,
+    /// ViT: width.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// ViT: blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// ViT: attention heads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// ViT: width inside the perceptrons, as a multiple of `dim`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mlp_ratio: Option<f64>,
+    /// ViT: stochastic depth of the last block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_path: Option<f32>,
+    /// ViT: how tokens become one vector, `class` or `mean`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    /// Start from these weights: a folder with `model.safetensors` (timm or Hugging Face layout), a file, or `org/name` on the Hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<String>,
+}
+
+impl Default for EncoderConfig {
+    fn default() -> Self {
+        EncoderConfig {
+            name: "resnet18".into(),
+            channels: 3,
+            small_images: None,
+            depths: None,
+            widths: None,
+            stem: None,
+            bottleneck: None,
+            patch: None,
+            dim: None,
+            depth: None,
+            heads: None,
+            mlp_ratio: None,
+            drop_path: None,
+            pool: None,
+            pretrained: None,
+        }
+    }
+}
+
+/// A resolved network.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Architecture {
+    /// A residual network.
+    ResNet(ResNetConfig),
+    /// A vision transformer.
+    ViT(ViTConfig),
+}
+
+impl Architecture {
+    /// Builds the network in `scope`.
+    ///
+    /// # Errors
+    /// If the configuration is not possible.
+    pub fn build(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
+        Ok(match self {
+            Architecture::ResNet(c) => Box::new(ResNet::new(scope, c.clone())?),
+            Architecture::ViT(c) => Box::new(ViT::new(scope, c.clone())?),
+        })
+    }
+}
+
+impl EncoderConfig {
+    /// The network for images of `size` pixels; `masked` methods get fixed positions as in MAE.
+    ///
+    /// # Errors
+    /// If the name is unknown or the sizes do not fit.
+    pub fn resolve(&self, size: usize, masked: bool) -> Result<Architecture> {
+        if !matches!(self.channels, 1 | 3) {
+            return Err(Error::config(format!("encoder.channels = {}: expected 1 or 3", self.channels)));
+        }
+        if self.name.contains("resnet") {
+            let base = if self.name == "resnet" { ResNetConfig::named("resnet18") } else { ResNetConfig::named(&self.name) };
+            let mut c = base.ok_or_else(|| self.unknown())?;
+            c.channels = self.channels;
+            c.small_images = self.small_images.unwrap_or(size <= 64);
+            c.depths = self.depths.clone().unwrap_or(c.depths);
+            c.widths = self.widths.clone().unwrap_or(c.widths);
+            c.stem = self.stem.unwrap_or_else(|| c.widths.first().copied().unwrap_or(64));
+            c.bottleneck = self.bottleneck.unwrap_or(c.bottleneck);
+            return Ok(Architecture::ResNet(c));
+        }
+        let patch = self.patch.unwrap_or(if size >= 128 { 16 } else { (size / 8).max(1) });
+        let base = if self.name == "vit" { ViTConfig::named("vit_tiny", size, patch) } else { ViTConfig::named(&self.name, size, patch) };
+        let mut c = base.ok_or_else(|| self.unknown())?;
+        c.channels = self.channels;
+        c.trunk.dim = self.dim.unwrap_or(c.trunk.dim);
+        c.trunk.depth = self.depth.unwrap_or(c.trunk.depth);
+        c.trunk.heads = self.heads.unwrap_or(c.trunk.heads);
+        c.trunk.hidden = (c.trunk.dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize;
+        c.trunk.drop_path = self.drop_path.unwrap_or(0.0);
+        c.fixed_positions = masked;
+        if masked {
+            c.trunk.init = selfsup_core::Init::XavierUniform;
+        }
+        // MAE's class token is not trained towards anything: its papers' probes average the patches or fine-tune.
+        c.pool = self.pool.unwrap_or(if masked { Pool::Mean } else { Pool::Class });
+        Ok(Architecture::ViT(c))
+    }
+
+    fn unknown(&self) -> Error {
+        Error::config(format!(
+            "encoder.name = \"{}\": expected resnet18, resnet34, resnet50, resnet101, resnet152, wide_resnet50_2, wide_resnet101_2, resnet, \
+             vit_tiny, vit_small, vit_base, vit_large or vit",
+            self.name
+        ))
+    }
+}
+
+/// `[method]`: `name` and the method's own keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum MethodConfig {
+    /// SimCLR.
+    Simclr(SimClrConfig),
+    /// MoCo v1 and v2.
+    Moco(MoCoConfig),
+    /// MoCo v3.
+    MocoV3(MoCoV3Config),
+    /// BYOL.
+    Byol(ByolConfig),
+    /// SimSiam.
+    Simsiam(SimSiamConfig),
+    /// Barlow Twins.
+    BarlowTwins(BarlowTwinsConfig),
+    /// VICReg.
+    Vicreg(VicRegConfig),
+    /// Masked autoencoder.
+    Mae(MaeConfig),
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        MethodConfig::Simclr(SimClrConfig::default())
+    }
+}
+
+impl MethodConfig {
+    /// Every method's name.
+    pub const NAMES: [&'static str; 8] = ["simclr", "moco", "moco-v3", "byol", "simsiam", "barlow-twins", "vicreg", "mae"];
+
+    /// The defaults of a method.
+    ///
+    /// # Errors
+    /// If there is no such method.
+    pub fn named(name: &str) -> Result<Self> {
+        Ok(match name {
+            "simclr" => MethodConfig::Simclr(SimClrConfig::default()),
+            "moco" => MethodConfig::Moco(MoCoConfig::default()),
+            "moco-v3" => MethodConfig::MocoV3(MoCoV3Config::default()),
+            "byol" => MethodConfig::Byol(ByolConfig::default()),
+            "simsiam" => MethodConfig::Simsiam(SimSiamConfig::default()),
+            "barlow-twins" => MethodConfig::BarlowTwins(BarlowTwinsConfig::default()),
+            "vicreg" => MethodConfig::Vicreg(VicRegConfig::default()),
+            "mae" => MethodConfig::Mae(MaeConfig::default()),
+            other => return Err(Error::config(format!("method.name = \"{other}\": expected one of {}", Self::NAMES.join(", ")))),
+        })
+    }
+
+    /// The method's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            MethodConfig::Simclr(_) => "simclr",
+            MethodConfig::Moco(_) => "moco",
+            MethodConfig::MocoV3(_) => "moco-v3",
+            MethodConfig::Byol(_) => "byol",
+            MethodConfig::Simsiam(_) => "simsiam",
+            MethodConfig::BarlowTwins(_) => "barlow-twins",
+            MethodConfig::Vicreg(_) => "vicreg",
+            MethodConfig::Mae(_) => "mae",
+        }
+    }
+
+    /// Whether the method hides patches and needs an encoder of tokens.
+    pub fn masked(&self) -> bool {
+        matches!(self, MethodConfig::Mae(_))
+    }
+
+    /// Views of each sample.
+    pub fn views(&self) -> usize {
+        if self.masked() { 1 } else { 2 }
+    }
+
+    /// Builds the method around the encoder in `scope`.
+    ///
+    /// # Errors
+    /// If the configuration is not possible, or a masked method is given a ResNet.
+    pub fn build(&self, scope: &Scope, architecture: &Architecture) -> Result<Method> {
+        let encoder = |s: &Scope| architecture.build(s);
+        Ok(Method(match self {
+            MethodConfig::Simclr(c) => Box::new(SimClr::new(scope, &encoder, c.clone())?),
+            MethodConfig::Moco(c) => Box::new(MoCo::new(scope, &encoder, c.clone())?),
+            MethodConfig::MocoV3(c) => Box::new(MoCoV3::new(scope, &encoder, c.clone())?),
+            MethodConfig::Byol(c) => Box::new(Byol::new(scope, &encoder, c.clone())?),
+            MethodConfig::Simsiam(c) => Box::new(SimSiam::new(scope, &encoder, c.clone())?),
+            MethodConfig::BarlowTwins(c) => Box::new(BarlowTwins::new(scope, &encoder, c.clone())?),
+            MethodConfig::Vicreg(c) => Box::new(VicReg::new(scope, &encoder, c.clone())?),
+            MethodConfig::Mae(c) => {
+                let Architecture::ViT(vit) = architecture else {
+                    return Err(Error::config("method mae hides patches and needs a vision transformer: set encoder.name to vit_tiny, vit_small, vit_base, vit_large or vit"));
+                };
+                let tokens = |s: &Scope| -> Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, vit.clone())?)) };
+                Box::new(Mae::new(scope, &tokens, c.clone())?)
+            }
+        }))
+    }
+}
+
+/// Any method over image views.
+pub struct Method(Box<dyn Objective<Batch = Views>>);
+
+impl Objective for Method {
+    type Batch = Views;
+
+    fn params(&self) -> &Params {
+        self.0.params()
+    }
+    fn encoder(&self) -> &dyn Encoder {
+        self.0.encoder()
+    }
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+        self.0.embed(batch, pass)
+    }
+    fn criterion(&self, embeddings: &Embeddings, pass: &Pass) -> Result<Loss> {
+        self.0.criterion(embeddings, pass)
+    }
+    fn couples_samples(&self) -> bool {
+        self.0.couples_samples()
+    }
+    fn adjust_grads(&self, grads: &mut Grads, progress: &Progress) -> Result<()> {
+        self.0.adjust_grads(grads, progress)
+    }
+    fn after_step(&self, embeddings: &Embeddings, progress: &Progress, world: &World) -> Result<()> {
+        self.0.after_step(embeddings, progress, world)
+    }
+    fn vitals(&self, embeddings: &Embeddings) -> Result<Vec<Vital>> {
+        self.0.vitals(embeddings)
+    }
+    fn may_skip(&self) -> Vec<String> {
+        self.0.may_skip()
+    }
+}
