@@ -1,0 +1,190 @@
+//! Progress for people: a bar on a terminal, a plain line every few seconds elsewhere (a log file, a batch system).
+
+use crate::pass::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+enum Sink {
+    Bar(ProgressBar),
+    Lines(Box<dyn Write + Send>),
+    Quiet,
+}
+
+/// Shows how far a run is: rate, time left and the values it is given (loss, lr ...). Writes to standard error.
+pub struct Display {
+    sink: Sink,
+    every: Duration,
+    /// Step and time from which the rate is taken: a resumed run counts its own steps only.
+    start: Option<(u64, Instant)>,
+    last: Option<Instant>,
+}
+
+impl fmt::Debug for Display {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.sink {
+            Sink::Bar(_) => "bar",
+            Sink::Lines(_) => "lines",
+            Sink::Quiet => "quiet",
+        };
+        f.debug_struct("Display").field("sink", &kind).field("every", &self.every).finish()
+    }
+}
+
+impl Display {
+    /// A bar if standard error is a terminal, else at most one line per `every`.
+    pub fn new(every: Duration) -> Self {
+        if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            // The template is a constant that its test parses; without it the default bar does.
+            if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            Display { sink: Sink::Bar(bar), every, start: None, last: None }
+        } else {
+            Self::lines(Box::new(std::io::stderr()), every)
+        }
+    }
+
+    /// At most one line per `every`, to `out`.
+    pub fn lines(out: Box<dyn Write + Send>, every: Duration) -> Self {
+        Display { sink: Sink::Lines(out), every, start: None, last: None }
+    }
+
+    /// Shows nothing.
+    pub fn quiet() -> Self {
+        Display { sink: Sink::Quiet, every: Duration::ZERO, start: None, last: None }
+    }
+
+    /// Shows the state after a step. Cheap: call it at every step.
+    pub fn update(&mut self, progress: Progress, values: &[(&str, f64)]) {
+        self.update_at(Instant::now(), progress, values);
+    }
+
+    fn update_at(&mut self, now: Instant, p: Progress, values: &[(&str, f64)]) {
+        let (first, begun) = *self.start.get_or_insert((p.step, now));
+        let seconds = now.saturating_duration_since(begun).as_secs_f64();
+        let rate = if seconds > 0.0 { p.step.saturating_sub(first) as f64 / seconds } else { 0.0 };
+        let left = p.total_steps.saturating_sub(p.step);
+        let tail = || {
+            let mut text = format!("epoch {}", p.epoch);
+            if rate > 0.0 {
+                text += &format!("  {}  {} left", rate_text(rate), time_text(left as f64 / rate));
+            }
+            for (name, v) in values {
+                text += &format!("  {name} {}", number(*v));
+            }
+            text
+        };
+        match &mut self.sink {
+            Sink::Quiet => {}
+            Sink::Bar(bar) => {
+                bar.set_length(p.total_steps);
+                bar.set_position(p.step);
+                bar.set_message(tail());
+            }
+            Sink::Lines(out) => {
+                let due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.every) || left == 0;
+                if due {
+                    self.last = Some(now);
+                    // Nobody to show it to is no reason to end a run.
+                    let _ = writeln!(out, "step {}/{}  {}", p.step, p.total_steps, tail());
+                }
+            }
+        }
+    }
+
+    /// Writes a line of its own: a warning, a checkpoint, the value of an evaluation.
+    pub fn note(&mut self, text: &str) {
+        match &mut self.sink {
+            Sink::Quiet => {}
+            Sink::Bar(bar) => bar.println(text),
+            Sink::Lines(out) => {
+                let _ = writeln!(out, "{text}");
+            }
+        }
+    }
+
+    /// Ends the display; the last state stays visible.
+    pub fn finish(&mut self) {
+        if let Sink::Bar(bar) = &self.sink {
+            bar.abandon();
+        }
+    }
+}
+
+const TEMPLATE: &str = "{wide_bar} {pos}/{len}  {msg}";
+
+fn rate_text(rate: f64) -> String {
+    if rate >= 1.0 { format!("{rate:.1} steps/s") } else { format!("{:.1} s/step", 1.0 / rate) }
+}
+
+fn time_text(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match (s / 3600, s / 60 % 60, s % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s:02}s"),
+        (h, m, _) => format!("{h}h{m:02}m"),
+    }
+}
+
+/// Four digits, without an exponent where that is readable.
+fn number(v: f64) -> String {
+    if v == 0.0 || !v.is_finite() || (1e-3..1e5).contains(&v.abs()) {
+        let digits = if v.is_finite() && v != 0.0 { (3 - v.abs().log10().floor() as i64).clamp(0, 6) as usize } else { 0 };
+        format!("{v:.digits$}")
+    } else {
+        format!("{v:.2e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, b: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(b);
+            Ok(b.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn plain_lines_are_rare() {
+        let out = Shared::default();
+        let mut d = Display::lines(Box::new(out.clone()), Duration::from_secs(10));
+        let t = Instant::now();
+        for step in 100..=200 {
+            let p = Progress { step, total_steps: 200, epoch: step / 50 };
+            d.update_at(t + Duration::from_millis(500 * (step - 100)), p, &[("loss", 1.23456), ("lr", 3e-4)]);
+        }
+        d.note("done");
+        d.finish();
+        let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 7, "{text}");
+        assert_eq!(lines[0], "step 100/200  epoch 2  loss 1.235  lr 3.00e-4");
+        assert_eq!(lines[1], "step 120/200  epoch 2  2.0 steps/s  40s left  loss 1.235  lr 3.00e-4");
+        assert_eq!(lines[5], "step 200/200  epoch 4  2.0 steps/s  0s left  loss 1.235  lr 3.00e-4");
+        assert_eq!(lines[6], "done");
+    }
+
+    #[test]
+    fn texts() {
+        assert_eq!(time_text(59.6), "1m00s");
+        assert_eq!(time_text(3725.0), "1h02m");
+        assert_eq!(rate_text(0.25), "4.0 s/step");
+        for (v, want) in [(0.0, "0"), (12345.6, "12346"), (0.5, "0.5000"), (-2.5, "-2.500"), (1e-7, "1.00e-7"), (f64::NAN, "NaN")] {
+            assert_eq!(number(v), want);
+        }
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+}

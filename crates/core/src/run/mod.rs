@@ -1,0 +1,303 @@
+//! The folder of a run: what it was told, what it saw, what it made.
+//!
+//!     config.toml      the configuration as given
+//!     metrics.jsonl    one JSON object a line: step, epoch, time and the values
+//!     tensorboard/     the same values as TensorBoard event files
+//!     checkpoints/     see crate::checkpoint
+//!     model/           the exported model
+//!     result.json      the outcome, written once at the end
+
+mod display;
+mod events;
+
+pub use display::Display;
+pub use events::EventWriter;
+
+use crate::checkpoint::{Store, write_atomic};
+use crate::error::{Error, Result};
+use crate::pass::Progress;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A key of the configuration that differs between the folder and a resumed run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Dotted key.
+    pub key: String,
+    /// Value in the folder, as TOML; `None` where the key is new.
+    pub before: Option<String>,
+    /// Value now; `None` where the key is gone.
+    pub after: Option<String>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |v: &Option<String>| v.clone().unwrap_or_else(|| "(not set)".into());
+        write!(f, "{}: {} -> {}", self.key, show(&self.before), show(&self.after))
+    }
+}
+
+/// The keys whose values differ between two TOML texts, sorted.
+///
+/// # Errors
+/// If one of them is not TOML.
+pub fn config_changes(before: &str, after: &str) -> Result<Vec<Change>> {
+    let parse = |text: &str| text.parse::<toml::Table>().map_err(|e| Error::config(e.message()));
+    let (mut a, mut b) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+    flatten("", &parse(before)?, &mut a);
+    flatten("", &parse(after)?, &mut b);
+    let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let change = |key: &String| Change { key: key.clone(), before: a.get(key).cloned(), after: b.get(key).cloned() };
+    Ok(keys.into_iter().filter(|k| a.get(*k) != b.get(*k)).map(change).collect())
+}
+
+fn flatten(path: &str, table: &toml::Table, out: &mut std::collections::BTreeMap<String, String>) {
+    for (key, value) in table {
+        let key = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match value {
+            toml::Value::Table(t) => flatten(&key, t, out),
+            other => {
+                out.insert(key, other.to_string());
+            }
+        }
+    }
+}
+
+/// An open run folder.
+#[derive(Debug)]
+pub struct Run {
+    dir: PathBuf,
+    metrics: File,
+    events: EventWriter,
+}
+
+impl Run {
+    /// Starts a run in `dir`, which is created if need be.
+    ///
+    /// # Errors
+    /// If `dir` already holds a run, or cannot be written.
+    pub fn create(dir: impl Into<PathBuf>, config_toml: &str) -> Result<Self> {
+        let dir = dir.into();
+        for name in ["config.toml", "metrics.jsonl", "result.json", "checkpoints"] {
+            if dir.join(name).exists() {
+                return Err(Error::file(&dir, format!("already holds a run ({name}): resume it, or choose another folder")));
+            }
+        }
+        std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
+        write_text(&dir.join("config.toml"), config_toml)?;
+        Self::open(dir)
+    }
+
+    /// Opens the folder of a run that is to go on. Where `config_toml` differs from the one in the folder, it takes its place, the
+    /// earlier one becomes `config.1.toml` (the next free number), and the changed keys are returned to be shown. Call [`Run::rewind`]
+    /// when it is known from which step the run goes on.
+    ///
+    /// # Errors
+    /// If `dir` holds no run, or a configuration is not TOML.
+    pub fn resume(dir: impl Into<PathBuf>, config_toml: Option<&str>) -> Result<(Self, Vec<Change>)> {
+        let dir = dir.into();
+        let path = dir.join("config.toml");
+        if !path.exists() {
+            return Err(Error::file(&dir, "holds no run to resume (no config.toml)"));
+        }
+        let before = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        let mut changes = Vec::new();
+        if let Some(after) = config_toml {
+            changes = config_changes(&before, after).map_err(|e| Error::file(&path, e))?;
+            if !changes.is_empty() {
+                let free = (1u32..).map(|i| dir.join(format!("config.{i}.toml"))).find(|p| !p.exists());
+                if let Some(free) = free {
+                    write_text(&free, &before)?;
+                }
+                write_text(&path, after)?;
+            }
+        }
+        Ok((Self::open(dir)?, changes))
+    }
+
+    fn open(dir: PathBuf) -> Result<Self> {
+        let metrics = append(&dir.join("metrics.jsonl"))?;
+        let events = EventWriter::create(&dir.join("tensorboard"))?;
+        Ok(Run { dir, metrics, events })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The configuration in the folder.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn config(&self) -> Result<String> {
+        let path = self.dir.join("config.toml");
+        std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))
+    }
+
+    /// The checkpoints of the run, of which the newest `keep_last` are kept.
+    pub fn checkpoints(&self, keep_last: usize) -> Store {
+        Store::new(self.dir.join("checkpoints"), keep_last)
+    }
+
+    /// The folder of the exported model, created if need be.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn model_dir(&self) -> Result<PathBuf> {
+        let dir = self.dir.join("model");
+        std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
+        Ok(dir)
+    }
+
+    /// Writes values to `metrics.jsonl` (one line) and to TensorBoard. A value that is not finite is `null` in the former.
+    ///
+    /// # Errors
+    /// If a name is `step`, `epoch` or `time`, or a file cannot be written.
+    pub fn log(&mut self, progress: Progress, values: &[(&str, f64)]) -> Result<()> {
+        let time = now();
+        let mut line = Map::new();
+        line.insert("step".into(), progress.step.into());
+        line.insert("epoch".into(), progress.epoch.into());
+        // Milliseconds are enough, and short.
+        line.insert("time".into(), ((time * 1e3).round() / 1e3).into());
+        for (name, value) in values {
+            if line.insert((*name).into(), Value::from(*value)).is_some() {
+                return Err(Error::input(name, "metric logged twice in a line, or its name is taken (step, epoch, time)"));
+            }
+        }
+        let mut text = Value::from(line).to_string();
+        text.push('\n');
+        // One write a line: a line is whole or absent, except on a full disk or a power cut (see `rewind`).
+        self.metrics.write_all(text.as_bytes()).map_err(|e| Error::io(self.dir.join("metrics.jsonl"), e))?;
+        self.events.scalars(progress.step, time, values)
+    }
+
+    /// Takes the records back to `step`: lines of later steps, and a last line that was cut off, leave `metrics.jsonl`, and TensorBoard
+    /// is told that what came after is void. Returns how many lines were cut.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written.
+    pub fn rewind(&mut self, step: u64) -> Result<usize> {
+        let path = self.dir.join("metrics.jsonl");
+        let mut keep = Vec::new();
+        let mut cut = 0;
+        let mut reader = BufReader::new(File::open(&path).map_err(|e| Error::io(&path, e))?);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if reader.read_until(b'\n', &mut line).map_err(|e| Error::io(&path, e))? == 0 {
+                break;
+            }
+            let at = serde_json::from_slice::<Value>(&line).ok().and_then(|v| v.get("step")?.as_u64());
+            if line.ends_with(b"\n") && at.is_some_and(|at| at <= step) {
+                keep.extend_from_slice(&line);
+            } else {
+                cut += 1;
+            }
+        }
+        if cut > 0 {
+            write_atomic(&path, |f| f.write_all(&keep).map_err(|e| Error::io(&path, e)))?;
+            self.metrics = append(&path)?;
+        }
+        self.events.restart(step + 1, now())?;
+        Ok(cut)
+    }
+
+    /// Writes `result.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_result(&self, result: &impl Serialize) -> Result<PathBuf> {
+        let path = self.dir.join("result.json");
+        let mut text = serde_json::to_string_pretty(result).map_err(|e| Error::file(&path, e))?;
+        text.push('\n');
+        write_text(&path, &text)?;
+        Ok(path)
+    }
+}
+
+fn write_text(path: &Path, text: &str) -> Result<()> {
+    write_atomic(path, |f| f.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
+}
+
+fn append(path: &Path) -> Result<File> {
+    OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io(path, e))
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "seed = 1\n[optim]\nlr = 0.1\nbetas = [0.9, 0.95]\n";
+
+    fn at(step: u64) -> Progress {
+        Progress { step, total_steps: 100, epoch: step / 10 }
+    }
+
+    fn lines(run: &Run) -> Vec<Value> {
+        let text = std::fs::read_to_string(run.dir().join("metrics.jsonl")).unwrap();
+        text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    }
+
+    #[test]
+    fn create_log_resume_rewind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/run");
+        let mut run = Run::create(&path, CONFIG).unwrap();
+        for step in [0, 10, 20, 30] {
+            run.log(at(step), &[("loss", 1.0 / (1 + step) as f64), ("bad", f64::NAN)]).unwrap();
+        }
+        assert!(run.log(at(1), &[("step", 1.0)]).is_err());
+        let seen = lines(&run);
+        assert_eq!(seen.len(), 4);
+        assert_eq!((&seen[1]["step"], &seen[1]["epoch"], &seen[1]["bad"]), (&10.into(), &1.into(), &Value::Null));
+        assert!(seen[1]["time"].as_f64().unwrap() > 1e9);
+        drop(run);
+        assert!(Run::create(&path, CONFIG).unwrap_err().to_string().contains("already holds a run"));
+
+        std::fs::OpenOptions::new().append(true).open(path.join("metrics.jsonl")).unwrap().write_all(b"{\"step\": 15, \"lo").unwrap();
+        let (mut run, changes) = Run::resume(&path, Some(CONFIG)).unwrap();
+        assert!(changes.is_empty());
+        assert_eq!(run.rewind(15).unwrap(), 3);
+        run.log(at(16), &[("loss", 0.5)]).unwrap();
+        assert_eq!(lines(&run).iter().map(|l| l["step"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 10, 16]);
+        assert_eq!(run.rewind(16).unwrap(), 0);
+        assert_eq!(run.config().unwrap(), CONFIG);
+    }
+
+    #[test]
+    fn changed_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Run::resume(dir.path(), None).unwrap_err().to_string().contains("no run"));
+        Run::create(dir.path(), CONFIG).unwrap();
+        let new = "seed = 1 # a comment is no change\nepochs = 3\n[optim]\nbetas = [0.9, 0.95]\nlr = 0.2\n";
+        let (run, changes) = Run::resume(dir.path(), Some(new)).unwrap();
+        let text: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        assert_eq!(text, ["epochs: (not set) -> 3", "optim.lr: 0.1 -> 0.2"]);
+        assert_eq!(run.config().unwrap(), new);
+        assert_eq!(std::fs::read_to_string(dir.path().join("config.1.toml")).unwrap(), CONFIG);
+        assert!(Run::resume(dir.path(), Some("seed = ")).is_err());
+        assert_eq!(run.config().unwrap(), new);
+    }
+
+    #[test]
+    fn results() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(dir.path(), "").unwrap();
+        let path = run.write_result(&serde_json::json!({ "knn": 0.9 })).unwrap();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "{\n  \"knn\": 0.9\n}\n");
+        assert!(run.model_dir().unwrap().is_dir());
+        assert_eq!(run.checkpoints(3).dir(), dir.path().join("checkpoints"));
+    }
+}
