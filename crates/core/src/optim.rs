@@ -87,11 +87,8 @@ impl OptimConfig {
                 return bad(key, v, "at least 0 and below 1");
             }
         }
-        if let Some(c) = self.clip_grad_norm
-            && c.is_nan()
-            || self.clip_grad_norm.is_some_and(|c| c <= 0.0)
-        {
-            return bad("clip_grad_norm", self.clip_grad_norm.unwrap_or(0.0), "above 0");
+        if let Some(c) = self.clip_grad_norm.filter(|c| c.is_nan() || *c <= 0.0) {
+            return bad("clip_grad_norm", c, "above 0");
         }
         if let Some(d) = self.layer_decay
             && !(d > 0.0 && d <= 1.0)

@@ -88,7 +88,7 @@ pub(super) fn f32_slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> 
     match (s, l.contiguous_offsets()) {
         (CpuStorage::F32(v), Some((a, b))) => Ok(&v[a..b]),
         (CpuStorage::F32(_), None) => bail!("a fused loss needs a contiguous tensor"),
-        _ => bail!("a fused loss needs f32, got {:?}", s.dtype()),
+        _ => bail!("a fused loss needs f32"),
     }
 }
 
