@@ -1,1 +1,4 @@
-//! selfsup vision.
+//! Vision: image decoding, transforms, encoders and recipes.
+
+pub mod encoder;
+pub mod recipe;
