@@ -1,14 +1,18 @@
 //! Optimisers over [`Params`], with parameter groups, clipping, a schedule and saved state.
 //!
 //! Tensors of rank 1 (biases, norms) and the embeddings of tokens and positions get no weight decay. With `layer_decay` the learning rate of
-//! block `i` of `n` is multiplied by `layer_decay^(n + 1 - i)` (Clark et al. 2020, arXiv 2003.10555; BEiT, arXiv 2106.08254).
+//! block `i` of `n` (from 0) is multiplied by `layer_decay^(n - i)`, that of the embeddings by `layer_decay^(n + 1)`, and heads keep the whole
+//! rate (Clark et al. 2020, arXiv 2003.10555; BEiT, arXiv 2106.08254).
+
+mod grads;
+
+pub use grads::Grads;
 
 use crate::error::{Error, Result};
 use crate::params::{Param, Params, Role};
-use crate::schedule::LrSchedule;
-use candle_core::backprop::GradStore;
+use crate::schedule::{LrSchedule, cosine, share};
 use candle_core::{DType, Tensor, Var};
-use selfsup_kernels::update::{AdamWArgs, LarsArgs, SgdArgs, adamw_all, lars_all, sgd_all, sq_norms};
+use selfsup_kernels::update::{AdamWArgs, LarsArgs, SgdArgs, adamw_all, lars_all, sgd_all};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -25,9 +29,9 @@ pub enum OptimKind {
     Lars,
 }
 
-/// `[optim]`.
+/// `[optim]`. Keys that are not given take the defaults of their `kind`, see [`OptimConfig::of`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(from = "Given")]
 pub struct OptimConfig {
     /// `adamw`, `sgd` or `lars`.
     pub kind: OptimKind,
@@ -35,6 +39,11 @@ pub struct OptimConfig {
     pub lr: f64,
     /// Weight decay of weights (not of biases, norms, tokens and positions).
     pub weight_decay: f64,
+    /// Weight decay at the end of the run, reached along half a cosine (DINO, arXiv 2104.14294: 0.04 to 0.4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay_end: Option<f64>,
+    /// Whether biases, norms, tokens and positions decay too, and LARS adapts them (MoCo, arXiv 1911.05722, decays everything).
+    pub decay_all: bool,
     /// AdamW's decay rates of the moments.
     pub betas: (f64, f64),
     /// AdamW's and LARS's epsilon.
@@ -55,12 +64,88 @@ pub struct OptimConfig {
     pub schedule: LrSchedule,
 }
 
+/// The keys as given: what is absent depends on `kind`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Given {
+    kind: OptimKind,
+    lr: Option<f64>,
+    weight_decay: Option<f64>,
+    weight_decay_end: Option<f64>,
+    decay_all: bool,
+    betas: (f64, f64),
+    eps: f64,
+    momentum: f64,
+    nesterov: bool,
+    trust_coefficient: f64,
+    layer_decay: Option<f64>,
+    clip_grad_norm: Option<f64>,
+    schedule: LrSchedule,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        let c = OptimConfig::default();
+        Given {
+            kind: c.kind,
+            lr: None,
+            weight_decay: None,
+            weight_decay_end: c.weight_decay_end,
+            decay_all: c.decay_all,
+            betas: c.betas,
+            eps: c.eps,
+            momentum: c.momentum,
+            nesterov: c.nesterov,
+            trust_coefficient: c.trust_coefficient,
+            layer_decay: c.layer_decay,
+            clip_grad_norm: c.clip_grad_norm,
+            schedule: c.schedule,
+        }
+    }
+}
+
+impl From<Given> for OptimConfig {
+    fn from(g: Given) -> Self {
+        let c = OptimConfig::of(g.kind);
+        OptimConfig {
+            kind: g.kind,
+            lr: g.lr.unwrap_or(c.lr),
+            weight_decay: g.weight_decay.unwrap_or(c.weight_decay),
+            weight_decay_end: g.weight_decay_end,
+            decay_all: g.decay_all,
+            betas: g.betas,
+            eps: g.eps,
+            momentum: g.momentum,
+            nesterov: g.nesterov,
+            trust_coefficient: g.trust_coefficient,
+            layer_decay: g.layer_decay,
+            clip_grad_norm: g.clip_grad_norm,
+            schedule: g.schedule,
+        }
+    }
+}
+
 impl Default for OptimConfig {
     fn default() -> Self {
+        OptimConfig::of(OptimKind::Adamw)
+    }
+}
+
+impl OptimConfig {
+    /// The defaults of a kind. AdamW: rate 1e-3 and betas of its paper, decay 0.05 (MAE, arXiv 2111.06377). SGD: rate 0.03, decay 1e-4
+    /// (MoCo, arXiv 1911.05722). LARS: rate 0.3 for a batch of 256, decay 1e-6 (SimCLR, arXiv 2002.05709), trust 0.001.
+    pub fn of(kind: OptimKind) -> Self {
+        let (lr, weight_decay) = match kind {
+            OptimKind::Adamw => (1e-3, 0.05),
+            OptimKind::Sgd => (0.03, 1e-4),
+            OptimKind::Lars => (0.3, 1e-6),
+        };
         OptimConfig {
-            kind: OptimKind::Adamw,
-            lr: 1e-3,
-            weight_decay: 0.05,
+            kind,
+            lr,
+            weight_decay,
+            weight_decay_end: None,
+            decay_all: false,
             betas: (0.9, 0.999),
             eps: 1e-8,
             momentum: 0.9,
@@ -79,8 +164,18 @@ impl OptimConfig {
         if !self.lr.is_finite() || self.lr < 0.0 {
             return bad("lr", self.lr, "0 or more");
         }
-        if !self.weight_decay.is_finite() || self.weight_decay < 0.0 {
-            return bad("weight_decay", self.weight_decay, "0 or more");
+        for (key, v) in [("weight_decay", Some(self.weight_decay)), ("weight_decay_end", self.weight_decay_end)] {
+            if let Some(v) = v.filter(|v| !v.is_finite() || *v < 0.0) {
+                return bad(key, v, "0 or more");
+            }
+        }
+        for (key, v) in [("eps", self.eps), ("trust_coefficient", self.trust_coefficient)] {
+            if !(v.is_finite() && v > 0.0) {
+                return bad(key, v, "above 0");
+            }
+        }
+        if self.nesterov && self.momentum == 0.0 && self.kind != OptimKind::Adamw {
+            return bad("momentum", self.momentum, "above 0 with nesterov");
         }
         for (key, v) in [("betas", self.betas.0), ("betas", self.betas.1), ("momentum", self.momentum)] {
             if !(0.0..1.0).contains(&v) {
@@ -96,77 +191,6 @@ impl OptimConfig {
             return bad("layer_decay", d, "above 0 and at most 1");
         }
         self.schedule.check(true)
-    }
-}
-
-/// Gradients by the name of their parameter.
-#[derive(Clone, Debug, Default)]
-pub struct Grads(BTreeMap<String, Tensor>);
-
-impl Grads {
-    /// The gradients of `params` in a store; parameters without one are absent.
-    pub fn from_store(store: &GradStore, params: &[Param]) -> Self {
-        Grads(params.iter().filter_map(|p| Some((p.name.clone(), store.get(p.var.as_tensor())?.detach()))).collect())
-    }
-
-    /// The gradient of a parameter.
-    pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.get(name)
-    }
-
-    /// Whether a parameter has a gradient.
-    pub fn contains(&self, name: &str) -> bool {
-        self.0.contains_key(name)
-    }
-
-    /// Replaces or adds a gradient.
-    pub fn insert(&mut self, name: impl Into<String>, grad: Tensor) {
-        self.0.insert(name.into(), grad);
-    }
-
-    /// Takes a gradient out: its parameter is left alone in this step.
-    pub fn remove(&mut self, name: &str) -> Option<Tensor> {
-        self.0.remove(name)
-    }
-
-    /// All gradients in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(n, g)| (n.as_str(), g))
-    }
-
-    /// Adds the gradients of another part of the batch.
-    ///
-    /// # Errors
-    /// If shapes differ.
-    pub fn add(&mut self, other: &Grads) -> Result<()> {
-        for (name, g) in &other.0 {
-            let sum = match self.0.get(name) {
-                Some(mine) => (mine + g)?,
-                None => g.clone(),
-            };
-            self.0.insert(name.clone(), sum);
-        }
-        Ok(())
-    }
-
-    fn squares(&self) -> Result<Vec<f64>> {
-        Ok(sq_norms(&self.0.values().cloned().collect::<Vec<_>>())?)
-    }
-
-    /// L2 norm over all gradients.
-    ///
-    /// # Errors
-    /// If a tensor cannot be read.
-    pub fn norm(&self) -> Result<f64> {
-        Ok(self.squares()?.iter().sum::<f64>().sqrt())
-    }
-
-    /// The first name whose gradient has a value that is NaN or infinite.
-    ///
-    /// # Errors
-    /// If a tensor cannot be read.
-    pub fn first_non_finite(&self) -> Result<Option<String>> {
-        Ok(self.squares()?.iter().zip(self.0.keys()).find(|(s, _)| !s.is_finite()).map(|(_, n)| n.clone()))
     }
 }
 
@@ -204,6 +228,8 @@ impl Optimizer {
     pub fn new(params: &Params, config: OptimConfig) -> Result<Self> {
         config.check()?;
         let trained = params.with_role(Role::Trained);
+        // A schedule may cycle momentum where the configuration has none.
+        let buffered = config.momentum > 0.0 || config.schedule.beta1(0, 1).is_some();
         let blocks = trained.iter().filter_map(|p| block_of(&p.name)).max().map_or(0, |b| b + 1);
         let slots = trained
             .into_iter()
@@ -212,9 +238,9 @@ impl Optimizer {
                 let adam = config.kind == OptimKind::Adamw;
                 let depth = layer_of(&param.name, blocks);
                 Ok(Slot {
-                    decay: decays(&param),
+                    decay: config.decay_all || decays(&param),
                     scale: config.layer_decay.map_or(1.0, |d| d.powi((blocks + 1).saturating_sub(depth) as i32)),
-                    first: if adam || config.momentum > 0.0 { Some(zeros()?) } else { None },
+                    first: if adam || buffered { Some(zeros()?) } else { None },
                     second: if adam { Some(zeros()?) } else { None },
                     updates: 0,
                     param,
@@ -224,27 +250,45 @@ impl Optimizer {
         Ok(Optimizer { config, slots })
     }
 
-    /// One update at `step` of `total`. A tensor without a gradient is left alone, with its moments.
+    /// One update at `step` (from 0) of `total`. A tensor without a gradient is left alone, with its moments. Nothing is written if there is
+    /// an error.
     ///
     /// # Errors
-    /// If a gradient has another shape than its parameter.
+    /// If a gradient has another shape than its parameter or belongs to none of this optimiser, or if one is not finite: it is named.
     pub fn step(&mut self, grads: &Grads, step: u64, total: u64) -> Result<StepInfo> {
         let c = &self.config;
         let lr = c.schedule.lr(c.lr, step, total);
         let cycled = c.schedule.beta1(step, total);
+        let weight_decay = c.weight_decay_end.map_or(c.weight_decay, |end| cosine(c.weight_decay, end, share(step, total)));
         let grad_norm = grads.norm()?;
-        let factor = c.clip_grad_norm.filter(|limit| grad_norm > *limit).map(|limit| limit / (grad_norm + 1e-6));
-        let mut work = Vec::new();
-        for slot in &mut self.slots {
-            let Some(g) = grads.get(&slot.param.name) else { continue };
-            slot.updates += 1;
-            let g = match factor {
-                Some(f) => (g * f)?,
-                None => g.clone(),
-            };
-            work.push((&*slot, g.contiguous()?));
+        if !grad_norm.is_finite() {
+            let what = grads.first_non_finite()?.map_or("the norm of the gradient".to_string(), |n| format!("the gradient of {n}"));
+            return Err(Error::NonFinite { step, what, hint: "try a lower optim.lr or optim.clip_grad_norm = 1.0".into() });
         }
-        let decay = |s: &Slot| if s.decay { c.weight_decay } else { 0.0 };
+        let factor = c.clip_grad_norm.filter(|limit| grad_norm > *limit).map(|limit| limit / (grad_norm + 1e-6));
+        let mut clipped = grads.clone();
+        if let Some(f) = factor {
+            clipped.scale(f)?;
+        }
+        let mut left = clipped;
+        let mut work = Vec::new();
+        for (i, slot) in self.slots.iter().enumerate() {
+            let Some(g) = left.remove(&slot.param.name) else { continue };
+            if g.dims() != slot.param.var.dims() {
+                let expected = slot.param.var.dims();
+                return Err(Error::input(
+                    format!("gradient of {}", slot.param.name),
+                    format!("shape {:?}, expected {expected:?}", g.dims()),
+                ));
+            }
+            work.push((i, g.contiguous()?));
+        }
+        if let Some((name, _)) = left.iter().next() {
+            return Err(Error::input(format!("gradient of {name}"), "no tensor of this name was trained when the optimiser was made"));
+        }
+        work.iter().for_each(|(i, _)| self.slots[*i].updates += 1);
+        let work: Vec<(&Slot, Tensor)> = work.into_iter().map(|(i, g)| (&self.slots[i], g)).collect();
+        let decay = |s: &Slot| if s.decay { weight_decay } else { 0.0 };
         match c.kind {
             OptimKind::Adamw => {
                 let slots = work.into_iter().filter_map(|(s, g)| {
@@ -310,30 +354,44 @@ impl Optimizer {
         out
     }
 
-    /// Takes over a saved state.
+    /// Takes over a saved state, all of it or nothing.
     ///
     /// # Errors
-    /// If a tensor is missing or has another shape: it is named.
+    /// If tensors are missing, unexpected or of another shape: they are listed.
     pub fn load_state(&mut self, state: &[(String, Tensor)]) -> Result<()> {
-        let have: BTreeMap<&str, &Tensor> = state.iter().map(|(n, t)| (n.as_str(), t)).collect();
-        let find = |name: String, dims: &[usize]| -> Result<&Tensor> {
-            let t = have.get(name.as_str()).ok_or_else(|| Error::input(&name, "missing from the optimiser state of the checkpoint"))?;
-            if t.dims() != dims {
-                return Err(Error::input(&name, format!("shape {:?} in the checkpoint, expected {dims:?}", t.dims())));
+        let mut have: BTreeMap<&str, &Tensor> = state.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        let (mut problems, mut moments, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut take = |name: String, dims: &[usize]| match have.remove(name.as_str()) {
+            Some(t) if t.dims() == dims => Some(t),
+            Some(t) => {
+                problems.push(format!("{name} has shape {:?}, expected {dims:?}", t.dims()));
+                None
             }
-            Ok(*t)
+            None => {
+                problems.push(format!("{name} is missing"));
+                None
+            }
         };
-        for s in &mut self.slots {
+        for s in &self.slots {
             let name = &s.param.name;
             for (key, var) in [("first", &s.first), ("second", &s.second)] {
-                if let Some(var) = var {
-                    let t = find(format!("{name}/{key}"), var.dims())?;
-                    var.set(&t.to_dtype(var.dtype())?.to_device(var.device())?.copy()?)?;
+                let Some(var) = var else { continue };
+                if let Some(t) = take(format!("{name}/{key}"), var.dims()) {
+                    moments.push((var, t.to_dtype(var.dtype())?.to_device(var.device())?.copy()?));
                 }
             }
-            let counted = find(format!("{name}/updates"), &[1])?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
-            s.updates = counted.first().copied().unwrap_or(0).max(0) as u64;
+            if let Some(t) = take(format!("{name}/updates"), &[1]) {
+                counts.push(t.to_dtype(DType::I64)?.to_vec1::<i64>()?.first().map_or(0, |n| (*n).max(0) as u64));
+            }
         }
+        problems.extend(have.keys().map(|n| format!("{n} is unexpected")));
+        if !problems.is_empty() {
+            return Err(Error::input("optimiser state of another run", problems.join("; ")));
+        }
+        for (var, t) in moments {
+            var.set(&t)?;
+        }
+        self.slots.iter_mut().zip(counts).for_each(|(s, n)| s.updates = n);
         Ok(())
     }
 }
@@ -341,15 +399,26 @@ impl Optimizer {
 /// Weight decay is for matrices and kernels.
 fn decays(p: &Param) -> bool {
     let last = p.name.rsplit('.').next().unwrap_or(&p.name);
-    p.var.rank() > 1 && !["cls_token", "mask_token", "pos_embed", "position_embeddings"].contains(&last)
+    let kept = ["bias", "cls_token", "mask_token", "dist_token", "register_tokens", "pos_embed", "position_embeddings"];
+    p.var.rank() > 1 && !kept.contains(&last)
 }
 
-/// The index after `blocks`, `layers` or `layer` in a name.
+/// What comes after the trunk, whatever blocks it has of its own.
+fn is_head(name: &str) -> bool {
+    name.split('.').any(|part| ["head", "heads", "decoder", "predictor", "projector"].contains(&part))
+}
+
+/// The index after `blocks`, `layers` or `layer` in a name of the trunk; in `h` for GPT-2.
 fn block_of(name: &str) -> Option<usize> {
-    let mut parts = name.split('.');
+    if is_head(name) {
+        return None;
+    }
+    let mut parts = name.split('.').peekable();
     while let Some(part) = parts.next() {
-        if matches!(part, "blocks" | "layers" | "layer") {
-            return parts.next()?.parse().ok();
+        if matches!(part, "blocks" | "layers" | "layer" | "h")
+            && let Some(n) = parts.peek().and_then(|n| n.parse().ok())
+        {
+            return Some(n);
         }
         // torchvision's layer1 ... layer4
         if let Some(n) = part.strip_prefix("layer").and_then(|n| n.parse::<usize>().ok()) {
@@ -361,94 +430,15 @@ fn block_of(name: &str) -> Option<usize> {
 
 /// 0 for the embedding, `i + 1` for block `i`, `blocks + 1` for what follows them.
 fn layer_of(name: &str, blocks: usize) -> usize {
+    let embedding = |part: &str| {
+        part.contains("embed") || part.ends_with("_token") || ["conv1", "bn1", "register_tokens", "wte", "wpe"].contains(&part)
+    };
     match block_of(name) {
         Some(b) => b + 1,
-        None if ["patch_embed", "cls_token", "pos_embed", "conv1", "bn1", "embeddings"].iter().any(|k| name.contains(k)) => 0,
+        None if !is_head(name) && name.split('.').any(embedding) => 0,
         None => blocks + 1,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::params::{Init, Scope};
-    use candle_core::Device;
-
-    fn golden(name: &str, config: OptimConfig, decayed: &str) -> Result<()> {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/golden/optim/{name}.safetensors"));
-        let t = candle_core::safetensors::load(path, &Device::Cpu)?;
-        let params = Params::new();
-        let scope = Scope::root(&params, 0, &Device::Cpu);
-        for key in ["w", "b"] {
-            scope.get(key, t[&format!("input.{key}")].dims(), Init::Const(0.0))?;
-            params.set(key, &t[&format!("input.{key}")])?;
-        }
-        let mut optimizer = Optimizer::new(&params, config.clone())?;
-        for slot in &mut optimizer.slots {
-            slot.decay = decayed.contains(&slot.param.name);
-        }
-        for step in 0..5u64 {
-            if step == 3 {
-                // A saved and reloaded state goes on the same way.
-                let state: Vec<(String, Tensor)> = optimizer.state().into_iter().map(|(n, t)| (n, t.copy().unwrap())).collect();
-                let decay: Vec<bool> = optimizer.slots.iter().map(|s| s.decay).collect();
-                optimizer = Optimizer::new(&params, config.clone())?;
-                optimizer.slots.iter_mut().zip(decay).for_each(|(s, d)| s.decay = d);
-                optimizer.load_state(&state)?;
-            }
-            let mut grads = Grads::default();
-            for key in ["w", "b"] {
-                grads.insert(key, t[&format!("input.g{key}{step}")].clone());
-            }
-            optimizer.step(&grads, step, 5)?;
-            for key in ["w", "b"] {
-                let want = &t[&format!("expected.{key}{step}")];
-                let got = params.get(key).unwrap().var.as_detached_tensor();
-                let gap = (got - want)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
-                assert!(gap < 1e-5, "{name}: {key} at step {step} is off by {gap}");
-            }
-        }
-        Ok(())
-    }
-
-    fn constant(kind: OptimKind) -> OptimConfig {
-        OptimConfig { kind, lr: 0.1, schedule: LrSchedule::constant(), ..OptimConfig::default() }
-    }
-
-    #[test]
-    fn golden_adamw() -> Result<()> {
-        golden("adamw", OptimConfig { betas: (0.9, 0.95), weight_decay: 0.05, ..constant(OptimKind::Adamw) }, "w")
-    }
-
-    #[test]
-    fn golden_sgd() -> Result<()> {
-        golden("sgd_momentum", OptimConfig { weight_decay: 0.01, ..constant(OptimKind::Sgd) }, "wb")
-    }
-
-    #[test]
-    fn golden_lars() -> Result<()> {
-        golden("lars", OptimConfig { weight_decay: 1e-3, ..constant(OptimKind::Lars) }, "w")
-    }
-
-    #[test]
-    fn groups_and_layers() {
-        assert_eq!(block_of("encoder.blocks.3.attn.qkv.weight"), Some(3));
-        assert_eq!(block_of("encoder.layer2.0.conv1.weight"), Some(1));
-        assert_eq!(layer_of("encoder.patch_embed.proj.weight", 12), 0);
-        assert_eq!(layer_of("encoder.norm.weight", 12), 13);
-    }
-
-    #[test]
-    fn clipping_scales_the_whole_gradient() -> Result<()> {
-        let params = Params::new();
-        Scope::root(&params, 0, &Device::Cpu).get("w", 2, Init::Const(0.0))?;
-        let config = OptimConfig { clip_grad_norm: Some(1.0), momentum: 0.0, weight_decay: 0.0, ..constant(OptimKind::Sgd) };
-        let mut grads = Grads::default();
-        grads.insert("w", Tensor::new(&[3f32, 4.0], &Device::Cpu)?);
-        let info = Optimizer::new(&params, config)?.step(&grads, 0, 1)?;
-        assert!(info.clipped && (info.grad_norm - 5.0).abs() < 1e-9);
-        let w = params.get("w").unwrap().var.to_vec1::<f32>()?;
-        assert!((w[0] + 0.06).abs() < 1e-6 && (w[1] + 0.08).abs() < 1e-6);
-        Ok(())
-    }
-}
+mod tests;

@@ -47,25 +47,9 @@ impl fmt::Display for Change {
 /// # Errors
 /// If one of them is not TOML.
 pub fn config_changes(before: &str, after: &str) -> Result<Vec<Change>> {
-    let parse = |text: &str| text.parse::<toml::Table>().map_err(|e| Error::config(e.message()));
-    let (mut a, mut b) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
-    flatten("", &parse(before)?, &mut a);
-    flatten("", &parse(after)?, &mut b);
-    let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let change = |key: &String| Change { key: key.clone(), before: a.get(key).cloned(), after: b.get(key).cloned() };
-    Ok(keys.into_iter().filter(|k| a.get(*k) != b.get(*k)).map(change).collect())
-}
-
-fn flatten(path: &str, table: &toml::Table, out: &mut std::collections::BTreeMap<String, String>) {
-    for (key, value) in table {
-        let key = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        match value {
-            toml::Value::Table(t) => flatten(&key, t, out),
-            other => {
-                out.insert(key, other.to_string());
-            }
-        }
-    }
+    let value = |text: String| Some(text).filter(|t| t != "(not set)");
+    let change = |(key, before, after)| Change { key, before: value(before), after: value(after) };
+    Ok(crate::config::diff(before, after)?.into_iter().map(change).collect())
 }
 
 /// An open run folder.

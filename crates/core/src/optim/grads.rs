@@ -1,0 +1,99 @@
+//! The gradients of a step by name: what an objective may adjust and the optimiser reads.
+
+use crate::error::Result;
+use crate::params::Param;
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use selfsup_kernels::update::{scale, sq_norms};
+use std::collections::BTreeMap;
+
+/// Gradients by the name of their parameter.
+#[derive(Clone, Debug, Default)]
+pub struct Grads(BTreeMap<String, Tensor>);
+
+impl Grads {
+    /// The gradients of `params` in a store; parameters without one are absent.
+    pub fn from_store(store: &GradStore, params: &[Param]) -> Self {
+        Grads(params.iter().filter_map(|p| Some((p.name.clone(), store.get(p.var.as_tensor())?.detach()))).collect())
+    }
+
+    /// The gradient of a parameter.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.0.get(name)
+    }
+
+    /// Whether a parameter has a gradient.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Replaces or adds a gradient.
+    pub fn insert(&mut self, name: impl Into<String>, grad: Tensor) {
+        self.0.insert(name.into(), grad);
+    }
+
+    /// Takes a gradient out: its parameter is left alone in this step.
+    pub fn remove(&mut self, name: &str) -> Option<Tensor> {
+        self.0.remove(name)
+    }
+
+    /// Number of gradients.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Multiplies every gradient by `factor`.
+    ///
+    /// # Errors
+    /// What candle reports.
+    pub fn scale(&mut self, factor: f64) -> Result<()> {
+        let scaled = scale(&self.0.values().cloned().collect::<Vec<_>>(), factor)?;
+        self.0.values_mut().zip(scaled).for_each(|(g, s)| *g = s);
+        Ok(())
+    }
+
+    /// All gradients in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(n, g)| (n.as_str(), g))
+    }
+
+    /// Adds the gradients of another part of the batch.
+    ///
+    /// # Errors
+    /// If shapes differ.
+    pub fn add(&mut self, other: &Grads) -> Result<()> {
+        for (name, g) in &other.0 {
+            let sum = match self.0.get(name) {
+                Some(mine) => (mine + g)?,
+                None => g.clone(),
+            };
+            self.0.insert(name.clone(), sum);
+        }
+        Ok(())
+    }
+
+    fn squares(&self) -> Result<Vec<f64>> {
+        Ok(sq_norms(&self.0.values().cloned().collect::<Vec<_>>())?)
+    }
+
+    /// L2 norm over all gradients.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn norm(&self) -> Result<f64> {
+        Ok(self.squares()?.iter().sum::<f64>().sqrt())
+    }
+
+    /// The first name whose gradient has a value that is NaN or infinite.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn first_non_finite(&self) -> Result<Option<String>> {
+        Ok(self.squares()?.iter().zip(self.0.keys()).find(|(s, _)| !s.is_finite()).map(|(_, n)| n.clone()))
+    }
+}
