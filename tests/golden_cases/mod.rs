@@ -2,6 +2,7 @@
 
 pub mod case;
 mod losses;
+mod models;
 mod ops;
 
 use case::{Case, Handler};
@@ -11,6 +12,7 @@ pub fn handler(case: &Case) -> Option<Handler> {
     match case.name.split('/').next()? {
         "ops" => ops::handler(case),
         "losses" => losses::handler(case),
+        "models" => models::handler(case),
         _ => None,
     }
 }

@@ -1,1 +1,22 @@
-//! selfsup.
+//! Self-supervised pre-training in Rust on candle.
+//!
+//! This crate is the facade: it re-exports the libraries and holds what the `selfsup` command does. Depend on `selfsup-vision` and
+//! `selfsup-core` alone if you only train.
+//!
+//! ```no_run
+//! use selfsup::verbs::pretrain::{Request, run};
+//! run(Request { data: Some("photos".into()), method: Some("simclr".into()), ..Request::default() })?;
+//! # Ok::<(), selfsup::Error>(())
+//! ```
+
+pub mod config;
+pub mod evaluate;
+pub mod images;
+pub mod verbs;
+
+pub use selfsup_core as core;
+pub use selfsup_core::{Error, Result};
+pub use selfsup_datasets as datasets;
+pub use selfsup_eval as eval;
+pub use selfsup_kernels as kernels;
+pub use selfsup_vision as vision;

@@ -1,2 +1,176 @@
 //! The `selfsup` command.
-fn main() {}
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use selfsup::Error;
+use selfsup::verbs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Self-supervised pre-training: learn a representation from unlabelled data, see whether it is any good, take it away.
+#[derive(Parser)]
+#[command(name = "selfsup", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Start here:
+  selfsup pretrain examples/vision-simclr/fashion-mnist.toml     pre-train on the bundled images and evaluate
+  selfsup pretrain --data photos/ --method simclr                pre-train on a folder of your images
+  selfsup probe runs/NAME                                        evaluate a run again
+  selfsup export runs/NAME --out DIR                             weights for timm or transformers
+
+Exit codes: 0 done, 1 failed, 2 bad input or configuration, 3 interrupted after writing a checkpoint.";
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Pre-train an encoder without labels, and evaluate it where labels exist.
+    Pretrain(Pretrain),
+    /// Evaluate a run's encoder: kNN and linear probe against a random encoder and raw pixels.
+    Probe(Probe),
+    /// Write the embeddings of images.
+    Embed(Embed),
+    /// List, fetch and inspect data sets.
+    #[command(subcommand)]
+    Data(Data),
+    /// Write a run's encoder as a folder that timm or transformers loads.
+    Export(Export),
+    /// Download a model from the Hugging Face Hub into the cache.
+    Pull(Pull),
+    /// Say what this build and this machine can do.
+    Doctor,
+    /// Print a shell completion script.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args)]
+struct Pretrain {
+    /// A configuration (TOML), then KEY=VALUE overrides, e.g. `train.epochs=20 method.temperature=0.1`.
+    #[arg(value_name = "FILE.toml | KEY=VALUE")]
+    args: Vec<String>,
+    /// Data: a folder of images (any nesting), idx or CIFAR files, tar shards, Parquet, or the name of a data set.
+    #[arg(long)]
+    data: Option<String>,
+    /// Method: simclr, moco, moco-v3, byol, simsiam, barlow-twins, vicreg, mae.
+    #[arg(long)]
+    method: Option<String>,
+    /// Encoder: resnet18 ... resnet152, wide_resnet50_2, vit_tiny ... vit_large.
+    #[arg(long)]
+    encoder: Option<String>,
+    /// The run's folder; by default a new one below runs/.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on from the newest checkpoint of the run in --out.
+    #[arg(long)]
+    resume: bool,
+    /// With --resume: go on although the configuration changed.
+    #[arg(long, requires = "resume")]
+    allow_config_change: bool,
+    /// Only show what would run: one batch, shapes, parameters, memory, and a picture of the augmentations.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not evaluate at the end.
+    #[arg(long)]
+    no_probe: bool,
+}
+
+#[derive(Args)]
+struct Probe {
+    /// The run's folder.
+    run: PathBuf,
+    /// KEY=VALUE overrides of the run's configuration, e.g. `eval.knn_k=10`.
+    overrides: Vec<String>,
+    /// Labelled data to fit on, instead of the run's own.
+    #[arg(long)]
+    data: Option<String>,
+    /// Labelled data to test on.
+    #[arg(long)]
+    test: Option<String>,
+}
+
+#[derive(Args)]
+struct Embed {
+    /// The run's folder.
+    run: PathBuf,
+    /// Where to write; the ending decides the format: .safetensors, .npy or .parquet.
+    #[arg(long)]
+    out: PathBuf,
+    /// Images, instead of the run's own.
+    #[arg(long)]
+    data: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Data {
+    /// The data sets that are known by name, with licence and source.
+    List,
+    /// Fetch a data set by name into the cache.
+    Fetch {
+        /// Its name.
+        name: String,
+    },
+    /// Look through a data set: counts, classes, sizes, unreadable files.
+    Inspect {
+        /// A name or a path.
+        data: String,
+    },
+}
+
+#[derive(Args)]
+struct Export {
+    /// The run's folder.
+    run: PathBuf,
+    /// The folder to write; by default model/ in the run.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Layout: timm, or hf (transformers' ViT; vision transformers only).
+    #[arg(long, default_value = "timm")]
+    layout: String,
+}
+
+#[derive(Args)]
+struct Pull {
+    /// org/name, optionally with @revision.
+    name: String,
+}
+
+fn main() -> ExitCode {
+    // A closed pipe (`selfsup doctor | head`) ends the process quietly, as it does for other commands.
+    let cli = Cli::parse();
+    let result = match cli.verb {
+        Verb::Pretrain(a) => verbs::pretrain::run(verbs::pretrain::Request {
+            args: a.args,
+            data: a.data,
+            method: a.method,
+            encoder: a.encoder,
+            out: a.out,
+            resume: a.resume,
+            allow_config_change: a.allow_config_change,
+            dry_run: a.dry_run,
+            probe: !a.no_probe,
+        }),
+        Verb::Probe(a) => verbs::probe::run(&a.run, &a.overrides, a.data.as_deref(), a.test.as_deref()),
+        Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref()),
+        Verb::Data(Data::List) => verbs::data::list(),
+        Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),
+        Verb::Data(Data::Inspect { data }) => verbs::data::inspect(&data),
+        Verb::Export(a) => verbs::export::run(&a.run, a.out.as_deref(), &a.layout),
+        Verb::Pull(a) => verbs::pull::run(&a.name),
+        Verb::Doctor => verbs::doctor::run(),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "selfsup", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{} {e}", if matches!(e, Error::Interrupted { .. }) { "stopped:" } else { "error:" });
+            ExitCode::from(e.exit_code())
+        }
+    }
+}

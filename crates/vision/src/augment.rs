@@ -1,0 +1,202 @@
+//! `[augment]`: the views of an image. One set of keys serves all methods; `preset` gives the defaults of a paper.
+
+use crate::data::{Planes, Sample};
+use crate::image::Image;
+use crate::transform::{Op, Pipeline};
+use selfsup_core::data::Transform;
+use selfsup_core::{Error, Result, Rng};
+use serde::{Deserialize, Serialize};
+
+/// What is done to an image to make a view of it. Probabilities are 0 to 1; a step of probability 0 is left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AugmentConfig {
+    /// Height and width of a view in pixels.
+    pub size: usize,
+    /// Smallest and largest share of the image's area that a random crop takes.
+    pub crop_scale: [f64; 2],
+    /// Narrowest and widest aspect ratio of a crop.
+    pub crop_ratio: [f64; 2],
+    /// Probability of a horizontal flip.
+    pub flip: f64,
+    /// Strength of the change of brightness, contrast, saturation and hue.
+    pub jitter: [f64; 4],
+    /// Probability of that change.
+    pub jitter_p: f64,
+    /// Probability of turning gray.
+    pub gray_p: f64,
+    /// Probability of a Gaussian blur, of the first and the second view.
+    pub blur_p: f64,
+    /// Probability of the blur of the second view, where it differs (BYOL's 0.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blur_p_second: Option<f64>,
+    /// Side of the blur's kernel in pixels, odd; by default a tenth of the view.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blur_kernel: Option<usize>,
+    /// Smallest and largest standard deviation of the blur in pixels.
+    pub blur_sigma: [f64; 2],
+    /// Probability of inverting all values above the middle, in the second view only (BYOL's 0.2).
+    pub solarize_p_second: f64,
+    /// Mean of each channel, of values in `[0, 1]`.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel.
+    pub std: [f32; 3],
+}
+
+impl Default for AugmentConfig {
+    /// SimCLR's views (arXiv 2002.05709, appendix A) with ImageNet's statistics.
+    fn default() -> Self {
+        AugmentConfig {
+            size: 224,
+            crop_scale: [0.08, 1.0],
+            crop_ratio: [3.0 / 4.0, 4.0 / 3.0],
+            flip: 0.5,
+            jitter: [0.8, 0.8, 0.8, 0.2],
+            jitter_p: 0.8,
+            gray_p: 0.2,
+            blur_p: 0.5,
+            blur_p_second: None,
+            blur_kernel: None,
+            blur_sigma: [0.1, 2.0],
+            solarize_p_second: 0.0,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        }
+    }
+}
+
+/// Decodes a sample and makes its views.
+#[derive(Clone, Debug)]
+pub struct Augment {
+    views: Vec<Pipeline>,
+    channels: usize,
+    max_pixels: u64,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl AugmentConfig {
+    fn check(&self) -> Result<()> {
+        let bad = |key: &str, value: &dyn std::fmt::Debug, expected: &str| Err(Error::config(format!("augment.{key} = {value:?}: expected {expected}")));
+        if self.size == 0 || self.size > 4096 {
+            return bad("size", &self.size, "1 to 4096");
+        }
+        let [low, high] = self.crop_scale;
+        if !(low > 0.0 && low <= high && high <= 1.0) {
+            return bad("crop_scale", &self.crop_scale, "two shares above 0 and at most 1, the smaller first");
+        }
+        let [low, high] = self.crop_ratio;
+        if !(low > 0.0 && low <= high && high.is_finite()) {
+            return bad("crop_ratio", &self.crop_ratio, "two ratios above 0, the smaller first");
+        }
+        let [low, high] = self.blur_sigma;
+        if !(low > 0.0 && low <= high && high.is_finite()) {
+            return bad("blur_sigma", &self.blur_sigma, "two deviations above 0, the smaller first");
+        }
+        for (key, p) in [
+            ("flip", self.flip),
+            ("jitter_p", self.jitter_p),
+            ("gray_p", self.gray_p),
+            ("blur_p", self.blur_p),
+            ("blur_p_second", self.blur_p_second.unwrap_or(0.0)),
+            ("solarize_p_second", self.solarize_p_second),
+        ] {
+            if !(0.0..=1.0).contains(&p) {
+                return bad(key, &p, "a probability from 0 to 1");
+            }
+        }
+        if self.jitter.iter().any(|j| !(0.0..=2.0).contains(j)) || self.jitter[3] > 0.5 {
+            return bad("jitter", &self.jitter, "strengths from 0 to 2, the last (hue) at most 0.5");
+        }
+        if self.blur_kernel.is_some_and(|k| k % 2 == 0) {
+            return bad("blur_kernel", &self.blur_kernel, "an odd number of pixels");
+        }
+        if self.std.iter().any(|s| s.is_nan() || *s <= 0.0) {
+            return bad("std", &self.std, "values above 0");
+        }
+        Ok(())
+    }
+
+    fn statistics(&self, channels: usize) -> (Vec<f32>, Vec<f32>) {
+        if channels == 1 {
+            // One channel takes the mean of the three.
+            (vec![self.mean.iter().sum::<f32>() / 3.0], vec![self.std.iter().sum::<f32>() / 3.0])
+        } else {
+            (self.mean.to_vec(), self.std.to_vec())
+        }
+    }
+
+    fn pipeline(&self, second: bool, color: bool) -> Pipeline {
+        let (size, p) = (self.size as u32, |v: f64| v as f32);
+        let mut ops = vec![Op::RandomResizedCrop { size, scale: self.crop_scale.map(p), ratio: self.crop_ratio.map(p) }];
+        if self.flip > 0.0 {
+            ops.push(Op::HorizontalFlip { p: p(self.flip) });
+        }
+        if color {
+            let [brightness, contrast, saturation, hue] = self.jitter.map(p);
+            if self.jitter_p > 0.0 && self.jitter.iter().any(|j| *j > 0.0) {
+                ops.push(Op::ColorJitter { brightness, contrast, saturation, hue, p: p(self.jitter_p) });
+            }
+            if self.gray_p > 0.0 {
+                ops.push(Op::Grayscale { p: p(self.gray_p) });
+            }
+            let blur = if second { self.blur_p_second.unwrap_or(self.blur_p) } else { self.blur_p };
+            if blur > 0.0 {
+                let kernel = self.blur_kernel.unwrap_or((self.size / 10) | 1) as u32;
+                ops.push(Op::GaussianBlur { kernel, sigma: self.blur_sigma.map(p), p: p(blur) });
+            }
+            if second && self.solarize_p_second > 0.0 {
+                ops.push(Op::Solarize { threshold: 128, p: p(self.solarize_p_second) });
+            }
+        }
+        Pipeline::new(ops)
+    }
+
+    /// The views of a method that compares `views` of them; a single view (MAE) is cropped and flipped only.
+    ///
+    /// # Errors
+    /// Naming the key that cannot be carried out.
+    pub fn views(&self, views: usize, channels: usize, max_pixels: u64) -> Result<Augment> {
+        self.check()?;
+        let (mean, std) = self.statistics(channels);
+        let views = (0..views.max(1)).map(|v| self.pipeline(v % 2 == 1, views > 1)).collect();
+        Ok(Augment { views, channels, max_pixels, mean, std })
+    }
+
+    /// One view without augmentation: the shorter side to the size, then the centre.
+    ///
+    /// # Errors
+    /// Naming the key that cannot be carried out.
+    pub fn evaluation(&self, channels: usize, max_pixels: u64) -> Result<Augment> {
+        self.check()?;
+        let (mean, std) = self.statistics(channels);
+        let size = self.size as u32;
+        Ok(Augment { views: vec![Pipeline::new(vec![Op::Resize { size }, Op::CenterCrop { size }])], channels, max_pixels, mean, std })
+    }
+}
+
+impl Augment {
+    /// Decodes a sample into the number of channels that the encoder takes.
+    ///
+    /// # Errors
+    /// If it cannot be decoded; the message names it.
+    pub fn decode(&self, sample: Sample) -> Result<Image> {
+        let image = sample.decode(self.max_pixels)?;
+        if self.channels == 1 { image.to_gray() } else { image.to_rgb() }
+    }
+}
+
+impl Transform<Sample> for Augment {
+    type Out = Vec<Planes>;
+
+    fn apply(&self, sample: Sample, rng: &mut Rng) -> Result<Vec<Planes>> {
+        let image = self.decode(sample)?;
+        self.views
+            .iter()
+            .map(|pipeline| {
+                let view = pipeline.apply(&image, rng)?;
+                Planes::normalized(&view, &self.mean, &self.std)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,155 @@
+//! Samples, planes and batches of images.
+
+use crate::augment::AugmentConfig;
+use crate::image::{Image, Pixels};
+use candle_core::{Device, Tensor};
+pub use selfsup_core::objective::Views;
+use selfsup_core::data::Collate;
+use selfsup_core::{Error, Key, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where the content of an image is.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A file.
+    File(PathBuf),
+    /// An encoded image.
+    Bytes(Arc<[u8]>),
+    /// Pixels, rows of interleaved channels.
+    Pixels {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// Values of a pixel: 1 or 3.
+        channels: u8,
+        /// `height * width * channels` values.
+        data: Arc<[u8]>,
+    },
+}
+
+/// An image that is not decoded yet.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Its name in messages.
+    pub id: String,
+    /// Its content.
+    pub content: Content,
+}
+
+impl Sample {
+    /// Decodes it, if it has at most `max_pixels`.
+    ///
+    /// # Errors
+    /// Naming the sample.
+    pub fn decode(self, max_pixels: u64) -> Result<Image> {
+        match self.content {
+            Content::File(path) => {
+                let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+                Image::decode(&bytes, &self.id, max_pixels)
+            }
+            Content::Bytes(bytes) => Image::decode(&bytes, &self.id, max_pixels),
+            Content::Pixels { width, height, channels, data } => {
+                Image::new(width, height, channels, Pixels::U8(data.to_vec())).map_err(|e| Error::input(&self.id, e))
+            }
+        }
+    }
+}
+
+/// A view: normalised values, one plane a channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planes {
+    /// Channels, rows, columns.
+    pub shape: [usize; 3],
+    /// `(C, H, W)`.
+    pub values: Vec<f32>,
+}
+
+impl Planes {
+    /// `(x / max - mean) / std` of each channel.
+    ///
+    /// # Errors
+    /// If the image has other channels than there are means.
+    pub fn normalized(image: &Image, mean: &[f32], std: &[f32]) -> Result<Self> {
+        let (w, h, c) = (image.width as usize, image.height as usize, image.channels as usize);
+        if mean.len() != c || std.len() != c {
+            return Err(Error::input("image", format!("{c} channels, expected {}", mean.len())));
+        }
+        let mut values = vec![0f32; c * h * w];
+        for (k, plane) in values.chunks_exact_mut((h * w).max(1)).enumerate() {
+            match &image.data {
+                Pixels::U8(data) => fill(plane, data, k, c, 1.0 / (255.0 * std[k]), mean[k] / std[k]),
+                Pixels::U16(data) => fill(plane, data, k, c, 1.0 / (65535.0 * std[k]), mean[k] / std[k]),
+            }
+        }
+        Ok(Planes { shape: [c, h, w], values })
+    }
+}
+
+fn fill<T: Copy + Into<f32>>(plane: &mut [f32], data: &[T], first: usize, step: usize, scale: f32, shift: f32) {
+    for (out, v) in plane.iter_mut().zip(data.iter().skip(first).step_by(step)) {
+        *out = (*v).into() * scale - shift;
+    }
+}
+
+/// Stacks the views of samples into [`Views`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Collated;
+
+impl Collate<Vec<Planes>> for Collated {
+    type Batch = Views;
+
+    fn collate(&self, items: Vec<Vec<Planes>>, indices: &[usize], _key: Key) -> Result<Views> {
+        let Some(first) = items.first() else { return Err(Error::input("batch", "no samples")) };
+        let mut views = Vec::with_capacity(first.len());
+        for v in 0..first.len() {
+            let shape = first[v].shape;
+            let mut values = Vec::with_capacity(items.len() * shape.iter().product::<usize>());
+            for item in &items {
+                match item.get(v) {
+                    Some(view) if view.shape == shape => values.extend_from_slice(&view.values),
+                    other => {
+                        return Err(Error::input("batch", format!("view {v} has shape {:?}, expected {shape:?}", other.map(|o| o.shape))));
+                    }
+                }
+            }
+            let [c, h, w] = shape;
+            views.push(Tensor::from_vec(values, (items.len(), c, h, w), &Device::Cpu)?);
+        }
+        Ok(Views { globals: views.len(), views, indices: indices.to_vec() })
+    }
+}
+
+/// The first `samples` of a batch, one row each, one column a view: to see what the augmentations do.
+///
+/// # Errors
+/// If the batch is empty.
+pub fn contact_sheet(batch: &Views, augment: &AugmentConfig, samples: usize) -> Result<Image> {
+    let Some(first) = batch.views.first() else { return Err(Error::input("batch", "no views")) };
+    let (n, c, h, w) = first.dims4()?;
+    let (rows, columns, gap) = (n.min(samples), batch.views.len(), 4);
+    let (width, height) = (columns * (w + gap) + gap, rows * (h + gap) + gap);
+    let mut data = vec![255u8; width * height * 3];
+    for (v, view) in batch.views.iter().enumerate() {
+        let values: Vec<f32> = view.flatten_all()?.to_vec1()?;
+        for r in 0..rows {
+            for k in 0..3 {
+                let channel = k.min(c - 1);
+                let (mean, std) = if c == 1 {
+                    (augment.mean.iter().sum::<f32>() / 3.0, augment.std.iter().sum::<f32>() / 3.0)
+                } else {
+                    (augment.mean[k], augment.std[k])
+                };
+                for y in 0..h {
+                    for x in 0..w {
+                        let value = values[((r * c + channel) * h + y) * w + x] * std + mean;
+                        let (py, px) = (gap + r * (h + gap) + y, gap + v * (w + gap) + x);
+                        data[(py * width + px) * 3 + k] = (value * 255.0).round().clamp(0.0, 255.0) as u8;
+                    }
+                }
+            }
+        }
+    }
+    Image::new(width as u32, height as u32, 3, Pixels::U8(data))
+}
