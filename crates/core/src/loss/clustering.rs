@@ -151,14 +151,7 @@ pub fn dino(student: &[Tensor], teacher: &[Tensor], center: &Tensor, student_tem
     dino_on(student, teacher, center, student_temp, teacher_temp, Path::Auto)
 }
 
-fn dino_on(
-    student: &[Tensor],
-    teacher: &[Tensor],
-    center: &Tensor,
-    student_temp: f64,
-    teacher_temp: f64,
-    path: Path,
-) -> Result<Tensor> {
+fn dino_on(student: &[Tensor], teacher: &[Tensor], center: &Tensor, student_temp: f64, teacher_temp: f64, path: Path) -> Result<Tensor> {
     let at = Check("dino");
     let student = views(at, "student", student, None)?;
     let model = student.first().ok_or_else(|| at.wrong("student", "is empty, expected at least one view"))?;

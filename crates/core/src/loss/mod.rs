@@ -23,7 +23,7 @@ mod segmentation;
 #[cfg(test)]
 mod testing;
 
-pub use classification::{causal_lm, cross_entropy, ctc_mean, masked_cross_entropy};
+pub use classification::{IGNORED, causal_lm, cross_entropy, ctc_mean, masked_cross_entropy};
 pub use clustering::{dino, koleo, sinkhorn, sinkhorn_across, swav, swav_with_codes};
 pub use contrastive::{dcl, info_nce_queue, moco_v3, nt_xent, sup_con, triplet};
 pub use reconstruction::mae_normalized_pixels;

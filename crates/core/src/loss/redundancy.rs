@@ -144,7 +144,8 @@ mod tests {
         for (n, d) in [(5, 9), (5, 10), (8, 40)] {
             let (a, b) = (random(&[n, d], 1), random(&[n, d], 2));
             let product = a.t().unwrap().matmul(&b).unwrap().to_vec2::<f64>().unwrap();
-            let want: f64 = (0..d).flat_map(|i| (0..d).map(move |j| (i, j))).filter(|(i, j)| i != j).map(|(i, j)| product[i][j].powi(2)).sum();
+            let want: f64 =
+                (0..d).flat_map(|i| (0..d).map(move |j| (i, j))).filter(|(i, j)| i != j).map(|(i, j)| product[i][j].powi(2)).sum();
             assert!((value(&off_diagonal_squares(&a, &b).unwrap()) - want).abs() < 1e-10 * want);
         }
     }

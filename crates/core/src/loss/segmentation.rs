@@ -37,7 +37,11 @@ fn dice_ce_on(logits: &Tensor, target: &Tensor, path: Path) -> Result<Tensor> {
     let dims = logits.dims();
     let (n, c) = match *dims {
         [n, .., c] if dims.len() >= 3 && c >= 2 && logits.elem_count() > 0 => (n, c),
-        _ => return Err(at.wrong("logits", format_args!("has shape {dims:?}, expected (N, S.., C) with at least 2 classes and no empty axis"))),
+        _ => {
+            return Err(
+                at.wrong("logits", format_args!("has shape {dims:?}, expected (N, S.., C) with at least 2 classes and no empty axis"))
+            );
+        }
     };
     let voxels = logits.elem_count() / (n * c);
     let (space, last) = (&dims[..dims.len() - 1], dims.len() - 1);
@@ -67,7 +71,8 @@ fn classes(at: Check, target: &Tensor, c: usize) -> Result<Tensor> {
         let labels = target.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
         if let Some(i) = labels.iter().position(|&t| !(t >= 0.0 && t < c as f64 && t.fract() == 0.0)) {
             let voxels = target.dim(1)?;
-            let problem = format_args!("has {} at sample {}, voxel {}; expected a class from 0 to {}", labels[i], i / voxels, i % voxels, c - 1);
+            let problem =
+                format_args!("has {} at sample {}, voxel {}; expected a class from 0 to {}", labels[i], i / voxels, i % voxels, c - 1);
             return Err(at.wrong("target", problem));
         }
     }
