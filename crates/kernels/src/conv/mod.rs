@@ -8,6 +8,7 @@
 
 mod composed;
 mod geometry;
+mod im2col;
 
 pub(crate) use geometry::Geometry;
 
@@ -81,7 +82,9 @@ pub fn conv(x: &Tensor, w: &Tensor, b: Option<&Tensor>, spec: &ConvSpec, path: P
     {
         candle_core::bail!("conv: bias of shape {:?}, expected ({})", b.dims(), geometry.outputs)
     }
-    let _ = path;
+    if path.fused(x) {
+        return im2col::conv(x, w, b, &geometry);
+    }
     composed::conv(x, w, b, spec, &geometry)
 }
 
@@ -97,7 +100,11 @@ pub fn conv_bn_act(x: &Tensor, w: &Tensor, gb: &Tensor, spec: &ConvSpec, eps: f6
     if gb.dims() != [2, geometry.outputs] {
         candle_core::bail!("conv_bn_act: weight and bias of shape {:?}, expected (2, {})", gb.dims(), geometry.outputs)
     }
-    let _ = path;
-    let y = composed::conv(x, w, None, spec, &geometry)?;
-    crate::norm::batch_norm(&y, gb, eps, act, Path::Composed)
+    if path.fused(x)
+        && let Some(done) = im2col::conv_bn_act(x, w, gb, &geometry, eps, act)?
+    {
+        return Ok(done);
+    }
+    let y = conv(x, w, None, spec, path)?;
+    crate::norm::batch_norm(&y, gb, eps, act, path)
 }
