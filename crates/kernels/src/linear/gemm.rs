@@ -109,6 +109,14 @@ pub(crate) struct Packed<'a> {
     cut: Cut,
 }
 
+impl<'a> Packed<'a> {
+    /// What [`pack_into`] has written to `data`.
+    pub(crate) fn of(data: &'a [f32], k: usize, n: usize) -> Self {
+        assert!(data.len() >= packed_len(k, n), "panels outside their slice");
+        Packed { data, k, n, cut: Cut::new(n) }
+    }
+}
+
 /// Packs panel `p` of `b (K, N)` into `out`.
 fn pack_panel(b: Matrix<'_>, k: usize, n: usize, width: usize, first: usize, out: &mut [f32]) {
     let columns = width.min(n - first);
@@ -197,20 +205,24 @@ unsafe fn micro<const R: usize, const V: usize>(
     // SAFETY: all addresses are within what the caller promises; masked lanes are not accessed.
     unsafe {
         let mut sum = [[_mm512_setzero_ps(); V]; R];
-        let (mut a, mut b) = (a, b);
-        for _ in 0..k {
+        let mut b = b;
+        // One address per row and a common offset: a single pointer that walks over the rows would be a chain of eight additions per step.
+        let mut rows = [a; R];
+        for r in 1..R {
+            rows[r] = a.add(r * rs);
+        }
+        for i in 0..k {
             let mut panel = [_mm512_setzero_ps(); V];
             for v in 0..V {
                 panel[v] = _mm512_loadu_ps(b.add(16 * v));
             }
             for r in 0..R {
-                let x = _mm512_set1_ps(*a.add(r * rs));
+                let x = _mm512_set1_ps(*rows[r].add(i * ks));
                 for v in 0..V {
                     sum[r][v] = _mm512_fmadd_ps(x, panel[v], sum[r][v]);
                 }
             }
             b = b.add(16 * V);
-            a = a.wrapping_add(ks);
         }
         for r in 0..R {
             for v in 0..V {
@@ -295,11 +307,33 @@ unsafe fn panel_block(
 
 thread_local! {
     /// Rows of `A` in groups of eight, where the steps of `k` are not contiguous.
-    static ROWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static ROWS: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
+    /// The panels of [`matmul`].
+    static PANELS: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
 }
 
-/// Rows of `A` that are regrouped at a time.
-const REGROUP: usize = 128;
+/// Memory that is used again and again: fresh pages cost more than what is computed in them.
+#[derive(Default)]
+pub(crate) struct Scratch(Vec<f32>);
+
+impl Scratch {
+    pub(crate) const fn new() -> Self {
+        Scratch(Vec::new())
+    }
+
+    /// `len` elements of any value from the start of a cache line: vectors that straddle two lines are loaded twice.
+    pub(crate) fn get(&mut self, len: usize) -> &mut [f32] {
+        if self.0.len() < len + 16 {
+            // Not `resize`: the old elements need no copy.
+            self.0 = vec![0.0; len + 16];
+        }
+        let start = self.0.as_ptr().align_offset(64).min(16);
+        &mut self.0[start..start + len]
+    }
+}
+
+/// Rows of the largest blocks, and rows of `A` that are regrouped at a time.
+const ROW_BLOCK: usize = 256;
 
 /// Rows `i0 .. i0 + m` and panels `p0 .. p1` of `C`, on this thread.
 ///
@@ -339,10 +373,10 @@ unsafe fn block(m: usize, i0: usize, a: Matrix<'_>, b: &Packed<'_>, panels: std:
             continue;
         }
         ROWS.with_borrow_mut(|group| {
-            for i in (0..m).step_by(REGROUP) {
-                let rows = REGROUP.min(m - i);
+            for i in (0..m).step_by(ROW_BLOCK) {
+                let rows = ROW_BLOCK.min(m - i);
                 let whole = rows - rows % NR;
-                group.resize(REGROUP * KC, 0.0);
+                let group = group.get(ROW_BLOCK * KC);
                 // (rows, steps) -> (rows / 8, steps, 8)
                 for (g, out) in group.chunks_exact_mut(NR * steps).enumerate().take(whole / NR) {
                     let base = (i0 + i + g * NR) * a.row + k0 * a.column;
@@ -380,30 +414,43 @@ unsafe fn block(m: usize, i0: usize, a: Matrix<'_>, b: &Packed<'_>, panels: std:
     }
 }
 
-/// `C (M, N) = A B` (or `+=`, with `add`) on this thread; rows of `c` are `ldc` apart.
-pub(crate) fn multiply(m: usize, a: Matrix<'_>, b: &Packed<'_>, c: &mut [f32], ldc: usize, add: bool) {
+/// `C (M, N) = A B` (or `+=`, with `add`) on this thread. Row `i` of `C` starts at element `start + i * ldc` of `c`.
+///
+/// # Safety
+/// These rows lie within the slice of `c`, and nobody else uses them at the same time.
+pub(crate) unsafe fn multiply(m: usize, a: Matrix<'_>, b: &Packed<'_>, c: Shared, start: usize, ldc: usize, add: bool) {
     if m == 0 || b.n == 0 {
         return;
     }
-    assert!(a.holds(m, b.k) && ldc >= b.n && (m - 1) * ldc + b.n <= c.len(), "multiply: matrix outside its slice");
-    // SAFETY: checked above.
-    unsafe { block(m, 0, a, b, 0..b.cut.count, c.as_mut_ptr(), ldc, add) }
+    assert!(a.holds(m, b.k) && ldc >= b.n, "multiply: matrix outside its slice");
+    // SAFETY: the caller's promise for C, the check for A; the panels of B were made for its K and N.
+    unsafe { block(m, 0, a, b, 0..b.cut.count, c.0.add(start), ldc, add) }
 }
 
 /// `C (M, N) = A (M, K) B (K, N)` in parallel over blocks of `C`. When a block of rows `i` and columns is done, `after(i, first column, row of
 /// the block)` is called for each of its rows, while they are in the cache.
-pub(crate) fn matmul(m: usize, n: usize, k: usize, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], after: impl Fn(usize, usize, &mut [f32]) + Sync) {
+pub(crate) fn matmul(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    c: &mut [f32],
+    after: impl Fn(usize, usize, &mut [f32]) + Sync,
+) {
     if m == 0 || n == 0 {
         return;
     }
     assert!(a.holds(m, k) && m * n <= c.len(), "matmul: matrix outside its slice");
-    let mut panels = vec![0f32; packed_len(k, n)];
-    let packed = pack_parallel(b, k, n, &mut panels);
-    // Blocks of 128 rows, so that a panel that comes from memory is used often, but at least 32 blocks where the shape has them.
-    let (mut rows, mut group) = (128, 32.min(packed.cut.count));
+    // Taken out of the thread's hands: while this thread waits, it may run another product.
+    let mut scratch = PANELS.take();
+    let packed = pack_parallel(b, k, n, scratch.get(packed_len(k, n)));
+    // Blocks of 256 x 384: a block reads `K` times its rows and columns from memory and computes `K` times their product, so it should be
+    // large and near a square; but there should be at least 16 of them where the shape has them.
+    let (mut rows, mut group) = (ROW_BLOCK, 384usize.div_ceil(16 * packed.cut.vectors).min(packed.cut.count));
     let tasks = |rows: usize, group: usize| m.div_ceil(rows) * packed.cut.count.div_ceil(group);
-    while tasks(rows, group) < 32 && (rows > 32 || group > 2) {
-        if group > 8 || rows == 32 {
+    while tasks(rows, group) < 16 && (rows > 32 || group > 1) {
+        if group > 1 && (rows == 32 || 16 * packed.cut.vectors * group > rows.min(m)) {
             group = group.div_ceil(2);
         } else {
             rows /= 2;
@@ -424,6 +471,7 @@ pub(crate) fn matmul(m: usize, n: usize, k: usize, a: Matrix<'_>, b: Matrix<'_>,
             }
         }
     });
+    PANELS.set(scratch);
 }
 
 #[cfg(test)]
@@ -439,7 +487,9 @@ mod tests {
     #[test]
     fn products_of_all_shapes_and_strides() {
         for (i, &(m, n, k)) in
-            [(1, 1, 1), (7, 5, 3), (8, 48, 16), (9, 49, 17), (130, 64, 520), (33, 200, 1), (16, 16, 1025), (5, 97, 0), (300, 33, 70)].iter().enumerate()
+            [(1, 1, 1), (7, 5, 3), (8, 48, 16), (9, 49, 17), (130, 64, 520), (33, 200, 1), (16, 16, 1025), (5, 97, 0), (300, 33, 70)]
+                .iter()
+                .enumerate()
         {
             let (a, b) = (random(m * k, i as u64), random(k * n, 100 + i as u64));
             let at: Vec<f32> = (0..k * m).map(|j| a[(j % m) * k + j / m]).collect();
@@ -456,7 +506,8 @@ mod tests {
                 matmul(m, n, k, a, b, &mut c, |_, _, row| row.iter_mut().for_each(|x| *x += 1.0));
                 let mut panels = vec![0.0; packed_len(k, n)];
                 let mut d = vec![1f32; m * n];
-                multiply(m, a, &pack_into(b, k, n, &mut panels), &mut d, n, true);
+                // SAFETY: d has m rows of n elements.
+                unsafe { multiply(m, a, &pack_into(b, k, n, &mut panels), Shared::new(&mut d), 0, n, true) };
                 for ((c, d), want) in c.iter().zip(&d).zip(&want) {
                     let tolerance = 1e-5 * (1.0 + want.abs()) * (k as f64).sqrt().max(1.0);
                     assert!((f64::from(*c) - want - 1.0).abs() < tolerance, "{m} {n} {k}: {c} {want}");
