@@ -44,7 +44,12 @@ fn loss_of(name: &str) -> Option<(&'static [&'static str], LossOf)> {
             let targets = t("targets")?.to_dtype(DType::I64)?;
             Ok(loss::ctc_mean(&t("logits")?, &targets, &lengths("input_lengths")?, &lengths("target_lengths")?, 0)?)
         }),
-        "dice_ce" => (&["logits"], |_, t| Ok(loss::dice_ce(&t("logits")?, &t("target")?)?)),
+        "dice_ce" => (&["logits"], |_, t| {
+            // (N, C, S..) -> (N, S.., C); the target has a channel of its own in MONAI.
+            let logits = t("logits")?;
+            let order: Vec<usize> = std::iter::once(0).chain(2..logits.rank()).chain(std::iter::once(1)).collect();
+            Ok(loss::dice_ce(&logits.permute(order)?, &t("target")?.squeeze(1)?)?)
+        }),
         _ => return None,
     })
 }

@@ -10,7 +10,7 @@
 
 use super::Geometry;
 use crate::activation::Act;
-use crate::linear::gemm::{Matrix, multiply, pack_into, packed_len};
+use crate::linear::gemm::{Matrix, Packed, Shared, multiply, pack_into, packed_len};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
@@ -31,6 +31,13 @@ fn with<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
         Storage::Cpu(s) => f(slice(s, layout)?),
         _ => bail!("the fused convolution needs tensors on the CPU"),
     }
+}
+
+/// `C = A B` (or `+=`) on this thread, rows of `c` being `ldc` apart.
+fn product(m: usize, n: usize, a: Matrix<'_>, b: &Packed<'_>, c: &mut [f32], ldc: usize, add: bool) {
+    assert!(m == 0 || (m - 1) * ldc + n <= c.len(), "convolution: product outside its slice");
+    // SAFETY: the rows lie within `c` by the check above, and `c` is borrowed exclusively.
+    unsafe { multiply(m, a, b, Shared::new(c), 0, ldc, add) }
 }
 
 impl Geometry {
@@ -166,13 +173,13 @@ fn forward(g: &Geometry, x: &[f32], weights: &[Vec<f32>]) -> Vec<f32> {
     y.par_chunks_mut(block * g.outputs).enumerate().for_each_init(Vec::new, |col: &mut Vec<f32>, (b, out)| {
         let (first, count) = (b * block, out.len() / g.outputs);
         if g.plain() {
-            multiply(count, Matrix::rows(&x[first * depth..], depth), &packed[0], out, o, false);
+            product(count, o, Matrix::rows(&x[first * depth..], depth), &packed[0], out, o, false);
             return;
         }
         col.resize(block * depth, 0.0);
         for (group, packed) in packed.iter().enumerate() {
             g.gather(x, group, first, count, col);
-            multiply(count, Matrix::rows(col, depth), packed, &mut out[group * o..], g.outputs, false);
+            product(count, o, Matrix::rows(col, depth), packed, &mut out[group * o..], g.outputs, false);
         }
     });
     y
@@ -211,7 +218,7 @@ fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
             let count = block.min(positions - first);
             for (group, packed) in packed.iter().enumerate() {
                 let dy = &dy[(n * positions + first) * g.outputs + group * o..];
-                multiply(count, Matrix::rows(dy, g.outputs), packed, col, depth, false);
+                product(count, depth, Matrix::rows(dy, g.outputs), packed, col, depth, false);
                 g.scatter(col, group, first, count, dx);
             }
         }
@@ -237,10 +244,10 @@ fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
             for (group, sum) in sums.chunks_exact_mut(depth * o).enumerate() {
                 let dy = pack_into(Matrix::rows(&dy[first * g.outputs + group * o..], g.outputs), count, o, &mut panel);
                 if g.plain() {
-                    multiply(depth, Matrix::rows(&x[first * depth..], depth).t(), &dy, sum, o, true);
+                    product(depth, o, Matrix::rows(&x[first * depth..], depth).t(), &dy, sum, o, true);
                 } else {
                     g.gather(x, group, first, count, &mut col);
-                    multiply(depth, Matrix::rows(&col, depth).t(), &dy, sum, o, true);
+                    product(depth, o, Matrix::rows(&col, depth).t(), &dy, sum, o, true);
                 }
             }
         }

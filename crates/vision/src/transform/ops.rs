@@ -43,26 +43,50 @@ thread_local! {
     static RESIZER: std::cell::RefCell<Resizer> = std::cell::RefCell::new(Resizer::new());
 }
 
-/// A rectangle of an image, resized to `(height, width)` in one pass.
+/// A rectangle of an image, in whole pixels, resized to `(height, width)`.
+///
+/// The rectangle is cut out first, as torchvision does: pixels beside it do not shine in.
 ///
 /// # Errors
 /// If the rectangle does not lie in the image or a size is 0.
 pub fn resized_crop(image: &Image, rect: Rect, height: u32, width: u32, filter: Filter) -> Result<Image> {
     let wrong = |e: &dyn std::fmt::Display| Error::input("crop", format!("{rect:?} of {} x {}: {e}", image.width, image.height));
-    let (bytes, kind) = match (&image.data, image.channels) {
-        (Pixels::U8(v), 1) => (std::borrow::Cow::Borrowed(v.as_slice()), PixelType::U8),
-        (Pixels::U8(v), _) => (std::borrow::Cow::Borrowed(v.as_slice()), PixelType::U8x3),
-        (Pixels::U16(v), c) => (v.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>().into(), if c == 1 { PixelType::U16 } else { PixelType::U16x3 }),
+    let (top, left, h, w) = (rect.top as usize, rect.left as usize, rect.height as usize, rect.width as usize);
+    let c = usize::from(image.channels);
+    let row = image.width as usize * c;
+    if h == 0 || w == 0 || left + w > image.width as usize || top + h > image.height as usize {
+        return Err(wrong(&"expected a rectangle inside the image"));
+    }
+    fn cut<T: Copy>(v: &[T], row: usize, lines: std::ops::Range<usize>, columns: std::ops::Range<usize>) -> Vec<T> {
+        lines.flat_map(|y| v[y * row + columns.start..y * row + columns.end].iter().copied()).collect()
+    }
+    let columns = left * c..(left + w) * c;
+    let whole = (h, w) == (image.height as usize, image.width as usize);
+    let (bytes, kind) = match &image.data {
+        Pixels::U8(v) if whole => (std::borrow::Cow::Borrowed(v.as_slice()), if c == 1 { PixelType::U8 } else { PixelType::U8x3 }),
+        Pixels::U8(v) => (cut(v, row, top..top + h, columns).into(), if c == 1 { PixelType::U8 } else { PixelType::U8x3 }),
+        Pixels::U16(v) => {
+            let bytes: Vec<u8> = cut(v, row, top..top + h, columns).iter().flat_map(|x| x.to_ne_bytes()).collect();
+            (bytes.into(), if c == 1 { PixelType::U16 } else { PixelType::U16x3 })
+        }
     };
     let alg = ResizeAlg::Convolution(match filter {
         Filter::Bilinear => FilterType::Bilinear,
         Filter::Bicubic => FilterType::CatmullRom,
     });
-    let options = ResizeOptions::new().resize_alg(alg).crop(rect.left, rect.top, rect.width, rect.height).use_alpha(false);
-    let mut out = Buffer::new(width, height, kind);
-    let source = fast_image_resize::images::ImageRef::new(image.width, image.height, &bytes, kind).map_err(|e| wrong(&e))?;
-    RESIZER.with(|r| r.borrow_mut().resize(&source, &mut out, &options)).map_err(|e| wrong(&e))?;
-    let made = out.into_vec();
+    let options = ResizeOptions::new().resize_alg(alg).use_alpha(false);
+    let run = |bytes: &[u8], from: (u32, u32), to: (u32, u32)| -> Result<Vec<u8>> {
+        let mut out = Buffer::new(to.0, to.1, kind);
+        let source = fast_image_resize::images::ImageRef::new(from.0, from.1, bytes, kind).map_err(|e| wrong(&e))?;
+        RESIZER.with(|r| r.borrow_mut().resize(&source, &mut out, &options)).map_err(|e| wrong(&e))?;
+        Ok(out.into_vec())
+    };
+    let from = (w as u32, h as u32);
+    let made = match filter {
+        Filter::Bilinear => run(&bytes, from, (width, height))?,
+        // Overshoots are clamped between the passes, so their order shows: along the rows first, as PIL.
+        Filter::Bicubic => run(&run(&bytes, from, (width, from.1))?, (width, from.1), (width, height))?,
+    };
     let data = match image.data {
         Pixels::U8(_) => Pixels::U8(made),
         Pixels::U16(_) => Pixels::U16(made.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]])).collect()),
