@@ -99,7 +99,14 @@ fn images(shape: &[usize], seed: u64) -> Tensor {
 }
 
 fn sgd(weight_decay: f64) -> OptimConfig {
-    OptimConfig { kind: OptimKind::Sgd, lr: 0.06, momentum: 0.9, weight_decay, schedule: LrSchedule::Constant { warmup: Default::default() }, ..OptimConfig::default() }
+    OptimConfig {
+        kind: OptimKind::Sgd,
+        lr: 0.06,
+        momentum: 0.9,
+        weight_decay,
+        schedule: LrSchedule::Constant { warmup: Default::default() },
+        ..OptimConfig::default()
+    }
 }
 
 /// A whole step of the trainer, without its loader.
@@ -150,7 +157,13 @@ fn mae() -> (usize, Step) {
     let build = |s: &Scope| -> Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, config.clone())?)) };
     let settings = MaeConfig { decoder_dim: 256, decoder_depth: 4, decoder_heads: 8, ..MaeConfig::default() };
     let method = Mae::new(&scope, &build, settings).unwrap();
-    let optim = OptimConfig { kind: OptimKind::Adamw, lr: 1e-3, weight_decay: 0.05, schedule: LrSchedule::Constant { warmup: Default::default() }, ..OptimConfig::default() };
+    let optim = OptimConfig {
+        kind: OptimKind::Adamw,
+        lr: 1e-3,
+        weight_decay: 0.05,
+        schedule: LrSchedule::Constant { warmup: Default::default() },
+        ..OptimConfig::default()
+    };
     (16, training(method, views(vec![images(&[16, 3, 224, 224], 1)]), optim))
 }
 

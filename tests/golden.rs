@@ -68,7 +68,9 @@ fn main() -> ExitCode {
 /// Runs a case; a panic of ours is a failure of that case alone.
 fn run(case: &Case) -> Result<Outcome, String> {
     let Some(handler) = cases::handler(case) else { return Ok(Outcome::NoHandler) };
-    let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handler(case))).map_err(|_| "panicked".to_string())?.map_err(|e| format!("{e}"))?;
+    let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handler(case)))
+        .map_err(|_| "panicked".to_string())?
+        .map_err(|e| format!("{e}"))?;
     let mut worst = 0f64;
     for (label, outputs) in made {
         let error = compare(case, &outputs).map_err(|e| if label.is_empty() { e } else { format!("{label}: {e}") })?;

@@ -41,7 +41,8 @@ pub fn index(root: &Path) -> Result<Vec<Case>> {
     for (name, entry) in index {
         let file = root.join(format!("{name}.safetensors"));
         // A case that is a folder of foreign files (NIfTI, DICOM) has no tensors of its own.
-        let tensors = if file.exists() { candle_core::safetensors::load(&file, &Device::Cpu)?.into_iter().collect() } else { BTreeMap::new() };
+        let tensors =
+            if file.exists() { candle_core::safetensors::load(&file, &Device::Cpu)?.into_iter().collect() } else { BTreeMap::new() };
         let folder = file.parent().map_or_else(|| root.to_path_buf(), Path::to_path_buf);
         cases.push(Case { name, params: entry.get("params").cloned().unwrap_or(Value::Null), tensors, folder });
     }
@@ -81,7 +82,12 @@ impl Case {
 
     /// `f` on variables of the named inputs (absent ones are skipped): `expected.OUT`, and the gradient of `sum(out * grad_y)` or of a
     /// scalar out, as `grad.NAME`.
-    pub fn differentiate(&self, names: &[&str], out: &str, f: impl Fn(&dyn Fn(&str) -> Option<Tensor>) -> Result<Tensor>) -> Result<Outputs> {
+    pub fn differentiate(
+        &self,
+        names: &[&str],
+        out: &str,
+        f: impl Fn(&dyn Fn(&str) -> Option<Tensor>) -> Result<Tensor>,
+    ) -> Result<Outputs> {
         let mut vars: BTreeMap<String, Var> = BTreeMap::new();
         for name in names {
             if let Some(t) = self.maybe(name) {

@@ -9,12 +9,12 @@ type LossOf = fn(&Case, &dyn Fn(&str) -> Result<Tensor>) -> Result<Tensor>;
 fn loss_of(name: &str) -> Option<(&'static [&'static str], LossOf)> {
     Some(match name {
         "ntxent" => (&["z0", "z1"], |c, t| Ok(loss::nt_xent(&t("z0")?, &t("z1")?, c.number("temperature", 0.5))?)),
-        "infonce_queue" => (&["q"], |c, t| {
-            Ok(loss::info_nce_queue(&t("q")?, &t("const_k")?, &t("const_queue")?, c.number("temperature", 0.07))?)
-        }),
-        "mocov3" => (&["q1", "q2"], |c, t| {
-            Ok(loss::moco_v3(&t("q1")?, &t("q2")?, &t("const_k1")?, &t("const_k2")?, c.number("temperature", 0.2))?)
-        }),
+        "infonce_queue" => {
+            (&["q"], |c, t| Ok(loss::info_nce_queue(&t("q")?, &t("const_k")?, &t("const_queue")?, c.number("temperature", 0.07))?))
+        }
+        "mocov3" => {
+            (&["q1", "q2"], |c, t| Ok(loss::moco_v3(&t("q1")?, &t("q2")?, &t("const_k1")?, &t("const_k2")?, c.number("temperature", 0.2))?))
+        }
         "byol" => (&["p0", "p1"], |_, t| Ok(loss::byol(&t("p0")?, &t("p1")?, &t("const_z0")?, &t("const_z1")?)?)),
         "simsiam" => (&["p0", "p1"], |_, t| Ok(loss::sim_siam(&t("p0")?, &t("p1")?, &t("const_z0")?, &t("const_z1")?)?)),
         "barlow_twins" => (&["z0", "z1"], |c, t| Ok(loss::barlow_twins(&t("z0")?, &t("z1")?, c.number("lambda_param", 5e-3))?)),

@@ -21,8 +21,8 @@ pub mod signal;
 pub mod trainer;
 pub mod weights;
 
-pub use error::{Error, Result};
 pub use encoder::{Encoder, Features, Layer, TokenEncoder};
+pub use error::{Error, Result};
 pub use objective::{Embeddings, Loss, Objective, Views, Vital};
 pub use params::{Buffer, Init, Param, Params, Role, Scope};
 pub use pass::{Deferred, Pass, Progress, World};

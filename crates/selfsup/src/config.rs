@@ -83,7 +83,12 @@ impl PretrainConfig {
     /// # Errors
     /// Naming the key that is unknown or has a wrong value.
     pub fn load(text: &str, file: &str, overrides: &[String]) -> selfsup_core::Result<Self> {
-        let mut c: PretrainConfig = selfsup_core::config::load(text, file, overrides)?;
+        // Keys of a method may be given without its name: then it is SimCLR's.
+        let table = text.parse::<toml::Table>().unwrap_or_default();
+        let named = table.get("method").is_some_and(|m| m.get("name").is_some()) || overrides.iter().any(|o| o.starts_with("method.name="));
+        let mut all = if named { Vec::new() } else { vec!["method.name=\"simclr\"".to_string()] };
+        all.extend_from_slice(overrides);
+        let mut c: PretrainConfig = selfsup_core::config::load(text, file, &all)?;
         c.resolve();
         Ok(c)
     }

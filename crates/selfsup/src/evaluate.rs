@@ -124,7 +124,10 @@ impl Labelled {
         let of = |images: &Images, what: &str| images.labels().ok_or_else(|| Error::input(what, "has no labels: nothing to evaluate on"));
         let classes = self.train.0.classes().len().max(self.test.0.classes().len());
         if self.train.0.classes() != self.test.0.classes() {
-            return Err(Error::input("test data", format!("classes {:?}, expected those of the training data {:?}", self.test.0.classes(), self.train.0.classes())));
+            return Err(Error::input(
+                "test data",
+                format!("classes {:?}, expected those of the training data {:?}", self.test.0.classes(), self.train.0.classes()),
+            ));
         }
         Ok((of(&self.train, "training data")?, of(&self.test, "test data")?, classes))
     }
@@ -144,9 +147,18 @@ pub struct Probed {
 ///
 /// # Errors
 /// If an image cannot be read or there are no labels.
-pub fn probe(inputs: &Inputs, trained: &dyn Encoder, random: &dyn Encoder, data: &Labelled, eval: &EvalConfig, device: &Device) -> Result<Probed> {
+pub fn probe(
+    inputs: &Inputs,
+    trained: &dyn Encoder,
+    random: &dyn Encoder,
+    data: &Labelled,
+    eval: &EvalConfig,
+    device: &Device,
+) -> Result<Probed> {
     let (train_labels, test_labels, classes) = data.labels()?;
-    let both = |e: &dyn Encoder| -> Result<(Matrix, Matrix)> { Ok((inputs.encode(e, &data.train, device)?, inputs.encode(e, &data.test, device)?)) };
+    let both = |e: &dyn Encoder| -> Result<(Matrix, Matrix)> {
+        Ok((inputs.encode(e, &data.train, device)?, inputs.encode(e, &data.test, device)?))
+    };
     let (a, b) = (both(trained)?, both(random)?);
     let raw = (inputs.pixels(&data.train)?, inputs.pixels(&data.test)?);
     let sets: Vec<FeatureSet> = [("trained", &a), ("random", &b), ("raw", &raw)]

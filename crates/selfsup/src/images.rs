@@ -123,10 +123,8 @@ pub fn inspect(images: &Images) -> Result<Inspection> {
             Ok(image) => {
                 *found.channels.entry(image.channels).or_default() += 1;
                 let [low, high] = found.sizes.unwrap_or([(image.width, image.height); 2]);
-                found.sizes = Some([
-                    (low.0.min(image.width), low.1.min(image.height)),
-                    (high.0.max(image.width), high.1.max(image.height)),
-                ]);
+                found.sizes =
+                    Some([(low.0.min(image.width), low.1.min(image.height)), (high.0.max(image.width), high.1.max(image.height))]);
             }
             Err(e) => {
                 found.bad += 1;

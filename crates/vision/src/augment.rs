@@ -77,7 +77,9 @@ pub struct Augment {
 
 impl AugmentConfig {
     fn check(&self) -> Result<()> {
-        let bad = |key: &str, value: &dyn std::fmt::Debug, expected: &str| Err(Error::config(format!("augment.{key} = {value:?}: expected {expected}")));
+        let bad = |key: &str, value: &dyn std::fmt::Debug, expected: &str| {
+            Err(Error::config(format!("augment.{key} = {value:?}: expected {expected}")))
+        };
         if self.size == 0 || self.size > 4096 {
             return bad("size", &self.size, "1 to 4096");
         }

@@ -3,8 +3,8 @@
 use crate::augment::AugmentConfig;
 use crate::image::{Image, Pixels};
 use candle_core::{Device, Tensor};
-pub use selfsup_core::objective::Views;
 use selfsup_core::data::Collate;
+pub use selfsup_core::objective::Views;
 use selfsup_core::{Error, Key, Result};
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -56,7 +56,10 @@ impl Image {
         if width == 0 || height == 0 || !matches!(channels, 1 | 3) || want != Some(data.len()) {
             return Err(Error::input(
                 "image",
-                format!("{width} x {height} pixels with {channels} channels and {} values: expected 1 or 3 channels and as many values", data.len()),
+                format!(
+                    "{width} x {height} pixels with {channels} channels and {} values: expected 1 or 3 channels and as many values",
+                    data.len()
+                ),
             ));
         }
         Ok(Image { width, height, channels, data })
@@ -165,7 +168,8 @@ impl Image {
             Pixels::U8(v) => v.clone(),
             Pixels::U16(v) => v.iter().flat_map(|x| x.to_ne_bytes()).collect(),
         };
-        image::save_buffer_with_format(path, &bytes, self.width, self.height, color, image::ImageFormat::Png).map_err(|e| Error::file(path, e))
+        image::save_buffer_with_format(path, &bytes, self.width, self.height, color, image::ImageFormat::Png)
+            .map_err(|e| Error::file(path, e))
     }
 }
 
@@ -274,11 +278,8 @@ mod tests {
     fn orientation_is_applied() {
         // A JPEG with an EXIF segment that says "rotate 90 degrees clockwise" (6).
         let jpeg = encode(&picture(), image::ImageFormat::Jpeg);
-        let exif: Vec<u8> = [
-            b"Exif\0\0MM\0\x2a\0\0\0\x08".as_slice(),
-            &[0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0],
-        ]
-        .concat();
+        let exif: Vec<u8> =
+            [b"Exif\0\0MM\0\x2a\0\0\0\x08".as_slice(), &[0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0]].concat();
         let mut with = jpeg[..2].to_vec();
         with.extend([0xFF, 0xE1]);
         with.extend(((exif.len() + 2) as u16).to_be_bytes());

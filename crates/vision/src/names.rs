@@ -156,9 +156,13 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Pre
     }
     if !missing.is_empty() {
         let list = missing.iter().take(5).map(|s| s.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Error::file(path, format!("weights of another network: {} of {} tensors are missing ({list})", missing.len(), wanted.len())));
+        return Err(Error::file(
+            path,
+            format!("weights of another network: {} of {} tensors are missing ({list})", missing.len(), wanted.len()),
+        ));
     }
-    let report = weights::load_into(params, &ours, prefix, &Options { allow_missing: false, allow_unexpected: true }).map_err(|e| Error::file(path, e))?;
+    let report = weights::load_into(params, &ours, prefix, &Options { allow_missing: false, allow_unexpected: true })
+        .map_err(|e| Error::file(path, e))?;
     Ok(Pretrained { layout, report })
 }
 
@@ -173,6 +177,9 @@ mod tests {
         }
         assert_eq!(Layout::of(["conv1.weight", "layer1.0.bn1.weight"]), Layout::Timm);
         assert_eq!(Layout::of(["vit.encoder.layer.0.attention.attention.query.weight"]), Layout::HfVit);
-        assert_eq!(Layout::of(["encoder.layer.0.layer_scale1.lambda1", "encoder.layer.0.attention.attention.query.weight"]), Layout::Dinov2);
+        assert_eq!(
+            Layout::of(["encoder.layer.0.layer_scale1.lambda1", "encoder.layer.0.attention.attention.query.weight"]),
+            Layout::Dinov2
+        );
     }
 }

@@ -3,7 +3,7 @@
 use crate::encoder::{Pool, ResNet, ResNetConfig, ViT, ViTConfig};
 use selfsup_core::objective::{
     BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Embeddings, Loss, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config, Objective,
-    SimClr, SimClrConfig, SimSiam, SimSiamConfig, Views, VicReg, VicRegConfig, Vital,
+    SimClr, SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views, Vital,
 };
 use selfsup_core::optim::Grads;
 use selfsup_core::{Encoder, Error, Params, Pass, Progress, Result, Scope, TokenEncoder, World};
@@ -240,7 +240,9 @@ impl MethodConfig {
             MethodConfig::Vicreg(c) => Box::new(VicReg::new(scope, &encoder, c.clone())?),
             MethodConfig::Mae(c) => {
                 let Architecture::ViT(vit) = architecture else {
-                    return Err(Error::config("method mae hides patches and needs a vision transformer: set encoder.name to vit_tiny, vit_small, vit_base, vit_large or vit"));
+                    return Err(Error::config(
+                        "method mae hides patches and needs a vision transformer: set encoder.name to vit_tiny, vit_small, vit_base, vit_large or vit",
+                    ));
                 };
                 let tokens = |s: &Scope| -> Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, vit.clone())?)) };
                 Box::new(Mae::new(scope, &tokens, c.clone())?)

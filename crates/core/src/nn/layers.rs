@@ -135,7 +135,10 @@ impl BatchNorm {
         }
         let count = x.elem_count() / x.dim(D::Minus1)?.max(1);
         if count < 2 {
-            return Err(Error::input(&self.mean.name, "batch normalisation in training needs more than one value per channel: use a larger batch"));
+            return Err(Error::input(
+                &self.mean.name,
+                "batch normalisation in training needs more than one value per channel: use a larger batch",
+            ));
         }
         let (y, mean, variance) = batch_norm(x, &packed, self.eps, act, Path::Auto)?;
         self.update(&mean, &variance, count, pass)?;
@@ -254,7 +257,11 @@ impl Mlp {
     /// # Errors
     /// If the names are taken by tensors of other shapes.
     pub fn new(scope: &Scope, dim: usize, hidden: usize, act: Act, init: Init) -> Result<Self> {
-        Ok(Mlp { fc1: Linear::new(&scope.sub("fc1"), dim, hidden, true, init)?, fc2: Linear::new(&scope.sub("fc2"), hidden, dim, true, init)?, act })
+        Ok(Mlp {
+            fc1: Linear::new(&scope.sub("fc1"), dim, hidden, true, init)?,
+            fc2: Linear::new(&scope.sub("fc2"), hidden, dim, true, init)?,
+            act,
+        })
     }
 
     /// `(.., dim)` to `(.., dim)`.

@@ -7,7 +7,7 @@ mod patch;
 mod position;
 mod transformer;
 
-pub use layers::{BatchNorm, ConvBn, Conv, Embedding, LayerNorm, Linear, Mlp, MlpHead, MlpHeadNorm};
+pub use layers::{BatchNorm, Conv, ConvBn, Embedding, LayerNorm, Linear, Mlp, MlpHead, MlpHeadNorm};
 pub use patch::PatchEmbed;
 pub use position::{interpolate_positions, sin_cos_1d, sin_cos_2d, sin_cos_3d};
 pub use transformer::{Block, Transformer, TransformerConfig};

@@ -67,7 +67,10 @@ impl PatchEmbed {
 pub fn patchify(x: &Tensor, patch: &[usize]) -> Result<Tensor> {
     let (rank, dims) = (patch.len(), x.dims());
     if dims.len() != rank + 2 || (0..rank).any(|a| dims[a + 1] == 0 || dims[a + 1] % patch[a] != 0) {
-        return Err(Error::input("image", format!("shape {dims:?} cannot be cut into patches of {patch:?}: expected (N, S.., C) with sizes that are multiples")));
+        return Err(Error::input(
+            "image",
+            format!("shape {dims:?} cannot be cut into patches of {patch:?}: expected (N, S.., C) with sizes that are multiples"),
+        ));
     }
     // (N, g0, p0, g1, p1, .., C) -> (N, g0, g1, .., p0, p1, .., C)
     let mut split = vec![dims[0]];
@@ -75,8 +78,11 @@ pub fn patchify(x: &Tensor, patch: &[usize]) -> Result<Tensor> {
         split.extend([dims[a + 1] / patch[a], patch[a]]);
     }
     split.push(dims[rank + 1]);
-    let order: Vec<usize> =
-        std::iter::once(0).chain((0..rank).map(|a| 1 + 2 * a)).chain((0..rank).map(|a| 2 + 2 * a)).chain(std::iter::once(2 * rank + 1)).collect();
+    let order: Vec<usize> = std::iter::once(0)
+        .chain((0..rank).map(|a| 1 + 2 * a))
+        .chain((0..rank).map(|a| 2 + 2 * a))
+        .chain(std::iter::once(2 * rank + 1))
+        .collect();
     let length: usize = (0..rank).map(|a| dims[a + 1] / patch[a]).product();
     let width: usize = patch.iter().product::<usize>() * dims[rank + 1];
     Ok(x.reshape(split)?.permute(order)?.reshape((dims[0], length, width))?)

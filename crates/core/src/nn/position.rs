@@ -40,7 +40,10 @@ pub fn sin_cos_3d(depth: usize, height: usize, width: usize, dim: usize, device:
 fn table(grid: &[usize], dim: usize, device: &Device) -> Result<Tensor> {
     let rank = grid.len();
     if !dim.is_multiple_of(2 * rank) {
-        return Err(Error::config(format!("a sine-cosine position embedding over {rank} axes needs a width that is a multiple of {}, got {dim}", 2 * rank)));
+        return Err(Error::config(format!(
+            "a sine-cosine position embedding over {rank} axes needs a width that is a multiple of {}, got {dim}",
+            2 * rank
+        )));
     }
     let length: usize = grid.iter().product();
     let mut values = Vec::with_capacity(length * dim);

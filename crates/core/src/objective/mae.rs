@@ -78,7 +78,9 @@ pub fn random_masking(noise: &[Vec<f32>], ratio: f64) -> Result<Masking> {
         let l = row.len();
         let keep = (l as f64 * (1.0 - ratio)) as usize;
         if keep == 0 || keep >= l {
-            return Err(Error::config(format!("method.mask_ratio = {ratio} keeps {keep} of {l} patches: expected at least one visible and one masked")));
+            return Err(Error::config(format!(
+                "method.mask_ratio = {ratio} keeps {keep} of {l} patches: expected at least one visible and one masked"
+            )));
         }
         let mut order: Vec<usize> = (0..l).collect();
         order.sort_by(|&a, &b| row[a].total_cmp(&row[b]));
@@ -135,7 +137,8 @@ impl Mae {
             [z, h, w] => sin_cos_3d(z, h, w, dim, device)?,
             ref other => return Err(Error::input("encoder", format!("a grid of {} axes: expected 1 to 3", other.len()))),
         };
-        let mut trunk = TransformerConfig::vit(dim, config.decoder_depth, config.decoder_heads, (dim as f64 * config.decoder_mlp_ratio) as usize);
+        let mut trunk =
+            TransformerConfig::vit(dim, config.decoder_depth, config.decoder_heads, (dim as f64 * config.decoder_mlp_ratio) as usize);
         trunk.eps = config.decoder_eps;
         trunk.init = Init::XavierUniform;
         // The class token's position is 0.
@@ -179,7 +182,8 @@ impl Mae {
         let width = y.dim(2)?;
         // Rows of all visible tokens, then one row with the mask token: each place looks up its own.
         let rows = Tensor::cat(&[y.narrow(1, prefix, v)?.reshape((n * v, width))?, self.mask_token.reshape((1, width))?], 0)?;
-        let places = masking.restore.iter().enumerate().flat_map(|(i, row)| row.iter().map(move |&r| if r < v { i * v + r } else { n * v } as u32));
+        let places =
+            masking.restore.iter().enumerate().flat_map(|(i, row)| row.iter().map(move |&r| if r < v { i * v + r } else { n * v } as u32));
         let patches = rows.index_select(&flat(places.collect())?, 0)?.reshape((n, l, width))?;
         let y = if prefix > 0 { Tensor::cat(&[y.narrow(1, 0, prefix)?, patches], 1)? } else { patches };
         let y = y.broadcast_add(&self.positions)?;

@@ -37,7 +37,11 @@ pub fn gradients<O: Objective>(objective: &O, batch: &O::Batch, micro: usize, pa
         return finish(objective, &embeddings, pass, &trained, 1.0);
     }
     let spans: Vec<(usize, usize)> = (0..n).step_by(micro).map(|start| (start, micro.min(n - start))).collect();
-    if objective.couples_samples() { cached(objective, batch, &spans, pass, &trained) } else { averaged(objective, batch, &spans, pass, &trained) }
+    if objective.couples_samples() {
+        cached(objective, batch, &spans, pass, &trained)
+    } else {
+        averaged(objective, batch, &spans, pass, &trained)
+    }
 }
 
 fn scalar(x: &Tensor) -> Result<f64> {

@@ -103,7 +103,16 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let mut optim = optim.clone();
         optim.schedule = optim.schedule.resolve(steps_per_epoch as f64);
         let optimizer = Optimizer::new(objective.params(), optim)?;
-        Ok(Trainer { objective, config, optimizer, observers: Vec::new(), validation: None, device: device.clone(), display: Display::quiet(), stop: Stop::manual() })
+        Ok(Trainer {
+            objective,
+            config,
+            optimizer,
+            observers: Vec::new(),
+            validation: None,
+            device: device.clone(),
+            display: Display::quiet(),
+            stop: Stop::manual(),
+        })
     }
 
     /// Adds an observer.
@@ -242,7 +251,11 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let pass = Pass::train(self.config.seed, progress);
         let mut made = gradients(self.objective, &batch, self.config.micro_batch_size, &pass)?;
         check_gradients(&made, missing, &self.objective.may_skip(), since)?;
-        let bad = if made.loss.is_finite() { made.grads.first_non_finite()?.map(|n| format!("the gradient of {n}")) } else { Some("the loss".into()) };
+        let bad = if made.loss.is_finite() {
+            made.grads.first_non_finite()?.map(|n| format!("the gradient of {n}"))
+        } else {
+            Some("the loss".into())
+        };
         if let Some(what) = bad {
             if self.config.non_finite == NonFinite::Skip {
                 at.skipped_steps += 1;
@@ -312,7 +325,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(Position, Option<Best>)> {
         checkpoint.restore(self.objective.params())?;
         self.optimizer.load_state(&checkpoint.optimizer)?;
-        let at = serde_json::from_value(checkpoint.extra.data.clone()).map_err(|e| Error::input("checkpoint", format!("position in the data: {e}")))?;
+        let at = serde_json::from_value(checkpoint.extra.data.clone())
+            .map_err(|e| Error::input("checkpoint", format!("position in the data: {e}")))?;
         Ok((at, checkpoint.extra.best.clone()))
     }
 }

@@ -56,8 +56,8 @@ fn strided(x: &Tensor, axis: usize, start: usize, stride: usize, count: usize) -
 /// The input under tap `(kd, kh, kw)` of every window: `(N, D', H', W', C)`.
 fn under(x: &Tensor, tap: [usize; 3], g: &Geometry) -> Result<Tensor> {
     let mut slice = x.clone();
-    for axis in 0..3 {
-        slice = strided(&slice, axis + 1, tap[axis] * g.dilation[axis], g.stride[axis], g.out[axis])?;
+    for (axis, &at) in tap.iter().enumerate() {
+        slice = strided(&slice, axis + 1, at * g.dilation[axis], g.stride[axis], g.out[axis])?;
     }
     Ok(slice)
 }

@@ -42,7 +42,9 @@ impl Geometry {
         }
         let (inputs, outputs, groups) = (x[rank + 1], w[0], spec.groups);
         if groups == 0 || inputs == 0 || outputs == 0 || !outputs.is_multiple_of(groups) || w[1].checked_mul(groups) != Some(inputs) {
-            bail!("conv: {inputs} input channels in {groups} groups, expected a weight (C_out, C_in / groups, k..) with C_out a multiple of groups, got {w:?}")
+            bail!(
+                "conv: {inputs} input channels in {groups} groups, expected a weight (C_out, C_in / groups, k..) with C_out a multiple of groups, got {w:?}"
+            )
         }
         let mut g = Geometry {
             rank,
@@ -65,9 +67,13 @@ impl Geometry {
             }
             let padded = padding.checked_mul(2).and_then(|p| p.checked_add(size));
             let extent = dilation.checked_mul(kernel - 1).and_then(|e| e.checked_add(1));
-            let (Some(padded), Some(extent)) = (padded, extent) else { bail!("conv: padding {padding} or dilation {dilation} is too large") };
+            let (Some(padded), Some(extent)) = (padded, extent) else {
+                bail!("conv: padding {padding} or dilation {dilation} is too large")
+            };
             if size == 0 || padded < extent {
-                bail!("conv: axis {a} has {size} positions and padding {padding}, expected at least {extent} for kernel {kernel}, dilation {dilation}")
+                bail!(
+                    "conv: axis {a} has {size} positions and padding {padding}, expected at least {extent} for kernel {kernel}, dilation {dilation}"
+                )
             }
             g.size[i] = size;
             g.out[i] = (padded - extent) / stride + 1;

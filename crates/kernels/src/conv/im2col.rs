@@ -461,7 +461,14 @@ impl CustomOp3 for ConvBn {
 }
 
 /// See [`super::conv_bn_act`]; `None` for an activation that this path does not fuse.
-pub(super) fn conv_bn_act(x: &Tensor, w: &Tensor, gb: &Tensor, g: &Geometry, eps: f64, act: Act) -> Result<Option<(Tensor, Tensor, Tensor)>> {
+pub(super) fn conv_bn_act(
+    x: &Tensor,
+    w: &Tensor,
+    gb: &Tensor,
+    g: &Geometry,
+    eps: f64,
+    act: Act,
+) -> Result<Option<(Tensor, Tensor, Tensor)>> {
     let relu = match act {
         Act::None => false,
         Act::Relu => true,

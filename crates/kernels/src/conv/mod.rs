@@ -95,7 +95,15 @@ pub fn conv(x: &Tensor, w: &Tensor, b: Option<&Tensor>, spec: &ConvSpec, path: P
 ///
 /// # Errors
 /// If the shapes do not fit, as for [`conv`], or `gb` is not `(2, C_out)`.
-pub fn conv_bn_act(x: &Tensor, w: &Tensor, gb: &Tensor, spec: &ConvSpec, eps: f64, act: Act, path: Path) -> Result<(Tensor, Tensor, Tensor)> {
+pub fn conv_bn_act(
+    x: &Tensor,
+    w: &Tensor,
+    gb: &Tensor,
+    spec: &ConvSpec,
+    eps: f64,
+    act: Act,
+    path: Path,
+) -> Result<(Tensor, Tensor, Tensor)> {
     let geometry = Geometry::new(x.dims(), w.dims(), spec)?;
     if gb.dims() != [2, geometry.outputs] {
         candle_core::bail!("conv_bn_act: weight and bias of shape {:?}, expected (2, {})", gb.dims(), geometry.outputs)

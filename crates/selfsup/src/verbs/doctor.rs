@@ -13,7 +13,9 @@ pub fn run() -> Result<()> {
         for (key, value) in map {
             let text = match value {
                 serde_json::Value::String(s) => s.clone(),
-                serde_json::Value::Array(a) => a.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string)).collect::<Vec<_>>().join(", "),
+                serde_json::Value::Array(a) => {
+                    a.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string)).collect::<Vec<_>>().join(", ")
+                }
                 other => other.to_string(),
             };
             println!("{:<16}{}", key.replace('_', " "), if text.is_empty() { "none" } else { &text });

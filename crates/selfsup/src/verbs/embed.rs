@@ -32,7 +32,8 @@ pub fn run(dir: &Path, out: &Path, data: Option<&str>) -> Result<()> {
 }
 
 fn safetensors(out: &Path, images: &Images, features: &Matrix) -> Result<()> {
-    let mut tensors = vec![("embeddings".to_string(), Tensor::from_slice(features.as_slice(), (features.n(), features.d()), &Device::Cpu)?)];
+    let mut tensors =
+        vec![("embeddings".to_string(), Tensor::from_slice(features.as_slice(), (features.n(), features.d()), &Device::Cpu)?)];
     if let Some(labels) = images.labels() {
         let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
         let n = labels.len();

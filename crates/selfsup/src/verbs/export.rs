@@ -38,9 +38,11 @@ pub fn write(config: &PretrainConfig, params: &Params, out: &Path, layout: &str)
     std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
     let (description, tensors, how) = match (layout, &architecture) {
         ("timm", _) => (timm(config, &architecture)?, counters(Layout::Timm.rules().to_theirs(ours)?)?, timm_note(config, &architecture)),
-        ("hf", Architecture::ViT(_)) => {
-            (hf(config, &architecture)?, Layout::HfVit.rules().to_theirs(ours)?, "AutoModel.from_pretrained(DIR, add_pooling_layer=False)".to_string())
-        }
+        ("hf", Architecture::ViT(_)) => (
+            hf(config, &architecture)?,
+            Layout::HfVit.rules().to_theirs(ours)?,
+            "AutoModel.from_pretrained(DIR, add_pooling_layer=False)".to_string(),
+        ),
         ("hf", Architecture::ResNet(_)) => {
             return Err(Error::config("layout hf holds vision transformers; export a ResNet with --layout timm"));
         }
@@ -92,7 +94,11 @@ fn timm(config: &PretrainConfig, architecture: &Architecture) -> Result<Value> {
     let a = &config.augment;
     let (name, features, arguments) = match architecture {
         Architecture::ResNet(c) => {
-            let standard = if config.encoder.name == "resnet" { if c.bottleneck { "resnet50" } else { "resnet18" } } else { config.encoder.name.as_str() };
+            let standard = if config.encoder.name == "resnet" {
+                if c.bottleneck { "resnet50" } else { "resnet18" }
+            } else {
+                config.encoder.name.as_str()
+            };
             let features = c.widths.last().copied().unwrap_or(0) * if c.bottleneck { 4 } else { 1 };
             let mut arguments = serde_json::Map::new();
             if config.encoder.name == "resnet" {

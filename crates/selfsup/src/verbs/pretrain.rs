@@ -72,21 +72,24 @@ pub fn run(request: Request) -> Result<()> {
         None => fresh(&name, &config)?,
     };
     let started = Instant::now();
-    let text = to_toml(&config)?;
-    let mut run = open_run(&dir, &text, &request)?;
     let (loader, validation) = data.loaders(&config)?;
+    // Whatever can be refused has been refused before the folder is made.
+    let mut trainer = Trainer::new(&built.method, config.train.clone(), &config.optim, loader.batches() as u64, &device)?;
+    let mut run = open_run(&dir, &to_toml(&config)?, &request)?;
     println!(
         "{} with {} ({:.2} M parameters) on {} images, {}",
         config.method.name(),
         config.encoder.name,
         built.encoder_parameters as f64 / 1e6,
         data.train.0.len(),
-        if config.train.steps > 0 { format!("{} steps", config.train.steps) } else { format!("{} epochs of {} steps", config.train.epochs, loader.batches()) }
+        if config.train.steps > 0 {
+            format!("{} steps", config.train.steps)
+        } else {
+            format!("{} epochs of {} steps", config.train.epochs, loader.batches())
+        }
     );
     println!("run folder: {}", dir.display());
-    let mut trainer = Trainer::new(&built.method, config.train.clone(), &config.optim, loader.batches() as u64, &device)?
-        .with_stop(Stop::install()?)
-        .with_display(Display::new(Duration::from_secs(10)));
+    trainer = trainer.with_stop(Stop::install()?).with_display(Display::new(Duration::from_secs(10)));
     if let Some(validation) = validation {
         trainer = trainer.with_validation(validation);
     }
@@ -115,13 +118,18 @@ pub fn run(request: Request) -> Result<()> {
         probe: found.as_ref(),
         seconds: started.elapsed().as_secs_f64(),
     })?;
-    println!("trained {} steps in {:.0} s ({:.0} images/s), loss {:.4}", summary.steps, summary.seconds, summary.samples_per_second, summary.loss);
+    println!(
+        "trained {} steps in {:.0} s ({:.0} images/s), loss {:.4}",
+        summary.steps, summary.seconds, summary.samples_per_second, summary.loss
+    );
     if summary.bad_samples > 0 {
         println!("{} unreadable samples were skipped", summary.bad_samples);
     }
     match &found {
         Some(found) => print!("{}", table(found)),
-        None if request.probe => println!("no labels: nothing to evaluate (folders of the first level are taken for labels; eval on other data with `selfsup probe`)"),
+        None if request.probe => println!(
+            "no labels: nothing to evaluate (folders of the first level are taken for labels; eval on other data with `selfsup probe`)"
+        ),
         None => {}
     }
     println!("weights: {}", dir.join("model").display());
@@ -194,7 +202,11 @@ fn open_run(dir: &Path, text: &str, request: &Request) -> Result<Run> {
         let changes = selfsup_core::config::diff(&old, text)?;
         if !changes.is_empty() {
             let list: Vec<String> = changes.iter().map(|(key, old, new)| format!("{key}: {old} -> {new}")).collect();
-            return Err(Error::config(format!("the run in {} has another configuration ({}); go on with --allow-config-change", dir.display(), list.join(", "))));
+            return Err(Error::config(format!(
+                "the run in {} has another configuration ({}); go on with --allow-config-change",
+                dir.display(),
+                list.join(", ")
+            )));
         }
     }
     Ok(Run::resume(dir, Some(text))?.0)
@@ -327,7 +339,12 @@ fn dry_run(config: &PretrainConfig, data: &Data, built: &Built, device: &Device)
         Some(batch) => batch?.batch,
         None => return Err(Error::input("data", "not a single batch can be made from it")),
     };
-    println!("images: {} to train on, {} held out, {} to test on", data.train.0.len(), data.held_out.as_ref().map_or(0, |d| d.0.len()), data.test.as_ref().map_or(0, |d| d.0.len()));
+    println!(
+        "images: {} to train on, {} held out, {} to test on",
+        data.train.0.len(),
+        data.held_out.as_ref().map_or(0, |d| d.0.len()),
+        data.test.as_ref().map_or(0, |d| d.0.len())
+    );
     println!("classes: {}", if data.train.0.classes().is_empty() { "none".into() } else { data.train.0.classes().join(", ") });
     for (i, view) in batch.views.iter().enumerate() {
         println!("view {i}: {:?}", view.dims());

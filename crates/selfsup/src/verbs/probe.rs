@@ -23,7 +23,12 @@ pub fn run(dir: &Path, overrides: &[String], data: Option<&str>, test: Option<&s
         opened.config.data.test = test.to_string();
     }
     let sets = pretrain::Data::open(&opened.config)?;
-    let labelled = sets.labelled().ok_or_else(|| Error::input(&opened.config.data.path, "no labels to evaluate on: put the images of each class into a folder of its own, or give --data and --test"))?;
+    let labelled = sets.labelled().ok_or_else(|| {
+        Error::input(
+            &opened.config.data.path,
+            "no labels to evaluate on: put the images of each class into a folder of its own, or give --data and --test",
+        )
+    })?;
     let random = pretrain::random_encoder(&opened.config, &opened.device)?;
     let inputs = pretrain::inputs(&opened.config);
     let found = probe(&inputs, opened.built.method.encoder(), random.as_ref(), &labelled, &opened.config.eval, &opened.device)?;

@@ -123,8 +123,7 @@ impl ResNet {
                 config.depths, config.widths
             )));
         }
-        let (kernel, spec) =
-            if config.small_images { (3, ConvSpec::new().padding(1)) } else { (7, ConvSpec::new().stride(2).padding(3)) };
+        let (kernel, spec) = if config.small_images { (3, ConvSpec::new().padding(1)) } else { (7, ConvSpec::new().stride(2).padding(3)) };
         let stem = ConvBn::new(&scope.sub("conv1"), &scope.sub("bn1"), config.channels, config.stem, &[kernel, kernel], spec)?;
         let (mut stages, mut inputs) = (Vec::new(), config.stem);
         for (s, (&depth, &width)) in config.depths.iter().zip(&config.widths).enumerate() {

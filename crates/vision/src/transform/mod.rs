@@ -136,12 +136,20 @@ impl Op {
                 ops::resized_crop(image, random_rect(image, scale, ratio, rng), size, size, Filter::Bilinear)
             }
             Op::HorizontalFlip { p } => {
-                if chance(rng, p) { ops::horizontal_flip(current.as_ref().unwrap_or(original)) } else { Ok(current.unwrap_or_else(|| original.clone())) }
+                if chance(rng, p) {
+                    ops::horizontal_flip(current.as_ref().unwrap_or(original))
+                } else {
+                    Ok(current.unwrap_or_else(|| original.clone()))
+                }
             }
             Op::Rotation { degrees, p } => {
                 let hit = chance(rng, p);
                 let angle = rng.range_f32(-degrees, degrees);
-                if hit { ops::rotate(current.as_ref().unwrap_or(original), angle, true) } else { Ok(current.unwrap_or_else(|| original.clone())) }
+                if hit {
+                    ops::rotate(current.as_ref().unwrap_or(original), angle, true)
+                } else {
+                    Ok(current.unwrap_or_else(|| original.clone()))
+                }
             }
             Op::ColorJitter { brightness, contrast, saturation, hue, p } => {
                 let mut image = current.unwrap_or_else(|| original.clone());

@@ -137,7 +137,14 @@ pub fn horizontal_flip(image: &Image) -> Result<Image> {
 
 /// An image whose pixel `(y, x)` is that of `from(y, x)`, or 0.
 fn map_pixels(image: &Image, height: u32, width: u32, from: impl Fn(usize, usize) -> Option<(usize, usize)>) -> Result<Image> {
-    fn go<T: Copy + Default>(v: &[T], c: usize, w: usize, height: usize, width: usize, from: impl Fn(usize, usize) -> Option<(usize, usize)>) -> Vec<T> {
+    fn go<T: Copy + Default>(
+        v: &[T],
+        c: usize,
+        w: usize,
+        height: usize,
+        width: usize,
+        from: impl Fn(usize, usize) -> Option<(usize, usize)>,
+    ) -> Vec<T> {
         let mut out = vec![T::default(); height * width * c];
         for (i, pixel) in out.chunks_exact_mut(c).enumerate() {
             if let Some((y, x)) = from(i / width, i % width) {

@@ -1,0 +1,85 @@
+//! A run that is killed at random moments ends with the same bytes as one that is left alone.
+#![allow(clippy::unwrap_used)]
+#![cfg(unix)]
+
+use selfsup_core::Key;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const ARGS: &[&str] = &[
+    "pretrain",
+    "--data",
+    "fashion-mnist",
+    "--no-probe",
+    "data.limit=256",
+    "data.hold_out=0",
+    "encoder.name=resnet",
+    "encoder.depths=[1, 1]",
+    "encoder.widths=[8, 16]",
+    "encoder.stem=8",
+    "method.name=moco",
+    "method.queue=100",
+    "method.hidden_dim=16",
+    "method.out_dim=8",
+    "augment.size=16",
+    "train.epochs=40",
+    "train.batch_size=32",
+    "train.checkpoint_every=1",
+    "eval.online_knn=0",
+];
+
+fn start(out: &Path, resume: bool) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_selfsup"));
+    command.args(ARGS).arg("--out").arg(out).stdout(Stdio::null()).stderr(Stdio::piped());
+    if resume {
+        command.arg("--resume");
+    }
+    command.spawn().unwrap()
+}
+
+fn finish(child: Child) {
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn newest(run: &Path) -> Option<Vec<u8>> {
+    let mut files: Vec<_> = std::fs::read_dir(run.join("checkpoints"))
+        .ok()?
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("step-")))
+        .collect();
+    files.sort();
+    std::fs::read(files.last()?).ok()
+}
+
+#[test]
+fn killed_thirty_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    let began = Instant::now();
+    finish(start(&whole, false));
+    // Moments spread over a little more than the start of a process and a few steps, so that the run advances between kills.
+    let span = (began.elapsed() / 40).max(Duration::from_millis(120));
+    let parts = dir.path().join("parts");
+    let mut rng = Key::new(2026).rng();
+    let mut kills = 0;
+    while kills < 30 {
+        let exists = parts.join("config.toml").exists();
+        let mut child = start(&parts, exists);
+        std::thread::sleep(span.mul_f32(0.1 + rng.uniform()));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap(); // SIGKILL
+        }
+        let out = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert!(!text.contains("panicked") && !text.contains("damaged") && !text.contains("skipped:"), "{text}");
+        if out.status.success() {
+            // It came through before it could be killed: further kills would prove nothing.
+            panic!("the run was complete after {kills} kills: make it longer");
+        }
+        kills += 1;
+    }
+    finish(start(&parts, parts.join("config.toml").exists()));
+    assert_eq!(newest(&whole).unwrap(), newest(&parts).unwrap(), "after {kills} kills the run ended with other bytes");
+}
