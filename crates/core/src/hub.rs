@@ -432,6 +432,7 @@ mod tests {
     }
 }
 
-#[cfg(all(test, feature = "hub", unix))]
+#[cfg(test)]
+#[cfg(all(feature = "hub", unix))]
 #[path = "hub_tests.rs"]
 mod server_tests;
