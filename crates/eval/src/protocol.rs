@@ -7,7 +7,7 @@
 
 use crate::data::{Features, check_labels, check_width};
 use crate::knn::{KnnConfig, classify};
-use crate::linear::{CvConfig, FitReport, LinearProbe, LogisticConfig};
+use crate::linear::{CvConfig, FitReport, LinearProbe, LogisticConfig, Standardizer};
 use crate::metrics::Confusion;
 use rayon::prelude::*;
 use selfsup_core::{Error, Key, Result};
@@ -260,6 +260,8 @@ fn few_labels(input: &EvalInput<'_>, size: usize) -> Result<FewLabels> {
     let key = Key::new(input.seed).named("few labels").fold(size as u64);
     let mut out = FewLabels::default();
     for set in input.features {
+        // Of all training samples: the probe sees few labels, not few samples.
+        let statistics = Standardizer::fit(set.train);
         let draws: Vec<(f64, f64)> = (0..input.draws as u64)
             .into_par_iter()
             .map(|draw| {
@@ -267,7 +269,7 @@ fn few_labels(input: &EvalInput<'_>, size: usize) -> Result<FewLabels> {
                 let chosen = balanced_draw(input.train_labels, input.classes, size, key);
                 let x = set.train.select(&chosen)?;
                 let y: Vec<u32> = chosen.iter().map(|&i| input.train_labels[i]).collect();
-                let (probe, _) = LinearProbe::fit_few(x.view(), &y, input.classes, &input.cv, key.named("folds"))?;
+                let (probe, _) = LinearProbe::fit_few(x.view(), &y, input.classes, &input.cv, Some(&statistics), key.named("folds"))?;
                 let confusion = percent(&probe.predict(set.test)?, input)?;
                 Ok((100.0 * confusion.accuracy(), probe.report.c))
             })

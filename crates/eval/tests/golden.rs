@@ -1,4 +1,5 @@
 //! The golden cases under tests/golden/eval (made by PyTorch, scikit-learn, jiwer and others), to 1e-4.
+#![allow(clippy::unwrap_used)]
 
 use safetensors::{Dtype, SafeTensors};
 use selfsup_eval::kmeans::{self, KMeansConfig};
@@ -70,7 +71,6 @@ impl Case {
         assert_eq!(got.len(), want.len(), "{name}");
         let scale = want.iter().fold(1e-6f64, |m, v| m.max(v.abs()));
         let error = got.iter().zip(&want).fold(0f64, |m, (a, b)| m.max((a - b).abs())) / scale;
-        println!("{name}: error {error:.1e}");
         assert!(error <= tolerance, "{name}: error {error:e}, {got:?} for {want:?}");
     }
 }

@@ -13,7 +13,8 @@ pub struct CvConfig {
     pub folds: usize,
     /// Values of `C` that are tried. Default 1e-4 to 1e2 in decades.
     pub grid: Vec<f64>,
-    /// Tolerance of the fits (see [`super::LogisticConfig::tolerance`]). Default 1e-4, scikit-learn's.
+    /// Tolerance of the fits (see [`super::LogisticConfig::tolerance`]). Default 1e-3: on raw pixels 1e-4 took twice the time, chose nearly
+    /// the same `C` and gave the same accuracy.
     pub tolerance: f64,
     /// Most iterations of a fit. Default 200.
     pub max_iterations: usize,
@@ -21,7 +22,7 @@ pub struct CvConfig {
 
 impl Default for CvConfig {
     fn default() -> Self {
-        CvConfig { folds: 5, grid: vec![1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2], tolerance: 1e-4, max_iterations: 200 }
+        CvConfig { folds: 5, grid: vec![1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2], tolerance: 1e-3, max_iterations: 200 }
     }
 }
 

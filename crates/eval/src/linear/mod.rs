@@ -148,13 +148,22 @@ impl LinearProbe {
         Ok(Self::assemble(standardizer, classes, w, report))
     }
 
-    /// Standardises, chooses `C` by cross-validation inside the labels, then fits with it to convergence.
+    /// Standardises, chooses `C` by cross-validation inside the labels, then fits with it to convergence. Statistics need no labels: where
+    /// there are unlabelled samples too, hand in theirs (from 100 samples alone the scale of a rarely used column is a guess); without any,
+    /// those of `x` are taken.
     ///
     /// # Errors
-    /// As [`LinearProbe::fit`]; also if there are fewer samples than folds, or the grid is empty.
-    pub fn fit_few(x: Features<'_>, labels: &[u32], classes: usize, cv: &CvConfig, key: Key) -> Result<(Self, CvReport)> {
+    /// As [`LinearProbe::fit`]; also if there are fewer samples than folds, the grid is empty, or the statistics are of another width.
+    pub fn fit_few(
+        x: Features<'_>,
+        labels: &[u32],
+        classes: usize,
+        cv: &CvConfig,
+        statistics: Option<&Standardizer>,
+        key: Key,
+    ) -> Result<(Self, CvReport)> {
         check_labels("linear probe labels", labels, x.n(), classes)?;
-        let standardizer = Standardizer::fit(x);
+        let standardizer = statistics.cloned().unwrap_or_else(|| Standardizer::fit(x));
         let x = standardizer.apply(x)?;
         let data = Reduced::new(&x)?;
         let gram = gram(data.x(), data.d())?;

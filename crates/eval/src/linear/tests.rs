@@ -113,7 +113,7 @@ fn few_labels_choose_a_useful_c_and_folds_are_stratified() {
     let train: Vec<usize> = (0..60).collect();
     let test: Vec<usize> = (60..700).collect();
     let (few, rest) = (x.view().select(&train).unwrap(), x.view().select(&test).unwrap());
-    let (probe, report) = LinearProbe::fit_few(few.view(), &y[..60], 3, &CvConfig::default(), Key::new(1)).unwrap();
+    let (probe, report) = LinearProbe::fit_few(few.view(), &y[..60], 3, &CvConfig::default(), None, Key::new(1)).unwrap();
     assert_eq!(report.tried.len(), 7);
     assert!(report.tried.iter().all(|t| t.1 <= report.tried.iter().find(|b| b.0 == report.c).unwrap().1));
     let right = probe.predict(rest.view()).unwrap().iter().zip(&y[60..]).filter(|(a, b)| a == b).count();
@@ -147,6 +147,7 @@ fn same_bits_for_any_number_of_threads() {
                 &y[..50],
                 3,
                 &CvConfig::default(),
+                None,
                 Key::new(3),
             );
             let sgd = LinearProbe::fit_sgd(x.view(), &y, 3, &SgdConfig { epochs: 2, ..SgdConfig::default() }, Key::new(3)).unwrap();
@@ -166,8 +167,8 @@ fn refuses_bad_input() {
     assert!(LinearProbe::fit(x.view(), &[7; 10], 2, &c).is_err());
     assert!(LinearProbe::fit(x.view(), &y, 2, &LogisticConfig { c: 0.0, ..c.clone() }).is_err());
     assert!(LinearProbe::fit(x.view(), &y, 2, &LogisticConfig { tolerance: f64::NAN, ..c.clone() }).is_err());
-    assert!(LinearProbe::fit_few(x.view(), &y, 2, &CvConfig { folds: 11, ..CvConfig::default() }, Key::new(0)).is_err());
-    assert!(LinearProbe::fit_few(x.view(), &y, 2, &CvConfig { grid: vec![], ..CvConfig::default() }, Key::new(0)).is_err());
+    assert!(LinearProbe::fit_few(x.view(), &y, 2, &CvConfig { folds: 11, ..CvConfig::default() }, None, Key::new(0)).is_err());
+    assert!(LinearProbe::fit_few(x.view(), &y, 2, &CvConfig { grid: vec![], ..CvConfig::default() }, None, Key::new(0)).is_err());
     assert!(LinearProbe::fit_sgd(x.view(), &y, 2, &SgdConfig { batch: 0, ..SgdConfig::default() }, Key::new(0)).is_err());
     let probe = LinearProbe::fit(x.view(), &y, 2, &c).unwrap();
     assert!(probe.predict(Matrix::new(vec![0.0; 4], 2, 2).unwrap().view()).is_err());
