@@ -122,30 +122,62 @@ fn pack_panel(b: Matrix<'_>, k: usize, n: usize, width: usize, first: usize, out
     let columns = width.min(n - first);
     if b.column == 1 {
         for (kk, out) in out.chunks_exact_mut(width).enumerate().take(k) {
-            let start = kk * b.row + first;
-            out[..columns].copy_from_slice(&b.data[start..start + columns]);
-            out[columns..].fill(0.0);
+            let line = &b.data[kk * b.row + first..][..columns];
+            if columns == width {
+                // In fixed pieces: a call of memcpy takes longer than the copy.
+                for (out, line) in out.chunks_exact_mut(16).zip(line.chunks_exact(16)) {
+                    out.copy_from_slice(line);
+                }
+            } else {
+                out[..columns].copy_from_slice(line);
+                out[columns..].fill(0.0);
+            }
         }
         return;
     }
-    // A transposition, in strips of 16 steps so that the lines of both sides stay in the cache.
     if columns < width {
         out.fill(0.0);
     }
+    // A transposition, in strips of 16 steps so that the lines of both sides stay in the cache.
+    let squares = if b.row == 1 { (columns / 4 * 4, k / 4 * 4) } else { (0, 0) };
     for k0 in (0..k).step_by(16) {
         let steps = 16.min(k - k0);
-        for j in 0..columns {
-            let base = (first + j) * b.column + k0 * b.row;
-            if b.row == 1 {
-                let line = &b.data[base..base + steps];
-                for (i, &v) in line.iter().enumerate() {
-                    out[(k0 + i) * width + j] = v;
-                }
-            } else {
-                for i in 0..steps {
-                    out[(k0 + i) * width + j] = b.data[base + i * b.row];
-                }
+        for j in (0..squares.0).step_by(4) {
+            for kk in (k0..(k0 + steps).min(squares.1)).step_by(4) {
+                let from = (first + j) * b.column + kk;
+                transpose4(&b.data[from..], b.column, &mut out[kk * width + j..], width);
             }
+        }
+        for j in 0..columns {
+            let begin = if j < squares.0 { squares.1.clamp(k0, k0 + steps) } else { k0 };
+            for kk in begin..k0 + steps {
+                out[kk * width + j] = b.data[(first + j) * b.column + kk * b.row];
+            }
+        }
+    }
+}
+
+/// Four rows of four, `from` apart, to four columns of four, `to` apart.
+#[inline(always)]
+fn transpose4(x: &[f32], from: usize, out: &mut [f32], to: usize) {
+    let (x, out) = (&x[..3 * from + 4], &mut out[..3 * to + 4]);
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::*;
+        // SAFETY: four elements from 0, 1, 2 and 3 times the stride on, which the slices above hold; SSE is part of x86-64.
+        unsafe {
+            let row = |i: usize| _mm_loadu_ps(x.as_ptr().add(i * from));
+            let (mut a, mut b, mut c, mut d) = (row(0), row(1), row(2), row(3));
+            _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+            for (i, v) in [a, b, c, d].into_iter().enumerate() {
+                _mm_storeu_ps(out.as_mut_ptr().add(i * to), v);
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    for i in 0..4 {
+        for j in 0..4 {
+            out[i * to + j] = x[j * from + i];
         }
     }
 }

@@ -79,7 +79,7 @@ impl Ctc {
         if frames == 0 {
             return if labels.is_empty() { 0.0 } else { f32::INFINITY };
         }
-        let class = |s: usize| if s % 2 == 0 { self.blank } else { labels[s / 2] };
+        let class = |s: usize| if s.is_multiple_of(2) { self.blank } else { labels[s / 2] };
         // Whether state s can be entered from s - 2: it is a label that differs from the one before.
         let skips = |s: usize| s % 2 == 1 && s >= 3 && labels[s / 2] != labels[s / 2 - 1];
         let mut log_p = vec![0f64; frames * c];
