@@ -25,14 +25,29 @@ pub fn conv_transpose(
 ) -> Result<Tensor> {
     let rank = w.rank().wrapping_sub(2);
     if !(1..=3).contains(&rank) || x.rank() != rank + 2 {
-        bail!("conv_transpose: input {:?} and weight {:?}, expected (N, S.., C_in) and (C_in, C_out / groups, k..) with one, two or three axes", x.dims(), w.dims())
+        bail!(
+            "conv_transpose: input {:?} and weight {:?}, expected (N, S.., C_in) and (C_in, C_out / groups, k..) with one, two or three axes",
+            x.dims(),
+            w.dims()
+        )
     }
     let (inputs, kernel) = (x.dim(rank + 1)?, &w.dims()[2..]);
-    if groups == 0 || w.dim(0)? != inputs || !inputs.is_multiple_of(groups) || kernel.contains(&0) || x.dims().contains(&0) || w.dim(1)? == 0 {
-        bail!("conv_transpose: {inputs} input channels in {groups} groups, expected a weight (C_in, C_out / groups, k..) with C_in a multiple of groups, got {:?}", w.dims())
+    if groups == 0
+        || w.dim(0)? != inputs
+        || !inputs.is_multiple_of(groups)
+        || kernel.contains(&0)
+        || x.dims().contains(&0)
+        || w.dim(1)? == 0
+    {
+        bail!(
+            "conv_transpose: {inputs} input channels in {groups} groups, expected a weight (C_in, C_out / groups, k..) with C_in a multiple of groups, got {:?}",
+            w.dims()
+        )
     }
     if stride == 0 || dilation == 0 || output_padding >= stride.max(dilation) {
-        bail!("conv_transpose: stride {stride}, dilation {dilation}, output padding {output_padding}, expected at least 1 and an output padding below one of them")
+        bail!(
+            "conv_transpose: stride {stride}, dilation {dilation}, output padding {output_padding}, expected at least 1 and an output padding below one of them"
+        )
     }
     let outputs = w.dim(1)? * groups;
     if let Some(b) = b
@@ -42,10 +57,15 @@ pub fn conv_transpose(
     }
     let mut out = Vec::with_capacity(rank);
     for (axis, k) in kernel.iter().enumerate() {
-        let full = (x.dim(1 + axis)? - 1).checked_mul(stride).and_then(|l| l.checked_add(dilation.checked_mul(k - 1)?)?.checked_add(output_padding + 1));
+        let full = (x.dim(1 + axis)? - 1)
+            .checked_mul(stride)
+            .and_then(|l| l.checked_add(dilation.checked_mul(k - 1)?)?.checked_add(output_padding + 1));
         match full.zip(padding.checked_mul(2)) {
             Some((full, cut)) if full > cut => out.push(full - cut),
-            _ => bail!("conv_transpose: axis {axis} with {} positions, kernel {k}, padding {padding}: the output would be empty", x.dim(1 + axis)?),
+            _ => bail!(
+                "conv_transpose: axis {axis} with {} positions, kernel {k}, padding {padding}: the output would be empty",
+                x.dim(1 + axis)?
+            ),
         }
     }
     let _ = path;

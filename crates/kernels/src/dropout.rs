@@ -1,36 +1,149 @@
-//! Dropout and stochastic depth from the counter-based generator: both paths draw the same mask.
+//! Dropout and stochastic depth. The mask is a function of the key and the position of the element, so both paths draw the same one, and the
+//! backward pass draws it again instead of keeping it.
 
 use crate::Path;
-use crate::rng::Key;
-use candle_core::{Result, Tensor, bail};
+use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, tensor, wants_fused};
+use crate::linear::simd::simd_fn;
+use crate::rng::{Key, philox};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
+fn check(name: &str, p: f32) -> Result<()> {
+    if (0.0..1.0).contains(&p) { Ok(()) } else { bail!("{name}: probability {p}, expected 0 <= p < 1") }
+}
+
+/// The 24 random bits of [`Key::uniform_at`] below which an element is dropped. `p` and the number have at most 24 bits, so this is exact.
+fn threshold(p: f32) -> u32 {
+    (p * 16_777_216.0).ceil() as u32
+}
+
+/// The factors 0 and `1 / (1 - p)` of `n` elements.
 fn mask(n: usize, p: f32, key: Key) -> Vec<f32> {
-    let mut rng = key.rng();
     let keep = 1.0 / (1.0 - p);
-    (0..n).map(|_| if rng.uniform() < p { 0.0 } else { keep }).collect()
+    (0..n as u64).map(|i| if key.uniform_at(i) < p { 0.0 } else { keep }).collect()
 }
 
-fn check(p: f32) -> Result<()> {
-    if (0.0..1.0).contains(&p) { Ok(()) } else { bail!("dropout: probability {p}, expected 0 <= p < 1") }
+simd_fn! {
+    /// `y = x * mask` from the element `4 * block` on.
+    fn drop_chunk(x: &[f32], y: &mut [f32], bits: u64, block: u64, threshold: u32, keep: f32) {
+        // Eight blocks of four elements at a time: the rounds of the generator run side by side.
+        let mut factors = [0f32; 32];
+        let factor = |draw: u32| if draw >> 8 < threshold { 0.0 } else { keep };
+        for (i, (x, y)) in x.chunks(32).zip(y.chunks_mut(32)).enumerate() {
+            let first = block + 8 * i as u64;
+            let (mut a, mut b, mut c, mut d) = ([0u32; 8], [0u32; 8], [0u32; 8], [0u32; 8]);
+            for j in 0..8 {
+                [a[j], b[j], c[j], d[j]] = philox(bits, 1, first + j as u64);
+            }
+            for j in 0..8 {
+                factors[4 * j] = factor(a[j]);
+                factors[4 * j + 1] = factor(b[j]);
+                factors[4 * j + 2] = factor(c[j]);
+                factors[4 * j + 3] = factor(d[j]);
+            }
+            for ((y, &x), &f) in y.iter_mut().zip(x).zip(&factors) {
+                *y = x * f;
+            }
+        }
+    }
 }
 
-/// Each value is 0 with probability `p`, else divided by `1 - p`.
+struct Dropout {
+    p: f32,
+    key: Key,
+}
+
+impl Dropout {
+    fn run(&self, x: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; x.len()];
+        for_chunks(&mut y, CHUNK, |i, y| {
+            let block = (i * CHUNK / 4) as u64;
+            drop_chunk(&x[i * CHUNK..][..y.len()], y, self.key.bits(), block, threshold(self.p), 1.0 / (1.0 - self.p));
+        });
+        y
+    }
+}
+
+impl CustomOp1 for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok(output(self.run(floats(storage, layout)?), layout.shape()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        let g = g.contiguous()?;
+        Ok(Some(tensor(self.run(&Floats::new(&g)?), x.shape())?))
+    }
+}
+
+/// Each value of `x`, of any shape, is 0 with probability `p`, else divided by `1 - p` (Srivastava et al. 2014). For training only.
 ///
 /// # Errors
-/// If `p` is not in `[0, 1)`.
-pub fn dropout(x: &Tensor, p: f32, key: Key, _path: Path) -> Result<Tensor> {
-    check(p)?;
+/// If `p` is not in `[0, 1)`, or `path` asks for the fused kernel and `x` is not f32 on the CPU.
+pub fn dropout(x: &Tensor, p: f32, key: Key, path: Path) -> Result<Tensor> {
+    check("dropout", p)?;
+    if wants_fused("dropout", path, &[x])? {
+        return x.contiguous()?.apply_op1(Dropout { p, key });
+    }
     x * Tensor::from_vec(mask(x.elem_count(), p, key), x.shape(), x.device())?.to_dtype(x.dtype())?
+}
+
+/// A factor for each sample.
+struct ScaleSamples(Vec<f32>);
+
+impl ScaleSamples {
+    fn run(&self, x: &[f32]) -> Vec<f32> {
+        let width = x.len().checked_div(self.0.len()).unwrap_or(0).max(1);
+        let mut y = vec![0.0; x.len()];
+        for_chunks(&mut y, CHUNK, |i, y| {
+            let (from, to) = (i * CHUNK, i * CHUNK + y.len());
+            // The part of each sample that lies in this chunk.
+            for n in from / width..to.div_ceil(width) {
+                let (a, b) = ((n * width).max(from), ((n + 1) * width).min(to));
+                for (y, &x) in y[a - from..b - from].iter_mut().zip(&x[a..b]) {
+                    *y = x * self.0[n];
+                }
+            }
+        });
+        y
+    }
+}
+
+impl CustomOp1 for ScaleSamples {
+    fn name(&self) -> &'static str {
+        "drop-path"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok(output(self.run(floats(storage, layout)?), layout.shape()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        let g = g.contiguous()?;
+        Ok(Some(tensor(self.run(&Floats::new(&g)?), x.shape())?))
+    }
 }
 
 /// Each sample of `x (N, ..)` is 0 with probability `p`, else divided by `1 - p` (Huang et al. 2016, arXiv 1603.09382).
 ///
 /// # Errors
-/// If `p` is not in `[0, 1)`.
+/// If `p` is not in `[0, 1)`, or `x` is a scalar.
 pub fn drop_path(x: &Tensor, p: f32, key: Key) -> Result<Tensor> {
-    check(p)?;
+    check("drop_path", p)?;
+    if x.rank() == 0 {
+        bail!("drop_path: a scalar, expected (N, ..)")
+    }
     let n = x.dim(0)?;
+    let factors = mask(n, p, key);
+    if wants_fused("drop_path", Path::Auto, &[x])? {
+        return x.contiguous()?.apply_op1(ScaleSamples(factors));
+    }
     let mut shape = vec![1; x.rank()];
     shape[0] = n;
-    x.broadcast_mul(&Tensor::from_vec(mask(n, p, key), shape, x.device())?.to_dtype(x.dtype())?)
+    x.broadcast_mul(&Tensor::from_vec(factors, shape, x.device())?.to_dtype(x.dtype())?)
 }
+
+#[cfg(test)]
+mod tests;

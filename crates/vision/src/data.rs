@@ -103,8 +103,7 @@ impl Collate<Vec<Planes>> for Collated {
     fn collate(&self, items: Vec<Vec<Planes>>, indices: &[usize], _key: Key) -> Result<Views> {
         let Some(first) = items.first() else { return Err(Error::input("batch", "no samples")) };
         let mut views = Vec::with_capacity(first.len());
-        for v in 0..first.len() {
-            let shape = first[v].shape;
+        for (v, shape) in first.iter().map(|view| view.shape).enumerate() {
             let mut values = Vec::with_capacity(items.len() * shape.iter().product::<usize>());
             for item in &items {
                 match item.get(v) {

@@ -9,8 +9,11 @@
 
 mod composed;
 mod dropout;
+mod fused;
+mod node;
 
 use crate::Path;
+use crate::activation::slices::wants_fused;
 use crate::rng::Key;
 use candle_core::{Result, Tensor, bail};
 
@@ -65,7 +68,10 @@ pub fn attention(q: &Tensor, kv: &Tensor, bias: Option<&Tensor>, opts: &Attentio
     }
     let dims = Dims { n, t, s, h, d };
     check(&dims, bias, opts)?;
-    let _ = path;
+    let all: Vec<&Tensor> = [q, kv].into_iter().chain(bias).collect();
+    if wants_fused("attention", path, &all)? {
+        return node::attention(q, kv, bias, opts, dims);
+    }
     let k = kv.narrow(2, 0, 1)?.squeeze(2)?;
     let v = kv.narrow(2, 1, 1)?.squeeze(2)?;
     composed::attention(q, &k, &v, bias, opts, &dims)
@@ -76,12 +82,13 @@ pub fn attention(q: &Tensor, kv: &Tensor, bias: Option<&Tensor>, opts: &Attentio
 /// # Errors
 /// If the shapes do not fit or the dropout is not in `[0, 1)`.
 pub fn self_attention(qkv: &Tensor, bias: Option<&Tensor>, opts: &AttentionOpts, path: Path) -> Result<Tensor> {
-    let &[n, l, 3, h, d] = qkv.dims() else {
-        bail!("self_attention: input of shape {:?}, expected (N, L, 3, H, D)", qkv.dims())
-    };
+    let &[n, l, 3, h, d] = qkv.dims() else { bail!("self_attention: input of shape {:?}, expected (N, L, 3, H, D)", qkv.dims()) };
     let dims = Dims { n, t: l, s: l, h, d };
     check(&dims, bias, opts)?;
-    let _ = path;
+    let all: Vec<&Tensor> = [qkv].into_iter().chain(bias).collect();
+    if wants_fused("self_attention", path, &all)? {
+        return node::self_attention(qkv, bias, opts, dims);
+    }
     let part = |i| qkv.narrow(2, i, 1)?.squeeze(2);
     composed::attention(&part(0)?, &part(1)?, &part(2)?, bias, opts, &dims)
 }
@@ -107,3 +114,6 @@ fn check(dims: &Dims, bias: Option<&Tensor>, opts: &AttentionOpts) -> Result<()>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

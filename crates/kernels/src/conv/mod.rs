@@ -116,3 +116,6 @@ pub fn conv_bn_act(
     let y = conv(x, w, None, spec, path)?;
     crate::norm::batch_norm(&y, gb, eps, act, path)
 }
+
+#[cfg(test)]
+mod tests;

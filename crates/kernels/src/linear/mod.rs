@@ -4,11 +4,13 @@
 //! result gets its bias and activation while it is still in the cache. Of the forward only the pre-activation is kept, and only where the
 //! derivative needs it. Elsewhere the layer is composed of candle's operators.
 
+mod fused;
 pub(crate) mod gemm;
 pub(crate) mod simd;
 
 use crate::Path;
 use crate::activation::Act;
+use crate::activation::slices::wants_fused;
 use candle_core::{Result, Tensor, bail};
 
 /// `x W^T + b`: `x (.., K)`, `w (O, K)`, `b (O)` to `(.., O)`.
@@ -40,8 +42,10 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Act, path: Pa
     shape.pop();
     let rows: usize = shape.iter().product();
     shape.push(outputs);
-    let _ = path;
-    composed(&x.reshape((rows, inputs))?, w, b, act)?.reshape(shape)
+    let x = x.reshape((rows, inputs))?;
+    let all: Vec<&Tensor> = [&x, w].into_iter().chain(b).collect();
+    let y = if wants_fused("linear", path, &all)? { fused::linear(&x, w, b, act)? } else { composed(&x, w, b, act)? };
+    y.reshape(shape)
 }
 
 /// The same by candle's operators, on any device: `x (M, K)` to `(M, O)`.
@@ -59,3 +63,8 @@ fn composed(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Act) -> Result<Tens
         Act::GeluTanh => z.gelu(),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -5,3 +5,6 @@ mod ctc;
 
 pub use cross_entropy::{cross_entropy, cross_entropy_sum};
 pub use ctc::ctc;
+
+#[cfg(test)]
+mod tests;

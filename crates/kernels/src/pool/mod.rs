@@ -1,77 +1,100 @@
-//! Pooling over space.
+//! Pooling over the spatial axes of `(N, S.., C)`: largest value, mean of windows, mean of all.
+//!
+//! Windows are `kernel` wide, start every `stride` and reach `padding` beyond both ends; an axis of `S` has `(S + 2 padding - kernel) / stride + 1`
+//! of them, rounded down, as in PyTorch.
+
+mod global;
+mod max;
+
+pub use global::global_avg_pool;
 
 use crate::Path;
+use crate::activation::slices::wants_fused;
+use crate::resize::separable::{Taps, separable};
 use candle_core::{Result, Tensor, bail};
+use max::MaxPool;
 
-/// Slices `(N, O.., C)` of a padded `x (N, S.., C)`, one for each place in the kernel, in row-major order.
-fn taps(x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[usize], fill: f64) -> Result<Vec<Tensor>> {
-    let axes = kernel.len();
-    if x.rank() != axes + 2 || stride.len() != axes || padding.len() != axes || stride.contains(&0) || kernel.contains(&0) {
-        bail!("pooling: input {:?}, kernel {kernel:?}, stride {stride:?}, padding {padding:?} do not fit together", x.dims())
+/// One spatial axis.
+#[derive(Clone, Copy, Debug)]
+struct Axis {
+    size: usize,
+    windows: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+impl Axis {
+    /// An axis of one element that pooling leaves as it is.
+    const UNIT: Axis = Axis { size: 1, windows: 1, kernel: 1, stride: 1, padding: 0 };
+
+    /// The positions of window `o` that exist; never empty.
+    fn window(&self, o: usize) -> std::ops::Range<usize> {
+        let start = o * self.stride;
+        start.saturating_sub(self.padding)..(start + self.kernel).saturating_sub(self.padding).min(self.size)
     }
-    let mut parts = vec![x.clone()];
-    for a in 0..axes {
-        let mut next = Vec::new();
-        for part in parts {
-            let mut shape = part.dims().to_vec();
-            let size = shape[a + 1] + 2 * padding[a];
-            if size < kernel[a] {
-                bail!("pooling: kernel {kernel:?} is larger than the padded input {:?}", x.dims())
-            }
-            let out = (size - kernel[a]) / stride[a] + 1;
-            // Enough fill behind that every tap can be cut to whole strides.
-            let need = (out - 1) * stride[a] + kernel[a] + stride[a];
-            shape[a + 1] = padding[a];
-            let front = Tensor::full(fill as f32, shape.clone(), x.device())?.to_dtype(x.dtype())?;
-            shape[a + 1] = need.saturating_sub(padding[a] + part.dim(a + 1)?);
-            let back = Tensor::full(fill as f32, shape, x.device())?.to_dtype(x.dtype())?;
-            let whole: Vec<&Tensor> = [&front, &part, &back].into_iter().filter(|t| t.dim(a + 1).is_ok_and(|d| d > 0)).collect();
-            let padded = Tensor::cat(&whole, a + 1)?;
-            for k in 0..kernel[a] {
-                let run = padded.narrow(a + 1, k, out * stride[a])?;
-                let mut split = run.dims().to_vec();
-                split[a + 1] = out;
-                split.insert(a + 2, stride[a]);
-                next.push(run.contiguous()?.reshape(split)?.narrow(a + 2, 0, 1)?.squeeze(a + 2)?);
-            }
+
+    /// The windows that position `i` is in.
+    fn windows_of(&self, i: usize) -> std::ops::Range<usize> {
+        let first = (i + self.padding + 1).saturating_sub(self.kernel).div_ceil(self.stride);
+        first..((i + self.padding) / self.stride + 1).min(self.windows)
+    }
+}
+
+fn axes(name: &str, x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[usize]) -> Result<Vec<Axis>> {
+    let rank = kernel.len();
+    if !(1..=3).contains(&rank) || x.rank() != rank + 2 || stride.len() != rank || padding.len() != rank {
+        bail!(
+            "{name}: input {:?}, kernel {kernel:?}, stride {stride:?}, padding {padding:?}, expected (N, S.., C) and one entry for each of one to three spatial axes",
+            x.dims()
+        )
+    }
+    if x.dims().contains(&0) {
+        bail!("{name}: input {:?} has no elements", x.dims())
+    }
+    let axis = |a: usize| -> Result<Axis> {
+        let (size, k, s, p) = (x.dims()[a + 1], kernel[a], stride[a], padding[a]);
+        if k == 0 || s == 0 || p > k / 2 {
+            bail!(
+                "{name}: kernel {k}, stride {s}, padding {p}, expected a kernel and a stride above 0 and a padding of at most half the kernel"
+            )
         }
-        parts = next;
-    }
-    Ok(parts)
+        if size + 2 * p < k {
+            bail!("{name}: kernel {k} is larger than axis {} of the input {:?} with padding {p}", a + 1, x.dims())
+        }
+        Ok(Axis { size, windows: (size + 2 * p - k) / s + 1, kernel: k, stride: s, padding: p })
+    };
+    (0..rank).map(axis).collect()
 }
 
-/// Largest value of each window; the first of equal ones gets the gradient. `x (N, S.., C)`.
+/// Largest value of each window of `x (N, S.., C)`, to `(N, S'.., C)`; the first of equal ones gets the gradient, as in PyTorch. NaN is largest.
 ///
 /// # Errors
-/// If shapes do not fit.
-pub fn max_pool(x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[usize], _path: Path) -> Result<Tensor> {
-    let taps = taps(x, kernel, stride, padding, f64::from(f32::MIN))?;
-    let mut best = taps[0].clone();
-    for tap in &taps[1..] {
-        let wins = tap.detach().gt(&best.detach())?;
-        best = wins.where_cond(tap, &best)?;
+/// If shapes do not fit, the padding is more than half the kernel, or `path` asks for the fused kernel and `x` is not f32 on the CPU.
+pub fn max_pool(x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[usize], path: Path) -> Result<Tensor> {
+    let axes = axes("max_pool", x, kernel, stride, padding)?;
+    if axes.iter().map(|a| a.size).product::<usize>() > u32::MAX as usize {
+        bail!("max_pool: input {:?} has more positions in a sample than 32 bits can number", x.dims())
     }
-    Ok(best)
+    if wants_fused("max_pool", path, &[x])? {
+        return x.contiguous()?.apply_op1(MaxPool::new(&axes, x.track_op()));
+    }
+    max::composed(x, &axes)
 }
 
-/// Mean of each window, padding counted as zeros. `x (N, S.., C)`.
+/// Mean of each window of `x (N, S.., C)`, to `(N, S'.., C)`; padding counts as zeros.
 ///
 /// # Errors
-/// If shapes do not fit.
-pub fn avg_pool(x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[usize], _path: Path) -> Result<Tensor> {
-    let taps = taps(x, kernel, stride, padding, 0.0)?;
-    let mut sum = taps[0].clone();
-    for tap in &taps[1..] {
-        sum = (sum + tap)?;
-    }
-    sum / taps.len() as f64
+/// If shapes do not fit, the padding is more than half the kernel, or `path` asks for the fused kernel and `x` is not f32 on the CPU.
+pub fn avg_pool(x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[usize], path: Path) -> Result<Tensor> {
+    let axes = axes("avg_pool", x, kernel, stride, padding)?;
+    // The mean over a box is the mean over each of its sides in turn.
+    let map = |a: &Axis| {
+        let weight = 1.0 / a.kernel as f32;
+        (a.kernel > 1 || a.stride > 1).then(|| Taps::new(a.size, a.windows, |o| a.window(o).map(|i| (i, weight)).collect()))
+    };
+    separable("avg_pool", x, axes.iter().map(map).collect(), path)
 }
 
-/// Mean over space: `(N, S.., C)` to `(N, C)`.
-///
-/// # Errors
-/// If shapes do not fit.
-pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
-    let (n, c) = (x.dim(0)?, x.dim(x.rank() - 1)?);
-    x.reshape((n, (), c))?.mean(1)
-}
+#[cfg(test)]
+mod tests;

@@ -251,3 +251,6 @@ pub fn scale_in_place(x: &Tensor, factor: f64) -> Result<()> {
 pub fn scale(xs: &[Tensor], factor: f64) -> Result<Vec<Tensor>> {
     xs.par_iter().map(|x| x.detach() * factor).collect()
 }
+
+#[cfg(test)]
+mod tests;

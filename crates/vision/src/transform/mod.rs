@@ -195,13 +195,13 @@ impl Op {
             Op::RandAugment { count, magnitude } => {
                 let mut image = of(&current);
                 for _ in 0..count {
-                    let which = rng.below(14) as usize;
+                    let which = rng.below(14);
                     image = policy(image, which, magnitude.min(30) as f32 / 30.0, false, rng)?;
                 }
                 Ok(image)
             }
             Op::TrivialAugment => {
-                let which = rng.below(14) as usize;
+                let which = rng.below(14);
                 let strength = rng.below(31) as f32 / 30.0;
                 policy(of(&current), which, strength, true, rng)
             }
