@@ -17,8 +17,9 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 type Step = Box<dyn FnMut()>;
+type Case = fn() -> (usize, Step);
 
-const CASES: &[(&str, fn() -> (usize, Step))] = &[
+const CASES: &[(&str, Case)] = &[
     ("simclr_resnet18_32px_b64", simclr),
     ("moco_resnet50_96px_b8", moco),
     ("mae_vit_small_224px_b16", mae),
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn measure(name: &str, steps: usize, case: fn() -> (usize, Step)) {
+fn measure(name: &str, steps: usize, case: Case) {
     let (samples, mut step) = case();
     let mut times: Vec<f64> = (0..steps + 2)
         .map(|_| {

@@ -4,6 +4,8 @@
 //! are two. Prints one line a case and last `N passed, N failed, N pending`. Arguments that do not start with `-` filter by name. Exits 1 on
 //! a failed case, on a case without a handler that `pending.txt` does not name, and on a line of that file that is no longer true.
 
+#![allow(clippy::print_stdout)] // a report is what this test is
+
 #[path = "golden_cases/mod.rs"]
 mod cases;
 

@@ -78,7 +78,12 @@ impl Inputs {
         let mut gray = true;
         self.each(images, |batch| {
             let (b, c, h, w) = batch.views[0].dims4()?;
-            let x: Vec<f32> = batch.views[0].flatten_all()?.to_vec1()?;
+            let mut x: Vec<f32> = batch.views[0].flatten_all()?.to_vec1()?;
+            // Back to values in [0, 1].
+            for (i, plane) in x.chunks_exact_mut(h * w).enumerate() {
+                let (mean, std) = self.augment.channel(i % c, c);
+                plane.iter_mut().for_each(|v| *v = *v * std + mean);
+            }
             let step = (h.max(w)).div_ceil(28).max(1);
             let (oh, ow) = (h / step, w / step);
             width = c * oh * ow;

@@ -119,6 +119,12 @@ impl AugmentConfig {
         Ok(())
     }
 
+    /// Mean and standard deviation of channel `k` of `channels`.
+    pub fn channel(&self, k: usize, channels: usize) -> (f32, f32) {
+        let (mean, std) = self.statistics(channels);
+        (mean.get(k).copied().unwrap_or(0.0), std.get(k).copied().unwrap_or(1.0))
+    }
+
     fn statistics(&self, channels: usize) -> (Vec<f32>, Vec<f32>) {
         if channels == 1 {
             // One channel takes the mean of the three.

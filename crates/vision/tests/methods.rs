@@ -1,6 +1,8 @@
 //! What every method must satisfy: each parameter moves, resuming is exact, micro-batches compute the gradient of the whole batch, and the
 //! result does not depend on the number of threads.
 
+#![allow(clippy::unwrap_used)]
+
 use candle_core::{Device, Tensor};
 use selfsup_core::data::{LoadedBatch, Source};
 use selfsup_core::objective::{MaeConfig, Objective, Views};

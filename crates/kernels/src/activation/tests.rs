@@ -7,9 +7,9 @@ proptest! {
     #[test]
     fn both_paths_and_differences(n in 1usize..6, c in 1usize..40, seed in 0u64..1000) {
         let x = random(&[n, c], seed);
-        check_gradients(&[x.clone()], |t, p| gelu_erf(&t[0], p));
-        check_gradients(&[x.clone()], |t, p| gelu_tanh(&t[0], p));
-        check_gradients(&[x.clone()], |t, p| silu(&t[0], p));
+        check_gradients(std::slice::from_ref(&x), |t, p| gelu_erf(&t[0], p));
+        check_gradients(std::slice::from_ref(&x), |t, p| gelu_tanh(&t[0], p));
+        check_gradients(std::slice::from_ref(&x), |t, p| silu(&t[0], p));
         // A view that is not contiguous.
         check_gradients(&[x], |t, p| gelu_erf(&t[0].t()?, p));
     }

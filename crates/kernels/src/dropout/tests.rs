@@ -5,9 +5,9 @@ use candle_core::{DType, Device};
 #[test]
 fn masks_depend_on_the_key_alone() {
     let x = random(&[40, 50], 1);
-    agree(&[x.clone()], |t, p| dropout(&t[0], 0.3, Key::new(5), p));
-    agree(&[x.clone()], |t, _| drop_path(&t[0], 0.3, Key::new(5)));
-    same_bits(&[x.clone()], |t| dropout(&t[0], 0.3, Key::new(5), Path::Fused));
+    agree(std::slice::from_ref(&x), |t, p| dropout(&t[0], 0.3, Key::new(5), p));
+    agree(std::slice::from_ref(&x), |t, _| drop_path(&t[0], 0.3, Key::new(5)));
+    same_bits(std::slice::from_ref(&x), |t| dropout(&t[0], 0.3, Key::new(5), Path::Fused));
     let list = |key| dropout(&x, 0.3, Key::new(key), Path::Fused).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(list(5), list(5));
     assert_ne!(list(5), list(6));
