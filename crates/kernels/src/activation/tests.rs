@@ -5,7 +5,7 @@ use proptest::prelude::*;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn both_paths_and_differences(n in 1usize..6, c in 1usize..40, seed in 0u64..1000) {
+    fn both_paths_and_differences(n in 1usize..6, c in 8usize..40, seed in 0u64..1000) {
         let x = random(&[n, c], seed);
         check_gradients(std::slice::from_ref(&x), |t, p| gelu_erf(&t[0], p));
         check_gradients(std::slice::from_ref(&x), |t, p| gelu_tanh(&t[0], p));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn both_paths_and_differences(a in 1usize..6, b in 1usize..5, c in 1usize..5, dim in 0usize..3, seed in 0u64..1000) {
+    fn both_paths_and_differences(a in 2usize..6, b in 2usize..5, c in 2usize..5, dim in 0usize..3, seed in 0u64..1000) {
         let shape = [a, b, c];
         let mut g = [1; 3];
         g[dim] = shape[dim];
