@@ -1,14 +1,22 @@
 //! A folder of images, of any nesting. The folders of the first level are the labels, if every image lies in one.
 
-use crate::record::{Record, Records, Source};
+use crate::record::{Record, Records, Source, missing};
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// Endings that are taken for images, in lower case.
 pub const ENDINGS: [&str; 9] = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif", "jfif"];
 
-/// Folders nested deeper than this are refused: a loop of links.
-const DEPTH: usize = 32;
+/// Folders nested deeper than this are refused.
+const DEPTH: usize = 64;
+
+/// Most entries that are looked at: links between folders can multiply what is on the disk.
+const ENTRIES: usize = 1 << 28;
+
+/// Whether a file's name ends like an image's, in any case.
+pub fn is_image(path: impl AsRef<Path>) -> bool {
+    path.as_ref().extension().is_some_and(|e| ENDINGS.iter().any(|x| e.eq_ignore_ascii_case(x)))
+}
 
 /// Image files below a folder, in the order of their paths.
 pub struct Folder {
@@ -18,20 +26,24 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Looks through `root`. Hidden files are left out. A link that leads nowhere counts as a file, so that reading it names it.
+    /// Looks through `root`. Hidden files and folders are left out, and so are links that lead back to a folder they lie in (its images are
+    /// listed anyway). A link that leads nowhere but has an image's name counts as a file: reading it gives an error that names it.
     ///
     /// # Errors
-    /// If a folder cannot be read, there is no image, or folders are nested without end.
+    /// If a folder cannot be read, there is no image, or folders are nested deeper than 64.
     pub fn open(root: &Path) -> Result<Self> {
-        let mut paths = Vec::new();
-        walk(root, 0, &mut paths)?;
+        let mut walk = Walk { files: Vec::new(), above: Vec::new(), entries: 0 };
+        walk.folder(root)?;
+        let mut paths = walk.files;
         if paths.is_empty() {
-            return Err(Error::file(root, format!("no images found: looked for files ending in {}", ENDINGS.join(", "))));
+            return Err(Error::file(
+                root,
+                format_args!("no images found: looked in all folders for files ending in {}", ENDINGS.join(", ")),
+            ));
         }
         paths.sort();
         let class = |p: &PathBuf| -> Option<String> {
-            let relative = p.strip_prefix(root).ok()?;
-            let mut parts = relative.components();
+            let mut parts = p.strip_prefix(root).ok()?.components();
             let first = parts.next()?.as_os_str().to_string_lossy().into_owned();
             parts.next().map(|_| first)
         };
@@ -44,8 +56,8 @@ impl Folder {
             classes.clear();
         }
         let label = |i: usize| named.as_ref().and_then(|n| classes.binary_search(&n[i]).ok()).map(|c| c as u32);
-        let files = (0..paths.len()).map(label).collect::<Vec<_>>();
-        Ok(Folder { root: root.to_path_buf(), files: paths.into_iter().zip(files).collect(), classes })
+        let labels: Vec<_> = (0..paths.len()).map(label).collect();
+        Ok(Folder { root: root.to_path_buf(), files: paths.into_iter().zip(labels).collect(), classes })
     }
 
     /// The folder.
@@ -54,23 +66,46 @@ impl Folder {
     }
 }
 
-fn walk(dir: &Path, depth: usize, out: &mut Vec<PathBuf>) -> Result<()> {
-    if depth > DEPTH {
-        return Err(Error::file(dir, format!("nested more than {DEPTH} folders deep: a link that leads back?")));
-    }
-    for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
-        let path = entry.map_err(|e| Error::io(dir, e))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
+struct Walk {
+    files: Vec<PathBuf>,
+    /// The folders that lead here, with links followed.
+    above: Vec<PathBuf>,
+    entries: usize,
+}
+
+impl Walk {
+    fn folder(&mut self, dir: &Path) -> Result<()> {
+        let io = |e| Error::io(dir, e);
+        let real = dir.canonicalize().map_err(io)?;
+        if self.above.contains(&real) {
+            return Ok(());
         }
-        if path.is_dir() {
-            walk(&path, depth + 1, out)?;
-        } else if path.extension().is_some_and(|e| ENDINGS.contains(&e.to_string_lossy().to_lowercase().as_str())) {
-            out.push(path);
+        if self.above.len() >= DEPTH {
+            return Err(Error::file(dir, format_args!("nested more than {DEPTH} folders deep")));
         }
+        self.above.push(real);
+        for entry in std::fs::read_dir(dir).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            self.entries += 1;
+            if self.entries > ENTRIES {
+                return Err(Error::file(dir, format_args!("more than {ENTRIES} entries up to here: do links multiply the folders?")));
+            }
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let path = entry.path();
+            // Follows links; fails for one that leads nowhere (or in circles).
+            match std::fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() => self.folder(&path)?,
+                // A pipe or a socket is not an image, whatever its name: opening it would wait for ever.
+                Ok(meta) if !meta.is_file() => {}
+                _ if is_image(&path) => self.files.push(path),
+                _ => {}
+            }
+        }
+        self.above.pop();
+        Ok(())
     }
-    Ok(())
 }
 
 impl Records for Folder {
@@ -79,8 +114,7 @@ impl Records for Folder {
     }
 
     fn get(&self, index: usize) -> Result<Record> {
-        let (path, label) =
-            self.files.get(index).ok_or_else(|| Error::file(&self.root, format!("no image {index} of {}", self.files.len())))?;
+        let (path, label) = self.files.get(index).ok_or_else(|| missing(self.root.display(), index, self.files.len()))?;
         Ok(Record { id: path.display().to_string(), source: Source::File(path.clone()), label: *label, group: None })
     }
 
@@ -97,34 +131,80 @@ impl Records for Folder {
 mod tests {
     use super::*;
 
-    #[test]
-    fn labels_are_the_first_level() {
-        let dir = tempfile::tempdir().unwrap();
-        for f in ["b/x/1.PNG", "a/2.jpg", "a/.hidden.jpg", "a/notes.txt"] {
-            let path = dir.path().join(f);
+    fn touch(root: &Path, names: &[&str]) {
+        for f in names {
+            let path = root.join(f);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, b"").unwrap();
         }
-        let folder = Folder::open(dir.path()).unwrap();
-        assert_eq!(folder.classes(), ["a", "b"]);
-        assert_eq!((0..folder.len()).map(|i| folder.label(i)).collect::<Vec<_>>(), [Some(0), Some(1)]);
-        // A picture beside the folders: labels would be wrong for it, so there are none.
-        std::fs::write(dir.path().join("3.jpg"), b"").unwrap();
-        assert!(Folder::open(dir.path()).unwrap().classes().is_empty());
     }
 
     #[test]
-    fn empty_folders_and_loops() {
+    fn labels_are_the_first_level() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Folder::open(dir.path()).err().unwrap().to_string().contains("no images"));
-        assert!(Folder::open(&dir.path().join("absent")).is_err());
-        #[cfg(unix)]
-        {
-            std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
-            assert!(Folder::open(dir.path()).is_err());
-            std::fs::remove_file(dir.path().join("again")).unwrap();
-            std::os::unix::fs::symlink("nowhere.jpg", dir.path().join("dangling.jpg")).unwrap();
-            assert_eq!(Folder::open(dir.path()).unwrap().len(), 1);
+        touch(dir.path(), &["b/x/1.PNG", "a/2.jpg", "a/.hidden.jpg", "a/notes.txt", ".git/3.png", "b/4.Tiff"]);
+        let folder = Folder::open(dir.path()).unwrap();
+        assert_eq!(folder.classes(), ["a", "b"]);
+        assert_eq!((0..folder.len()).map(|i| folder.label(i)).collect::<Vec<_>>(), [Some(0), Some(1), Some(1)]);
+        assert!(folder.get(0).unwrap().id.ends_with("2.jpg") && folder.get(1).unwrap().id.ends_with("4.Tiff"));
+        assert!(folder.get(3).unwrap_err().to_string().contains("below 3"));
+        // A picture beside the folders: labels would be wrong for it, so there are none.
+        touch(dir.path(), &["3.jpg"]);
+        let flat = Folder::open(dir.path()).unwrap();
+        assert!(flat.classes().is_empty() && flat.label(0).is_none());
+    }
+
+    #[test]
+    fn an_empty_folder_says_what_was_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["a/notes.txt"]);
+        let e = Folder::open(dir.path()).err().unwrap().to_string();
+        assert!(e.contains("no images") && e.contains("jpeg, png, webp"), "{e}");
+        let e = Folder::open(&dir.path().join("absent")).err().unwrap().to_string();
+        assert!(e.contains("absent"), "{e}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["a/1.jpg", "b/2.jpg"]);
+        // Three links back up from each folder: followed to any depth, they would be 3^64 paths.
+        for i in 0..3 {
+            symlink(dir.path(), dir.path().join(format!("a/up{i}"))).unwrap();
+            symlink("..", dir.path().join(format!("b/up{i}"))).unwrap();
         }
+        let folder = Folder::open(dir.path()).unwrap();
+        assert_eq!((folder.len(), folder.classes().len()), (2, 2));
+        // Links that lead nowhere or to themselves stay, by name.
+        symlink("nowhere.jpg", dir.path().join("a/dangling.jpg")).unwrap();
+        symlink("self.png", dir.path().join("a/self.png")).unwrap();
+        symlink("nowhere", dir.path().join("a/nothing")).unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        assert_eq!(folder.len(), 4);
+        let e = folder.get(1).unwrap().source.content().unwrap_err().to_string();
+        assert!(e.contains("dangling.jpg"), "{e}");
+        // A folder reached by a link is read like any other.
+        let other = tempfile::tempdir().unwrap();
+        touch(other.path(), &["x/3.jpg"]);
+        symlink(other.path().join("x"), dir.path().join("linked")).unwrap();
+        assert_eq!(Folder::open(dir.path()).unwrap().classes(), ["a", "b", "linked"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn sockets_are_no_images() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["1.jpg"]);
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("s.jpg")).unwrap();
+        assert_eq!(Folder::open(dir.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn too_deep() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &[&format!("{}1.jpg", "d/".repeat(80))]);
+        assert!(Folder::open(dir.path()).err().unwrap().to_string().contains("deep"));
     }
 }

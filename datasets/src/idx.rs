@@ -1,13 +1,13 @@
 //! The idx format of MNIST and its successors: a magic number, sizes, and bytes; plain or gzip.
 
-use crate::record::{Record, Records, Source};
+use crate::record::{Record, Records, Source, missing};
 use selfsup_core::{Error, Result};
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Largest file that is read into memory, unpacked.
-const LIMIT: u64 = 4 << 30;
+/// Most values that are read into memory.
+const LIMIT: usize = 4 << 30;
 
 /// Images `(N, H, W)` of one byte a pixel, with labels if there are any.
 pub struct Idx {
@@ -18,33 +18,44 @@ pub struct Idx {
     classes: Vec<String>,
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-    let mut out = Vec::new();
-    let zipped = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
-    let done = if zipped {
-        flate2::read::GzDecoder::new(file).take(LIMIT).read_to_end(&mut out)
-    } else {
-        file.take(LIMIT).read_to_end(&mut out)
-    };
-    done.map_err(|e| Error::file(path, format!("cannot be read as {}: {e}", if zipped { "gzip" } else { "idx" })))?;
-    Ok(out)
+/// The file, unpacked if it starts as gzip does (whatever its name).
+pub(crate) fn unpacked(path: &Path) -> Result<Box<dyn Read>> {
+    let io = |e| Error::io(path, e);
+    let mut magic = Vec::new();
+    std::fs::File::open(path).map_err(io)?.take(2).read_to_end(&mut magic).map_err(io)?;
+    let file = BufReader::new(std::fs::File::open(path).map_err(io)?);
+    Ok(if magic == [0x1f, 0x8b] { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) })
+}
+
+/// Whether a file is idx with `rank` dimensions of bytes.
+pub(crate) fn is_idx(path: &Path, rank: u8) -> bool {
+    let mut head = [0; 4];
+    unpacked(path).is_ok_and(|mut f| f.read_exact(&mut head).is_ok()) && head == [0, 0, 8, rank]
 }
 
 /// Sizes and values of an idx file of unsigned bytes with `rank` dimensions.
 fn parse(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
-    let bytes = read(path)?;
-    let head = 4 + 4 * rank;
-    if bytes.len() < head || bytes[..3] != [0, 0, 8] || usize::from(bytes[3]) != rank {
-        return Err(Error::file(path, format!("not an idx file of bytes with {rank} dimensions (it should start with 00 00 08 0{rank})")));
+    let mut file = unpacked(path)?;
+    let broken = |e: std::io::Error| Error::file(path, format_args!("cannot be unpacked: {e}"));
+    let mut head = Vec::new();
+    file.by_ref().take(4 + 4 * rank as u64).read_to_end(&mut head).map_err(broken)?;
+    if head.len() < 4 + 4 * rank || head[..3] != [0, 0, 8] || usize::from(head[3]) != rank {
+        let problem = format_args!("not an idx file of bytes with {rank} dimensions (expected it to start with 00 00 08 0{rank})");
+        return Err(Error::file(path, problem));
     }
-    let dims: Vec<usize> =
-        bytes[4..head].chunks_exact(4).map(|c| c.iter().fold(0usize, |v, &b| (v << 8) | usize::from(b))).collect();
-    let want = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
-    if want != Some(bytes.len() - head) {
-        return Err(Error::file(path, format!("holds {} values, its header promises {dims:?}", bytes.len() - head)));
+    let dims: Vec<usize> = head[4..].chunks_exact(4).map(|c| c.iter().fold(0usize, |v, &b| (v << 8) | usize::from(b))).collect();
+    let want = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).filter(|&w| w <= LIMIT);
+    let Some(want) = want else {
+        return Err(Error::file(path, format_args!("sizes {dims:?} in the header, expected at most {LIMIT} values in all")));
+    };
+    // One more than promised, to see that nothing follows. Grows with what is there: a header that lies does not allocate.
+    let mut values = Vec::new();
+    file.take(want as u64 + 1).read_to_end(&mut values).map_err(broken)?;
+    if values.len() != want {
+        let found = if values.len() > want { format!("more than {want}") } else { values.len().to_string() };
+        return Err(Error::file(path, format_args!("holds {found} values, its header promises {dims:?} = {want}")));
     }
-    Ok((dims, bytes[head..].to_vec()))
+    Ok((dims, values))
 }
 
 impl Idx {
@@ -55,14 +66,14 @@ impl Idx {
     pub fn open(images: &Path, labels: Option<&Path>) -> Result<Self> {
         let (dims, pixels) = parse(images, 3)?;
         if dims.contains(&0) {
-            return Err(Error::file(images, format!("sizes {dims:?}: expected at least one image of at least one pixel")));
+            return Err(Error::file(images, format_args!("sizes {dims:?}: expected at least one image of at least one pixel")));
         }
         let labels = match labels {
             None => None,
             Some(path) => {
                 let (n, labels) = parse(path, 1)?;
                 if n[0] != dims[0] {
-                    return Err(Error::file(path, format!("{} labels for {} images", n[0], dims[0])));
+                    return Err(Error::file(path, format_args!("holds {} labels, expected {}: one for each image", n[0], dims[0])));
                 }
                 Some(labels)
             }
@@ -72,11 +83,21 @@ impl Idx {
         Ok(Idx { path: images.to_path_buf(), size: (dims[1], dims[2]), pixels, labels, classes })
     }
 
-    /// Names for the classes, by index.
+    /// Names for the classes, by index; kept as numbers if there are too few names.
     #[must_use]
     pub fn with_classes(mut self, names: &[&str]) -> Self {
         if names.len() >= self.classes.len() {
             self.classes = names.iter().map(|n| (*n).to_string()).collect();
+        }
+        self
+    }
+
+    /// The first `n` images, or all if there are fewer.
+    #[must_use]
+    pub fn truncate(mut self, n: usize) -> Self {
+        self.pixels.truncate(n.saturating_mul(self.size.0 * self.size.1));
+        if let Some(labels) = &mut self.labels {
+            labels.truncate(n);
         }
         self
     }
@@ -97,10 +118,9 @@ impl Records for Idx {
 
     fn get(&self, index: usize) -> Result<Record> {
         let n = self.size.0 * self.size.1;
-        let id = format!("{}[{index}]", self.path.display());
-        let data = self.pixels.get(index * n..(index + 1) * n).ok_or_else(|| Error::input(&id, "no such image"))?;
+        let data = self.pixels.chunks_exact(n).nth(index).ok_or_else(|| missing(self.path.display(), index, self.len()))?;
         let source = Source::Pixels { width: self.size.1 as u32, height: self.size.0 as u32, channels: 1, data: Arc::from(data) };
-        Ok(Record { id, source, label: self.label(index), group: None })
+        Ok(Record { id: format!("{}[{index}]", self.path.display()), source, label: self.label(index), group: None })
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -115,6 +135,7 @@ impl Records for Idx {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn file(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
         let path = dir.join(name);
@@ -122,22 +143,54 @@ mod tests {
         path
     }
 
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut w = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        w.write_all(bytes).unwrap();
+        w.finish().unwrap()
+    }
+
+    const HEAD: [u8; 16] = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3];
+
     #[test]
-    fn reads_and_refuses() {
+    fn plain_and_gzip() {
         let dir = tempfile::tempdir().unwrap();
-        let head = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3];
-        let whole = file(dir.path(), "a-images-idx3-ubyte", &[&head[..], &[1, 2, 3, 4, 5, 6]].concat());
+        let bytes = [&HEAD[..], &[1, 2, 3, 4, 5, 6]].concat();
         file(dir.path(), "a-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2, 7, 1]);
-        let idx = Idx::open(&whole, Idx::labels_beside(&whole).as_deref()).unwrap();
-        assert_eq!((idx.len(), idx.classes().len(), idx.label(0)), (2, 8, Some(7)));
-        let record = idx.get(1).unwrap();
-        assert!(matches!(&record.source, Source::Pixels { width: 3, height: 1, channels: 1, data } if data[..] == [4, 5, 6]));
-        assert!(idx.get(2).is_err());
-        let cut = file(dir.path(), "cut", &[&head[..], &[1, 2]].concat());
-        assert!(Idx::open(&cut, None).err().unwrap().to_string().contains("promises"));
-        let huge = file(dir.path(), "huge", &[0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255]);
-        assert!(Idx::open(&huge, None).is_err());
-        let text = file(dir.path(), "text.gz", b"hello");
-        assert!(Idx::open(&text, None).err().unwrap().to_string().contains("gzip"));
+        file(dir.path(), "a-labels-idx1-ubyte.gz", &gzip(&[0, 0, 8, 1, 0, 0, 0, 2, 7, 1]));
+        for (name, bytes) in [("a-images-idx3-ubyte", bytes.clone()), ("a-images-idx3-ubyte.gz", gzip(&bytes))] {
+            let images = file(dir.path(), name, &bytes);
+            assert!(is_idx(&images, 3) && !is_idx(&images, 1));
+            let idx = Idx::open(&images, Idx::labels_beside(&images).as_deref()).unwrap();
+            assert_eq!((idx.len(), idx.classes().len(), idx.label(0), idx.label(2)), (2, 8, Some(7), None));
+            let record = idx.get(1).unwrap();
+            assert!(matches!(&record.source, Source::Pixels { width: 3, height: 1, channels: 1, data } if data[..] == [4, 5, 6]));
+            assert!(idx.get(2).is_err() && idx.get(usize::MAX).is_err());
+        }
+    }
+
+    #[test]
+    fn bad_files_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let says = |name: &str, bytes: &[u8], part: &str| {
+            let e = Idx::open(&file(dir.path(), name, bytes), None).err().unwrap().to_string();
+            assert!(e.contains(name) && e.contains(part), "{e}");
+        };
+        says("cut", &[&HEAD[..], &[1, 2]].concat(), "holds 2 values, its header promises [2, 1, 3] = 6");
+        says("long", &[&HEAD[..], &[0; 7]].concat(), "more than 6");
+        says("head", &HEAD[..9], "00 00 08 03");
+        says("empty", &[], "00 00 08 03");
+        says("text.gz", b"hello, this is no idx file", "00 00 08 03");
+        says("none", &[0, 0, 8, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1], "at least one image");
+        says("floats", &[0, 0, 13, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0], "of bytes");
+        says("huge", &[[0, 0, 8, 3].as_slice(), &[255; 12]].concat(), "at most");
+        // A large promise within the limit: the memory of what is there, not of what is promised.
+        says("liar", &[0, 0, 8, 3, 0, 0, 255, 255, 0, 0, 0, 255, 0, 0, 0, 255, 1], "holds 1 values");
+        let zipped = gzip(&[&HEAD[..], &[1, 2, 3, 4, 5, 6]].concat());
+        says("cut.gz", &zipped[..zipped.len() / 2], "cannot be unpacked");
+        let images = file(dir.path(), "images", &[&HEAD[..], &[0; 6]].concat());
+        let labels = file(dir.path(), "labels", &[0, 0, 8, 1, 0, 0, 0, 3, 7, 1, 2]);
+        let e = Idx::open(&images, Some(&labels)).err().unwrap().to_string();
+        assert!(e.contains("3 labels, expected 2"), "{e}");
+        assert!(Idx::open(&dir.path().join("absent"), None).err().unwrap().to_string().contains("absent"));
     }
 }

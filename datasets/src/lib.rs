@@ -1,12 +1,36 @@
 //! Data sets: records of a path or bytes, a label and a group, read by index and never decoded here.
 //!
-//! One file per format or data set; the file of a data set is also its card.
+//! One file per format or data set; the file of a data set is also its card. [`open`] takes a name or a path.
+//!
+//! ```
+//! use selfsup_datasets::{Records, hold_out, open};
+//!
+//! let set = open("fashion-mnist")?;
+//! let record = set.get(0)?;
+//! assert_eq!(set.classes()[record.label.unwrap_or(0) as usize], "ankle boot");
+//! let (train, validation) = hold_out(&*set, 0.1, 0)?;
+//! assert_eq!(train.len() + validation.len(), set.len());
+//! # Ok::<(), selfsup_core::Error>(())
+//! ```
 
+pub mod cifar;
+pub mod emoji;
 pub mod fashion_mnist;
+pub mod fetch;
 pub mod folder;
 pub mod idx;
+pub mod inspect;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 pub mod record;
 pub mod registry;
+pub mod tar;
 
+mod hold_out;
+mod sha256;
+mod size;
+
+pub use hold_out::hold_out;
+pub use inspect::{Inspection, inspect};
 pub use record::{Record, Records, Source, Subset};
-pub use registry::open;
+pub use registry::{Card, list, open};

@@ -1,8 +1,12 @@
 //! A record: where one sample is, and what is known about it. Decoding is the modality's business.
 
 use selfsup_core::{Error, Result};
-use std::path::PathBuf;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Largest content that [`Source::content`] reads into memory: far above any picture.
+const LIMIT: u64 = 2 << 30;
 
 /// Where the content of a sample is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +26,25 @@ pub enum Source {
         /// `height * width * channels` values.
         data: Arc<[u8]>,
     },
+}
+
+impl Source {
+    /// The content: a file's bytes, the encoded bytes, or the pixels.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not a regular file, or is larger than 2 GiB.
+    pub fn content(&self) -> Result<Arc<[u8]>> {
+        match self {
+            Source::Bytes(data) | Source::Pixels { data, .. } => Ok(data.clone()),
+            Source::File(path) => {
+                let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+                if !meta.is_file() || meta.len() > LIMIT {
+                    return Err(Error::file(path, format!("expected a regular file of at most {} MiB", LIMIT >> 20)));
+                }
+                Ok(Arc::from(std::fs::read(path).map_err(|e| Error::io(path, e))?))
+            }
+        }
+    }
 }
 
 /// One sample.
@@ -56,24 +79,38 @@ pub trait Records: Send + Sync {
     /// The label of record `index`, without reading its content.
     fn label(&self, index: usize) -> Option<u32>;
 
+    /// The group of record `index`, without reading its content; `None` where the set has no groups.
+    fn group(&self, _index: usize) -> Option<String> {
+        None
+    }
+
     /// Names of the classes; empty where there are no labels.
     fn classes(&self) -> &[String];
 }
 
-impl<R: Records + ?Sized> Records for Arc<R> {
-    fn len(&self) -> usize {
-        (**self).len()
-    }
-    fn get(&self, index: usize) -> Result<Record> {
-        (**self).get(index)
-    }
-    fn label(&self, index: usize) -> Option<u32> {
-        (**self).label(index)
-    }
-    fn classes(&self) -> &[String] {
-        (**self).classes()
-    }
+macro_rules! forward {
+    ($pointer:ident) => {
+        impl<R: Records + ?Sized> Records for $pointer<R> {
+            fn len(&self) -> usize {
+                (**self).len()
+            }
+            fn get(&self, index: usize) -> Result<Record> {
+                (**self).get(index)
+            }
+            fn label(&self, index: usize) -> Option<u32> {
+                (**self).label(index)
+            }
+            fn group(&self, index: usize) -> Option<String> {
+                (**self).group(index)
+            }
+            fn classes(&self) -> &[String] {
+                (**self).classes()
+            }
+        }
+    };
 }
+forward!(Arc);
+forward!(Box);
 
 /// Some records of a set, in a given order.
 pub struct Subset<R> {
@@ -88,7 +125,7 @@ impl<R: Records> Subset<R> {
     /// If an index does not exist.
     pub fn new(records: R, indices: Vec<usize>) -> Result<Self> {
         match indices.iter().find(|&&i| i >= records.len()) {
-            Some(i) => Err(Error::input("subset", format!("record {i} of {} does not exist", records.len()))),
+            Some(i) => Err(missing("subset", *i, records.len())),
             None => Ok(Subset { records, indices }),
         }
     }
@@ -101,13 +138,83 @@ impl<R: Records> Records for Subset<R> {
     fn get(&self, index: usize) -> Result<Record> {
         match self.indices.get(index) {
             Some(&i) => self.records.get(i),
-            None => Err(Error::input("subset", format!("record {index} of {} does not exist", self.indices.len()))),
+            None => Err(missing("subset", index, self.indices.len())),
         }
     }
     fn label(&self, index: usize) -> Option<u32> {
         self.records.label(*self.indices.get(index)?)
     }
+    fn group(&self, index: usize) -> Option<String> {
+        self.records.group(*self.indices.get(index)?)
+    }
     fn classes(&self) -> &[String] {
         self.records.classes()
+    }
+}
+
+/// The error of an index past the end of `what`.
+pub(crate) fn missing(what: impl std::fmt::Display, index: usize, len: usize) -> Error {
+    Error::input(what, format_args!("there is no record {index}, expected an index below {len}"))
+}
+
+/// `len` bytes of a file from `offset`. Opened for each read: a thousand shards must not hold a thousand descriptors.
+pub(crate) fn read_at(path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
+    let io = |e| Error::io(path, e);
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    file.seek(SeekFrom::Start(offset)).map_err(io)?;
+    let mut bytes = Vec::new();
+    // Grows with what is there: a length that lies does not allocate.
+    file.take(len as u64).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() < len {
+        return Err(Error::file(path, format_args!("ends after {} of the {len} bytes expected at {offset}; cut short?", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Three;
+    impl Records for Three {
+        fn len(&self) -> usize {
+            3
+        }
+        fn get(&self, i: usize) -> Result<Record> {
+            Ok(Record { id: i.to_string(), source: Source::Bytes(Arc::from([])), label: self.label(i), group: self.group(i) })
+        }
+        fn label(&self, i: usize) -> Option<u32> {
+            Some(i as u32 * 10)
+        }
+        fn group(&self, i: usize) -> Option<String> {
+            Some(format!("g{i}"))
+        }
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+    }
+
+    #[test]
+    fn subsets_and_pointers_forward() {
+        let set: Box<dyn Records> = Box::new(Three);
+        let subset = Subset::new(Arc::new(set), vec![2, 0]).unwrap();
+        assert_eq!((subset.len(), subset.label(0), subset.group(1)), (2, Some(20), Some("g0".to_string())));
+        assert_eq!(subset.get(0).unwrap().id, "2");
+        assert!(subset.get(2).unwrap_err().to_string().contains("below 2"));
+        assert!(Subset::new(Three, vec![3]).is_err());
+    }
+
+    #[test]
+    fn reading_past_the_end_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, b"hello").unwrap();
+        assert_eq!(read_at(&path, 1, 3).unwrap(), b"ell");
+        for (offset, len) in [(3, 3), (9, 1), (0, usize::MAX)] {
+            assert!(read_at(&path, offset, len).unwrap_err().to_string().contains("cut short"));
+        }
+        assert_eq!(&*Source::File(path).content().unwrap(), b"hello");
+        assert!(Source::File(dir.path().join("absent.jpg")).content().unwrap_err().to_string().contains("absent.jpg"));
+        assert!(Source::File(dir.path().to_path_buf()).content().unwrap_err().to_string().contains("regular file"));
     }
 }

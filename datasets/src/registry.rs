@@ -1,13 +1,16 @@
 //! Data sets by name, and data by path.
 
-use crate::fashion_mnist;
+use crate::cifar::{self, Cifar};
 use crate::folder::Folder;
-use crate::idx::Idx;
+use crate::idx::{Idx, is_idx};
 use crate::record::Records;
+use crate::tar::Tar;
+use crate::{emoji, fashion_mnist};
 use selfsup_core::{Error, Result};
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-/// What is known about a named data set.
+/// What is known about a named data set, and how it is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Card {
     /// Its name.
@@ -16,43 +19,198 @@ pub struct Card {
     pub about: &'static str,
     /// Its licence.
     pub licence: &'static str,
-    /// Where it comes from.
+    /// What is fetched, or lies on the disk.
+    pub size: &'static str,
+    /// Where it comes from: `bundled`, or the command that delivers it.
     pub source: &'static str,
+    /// Opens it, fetching it if need be.
+    pub open: fn() -> Result<Box<dyn Records>>,
 }
 
+/// All data sets with a name. To add one: its file, its `mod` line, and a line here.
+pub const CARDS: &[Card] =
+    &[fashion_mnist::CARDS[0], fashion_mnist::CARDS[1], fashion_mnist::CARDS[2], fashion_mnist::CARDS[3], emoji::CARD];
+
 /// All data sets with a name.
-pub const CARDS: &[Card] = &[Card {
-    name: "fashion-mnist",
-    about: "10,000 grey images of clothes, 28 x 28, 10 classes (fashion-mnist/test: 10,000 for testing)",
-    licence: "MIT",
-    source: "bundled",
-}];
+pub fn list() -> &'static [Card] {
+    CARDS
+}
 
-type Open = fn() -> Result<Box<dyn Records>>;
-const NAMED: &[(&str, Open)] = &[
-    ("fashion-mnist", || Ok(Box::new(fashion_mnist::bundled(true)?))),
-    ("fashion-mnist/test", || Ok(Box::new(fashion_mnist::bundled(false)?))),
-];
-
-/// Opens a data set by name, or whatever a path leads to: a folder of images, an idx file.
+/// Opens a data set by name, or whatever a path leads to.
+///
+/// - a folder of CIFAR's binary files, of tar shards, of Parquet files (or with them in `data/`), of MNIST's four files, or of images
+/// - a file: a tar shard, Parquet, idx (labels are looked for beside), one file of CIFAR
+///
+/// Files are told by their content. A folder of both parts of CIFAR or MNIST gives the training part: name a file for the other.
 ///
 /// # Errors
-/// If there is nothing of that name, or it cannot be read.
+/// If there is nothing of that name, or it is none of these, or it cannot be read.
 pub fn open(what: &str) -> Result<Box<dyn Records>> {
-    if let Some((_, open)) = NAMED.iter().find(|(name, _)| *name == what) {
-        return open();
+    if let Some(card) = CARDS.iter().find(|c| c.name == what) {
+        return (card.open)();
     }
     let path = Path::new(what);
-    if path.is_dir() {
-        return Ok(Box::new(Folder::open(path)?));
-    }
-    if path.is_file() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.contains("idx3") {
-            return Ok(Box::new(Idx::open(path, Idx::labels_beside(path).as_deref())?));
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => folder(path),
+        Ok(meta) if meta.is_file() => file(path),
+        Ok(_) => Err(Error::file(path, "is neither a file nor a folder")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let names = CARDS.iter().map(|c| c.name).collect::<Vec<_>>().join(", ");
+            Err(Error::input(what, format_args!("no such file or folder, and no data set of that name (known: {names})")))
         }
-        return Err(Error::file(path, "not a kind of data that is known: expected a folder of images or an idx3 file"));
+        Err(e) => Err(Error::io(path, e)),
     }
-    let names = NAMED.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ");
-    Err(Error::input(what, format!("no such file or folder, and no data set of that name (known: {names})")))
+}
+
+/// Files right in `dir` that end in `ending`, sorted.
+fn ending_in(dir: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
+        let path = entry.map_err(|e| Error::io(dir, e))?.path();
+        let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn folder(path: &Path) -> Result<Box<dyn Records>> {
+    for dir in [path.to_path_buf(), path.join("cifar-10-batches-bin"), path.join("cifar-100-binary")] {
+        for train in [true, false] {
+            if let Some((files, kind)) = cifar::files(&dir, train) {
+                return Ok(Box::new(Cifar::files(&files, kind)?));
+            }
+        }
+    }
+    let shards = ending_in(path, "tar")?;
+    if !shards.is_empty() {
+        return Ok(Box::new(Tar::open(&shards)?));
+    }
+    for dir in [path.to_path_buf(), path.join("data")] {
+        let tables = if dir.is_dir() { ending_in(&dir, "parquet")? } else { Vec::new() };
+        if !tables.is_empty() {
+            return parquet(&tables);
+        }
+    }
+    if let Some((images, labels)) = [true, false].iter().find_map(|&train| fashion_mnist::files(path, train)) {
+        return Ok(Box::new(Idx::open(&images, Some(&labels))?));
+    }
+    Ok(Box::new(Folder::open(path)?))
+}
+
+fn file(path: &Path) -> Result<Box<dyn Records>> {
+    let mut head = Vec::new();
+    let opened = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    opened.take(512).read_to_end(&mut head).map_err(|e| Error::io(path, e))?;
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    if head.starts_with(b"PAR1") || ending == "parquet" {
+        return parquet(&[path.to_path_buf()]);
+    }
+    if head.get(257..262) == Some(b"ustar") || ending == "tar" {
+        return Ok(Box::new(Tar::open(&[path.to_path_buf()])?));
+    }
+    if is_idx(path, 3) {
+        return Ok(Box::new(Idx::open(path, Idx::labels_beside(path).as_deref())?));
+    }
+    if let Some(kind) = cifar::Kind::of(path) {
+        return Ok(Box::new(Cifar::files(&[path.to_path_buf()], kind)?));
+    }
+    let kinds = "expected a folder of images, a tar shard, Parquet, idx images, or a file of CIFAR";
+    let hint = if head.starts_with(b"PK\x03\x04") || head.starts_with(&[0x1f, 0x8b]) || ending == "zst" {
+        "; archives are unpacked first, so that samples can be read by position"
+    } else if is_idx(path, 1) {
+        "; these are idx labels: give the images"
+    } else if crate::folder::is_image(path) {
+        "; this is one image"
+    } else {
+        ""
+    };
+    Err(Error::file(path, format_args!("not a kind of data that is known: {kinds}{hint}")))
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(files: &[PathBuf]) -> Result<Box<dyn Records>> {
+    Ok(Box::new(crate::parquet::Parquet::open(files)?))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(files: &[PathBuf]) -> Result<Box<dyn Records>> {
+    let first = files.first().map(|p| p.display().to_string()).unwrap_or_default();
+    Err(Error::input(first, "this build cannot read Parquet: build with --features parquet"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(dir: &Path, name: &str) -> String {
+        dir.join(name).to_str().unwrap().to_string()
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(open("fashion-mnist").unwrap().len(), 10_000);
+        assert_eq!(open("fashion-mnist/test").unwrap().classes().len(), 10);
+        let e = open("fashion-mnits").err().unwrap().to_string();
+        assert!(e.contains("no such file") && e.contains("fashion-mnist/test, fashion-mnist-full"), "{e}");
+        let mut names: Vec<_> = list().iter().map(|c| c.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CARDS.len());
+    }
+
+    #[test]
+    fn paths_by_their_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        let fails = |name: &str, part: &str| {
+            let e = open(&at(dir.path(), name)).err().unwrap().to_string();
+            assert!(e.contains(name) && e.contains(part), "{e}");
+        };
+        write("images/a/1.png", b"");
+        write("images/b/2.png", b"");
+        assert_eq!(open(&at(dir.path(), "images")).unwrap().classes(), ["a", "b"]);
+        fails("images/a/1.png", "one image");
+
+        let mut w = ::tar::Builder::new(Vec::new());
+        let mut h = ::tar::Header::new_gnu();
+        h.set_size(1);
+        w.append_data(&mut h, "x.jpg", &b"x"[..]).unwrap();
+        let shard = w.into_inner().unwrap();
+        write("shards/0.tar", &shard);
+        write("shards/1.TAR", &shard);
+        write("shards/.2.tar", b"");
+        write("odd-name", &shard);
+        assert_eq!(open(&at(dir.path(), "shards")).unwrap().len(), 2);
+        assert_eq!(open(&at(dir.path(), "odd-name")).unwrap().len(), 1);
+
+        write("idx/train-images-idx3-ubyte", &[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 9]);
+        write("idx/train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 1, 4]);
+        assert_eq!(open(&at(dir.path(), "idx")).unwrap().label(0), Some(4));
+        assert_eq!(open(&at(dir.path(), "idx/train-images-idx3-ubyte")).unwrap().label(0), Some(4));
+        fails("idx/train-labels-idx1-ubyte", "give the images");
+
+        write("c/cifar-10-batches-bin/test_batch.bin", &[7; 3073]);
+        assert_eq!(open(&at(dir.path(), "c")).unwrap().label(0), Some(7));
+        assert_eq!(open(&at(dir.path(), "c/cifar-10-batches-bin")).unwrap().len(), 1);
+        assert_eq!(open(&at(dir.path(), "c/cifar-10-batches-bin/test_batch.bin")).unwrap().len(), 1);
+
+        write("a.zip", b"PK\x03\x04");
+        fails("a.zip", "unpacked first");
+        write("notes.txt", b"hello");
+        fails("notes.txt", "not a kind of data");
+        std::fs::create_dir(dir.path().join("empty")).unwrap();
+        fails("empty", "no images");
+        write("hub/data/train-0.parquet", b"PAR1PAR1");
+        let e = open(&at(dir.path(), "hub")).err().unwrap().to_string();
+        assert!(e.contains("train-0.parquet") && (e.contains("--features parquet") || e.contains("not a whole Parquet")), "{e}");
+        #[cfg(unix)]
+        fails("/dev/null", "neither a file nor a folder");
+    }
 }

@@ -3,7 +3,7 @@ use crate::linear::testing::{check_gradients, random, same_bits};
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig { cases: 24, rng_seed: proptest::test_runner::RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn both_paths_and_differences(n in 1usize..6, c in 8usize..40, seed in 0u64..1000) {
         let x = random(&[n, c], seed);
