@@ -1,11 +1,13 @@
 //! The folder of a run: what it was told, what it saw, what it made.
 //!
-//!     config.toml      the configuration as given
-//!     metrics.jsonl    one JSON object a line: step, epoch, time and the values
-//!     tensorboard/     the same values as TensorBoard event files
-//!     checkpoints/     see crate::checkpoint
-//!     model/           the exported model
-//!     result.json      the outcome, written once at the end
+//! ```text
+//! config.toml      the configuration as given
+//! metrics.jsonl    one JSON object a line: step, epoch, time and the values
+//! tensorboard/     the same values as TensorBoard event files
+//! checkpoints/     see crate::checkpoint
+//! model/           the exported model
+//! result.json      the outcome, written once at the end
+//! ```
 
 mod display;
 mod events;
