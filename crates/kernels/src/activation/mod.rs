@@ -4,6 +4,8 @@
 mod elementwise;
 pub(crate) mod math;
 pub(crate) mod slices;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub(crate) use elementwise::{act_backward, act_forward};
 

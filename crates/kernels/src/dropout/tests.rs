@@ -1,27 +1,51 @@
 use super::*;
-use crate::linear::testing::{agree, random, same_bits};
-use candle_core::{DType, Device};
+use crate::activation::testing::{check, normal, same_bits, values};
+use candle_core::Device;
+use proptest::prelude::*;
 
-#[test]
-fn masks_depend_on_the_key_alone() {
-    let x = random(&[40, 50], 1);
-    agree(std::slice::from_ref(&x), |t, p| dropout(&t[0], 0.3, Key::new(5), p));
-    agree(std::slice::from_ref(&x), |t, _| drop_path(&t[0], 0.3, Key::new(5)));
-    same_bits(std::slice::from_ref(&x), |t| dropout(&t[0], 0.3, Key::new(5), Path::Fused));
-    let list = |key| dropout(&x, 0.3, Key::new(key), Path::Fused).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    assert_eq!(list(5), list(5));
-    assert_ne!(list(5), list(6));
+proptest! {
+    #![proptest_config(crate::activation::testing::cases(24))]
+    #[test]
+    fn both_paths_draw_the_same_mask(n in 1usize..200, p in 0f32..0.95, seed in 0u64..1000) {
+        let (x, key) = (normal(seed, &[n]), Key::new(seed));
+        let [a, b] = [Path::Fused, Path::Composed].map(|path| dropout(&x, p, key, path).unwrap().to_vec1::<f32>().unwrap());
+        prop_assert_eq!(a, b);
+        check(&[x], |t, path| dropout(&t[0], p, key, path));
+    }
 }
 
 #[test]
-fn as_many_as_asked_for_and_scaled() {
-    let ones = Tensor::ones((100, 100), DType::F32, &Device::Cpu).unwrap();
-    let y = dropout(&ones, 0.3, Key::new(1), Path::Fused).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let zeros = y.iter().filter(|v| **v == 0.0).count();
-    assert!((2800..3200).contains(&zeros), "{zeros} of 10,000 dropped at p = 0.3");
-    assert!(y.iter().all(|v| *v == 0.0 || (*v - 1.0 / 0.7).abs() < 1e-6));
-    // Whole samples go, or stay.
-    let paths = drop_path(&ones, 0.5, Key::new(2)).unwrap().to_vec2::<f32>().unwrap();
-    assert!(paths.iter().all(|row| row.iter().all(|v| *v == row[0])));
-    assert!(dropout(&ones, 1.0, Key::new(1), Path::Fused).is_err());
+fn the_share_is_right() {
+    let ones = Tensor::ones((100, 1003), candle_core::DType::F32, &Device::Cpu).unwrap();
+    for p in [0.0f32, 0.1, 0.5, 0.9] {
+        let key = Key::new(7).named("dropout");
+        let y = values(&dropout(&ones, p, key, Path::Auto).unwrap());
+        let dropped = y.iter().filter(|&&v| v == 0.0).count() as f64 / y.len() as f64;
+        assert!((dropped - f64::from(p)).abs() < 0.01, "{p}: {dropped}");
+        assert!(y.iter().all(|&v| v == 0.0 || (v - 1.0 / (1.0 - f64::from(p))).abs() < 1e-6));
+        assert_ne!(p > 0.0, y == values(&dropout(&ones, p, key.fold(1), Path::Auto).unwrap()));
+    }
+    for p in [-0.1, 1.0, f32::NAN] {
+        assert!(dropout(&ones, p, Key::new(1), Path::Auto).is_err() && drop_path(&ones, p, Key::new(1)).is_err());
+    }
+}
+
+#[test]
+fn drop_path_drops_whole_samples() {
+    let y = drop_path(&Tensor::ones((4000, 3, 5), candle_core::DType::F32, &Device::Cpu).unwrap(), 0.25, Key::new(5)).unwrap();
+    let rows: Vec<Vec<f32>> = y.flatten_from(1).unwrap().to_vec2().unwrap();
+    assert!(rows.iter().all(|r| r.iter().all(|&v| v == r[0]) && (r[0] == 0.0 || (r[0] - 4.0 / 3.0).abs() < 1e-6)));
+    let dropped = rows.iter().filter(|r| r[0] == 0.0).count();
+    assert!((900..1100).contains(&dropped), "{dropped}");
+    // Double precision takes the composed path.
+    check(&[normal(1, &[5, 3, 2])], |t, _| drop_path(&t[0], 0.5, Key::new(2)));
+    check(&[normal(1, &[7])], |t, _| drop_path(&t[0], 0.5, Key::new(3)));
+    assert!(drop_path(&Tensor::new(1f32, &Device::Cpu).unwrap(), 0.5, Key::new(1)).is_err());
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    let x = normal(3, &[41, 1777]);
+    same_bits(std::slice::from_ref(&x), |t, p| dropout(&t[0], 0.3, Key::new(1), p));
+    same_bits(&[x], |t, _| drop_path(&t[0], 0.3, Key::new(1)));
 }

@@ -1,19 +1,41 @@
 use super::*;
-use crate::linear::testing::{check_gradients, random, same_bits};
+use crate::activation::testing::{check, golden, normal, same_bits};
+use candle_core::Device;
 use proptest::prelude::*;
 
+#[test]
+fn golden_cases() {
+    golden("softmax", &["x"], |t, p| softmax(&t[0], p));
+    golden("log_softmax", &["x"], |t, p| log_softmax(&t[0], p));
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, rng_seed: proptest::test_runner::RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::activation::testing::cases(16))]
     #[test]
-    fn both_paths_and_differences(n in 1usize..6, c in 1usize..40, seed in 0u64..1000) {
-        let x = (random(&[n, c], seed) * 3.0).unwrap();
-        check_gradients(std::slice::from_ref(&x), |t, p| softmax(&t[0], p));
-        check_gradients(&[x], |t, p| log_softmax(&t[0], p));
+    fn gradients(mut shape in prop::collection::vec(1usize..5, 0..3), width in 1usize..50, seed in 0u64..1000) {
+        shape.push(width);
+        let x = (normal(seed, &shape) * 3.0).unwrap();
+        check(std::slice::from_ref(&x), |t, p| softmax(&t[0], p));
+        check(&[x], |t, p| log_softmax(&t[0], p));
     }
 }
 
 #[test]
-fn threads_do_not_change_a_bit() {
-    same_bits(&[random(&[50, 333], 1)], |t| softmax(&t[0], Path::Fused));
-    same_bits(&[random(&[50, 333], 1)], |t| log_softmax(&t[0], Path::Fused));
+fn bits_do_not_depend_on_threads() {
+    let x = normal(3, &[301, 333]);
+    same_bits(std::slice::from_ref(&x), |t, p| softmax(&t[0], p));
+    same_bits(&[x], |t, p| log_softmax(&t[0], p));
+}
+
+#[test]
+fn extremes() {
+    let x = Tensor::new(&[[1e30f32, -1e30, 1e30], [f32::NEG_INFINITY, 0.0, 0.0]], &Device::Cpu).unwrap();
+    for path in [Path::Fused, Path::Composed] {
+        assert_eq!(softmax(&x, path).unwrap().to_vec2::<f32>().unwrap(), [[0.5, 0.0, 0.5], [0.0, 0.5, 0.5]]);
+        let y = log_softmax(&x, path).unwrap().to_vec2::<f32>().unwrap();
+        assert!(y[1][0] == f32::NEG_INFINITY && (y[1][1] + std::f32::consts::LN_2).abs() < 1e-6, "{y:?}");
+        assert!(softmax(&Tensor::new(1f32, &Device::Cpu).unwrap(), path).is_err());
+    }
+    let empty = Tensor::zeros((0, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(softmax(&empty, Path::Auto).unwrap().dims(), [0, 3]);
 }
