@@ -49,3 +49,13 @@ fn bits_do_not_depend_on_threads() {
     same_bits(std::slice::from_ref(&x), |t, p| dropout(&t[0], 0.3, Key::new(1), p));
     same_bits(&[x], |t, _| drop_path(&t[0], 0.3, Key::new(1)));
 }
+
+#[test]
+fn lanes_are_the_scalar_generator() {
+    for (key, first) in [(0, 0), (0x0123_4567_89ab_cdef, 7), (u64::MAX, (1 << 32) - 5)] {
+        let words = philox_lanes(key, first);
+        for j in 0..LANES {
+            assert_eq!(words.map(|w| w[j]), crate::rng::philox(key, 1, first + j as u64));
+        }
+    }
+}
