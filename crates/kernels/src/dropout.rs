@@ -30,10 +30,10 @@ const LANES: usize = 16;
 #[inline(always)]
 fn philox_lanes(key: u64, first: u64) -> [[u32; LANES]; 4] {
     let mut c = [[0u32; LANES], [0; LANES], [1; LANES], [0; LANES]];
-    for j in 0..LANES {
-        let counter = first + j as u64;
-        c[0][j] = counter as u32;
-        c[1][j] = (counter >> 32) as u32;
+    let [low, high, ..] = &mut c;
+    for (counter, (low, high)) in (first..).zip(low.iter_mut().zip(high)) {
+        *low = counter as u32;
+        *high = (counter >> 32) as u32;
     }
     let (mut k0, mut k1) = (key as u32, (key >> 32) as u32);
     for _ in 0..10 {
