@@ -3,10 +3,14 @@
 pub mod case;
 mod eval;
 mod losses;
-mod models;
+mod medical;
+mod model;
 mod ops;
 mod optim;
 mod signal;
+mod speech;
+mod text;
+mod vision;
 
 use case::{Case, Handler};
 
@@ -17,8 +21,11 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "losses" => losses::handler(case),
         "eval" => eval::handler(case),
         "optim" => optim::handler(case),
-        "signal" => signal::handler(case),
-        "models" => models::handler(case),
+        "signal" => signal::handler(case).or_else(|| speech::handler(case)),
+        "models" | "real" => {
+            vision::handler(case).or_else(|| text::handler(case)).or_else(|| speech::handler(case)).or_else(|| medical::handler(case))
+        }
+        "medical" => medical::handler(case),
         _ => None,
     }
 }

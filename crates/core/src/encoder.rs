@@ -1,6 +1,6 @@
 //! What a modality plugs in: encoders.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pass::Pass;
 use candle_core::Tensor;
 
@@ -28,11 +28,14 @@ pub struct Features {
 
 /// Maps a batch to features.
 pub trait Encoder: Send + Sync {
-    /// Public layout: images `(N, C, H, W)`, volumes `(N, C, D, H, W)`, waves `(N, T)`; the result is channels-last.
+    /// Public layout: images `(N, C, H, W)`, volumes `(N, C, D, H, W)`, waves `(N, T)`, token ids `(N, L)`; the result is channels-last.
+    ///
+    /// `valid (N, T | L)` is 1 where a sequence has a value and 0 where it is padded; `pooled` averages (or picks) valid positions only.
+    /// Encoders of images and volumes have no padding and refuse it ([`no_padding`]).
     ///
     /// # Errors
     /// If the shape does not fit; the error names what was expected.
-    fn forward(&self, x: &Tensor, want: &[Layer], pass: &Pass) -> Result<Features>;
+    fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features>;
 
     /// Width of the pooled features.
     fn dim(&self) -> usize;
@@ -40,6 +43,17 @@ pub trait Encoder: Send + Sync {
     /// Parameters that may stay without a gradient in a step, relative to the encoder (a mask token that a method does not use).
     fn may_skip(&self) -> Vec<String> {
         Vec::new()
+    }
+}
+
+/// Refuses padding, for encoders whose inputs all have one size.
+///
+/// # Errors
+/// If there is some.
+pub fn no_padding(valid: Option<&Tensor>) -> Result<()> {
+    match valid {
+        None => Ok(()),
+        Some(v) => Err(Error::input("valid", format!("padding of shape {:?}, but this encoder takes inputs of one size", v.dims()))),
     }
 }
 

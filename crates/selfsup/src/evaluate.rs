@@ -61,7 +61,7 @@ impl Inputs {
         let (mut rows, mut n) = (Vec::new(), 0);
         self.each(images, |batch| {
             let x = batch.views[0].to_device(device)?;
-            let features = encoder.forward(&x, &[], &Pass::eval())?.pooled.detach();
+            let features = encoder.forward(&x, None, &[], &Pass::eval())?.pooled.detach();
             n += features.dim(0)?;
             rows.extend(features.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?);
             Ok(())

@@ -19,4 +19,7 @@ pub use selfsup_core::{Error, Result};
 pub use selfsup_datasets as datasets;
 pub use selfsup_eval as eval;
 pub use selfsup_kernels as kernels;
+pub use selfsup_medical as medical;
+pub use selfsup_speech as speech;
+pub use selfsup_text as text;
 pub use selfsup_vision as vision;

@@ -2,11 +2,10 @@
 
 use crate::encoder::{Pool, ResNet, ResNetConfig, ViT, ViTConfig};
 use selfsup_core::objective::{
-    BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Embeddings, Loss, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config, Objective,
-    SimClr, SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views, Vital,
+    BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config, Objective, SimClr,
+    SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views,
 };
-use selfsup_core::optim::Grads;
-use selfsup_core::{Encoder, Error, Params, Pass, Progress, Result, Scope, TokenEncoder, World};
+use selfsup_core::{Encoder, Error, Result, Scope, TokenEncoder};
 use serde::{Deserialize, Serialize};
 
 /// `[encoder]`: a standard network by name; the other keys change it.
@@ -230,7 +229,7 @@ impl MethodConfig {
     /// If the configuration is not possible, or a masked method is given a ResNet.
     pub fn build(&self, scope: &Scope, architecture: &Architecture) -> Result<Method> {
         let encoder = |s: &Scope| architecture.build(s);
-        Ok(Method(match self {
+        Ok(match self {
             MethodConfig::Simclr(c) => Box::new(SimClr::new(scope, &encoder, c.clone())?),
             MethodConfig::Moco(c) => Box::new(MoCo::new(scope, &encoder, c.clone())?),
             MethodConfig::MocoV3(c) => Box::new(MoCoV3::new(scope, &encoder, c.clone())?),
@@ -247,41 +246,9 @@ impl MethodConfig {
                 let tokens = |s: &Scope| -> Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, vit.clone())?)) };
                 Box::new(Mae::new(scope, &tokens, c.clone())?)
             }
-        }))
+        })
     }
 }
 
 /// Any method over image views.
-pub struct Method(Box<dyn Objective<Batch = Views>>);
-
-impl Objective for Method {
-    type Batch = Views;
-
-    fn params(&self) -> &Params {
-        self.0.params()
-    }
-    fn encoder(&self) -> &dyn Encoder {
-        self.0.encoder()
-    }
-    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-        self.0.embed(batch, pass)
-    }
-    fn criterion(&self, embeddings: &Embeddings, pass: &Pass) -> Result<Loss> {
-        self.0.criterion(embeddings, pass)
-    }
-    fn couples_samples(&self) -> bool {
-        self.0.couples_samples()
-    }
-    fn adjust_grads(&self, grads: &mut Grads, progress: &Progress) -> Result<()> {
-        self.0.adjust_grads(grads, progress)
-    }
-    fn after_step(&self, embeddings: &Embeddings, progress: &Progress, world: &World) -> Result<()> {
-        self.0.after_step(embeddings, progress, world)
-    }
-    fn vitals(&self, embeddings: &Embeddings) -> Result<Vec<Vital>> {
-        self.0.vitals(embeddings)
-    }
-    fn may_skip(&self) -> Vec<String> {
-        self.0.may_skip()
-    }
-}
+pub type Method = Box<dyn Objective<Batch = Views>>;

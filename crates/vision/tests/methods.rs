@@ -176,7 +176,7 @@ fn gradient_cache_is_exact() {
             self.0.encoder()
         }
         fn embed(&self, batch: &Views, pass: &Pass) -> Result<selfsup_core::Embeddings> {
-            let f = |x| Ok::<_, Error>(self.0.encoder().forward(x, &[], pass)?.pooled);
+            let f = |x| Ok::<_, Error>(self.0.encoder().forward(x, None, &[], pass)?.pooled);
             Ok(selfsup_core::Embeddings { graph: vec![f(&batch.views[0])?, f(&batch.views[1])?], fixed: vec![] })
         }
         fn criterion(&self, e: &selfsup_core::Embeddings, pass: &Pass) -> Result<selfsup_core::Loss> {

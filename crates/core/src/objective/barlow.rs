@@ -62,7 +62,7 @@ impl Objective for BarlowTwins {
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
         let (a, b) = joint::two(batch, "Barlow Twins")?;
-        let f = |x| self.projector.forward(&self.encoder.forward(x, &[], pass)?.pooled, pass);
+        let f = |x| self.projector.forward(&self.encoder.forward(x, None, &[], pass)?.pooled, pass);
         Ok(Embeddings { graph: vec![f(a)?, f(b)?], fixed: vec![] })
     }
 

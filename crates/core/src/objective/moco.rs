@@ -98,8 +98,8 @@ impl Objective for MoCo {
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
         let (a, b) = joint::two(batch, "MoCo")?;
-        let q = self.projector.forward(&self.encoder.forward(a, &[], pass)?.pooled, pass)?;
-        let k = self.teacher_projector.forward(&self.teacher.forward(b, &[], pass)?.pooled, pass)?.detach();
+        let q = self.projector.forward(&self.encoder.forward(a, None, &[], pass)?.pooled, pass)?;
+        let k = self.teacher_projector.forward(&self.teacher.forward(b, None, &[], pass)?.pooled, pass)?.detach();
         Ok(Embeddings { graph: vec![q], fixed: vec![k] })
     }
 

@@ -78,8 +78,9 @@ impl Objective for MoCoV3 {
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
         let (a, b) = joint::two(batch, "MoCo v3")?;
-        let student = |x| self.predictor.forward(&self.projector.forward(&self.encoder.forward(x, &[], pass)?.pooled, pass)?, pass);
-        let teacher = |x| -> Result<_> { Ok(self.teacher_projector.forward(&self.teacher.forward(x, &[], pass)?.pooled, pass)?.detach()) };
+        let student = |x| self.predictor.forward(&self.projector.forward(&self.encoder.forward(x, None, &[], pass)?.pooled, pass)?, pass);
+        let teacher =
+            |x| -> Result<_> { Ok(self.teacher_projector.forward(&self.teacher.forward(x, None, &[], pass)?.pooled, pass)?.detach()) };
         Ok(Embeddings { graph: vec![student(a)?, student(b)?], fixed: vec![teacher(a)?, teacher(b)?] })
     }
 

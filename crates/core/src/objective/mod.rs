@@ -48,6 +48,12 @@ pub trait Batch: Send + Sized {
     /// Number of samples.
     fn samples(&self) -> usize;
 
+    /// What a loss that is a mean is a mean over: samples, or the masked tokens of a language model. Losses of micro-batches and of
+    /// validation batches are averaged with these weights.
+    fn weight(&self) -> f64 {
+        self.samples() as f64
+    }
+
     /// The samples `start..start + len`.
     ///
     /// # Errors
@@ -197,6 +203,39 @@ pub trait Objective: Send + Sync {
     /// Names of trained parameters that may stay without a gradient in a step.
     fn may_skip(&self) -> Vec<String> {
         Vec::new()
+    }
+}
+
+/// A method chosen at run time is a method.
+impl<B: Batch> Objective for Box<dyn Objective<Batch = B>> {
+    type Batch = B;
+
+    fn params(&self) -> &Params {
+        (**self).params()
+    }
+    fn encoder(&self) -> &dyn Encoder {
+        (**self).encoder()
+    }
+    fn embed(&self, batch: &B, pass: &Pass) -> Result<Embeddings> {
+        (**self).embed(batch, pass)
+    }
+    fn criterion(&self, embeddings: &Embeddings, pass: &Pass) -> Result<Loss> {
+        (**self).criterion(embeddings, pass)
+    }
+    fn couples_samples(&self) -> bool {
+        (**self).couples_samples()
+    }
+    fn adjust_grads(&self, grads: &mut Grads, progress: &Progress) -> Result<()> {
+        (**self).adjust_grads(grads, progress)
+    }
+    fn after_step(&self, embeddings: &Embeddings, progress: &Progress, world: &World) -> Result<()> {
+        (**self).after_step(embeddings, progress, world)
+    }
+    fn vitals(&self, embeddings: &Embeddings) -> Result<Vec<Vital>> {
+        (**self).vitals(embeddings)
+    }
+    fn may_skip(&self) -> Vec<String> {
+        (**self).may_skip()
     }
 }
 

@@ -63,7 +63,7 @@ impl Objective for SimClr {
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
         let (a, b) = joint::two(batch, "SimCLR")?;
-        let f = |x| self.projector.forward(&self.encoder.forward(x, &[], pass)?.pooled, pass);
+        let f = |x| self.projector.forward(&self.encoder.forward(x, None, &[], pass)?.pooled, pass);
         Ok(Embeddings { graph: vec![f(a)?, f(b)?], fixed: vec![] })
     }
 

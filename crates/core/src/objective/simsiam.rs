@@ -62,7 +62,7 @@ impl Objective for SimSiam {
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
         let (a, b) = joint::two(batch, "SimSiam")?;
-        let project = |x| self.projector.forward(&self.encoder.forward(x, &[], pass)?.pooled, pass);
+        let project = |x| self.projector.forward(&self.encoder.forward(x, None, &[], pass)?.pooled, pass);
         let (za, zb) = (project(a)?, project(b)?);
         let (pa, pb) = (self.predictor.forward(&za, pass)?, self.predictor.forward(&zb, pass)?);
         Ok(Embeddings { graph: vec![pa, pb], fixed: vec![za.detach(), zb.detach()] })

@@ -58,13 +58,15 @@ fn finish<O: Objective>(objective: &O, embeddings: &Embeddings, pass: &Pass, tra
 }
 
 fn averaged<O: Objective>(objective: &O, batch: &O::Batch, spans: &[(usize, usize)], pass: &Pass, trained: &[Param]) -> Result<Gradients> {
-    let n = batch.samples() as f64;
+    let parts: Vec<O::Batch> = spans.iter().map(|&(start, len)| batch.narrow(start, len)).collect::<Result<_>>()?;
+    let all: f64 = parts.iter().map(Batch::weight).sum();
     let mut sum: Option<Gradients> = None;
     let mut embeddings = Vec::new();
-    for &(start, len) in spans {
-        let share = len as f64 / n;
+    for (&(start, _), batch) in spans.iter().zip(&parts) {
+        // Without weight (no masked token anywhere) every part counts alike.
+        let share = if all > 0.0 { batch.weight() / all } else { 1.0 / spans.len() as f64 };
         let pass = pass.at(pass.offset + start as u64);
-        let mut part = finish(objective, &objective.embed(&batch.narrow(start, len)?, &pass)?, &pass, trained, share)?;
+        let mut part = finish(objective, &objective.embed(batch, &pass)?, &pass, trained, share)?;
         embeddings.push(std::mem::take(&mut part.embeddings));
         part.loss *= share;
         part.parts.iter_mut().for_each(|(_, v)| *v *= share);

@@ -289,13 +289,15 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let mut metrics = Vec::new();
         if let Some(source) = &self.validation {
             let pass = Pass::eval();
-            let (mut sum, mut n) = (0.0, 0.0);
+            let (mut sum, mut n, mut seen) = (0.0, 0.0, 0);
             for loaded in source.epoch_from(0, 0)? {
                 let batch = loaded?.batch.to_device(&self.device)?;
-                let weight = batch.samples() as f64;
-                let value = self.objective.criterion(&self.objective.embed(&batch, &pass.at(n as u64))?.detach(), &pass)?.value;
+                let weight = batch.weight();
+                let pass = pass.at(seen);
+                let value = self.objective.criterion(&self.objective.embed(&batch, &pass)?.detach(), &pass)?.value;
                 sum += f64::from(value.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?[0]) * weight;
                 n += weight;
+                seen += batch.samples() as u64;
             }
             if n > 0.0 {
                 metrics.push(("val_loss".to_string(), sum / n));

@@ -7,6 +7,7 @@
 
 use super::channels_last;
 use candle_core::Tensor;
+use selfsup_core::encoder::no_padding;
 use selfsup_core::nn::ConvBn;
 use selfsup_core::{Encoder, Error, Features, Layer, Pass, Result, Scope};
 use selfsup_kernels::Path;
@@ -146,7 +147,8 @@ impl ResNet {
 }
 
 impl Encoder for ResNet {
-    fn forward(&self, x: &Tensor, want: &[Layer], pass: &Pass) -> Result<Features> {
+    fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
+        no_padding(valid)?;
         let x = channels_last(x, self.config.channels)?;
         let mut x = self.stem.forward(&x, Act::Relu, pass)?;
         if !self.config.small_images {

@@ -5,6 +5,7 @@
 
 use super::channels_last;
 use candle_core::Tensor;
+use selfsup_core::encoder::no_padding;
 use selfsup_core::nn::{LayerNorm, PatchEmbed, Transformer, TransformerConfig, interpolate_positions, sin_cos_2d};
 use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder};
 
@@ -148,7 +149,8 @@ impl ViT {
 }
 
 impl Encoder for ViT {
-    fn forward(&self, x: &Tensor, want: &[Layer], pass: &Pass) -> Result<Features> {
+    fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
+        no_padding(valid)?;
         let (tokens, positions) = self.tokens(x)?;
         let keep: Vec<usize> = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
         let (y, layers) = self.trunk.forward(&self.with_class(&tokens, &positions)?, None, &keep, pass)?;

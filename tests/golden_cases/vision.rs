@@ -1,14 +1,13 @@
 //! Vision models: load the folder as a user would, compare outputs, loss and gradients under the names of the file.
 
-use super::case::{Case, Error, Handler, Outputs, Result};
+use super::case::{Case, Handler, Outputs, Result};
+use super::model::{config, gradients, list, load, one, whole};
 use candle_core::{Device, Tensor};
 use selfsup_core::objective::{Mae, MaeConfig, random_masking};
-use selfsup_core::weights::{self, Options};
 use selfsup_core::{Encoder, Layer, Objective, Params, Pass, Progress, Role, Scope, TokenEncoder};
 use selfsup_vision::encoder::{Pool, ResNet, ResNetConfig, ViT, ViTConfig};
 use selfsup_vision::names::Layout;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Who runs a model's case.
 pub fn handler(case: &Case) -> Option<Handler> {
@@ -21,49 +20,6 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "vit_mae" => |c| one(mae(c)?),
         _ => return None,
     })
-}
-
-fn one(outputs: Outputs) -> Result<Vec<(String, Outputs)>> {
-    Ok(vec![(String::new(), outputs)])
-}
-
-fn config(case: &Case) -> Result<Value> {
-    Ok(serde_json::from_slice(&std::fs::read(case.folder.join("config.json"))?)?)
-}
-
-fn whole(config: &Value, key: &str) -> Result<usize> {
-    config.get(key).and_then(Value::as_u64).map(|v| v as usize).ok_or_else(|| Error::from(format!("config.json has no {key}")))
-}
-
-fn list(config: &Value, key: &str) -> Result<Vec<usize>> {
-    let items = config.get(key).and_then(Value::as_array).ok_or_else(|| Error::from(format!("config.json has no {key}")))?;
-    Ok(items.iter().filter_map(Value::as_u64).map(|v| v as usize).collect())
-}
-
-/// Loads the folder's weights into `params` through the layout's rules.
-fn load(case: &Case, params: &Params, layout: Layout) -> Result<()> {
-    let tensors = layout.rules().to_ours(weights::read(case.folder.join("model.safetensors"))?)?;
-    weights::load_into(params, &tensors, "", &Options::default())?;
-    Ok(())
-}
-
-/// Gradients of `loss` under the file's names, and their norm.
-fn gradients(params: &Params, loss: &Tensor, layout: Layout, outputs: &mut Outputs) -> Result<()> {
-    let store = loss.backward()?;
-    let mut grads = BTreeMap::new();
-    let mut square = 0f64;
-    for p in params.with_role(Role::Trained) {
-        if let Some(g) = store.get(p.var.as_tensor()) {
-            square += f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
-            grads.insert(p.name, g.clone());
-        }
-    }
-    outputs.insert("expected.grad_norm".into(), Tensor::new(&[square.sqrt() as f32], &Device::Cpu)?);
-    outputs.insert("expected.loss".into(), loss.detach());
-    for (name, g) in layout.rules().gradients_to_theirs(grads)? {
-        outputs.insert(format!("grad.{name}"), g);
-    }
-    Ok(())
 }
 
 fn resnet(case: &Case) -> Result<Outputs> {
@@ -82,11 +38,11 @@ fn resnet(case: &Case) -> Result<Outputs> {
             channels: 3,
         },
     )?;
-    load(case, &params, Layout::Timm)?;
+    load(case, &params, &Layout::Timm.rules())?;
     let pass = if train { Pass::train(0, Progress::default()) } else { Pass::eval() };
-    let y = net.forward(&case.input("x")?, &[], &pass)?.pooled;
+    let y = net.forward(&case.input("x")?, None, &[], &pass)?.pooled;
     let mut out = Outputs::from([("expected.y".into(), y.detach())]);
-    gradients(&params, &y.sqr()?.mean_all()?, Layout::Timm, &mut out)?;
+    gradients(&params, &y.sqr()?.mean_all()?, &Layout::Timm.rules(), &mut out)?;
     pass.write_deferred(&params)?;
     for p in params.with_role(Role::Buffer) {
         out.insert(format!("expected.after.{}", p.name), p.var.as_tensor().clone());
@@ -114,10 +70,10 @@ fn vit(case: &Case, layout: Layout) -> Result<Outputs> {
     config.pool = if config.class_token { Pool::Class } else { Pool::Mean };
     let params = Params::new();
     let net = ViT::new(&Scope::root(&params, 0, &Device::Cpu), config)?;
-    load(case, &params, layout)?;
+    load(case, &params, &layout.rules())?;
     let x = case.input(key("x", "pixel_values"))?;
     let want: &[Layer] = if timm { &[] } else { &[Layer::Tokens] };
-    let features = net.forward(&x, want, &Pass::eval())?;
+    let features = net.forward(&x, None, want, &Pass::eval())?;
     let mut out = Outputs::new();
     let y = match features.tokens {
         Some(tokens) => {
@@ -130,7 +86,7 @@ fn vit(case: &Case, layout: Layout) -> Result<Outputs> {
             features.pooled
         }
     };
-    gradients(&params, &y.sqr()?.mean_all()?, layout, &mut out)?;
+    gradients(&params, &y.sqr()?.mean_all()?, &layout.rules(), &mut out)?;
     Ok(out)
 }
 
@@ -157,7 +113,7 @@ fn mae(case: &Case) -> Result<Outputs> {
     let params = Params::new();
     let build = |s: &Scope| -> selfsup_core::Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, vit.clone())?)) };
     let method = Mae::new(&Scope::root(&params, 0, &Device::Cpu), &build, settings.clone())?;
-    load(case, &params, Layout::VitMae)?;
+    load(case, &params, &Layout::VitMae.rules())?;
     let x = case.input("pixel_values")?;
     let noise: Vec<Vec<f32>> = case.input("noise")?.to_vec2()?;
     let masking = random_masking(&noise, settings.mask_ratio)?;
@@ -169,6 +125,6 @@ fn mae(case: &Case) -> Result<Outputs> {
         ("expected.mask".into(), made.mask.clone()),
         ("expected.ids_restore".into(), Tensor::from_vec(restore, (noise.len(), noise[0].len()), &Device::Cpu)?),
     ]);
-    gradients(method.params(), &loss, Layout::VitMae, &mut out)?;
+    gradients(method.params(), &loss, &Layout::VitMae.rules(), &mut out)?;
     Ok(out)
 }

@@ -1,0 +1,1 @@
+//! Medical images (DICOM, NIfTI, NRRD), 3-D encoders and recipes.

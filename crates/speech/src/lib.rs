@@ -1,0 +1,1 @@
+//! Speech encoders, audio decoding and recipes.
