@@ -112,6 +112,7 @@ fn sgd(weight_decay: f64) -> OptimConfig {
 
 /// A whole step of the trainer, without its loader.
 fn training<O: Objective<Batch = Views> + 'static>(objective: O, batch: Views, optim: OptimConfig) -> Step {
+    selfsup_core::kernels::memory::keep_pages(); // as the trainer does
     let mut optimizer = Optimizer::new(objective.params(), optim).unwrap();
     let mut n = 0;
     let mut step = move || -> Result<()> {

@@ -15,6 +15,7 @@ pub mod conv_transpose;
 pub mod dropout;
 pub mod linear;
 pub mod loss;
+pub mod memory;
 pub mod norm;
 pub mod parallel;
 pub mod pool;

@@ -37,10 +37,34 @@ pub struct AugmentConfig {
     pub blur_sigma: [f64; 2],
     /// Probability of inverting all values above the middle, in the second view only (BYOL's 0.2).
     pub solarize_p_second: f64,
+    /// Largest angle of a random rotation, in degrees; 0 for none.
+    pub rotation: f64,
+    /// Random operations after the crop: `none`, `rand` (RandAugment, arXiv 1909.13719: two of magnitude 9) or `trivial` (TrivialAugment, arXiv
+    /// 2103.10158).
+    pub policy: Policy,
+    /// Small crops beside the full-size views (multi-crop, Caron et al. 2020, arXiv 2006.09882), for methods that use them.
+    pub local_views: usize,
+    /// Height and width of a small crop in pixels.
+    pub local_size: usize,
+    /// Smallest and largest share of the image's area that a small crop takes.
+    pub local_scale: [f64; 2],
     /// Mean of each channel, of values in `[0, 1]`.
     pub mean: [f32; 3],
     /// Standard deviation of each channel.
     pub std: [f32; 3],
+}
+
+/// Random operations on a crop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// None.
+    #[default]
+    None,
+    /// RandAugment.
+    Rand,
+    /// TrivialAugment.
+    Trivial,
 }
 
 impl Default for AugmentConfig {
@@ -59,6 +83,11 @@ impl Default for AugmentConfig {
             blur_kernel: None,
             blur_sigma: [0.1, 2.0],
             solarize_p_second: 0.0,
+            rotation: 0.0,
+            policy: Policy::None,
+            local_views: 0,
+            local_size: 96,
+            local_scale: [0.05, 0.4],
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
         }
@@ -83,9 +112,17 @@ impl AugmentConfig {
         if self.size == 0 || self.size > 4096 {
             return bad("size", &self.size, "1 to 4096");
         }
-        let [low, high] = self.crop_scale;
-        if !(low > 0.0 && low <= high && high <= 1.0) {
-            return bad("crop_scale", &self.crop_scale, "two shares above 0 and at most 1, the smaller first");
+        if self.local_views > 0 && (self.local_size == 0 || self.local_size >= self.size) {
+            return bad("local_size", &self.local_size, &format!("at least 1 and less than augment.size = {}", self.size));
+        }
+        for (key, scale) in [("crop_scale", self.crop_scale), ("local_scale", self.local_scale)] {
+            let [low, high] = scale;
+            if !(low > 0.0 && low <= high && high <= 1.0) {
+                return bad(key, &scale, "two shares above 0 and at most 1, the smaller first");
+            }
+        }
+        if !(0.0..=180.0).contains(&self.rotation) {
+            return bad("rotation", &self.rotation, "an angle from 0 to 180 degrees");
         }
         let [low, high] = self.crop_ratio;
         if !(low > 0.0 && low <= high && high.is_finite()) {
@@ -134,9 +171,18 @@ impl AugmentConfig {
         }
     }
 
-    fn pipeline(&self, second: bool, color: bool) -> Pipeline {
-        let (size, p) = (self.size as u32, |v: f64| v as f32);
-        let mut ops = vec![Op::RandomResizedCrop { size, scale: self.crop_scale.map(p), ratio: self.crop_ratio.map(p) }];
+    /// The steps of a view of `size` pixels; `second` views may differ, a view that is compared with nothing keeps its colours.
+    fn pipeline(&self, size: usize, scale: [f64; 2], second: bool, color: bool) -> Pipeline {
+        let p = |v: f64| v as f32;
+        let mut ops = vec![Op::RandomResizedCrop { size: size as u32, scale: scale.map(p), ratio: self.crop_ratio.map(p) }];
+        if self.rotation > 0.0 {
+            ops.push(Op::Rotation { degrees: p(self.rotation), p: 1.0 });
+        }
+        match self.policy {
+            Policy::None => {}
+            Policy::Rand => ops.push(Op::RandAugment { count: 2, magnitude: 9 }),
+            Policy::Trivial => ops.push(Op::TrivialAugment),
+        }
         if self.flip > 0.0 {
             ops.push(Op::HorizontalFlip { p: p(self.flip) });
         }
@@ -150,7 +196,7 @@ impl AugmentConfig {
             }
             let blur = if second { self.blur_p_second.unwrap_or(self.blur_p) } else { self.blur_p };
             if blur > 0.0 {
-                let kernel = self.blur_kernel.unwrap_or((self.size / 10) | 1) as u32;
+                let kernel = self.blur_kernel.unwrap_or((size / 10) | 1) as u32;
                 ops.push(Op::GaussianBlur { kernel, sigma: self.blur_sigma.map(p), p: p(blur) });
             }
             if second && self.solarize_p_second > 0.0 {
@@ -167,7 +213,9 @@ impl AugmentConfig {
     pub fn views(&self, views: usize, channels: usize, max_pixels: u64) -> Result<Augment> {
         self.check()?;
         let (mean, std) = self.statistics(channels);
-        let views = (0..views.max(1)).map(|v| self.pipeline(v % 2 == 1, views > 1)).collect();
+        let full = (0..views.max(1)).map(|v| self.pipeline(self.size, self.crop_scale, v % 2 == 1, views > 1));
+        let local = (0..self.local_views).map(|_| self.pipeline(self.local_size, self.local_scale, false, true));
+        let views = full.chain(local).collect();
         Ok(Augment { views, channels, max_pixels, mean, std })
     }
 

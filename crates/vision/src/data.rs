@@ -116,7 +116,9 @@ impl Collate<Vec<Planes>> for Collated {
             let [c, h, w] = shape;
             views.push(Tensor::from_vec(values, (items.len(), c, h, w), &Device::Cpu)?);
         }
-        Ok(Views { globals: views.len(), views, indices: indices.to_vec() })
+        // Full-size views come first and are larger than local crops.
+        let globals = views.iter().take_while(|v| v.dims() == views[0].dims()).count();
+        Ok(Views { globals, views, indices: indices.to_vec() })
     }
 }
 
@@ -132,6 +134,7 @@ pub fn contact_sheet(batch: &Views, augment: &AugmentConfig, samples: usize) -> 
     let mut data = vec![255u8; width * height * 3];
     for (v, view) in batch.views.iter().enumerate() {
         let values: Vec<f32> = view.flatten_all()?.to_vec1()?;
+        let (_, _, vh, vw) = view.dims4()?;
         for r in 0..rows {
             for k in 0..3 {
                 let channel = k.min(c - 1);
@@ -140,9 +143,9 @@ pub fn contact_sheet(batch: &Views, augment: &AugmentConfig, samples: usize) -> 
                 } else {
                     (augment.mean[k], augment.std[k])
                 };
-                for y in 0..h {
-                    for x in 0..w {
-                        let value = values[((r * c + channel) * h + y) * w + x] * std + mean;
+                for y in 0..vh.min(h) {
+                    for x in 0..vw.min(w) {
+                        let value = values[((r * c + channel) * vh + y) * vw + x] * std + mean;
                         let (py, px) = (gap + r * (h + gap) + y, gap + v * (w + gap) + x);
                         data[(py * width + px) * 3 + k] = (value * 255.0).round().clamp(0.0, 255.0) as u8;
                     }
@@ -151,4 +154,31 @@ pub fn contact_sheet(batch: &Views, augment: &AugmentConfig, samples: usize) -> 
         }
     }
     Image::new(width as u32, height as u32, 3, Pixels::U8(data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use selfsup_core::Rng;
+    use selfsup_core::data::Transform;
+
+    #[test]
+    fn local_crops_stand_behind_the_full_views() -> Result<()> {
+        let config = AugmentConfig { size: 16, local_views: 3, local_size: 8, rotation: 20.0, policy: crate::augment::Policy::Trivial, ..AugmentConfig::default() };
+        let pixels: Arc<[u8]> = (0..20 * 24 * 3).map(|i| (i * 7 % 251) as u8).collect();
+        let sample = || Sample { id: "x".into(), content: Content::Pixels { width: 24, height: 20, channels: 3, data: pixels.clone() } };
+        let make = |seed: u64| {
+            let mut rng: Rng = Key::new(seed).rng();
+            config.views(2, 3, 1 << 20)?.apply(sample(), &mut rng)
+        };
+        let batch = Collated.collate(vec![make(1)?, make(2)?], &[0, 1], Key::new(0))?;
+        let shapes: Vec<&[usize]> = batch.views.iter().map(Tensor::dims).collect();
+        assert_eq!(batch.globals, 2);
+        assert_eq!(shapes, [&[2, 3, 16, 16][..], &[2, 3, 16, 16], &[2, 3, 8, 8], &[2, 3, 8, 8], &[2, 3, 8, 8]]);
+        let sheet = contact_sheet(&batch, &config, 2)?;
+        assert_eq!((sheet.width, sheet.height), (5 * 20 + 4, 2 * 20 + 4));
+        let wrong = AugmentConfig { local_size: 16, ..config.clone() };
+        assert!(wrong.views(2, 3, 1).unwrap_err().to_string().contains("local_size"));
+        Ok(())
+    }
 }

@@ -100,6 +100,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
     /// If a configuration cannot be carried out.
     pub fn new(objective: &'a O, config: TrainConfig, optim: &OptimConfig, steps_per_epoch: u64, device: &Device) -> Result<Self> {
         config.check()?;
+        selfsup_kernels::memory::keep_pages();
         let mut optim = optim.clone();
         optim.schedule = optim.schedule.resolve(steps_per_epoch as f64);
         let optimizer = Optimizer::new(objective.params(), optim)?;

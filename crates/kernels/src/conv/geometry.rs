@@ -85,6 +85,11 @@ impl Geometry {
         Ok(g)
     }
 
+    /// Taps of the kernel.
+    pub fn taps(&self) -> usize {
+        self.kernel.iter().product()
+    }
+
     /// Shape of the output tensor.
     pub fn out_shape(&self) -> Vec<usize> {
         let mut shape = vec![self.n];

@@ -7,8 +7,12 @@
 //! (module `composed`), around those of them whose gradients are wrong.
 
 mod composed;
+mod fused;
 mod geometry;
-mod im2col;
+mod node;
+mod norm;
+mod weights;
+mod windows;
 
 pub(crate) use geometry::Geometry;
 
@@ -83,7 +87,7 @@ pub fn conv(x: &Tensor, w: &Tensor, b: Option<&Tensor>, spec: &ConvSpec, path: P
         candle_core::bail!("conv: bias of shape {:?}, expected ({})", b.dims(), geometry.outputs)
     }
     if path.fused(x) {
-        return im2col::conv(x, w, b, &geometry);
+        return node::conv(x, w, b, &geometry);
     }
     composed::conv(x, w, b, spec, &geometry)
 }
@@ -109,7 +113,7 @@ pub fn conv_bn_act(
         candle_core::bail!("conv_bn_act: weight and bias of shape {:?}, expected (2, {})", gb.dims(), geometry.outputs)
     }
     if path.fused(x)
-        && let Some(done) = im2col::conv_bn_act(x, w, gb, &geometry, eps, act)?
+        && let Some(done) = node::conv_bn_act(x, w, gb, &geometry, eps, act)?
     {
         return Ok(done);
     }

@@ -72,17 +72,17 @@ impl<'a> Matrix<'a> {
 
 /// How `n` columns are cut into panels.
 #[derive(Clone, Copy)]
-struct Cut {
+pub(crate) struct Cut {
     /// Panels.
     count: usize,
     /// Vectors of 16 columns in all but the last.
-    vectors: usize,
+    pub(crate) vectors: usize,
     /// Vectors in the last.
     last: usize,
 }
 
 impl Cut {
-    fn new(n: usize) -> Self {
+    pub(crate) fn new(n: usize) -> Self {
         let all = n.div_ceil(16).max(1);
         // Evenly: 64 columns are 32 + 32, not 48 + 16.
         let vectors = all.div_ceil(all.div_ceil(NV));
@@ -90,7 +90,8 @@ impl Cut {
         Cut { count, vectors, last: all - vectors * (count - 1) }
     }
 
-    fn of(&self, panel: usize) -> usize {
+    /// Vectors in `panel`.
+    pub(crate) fn of(&self, panel: usize) -> usize {
         if panel + 1 == self.count { self.last } else { self.vectors }
     }
 }
@@ -104,6 +105,9 @@ pub(crate) fn packed_len(k: usize, n: usize) -> usize {
 #[derive(Clone, Copy)]
 pub(crate) struct Packed<'a> {
     data: &'a [f32],
+    /// Rows of a panel in memory, and the first of them that is used.
+    rows: usize,
+    first: usize,
     k: usize,
     n: usize,
     cut: Cut,
@@ -113,7 +117,13 @@ impl<'a> Packed<'a> {
     /// What [`pack_into`] has written to `data`.
     pub(crate) fn of(data: &'a [f32], k: usize, n: usize) -> Self {
         assert!(data.len() >= packed_len(k, n), "panels outside their slice");
-        Packed { data, k, n, cut: Cut::new(n) }
+        Packed { data, rows: k, first: 0, k, n, cut: Cut::new(n) }
+    }
+
+    /// Rows `range` of `B` alone.
+    pub(crate) fn steps(self, range: std::ops::Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.k, "rows outside their panels");
+        Packed { first: self.first + range.start, k: range.len(), ..self }
     }
 }
 
@@ -192,7 +202,7 @@ pub(crate) fn pack_into<'a>(b: Matrix<'_>, k: usize, n: usize, out: &'a mut [f32
             pack_panel(b, k, n, 16 * cut.of(p), p * step, out);
         }
     }
-    Packed { data: out, k, n, cut }
+    Packed { data: out, rows: k, first: 0, k, n, cut }
 }
 
 /// Packs `b (K, N)` into `out`, in parallel.
@@ -206,7 +216,7 @@ fn pack_parallel<'a>(b: Matrix<'_>, k: usize, n: usize, out: &'a mut [f32]) -> P
             .enumerate()
             .for_each(|(p, out)| pack_panel(b, k, n, 16 * cut.of(p), p * step, out));
     }
-    Packed { data: out, k, n, cut }
+    Packed { data: out, rows: k, first: 0, k, n, cut }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -393,7 +403,7 @@ unsafe fn block(m: usize, i0: usize, a: Matrix<'_>, b: &Packed<'_>, panels: std:
                 let width = 16 * b.cut.of(p);
                 // SAFETY: the panel's steps from k0 on; rows i .. i + rows and the panel's columns of C.
                 unsafe {
-                    let panel = b.data.as_ptr().add(p * step * k + k0 * width);
+                    let panel = b.data.as_ptr().add(p * step * b.rows + (b.first + k0) * width);
                     panel_block(rows, steps, a, rs, ks, panel, width, width.min(n - p * step), c.add(i * ldc + p * step), ldc, add);
                 }
             }
@@ -429,7 +439,7 @@ unsafe fn block(m: usize, i0: usize, a: Matrix<'_>, b: &Packed<'_>, panels: std:
                     for g in 0..whole / NR {
                         // SAFETY: eight regrouped rows; the panel's steps from k0 on; these rows and the panel's columns of C.
                         unsafe {
-                            let panel = b.data.as_ptr().add(p * step * k + k0 * width);
+                            let panel = b.data.as_ptr().add(p * step * b.rows + (b.first + k0) * width);
                             let c = c.add((i + g * NR) * ldc + p * step);
                             let a = group.as_ptr().add(g * NR * steps);
                             panel_block(NR, steps, a, 1, NR, panel, width, width.min(n - p * step), c, ldc, add);

@@ -1,0 +1,76 @@
+//! Weights `(C_out, C_in / groups, taps)` as the panels of a matrix product, and back.
+
+use super::Geometry;
+use crate::linear::gemm::{Cut, packed_len};
+use rayon::prelude::*;
+
+/// Steps of a panel that are packed by one task.
+const STRIP: usize = 64;
+
+/// The panels of a group's matrix `(taps * C_in, C_out)` of the forward.
+pub(super) fn pack_forward(g: &Geometry, w: &[f32], group: usize, out: &mut [f32]) {
+    let (c, o, taps) = (g.inputs / g.groups, g.outputs / g.groups, g.taps());
+    let w = &w[group * o * c * taps..(group + 1) * o * c * taps];
+    let (depth, cut) = (c * taps, Cut::new(o));
+    let step = 16 * cut.vectors;
+    let panels = &mut out[..packed_len(depth, o)];
+    panels.par_chunks_mut(step * depth).enumerate().for_each(|(p, panel)| {
+        let width = 16 * cut.of(p);
+        for j in (0..width).step_by(16) {
+            let first = p * step + j;
+            let count = 16.min(o.saturating_sub(first));
+            // Sixteen rows of the file side by side: each is read from left to right, and a line of the panel is written at once.
+            let rows: [&[f32]; 16] = std::array::from_fn(|k| if k < count { &w[(first + k) * depth..][..depth] } else { &[][..] });
+            let mut line = [0f32; 16];
+            for q in 0..depth {
+                for (v, row) in line.iter_mut().zip(&rows[..count]) {
+                    *v = row[q];
+                }
+                // (i, t) -> (t, i)
+                panel[(q % taps * c + q / taps) * width + j..][..16].copy_from_slice(&line);
+            }
+        }
+    });
+}
+
+/// The panels of a group's matrix `(taps * C_out, C_in)` of the input gradient, for some taps of the kernel.
+pub(super) fn pack_backward(g: &Geometry, w: &[f32], group: usize, chosen: &[usize], out: &mut [f32]) {
+    let (c, o, taps) = (g.inputs / g.groups, g.outputs / g.groups, g.taps());
+    let w = &w[group * o * c * taps..(group + 1) * o * c * taps];
+    let (depth, cut) = (o * chosen.len(), Cut::new(c));
+    let step = 16 * cut.vectors;
+    out[..packed_len(depth, c)].par_chunks_mut(step * depth).enumerate().for_each(|(p, panel)| {
+        let width = 16 * cut.of(p);
+        let first = p * step;
+        let count = width.min(c - first);
+        for k0 in (0..o).step_by(STRIP) {
+            for (t, &tap) in chosen.iter().enumerate() {
+                for k in k0..(k0 + STRIP).min(o) {
+                    let row = &w[(k * c + first) * taps..(k * c + first + count) * taps];
+                    let line = &mut panel[(t * o + k) * width..][..width];
+                    for (v, from) in line.iter_mut().zip(row.chunks_exact(taps)) {
+                        *v = from[tap];
+                    }
+                    line[count..].fill(0.0);
+                }
+            }
+        }
+    });
+}
+
+/// The gradient `(groups, C_out, taps * C_in)` in the order of the weights.
+pub(super) fn unpack_gradient(g: &Geometry, sum: Vec<f32>) -> Vec<f32> {
+    let (c, taps) = (g.inputs / g.groups, g.taps());
+    if taps == 1 {
+        return sum;
+    }
+    let mut dw = vec![0f32; sum.len()];
+    dw.par_chunks_mut(c * taps).zip(sum.par_chunks(c * taps)).for_each(|(out, sum)| {
+        for (i, out) in out.chunks_exact_mut(taps).enumerate() {
+            for (t, v) in out.iter_mut().enumerate() {
+                *v = sum[t * c + i];
+            }
+        }
+    });
+    dw
+}
