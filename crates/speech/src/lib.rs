@@ -1,1 +1,3 @@
 //! Speech encoders, audio decoding and recipes.
+
+pub mod batch;
