@@ -1,1 +1,3 @@
 //! Text encoders, tokenizers and recipes.
+
+pub mod batch;
