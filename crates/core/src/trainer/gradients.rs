@@ -58,18 +58,19 @@ fn finish<O: Objective>(objective: &O, embeddings: &Embeddings, pass: &Pass, tra
 }
 
 fn averaged<O: Objective>(objective: &O, batch: &O::Batch, spans: &[(usize, usize)], pass: &Pass, trained: &[Param]) -> Result<Gradients> {
-    let parts: Vec<O::Batch> = spans.iter().map(|&(start, len)| batch.narrow(start, len)).collect::<Result<_>>()?;
-    let all: f64 = parts.iter().map(Batch::weight).sum();
-    let mut sum: Option<Gradients> = None;
+    let (mut sum, mut all): (Option<Gradients>, f64) = (None, 0.0);
     let mut embeddings = Vec::new();
-    for (&(start, _), batch) in spans.iter().zip(&parts) {
-        // Without weight (no masked token anywhere) every part counts alike.
-        let share = if all > 0.0 { batch.weight() / all } else { 1.0 / spans.len() as f64 };
+    for &(start, len) in spans {
+        let batch = batch.narrow(start, len)?;
         let pass = pass.at(pass.offset + start as u64);
-        let mut part = finish(objective, &objective.embed(batch, &pass)?, &pass, trained, share)?;
+        let embedded = objective.embed(&batch, &pass)?;
+        // The sum over the parts is divided by the weight of all at the end, since a method may know a part's only when it is embedded.
+        let weight = objective.weight(&batch, &embedded)?;
+        all += weight;
+        let mut part = finish(objective, &embedded, &pass, trained, weight)?;
         embeddings.push(std::mem::take(&mut part.embeddings));
-        part.loss *= share;
-        part.parts.iter_mut().for_each(|(_, v)| *v *= share);
+        part.loss *= weight;
+        part.parts.iter_mut().for_each(|(_, v)| *v *= weight);
         sum = Some(match sum {
             None => part,
             Some(mut sum) => {
@@ -83,6 +84,11 @@ fn averaged<O: Objective>(objective: &O, batch: &O::Batch, spans: &[(usize, usiz
         });
     }
     let mut sum = sum.ok_or_else(|| Error::input("batch", "no samples"))?;
+    // Without weight (no masked token anywhere) there is nothing to divide.
+    let share = if all > 0.0 { 1.0 / all } else { 1.0 };
+    sum.grads.scale(share)?;
+    sum.loss *= share;
+    sum.parts.iter_mut().for_each(|(_, v)| *v *= share);
     sum.embeddings = Embeddings::cat(&embeddings)?;
     Ok(sum)
 }

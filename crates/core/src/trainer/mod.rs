@@ -292,9 +292,10 @@ impl<'a, O: Objective> Trainer<'a, O> {
             let (mut sum, mut n, mut seen) = (0.0, 0.0, 0);
             for loaded in source.epoch_from(0, 0)? {
                 let batch = loaded?.batch.to_device(&self.device)?;
-                let weight = batch.weight();
                 let pass = pass.at(seen);
-                let value = self.objective.criterion(&self.objective.embed(&batch, &pass)?.detach(), &pass)?.value;
+                let embeddings = self.objective.embed(&batch, &pass)?.detach();
+                let weight = self.objective.weight(&batch, &embeddings)?;
+                let value = self.objective.criterion(&embeddings, &pass)?.value;
                 sum += f64::from(value.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?[0]) * weight;
                 n += weight;
                 seen += batch.samples() as u64;
