@@ -1,5 +1,7 @@
-//! A folder of images, of any nesting. The folders of the first level are the labels, if every image lies in one.
+//! A folder of samples (images, recordings, volumes), of any nesting. The folders of the first level are the labels, if every sample lies in
+//! one.
 
+use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ pub fn is_image(path: impl AsRef<Path>) -> bool {
     path.as_ref().extension().is_some_and(|e| ENDINGS.iter().any(|x| e.eq_ignore_ascii_case(x)))
 }
 
-/// Image files below a folder, in the order of their paths.
+/// The files of one kind below a folder, in the order of their paths.
 pub struct Folder {
     root: PathBuf,
     files: Vec<(PathBuf, Option<u32>)>,
@@ -26,22 +28,28 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Looks through `root`. Hidden files and folders are left out, and so are links that lead back to a folder they lie in (its images are
-    /// listed anyway). A link that leads nowhere but has an image's name counts as a file: reading it gives an error that names it.
+    /// The images below `root`, see [`Folder::open_kind`].
     ///
     /// # Errors
-    /// If a folder cannot be read, there is no image, or folders are nested deeper than 64.
+    /// As there.
     pub fn open(root: &Path) -> Result<Self> {
-        let mut walk = Walk { files: Vec::new(), above: Vec::new(), entries: 0 };
-        walk.folder(root)?;
-        let mut paths = walk.files;
+        Self::open_kind(root, Kind::Vision)
+    }
+
+    /// Looks through `root` for files whose names end like those of `kind`. Hidden files and folders are left out, and so are links that
+    /// lead back to a folder they lie in (its files are listed anyway). A link that leads nowhere but has such a name counts as a file:
+    /// reading it gives an error that names it.
+    ///
+    /// # Errors
+    /// If a folder cannot be read, there is no such file, or folders are nested deeper than 64.
+    pub fn open_kind(root: &Path, kind: Kind) -> Result<Self> {
+        let paths = Walk::files(root, |path| kind.holds(path))?;
         if paths.is_empty() {
             return Err(Error::file(
                 root,
-                format_args!("no images found: looked in all folders for files ending in {}", ENDINGS.join(", ")),
+                format_args!("no {} found: looked in all folders for files ending in {}", kind.samples(), kind.endings().join(", ")),
             ));
         }
-        paths.sort();
         let class = |p: &PathBuf| -> Option<String> {
             let mut parts = p.strip_prefix(root).ok()?.components();
             let first = parts.next()?.as_os_str().to_string_lossy().into_owned();
@@ -60,20 +68,36 @@ impl Folder {
         Ok(Folder { root: root.to_path_buf(), files: paths.into_iter().zip(labels).collect(), classes })
     }
 
+    /// A set of one file, without a label.
+    pub fn one(file: &Path) -> Self {
+        let root = file.parent().unwrap_or(file).to_path_buf();
+        Folder { root, files: vec![(file.to_path_buf(), None)], classes: Vec::new() }
+    }
+
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 }
 
-struct Walk {
+/// A way through all folders below one.
+pub(crate) struct Walk<F> {
     files: Vec<PathBuf>,
+    wanted: F,
     /// The folders that lead here, with links followed.
     above: Vec<PathBuf>,
     entries: usize,
 }
 
-impl Walk {
+impl<F: Fn(&Path) -> bool> Walk<F> {
+    /// The wanted files below `root`, sorted. See [`Folder::open_kind`] for links.
+    pub(crate) fn files(root: &Path, wanted: F) -> Result<Vec<PathBuf>> {
+        let mut walk = Walk { files: Vec::new(), wanted, above: Vec::new(), entries: 0 };
+        walk.folder(root)?;
+        walk.files.sort();
+        Ok(walk.files)
+    }
+
     fn folder(&mut self, dir: &Path) -> Result<()> {
         let io = |e| Error::io(dir, e);
         let real = dir.canonicalize().map_err(io)?;
@@ -99,7 +123,7 @@ impl Walk {
                 Ok(meta) if meta.is_dir() => self.folder(&path)?,
                 // A pipe or a socket is not an image, whatever its name: opening it would wait for ever.
                 Ok(meta) if !meta.is_file() => {}
-                _ if is_image(&path) => self.files.push(path),
+                _ if (self.wanted)(&path) => self.files.push(path),
                 _ => {}
             }
         }

@@ -20,6 +20,7 @@ pub mod fetch;
 pub mod folder;
 pub mod idx;
 pub mod inspect;
+pub mod kind;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod record;
@@ -32,5 +33,6 @@ mod size;
 
 pub use hold_out::hold_out;
 pub use inspect::{Inspection, inspect};
+pub use kind::{Kind, kind_of};
 pub use record::{Record, Records, Source, Subset};
-pub use registry::{Card, list, open};
+pub use registry::{Card, list, open, open_kind};

@@ -3,6 +3,7 @@
 use crate::cifar::{self, Cifar};
 use crate::folder::Folder;
 use crate::idx::{Idx, is_idx};
+use crate::kind::Kind;
 use crate::record::Records;
 use crate::tar::Tar;
 use crate::{emoji, fashion_mnist};
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub struct Card {
     /// Its name.
     pub name: &'static str,
+    /// Its modality.
+    pub kind: Kind,
     /// What it holds.
     pub about: &'static str,
     /// Its licence.
@@ -59,6 +62,26 @@ pub fn open(what: &str) -> Result<Box<dyn Records>> {
             Err(Error::input(what, format_args!("no such file or folder, and no data set of that name (known: {names})")))
         }
         Err(e) => Err(Error::io(path, e)),
+    }
+}
+
+/// Opens a data set of a modality by name, or the files of that modality that a path leads to: a folder of them, or one file.
+///
+/// # Errors
+/// As [`open`], and if the named data set is of another modality.
+pub fn open_kind(what: &str, kind: Kind) -> Result<Box<dyn Records>> {
+    match CARDS.iter().find(|c| c.name == what) {
+        Some(card) if card.kind == kind => return (card.open)(),
+        Some(card) => {
+            return Err(Error::input(what, format_args!("is a data set of {}, expected {}", card.kind.samples(), kind.samples())));
+        }
+        None => {}
+    }
+    let path = Path::new(what);
+    match std::fs::metadata(path) {
+        Ok(meta) if kind != Kind::Vision && meta.is_dir() => Ok(Box::new(Folder::open_kind(path, kind)?)),
+        Ok(meta) if kind != Kind::Vision && meta.is_file() => Ok(Box::new(Folder::one(path))),
+        _ => open(what),
     }
 }
 
