@@ -8,6 +8,7 @@
 
 mod barlow;
 mod byol;
+mod classify;
 mod joint;
 mod mae;
 mod moco;
@@ -18,6 +19,7 @@ mod vicreg;
 
 pub use barlow::{BarlowTwins, BarlowTwinsConfig};
 pub use byol::{Byol, ByolConfig};
+pub use classify::{Classify, ClassifyConfig, Inputs, balanced_weights};
 pub use joint::{ema, embedding_std};
 pub use mae::{Mae, MaeConfig, random_masking};
 pub use moco::{MoCo, MoCoConfig};

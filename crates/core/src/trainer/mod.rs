@@ -60,6 +60,12 @@ pub trait Observer {
     /// # Errors
     /// If it cannot look.
     fn observe(&mut self, look: &Look) -> Result<Vec<(String, f64)>>;
+
+    /// The name of its metric, higher is better, that decides which checkpoint is the best and when patience ends; without one the
+    /// validation loss decides.
+    fn decides(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// What a finished run was.
@@ -165,7 +171,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let mut missing = self.all_trained();
         let (started, first_step) = (Instant::now(), at.step);
         let (mut loss, mut samples) = (f64::NAN, 0u64);
-        while at.step < total {
+        while at.step < total && !self.out_of_patience(at.step, best.as_ref(), per_epoch) {
             for loaded in source.epoch_from(at.epoch, at.batch as usize)? {
                 let loaded = loaded?;
                 (at.bad_samples, at.seen_samples) = source.counts();
@@ -207,6 +213,10 @@ impl<'a, O: Objective> Trainer<'a, O> {
                     if best.as_ref().is_some_and(|b| b.step == at.step) {
                         store.mark_best(&path)?;
                     }
+                    if !done && quality.is_some() && self.out_of_patience(at.step, best.as_ref(), per_epoch) {
+                        self.display.note(&format!("no better result in {} evaluations: stopping early", self.config.patience));
+                        break;
+                    }
                     if stopping {
                         self.display.finish();
                         return Err(Error::Interrupted { step: at.step, checkpoint: path });
@@ -231,6 +241,12 @@ impl<'a, O: Objective> Trainer<'a, O> {
             bad_samples: at.bad_samples,
             skipped_steps: at.skipped_steps,
         })
+    }
+
+    /// Whether the best result is so old that the run ends. It depends on what a checkpoint holds alone, so a resumed run decides alike.
+    fn out_of_patience(&self, step: u64, best: Option<&Best>, per_epoch: u64) -> bool {
+        let allowed = self.config.patience.saturating_mul(self.config.eval_every).saturating_mul(per_epoch);
+        self.config.patience > 0 && best.is_some_and(|b| step.saturating_sub(b.step) >= allowed)
     }
 
     fn all_trained(&self) -> BTreeSet<String> {
@@ -315,7 +331,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let text: Vec<String> = metrics.iter().map(|(name, v)| format!("{name} {v:.4}")).collect();
         self.display.note(&format!("epoch {}: {}", progress.epoch, text.join("  ")));
         let of = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-        Ok(of("knn").map(|v| ("knn".into(), v)).or_else(|| of("val_loss").map(|v| ("-val_loss".into(), -v))))
+        let decided = self.observers.iter().find_map(|o| o.decides().and_then(|name| Some((name.to_string(), of(name)?))));
+        Ok(decided.or_else(|| of("val_loss").map(|v| ("-val_loss".into(), -v))).filter(|(_, v)| !v.is_nan()))
     }
 
     fn checkpoint(&self, at: Position, total_steps: u64, best: Option<Best>) -> Result<Checkpoint> {
