@@ -21,6 +21,8 @@ pub mod folder;
 pub mod idx;
 pub mod inspect;
 pub mod kind;
+pub mod labels;
+pub mod leak;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod record;
@@ -34,5 +36,7 @@ mod size;
 pub use hold_out::hold_out;
 pub use inspect::{Inspection, inspect};
 pub use kind::{Kind, kind_of};
+pub use labels::{LabelFile, Split};
+pub use leak::check_leak;
 pub use record::{Record, Records, Source, Subset};
 pub use registry::{Card, list, open, open_kind};

@@ -76,11 +76,24 @@ pub trait Records: Send + Sync {
     /// If it cannot be read; the message names the file.
     fn get(&self, index: usize) -> Result<Record>;
 
+    /// Its name, see [`Record::id`].
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn id(&self, index: usize) -> Result<String> {
+        Ok(self.get(index)?.id)
+    }
+
     /// The label of record `index`, without reading its content.
     fn label(&self, index: usize) -> Option<u32>;
 
     /// The group of record `index`, without reading its content; `None` where the set has no groups.
     fn group(&self, _index: usize) -> Option<String> {
+        None
+    }
+
+    /// What is said in record `index`, where that is known.
+    fn transcript(&self, _index: usize) -> Option<String> {
         None
     }
 
@@ -97,11 +110,17 @@ macro_rules! forward {
             fn get(&self, index: usize) -> Result<Record> {
                 (**self).get(index)
             }
+            fn id(&self, index: usize) -> Result<String> {
+                (**self).id(index)
+            }
             fn label(&self, index: usize) -> Option<u32> {
                 (**self).label(index)
             }
             fn group(&self, index: usize) -> Option<String> {
                 (**self).group(index)
+            }
+            fn transcript(&self, index: usize) -> Option<String> {
+                (**self).transcript(index)
             }
             fn classes(&self) -> &[String] {
                 (**self).classes()
@@ -141,11 +160,20 @@ impl<R: Records> Records for Subset<R> {
             None => Err(missing("subset", index, self.indices.len())),
         }
     }
+    fn id(&self, index: usize) -> Result<String> {
+        match self.indices.get(index) {
+            Some(&i) => self.records.id(i),
+            None => Err(missing("subset", index, self.indices.len())),
+        }
+    }
     fn label(&self, index: usize) -> Option<u32> {
         self.records.label(*self.indices.get(index)?)
     }
     fn group(&self, index: usize) -> Option<String> {
         self.records.group(*self.indices.get(index)?)
+    }
+    fn transcript(&self, index: usize) -> Option<String> {
+        self.records.transcript(*self.indices.get(index)?)
     }
     fn classes(&self) -> &[String] {
         self.records.classes()
