@@ -13,6 +13,7 @@ pub mod attention;
 pub mod conv;
 pub mod conv_transpose;
 pub mod dropout;
+pub mod embedding;
 pub mod linear;
 pub mod loss;
 pub mod norm;
