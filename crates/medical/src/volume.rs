@@ -193,7 +193,10 @@ mod tests {
         assert_eq!(part.labels().unwrap()[3..8], [14, 15, 0, 18, 19]);
         assert_eq!(part.grid().world([0.0, 1.0, 0.0]), v.grid().world([1.0, 0.0, 2.0]));
         assert_eq!(v.part([0; 3], [2, 3, 4], 0.0).unwrap().values(), v.values());
-        assert!(v.part([9, 9, 9], [1, 1, 1], 5.0).unwrap().values() == [5.0] && v.part([-9, 0, 0], [1, 1, 1], 5.0).unwrap().at([0; 3]) == Some(5.0));
+        assert!(
+            v.part([9, 9, 9], [1, 1, 1], 5.0).unwrap().values() == [5.0]
+                && v.part([-9, 0, 0], [1, 1, 1], 5.0).unwrap().at([0; 3]) == Some(5.0)
+        );
         assert!(v.part([0; 3], [0, 1, 1], 0.0).is_err());
     }
 
