@@ -21,6 +21,10 @@ pub struct Vocabulary {
     pub mask: Option<u32>,
     /// Tokens that are no text (padding, class, separator, mask ...): never hidden and never drawn. In ascending order.
     pub special: Vec<u32>,
+    /// The token that ends a text, if the tokenizer has one.
+    pub end: Option<u32>,
+    /// Tokens that stand for spans which were taken out (T5's `<extra_id_0>` ...), in the order of their use.
+    pub sentinels: Vec<u32>,
 }
 
 /// One sequence of tokens.

@@ -134,7 +134,7 @@ mod tests {
     use selfsup_core::Key;
 
     fn vocabulary() -> Vocabulary {
-        Vocabulary { size: 50, pad: 0, mask: Some(4), special: vec![0, 2, 3, 4, 7] }
+        Vocabulary { size: 50, pad: 0, mask: Some(4), special: vec![0, 2, 3, 4, 7], ..Vocabulary::default() }
     }
 
     fn masking(config: MaskConfig) -> Masking {

@@ -246,7 +246,7 @@ mod tests {
     use candle_core::Device;
 
     fn vocabulary() -> Vocabulary {
-        Vocabulary { size: 30, pad: 1, mask: Some(4), special: vec![0, 1, 2, 3, 4] }
+        Vocabulary { size: 30, pad: 1, mask: Some(4), special: vec![0, 1, 2, 3, 4], ..Vocabulary::default() }
     }
 
     #[test]
