@@ -1,34 +1,12 @@
-//! Single pictures: radiographs, ultrasound, and any slice by itself, with what is known of their geometry.
+//! Single pictures: radiographs, ultrasound, and any slice by itself, wherever it lies.
 
 use super::header::Header;
 use super::pixels::Pixels;
+use crate::image::Image;
 use crate::read::{NotFinite, ReadConfig};
 use crate::window::Window;
 use selfsup_core::{Error, Result};
 use std::path::Path;
-
-/// A grey picture of `(H, W)` values in modality units; brighter is more.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Image {
-    /// Its name in messages: the path.
-    pub id: String,
-    /// Rows, columns.
-    pub shape: [usize; 2],
-    /// `(H, W)`.
-    pub values: Vec<f32>,
-    /// Distance of rows and columns in mm: of the patient, else of the detector, else unknown.
-    pub spacing: Option<[f64; 2]>,
-    /// The windows that the file recommends.
-    pub windows: Vec<Window>,
-}
-
-impl Image {
-    /// As 8 bits: through `window`, else the file's first window, else from the least to the greatest value.
-    pub fn to_u8(&self, window: Option<Window>) -> Vec<u8> {
-        let window = window.or_else(|| self.windows.first().copied()).unwrap_or_else(|| Window::of_range(&self.values));
-        window.to_u8(&self.values)
-    }
-}
 
 /// Reads frame `frame` of a grey DICOM file, without asking where it lies.
 ///
@@ -53,5 +31,5 @@ pub fn image(path: impl AsRef<Path>, frame: usize, config: &ReadConfig) -> Resul
     let windows = if header.inverted { Vec::new() } else { header.windows.iter().filter_map(|&(c, w)| Window::new(c, w).ok()).collect() };
     let positive = |s: &[f64; 2]| s.iter().all(|v| *v > 0.0);
     let spacing = plane.spacing.filter(positive).or(header.detector_spacing.filter(positive));
-    Ok(Image { id, shape: [header.rows, header.columns], values, spacing, windows })
+    Ok(Image { id, shape: [header.rows, header.columns], values, labels: None, spacing, windows })
 }

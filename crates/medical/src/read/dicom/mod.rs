@@ -18,7 +18,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-pub use image::{Image, image};
+pub use image::image;
 
 use super::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
