@@ -51,7 +51,10 @@ impl Waves {
     /// If there are none, one is empty or has a value that is not finite, or the indices are not as many.
     pub fn stack(items: Vec<Utterance>, indices: &[usize]) -> Result<Self> {
         if items.is_empty() || items.len() != indices.len() {
-            return Err(Error::input("batch", format!("{} waves with {} indices: expected as many, at least 1", items.len(), indices.len())));
+            return Err(Error::input(
+                "batch",
+                format!("{} waves with {} indices: expected as many, at least 1", items.len(), indices.len()),
+            ));
         }
         for (item, index) in items.iter().zip(indices) {
             if item.samples.is_empty() {
@@ -143,7 +146,10 @@ mod tests {
         assert_eq!(batch.valid().unwrap().unwrap().to_vec2::<f32>().unwrap(), [[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]);
         assert_eq!((batch.samples(), batch.weight()), (2, 4.0));
         let part = batch.narrow(1, 1).unwrap();
-        assert_eq!((part.values.dims(), part.lengths.as_slice(), part.indices.as_slice()), ([1, 3].as_slice(), [1].as_slice(), [4].as_slice()));
+        assert_eq!(
+            (part.values.dims(), part.lengths.as_slice(), part.indices.as_slice()),
+            ([1, 3].as_slice(), [1].as_slice(), [4].as_slice())
+        );
         assert_eq!(part.starts, [10]);
         assert!(part.valid().unwrap().is_some());
         assert!(batch.narrow(0, 1).unwrap().valid().unwrap().is_none());
