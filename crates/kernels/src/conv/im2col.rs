@@ -8,7 +8,7 @@
 //!
 //! All blocks are cut from the shapes alone, so results have the same bits for any number of threads.
 
-use super::Geometry;
+use super::{Geometry, same};
 use crate::activation::Act;
 use crate::linear::gemm::{Matrix, Packed, Shared, multiply, pack_into, packed_len};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, bail};
@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
 
 /// The values of a contiguous f32 tensor on the CPU.
-fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
+pub(super) fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
     match (s, l.contiguous_offsets()) {
         (CpuStorage::F32(v), Some((a, b))) => Ok(&v[a..b]),
         _ => bail!("the fused convolution needs contiguous f32 tensors"),
@@ -24,7 +24,7 @@ fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
 }
 
 /// Calls `f` with the values of a tensor.
-fn with<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+pub(super) fn with<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     let t = t.contiguous()?;
     let (storage, layout) = t.storage_and_layout();
     match &*storage {
@@ -109,21 +109,23 @@ impl Geometry {
         }
     }
 
-    /// Adds the rows of `col` to the windows they came from; the inverse of [`Geometry::gather`] within one sample.
-    fn scatter(&self, col: &[f32], group: usize, first: usize, rows: usize, dx: &mut [f32]) {
+    /// Adds the rows of `col` to the windows they came from; the inverse of [`Geometry::gather`] within one sample. `dx` holds the planes from
+    /// `from` on; what falls beside them is left out.
+    fn scatter(&self, col: &[f32], group: usize, first: usize, rows: usize, from: usize, dx: &mut [f32]) {
         let [_, h, w] = self.size;
+        let planes = dx.len() / (h * w * self.inputs).max(1);
         let c = self.inputs / self.groups;
         let [_, kh, kw] = self.kernel;
         let [_, oh, ow] = self.out;
         for (r, row) in col.chunks_exact(self.depth()).take(rows).enumerate() {
             let p = first + r;
             let start = |axis: usize, o: usize| (o * self.stride[axis]) as isize - self.padding[axis] as isize;
-            let (z0, y0, x0) = (start(0, p / (oh * ow)), start(1, p / ow % oh), start(2, p % ow));
+            let (z0, y0, x0) = (start(0, p / (oh * ow)) - from as isize, start(1, p / ow % oh), start(2, p % ow));
             for (t, tap) in row.chunks_exact(c).enumerate() {
                 let sz = z0 + (t / (kh * kw) * self.dilation[0]) as isize;
                 let sy = y0 + (t / kw % kh * self.dilation[1]) as isize;
                 let sx = x0 + (t % kw * self.dilation[2]) as isize;
-                if sz < 0 || sy < 0 || sx < 0 || sz as usize >= self.size[0] || sy as usize >= h || sx as usize >= w {
+                if sz < 0 || sy < 0 || sx < 0 || sz as usize >= planes || sy as usize >= h || sx as usize >= w {
                     continue;
                 }
                 let to = ((sz as usize * h + sy as usize) * w + sx as usize) * self.inputs + group * c;
@@ -164,7 +166,12 @@ impl Geometry {
 }
 
 /// `Y (N * positions, C_out) = col(X) W`, with the weight matrix of each group.
-fn forward(g: &Geometry, x: &[f32], weights: &[Vec<f32>]) -> Vec<f32> {
+pub(super) fn forward(g: &Geometry, x: &[f32], weights: &[Vec<f32>]) -> Vec<f32> {
+    if g.same()
+        && let [w] = weights
+    {
+        return same::forward(g, x, w);
+    }
     let (depth, o, rows) = (g.depth(), g.outputs / g.groups, g.n * g.positions());
     let mut y = vec![0f32; rows * g.outputs];
     let mut panels = vec![vec![0f32; packed_len(depth, o)]; g.groups];
@@ -186,7 +193,7 @@ fn forward(g: &Geometry, x: &[f32], weights: &[Vec<f32>]) -> Vec<f32> {
 }
 
 /// `dX` from `dY (N * positions, C_out)`.
-fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
+pub(super) fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
     let (c, o, taps, depth) = (g.inputs / g.groups, g.outputs / g.groups, g.taps(), g.depth());
     if let Some(turned) = g.turned() {
         // (taps * C_out, C_in) with the taps in reverse order.
@@ -206,33 +213,45 @@ fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
             .collect();
         return forward(&turned, dy, &weights);
     }
-    let sample = g.size.iter().product::<usize>() * g.inputs;
-    let mut dx = vec![0f32; g.n * sample];
+    let plane = g.size[1] * g.size[2] * g.inputs;
+    let mut dx = vec![0f32; g.n * g.size[0] * plane];
     let weights: Vec<Vec<f32>> = (0..g.groups).map(|group| g.matrix(w, group)).collect();
     let mut panels = vec![vec![0f32; packed_len(o, depth)]; g.groups];
     let packed: Vec<_> = weights.iter().zip(&mut panels).map(|(w, p)| pack_into(Matrix::rows(w, o).t(), o, depth, p)).collect();
     let (positions, block) = (g.positions(), g.block());
-    dx.par_chunks_mut(sample.max(1)).enumerate().for_each_init(Vec::new, |col: &mut Vec<f32>, (n, dx)| {
+    // Volumes are cut into slabs, which windows overlap: a window is computed for each slab that it reaches.
+    let extent = g.dilation[0] * (g.kernel[0] - 1);
+    let slab = if g.size[0] == 1 { 1 } else { (4 * (extent + 1)).max(8).min(g.size[0]) };
+    let slabs = g.size[0].div_ceil(slab);
+    let tasks: Vec<(usize, usize, &mut [f32])> = dx
+        .chunks_mut((g.size[0] * plane).max(1))
+        .enumerate()
+        .flat_map(|(n, dx)| dx.chunks_mut((slab * plane).max(1)).enumerate().map(move |(s, dx)| (n, s * slab, dx)))
+        .collect();
+    debug_assert!(tasks.len() <= g.n * slabs);
+    tasks.into_par_iter().for_each_init(Vec::new, |col: &mut Vec<f32>, (n, z0, dx)| {
         col.resize(block * depth, 0.0);
-        for first in (0..positions).step_by(block) {
-            let count = block.min(positions - first);
+        // Output planes whose windows reach the input planes `z0 .. z1`.
+        let z1 = z0 + dx.len() / plane.max(1);
+        let first = (z0 + g.padding[0]).saturating_sub(extent).div_ceil(g.stride[0]).min(g.out[0]);
+        let last = ((z1 - 1 + g.padding[0]) / g.stride[0] + 1).min(g.out[0]);
+        let per = positions / g.out[0];
+        for first in (first * per..(last * per).max(first * per)).step_by(block) {
+            let count = block.min(last * per - first);
             for (group, packed) in packed.iter().enumerate() {
                 let dy = &dy[(n * positions + first) * g.outputs + group * o..];
                 product(count, depth, Matrix::rows(dy, g.outputs), packed, col, depth, false);
-                g.scatter(col, group, first, count, dx);
+                g.scatter(col, group, first, count, z0, dx);
             }
         }
     });
     dx
 }
 
-/// `dW (C_out, C_in / groups, k..)` from `dY (N * positions, C_out)`.
-fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
-    let (c, o, taps, depth) = (g.inputs / g.groups, g.outputs / g.groups, g.taps(), g.depth());
-    let (rows, block) = (g.n * g.positions(), g.block().max(64));
+/// Partial sums of `dW` over `chunks` runs of blocks of positions.
+fn gathered(g: &Geometry, x: &[f32], dy: &[f32], block: usize, chunks: usize) -> Vec<f32> {
+    let (o, depth, rows) = (g.outputs / g.groups, g.depth(), g.n * g.positions());
     let blocks = rows.div_ceil(block).max(1);
-    // Up to eight partial sums, fewer where they would be large.
-    let chunks = blocks.min((4_194_304 / (depth * g.outputs).max(1)).clamp(2, 8));
     let per = blocks.div_ceil(chunks);
     let mut sums = vec![0f32; chunks * g.groups * depth * o];
     sums.par_chunks_mut(g.groups * depth * o).enumerate().for_each(|(chunk, sums)| {
@@ -252,6 +271,17 @@ fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
             }
         }
     });
+    sums
+}
+
+/// `dW (C_out, C_in / groups, k..)` from `dY (N * positions, C_out)`.
+pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    let (c, o, taps, depth) = (g.inputs / g.groups, g.outputs / g.groups, g.taps(), g.depth());
+    let (rows, block) = (g.n * g.positions(), g.block().max(64));
+    let blocks = rows.div_ceil(block).max(1);
+    // Up to eight partial sums, fewer where they would be large.
+    let chunks = blocks.min((4_194_304 / (depth * g.outputs).max(1)).clamp(2, 8));
+    let mut sums = if g.same() { same::weight_gradient(g, x, dy, chunks) } else { gathered(g, x, dy, block, chunks) };
     let size = g.groups * depth * o;
     let (total, rest) = sums.split_at_mut(size);
     total.par_chunks_mut(4096).enumerate().for_each(|(i, part)| {
@@ -275,12 +305,12 @@ fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     dw
 }
 
-fn matrices(g: &Geometry, w: &[f32]) -> Vec<Vec<f32>> {
+pub(super) fn matrices(g: &Geometry, w: &[f32]) -> Vec<Vec<f32>> {
     (0..g.groups).map(|group| g.matrix(w, group)).collect()
 }
 
 /// Both gradients, each only where somebody asks for it.
-fn gradients(g: &Geometry, x: &Tensor, w: &Tensor, dy: &[f32]) -> Result<(Option<Tensor>, Option<Tensor>)> {
+pub(super) fn gradients(g: &Geometry, x: &Tensor, w: &Tensor, dy: &[f32]) -> Result<(Option<Tensor>, Option<Tensor>)> {
     let dx = if x.track_op() {
         let values = with(w, |w| Ok(input_gradient(g, w, dy)))?;
         Some(Tensor::from_vec(values, x.shape(), &Device::Cpu)?)
@@ -480,4 +510,46 @@ pub(super) fn conv_bn_act(
     let Some(kept) = saved.get() else { bail!("conv_bn_act: no statistics") };
     let vector = |v: &Vec<f32>| Tensor::from_slice(v, v.len(), &Device::Cpu);
     Ok(Some((out, vector(&kept.mean)?, vector(&kept.variance)?)))
+}
+
+/// The transposed convolution: what [`Conv`] does to gradients, as a layer. The geometry is that of the convolution from its output to its input.
+struct Transposed(Geometry);
+
+impl CustomOp2 for Transposed {
+    fn name(&self) -> &'static str {
+        "conv_transpose"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+        let g = &self.0;
+        let y = input_gradient(g, slice(w, lw)?, slice(x, lx)?);
+        let mut shape = vec![g.n];
+        shape.extend_from_slice(&g.size[3 - g.rank..]);
+        shape.push(g.inputs);
+        Ok((CpuStorage::F32(y), shape.into()))
+    }
+
+    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let g = &self.0;
+        with(dy, |dy| {
+            let dx = if x.track_op() {
+                let values = with(w, |w| Ok(forward(g, dy, &matrices(g, w))))?;
+                Some(Tensor::from_vec(values, x.shape(), &Device::Cpu)?)
+            } else {
+                None
+            };
+            let dw = if w.track_op() {
+                let values = with(x, |x| Ok(weight_gradient(g, dy, x)))?;
+                Some(Tensor::from_vec(values, w.shape(), &Device::Cpu)?)
+            } else {
+                None
+            };
+            Ok((dx, dw))
+        })
+    }
+}
+
+/// See [`crate::conv_transpose::conv_transpose`].
+pub(super) fn transposed(x: &Tensor, w: &Tensor, g: &Geometry) -> Result<Tensor> {
+    x.contiguous()?.apply_op2(&w.contiguous()?, Transposed(*g))
 }
