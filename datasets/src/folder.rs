@@ -80,6 +80,11 @@ impl Folder {
     }
 }
 
+/// The alignment `NAME.lab` or `NAME.phn` beside a recording.
+pub(crate) fn alignment_beside(path: &Path) -> Option<PathBuf> {
+    ["lab", "phn", "PHN"].iter().map(|e| path.with_extension(e)).find(|p| p.is_file())
+}
+
 /// A way through all folders below one.
 pub(crate) struct Walk<F> {
     files: Vec<PathBuf>,
@@ -146,6 +151,18 @@ impl Records for Folder {
         self.files.get(index)?.1
     }
 
+    /// What `NAME.txt` beside a recording says, on one line.
+    fn transcript(&self, index: usize) -> Option<String> {
+        let (path, _) = self.files.get(index)?;
+        let text = Kind::Speech.holds(path).then(|| std::fs::read_to_string(path.with_extension("txt")).ok()).flatten()?;
+        Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    fn alignment(&self, index: usize) -> Option<PathBuf> {
+        let (path, _) = self.files.get(index)?;
+        if Kind::Speech.holds(path) { alignment_beside(path) } else { None }
+    }
+
     fn classes(&self) -> &[String] {
         &self.classes
     }
@@ -176,6 +193,19 @@ mod tests {
         touch(dir.path(), &["3.jpg"]);
         let flat = Folder::open(dir.path()).unwrap();
         assert!(flat.classes().is_empty() && flat.label(0).is_none());
+    }
+
+    #[test]
+    fn transcripts_and_alignments_lie_beside_recordings() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["a/1.wav", "a/2.flac", "a/2.lab", "a/3.jpg", "a/3.txt"]);
+        std::fs::write(dir.path().join("a/1.txt"), " hello\n  world ").unwrap();
+        let folder = Folder::open_kind(dir.path(), Kind::Speech).unwrap();
+        assert_eq!(folder.len(), 2);
+        assert_eq!((folder.transcript(0).as_deref(), folder.transcript(1)), (Some("hello world"), None));
+        assert!(folder.alignment(0).is_none() && folder.alignment(1).unwrap().ends_with("2.lab"));
+        let images = Folder::open(dir.path()).unwrap();
+        assert!(images.transcript(0).is_none() && images.alignment(0).is_none());
     }
 
     #[test]

@@ -131,13 +131,19 @@ pub fn kind_of(what: &str) -> Result<Kind> {
             .ok_or_else(|| Error::file(path, "not a kind of data that is known: say modality = vision, text, speech or medical"));
     }
     let files = Walk::files(path, |_| true)?;
+    if files.is_empty() {
+        return Err(Error::file(path, "no images, texts, recordings or medical images found: the folder is empty"));
+    }
     let found = count(&files);
     let list: Vec<String> = found.iter().map(|(kind, n)| format!("{n} {}", kind.samples())).collect();
     match found.len() {
         1 => Ok(found.keys().next().copied().unwrap_or_default()),
         0 => Err(Error::file(
             path,
-            format_args!("no data that is known among its {} files: expected images, texts, recordings or medical images", files.len()),
+            format_args!(
+                "no images, texts, recordings or medical images found among its {} files, by ending or by their first bytes",
+                files.len()
+            ),
         )),
         _ => Err(Error::file(
             path,

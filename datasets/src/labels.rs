@@ -386,7 +386,10 @@ impl Records for Labelled {
         self.groups.get(index)?.clone()
     }
     fn transcript(&self, index: usize) -> Option<String> {
-        self.texts.get(index)?.clone()
+        self.texts.get(index)?.clone().or_else(|| self.records.transcript(index))
+    }
+    fn alignment(&self, index: usize) -> Option<PathBuf> {
+        self.records.alignment(index)
     }
     fn classes(&self) -> &[String] {
         &self.classes
