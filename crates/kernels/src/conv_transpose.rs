@@ -69,11 +69,12 @@ pub fn conv_transpose(
         }
     }
     let spec = ConvSpec::new().stride(stride).padding(padding).dilation(dilation).groups(groups);
-    let fused = if path.fused(x) { transposed(x, w, &out, &spec)? } else { None };
-    let y = match fused {
-        Some(y) => y,
-        None => composed(x, w, &out, stride, padding, dilation, groups)?,
-    };
+    if path.fused(x)
+        && let Some(y) = transposed(x, w, b, &out, &spec)?
+    {
+        return Ok(y);
+    }
+    let y = composed(x, w, &out, stride, padding, dilation, groups)?;
     match b {
         Some(b) => y.broadcast_add(b),
         None => Ok(y),

@@ -1,11 +1,17 @@
 //! Medical images (DICOM, NIfTI, NRRD), 3-D encoders and recipes.
 
+pub mod augment;
 pub mod blocks;
+pub mod data;
 pub mod encoder;
+pub mod export;
 pub mod grid;
 pub mod image;
+pub mod method;
 pub mod names;
 pub mod read;
+pub mod recipe;
+pub mod sliding;
 pub mod transform;
 pub mod volume;
 pub mod window;

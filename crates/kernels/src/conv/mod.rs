@@ -12,6 +12,7 @@ mod geometry;
 mod im2col;
 mod instance;
 mod same;
+mod transposed;
 
 pub(crate) use geometry::Geometry;
 
@@ -156,9 +157,9 @@ pub fn conv_instance_act(x: &Tensor, w: &Tensor, gb: Option<&Tensor>, spec: &Con
     crate::norm::instance_norm_act(&conv(x, w, None, spec, path)?, gb, eps, act, path)
 }
 
-/// The fused transposed convolution of `x` with `w (C_in, C_out / groups, k..)` to the spatial sizes `out`, where it is a gradient of a
-/// convolution; see [`crate::conv_transpose`].
-pub(crate) fn transposed(x: &Tensor, w: &Tensor, out: &[usize], spec: &ConvSpec) -> Result<Option<Tensor>> {
+/// The fused transposed convolution of `x` with `w (C_in, C_out / groups, k..)` and bias `b (C_out)` to the spatial sizes `out`, where it is a
+/// gradient of a convolution; see [`crate::conv_transpose`].
+pub(crate) fn transposed(x: &Tensor, w: &Tensor, b: Option<&Tensor>, out: &[usize], spec: &ConvSpec) -> Result<Option<Tensor>> {
     let mut shape = vec![x.dim(0)?];
     shape.extend_from_slice(out);
     shape.push(w.dim(1)? * spec.groups);
@@ -166,7 +167,7 @@ pub(crate) fn transposed(x: &Tensor, w: &Tensor, out: &[usize], spec: &ConvSpec)
     if geometry.out_shape() != x.dims() {
         return Ok(None);
     }
-    im2col::transposed(x, w, &geometry).map(Some)
+    transposed::transposed(x, w, b, &geometry).map(Some)
 }
 
 #[cfg(test)]

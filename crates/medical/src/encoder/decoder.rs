@@ -5,6 +5,8 @@ use super::layers::{ActKind, BlockSpec, ConvBlock, DoubleConv, NormKind};
 use super::{MapEncoder, Scale};
 use candle_core::Tensor;
 use selfsup_core::{Error, Init, Pass, Result, Scope};
+use selfsup_kernels::Path;
+use selfsup_kernels::join::join_channels;
 
 /// Maps to one map on the grid of the input.
 pub trait MapDecoder: Send + Sync {
@@ -78,7 +80,7 @@ impl MapDecoder for UpDecoder {
         for step in &self.steps {
             y = step.up.forward(&y, pass)?;
             if let Some(i) = step.skip {
-                y = Tensor::cat(&[&y, &maps[i]], 4)?;
+                y = join_channels(&y, &maps[i], Path::Auto)?;
             }
             y = step.body.forward(&y, pass)?;
         }

@@ -5,7 +5,7 @@ use selfsup_core::nn::BatchNorm;
 use selfsup_core::{Init, Pass, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::{Act, prelu};
-use selfsup_kernels::conv::{ConvSpec, conv, conv_instance_act};
+use selfsup_kernels::conv::{ConvSpec, conv_act, conv_instance_act};
 use selfsup_kernels::conv_transpose::conv_transpose;
 use selfsup_kernels::norm::instance_norm_act;
 use serde::{Deserialize, Serialize};
@@ -127,7 +127,7 @@ impl ConvBlock {
             let (padding, extra) = if kernel == stride { (0, 0) } else { (kernel / 2, stride + 2 * (kernel / 2) - kernel) };
             conv_transpose(x, &self.weight, self.bias.as_ref(), stride, padding, extra, 1, 1, Path::Auto)?
         } else {
-            conv(x, &self.weight, self.bias.as_ref(), &spec, Path::Auto)?
+            conv_act(x, &self.weight, self.bias.as_ref(), &spec, Act::None, Path::Auto)?
         };
         let y = match &self.norm {
             Norm::None => act.apply(&y, Path::Auto)?,

@@ -24,7 +24,7 @@ use selfsup_core::{Encoder, Error, Pass, Result};
 pub struct Scale {
     /// Channels.
     pub width: usize,
-    /// Voxels of the input between neighbouring positions, on each axis.
+    /// Voxels of the input between neighbouring positions, on each axis; 0 where axes differ.
     pub stride: usize,
 }
 

@@ -12,6 +12,8 @@ use super::{MapEncoder, Scale, channels_last, divisible};
 use candle_core::Tensor;
 use selfsup_core::encoder::no_padding;
 use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Scope};
+use selfsup_kernels::Path;
+use selfsup_kernels::join::join_channels;
 use serde::{Deserialize, Serialize};
 
 /// Shape of the network, in MONAI's words.
@@ -254,7 +256,7 @@ impl MapDecoder for MonaiDecoder {
         }
         let mut y = last.clone();
         for (skip, (up, unit)) in skips.iter().zip(&self.levels).rev() {
-            y = up.forward(&Tensor::cat(&[skip, &y], 4)?, pass)?;
+            y = up.forward(&join_channels(skip, &y, Path::Auto)?, pass)?;
             if let Some(unit) = unit {
                 y = unit.forward(&y, pass)?;
             }

@@ -127,7 +127,9 @@ impl MapEncoder for ViT3d {
     }
 
     fn scales(&self) -> Vec<Scale> {
-        vec![Scale { width: self.config.trunk.dim, stride: self.config.patch[0] }]
+        // Boxes that are not cubes have no stride that a decoder could double: 0 is none.
+        let p = self.config.patch;
+        vec![Scale { width: self.config.trunk.dim, stride: if p == [p[0]; 3] { p[0] } else { 0 } }]
     }
 }
 

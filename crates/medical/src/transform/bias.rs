@@ -73,7 +73,8 @@ mod tests {
             let made = BiasField { strength: [0.3, 0.5], p: 1.0 }.apply(flat.clone(), &mut rng(seed)).unwrap();
             // 19 terms of at most 0.5 each.
             assert!(made.values().iter().all(|v| v.ln().abs() <= 9.5) && made.values() != flat.values());
-            let steepest = made.values().chunks_exact(11).flat_map(|r| r.windows(2)).map(|p| (p[0].ln() - p[1].ln()).abs()).fold(0.0, f32::max);
+            let steepest =
+                made.values().chunks_exact(11).flat_map(|r| r.windows(2)).map(|p| (p[0].ln() - p[1].ln()).abs()).fold(0.0, f32::max);
             assert!(steepest < 4.0, "{steepest}");
             // The middle has no field.
             assert!((made.at([4, 4, 5]).unwrap().ln()).abs() < 0.6);

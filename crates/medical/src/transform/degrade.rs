@@ -23,7 +23,11 @@ impl LowResolution {
     /// Naming the key.
     pub fn check(&self) -> Result<()> {
         let [low, high] = self.factor;
-        if low >= 1 && low <= high && high <= 64 { Ok(()) } else { Err(Error::config(format!("method.factor = [{low}, {high}]: expected whole numbers from 1 to 64, the smaller first"))) }
+        if low >= 1 && low <= high && high <= 64 {
+            Ok(())
+        } else {
+            Err(Error::config(format!("method.factor = [{low}, {high}]: expected whole numbers from 1 to 64, the smaller first")))
+        }
     }
 }
 
@@ -55,9 +59,7 @@ impl Transform<Volume> for LowResolution {
         let shape = volume.shape();
         let (small, coarse) = blocks(volume.values(), shape, factor);
         // The centre of voxel i lies at (i + 0.5) / f - 0.5 of the blocks.
-        let place = |at: [usize; 3]| {
-            [0, 1, 2].map(|a| ((at[a] as f64 + 0.5) / factor[a] as f64 - 0.5).clamp(0.0, coarse[a] as f64 - 1.0))
-        };
+        let place = |at: [usize; 3]| [0, 1, 2].map(|a| ((at[a] as f64 + 0.5) / factor[a] as f64 - 0.5).clamp(0.0, coarse[a] as f64 - 1.0));
         let values = warp(&small, coarse, shape, 0.0, Interpolation::Linear, place);
         rebuilt(&volume, volume.grid().clone(), values, volume.labels().map(<[u16]>::to_vec))
     }

@@ -28,7 +28,10 @@ impl Elastic {
             return Err(Error::config(format!("augment.elastic_nodes = {}: expected 3 to 64", self.nodes)));
         }
         if !(0.0..0.5).contains(&self.strength) {
-            return Err(Error::config(format!("augment.elastic = {}: expected a share from 0 to below 0.5, from where it folds", self.strength)));
+            return Err(Error::config(format!(
+                "augment.elastic = {}: expected a share from 0 to below 0.5, from where it folds",
+                self.strength
+            )));
         }
         Ok(())
     }

@@ -62,9 +62,7 @@ fn turned(volume: &Volume, axes: [(usize, bool); 3]) -> Result<Volume> {
         }
         affine[r][3] = a[r][3] + axes.iter().filter(|(_, flip)| *flip).map(|&(axis, _)| a[r][axis] * (size[axis] - 1) as f64).sum::<f64>();
     }
-    let index = |at: [usize; 3]| -> usize {
-        (0..3).map(|c| step[axes[c].0] * if axes[c].1 { new[c] - 1 - at[c] } else { at[c] }).sum()
-    };
+    let index = |at: [usize; 3]| -> usize { (0..3).map(|c| step[axes[c].0] * if axes[c].1 { new[c] - 1 - at[c] } else { at[c] }).sum() };
     let mut order = Vec::with_capacity(volume.values().len());
     for z in 0..new[2] {
         for y in 0..new[1] {

@@ -111,7 +111,13 @@ impl Transform<Volume> for Scale {
             let [_, h, w] = volume.shape();
             return Err(Error::input(
                 volume.id(),
-                format!("the value at voxel (z, y, x) = ({}, {}, {}) is {}, expected finite numbers", i / (h * w), i / w % h, i % w, volume.values()[i]),
+                format!(
+                    "the value at voxel (z, y, x) = ({}, {}, {}) is {}, expected finite numbers",
+                    i / (h * w),
+                    i / w % h,
+                    i % w,
+                    volume.values()[i]
+                ),
             ));
         }
         let (offset, factor, cut) = self.line(volume.values());
@@ -138,9 +144,15 @@ mod tests {
 
     #[test]
     fn closed_forms() {
-        assert_eq!(scaled(&[-2000.0, -160.0, 40.0, 240.0, 900.0], Scale::Window { low: -160.0, high: 240.0 }).unwrap(), [0.0, 0.0, 0.5, 1.0, 1.0]);
+        assert_eq!(
+            scaled(&[-2000.0, -160.0, 40.0, 240.0, 900.0], Scale::Window { low: -160.0, high: 240.0 }).unwrap(),
+            [0.0, 0.0, 0.5, 1.0, 1.0]
+        );
         // Percentiles of 0, 1, 2, 3, 4: the 25th is 1, the 75th is 3.
-        assert_eq!(scaled(&[3.0, 1.0, 0.0, 4.0, 2.0], Scale::Percentiles { low: 25.0, high: 75.0, foreground: false }).unwrap(), [1.0, 0.0, 0.0, 1.0, 0.5]);
+        assert_eq!(
+            scaled(&[3.0, 1.0, 0.0, 4.0, 2.0], Scale::Percentiles { low: 25.0, high: 75.0, foreground: false }).unwrap(),
+            [1.0, 0.0, 0.0, 1.0, 0.5]
+        );
         // The foreground of 0, 0, 1, 3 is 1, 3: mean 2, deviation 1.
         assert_eq!(scaled(&[0.0, 0.0, 1.0, 3.0], Scale::ZScore { foreground: true }).unwrap(), [-2.0, -2.0, -1.0, 1.0]);
         assert_eq!(scaled(&[7.0, 7.0], Scale::ZScore { foreground: true }).unwrap(), [0.0, 0.0]);
