@@ -303,6 +303,11 @@ impl MethodConfig {
         }
     }
 
+    /// Whether its network reads in both directions, and wants a token in front of a text and one behind it.
+    pub fn both_ways(&self) -> bool {
+        matches!(self, MethodConfig::MaskedLm(_) | MethodConfig::Electra(_) | MethodConfig::Simcse(_))
+    }
+
     /// How many tokens of text make an input of `length` tokens: one more where the next token is predicted, and more where spans are
     /// taken out.
     pub fn text_length(&self, length: usize) -> usize {
