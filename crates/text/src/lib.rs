@@ -1,6 +1,7 @@
 //! Text encoders, tokenizers and recipes.
 
 pub mod batch;
+pub mod corpus;
 pub mod encoder;
 pub mod export;
 pub mod fill;
@@ -12,6 +13,8 @@ pub mod mask;
 pub mod method;
 pub mod metrics;
 pub mod names;
+pub mod pairs;
 pub mod recipe;
+pub mod squad;
 pub mod task;
 pub mod tokenizer;

@@ -16,8 +16,10 @@ pub enum Head {
     MaskedLm,
     /// ELECTRA's discriminator.
     Discriminator,
-    /// A classifier of sequences or of tokens.
-    Classifier,
+    /// A classifier of sequences.
+    Sequence,
+    /// A classifier of tokens.
+    Tokens,
     /// Start and end of an answer.
     Answer,
 }
@@ -30,13 +32,18 @@ pub fn architecture(family: Family, head: Head, next: bool) -> &'static str {
         (Family::Roberta, Head::MaskedLm) => "RobertaForMaskedLM",
         (Family::Electra, Head::MaskedLm) => "ElectraForMaskedLM",
         (_, Head::Discriminator) => "ElectraForPreTraining",
+        (Family::Bert, Head::Sequence) => "BertForSequenceClassification",
+        (Family::Roberta, Head::Sequence) => "RobertaForSequenceClassification",
+        (Family::Electra, Head::Sequence) => "ElectraForSequenceClassification",
+        (Family::Bert, Head::Tokens) => "BertForTokenClassification",
+        (Family::Roberta, Head::Tokens) => "RobertaForTokenClassification",
+        (Family::Electra, Head::Tokens) => "ElectraForTokenClassification",
         (Family::Bert, Head::Answer) => "BertForQuestionAnswering",
         (Family::Roberta, Head::Answer) => "RobertaForQuestionAnswering",
         (Family::Electra, Head::Answer) => "ElectraForQuestionAnswering",
-        // Which of the two classifiers it is, the task says.
-        (Family::Bert, _) => "BertModel",
-        (Family::Roberta, _) => "RobertaModel",
-        (Family::Electra, _) => "ElectraModel",
+        (Family::Bert, Head::None) => "BertModel",
+        (Family::Roberta, Head::None) => "RobertaModel",
+        (Family::Electra, Head::None) => "ElectraModel",
     }
 }
 
@@ -76,7 +83,8 @@ pub fn layout(family: Family, head: Head) -> Rules {
         }
     };
     match (head, family) {
-        (Head::None | Head::Classifier, _) => {}
+        // A classifier has the same names here and there.
+        (Head::None | Head::Sequence | Head::Tokens, _) => {}
         (Head::MaskedLm, Family::Bert) => {
             both("cls.predictions.transform.dense", "head.dense");
             both("cls.predictions.transform.LayerNorm", "head.norm");
@@ -117,7 +125,7 @@ mod tests {
     #[test]
     fn all_layouts_are_well_formed() {
         for family in [Family::Bert, Family::Roberta, Family::Electra] {
-            for head in [Head::None, Head::MaskedLm, Head::Discriminator, Head::Classifier, Head::Answer] {
+            for head in [Head::None, Head::MaskedLm, Head::Discriminator, Head::Sequence, Head::Tokens, Head::Answer] {
                 let _ = layout(family, head);
                 assert!(!architecture(family, head, false).is_empty());
             }

@@ -8,8 +8,9 @@
 //! The batch comes masked; hidden places become the mask token all (`mask = 1`). Over micro-batches the second term is averaged by their
 //! share of hidden places, which is their share of tokens up to rounding.
 
+use super::unpooled;
 use crate::batch::{IGNORED, Sequences};
-use crate::encoder::{Bert, BertConfig, Family};
+use crate::encoder::{Bert, BertConfig, Family, Pool};
 use crate::head::{LmHead, Predicted, accuracy, mean_cross_entropy};
 use crate::mask::MaskConfig;
 use candle_core::{DType, Tensor};
@@ -37,6 +38,23 @@ impl Default for ElectraConfig {
     fn default() -> Self {
         let masking = MaskConfig { mask: 1.0, random: 0.0, ..MaskConfig::default() };
         ElectraConfig { masking, generator_share: 0.25, lambda: 50.0 }
+    }
+}
+
+impl ElectraConfig {
+    /// The shape of the generator beside a discriminator.
+    pub fn generator(&self, discriminator: &BertConfig) -> BertConfig {
+        let c = discriminator;
+        // Heads keep their width: their number shrinks with the trunk's.
+        let heads = ((c.heads as f64 * self.generator_share).round() as usize).max(1);
+        BertConfig {
+            family: Family::Electra,
+            dim: heads * (c.dim / c.heads.max(1)),
+            heads,
+            hidden: ((c.hidden as f64 * self.generator_share).round() as usize).max(1),
+            pool: Pool::Mean,
+            ..c.clone()
+        }
     }
 }
 
@@ -85,16 +103,9 @@ impl Electra {
                 config.generator_share, config.lambda
             )));
         }
-        let encoder = Bert::new(&scope.sub("encoder"), BertConfig { family: Family::Electra, ..encoder })?;
+        let encoder = Bert::new(&scope.sub("encoder"), unpooled(BertConfig { family: Family::Electra, ..encoder }))?;
         let c = encoder.config();
-        // Heads keep their width: their number shrinks with the trunk's.
-        let heads = ((c.heads as f64 * config.generator_share).round() as usize).max(1);
-        let small = BertConfig {
-            dim: heads * (c.dim / c.heads.max(1)),
-            heads,
-            hidden: ((c.hidden as f64 * config.generator_share).round() as usize).max(1),
-            ..c.clone()
-        };
+        let small = config.generator(c);
         let g = scope.sub("generator");
         Ok(Electra {
             params: scope.params().clone(),
@@ -180,7 +191,7 @@ fn binary_cross_entropy(scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// If shapes do not fit, or a label is neither 0, 1 nor [`IGNORED`].
-pub(crate) fn detection_loss(scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
+pub fn detection_loss(scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
     binary_cross_entropy(&scores.flatten_all()?.unsqueeze(1)?, &labels.flatten_all()?)
 }
 

@@ -6,6 +6,7 @@
 //!
 //! The batch comes masked ([`crate::mask`]). Logits are computed for hidden places alone: 15% of the work over a vocabulary.
 
+use super::unpooled;
 use crate::batch::Sequences;
 use crate::encoder::{Bert, BertConfig, Pool};
 use crate::head::{LmHead, Predicted, accuracy, mean_cross_entropy};
@@ -42,12 +43,8 @@ impl MaskedLm {
     /// If the encoder cannot be built.
     pub fn new(scope: &Scope, encoder: BertConfig, config: &MaskedLmConfig) -> Result<Self> {
         // Without next-sentence prediction nothing would train a pooler.
-        let pool = match (config.next_sentence, encoder.pool) {
-            (true, _) => Pool::Pooler,
-            (false, Pool::Pooler) => Pool::Mean,
-            (false, pool) => pool,
-        };
-        let encoder = Bert::new(&scope.sub("encoder"), BertConfig { pool, ..encoder })?;
+        let shape = if config.next_sentence { BertConfig { pool: Pool::Pooler, ..encoder } } else { unpooled(encoder) };
+        let encoder = Bert::new(&scope.sub("encoder"), shape)?;
         let c = encoder.config();
         Ok(MaskedLm {
             params: scope.params().clone(),

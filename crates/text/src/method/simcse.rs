@@ -8,7 +8,7 @@ use crate::encoder::{Bert, BertConfig};
 use candle_core::Tensor;
 use selfsup_core::loss::cross_entropy;
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::{Embeddings, Loss, Objective, Vital, embedding_std};
+use selfsup_core::objective::{Batch, Embeddings, Loss, Objective, Vital, embedding_std};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::linear::linear;
@@ -87,6 +87,11 @@ impl Objective for SimCse {
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
         sim_cse(&e.graph[0], &e.graph[1], self.config.temperature).map(Loss::from)
+    }
+
+    /// No token is predicted: a batch weighs what it has samples.
+    fn weight(&self, batch: &Sequences, _embeddings: &Embeddings) -> Result<f64> {
+        Ok(batch.samples() as f64)
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {

@@ -3,9 +3,11 @@
 mod save;
 mod special;
 mod train;
+mod windows;
 
 pub use special::Specials;
 pub use train::{TokenizerConfig, TokenizerKind, train};
+pub use windows::Window;
 
 use crate::batch::{Example, Vocabulary};
 use selfsup_core::{Error, Result};
