@@ -174,7 +174,8 @@ fn transcripts(list: &Path) -> Result<BTreeMap<String, String>> {
         if line.is_empty() || line.starts_with(';') {
             continue;
         }
-        let (name, said) = line.split_once(':').ok_or_else(|| Error::file(list, format_args!("line {}: no colon after the name", i + 1)))?;
+        let (name, said) =
+            line.split_once(':').ok_or_else(|| Error::file(list, format_args!("line {}: no colon after the name", i + 1)))?;
         let name = name.trim();
         if name.split('/').any(|p| p == "..") || name.starts_with('/') {
             return Err(Error::file(list, format_args!("line {}: the name {name} leads out of the folder", i + 1)));
