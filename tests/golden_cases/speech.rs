@@ -7,6 +7,7 @@ use selfsup_core::weights::{self, Options};
 use selfsup_core::{Objective, Params, Pass, Scope};
 use selfsup_speech::batch::{Target, Waves};
 use selfsup_speech::encoder::{Hidden, SpeechConfig, SpeechEncoder};
+use selfsup_speech::features::{Extractor, FeatureConfig};
 use selfsup_speech::finetune::{Classify, ClassifyConfig, Ctc, CtcConfig};
 use selfsup_speech::methods::{Rows, Splice, Wav2Vec2, Wav2Vec2Config};
 use selfsup_speech::names::{load_pretrained, read_config, rules};
@@ -19,8 +20,21 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "models/wav2vec2_ctc/io" | "models/wav2vec2_ctc_weight_g/io" => |c| one(recognition(c)?),
         "models/hubert_sequence_classification/io" => |c| one(classification(c)?),
         "models/hubert/io" | "models/data2vec_audio/io" => |c| one(encoder(c)?),
+        "signal/mfcc_kaldi" => |c| one(kaldi(c)?),
         _ => return None,
     })
+}
+
+/// MFCC and log-mel energies of a wave.
+fn kaldi(case: &Case) -> Result<Outputs> {
+    let wave: Vec<f32> = case.input("wav")?.to_vec1()?;
+    let mut out = Outputs::new();
+    for (name, config) in [("mfcc", FeatureConfig { deltas: 0, ..FeatureConfig::default() }), ("fbank80", FeatureConfig::fbank())] {
+        let frames = Extractor::new(&config, 16_000)?.compute(&wave)?;
+        let shape = (frames.len(), frames.dim());
+        out.insert(format!("expected.{name}"), Tensor::from_vec(frames.into_vec(), shape, &Device::Cpu)?);
+    }
+    Ok(out)
 }
 
 /// The case's waves, whose lengths are those of the attention mask.
