@@ -10,6 +10,8 @@ pub mod dicom;
 pub mod nifti;
 pub mod nrrd;
 mod raw;
+#[cfg(test)]
+mod tests;
 
 use crate::grid::{Stored, show, voxels_of};
 use crate::volume::{Volume, whole};

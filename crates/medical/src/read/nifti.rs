@@ -238,7 +238,8 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let mut head = Vec::new();
     let mut input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     input.by_ref().take(544).read_to_end(&mut head).map_err(|e| damaged(&id, e))?;
-    let (version, big) = version(&head).ok_or_else(|| Error::file(path, "is no NIfTI file: its header has another size than 348 or 540"))?;
+    let (version, big) =
+        version(&head).ok_or_else(|| Error::file(path, "is no NIfTI file: its header has another size than 348 or 540"))?;
     let length = if version == 1 { 348 } else { 540 };
     if head.len() < length {
         return Err(Error::file(path, format!("ends within its header, {} of {length} bytes; cut short?", head.len())));

@@ -147,7 +147,8 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
         return Err(Error::file(path, format!("`dimension` is {dimension} and `sizes` has {} numbers", sizes.len())));
     }
     let type_name = header.need(path, "type")?;
-    let number = number_of(type_name).ok_or_else(|| Error::file(path, format!("its type is `{type_name}`, expected whole numbers or floats")))?;
+    let number =
+        number_of(type_name).ok_or_else(|| Error::file(path, format!("its type is `{type_name}`, expected whole numbers or floats")))?;
     let missing = |what: &str| format!("lacks `{what}`: nothing says where its axes point, and that is not guessed");
     let space = header.get(&["space"]).ok_or_else(|| Error::file(path, missing("space")))?;
     let signs = signs(path, space)?;
@@ -167,7 +168,10 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let axes: Vec<(usize, [f64; 3])> = sizes.iter().zip(&directions).filter_map(|(n, d)| d.map(|d| (*n, d))).collect();
     let others: Vec<usize> = sizes.iter().zip(&directions).filter(|(_, d)| d.is_none()).map(|(n, _)| *n).collect();
     if others.iter().any(|n| *n != 1) || axes.len() != 3 {
-        return Err(Error::file(path, format!("has sizes {sizes:?} of which {} are axes of space, expected a 3-D volume: vectors or 4-D?", axes.len())));
+        return Err(Error::file(
+            path,
+            format!("has sizes {sizes:?} of which {} are axes of space, expected a 3-D volume: vectors or 4-D?", axes.len()),
+        ));
     }
     let shape = [axes[0].0, axes[1].0, axes[2].0];
     check_shape(&id, shape, config)?;

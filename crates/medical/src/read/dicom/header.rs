@@ -146,7 +146,10 @@ impl Header {
             return Err(Error::file(path, format!("stores {bits_stored} bits up to bit {high_bit} of {bits_allocated}: damaged?")));
         }
         if object.element_opt(MODALITY_LUT_SEQUENCE).ok().flatten().is_some() {
-            return Err(Error::file(path, format!("has a modality LUT {MODALITY_LUT_SEQUENCE}, which is not read, expected a rescale slope")));
+            return Err(Error::file(
+                path,
+                format!("has a modality LUT {MODALITY_LUT_SEQUENCE}, which is not read, expected a rescale slope"),
+            ));
         }
         // A file of 100,000 frames has 100,000 groups: what the header announces is not believed beyond them.
         let groups: &[InMemDicomObject] = object.element_opt(FRAME_GROUPS).ok().flatten().and_then(|e| e.items()).unwrap_or(&[]);
@@ -196,7 +199,10 @@ impl Header {
             let kind: String = self.photometric.chars().filter(|c| c.is_ascii_alphanumeric() || [' ', '_'].contains(c)).take(16).collect();
             return Err(Error::file(
                 &self.path,
-                format!("is a colour image ({} samples a pixel, {kind}), expected grey: one sample, MONOCHROME1 or MONOCHROME2", self.samples),
+                format!(
+                    "is a colour image ({} samples a pixel, {kind}), expected grey: one sample, MONOCHROME1 or MONOCHROME2",
+                    self.samples
+                ),
             ));
         }
         if ![8, 16, 32].contains(&self.bits_allocated) {
@@ -221,7 +227,9 @@ impl Header {
 
 /// The plane of one frame: of its own group, else of the group that all share, else of the file itself.
 fn plane(path: &Path, object: &InMemDicomObject, shared: Option<&InMemDicomObject>, own: Option<&InMemDicomObject>) -> Result<Plane> {
-    let of = |sequence: Tag| own.and_then(|g| first_item(g, sequence)).or_else(|| shared.and_then(|g| first_item(g, sequence))).unwrap_or(object);
+    let of = |sequence: Tag| {
+        own.and_then(|g| first_item(g, sequence)).or_else(|| shared.and_then(|g| first_item(g, sequence))).unwrap_or(object)
+    };
     let (measures, values) = (of(PIXEL_MEASURES_SEQUENCE), of(PIXEL_VALUE_SEQUENCE));
     let scale = (number(values, RESCALE_SLOPE).unwrap_or(1.0), number(values, RESCALE_INTERCEPT).unwrap_or(0.0));
     if scale.0 == 0.0 {

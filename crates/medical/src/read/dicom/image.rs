@@ -16,8 +16,10 @@ pub fn image(path: impl AsRef<Path>, frame: usize, config: &ReadConfig) -> Resul
     let path = path.as_ref();
     let header = Header::read(path)?;
     header.check_grey()?;
-    let plane =
-        header.planes.get(frame).ok_or_else(|| Error::file(path, format!("has no frame {frame}, expected one below {}", header.planes.len())))?;
+    let plane = header
+        .planes
+        .get(frame)
+        .ok_or_else(|| Error::file(path, format!("has no frame {frame}, expected one below {}", header.planes.len())))?;
     let id = path.display().to_string();
     crate::read::check_shape(&id, [1, header.rows, header.columns], config)?;
     let mut values = vec![0f32; header.rows * header.columns];

@@ -62,7 +62,12 @@ impl Pixels {
         if bytes.len() != out.len() * width {
             return Err(Error::file(
                 &header.path,
-                format!("frame {frame} has {} bytes of pixels, expected {} x {} x {width}; cut short?", bytes.len(), header.rows, header.columns),
+                format!(
+                    "frame {frame} has {} bytes of pixels, expected {} x {} x {width}; cut short?",
+                    bytes.len(),
+                    header.rows,
+                    header.columns
+                ),
             ));
         }
         let shift = header.high_bit + 1 - header.bits_stored;

@@ -91,7 +91,12 @@ pub(super) fn arrange(id: &str, headers: &[Header]) -> Result<(Vec<Slice>, Store
     let step = if placed.len() == 1 {
         let thickness = first.planes[0].thickness;
         let lacks = || Error::input(id, "is one slice without SliceThickness (0018,0050): its extent is not guessed");
-        normal.map(|n| n * thickness.unwrap_or(0.0)).iter().any(|v| *v != 0.0).then(|| normal.map(|n| n * thickness.unwrap_or(0.0))).ok_or_else(lacks)?
+        normal
+            .map(|n| n * thickness.unwrap_or(0.0))
+            .iter()
+            .any(|v| *v != 0.0)
+            .then(|| normal.map(|n| n * thickness.unwrap_or(0.0)))
+            .ok_or_else(lacks)?
     } else {
         even(id, &placed, normal, spacing)?
     };
@@ -118,7 +123,10 @@ fn even(id: &str, placed: &[Placed], normal: [f64; 3], spacing: [f64; 2]) -> Res
         if gap <= 1e-3 || gap < 0.01 * usual {
             return Err(Error::input(
                 id,
-                format!("{} and {} lie at the same place, {:.3} mm along the normal: several volumes in one series?", a.name, b.name, a.along),
+                format!(
+                    "{} and {} lie at the same place, {:.3} mm along the normal: several volumes in one series?",
+                    a.name, b.name, a.along
+                ),
             ));
         }
         if (gap - usual).abs() <= tolerance {
@@ -148,7 +156,12 @@ fn even(id: &str, placed: &[Placed], normal: [f64; 3], spacing: [f64; 2]) -> Res
         if norm(beside) > allowed {
             return Err(Error::input(
                 id,
-                format!("slice {k} ({}) lies {:.3} mm beside the normal through {}: a tilted gantry is not read", p.name, norm(beside), first.name),
+                format!(
+                    "slice {k} ({}) lies {:.3} mm beside the normal through {}: a tilted gantry is not read",
+                    p.name,
+                    norm(beside),
+                    first.name
+                ),
             ));
         }
     }

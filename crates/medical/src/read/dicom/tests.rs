@@ -127,7 +127,12 @@ fn series_that_are_no_volume() {
     };
     says(folder(&zs, two), &["holds 2 series", "s0.dcm (3 files, CT)", "s3.dcm (2 files, CT)"]);
     for (tag, name) in [((0x0020, 0x0032), "ImagePosition"), ((0x0020, 0x0037), "ImageOrientation"), ((0x0028, 0x0030), "PixelSpacing")] {
-        says(folder(&zs, |i, o| drop((i == 1).then(|| o.remove_element(Tag(tag.0, tag.1))))), &["s1.dcm lacks", name, "not guessed"]);
+        let without = |i: usize, o: &mut Object| {
+            if i == 1 {
+                o.remove_element(Tag(tag.0, tag.1));
+            }
+        };
+        says(folder(&zs, without), &["s1.dcm lacks", name, "not guessed"]);
     }
     let skew = |_: usize, o: &mut Object| put(o, (0x0020, 0x0037), VR::DS, text(&[1.0, 0.0, 0.0, 0.5, 0.5, 0.0]));
     says(folder(&zs, skew), &["not at right angles"]);
@@ -141,6 +146,11 @@ fn series_that_are_no_volume() {
 
 #[test]
 fn files_that_are_no_grey_image() {
+    let without = |tag: (u16, u16)| {
+        move |o: &mut Object| {
+            o.remove_element(Tag(tag.0, tag.1));
+        }
+    };
     let says = |f: &dyn Fn(&mut Object), parts: &[&str]| {
         let dir = folder(&[0.0], |_, o| f(o));
         refused(&dir.path().join("s0.dcm"), parts)
@@ -152,11 +162,11 @@ fn files_that_are_no_grey_image() {
     says(&colour, &["s0.dcm", "colour image (3 samples a pixel, RGB)", "expected grey"]);
     says(&|o| put(o, (0x0028, 0x0004), VR::CS, "PALETTE COLOR"), &["colour image", "PALETTE COLOR"]);
     says(&|o| put(o, (0x0028, 0x0010), VR::US, 0u16), &["0 rows"]);
-    says(&|o| drop(o.remove_element(Tag(0x0028, 0x0011))), &["lacks Columns"]);
+    says(&without((0x0028, 0x0011)), &["lacks Columns"]);
     says(&|o| put(o, (0x0028, 0x0101), VR::US, 17u16), &["17 bits"]);
     says(&|o| put(o, (0x0028, 0x1053), VR::DS, "0"), &["rescale slope"]);
-    says(&|o| drop(o.remove_element(Tag(0x0018, 0x0050))), &["one slice without SliceThickness"]);
-    says(&|o| drop(o.remove_element(Tag(0x7FE0, 0x0010))), &["no pixels"]);
+    says(&without((0x0018, 0x0050)), &["one slice without SliceThickness"]);
+    says(&without((0x7FE0, 0x0010)), &["no pixels"]);
     says(&|o| put(o, (0x0028, 0x0010), VR::US, 30u16), &["24 bytes of pixels, expected 240", "cut short"]);
     says(&|o| put(o, (0x0028, 0x0008), VR::IS, "3"), &["lie at the same place"]);
     let lut = |o: &mut Object| {
@@ -180,8 +190,7 @@ fn cut_and_flipped_files_are_errors_without_names() {
         std::fs::write(&path, &whole[..cut]).unwrap();
         refused(&path, &["s0.dcm"]);
     }
-    std::panic::set_hook(Box::new(|_| {}));
-    proptest!(ProptestConfig::with_cases(400), |(changes in prop::collection::vec((132usize..whole.len(), any::<u8>()), 1..6))| {
+    proptest!(ProptestConfig::with_cases(150), |(changes in prop::collection::vec((132usize..whole.len(), any::<u8>()), 1..6))| {
         let mut bytes = whole.clone();
         changes.iter().for_each(|(at, b)| bytes[*at] = *b);
         std::fs::write(&path, &bytes).unwrap();
@@ -191,7 +200,6 @@ fn cut_and_flipped_files_are_errors_without_names() {
             prop_assert!(SECRETS.iter().all(|s| !e.contains(s)), "{}", e);
         }
     });
-    let _ = std::panic::take_hook();
 }
 
 #[test]
@@ -214,7 +222,8 @@ fn what_is_made_of_a_series_names_nobody() {
     }
     assert_eq!(seen, 3);
     // What can be printed of a volume, an image and a series neither.
-    let shown = format!("{v:?} {:?} {:?}", image(dir.path().join("s0.dcm"), 0, &ReadConfig::default()).unwrap(), series(dir.path()).unwrap());
+    let shown =
+        format!("{v:?} {:?} {:?}", image(dir.path().join("s0.dcm"), 0, &ReadConfig::default()).unwrap(), series(dir.path()).unwrap());
     assert!(SECRETS.iter().all(|s| !shown.contains(s)));
 }
 
@@ -237,10 +246,10 @@ fn brighter_is_more() {
     // Hounsfield units are what they are.
     assert_eq!(one(&|o| put(o, (0x0028, 0x0004), VR::CS, "MONOCHROME1")).values[1], -1022.0);
     let windowed = one(&|o| {
-        put(o, (0x0028, 0x1050), VR::DS, text(&[-1013.0, 40.0]));
+        put(o, (0x0028, 0x1050), VR::DS, text(&[-1012.5, 40.0]));
         put(o, (0x0028, 0x1051), VR::DS, text(&[23.0, 80.0]));
     });
-    assert_eq!(windowed.windows, [crate::Window { center: -1013.0, width: 23.0 }, crate::Window { center: 40.0, width: 80.0 }]);
+    assert_eq!(windowed.windows, [crate::Window { center: -1012.5, width: 23.0 }, crate::Window { center: 40.0, width: 80.0 }]);
     assert_eq!((windowed.to_u8(None)[0], windowed.to_u8(None)[8]), (0, 255));
     let dir = folder(&[0.0], |_, _| {});
     let e = image(dir.path().join("s0.dcm"), 1, &ReadConfig::default()).unwrap_err().to_string();
