@@ -4,6 +4,7 @@ use crate::Volume;
 use crate::method::Labelled;
 use candle_core::{Device, Tensor};
 use selfsup_core::data::Collate;
+use selfsup_core::objective::Inputs;
 pub use selfsup_core::objective::Views;
 use selfsup_core::{Error, Key, Result};
 
@@ -64,6 +65,19 @@ impl Collate<Volume> for CollatedLabels {
             labels.extend(all[from * h * w..(from + planes) * h * w].iter().map(|&l| u32::from(l)));
         }
         Ok(Labelled { x, labels: Tensor::from_vec(labels, (n, planes, h, w), &Device::Cpu)?, from, indices: indices.to_vec() })
+    }
+}
+
+/// Stacks patches with a class each into what core's classification takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CollatedClasses;
+
+impl Collate<(Volume, u32)> for CollatedClasses {
+    type Batch = Inputs;
+
+    fn collate(&self, items: Vec<(Volume, u32)>, indices: &[usize], _key: Key) -> Result<Inputs> {
+        let x = stack(items.iter().map(|(v, _)| v))?;
+        Ok(Inputs { x, valid: None, labels: items.iter().map(|(_, l)| *l).collect(), indices: indices.to_vec() })
     }
 }
 

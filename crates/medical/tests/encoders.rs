@@ -75,9 +75,12 @@ proptest! {
 
 #[test]
 fn residual_networks() {
-    for (small, dilated, bottleneck, shortcut) in
-        [(true, false, false, Shortcut::Convolution), (false, true, false, Shortcut::Zeros), (true, true, true, Shortcut::Convolution), (false, false, true, Shortcut::Zeros)]
-    {
+    for (small, dilated, bottleneck, shortcut) in [
+        (true, false, false, Shortcut::Convolution),
+        (false, true, false, Shortcut::Zeros),
+        (true, true, true, Shortcut::Convolution),
+        (false, false, true, Shortcut::Zeros),
+    ] {
         let c = ResNet3dConfig { depths: vec![1, 2, 1], widths: vec![4, 6, 8], stem: 4, bottleneck, small, dilated, shortcut, channels: 1 };
         check(&Architecture::ResNet(c), &random(&[2, 1, 16, 16, 16], 1), 2);
     }
