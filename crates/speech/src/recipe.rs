@@ -8,7 +8,7 @@ use selfsup_core::{Error, Objective, Result, Scope};
 use serde::{Deserialize, Serialize};
 
 /// `[encoder]`: a standard network by name; the other keys change it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EncoderConfig {
     /// A family, `wav2vec2`, `hubert` or `data2vec`, and a size: `tiny` (4 blocks of 256), `small` (4 of 384), `base` (12 of 768) or
@@ -65,31 +65,6 @@ pub struct EncoderConfig {
     /// Start from these weights: a folder in transformers' layout, a file, or `org/name` on the Hub.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<String>,
-}
-
-impl Default for EncoderConfig {
-    fn default() -> Self {
-        EncoderConfig {
-            name: String::new(),
-            dim: None,
-            depth: None,
-            heads: None,
-            mlp_ratio: None,
-            front_dim: None,
-            front_norm: None,
-            stable_layer_norm: None,
-            position_kernel: None,
-            position_groups: None,
-            dropout: None,
-            attention_dropout: None,
-            activation_dropout: None,
-            projection_dropout: None,
-            layer_drop: None,
-            mask: None,
-            channel_mask: None,
-            pretrained: None,
-        }
-    }
 }
 
 impl EncoderConfig {
@@ -218,3 +193,44 @@ impl MethodConfig {
 
 /// Any method over waves.
 pub type Method = Box<dyn Objective<Batch = Waves>>;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_changes() {
+        let c = EncoderConfig { name: "hubert_base".into(), ..EncoderConfig::default() }.resolve(Family::Wav2vec2).unwrap();
+        assert_eq!((c.family, c.dim, c.depth, c.dropout), (Family::Hubert, 768, 12, 0.1));
+        let small = EncoderConfig { dim: Some(128), depth: Some(2), front_dim: Some(64), ..EncoderConfig::default() };
+        let c = small.resolve(Family::Data2vecAudio).unwrap();
+        assert_eq!((c.family, c.heads, c.hidden, c.conv_dim.len(), c.conv_dim[0]), (Family::Data2vecAudio, 2, 512, 7, 64));
+        let refused = |c: EncoderConfig| c.resolve(Family::Wav2vec2).unwrap_err().to_string();
+        assert!(refused(EncoderConfig { name: "whisper_tiny".into(), ..EncoderConfig::default() }).contains("whisper_tiny"));
+        assert!(refused(EncoderConfig { name: "hubert_huge".into(), ..EncoderConfig::default() }).contains("hubert_huge"));
+        assert!(refused(EncoderConfig { heads: Some(3), ..EncoderConfig::default() }).contains("heads"));
+        assert!(refused(EncoderConfig { dropout: Some(1.0), ..EncoderConfig::default() }).contains("dropout"));
+        let grouped = EncoderConfig { name: "data2vec_tiny".into(), front_norm: Some(FrontNorm::Group), ..EncoderConfig::default() };
+        assert!(refused(grouped).contains("data2vec"));
+    }
+
+    #[test]
+    fn methods_as_a_file_has_them() {
+        let read = |text: &str| serde_json::from_str::<MethodConfig>(text);
+        for name in MethodConfig::NAMES {
+            let method = MethodConfig::named(name).unwrap();
+            assert_eq!((method.name(), method.staged()), (name, name == "hubert"));
+            assert_eq!(read(&serde_json::to_string(&method).unwrap()).unwrap(), method);
+        }
+        let MethodConfig::Hubert(c) =
+            read(r#"{"name": "hubert", "iterations": [{"features": "mfcc", "clusters": 50}, {"features": {"layer": 3}, "steps": 9}]}"#)
+                .unwrap()
+        else {
+            panic!("another method")
+        };
+        assert_eq!((c.iterations[0].clusters, c.iterations[1].features), (50, crate::methods::ClusterFeatures::Layer(3)));
+        assert!(read(r#"{"name": "wav2vec2", "temprature": 1}"#).is_err());
+        assert!(MethodConfig::named("cpc").is_err());
+    }
+}

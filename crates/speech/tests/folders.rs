@@ -98,3 +98,27 @@ fn weights_of_another_network() {
     assert!(e.contains("config.json") && e.contains("model_type"), "{e}");
     assert!(load_pretrained(&params, "encoder", Path::new("nowhere")).is_err());
 }
+
+/// Folders that transformers wrote: read by the encoder, written again, and every tensor of it stands under the same name with the same values.
+#[test]
+fn folders_of_transformers_there_and_back() {
+    for (name, prefix) in [("hubert", ""), ("data2vec_audio", ""), ("wav2vec2_ctc", "wav2vec2"), ("wav2vec2_ctc_weight_g", "wav2vec2")] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models").join(name);
+        let config = read_config(&folder).unwrap();
+        let (params, net) = network(config, 0);
+        load_pretrained(&params, "encoder", &folder).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        save_folder(dir.path(), &params, "encoder", net.config(), &Head::None, false).unwrap();
+        let theirs = weights::normalise(weights::read(&folder).unwrap()).unwrap();
+        let mine = weights::read(dir.path()).unwrap();
+        let bare = |n: &str| n.strip_prefix(&format!("{prefix}.")).map_or_else(|| n.to_string(), str::to_string);
+        let wanted: Vec<String> = theirs.keys().filter(|n| prefix.is_empty() || n.starts_with(prefix)).map(|n| bare(n)).collect();
+        assert_eq!(mine.keys().cloned().collect::<Vec<_>>(), wanted, "{name}");
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (n, t) in &theirs {
+            if let Some(m) = mine.get(&bare(n)) {
+                assert_eq!((m.dims(), flat(m)), (t.dims(), flat(t)), "{name}: {n}");
+            }
+        }
+    }
+}

@@ -308,7 +308,7 @@ impl Objective for Wav2Vec2 {
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
         let rows = Rows::of(&e.fixed[0])?;
-        if rows.len() == 0 {
+        if rows.is_empty() {
             return Ok(Vec::new());
         }
         let hard = self.quantize(&rows.take(&e.graph[1])?, None)?;
