@@ -6,6 +6,7 @@
 //! - use: colour images to pre-train on; a probe over categories. Hold out whole groups: skin tones of one emoji are nearly one picture.
 
 use crate::fetch::{Client, Package, fetch};
+use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
 use crate::registry::Card;
 use selfsup_core::{Error, Result};
@@ -23,6 +24,7 @@ const PACKAGE: Package = Package {
 /// The card of this data set.
 pub const CARD: Card = Card {
     name: "emoji",
+    kind: Kind::Vision,
     about: "3,786 colour drawings, 64 x 64, 10 unbalanced categories, grouped by emoji",
     licence: "MIT, pictures Apache-2.0",
     size: "74 MB",

@@ -9,6 +9,7 @@
 
 use crate::fetch::{Client, Package, cache, fetch};
 use crate::idx::Idx;
+use crate::kind::Kind;
 use crate::registry::Card;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ const PACKAGE: Package = Package {
 pub const CARDS: [Card; 4] = [
     Card {
         name: "fashion-mnist",
+        kind: Kind::Vision,
         about: "10,000 grey images of clothes for training, 28 x 28, 10 classes",
         licence: "MIT",
         size: "4.2 MB",
@@ -47,6 +49,7 @@ pub const CARDS: [Card; 4] = [
     },
     Card {
         name: "fashion-mnist/test",
+        kind: Kind::Vision,
         about: "the 10,000 images for testing",
         licence: "MIT",
         size: "4.2 MB",
@@ -55,6 +58,7 @@ pub const CARDS: [Card; 4] = [
     },
     Card {
         name: "fashion-mnist-full",
+        kind: Kind::Vision,
         about: "all 60,000 images for training",
         licence: "MIT",
         size: "31 MB",
@@ -63,6 +67,7 @@ pub const CARDS: [Card; 4] = [
     },
     Card {
         name: "fashion-mnist-full/test",
+        kind: Kind::Vision,
         about: "the 10,000 images for testing, as fetched",
         licence: "MIT",
         size: "31 MB",

@@ -1,5 +1,7 @@
-//! A folder of images, of any nesting. The folders of the first level are the labels, if every image lies in one.
+//! A folder of samples (images, recordings, volumes), of any nesting. The folders of the first level are the labels, if every sample lies in
+//! one.
 
+use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ pub fn is_image(path: impl AsRef<Path>) -> bool {
     path.as_ref().extension().is_some_and(|e| ENDINGS.iter().any(|x| e.eq_ignore_ascii_case(x)))
 }
 
-/// Image files below a folder, in the order of their paths.
+/// The files of one kind below a folder, in the order of their paths.
 pub struct Folder {
     root: PathBuf,
     files: Vec<(PathBuf, Option<u32>)>,
@@ -26,22 +28,28 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Looks through `root`. Hidden files and folders are left out, and so are links that lead back to a folder they lie in (its images are
-    /// listed anyway). A link that leads nowhere but has an image's name counts as a file: reading it gives an error that names it.
+    /// The images below `root`, see [`Folder::open_kind`].
     ///
     /// # Errors
-    /// If a folder cannot be read, there is no image, or folders are nested deeper than 64.
+    /// As there.
     pub fn open(root: &Path) -> Result<Self> {
-        let mut walk = Walk { files: Vec::new(), above: Vec::new(), entries: 0 };
-        walk.folder(root)?;
-        let mut paths = walk.files;
+        Self::open_kind(root, Kind::Vision)
+    }
+
+    /// Looks through `root` for files whose names end like those of `kind`. Hidden files and folders are left out, and so are links that
+    /// lead back to a folder they lie in (its files are listed anyway). A link that leads nowhere but has such a name counts as a file:
+    /// reading it gives an error that names it.
+    ///
+    /// # Errors
+    /// If a folder cannot be read, there is no such file, or folders are nested deeper than 64.
+    pub fn open_kind(root: &Path, kind: Kind) -> Result<Self> {
+        let paths = Walk::files(root, |path| kind.holds(path))?;
         if paths.is_empty() {
             return Err(Error::file(
                 root,
-                format_args!("no images found: looked in all folders for files ending in {}", ENDINGS.join(", ")),
+                format_args!("no {} found: looked in all folders for files ending in {}", kind.samples(), kind.endings().join(", ")),
             ));
         }
-        paths.sort();
         let class = |p: &PathBuf| -> Option<String> {
             let mut parts = p.strip_prefix(root).ok()?.components();
             let first = parts.next()?.as_os_str().to_string_lossy().into_owned();
@@ -60,20 +68,41 @@ impl Folder {
         Ok(Folder { root: root.to_path_buf(), files: paths.into_iter().zip(labels).collect(), classes })
     }
 
+    /// A set of one file, without a label.
+    pub fn one(file: &Path) -> Self {
+        let root = file.parent().unwrap_or(file).to_path_buf();
+        Folder { root, files: vec![(file.to_path_buf(), None)], classes: Vec::new() }
+    }
+
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 }
 
-struct Walk {
+/// The alignment `NAME.lab` or `NAME.phn` beside a recording.
+pub(crate) fn alignment_beside(path: &Path) -> Option<PathBuf> {
+    ["lab", "phn", "PHN"].iter().map(|e| path.with_extension(e)).find(|p| p.is_file())
+}
+
+/// A way through all folders below one.
+pub(crate) struct Walk<F> {
     files: Vec<PathBuf>,
+    wanted: F,
     /// The folders that lead here, with links followed.
     above: Vec<PathBuf>,
     entries: usize,
 }
 
-impl Walk {
+impl<F: Fn(&Path) -> bool> Walk<F> {
+    /// The wanted files below `root`, sorted. See [`Folder::open_kind`] for links.
+    pub(crate) fn files(root: &Path, wanted: F) -> Result<Vec<PathBuf>> {
+        let mut walk = Walk { files: Vec::new(), wanted, above: Vec::new(), entries: 0 };
+        walk.folder(root)?;
+        walk.files.sort();
+        Ok(walk.files)
+    }
+
     fn folder(&mut self, dir: &Path) -> Result<()> {
         let io = |e| Error::io(dir, e);
         let real = dir.canonicalize().map_err(io)?;
@@ -99,7 +128,7 @@ impl Walk {
                 Ok(meta) if meta.is_dir() => self.folder(&path)?,
                 // A pipe or a socket is not an image, whatever its name: opening it would wait for ever.
                 Ok(meta) if !meta.is_file() => {}
-                _ if is_image(&path) => self.files.push(path),
+                _ if (self.wanted)(&path) => self.files.push(path),
                 _ => {}
             }
         }
@@ -120,6 +149,18 @@ impl Records for Folder {
 
     fn label(&self, index: usize) -> Option<u32> {
         self.files.get(index)?.1
+    }
+
+    /// What `NAME.txt` beside a recording says, on one line.
+    fn transcript(&self, index: usize) -> Option<String> {
+        let (path, _) = self.files.get(index)?;
+        let text = Kind::Speech.holds(path).then(|| std::fs::read_to_string(path.with_extension("txt")).ok()).flatten()?;
+        Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    fn alignment(&self, index: usize) -> Option<PathBuf> {
+        let (path, _) = self.files.get(index)?;
+        if Kind::Speech.holds(path) { alignment_beside(path) } else { None }
     }
 
     fn classes(&self) -> &[String] {
@@ -152,6 +193,19 @@ mod tests {
         touch(dir.path(), &["3.jpg"]);
         let flat = Folder::open(dir.path()).unwrap();
         assert!(flat.classes().is_empty() && flat.label(0).is_none());
+    }
+
+    #[test]
+    fn transcripts_and_alignments_lie_beside_recordings() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["a/1.wav", "a/2.flac", "a/2.lab", "a/3.jpg", "a/3.txt"]);
+        std::fs::write(dir.path().join("a/1.txt"), " hello\n  world ").unwrap();
+        let folder = Folder::open_kind(dir.path(), Kind::Speech).unwrap();
+        assert_eq!(folder.len(), 2);
+        assert_eq!((folder.transcript(0).as_deref(), folder.transcript(1)), (Some("hello world"), None));
+        assert!(folder.alignment(0).is_none() && folder.alignment(1).unwrap().ends_with("2.lab"));
+        let images = Folder::open(dir.path()).unwrap();
+        assert!(images.transcript(0).is_none() && images.alignment(0).is_none());
     }
 
     #[test]

@@ -13,18 +13,27 @@
 //! # Ok::<(), selfsup_core::Error>(())
 //! ```
 
+pub mod asterisk_sounds;
 pub mod cifar;
 pub mod emoji;
 pub mod fashion_mnist;
+pub mod festvox_ru;
 pub mod fetch;
 pub mod folder;
 pub mod idx;
 pub mod inspect;
+pub mod kind;
+pub mod labels;
+pub mod leak;
+pub mod manifest;
+pub mod minilm;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod record;
 pub mod registry;
 pub mod tar;
+pub mod tuxpaint_voices;
+pub mod wordnet;
 
 mod hold_out;
 mod sha256;
@@ -32,5 +41,8 @@ mod size;
 
 pub use hold_out::hold_out;
 pub use inspect::{Inspection, inspect};
-pub use record::{Record, Records, Source, Subset};
-pub use registry::{Card, list, open};
+pub use kind::{Kind, kind_of};
+pub use labels::{LabelFile, Split};
+pub use leak::check_leak;
+pub use record::{Concat, Record, Records, Source, Subset};
+pub use registry::{Card, list, open, open_kind};

@@ -76,11 +76,29 @@ pub trait Records: Send + Sync {
     /// If it cannot be read; the message names the file.
     fn get(&self, index: usize) -> Result<Record>;
 
+    /// Its name, see [`Record::id`].
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn id(&self, index: usize) -> Result<String> {
+        Ok(self.get(index)?.id)
+    }
+
     /// The label of record `index`, without reading its content.
     fn label(&self, index: usize) -> Option<u32>;
 
     /// The group of record `index`, without reading its content; `None` where the set has no groups.
     fn group(&self, _index: usize) -> Option<String> {
+        None
+    }
+
+    /// What is said in record `index`, where that is known.
+    fn transcript(&self, _index: usize) -> Option<String> {
+        None
+    }
+
+    /// A file that says which phone is said when in record `index` (`.lab`, `.phn`), where there is one.
+    fn alignment(&self, _index: usize) -> Option<PathBuf> {
         None
     }
 
@@ -97,11 +115,20 @@ macro_rules! forward {
             fn get(&self, index: usize) -> Result<Record> {
                 (**self).get(index)
             }
+            fn id(&self, index: usize) -> Result<String> {
+                (**self).id(index)
+            }
             fn label(&self, index: usize) -> Option<u32> {
                 (**self).label(index)
             }
             fn group(&self, index: usize) -> Option<String> {
                 (**self).group(index)
+            }
+            fn transcript(&self, index: usize) -> Option<String> {
+                (**self).transcript(index)
+            }
+            fn alignment(&self, index: usize) -> Option<PathBuf> {
+                (**self).alignment(index)
             }
             fn classes(&self) -> &[String] {
                 (**self).classes()
@@ -141,14 +168,91 @@ impl<R: Records> Records for Subset<R> {
             None => Err(missing("subset", index, self.indices.len())),
         }
     }
+    fn id(&self, index: usize) -> Result<String> {
+        match self.indices.get(index) {
+            Some(&i) => self.records.id(i),
+            None => Err(missing("subset", index, self.indices.len())),
+        }
+    }
     fn label(&self, index: usize) -> Option<u32> {
         self.records.label(*self.indices.get(index)?)
     }
     fn group(&self, index: usize) -> Option<String> {
         self.records.group(*self.indices.get(index)?)
     }
+    fn transcript(&self, index: usize) -> Option<String> {
+        self.records.transcript(*self.indices.get(index)?)
+    }
+    fn alignment(&self, index: usize) -> Option<PathBuf> {
+        self.records.alignment(*self.indices.get(index)?)
+    }
     fn classes(&self) -> &[String] {
         self.records.classes()
+    }
+}
+
+/// Sets one after the other; classes are those of the first, and the others must have the same.
+pub struct Concat {
+    parts: Vec<Box<dyn Records>>,
+}
+
+impl Concat {
+    /// All records of `parts` in order.
+    ///
+    /// # Errors
+    /// If there is no part, or the parts have different classes.
+    pub fn new(parts: Vec<Box<dyn Records>>) -> Result<Self> {
+        let Some(first) = parts.first() else { return Err(Error::input("data", "nothing was named")) };
+        match parts.iter().find(|p| p.classes() != first.classes()) {
+            Some(other) => {
+                Err(Error::input("data", format_args!("sets of different classes: {:?} and {:?}", first.classes(), other.classes())))
+            }
+            None => Ok(Concat { parts }),
+        }
+    }
+
+    fn at(&self, index: usize) -> Option<(&dyn Records, usize)> {
+        let mut left = index;
+        for part in &self.parts {
+            if left < part.len() {
+                return Some((&**part, left));
+            }
+            left -= part.len();
+        }
+        None
+    }
+}
+
+impl Records for Concat {
+    fn len(&self) -> usize {
+        self.parts.iter().map(|p| p.len()).sum()
+    }
+    fn get(&self, index: usize) -> Result<Record> {
+        match self.at(index) {
+            Some((part, i)) => part.get(i),
+            None => Err(missing("data", index, self.len())),
+        }
+    }
+    fn id(&self, index: usize) -> Result<String> {
+        match self.at(index) {
+            Some((part, i)) => part.id(i),
+            None => Err(missing("data", index, self.len())),
+        }
+    }
+    fn label(&self, index: usize) -> Option<u32> {
+        self.at(index).and_then(|(part, i)| part.label(i))
+    }
+    fn group(&self, index: usize) -> Option<String> {
+        self.at(index).and_then(|(part, i)| part.group(i))
+    }
+    fn transcript(&self, index: usize) -> Option<String> {
+        self.at(index).and_then(|(part, i)| part.transcript(i))
+    }
+    fn alignment(&self, index: usize) -> Option<PathBuf> {
+        self.at(index).and_then(|(part, i)| part.alignment(i))
+    }
+    fn classes(&self) -> &[String] {
+        self.parts.first().map_or(&[], |p| p.classes())
     }
 }
 
@@ -202,6 +306,10 @@ mod tests {
         assert_eq!(subset.get(0).unwrap().id, "2");
         assert!(subset.get(2).unwrap_err().to_string().contains("below 2"));
         assert!(Subset::new(Three, vec![3]).is_err());
+        let both = Concat::new(vec![Box::new(Three), Box::new(subset)]).unwrap();
+        assert_eq!((both.len(), both.label(2), both.label(3), both.id(4).unwrap()), (5, Some(20), Some(20), "0".to_string()));
+        assert!(both.get(5).unwrap_err().to_string().contains("below 5"));
+        assert!(Concat::new(Vec::new()).is_err());
     }
 
     #[test]

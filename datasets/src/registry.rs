@@ -3,9 +3,11 @@
 use crate::cifar::{self, Cifar};
 use crate::folder::Folder;
 use crate::idx::{Idx, is_idx};
+use crate::kind::Kind;
+use crate::manifest::Manifest;
 use crate::record::Records;
 use crate::tar::Tar;
-use crate::{emoji, fashion_mnist};
+use crate::{asterisk_sounds, emoji, fashion_mnist, festvox_ru, tuxpaint_voices, wordnet};
 use selfsup_core::{Error, Result};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ use std::path::{Path, PathBuf};
 pub struct Card {
     /// Its name.
     pub name: &'static str,
+    /// Its modality.
+    pub kind: Kind,
     /// What it holds.
     pub about: &'static str,
     /// Its licence.
@@ -28,8 +32,24 @@ pub struct Card {
 }
 
 /// All data sets with a name. To add one: its file, its `mod` line, and a line here.
-pub const CARDS: &[Card] =
-    &[fashion_mnist::CARDS[0], fashion_mnist::CARDS[1], fashion_mnist::CARDS[2], fashion_mnist::CARDS[3], emoji::CARD];
+pub const CARDS: &[Card] = &[
+    fashion_mnist::CARDS[0],
+    fashion_mnist::CARDS[1],
+    fashion_mnist::CARDS[2],
+    fashion_mnist::CARDS[3],
+    emoji::CARD,
+    wordnet::CARDS[0],
+    wordnet::CARDS[1],
+    wordnet::CARDS[2],
+    wordnet::CARDS[3],
+    festvox_ru::CARDS[0],
+    festvox_ru::CARDS[1],
+    festvox_ru::CARDS[2],
+    festvox_ru::CARDS[3],
+    asterisk_sounds::CARDS[0],
+    asterisk_sounds::CARDS[1],
+    tuxpaint_voices::CARD,
+];
 
 /// All data sets with a name.
 pub fn list() -> &'static [Card] {
@@ -59,6 +79,28 @@ pub fn open(what: &str) -> Result<Box<dyn Records>> {
             Err(Error::input(what, format_args!("no such file or folder, and no data set of that name (known: {names})")))
         }
         Err(e) => Err(Error::io(path, e)),
+    }
+}
+
+/// Opens a data set of a modality by name, or the files of that modality that a path leads to: a folder of them, one file, or for speech a
+/// table that names files ([`Manifest`]).
+///
+/// # Errors
+/// As [`open`], and if the named data set is of another modality.
+pub fn open_kind(what: &str, kind: Kind) -> Result<Box<dyn Records>> {
+    match CARDS.iter().find(|c| c.name == what) {
+        Some(card) if card.kind == kind => return (card.open)(),
+        Some(card) => {
+            return Err(Error::input(what, format_args!("is a data set of {}, expected {}", card.kind.samples(), kind.samples())));
+        }
+        None => {}
+    }
+    let path = Path::new(what);
+    match std::fs::metadata(path) {
+        Ok(meta) if kind != Kind::Vision && meta.is_dir() => Ok(Box::new(Folder::open_kind(path, kind)?)),
+        Ok(meta) if kind == Kind::Speech && meta.is_file() && Manifest::is_table(path) => Ok(Box::new(Manifest::open(path)?)),
+        Ok(meta) if meta.is_file() && (kind != Kind::Vision || crate::folder::is_image(path)) => Ok(Box::new(Folder::one(path))),
+        _ => open(what),
     }
 }
 

@@ -10,7 +10,10 @@ mod optim;
 mod signal;
 mod speech;
 mod text;
+mod text_bert;
+mod text_lm;
 mod vision;
+mod volumes;
 
 use case::{Case, Handler};
 
@@ -23,9 +26,9 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "optim" => optim::handler(case),
         "signal" => signal::handler(case).or_else(|| speech::handler(case)),
         "models" | "real" => {
-            vision::handler(case).or_else(|| text::handler(case)).or_else(|| speech::handler(case)).or_else(|| medical::handler(case))
+            vision::handler(case).or_else(|| text::handler(case)).or_else(|| speech::handler(case)).or_else(|| volumes::handler(case))
         }
-        "medical" => medical::handler(case),
+        "medical" => medical::handler(case).or_else(|| volumes::handler(case)),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 //! A modality crate plugs in encoders and transforms; everything else is here and the same for all.
 
 pub mod checkpoint;
+pub mod cluster;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -15,6 +16,7 @@ pub mod objective;
 pub mod optim;
 pub mod params;
 pub mod pass;
+pub mod plan;
 pub mod run;
 pub mod schedule;
 pub mod signal;

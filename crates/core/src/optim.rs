@@ -396,6 +396,23 @@ impl Optimizer {
     }
 }
 
+/// Freezes the trained tensors below `prefix` but for the last `blocks` blocks of the trunk and what follows it (a final norm); with 0 all of
+/// them. Returns how many tensors stay trained. Modules that were built before keep their view of the graph: build them again from the same
+/// scope, which gives them the same tensors in their new roles.
+pub fn train_last_blocks(params: &Params, prefix: &str, blocks: usize) -> usize {
+    let below: Vec<Param> = params.with_role(Role::Trained).into_iter().filter(|p| crate::params::under(&p.name, prefix)).collect();
+    let all = below.iter().filter_map(|p| block_of(&p.name)).max().map_or(0, |b| b + 1);
+    let mut left = 0;
+    for p in below {
+        if blocks > 0 && layer_of(&p.name, all) + blocks > all {
+            left += 1;
+        } else {
+            params.set_role(&p.name, Role::Trained, Role::Frozen);
+        }
+    }
+    left
+}
+
 /// Weight decay is for matrices and kernels.
 fn decays(p: &Param) -> bool {
     let last = p.name.rsplit('.').next().unwrap_or(&p.name);

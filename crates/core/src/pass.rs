@@ -100,6 +100,12 @@ impl Pass {
         Pass { offset, ..self.clone() }
     }
 
+    /// The same pass without dropout and batch statistics: for a teacher that is to see clearly.
+    #[must_use]
+    pub fn calm(&self) -> Self {
+        Pass { train: false, ..self.clone() }
+    }
+
     /// The same pass whose deferred writes are dropped: for recomputing a forward without updating statistics twice.
     #[must_use]
     pub fn silent(&self) -> Self {

@@ -3,7 +3,7 @@
 //! `S' = (S - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1`.
 
 use crate::Path;
-use crate::conv::{ConvSpec, conv};
+use crate::conv::{ConvSpec, conv, transposed};
 use candle_core::{Result, Tensor, bail};
 
 /// Transposed convolution of `x (N, S.., C_in)` with `w (C_in, C_out / groups, k..)` and bias `b (C_out)`; one, two or three spatial axes, which
@@ -68,7 +68,12 @@ pub fn conv_transpose(
             ),
         }
     }
-    let _ = path;
+    let spec = ConvSpec::new().stride(stride).padding(padding).dilation(dilation).groups(groups);
+    if path.fused(x)
+        && let Some(y) = transposed(x, w, b, &out, &spec)?
+    {
+        return Ok(y);
+    }
     let y = composed(x, w, &out, stride, padding, dilation, groups)?;
     match b {
         Some(b) => y.broadcast_add(b),
@@ -141,4 +146,31 @@ fn blocks(x: &Tensor, w: &Tensor, out: &[usize], stride: usize) -> Result<Tensor
         y = y.pad_with_zeros(axis, 0, out[axis - 1] - y.dim(axis)?)?;
     }
     Ok(y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linear::testing::{agree, random, same_bits};
+
+    #[test]
+    fn fused_is_composed() {
+        // Kernel, stride, padding, output padding, dilation, groups.
+        for (i, (k, s, p, e, d, g)) in
+            [(2, 2, 0, 0, 1, 1), (3, 2, 1, 1, 1, 1), (3, 1, 1, 0, 1, 1), (3, 2, 0, 0, 2, 2), (2, 3, 0, 2, 1, 1), (2, 1, 0, 1, 2, 1)]
+                .into_iter()
+                .enumerate()
+        {
+            for space in [&[13][..], &[3, 4], &[5, 2, 3]] {
+                let mut shape = vec![2];
+                shape.extend_from_slice(space);
+                shape.push(4 * g);
+                let mut weight = vec![4 * g, 3];
+                weight.extend(std::iter::repeat_n(k, space.len()));
+                let inputs = [random(&shape, i as u64), random(&weight, 50 + i as u64), random(&[3 * g], 90 + i as u64)];
+                agree(&inputs, |t, path| conv_transpose(&t[0], &t[1], Some(&t[2]), s, p, e, d, g, path));
+                same_bits(&inputs, |t| conv_transpose(&t[0], &t[1], Some(&t[2]), s, p, e, d, g, Path::Fused));
+            }
+        }
+    }
 }

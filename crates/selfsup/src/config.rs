@@ -1,26 +1,48 @@
-//! The configuration of a pre-training run: the keys of its TOML file.
+//! The configuration of a pre-training run: the keys of its TOML file. The sections that a modality has of its own (`[method]`, `[encoder]`,
+//! `[augment]` ...) are its [`Keys`].
 
 use selfsup_core::device::Device;
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::trainer::TrainConfig;
-use selfsup_vision::augment::AugmentConfig;
-use selfsup_vision::recipe::{EncoderConfig, MethodConfig};
+use selfsup_core::{Error, Result};
+use selfsup_datasets::Kind;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+
+/// The sections of a modality.
+pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync {
+    /// The modality.
+    const KIND: Kind;
+    /// Names of the methods; the first is taken where none is named.
+    const METHODS: &'static [&'static str];
+
+    /// Name of the method.
+    fn method(&self) -> &str;
+
+    /// Name of the encoder.
+    fn encoder(&self) -> &str;
+
+    /// Fills in what depends on other keys, so that the written configuration says everything.
+    fn resolve(&mut self) {}
+
+    /// Forgets where the initial weights came from: a checkpoint has them.
+    fn forget_pretrained(&mut self);
+}
 
 /// A whole run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PretrainConfig {
+#[serde(default, bound = "K: Keys")]
+pub struct PretrainConfig<K: Keys> {
+    /// `vision`, `text`, `speech` or `medical`.
+    pub modality: Kind,
     /// `auto`, `cpu`, `cuda:N` or `metal`.
     pub device: Device,
     /// What is read.
     pub data: DataConfig,
-    /// The objective.
-    pub method: MethodConfig,
-    /// The network.
-    pub encoder: EncoderConfig,
-    /// The views.
-    pub augment: AugmentConfig,
+    /// What the modality asks for.
+    #[serde(flatten)]
+    pub keys: K,
     /// The loop.
     pub train: TrainConfig,
     /// The optimiser and its schedule.
@@ -37,7 +59,9 @@ pub struct DataConfig {
     pub path: String,
     /// Labelled data to test on; where it is empty and labels exist, a share of `path` is held out.
     pub test: String,
-    /// Share that is held out of pre-training: for the validation loss, and for testing where there is no `test`.
+    /// A table (CSV, TSV, JSON lines) of labels, groups and splits of the samples in `path`.
+    pub labels: String,
+    /// Share that is held out of training, whole groups at a time: for the validation loss, and for testing where there is no `test`.
     pub hold_out: f64,
     /// At most this many samples (the first ones); 0 for all.
     pub limit: usize,
@@ -47,7 +71,7 @@ pub struct DataConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        DataConfig { path: String::new(), test: String::new(), hold_out: 0.1, limit: 0, max_pixels: 100_000_000 }
+        DataConfig { path: String::new(), test: String::new(), labels: String::new(), hold_out: 0.1, limit: 0, max_pixels: 100_000_000 }
     }
 }
 
@@ -65,9 +89,9 @@ pub struct EvalConfig {
     pub draws: usize,
     /// Inverse strength of the L2 penalty of the linear probe on all labels.
     pub c: f64,
-    /// Images of each side for the kNN accuracy during training; 0 for none.
+    /// Samples of each side for the kNN accuracy during training; 0 for none.
     pub online_knn: usize,
-    /// Images that are encoded at once.
+    /// Samples that are encoded at once.
     pub batch_size: usize,
 }
 
@@ -77,26 +101,101 @@ impl Default for EvalConfig {
     }
 }
 
-impl PretrainConfig {
+impl<K: Keys> PretrainConfig<K> {
     /// Reads a file's text with overrides.
     ///
     /// # Errors
     /// Naming the key that is unknown or has a wrong value.
-    pub fn load(text: &str, file: &str, overrides: &[String]) -> selfsup_core::Result<Self> {
-        // Keys of a method may be given without its name: then it is SimCLR's.
-        let table = text.parse::<toml::Table>().unwrap_or_default();
-        let named = table.get("method").is_some_and(|m| m.get("name").is_some()) || overrides.iter().any(|o| o.starts_with("method.name="));
-        let mut all = if named { Vec::new() } else { vec!["method.name=\"simclr\"".to_string()] };
+    pub fn load(text: &str, file: &str, overrides: &[String]) -> Result<Self> {
+        let mut all = vec![format!("modality={}", K::KIND)];
+        // Keys of a method may be given without its name: then it is the modality's first.
+        if named_method(text, overrides).is_none()
+            && let Some(first) = K::METHODS.first()
+        {
+            all.push(format!("method.name=\"{first}\""));
+        }
         all.extend_from_slice(overrides);
-        let mut c: PretrainConfig = selfsup_core::config::load(text, file, &all)?;
-        c.resolve();
+        let mut c: Self = selfsup_core::config::load(text, file, &all)?;
+        c.keys.resolve();
         Ok(c)
     }
+}
 
-    /// Fills in what depends on other keys, so that the written configuration says everything.
-    fn resolve(&mut self) {
-        if self.augment.size == 0 {
-            self.augment.size = 224;
+/// The modality that a configuration states, if it does.
+///
+/// # Errors
+/// If it states one that does not exist.
+pub fn stated_kind(text: &str, overrides: &[String]) -> Result<Option<Kind>> {
+    let given = overrides.iter().rev().find_map(|o| o.strip_prefix("modality="));
+    let table = text.parse::<toml::Table>().unwrap_or_default();
+    let stated = given.map(|v| v.trim().trim_matches('"')).or_else(|| table.get("modality").map(|v| v.as_str().unwrap_or("")));
+    stated.map(Kind::named).transpose()
+}
+
+/// The method that a configuration names, if it does.
+pub fn named_method(text: &str, overrides: &[String]) -> Option<String> {
+    if let Some(given) = overrides.iter().rev().find_map(|o| o.strip_prefix("method.name=")) {
+        return Some(given.trim().trim_matches('"').to_string());
+    }
+    let table = text.parse::<toml::Table>().ok()?;
+    Some(table.get("method")?.get("name")?.as_str().unwrap_or_default().to_string())
+}
+
+/// `KEY=VALUE` for every key of `defaults` that `given` does not set: defaults that stand behind a file. Tables are descended into;
+/// `[method]` is taken or left whole, since its keys depend on its name.
+pub fn behind(given: &toml::Table, defaults: &toml::Table) -> Vec<String> {
+    fn walk(given: Option<&toml::Value>, default: &toml::Value, path: &str, out: &mut Vec<String>) {
+        match (given, default) {
+            (Some(toml::Value::Table(_)), toml::Value::Table(_)) if path == "method" => {}
+            (None, toml::Value::Table(d)) => {
+                for (key, value) in d {
+                    walk(None, value, &format!("{path}.{key}"), out);
+                }
+            }
+            (Some(toml::Value::Table(g)), toml::Value::Table(d)) => {
+                for (key, value) in d {
+                    walk(g.get(key), value, &format!("{path}.{key}"), out);
+                }
+            }
+            (None, value) => out.push(format!("{path}={value}")),
+            _ => {}
         }
+    }
+    let mut out = Vec::new();
+    for (key, value) in defaults {
+        walk(given.get(key), value, key, &mut out);
+    }
+    out
+}
+
+/// A text as a TOML table.
+///
+/// # Errors
+/// If it is none; the message names `file`.
+pub fn parse(text: &str, file: &str) -> Result<toml::Table> {
+    text.parse().map_err(|e: toml::de::Error| Error::config(format!("{file}: {}", e.message().trim_end())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_stand_behind_what_is_given() {
+        let table = |t: &str| t.parse::<toml::Table>().unwrap();
+        let defaults = table("a = 1\n[train]\nepochs = 5\nlist = [1, 2]\n[train.deep]\nx = \"y\"\n[method]\nname = \"m\"\nk = 1");
+        let given = table("a = 2\n[train]\nepochs = 7\n[method]\nname = \"other\"");
+        assert_eq!(behind(&given, &defaults), ["train.list=[1, 2]", "train.deep.x=\"y\""]);
+        assert_eq!(behind(&table(""), &defaults).len(), 6);
+    }
+
+    #[test]
+    fn stated_modalities_and_methods() {
+        assert_eq!(stated_kind("modality = \"text\"", &[]).unwrap(), Some(Kind::Text));
+        assert_eq!(stated_kind("modality = \"text\"", &["modality=speech".into()]).unwrap(), Some(Kind::Speech));
+        assert_eq!(stated_kind("[train]", &[]).unwrap(), None);
+        assert!(stated_kind("modality = \"smell\"", &[]).is_err());
+        assert_eq!(named_method("[method]\nname = \"mae\"", &[]).as_deref(), Some("mae"));
+        assert_eq!(named_method("", &["method.name=\"byol\"".into()]).as_deref(), Some("byol"));
     }
 }

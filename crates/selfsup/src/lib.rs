@@ -11,7 +11,9 @@
 
 pub mod config;
 pub mod evaluate;
-pub mod images;
+pub mod modality;
+pub mod set;
+pub mod task;
 pub mod verbs;
 
 pub use selfsup_core as core;
@@ -19,7 +21,11 @@ pub use selfsup_core::{Error, Result};
 pub use selfsup_datasets as datasets;
 pub use selfsup_eval as eval;
 pub use selfsup_kernels as kernels;
+#[cfg(feature = "medical")]
 pub use selfsup_medical as medical;
+#[cfg(feature = "speech")]
 pub use selfsup_speech as speech;
+#[cfg(feature = "text")]
 pub use selfsup_text as text;
+#[cfg(feature = "vision")]
 pub use selfsup_vision as vision;

@@ -19,6 +19,7 @@ Start here:
   selfsup pretrain examples/vision-simclr/fashion-mnist.toml     pre-train on the bundled images and evaluate
   selfsup pretrain --data photos/ --method simclr                pre-train on a folder of your images
   selfsup probe runs/NAME                                        evaluate a run again
+  selfsup finetune --run runs/NAME --labels labels.csv           learn a task from labels
   selfsup export runs/NAME --out DIR                             weights for timm or transformers
 
 Exit codes: 0 done, 1 failed, 2 bad input or configuration, 3 interrupted after writing a checkpoint.";
@@ -27,14 +28,18 @@ Exit codes: 0 done, 1 failed, 2 bad input or configuration, 3 interrupted after 
 enum Verb {
     /// Pre-train an encoder without labels, and evaluate it where labels exist.
     Pretrain(Pretrain),
-    /// Evaluate a run's encoder: kNN and linear probe against a random encoder and raw pixels.
+    /// Evaluate a run's encoder: kNN and linear probe against a random encoder and raw features (pixels, words, spectra).
     Probe(Probe),
-    /// Write the embeddings of images.
+    /// Learn a task from labels on top of a run's encoder.
+    Finetune(Finetune),
+    /// Apply a fine-tuned run to files.
+    Predict(Predict),
+    /// Write the embeddings of samples.
     Embed(Embed),
     /// List, fetch and inspect data sets.
     #[command(subcommand)]
     Data(Data),
-    /// Write a run's encoder as a folder that timm or transformers loads.
+    /// Write a run's encoder as a folder that other tools load (timm, transformers).
     Export(Export),
     /// Download a model from the Hugging Face Hub into the cache.
     Pull(Pull),
@@ -52,13 +57,14 @@ struct Pretrain {
     /// A configuration (TOML), then KEY=VALUE overrides, e.g. `train.epochs=20 method.temperature=0.1`.
     #[arg(value_name = "FILE.toml | KEY=VALUE")]
     args: Vec<String>,
-    /// Data: a folder of images (any nesting), idx or CIFAR files, tar shards, Parquet, or the name of a data set.
+    /// Data: a folder (any nesting) of images, texts, recordings or medical images, a file, or the name of a data set. Its modality is found
+    /// by looking at the files, unless `modality=` says it.
     #[arg(long)]
     data: Option<String>,
-    /// Method: simclr, moco, moco-v3, byol, simsiam, barlow-twins, vicreg, mae.
+    /// Method, for example simclr, moco, byol, mae.
     #[arg(long)]
     method: Option<String>,
-    /// Encoder: resnet18 ... resnet152, wide_resnet50_2, vit_tiny ... vit_large.
+    /// Encoder, for example resnet18, vit_small.
     #[arg(long)]
     encoder: Option<String>,
     /// The run's folder; by default a new one below runs/.
@@ -70,7 +76,7 @@ struct Pretrain {
     /// With --resume: go on although the configuration changed.
     #[arg(long, requires = "resume")]
     allow_config_change: bool,
-    /// Only show what would run: one batch, shapes, parameters, memory, and a picture of the augmentations.
+    /// Only show what would run: one batch, shapes, parameters, memory, and what the method sees of the samples.
     #[arg(long)]
     dry_run: bool,
     /// Do not evaluate at the end.
@@ -90,6 +96,48 @@ struct Probe {
     /// Labelled data to test on.
     #[arg(long)]
     test: Option<String>,
+    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and split.
+    #[arg(long)]
+    labels: Option<String>,
+}
+
+#[derive(Args)]
+struct Finetune {
+    /// A configuration (TOML) with [task] and [data], then KEY=VALUE overrides, e.g. `task.train_blocks=0 train.epochs=10`.
+    #[arg(value_name = "TASK.toml | KEY=VALUE")]
+    args: Vec<String>,
+    /// The pre-training run whose encoder is taken.
+    #[arg(long)]
+    run: Option<PathBuf>,
+    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label (or transcript), and if wanted group and split.
+    #[arg(long)]
+    labels: Option<PathBuf>,
+    /// The samples, where they are not those of the run; sub-folders are labels where there is no table.
+    #[arg(long)]
+    data: Option<String>,
+    /// Labelled samples to test on.
+    #[arg(long)]
+    test: Option<String>,
+    /// The new run's folder; by default a new one below runs/.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on from the newest checkpoint of the run in --out.
+    #[arg(long)]
+    resume: bool,
+    /// With --resume: go on although the configuration changed.
+    #[arg(long, requires = "resume")]
+    allow_config_change: bool,
+}
+
+#[derive(Args)]
+struct Predict {
+    /// The fine-tuned run's folder.
+    run: PathBuf,
+    /// Files, folders or names of data sets.
+    files: Vec<String>,
+    /// Where to write; the ending decides the format: .csv or .jsonl. To the screen as CSV without.
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -99,7 +147,7 @@ struct Embed {
     /// Where to write; the ending decides the format: .safetensors, .npy or .parquet.
     #[arg(long)]
     out: PathBuf,
-    /// Images, instead of the run's own.
+    /// Samples, instead of the run's own.
     #[arg(long)]
     data: Option<String>,
 }
@@ -127,9 +175,9 @@ struct Export {
     /// The folder to write; by default model/ in the run.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Layout: timm, or hf (transformers' ViT; vision transformers only).
-    #[arg(long, default_value = "timm")]
-    layout: String,
+    /// Layout, by default the first that the modality has. Images: timm, or hf (transformers' ViT; vision transformers only).
+    #[arg(long)]
+    layout: Option<String>,
 }
 
 #[derive(Args)]
@@ -153,12 +201,25 @@ fn main() -> ExitCode {
             dry_run: a.dry_run,
             probe: !a.no_probe,
         }),
-        Verb::Probe(a) => verbs::probe::run(&a.run, &a.overrides, a.data.as_deref(), a.test.as_deref()),
+        Verb::Probe(a) => {
+            verbs::probe::run(&verbs::probe::Request { run: a.run, overrides: a.overrides, data: a.data, test: a.test, labels: a.labels })
+        }
+        Verb::Finetune(a) => verbs::finetune::run(&verbs::finetune::Request {
+            args: a.args,
+            run: a.run,
+            labels: a.labels,
+            data: a.data,
+            test: a.test,
+            out: a.out,
+            resume: a.resume,
+            allow_config_change: a.allow_config_change,
+        }),
+        Verb::Predict(a) => verbs::predict::run(&verbs::predict::Request { run: a.run, files: a.files, out: a.out }),
         Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref()),
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),
         Verb::Data(Data::Inspect { data }) => verbs::data::inspect(&data),
-        Verb::Export(a) => verbs::export::run(&a.run, a.out.as_deref(), &a.layout),
+        Verb::Export(a) => verbs::export::run(&a.run, a.out.as_deref(), a.layout.as_deref()),
         Verb::Pull(a) => verbs::pull::run(&a.name),
         Verb::Doctor => verbs::doctor::run(),
         Verb::Completions { shell } => {

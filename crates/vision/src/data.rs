@@ -164,7 +164,14 @@ mod tests {
 
     #[test]
     fn local_crops_stand_behind_the_full_views() -> Result<()> {
-        let config = AugmentConfig { size: 16, local_views: 3, local_size: 8, rotation: 20.0, policy: crate::augment::Policy::Trivial, ..AugmentConfig::default() };
+        let config = AugmentConfig {
+            size: 16,
+            local_views: 3,
+            local_size: 8,
+            rotation: 20.0,
+            policy: crate::augment::Policy::Trivial,
+            ..AugmentConfig::default()
+        };
         let pixels: Arc<[u8]> = (0..20 * 24 * 3).map(|i| (i * 7 % 251) as u8).collect();
         let sample = || Sample { id: "x".into(), content: Content::Pixels { width: 24, height: 20, channels: 3, data: pixels.clone() } };
         let make = |seed: u64| {

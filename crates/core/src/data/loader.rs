@@ -94,11 +94,37 @@ where
     /// # Errors
     /// As [`Loader::new`].
     pub fn sharded(dataset: Arc<D>, transform: Arc<T>, collate: Arc<C>, config: LoaderConfig, rank: usize, world: usize) -> Result<Self> {
+        let sampler = Self::sampler_for(dataset.len(), &config, rank, world)?;
+        Self::sampled(dataset, transform, collate, config, sampler, world)
+    }
+
+    /// A loader for one process whose batches hold samples of like length ([`Sampler::by_length`]): `lengths` are those of the samples, in
+    /// any unit, and `window` batches are sorted together.
+    ///
+    /// # Errors
+    /// As [`Loader::new`] and [`Sampler::by_length`].
+    pub fn by_length(
+        dataset: Arc<D>,
+        transform: Arc<T>,
+        collate: Arc<C>,
+        config: LoaderConfig,
+        lengths: impl Into<Arc<[u32]>>,
+        window: usize,
+    ) -> Result<Self> {
+        let sampler = Self::sampler_for(dataset.len(), &config, 0, 1)?.by_length(lengths, window)?;
+        Self::sampled(dataset, transform, collate, config, sampler, 1)
+    }
+
+    fn sampler_for(len: usize, config: &LoaderConfig, rank: usize, world: usize) -> Result<Sampler> {
+        let &LoaderConfig { batch_size, shuffle, drop_last, seed, .. } = config;
+        Sampler::new(len, SamplerConfig { batch_size, shuffle, drop_last, seed, rank, world })
+    }
+
+    fn sampled(dataset: Arc<D>, transform: Arc<T>, collate: Arc<C>, config: LoaderConfig, sampler: Sampler, world: usize) -> Result<Self> {
         if !(0.0..=1.0).contains(&config.max_bad_fraction) {
             return Err(Error::config(format!("max_bad_fraction is {}, expected 0 to 1", config.max_bad_fraction)));
         }
-        let LoaderConfig { batch_size, shuffle, drop_last, seed, .. } = config;
-        let sampler = Sampler::new(dataset.len(), SamplerConfig { batch_size, shuffle, drop_last, seed, rank, world })?;
+        let LoaderConfig { batch_size, drop_last, .. } = config;
         let counted = if drop_last { sampler.batches() * batch_size } else { dataset.len() };
         let per_epoch = (counted / world).max(1) as u64;
         let (bad, seen) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -531,6 +557,24 @@ mod tests {
         let draw = |bs: &[LoadedBatch<Stacked>]| bs.iter().flat_map(|b| b.batch.0.clone()).find(|x| x.0 == 3);
         assert_ne!(draw(&inline), draw(&other), "augmentation differs between epochs");
         assert!(all(2, 1, 13).is_empty() && all(2, 1, 99).is_empty());
+    }
+
+    #[test]
+    fn batches_by_length_are_the_same_for_any_number_of_workers() {
+        let lengths: Vec<u32> = (0..100).map(|i| i * 37 % 101).collect();
+        let all = |workers: usize, first| {
+            let (data, augment) = (Arc::new(Numbers::new(100)), Arc::new(augment as fn(usize, &mut Rng) -> Result<(usize, u32)>));
+            let l = Loader::by_length(data, augment, Arc::new(Stack), config(workers), lengths.clone(), 6).unwrap();
+            l.epoch_from(1, first).unwrap().collect::<Result<Vec<_>>>().unwrap()
+        };
+        let inline = all(0, 0);
+        assert_eq!(inline.iter().map(|b| b.indices.len()).sum::<usize>(), 100);
+        let spread = |b: &LoadedBatch<Stacked>| {
+            let l = b.indices.iter().map(|&i| lengths[i]);
+            l.clone().max().unwrap() - l.min().unwrap()
+        };
+        assert!(inline[..12].iter().map(spread).sum::<u32>() < 12 * 40, "batches of like lengths");
+        assert_eq!(inline[5..], all(3, 5));
     }
 
     #[test]

@@ -97,3 +97,19 @@ pub trait Source<B>: Send + Sync {
     /// Continues counting from the numbers of a checkpoint.
     fn restore_counts(&self, _bad: u64, _seen: u64) {}
 }
+
+/// A source chosen at run time is a source.
+impl<B> Source<B> for Box<dyn Source<B> + '_> {
+    fn batches(&self) -> usize {
+        (**self).batches()
+    }
+    fn epoch_from(&self, epoch: u64, first_batch: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<B>>> + '_>> {
+        (**self).epoch_from(epoch, first_batch)
+    }
+    fn counts(&self) -> (u64, u64) {
+        (**self).counts()
+    }
+    fn restore_counts(&self, bad: u64, seen: u64) {
+        (**self).restore_counts(bad, seen);
+    }
+}

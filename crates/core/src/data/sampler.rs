@@ -5,9 +5,14 @@
 //! 1988) over the smallest `2^(2h) >= n` with Philox as its round function; a value that falls outside `0..n` is sent through again
 //! until it falls inside ("cycle walking", Black and Rogaway 2002), fewer than four times on average because `2^(2h) < 4 n`.
 //! Networks over a handful of values reach few of the possible orders, so up to 1,024 samples are shuffled by Fisher-Yates instead.
+//!
+//! Samples of different lengths waste less padding if batches hold samples of like length. [`Sampler::by_length`] sorts within windows of
+//! some batches of the shuffled order and shuffles the batches of each window, so a batch costs a sort of its window and resuming stays
+//! as cheap as before. Which samples share a window is new each epoch.
 
 use crate::error::{Error, Result};
 use selfsup_kernels::rng::{Key, philox};
+use std::sync::Arc;
 
 /// Up to here the order is a table: 8 KiB at most, and every order is possible.
 const TABLE: usize = 1024;
@@ -26,6 +31,50 @@ enum Kind {
     Identity,
     Table(Vec<usize>),
     Feistel { key: u64, half: u32 },
+    Grouped(Arc<Grouped>),
+}
+
+/// An order that is sorted by length within windows.
+#[derive(Debug)]
+struct Grouped {
+    order: Permutation,
+    lengths: Arc<[u32]>,
+    /// Samples in a batch.
+    batch: usize,
+    /// Batches in a window.
+    window: usize,
+    /// Decides the order of a window's batches; `None` leaves them sorted.
+    key: Option<Key>,
+}
+
+impl Grouped {
+    /// The samples of window `w`: its full batches, shortest samples in one, longest in another, in random order. What does not fill the
+    /// epoch's last batch stays at its end, unsorted: which samples are left out by `drop_last` must not depend on their length.
+    fn window(&self, w: usize) -> Vec<usize> {
+        let full = self.order.len() / self.batch;
+        let (first, last) = (w * self.window, ((w + 1) * self.window).min(full));
+        if first >= full {
+            return (full * self.batch..self.order.len()).filter_map(|i| self.order.at(i)).collect();
+        }
+        let mut samples: Vec<usize> = (first * self.batch..last * self.batch).filter_map(|i| self.order.at(i)).collect();
+        // Stable: samples of equal length stay in their random order.
+        samples.sort_by_key(|&i| self.lengths.get(i).copied().unwrap_or(0));
+        let Some(key) = self.key else { return samples };
+        let order = key.fold(w as u64).rng().permutation(last - first);
+        order.into_iter().flat_map(|b| samples[b * self.batch..(b + 1) * self.batch].iter().copied()).collect()
+    }
+
+    /// The window that place `i` lies in, and where it begins.
+    fn window_at(&self, i: usize) -> (usize, usize) {
+        let full = self.order.len() / self.batch;
+        let b = i / self.batch;
+        // The short last batch is a window of its own.
+        if b >= full {
+            (full.div_ceil(self.window), full * self.batch)
+        } else {
+            (b / self.window, b / self.window * self.window * self.batch)
+        }
+    }
 }
 
 impl Permutation {
@@ -71,7 +120,28 @@ impl Permutation {
                 }
                 Some(x as usize)
             }
+            Kind::Grouped(g) => {
+                let (w, start) = g.window_at(i);
+                g.window(w).get(i - start).copied()
+            }
         }
+    }
+
+    /// The images of `from..to`, cut off at the end: what [`Permutation::at`] gives, at less cost where the order is by length.
+    pub fn range(&self, from: usize, to: usize) -> Vec<usize> {
+        let Kind::Grouped(g) = &self.kind else { return (from..to.min(self.n)).filter_map(|i| self.at(i)).collect() };
+        let (mut out, mut i, to) = (Vec::with_capacity(to.saturating_sub(from)), from, to.min(self.n));
+        while i < to {
+            let (w, start) = g.window_at(i);
+            let window = g.window(w);
+            let end = (to - start).min(window.len());
+            match window.get(i - start..end) {
+                Some(part) if !part.is_empty() => out.extend_from_slice(part),
+                _ => break,
+            }
+            i = start + end;
+        }
+        out
     }
 }
 
@@ -118,6 +188,8 @@ pub struct Sampler {
     len: usize,
     config: SamplerConfig,
     key: Key,
+    /// Length of each sample, and batches in a window.
+    lengths: Option<(Arc<[u32]>, usize)>,
 }
 
 impl Sampler {
@@ -150,7 +222,21 @@ impl Sampler {
             return Err(Error::config(format!("{len} samples cannot be shared by {world} processes")));
         }
         let key = Key::new(config.seed).named("order");
-        Ok(Sampler { len, config, key })
+        Ok(Sampler { len, config, key, lengths: None })
+    }
+
+    /// The same sampler with batches of samples of like length: each `window` batches of the (shuffled) order are sorted by length, and the
+    /// batches of a window are shuffled. A wider window saves padding and ties samples of like length together; 16 to 64 is usual.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are not as many lengths as samples, or `window` is 0.
+    pub fn by_length(self, lengths: impl Into<Arc<[u32]>>, window: usize) -> Result<Self> {
+        let lengths = lengths.into();
+        if lengths.len() != self.len || window == 0 {
+            let found = lengths.len();
+            return Err(Error::config(format!("{found} lengths and a window of {window} batches, expected {} and at least 1", self.len)));
+        }
+        Ok(Sampler { lengths: Some((lengths, window)), ..self })
     }
 
     /// Number of samples in the data set.
@@ -167,7 +253,12 @@ impl Sampler {
 
     /// The order of an epoch: a [`Permutation`] of the data set.
     pub fn order(&self, epoch: u64) -> Permutation {
-        if self.config.shuffle { Permutation::new(self.len, self.key.fold(epoch)) } else { Permutation::identity(self.len) }
+        let key = self.key.fold(epoch);
+        let order = if self.config.shuffle { Permutation::new(self.len, key) } else { Permutation::identity(self.len) };
+        let Some((lengths, window)) = &self.lengths else { return order };
+        let key = self.config.shuffle.then(|| key.named("windows"));
+        let grouped = Grouped { order, lengths: lengths.clone(), batch: self.config.batch_size, window: *window, key };
+        Permutation { n: self.len, kind: Kind::Grouped(Arc::new(grouped)) }
     }
 
     /// The part of batch `b` of `epoch` that this process takes, as numbers of samples; empty from [`Sampler::batches`] on.
@@ -182,7 +273,7 @@ impl Sampler {
         }
         let first = b * self.config.batch_size;
         let (lo, hi) = self.share(self.config.batch_size.min(self.len - first));
-        (first + lo..first + hi).filter_map(|i| order.at(i)).collect()
+        order.range(first + lo, first + hi)
     }
 
     /// Position of this process's first sample within batch `b` ([`crate::Pass::at`]).
@@ -215,6 +306,35 @@ mod tests {
             prop_assert!(p.at(n).is_none());
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..n).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn by_length_is_a_permutation_of_like_lengths(n in 1_usize..700, batch in 1_usize..40, window in 1_usize..12, seed in 0_u64..50) {
+            prop_assume!(batch <= n);
+            let mut r = Key::new(seed).named("lengths").rng();
+            let lengths: Vec<u32> = (0..n).map(|_| r.below(1000) as u32).collect();
+            let s = Sampler::new(n, SamplerConfig { seed, ..config(batch, false) }).unwrap();
+            let plain = s.order(2);
+            let s = s.by_length(lengths.clone(), window).unwrap();
+            let order = s.order(2);
+            let batches: Vec<Vec<usize>> = (0..s.batches()).map(|b| s.batch_of(&order, b)).collect();
+            let together: Vec<usize> = batches.concat();
+            prop_assert_eq!(&together, &(0..n).filter_map(|i| order.at(i)).collect::<Vec<_>>());
+            prop_assert_eq!(&order.range(n / 3, n + 7)[..], &together[n / 3..]);
+            let mut sorted = together.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(sorted, (0..n).collect::<Vec<_>>());
+            // Within a window no two batches overlap in length; what is left over is a random sample, not the longest.
+            let full = n / batch;
+            for w in batches[..full].chunks(window) {
+                let mut spans: Vec<(u32, u32)> = w
+                    .iter()
+                    .map(|b| b.iter().fold((u32::MAX, 0), |s, &i| (s.0.min(lengths[i]), s.1.max(lengths[i]))))
+                    .collect();
+                spans.sort_unstable();
+                prop_assert!(spans.windows(2).all(|s| s[0].1 <= s[1].0), "{:?}", spans);
+            }
+            prop_assert_eq!(&together[full * batch..], &(full * batch..n).filter_map(|i| plain.at(i)).collect::<Vec<_>>()[..]);
         }
 
         #[test]
@@ -252,6 +372,25 @@ mod tests {
         assert_eq!(s.batch(0, 77), a[77 * 64..78 * 64]);
         let s = Sampler::new(10, SamplerConfig { shuffle: false, ..config(4, false) }).unwrap();
         assert_eq!((s.batches(), s.batch(9, 2)), (3, vec![8, 9]));
+    }
+
+    #[test]
+    fn by_length_differs_between_epochs_and_costs_a_window() {
+        let lengths: Vec<u32> = (0..100_000_u32).map(|i| i * 7919 % 100_003).collect();
+        let s = Sampler::new(lengths.len(), config(32, true)).unwrap().by_length(lengths, 16).unwrap();
+        let (first, again, other) = (s.batch(0, 3000), s.batch(0, 3000), s.batch(1, 3000));
+        assert_eq!(first, again);
+        assert_ne!(first, other);
+        let start = std::time::Instant::now();
+        let order = s.order(7);
+        (0..100).for_each(|b| assert_eq!(s.batch_of(&order, b * 31).len(), 32));
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+        let s = Sampler::new(6, SamplerConfig { shuffle: false, ..config(2, false) }).unwrap();
+        let s = s.by_length(vec![5, 1, 4, 2, 3, 0], 2).unwrap();
+        assert_eq!((0..3).flat_map(|b| s.batch(0, b)).collect::<Vec<_>>(), [1, 3, 2, 0, 5, 4]);
+        let s = Sampler::new(6, config(2, false)).unwrap();
+        assert!(s.clone().by_length(vec![1; 5], 2).unwrap_err().to_string().contains("5 lengths"));
+        assert!(s.by_length(vec![1; 6], 0).is_err());
     }
 
     /// Where an element goes is uniform, and neighbours are torn apart: chi-square over keys with 15 degrees of freedom stays below 45.

@@ -8,7 +8,8 @@ use selfsup_kernels::Path;
 use selfsup_kernels::activation::Act;
 use selfsup_kernels::conv::{ConvSpec, conv, conv_bn_act};
 use selfsup_kernels::linear::{linear, linear_act};
-use selfsup_kernels::norm::{batch_norm, batch_norm_eval, layer_norm};
+use selfsup_kernels::norm::{batch_norm, batch_norm_eval, layer_norm, rms_norm};
+use selfsup_kernels::rng::Key;
 
 /// `y = x W^T + b` over the last dimension; weight `(out, in)`.
 #[derive(Clone, Debug)]
@@ -212,6 +213,31 @@ impl LayerNorm {
     }
 }
 
+/// Root-mean-square normalisation over the last dimension, without a mean and a bias (Zhang and Sennrich 2019, arXiv 1910.07467): T5's.
+#[derive(Clone, Debug)]
+pub struct RmsNorm {
+    weight: Tensor,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// Weight 1.
+    ///
+    /// # Errors
+    /// If the name is taken by a tensor of another shape.
+    pub fn new(scope: &Scope, dim: usize, eps: f64) -> Result<Self> {
+        Ok(RmsNorm { weight: scope.get("weight", dim, Init::Const(1.0))?, eps })
+    }
+
+    /// `(.., C)` to `(.., C)`.
+    ///
+    /// # Errors
+    /// If the last dimension of `x` is not `C`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(rms_norm(x, &self.weight, self.eps, Path::Auto)?)
+    }
+}
+
 /// A look-up table `(vocabulary, dim)`.
 #[derive(Clone, Debug)]
 pub struct Embedding {
@@ -257,9 +283,17 @@ impl Mlp {
     /// # Errors
     /// If the names are taken by tensors of other shapes.
     pub fn new(scope: &Scope, dim: usize, hidden: usize, act: Act, init: Init) -> Result<Self> {
+        Mlp::with_inits(scope, dim, hidden, act, (init, init))
+    }
+
+    /// The same with initial values of their own for the two layers.
+    ///
+    /// # Errors
+    /// If the names are taken by tensors of other shapes.
+    pub fn with_inits(scope: &Scope, dim: usize, hidden: usize, act: Act, inits: (Init, Init)) -> Result<Self> {
         Ok(Mlp {
-            fc1: Linear::new(&scope.sub("fc1"), dim, hidden, true, init)?,
-            fc2: Linear::new(&scope.sub("fc2"), hidden, dim, true, init)?,
+            fc1: Linear::new(&scope.sub("fc1"), dim, hidden, true, inits.0)?,
+            fc2: Linear::new(&scope.sub("fc2"), hidden, dim, true, inits.1)?,
             act,
         })
     }
@@ -269,7 +303,19 @@ impl Mlp {
     /// # Errors
     /// If the last dimension of `x` is not `dim`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.fc2.forward(&self.fc1.forward_act(x, self.act)?)
+        self.forward_dropout(x, None)
+    }
+
+    /// The same with dropout after the activation, given as `(share, key)`.
+    ///
+    /// # Errors
+    /// If the last dimension of `x` is not `dim`, or the share is not in `[0, 1)`.
+    pub fn forward_dropout(&self, x: &Tensor, dropout: Option<(f32, Key)>) -> Result<Tensor> {
+        let mut y = self.fc1.forward_act(x, self.act)?;
+        if let Some((p, key)) = dropout {
+            y = selfsup_kernels::dropout::dropout(&y, p, key, Path::Auto)?;
+        }
+        self.fc2.forward(&y)
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Activations are channels-last; weights keep PyTorch's layout and names.
 
+mod kv_cache;
 mod layers;
 mod patch;
 mod position;
 mod transformer;
 
-pub use layers::{BatchNorm, Conv, ConvBn, Embedding, LayerNorm, Linear, Mlp, MlpHead, MlpHeadNorm};
+pub use kv_cache::KvCache;
+pub use layers::{BatchNorm, Conv, ConvBn, Embedding, LayerNorm, Linear, Mlp, MlpHead, MlpHeadNorm, RmsNorm};
 pub use patch::PatchEmbed;
 pub use position::{interpolate_positions, sin_cos_1d, sin_cos_2d, sin_cos_3d};
 pub use transformer::{Block, Transformer, TransformerConfig};

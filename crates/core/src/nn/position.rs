@@ -29,12 +29,17 @@ pub fn sin_cos_2d(height: usize, width: usize, dim: usize, device: &Device) -> R
     table(&[height, width], dim, device)
 }
 
-/// `(1, depth * height * width, dim)`: a third of the features for each axis, columns first.
+/// `(1, depth * height * width, dim)`: a third of the features for each axis, columns first; where `dim` is not a multiple of 6 the rest, up to
+/// five features, is 0.
 ///
 /// # Errors
-/// If `dim` is not a multiple of 6.
+/// If `dim` is below 6.
 pub fn sin_cos_3d(depth: usize, height: usize, width: usize, dim: usize, device: &Device) -> Result<Tensor> {
-    table(&[depth, height, width], dim, device)
+    let whole = dim - dim % 6;
+    if whole == 0 {
+        return Err(Error::config(format!("a sine-cosine position embedding over 3 axes needs a width of at least 6, got {dim}")));
+    }
+    Ok(table(&[depth, height, width], whole, device)?.pad_with_zeros(2, 0, dim - whole)?)
 }
 
 fn table(grid: &[usize], dim: usize, device: &Device) -> Result<Tensor> {

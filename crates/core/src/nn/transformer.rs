@@ -36,12 +36,18 @@ pub struct TransformerConfig {
     pub dropout: f32,
     /// Dropout of attention weights.
     pub attention_dropout: f32,
+    /// Dropout inside the perceptron, after its activation.
+    pub activation_dropout: f32,
     /// Stochastic depth of the last block; earlier ones grow linearly towards it.
     pub drop_path: f32,
+    /// Chance that a block is left out of a training step, for all samples alike (LayerDrop, Fan et al. 2019, arXiv 1909.11556).
+    pub layer_drop: f32,
     /// Initial value of LayerScale (Touvron et al. 2021, arXiv 2103.17239), if used.
     pub layer_scale: Option<f32>,
     /// Initial values of linear weights.
     pub init: Init,
+    /// Initial values of the two projections that are added to the residual, where they differ (GPT-2: deviation 0.02 / sqrt(2 depth)).
+    pub residual_init: Option<Init>,
 }
 
 impl TransformerConfig {
@@ -59,9 +65,12 @@ impl TransformerConfig {
             causal: false,
             dropout: 0.0,
             attention_dropout: 0.0,
+            activation_dropout: 0.0,
             drop_path: 0.0,
+            layer_drop: 0.0,
             layer_scale: None,
             init: Init::TruncNormal(0.02),
+            residual_init: None,
         }
     }
 }
@@ -70,39 +79,44 @@ impl TransformerConfig {
 #[derive(Clone, Debug)]
 pub struct Block {
     name: String,
-    heads: usize,
+    pub(super) heads: usize,
     norm1: LayerNorm,
-    qkv: Linear,
-    proj: Linear,
+    pub(super) qkv: Linear,
+    pub(super) proj: Linear,
     norm2: LayerNorm,
     mlp: Mlp,
     scale1: Option<Tensor>,
     scale2: Option<Tensor>,
     pre_norm: bool,
-    causal: bool,
+    pub(super) causal: bool,
     dropout: f32,
     attention_dropout: f32,
+    activation_dropout: f32,
     drop_path: f32,
+    layer_drop: f32,
 }
 
 impl Block {
     fn new(scope: &Scope, c: &TransformerConfig, index: usize) -> Result<Self> {
         let attn = scope.sub("attn");
+        let last = c.residual_init.unwrap_or(c.init);
         let scale = |name: &str| c.layer_scale.map(|v| scope.sub(name).get("gamma", c.dim, Init::Const(v))).transpose();
         Ok(Block {
             name: scope.path().to_string(),
             heads: c.heads,
             norm1: LayerNorm::new(&scope.sub("norm1"), c.dim, c.eps)?,
             qkv: Linear::new(&attn.sub("qkv"), c.dim, 3 * c.dim, c.qkv_bias, c.init)?,
-            proj: Linear::new(&attn.sub("proj"), c.dim, c.dim, true, c.init)?,
+            proj: Linear::new(&attn.sub("proj"), c.dim, c.dim, true, last)?,
             norm2: LayerNorm::new(&scope.sub("norm2"), c.dim, c.eps)?,
-            mlp: Mlp::new(&scope.sub("mlp"), c.dim, c.hidden, c.act, c.init)?,
+            mlp: Mlp::with_inits(&scope.sub("mlp"), c.dim, c.hidden, c.act, (c.init, last))?,
             scale1: scale("ls1")?,
             scale2: scale("ls2")?,
             pre_norm: c.pre_norm,
             causal: c.causal,
             dropout: c.dropout,
             attention_dropout: c.attention_dropout,
+            activation_dropout: c.activation_dropout,
+            layer_drop: c.layer_drop,
             drop_path: if c.depth > 1 { c.drop_path * index as f32 / (c.depth - 1) as f32 } else { c.drop_path },
         })
     }
@@ -115,6 +129,17 @@ impl Block {
         let opts = AttentionOpts { causal: self.causal, scale: None, dropout };
         let y = self_attention(&qkv, bias, &opts, Path::Auto)?.reshape((n, l, d))?; // (N, L, H, D/H) -> (N, L, D)
         self.proj.forward(&y)
+    }
+
+    fn perceive(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let dropout = (pass.train && self.activation_dropout > 0.0)
+            .then(|| (self.activation_dropout, pass.key(&self.name).named("activation").fold(pass.offset)));
+        self.mlp.forward_dropout(x, dropout)
+    }
+
+    /// Whether this training step leaves the block out: drawn for the step and not for the micro-batch, so that parts make the whole.
+    fn left_out(&self, pass: &Pass) -> bool {
+        pass.train && self.layer_drop > 0.0 && pass.key(&self.name).named("layer").rng().chance(self.layer_drop)
     }
 
     /// Dropout, LayerScale and stochastic depth of a branch.
@@ -133,26 +158,43 @@ impl Block {
         Ok(y)
     }
 
+    /// What attention is computed from: `x`, normalised where normalisation comes first.
+    pub(super) fn before(&self, x: &Tensor) -> Result<Tensor> {
+        if self.pre_norm { self.norm1.forward(x) } else { Ok(x.clone()) }
+    }
+
+    /// The block's output, given its input `x` and what attention made of it.
+    pub(super) fn after(&self, x: &Tensor, attended: Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(self.parts(x, attended, pass)?.0)
+    }
+
+    /// The same, and beside it the perceptron's output before it joins the residual.
+    fn parts(&self, x: &Tensor, attended: Tensor, pass: &Pass) -> Result<(Tensor, Tensor)> {
+        let (s1, s2) = (self.scale1.as_ref(), self.scale2.as_ref());
+        let x = (x + self.branch(attended, "attn", s1, pass)?)?;
+        if self.pre_norm {
+            let y = self.branch(self.perceive(&self.norm2.forward(&x)?, pass)?, "mlp", s2, pass)?;
+            Ok(((&x + &y)?, y))
+        } else {
+            let x = self.norm1.forward(&x)?;
+            let y = self.branch(self.perceive(&x, pass)?, "mlp", s2, pass)?;
+            Ok((self.norm2.forward(&(&x + &y)?)?, y))
+        }
+    }
+
     /// `(N, L, D)` to `(N, L, D)`; `bias` is added to the attention scores, `(1 | N, 1 | H, 1 | L, L)`.
     ///
     /// # Errors
     /// If shapes do not fit.
     pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
-        let (s1, s2) = (self.scale1.as_ref(), self.scale2.as_ref());
-        if self.pre_norm {
-            let x = (x + self.branch(self.attend(&self.norm1.forward(x)?, bias, pass)?, "attn", s1, pass)?)?;
-            Ok((&x + self.branch(self.mlp.forward(&self.norm2.forward(&x)?)?, "mlp", s2, pass)?)?)
-        } else {
-            let x = self.norm1.forward(&(x + self.branch(self.attend(x, bias, pass)?, "attn", s1, pass)?)?)?;
-            self.norm2.forward(&(&x + self.branch(self.mlp.forward(&x)?, "mlp", s2, pass)?)?)
-        }
+        self.after(x, self.attend(&self.before(x)?, bias, pass)?, pass)
     }
 }
 
 /// A stack of [`Block`]s, without a final norm.
 #[derive(Clone, Debug)]
 pub struct Transformer {
-    blocks: Vec<Block>,
+    pub(super) blocks: Vec<Block>,
 }
 
 impl Transformer {
@@ -177,12 +219,38 @@ impl Transformer {
         let bias = valid.map(padding_bias).transpose()?;
         let (mut x, mut kept) = (x.clone(), Vec::new());
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, bias.as_ref(), pass)?;
+            if !block.left_out(pass) {
+                x = block.forward(&x, bias.as_ref(), pass)?;
+            }
             if keep.contains(&i) {
                 kept.push(x.clone());
             }
         }
         Ok((x, kept))
+    }
+
+    /// The outputs of the last `top` perceptrons, each before it joins the residual, from the lowest block to the highest: data2vec's
+    /// targets. Each is `(N, L, D)`.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn perceptrons(&self, x: &Tensor, valid: Option<&Tensor>, top: usize, pass: &Pass) -> Result<Vec<Tensor>> {
+        let bias = valid.map(padding_bias).transpose()?;
+        let (mut x, mut kept) = (x.clone(), Vec::new());
+        for (i, block) in self.blocks.iter().enumerate() {
+            let attended = block.attend(&block.before(&x)?, bias.as_ref(), pass)?;
+            let (out, perceptron) = block.parts(&x, attended, pass)?;
+            x = out;
+            if i + top >= self.blocks.len() {
+                kept.push(perceptron);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Whether a training step may leave blocks out, and with them their parameters.
+    pub fn drops_layers(&self) -> bool {
+        self.blocks.iter().any(|b| b.layer_drop > 0.0)
     }
 
     /// Number of blocks.

@@ -15,7 +15,10 @@ pub(super) fn two<'a>(batch: &'a Views, method: &str) -> Result<(&'a Tensor, &'a
 
 /// `teacher = m * teacher + (1 - m) * student` for each `(student, teacher)` pair of paths; trained tensors only, since the teacher's
 /// batch norms keep running statistics of their own.
-pub(super) fn ema(params: &Params, paths: &[(&str, &str)], momentum: f64) -> Result<()> {
+///
+/// # Errors
+/// If a tensor cannot be written.
+pub fn ema(params: &Params, paths: &[(&str, &str)], momentum: f64) -> Result<()> {
     for (from, to) in paths {
         for (source, target) in params.pairs(from, to) {
             if let Some(t) = params.get(&target)
@@ -34,8 +37,11 @@ pub(super) fn cosine_to_one(base: f64, fraction: f64) -> f64 {
 }
 
 /// Mean standard deviation of the L2-normalised features times sqrt(D): 1 when they fill the sphere, 0 when they have collapsed to a
-/// point (SimSiam, Chen and He 2020, arXiv 2011.10566, section 4.1).
-pub(super) fn embedding_std(z: &Tensor) -> Result<Vital> {
+/// point (SimSiam, Chen and He 2020, arXiv 2011.10566, section 4.1). `z` is `(N, D)`.
+///
+/// # Errors
+/// If `z` has another rank.
+pub fn embedding_std(z: &Tensor) -> Result<Vital> {
     let (n, d) = z.dims2()?;
     let norm = z.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
     let u = z.broadcast_div(&norm)?;

@@ -8,6 +8,7 @@
 
 mod barlow;
 mod byol;
+mod classify;
 mod joint;
 mod mae;
 mod moco;
@@ -18,6 +19,8 @@ mod vicreg;
 
 pub use barlow::{BarlowTwins, BarlowTwinsConfig};
 pub use byol::{Byol, ByolConfig};
+pub use classify::{Classify, ClassifyConfig, Inputs, balanced_weights};
+pub use joint::{ema, embedding_std};
 pub use mae::{Mae, MaeConfig, random_masking};
 pub use moco::{MoCo, MoCoConfig};
 pub use moco_v3::{MoCoV3, MoCoV3Config};
@@ -176,6 +179,15 @@ pub trait Objective: Send + Sync {
         true
     }
 
+    /// What the loss of `batch` is a mean over, once its embeddings are known: masked frames that the method itself has drawn, say. Losses
+    /// and gradients of micro-batches, and losses of validation batches, are averaged with these weights.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    fn weight(&self, batch: &Self::Batch, _embeddings: &Embeddings) -> Result<f64> {
+        Ok(batch.weight())
+    }
+
     /// Changes gradients before the optimiser sees them (DINO's frozen last layer, MoCo v3's frozen patch embedding).
     ///
     /// # Errors
@@ -224,6 +236,9 @@ impl<B: Batch> Objective for Box<dyn Objective<Batch = B>> {
     }
     fn couples_samples(&self) -> bool {
         (**self).couples_samples()
+    }
+    fn weight(&self, batch: &B, embeddings: &Embeddings) -> Result<f64> {
+        (**self).weight(batch, embeddings)
     }
     fn adjust_grads(&self, grads: &mut Grads, progress: &Progress) -> Result<()> {
         (**self).adjust_grads(grads, progress)

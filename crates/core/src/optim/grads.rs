@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::params::Param;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use selfsup_kernels::sink;
 use selfsup_kernels::update::{scale, sq_norms};
 use std::collections::BTreeMap;
 
@@ -15,6 +16,25 @@ impl Grads {
     /// The gradients of `params` in a store; parameters without one are absent.
     pub fn from_store(store: &GradStore, params: &[Param]) -> Self {
         Grads(params.iter().filter_map(|p| Some((p.name.clone(), store.get(p.var.as_tensor())?.detach()))).collect())
+    }
+
+    /// Runs the backward of `loss`: the store, and the gradients of `params`.
+    ///
+    /// # Errors
+    /// What candle reports.
+    pub fn backward(loss: &Tensor, params: &[Param]) -> Result<(GradStore, Self)> {
+        let (store, leaves) = sink::collect(|| loss.backward())?;
+        let mut grads = Grads::from_store(&store, params);
+        for p in params {
+            if let Some(g) = leaves.get(p.var.as_tensor()) {
+                let sum = match grads.remove(&p.name) {
+                    None => g.detach(),
+                    Some(rest) => (rest + g)?.detach(),
+                };
+                grads.insert(&p.name, sum);
+            }
+        }
+        Ok((store, grads))
     }
 
     /// The gradient of a parameter.

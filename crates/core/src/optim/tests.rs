@@ -254,3 +254,25 @@ fn configuration_text() {
         assert!(e.contains(key), "{text}: {e}");
     }
 }
+
+#[test]
+fn the_last_blocks_stay_trained() {
+    let names =
+        ["encoder.patch_embed.proj.weight", "encoder.blocks.0.w", "encoder.blocks.1.w", "encoder.blocks.2.w", "encoder.norm.weight"];
+    let left = |blocks: usize| {
+        let params = Params::new();
+        let scope = Scope::root(&params, 0, &Device::Cpu);
+        for name in names.iter().chain(&["head.weight"]) {
+            scope.get(name, 2, Init::Const(1.0)).unwrap();
+        }
+        let count = train_last_blocks(&params, "encoder", blocks);
+        let trained: Vec<String> = params.with_role(Role::Trained).into_iter().map(|p| p.name).collect();
+        assert_eq!(trained.len(), count + 1);
+        trained
+    };
+    assert_eq!(left(0), ["head.weight"]);
+    assert_eq!(left(1), ["encoder.blocks.2.w", "encoder.norm.weight", "head.weight"]);
+    assert_eq!(left(2).len(), 4);
+    assert_eq!(left(3).len(), 5, "the embedding is below the first block");
+    assert_eq!(left(4).len(), 6);
+}

@@ -53,6 +53,9 @@ pub struct TrainConfig {
     pub keep_last: usize,
     /// Epochs between evaluations (online kNN, validation loss); 0 for none.
     pub eval_every: u64,
+    /// Evaluations without a better result after which the run ends early; 0 for never. What is compared is the accuracy of an observer, or
+    /// the validation loss.
+    pub patience: u64,
     /// What to do with a loss or gradient that is not finite.
     pub non_finite: NonFinite,
     /// Arithmetic.
@@ -76,6 +79,7 @@ impl Default for TrainConfig {
             checkpoint_every: 0,
             keep_last: 2,
             eval_every: 1,
+            patience: 0,
             non_finite: NonFinite::Error,
             precision: Precision::F32,
             activation_checkpointing: false,
@@ -100,6 +104,9 @@ impl TrainConfig {
         }
         if !(0.0..=1.0).contains(&self.max_bad_fraction) {
             return Err(Error::config(format!("train.max_bad_fraction = {}: expected a share between 0 and 1", self.max_bad_fraction)));
+        }
+        if self.patience > 0 && self.eval_every == 0 {
+            return Err(Error::config(format!("train.patience = {} needs evaluations: set train.eval_every above 0", self.patience)));
         }
         if self.log_every == 0 {
             return Err(Error::config("train.log_every = 0: expected at least 1"));

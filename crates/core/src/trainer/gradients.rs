@@ -52,24 +52,25 @@ fn finish<O: Objective>(objective: &O, embeddings: &Embeddings, pass: &Pass, tra
     let loss = objective.criterion(embeddings, pass)?;
     let value = scalar(&loss.value)?;
     let weighted = if share == 1.0 { loss.value.clone() } else { (&loss.value * share)? };
-    let store = weighted.backward()?;
+    let (_, grads) = Grads::backward(&weighted, trained)?;
     let parts = loss.parts.iter().map(|(name, t)| Ok((*name, scalar(t)?))).collect::<Result<_>>()?;
-    Ok(Gradients { grads: Grads::from_store(&store, trained), loss: value, parts, embeddings: embeddings.detach() })
+    Ok(Gradients { grads, loss: value, parts, embeddings: embeddings.detach() })
 }
 
 fn averaged<O: Objective>(objective: &O, batch: &O::Batch, spans: &[(usize, usize)], pass: &Pass, trained: &[Param]) -> Result<Gradients> {
-    let parts: Vec<O::Batch> = spans.iter().map(|&(start, len)| batch.narrow(start, len)).collect::<Result<_>>()?;
-    let all: f64 = parts.iter().map(Batch::weight).sum();
-    let mut sum: Option<Gradients> = None;
+    let (mut sum, mut all): (Option<Gradients>, f64) = (None, 0.0);
     let mut embeddings = Vec::new();
-    for (&(start, _), batch) in spans.iter().zip(&parts) {
-        // Without weight (no masked token anywhere) every part counts alike.
-        let share = if all > 0.0 { batch.weight() / all } else { 1.0 / spans.len() as f64 };
+    for &(start, len) in spans {
+        let batch = batch.narrow(start, len)?;
         let pass = pass.at(pass.offset + start as u64);
-        let mut part = finish(objective, &objective.embed(batch, &pass)?, &pass, trained, share)?;
+        let embedded = objective.embed(&batch, &pass)?;
+        // The sum over the parts is divided by the weight of all at the end, since a method may know a part's only when it is embedded.
+        let weight = objective.weight(&batch, &embedded)?;
+        all += weight;
+        let mut part = finish(objective, &embedded, &pass, trained, weight)?;
         embeddings.push(std::mem::take(&mut part.embeddings));
-        part.loss *= share;
-        part.parts.iter_mut().for_each(|(_, v)| *v *= share);
+        part.loss *= weight;
+        part.parts.iter_mut().for_each(|(_, v)| *v *= weight);
         sum = Some(match sum {
             None => part,
             Some(mut sum) => {
@@ -83,6 +84,11 @@ fn averaged<O: Objective>(objective: &O, batch: &O::Batch, spans: &[(usize, usiz
         });
     }
     let mut sum = sum.ok_or_else(|| Error::input("batch", "no samples"))?;
+    // Without weight (no masked token anywhere) there is nothing to divide.
+    let share = if all > 0.0 { 1.0 / all } else { 1.0 };
+    sum.grads.scale(share)?;
+    sum.loss *= share;
+    sum.parts.iter_mut().for_each(|(_, v)| *v *= share);
     sum.embeddings = Embeddings::cat(&embeddings)?;
     Ok(sum)
 }
@@ -99,9 +105,8 @@ fn cached<O: Objective>(objective: &O, batch: &O::Batch, spans: &[(usize, usize)
     let tracked = Embeddings { graph: leaves.iter().map(|v| v.as_tensor().clone()).collect(), fixed: whole.fixed.clone() };
     let loss = objective.criterion(&tracked, pass)?;
     let value = scalar(&loss.value)?;
-    let store = loss.value.backward()?;
-    // Parameters inside the criterion itself, if any.
-    let mut grads = Grads::from_store(&store, trained);
+    // The parameters are those inside the criterion itself, if any.
+    let (store, mut grads) = Grads::backward(&loss.value, trained)?;
     for &(start, len) in spans {
         let pass = pass.at(pass.offset + start as u64);
         let part = objective.embed(&batch.narrow(start, len)?, &pass)?;
@@ -115,7 +120,7 @@ fn cached<O: Objective>(objective: &O, batch: &O::Batch, spans: &[(usize, usize)
             });
         }
         if let Some(surrogate) = surrogate {
-            grads.add(&Grads::from_store(&surrogate.backward()?, trained))?;
+            grads.add(&Grads::backward(&surrogate, trained)?.1)?;
         }
     }
     let parts = loss.parts.iter().map(|(name, t)| Ok((*name, scalar(t)?))).collect::<Result<_>>()?;

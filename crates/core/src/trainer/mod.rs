@@ -60,6 +60,12 @@ pub trait Observer {
     /// # Errors
     /// If it cannot look.
     fn observe(&mut self, look: &Look) -> Result<Vec<(String, f64)>>;
+
+    /// The name of its metric, higher is better, that decides which checkpoint is the best and when patience ends; without one the
+    /// validation loss decides.
+    fn decides(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// What a finished run was.
@@ -166,7 +172,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let mut missing = self.all_trained();
         let (started, first_step) = (Instant::now(), at.step);
         let (mut loss, mut samples) = (f64::NAN, 0u64);
-        while at.step < total {
+        while at.step < total && !self.out_of_patience(at.step, best.as_ref(), per_epoch) {
             for loaded in source.epoch_from(at.epoch, at.batch as usize)? {
                 let loaded = loaded?;
                 (at.bad_samples, at.seen_samples) = source.counts();
@@ -208,6 +214,10 @@ impl<'a, O: Objective> Trainer<'a, O> {
                     if best.as_ref().is_some_and(|b| b.step == at.step) {
                         store.mark_best(&path)?;
                     }
+                    if !done && quality.is_some() && self.out_of_patience(at.step, best.as_ref(), per_epoch) {
+                        self.display.note(&format!("no better result in {} evaluations: stopping early", self.config.patience));
+                        break;
+                    }
                     if stopping {
                         self.display.finish();
                         return Err(Error::Interrupted { step: at.step, checkpoint: path });
@@ -232,6 +242,12 @@ impl<'a, O: Objective> Trainer<'a, O> {
             bad_samples: at.bad_samples,
             skipped_steps: at.skipped_steps,
         })
+    }
+
+    /// Whether the best result is so old that the run ends. It depends on what a checkpoint holds alone, so a resumed run decides alike.
+    fn out_of_patience(&self, step: u64, best: Option<&Best>, per_epoch: u64) -> bool {
+        let allowed = self.config.patience.saturating_mul(self.config.eval_every).saturating_mul(per_epoch);
+        self.config.patience > 0 && best.is_some_and(|b| step.saturating_sub(b.step) >= allowed)
     }
 
     fn all_trained(&self) -> BTreeSet<String> {
@@ -293,9 +309,10 @@ impl<'a, O: Objective> Trainer<'a, O> {
             let (mut sum, mut n, mut seen) = (0.0, 0.0, 0);
             for loaded in source.epoch_from(0, 0)? {
                 let batch = loaded?.batch.to_device(&self.device)?;
-                let weight = batch.weight();
                 let pass = pass.at(seen);
-                let value = self.objective.criterion(&self.objective.embed(&batch, &pass)?.detach(), &pass)?.value;
+                let embeddings = self.objective.embed(&batch, &pass)?.detach();
+                let weight = self.objective.weight(&batch, &embeddings)?;
+                let value = self.objective.criterion(&embeddings, &pass)?.value;
                 sum += f64::from(value.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?[0]) * weight;
                 n += weight;
                 seen += batch.samples() as u64;
@@ -315,7 +332,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let text: Vec<String> = metrics.iter().map(|(name, v)| format!("{name} {v:.4}")).collect();
         self.display.note(&format!("epoch {}: {}", progress.epoch, text.join("  ")));
         let of = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-        Ok(of("knn").map(|v| ("knn".into(), v)).or_else(|| of("val_loss").map(|v| ("-val_loss".into(), -v))))
+        let decided = self.observers.iter().find_map(|o| o.decides().and_then(|name| Some((name.to_string(), of(name)?))));
+        Ok(decided.or_else(|| of("val_loss").map(|v| ("-val_loss".into(), -v))).filter(|(_, v)| !v.is_nan()))
     }
 
     fn checkpoint(&self, at: Position, total_steps: u64, best: Option<Best>) -> Result<Checkpoint> {

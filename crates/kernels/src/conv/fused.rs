@@ -8,7 +8,8 @@
 //! All blocks are cut from the shapes alone, so results have the same bits for any number of threads.
 
 use super::Geometry;
-use super::weights::{pack_backward, pack_forward, unpack_gradient};
+use super::same;
+use super::weights::{matrix, pack_backward, pack_forward, unpack_gradient, unpack_transposed};
 use super::windows::Windows;
 use crate::linear::gemm::{Cut, Matrix, Packed, Shared, multiply, pack_into, packed_len};
 use rayon::prelude::*;
@@ -76,6 +77,12 @@ fn rows_of(windows: &Windows, x: &[f32], weights: &Panels, groups: usize, first:
 
 /// `Y (N * positions, C_out) = col(X) W`; `after` sees each block of rows while it is in the cache, and its results are returned in order.
 pub(super) fn forward<S: Send>(g: &Geometry, x: &[f32], w: &[f32], after: impl Fn(&[f32]) -> S + Sync) -> (Vec<f32>, Vec<S>) {
+    if g.same() {
+        let y = same::forward(g, x, &matrix(g, w, false));
+        let rows = block(y.len() / g.outputs) * g.outputs;
+        let seen = y.par_chunks(rows).map(|rows| after(rows)).collect();
+        return (y, seen);
+    }
     let windows = Windows::forward(g);
     let weights = Panels::new(g.groups, windows.depth(), g.outputs / g.groups, |group, out| pack_forward(g, w, group, out));
     let rows = windows.rows();
@@ -95,11 +102,13 @@ pub(super) fn forward<S: Send>(g: &Geometry, x: &[f32], w: &[f32], after: impl F
 /// `dX` from `dY (N * positions, C_out)`.
 pub(super) fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
     let c = g.inputs;
+    if let Some(turned) = g.turned().filter(Geometry::same) {
+        return same::forward(&turned, dy, &matrix(g, w, true));
+    }
     let mut dx = vec![0f32; g.n * g.size.iter().product::<usize>() * c];
     for phase in Windows::backward(g) {
         let windows = &phase.windows;
-        let weights =
-            Panels::new(g.groups, windows.depth(), c / g.groups, |group, out| pack_backward(g, w, group, &phase.taps, out));
+        let weights = Panels::new(g.groups, windows.depth(), c / g.groups, |group, out| pack_backward(g, w, group, &phase.taps, out));
         let rows = windows.rows();
         let block = block(rows);
         if g.stride == [1; 3] {
@@ -128,6 +137,12 @@ const STEPS: usize = 256;
 
 /// `dW (C_out, C_in / groups, k..)` from `dY (N * positions, C_out)`.
 pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    if g.same() {
+        let size = g.outputs * g.inputs * g.taps();
+        let mut sums = same::weight_gradient(g, x, dy, (4_194_304 / size.max(1)).clamp(2, 8));
+        add_parts(&mut sums, size);
+        return unpack_transposed(g, &sums);
+    }
     let windows = Windows::forward(g);
     let (c, o, depth, rows) = (g.inputs / g.groups, g.outputs / g.groups, windows.depth(), windows.rows());
     // Tasks of at least six panels of 48 columns: dY is regrouped for each of them. Then chunks of positions until there are 32 tasks, as
@@ -143,29 +158,38 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let mut sums = vec![0f32; chunks * size];
     let shared = Shared::new(&mut sums);
     let direct = c.is_multiple_of(16);
-    (0..chunks * tasks).into_par_iter().with_max_len(1).for_each_init(Default::default, |scratch: &mut (Vec<usize>, Vec<f32>, Vec<f32>), task| {
-        let (chunk, range) = (task / tasks, task % tasks * columns..(task % tasks * columns + columns).min(depth));
-        let (taps, col, panel) = scratch;
-        let n = range.len();
-        panel.resize(packed_len(STEPS, n), 0.0);
-        for b in chunk * per..((chunk + 1) * per).min(blocks) {
-            let first = b * STEPS;
-            let count = STEPS.min(rows - first);
-            for group in 0..g.groups {
-                let packed = if direct {
-                    windows.gather_panels(x, group, first, count, range.clone(), Cut::new(n).vectors, taps, panel);
-                    Packed::of(panel, count, n)
-                } else {
-                    col.resize(count * n, 0.0);
-                    windows.gather(x, group, first, range.clone(), &mut col[..count * n], n);
-                    pack_into(Matrix::rows(col, n), count, n, panel)
-                };
-                let a = Matrix::rows(&dy[first * g.outputs + group * o..], g.outputs).t();
-                // SAFETY: tasks have columns or chunks of their own, within `sums`.
-                unsafe { multiply(o, a, &packed, shared, chunk * size + group * o * depth + range.start, depth, true) }
+    (0..chunks * tasks).into_par_iter().with_max_len(1).for_each_init(
+        Default::default,
+        |scratch: &mut (Vec<usize>, Vec<f32>, Vec<f32>), task| {
+            let (chunk, range) = (task / tasks, task % tasks * columns..(task % tasks * columns + columns).min(depth));
+            let (taps, col, panel) = scratch;
+            let n = range.len();
+            panel.resize(packed_len(STEPS, n), 0.0);
+            for b in chunk * per..((chunk + 1) * per).min(blocks) {
+                let first = b * STEPS;
+                let count = STEPS.min(rows - first);
+                for group in 0..g.groups {
+                    let packed = if direct {
+                        windows.gather_panels(x, group, first, count, range.clone(), Cut::new(n).vectors, taps, panel);
+                        Packed::of(panel, count, n)
+                    } else {
+                        col.resize(count * n, 0.0);
+                        windows.gather(x, group, first, range.clone(), &mut col[..count * n], n);
+                        pack_into(Matrix::rows(col, n), count, n, panel)
+                    };
+                    let a = Matrix::rows(&dy[first * g.outputs + group * o..], g.outputs).t();
+                    // SAFETY: tasks have columns or chunks of their own, within `sums`.
+                    unsafe { multiply(o, a, &packed, shared, chunk * size + group * o * depth + range.start, depth, true) }
+                }
             }
-        }
-    });
+        },
+    );
+    add_parts(&mut sums, size);
+    unpack_gradient(g, sums)
+}
+
+/// Partial sums of `size` values to one, in their order.
+fn add_parts(sums: &mut Vec<f32>, size: usize) {
     let rest = sums.split_off(size);
     sums.par_chunks_mut(4096).enumerate().for_each(|(i, part)| {
         for other in rest.chunks_exact(size) {
@@ -174,5 +198,4 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
             }
         }
     });
-    unpack_gradient(g, sums)
 }

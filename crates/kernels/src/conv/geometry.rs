@@ -85,6 +85,19 @@ impl Geometry {
         Ok(g)
     }
 
+    /// The convolution over the output's gradient that is the input gradient of this one, for stride 1.
+    pub fn turned(&self) -> Option<Geometry> {
+        if self.stride != [1; 3] {
+            return None;
+        }
+        let mut t = *self;
+        (t.size, t.out, t.inputs, t.outputs) = (self.out, self.size, self.outputs, self.inputs);
+        for a in 0..3 {
+            t.padding[a] = (self.dilation[a] * (self.kernel[a] - 1)).checked_sub(self.padding[a])?;
+        }
+        Some(t)
+    }
+
     /// Taps of the kernel.
     pub fn taps(&self) -> usize {
         self.kernel.iter().product()

@@ -4,11 +4,12 @@ use super::Geometry;
 use super::fused::{block, forward, input_gradient, weight_gradient};
 use super::norm::{Affine, combine, moments};
 use crate::activation::Act;
+use crate::sink::deliver;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, bail};
 use std::sync::{Arc, OnceLock};
 
 /// The values of a contiguous f32 tensor on the CPU.
-fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
+pub(super) fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
     match (s, l.contiguous_offsets()) {
         (CpuStorage::F32(v), Some((a, b))) => Ok(&v[a..b]),
         _ => bail!("the fused convolution needs contiguous f32 tensors"),
@@ -16,7 +17,7 @@ fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
 }
 
 /// Calls `f` with the values of a tensor.
-fn with<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+pub(super) fn with<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     let t = t.contiguous()?;
     let (storage, layout) = t.storage_and_layout();
     match &*storage {
@@ -26,7 +27,7 @@ fn with<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
 }
 
 /// Both gradients, each only where somebody asks for it.
-fn gradients(g: &Geometry, x: &Tensor, w: &Tensor, dy: &[f32]) -> Result<(Option<Tensor>, Option<Tensor>)> {
+pub(super) fn gradients(g: &Geometry, x: &Tensor, w: &Tensor, dy: &[f32]) -> Result<(Option<Tensor>, Option<Tensor>)> {
     let dx = if x.track_op() {
         let values = with(w, |w| Ok(input_gradient(g, w, dy)))?;
         Some(Tensor::from_vec(values, x.shape(), &Device::Cpu)?)
@@ -35,7 +36,7 @@ fn gradients(g: &Geometry, x: &Tensor, w: &Tensor, dy: &[f32]) -> Result<(Option
     };
     let dw = if w.track_op() {
         let values = with(x, |x| Ok(weight_gradient(g, x, dy)))?;
-        Some(Tensor::from_vec(values, w.shape(), &Device::Cpu)?)
+        deliver(w, Tensor::from_vec(values, w.shape(), &Device::Cpu)?)?
     } else {
         None
     };

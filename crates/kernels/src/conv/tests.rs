@@ -58,3 +58,75 @@ fn shapes_that_do_not_fit() {
         }
     }
 }
+
+#[test]
+fn block_with_instance_norm() {
+    for (act, stride, dims) in [
+        (Act::None, 1, [2, 3, 4, 5, 9]),
+        (Act::Relu, 1, [3, 5, 3, 4, 8]),
+        (Act::Relu, 2, [2, 4, 5, 6, 3]),
+        (Act::GeluErf, 1, [1, 2, 2, 3, 2]),
+    ] {
+        let spec = ConvSpec::new().stride(stride).padding(1);
+        let inputs = [random(&dims, 1), random(&[5, dims[4], 3, 3, 3], 2), random(&[2, 5], 3)];
+        agree(&inputs, |t, p| conv_instance_act(&t[0], &t[1], Some(&t[2]), &spec, 1e-2, act, p));
+        agree(&inputs[..2], |t, p| conv_instance_act(&t[0], &t[1], None, &spec, 1e-2, act, p));
+        same_bits(&inputs, |t| conv_instance_act(&t[0], &t[1], Some(&t[2]), &spec, 1e-2, act, Path::Fused));
+    }
+    assert!(
+        conv_instance_act(
+            &random(&[1, 3, 3, 3, 2], 1),
+            &random(&[4, 2, 3, 3, 3], 2),
+            Some(&random(&[2, 3], 3)),
+            &ConvSpec::new(),
+            1e-5,
+            Act::None,
+            Path::Auto
+        )
+        .is_err()
+    );
+}
+
+/// Volumes of which the size is kept, without gathering: channels enough for that path, sizes and kernels that are not alike.
+#[test]
+fn volumes_that_keep_their_size() {
+    for (dims, outputs, kernel) in [
+        ([2, 3, 4, 5, 8], 5, [3, 3, 3]),
+        ([1, 6, 2, 17, 16], 16, [3, 1, 3]),
+        ([1, 2, 3, 1, 30], 70, [3, 3, 1]),
+        ([2, 1, 4, 9, 12], 20, [3, 3, 5]),
+    ] {
+        let mut spec = ConvSpec::new();
+        spec.padding = kernel.map(|k| k / 2);
+        let inputs = [random(&dims, 1), random(&[outputs, dims[4], kernel[0], kernel[1], kernel[2]], 2)];
+        agree(&inputs, |t, p| conv(&t[0], &t[1], None, &spec, p));
+        same_bits(&inputs, |t| conv(&t[0], &t[1], None, &spec, Path::Fused));
+    }
+}
+
+/// Strided volumes: input gradients in slabs.
+#[test]
+fn strided_volumes() {
+    for (depth, stride, kernel) in [(19, 2, 3), (9, 3, 2), (24, 2, 2), (12, 1, 4)] {
+        let spec = ConvSpec::new().stride(stride).padding(kernel / 2);
+        let inputs = [random(&[2, depth, 4, 5, 3], 1), random(&[4, 3, kernel, kernel, kernel], 2)];
+        agree(&inputs, |t, p| conv(&t[0], &t[1], None, &spec, p));
+        same_bits(&inputs, |t| conv(&t[0], &t[1], None, &spec, Path::Fused));
+    }
+}
+
+#[test]
+fn bias_and_activation() {
+    for act in [Act::None, Act::Relu, Act::GeluErf, Act::GeluTanh] {
+        for (groups, stride, padding) in [(1, 3, 0), (2, 1, 4), (4, 1, 2)] {
+            let spec = ConvSpec::new().stride(stride).padding(padding).groups(groups);
+            let inputs = [random(&[2, 23, 8], 1), random(&[12, 8 / groups, 8], 2), random(&[12], 3)];
+            agree(&inputs, |t, p| conv_act(&t[0], &t[1], Some(&t[2]), &spec, act, p));
+            agree(&inputs[..2], |t, p| conv_act(&t[0], &t[1], None, &spec, act, p));
+            same_bits(&inputs, |t| conv_act(&t[0], &t[1], Some(&t[2]), &spec, act, Path::Fused));
+        }
+    }
+    assert!(
+        conv_act(&random(&[2, 5, 3], 1), &random(&[4, 3, 2], 2), Some(&random(&[3], 3)), &ConvSpec::new(), Act::None, Path::Auto).is_err()
+    );
+}

@@ -4,6 +4,25 @@ use super::Geometry;
 use crate::linear::gemm::{Cut, packed_len};
 use rayon::prelude::*;
 
+/// The matrix `(taps * C_in, C_out)` of the forward of an ungrouped convolution, or with `turned` that `(taps * C_out, C_in)` of its input
+/// gradient as a convolution, the taps in reverse order. For small kernels: large ones are packed without this step.
+pub(super) fn matrix(g: &Geometry, w: &[f32], turned: bool) -> Vec<f32> {
+    let (c, o, taps) = (g.inputs, g.outputs, g.taps());
+    let mut out = vec![0f32; w.len()];
+    out.par_chunks_mut(o * c).enumerate().for_each(|(t, rows)| {
+        if turned {
+            for (k, row) in rows.chunks_exact_mut(c).enumerate() {
+                row.iter_mut().enumerate().for_each(|(i, v)| *v = w[(k * c + i) * taps + (taps - 1 - t)]);
+            }
+        } else {
+            for (i, row) in rows.chunks_exact_mut(o).enumerate() {
+                row.iter_mut().enumerate().for_each(|(k, v)| *v = w[(k * c + i) * taps + t]);
+            }
+        }
+    });
+    out
+}
+
 /// Steps of a panel that are packed by one task.
 const STRIP: usize = 64;
 
@@ -56,6 +75,20 @@ pub(super) fn pack_backward(g: &Geometry, w: &[f32], group: usize, chosen: &[usi
             }
         }
     });
+}
+
+/// The gradient `(taps * C_in, C_out)` of an ungrouped convolution in the order of the weights.
+pub(super) fn unpack_transposed(g: &Geometry, sum: &[f32]) -> Vec<f32> {
+    let (c, o, taps) = (g.inputs, g.outputs, g.taps());
+    let mut dw = vec![0f32; o * c * taps];
+    dw.par_chunks_mut(c * taps).enumerate().for_each(|(k, out)| {
+        for i in 0..c {
+            for t in 0..taps {
+                out[i * taps + t] = sum[(t * c + i) * o + k];
+            }
+        }
+    });
+    dw
 }
 
 /// The gradient `(groups, C_out, taps * C_in)` in the order of the weights.

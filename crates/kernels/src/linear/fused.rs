@@ -3,6 +3,7 @@
 use super::gemm::{Matrix, Shared, matmul};
 use crate::activation::slices::{Floats, floats, output, tensor};
 use crate::activation::{Act, act_backward, act_forward};
+use crate::sink::deliver;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -95,7 +96,7 @@ impl Linear {
         let dw = if w.track_op() {
             let mut dw = vec![0f32; o * k];
             matmul(o, k, m, Matrix::rows(dz, o).t(), Matrix::rows(&xs, k), &mut dw, |_, _, _| ());
-            Some(tensor(dw, (o, k))?)
+            deliver(w, tensor(dw, (o, k))?)?
         } else {
             None
         };

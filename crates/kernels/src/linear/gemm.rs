@@ -469,6 +469,28 @@ pub(crate) unsafe fn multiply(m: usize, a: Matrix<'_>, b: &Packed<'_>, c: Shared
     unsafe { block(m, 0, a, b, 0..b.cut.count, c.0.add(start), ldc, add) }
 }
 
+/// `C (M, N) += A B` on this thread like [`multiply`], with `A` read where it lies whatever its strides: for blocks that are in the first-level
+/// cache anyway, where regrouping the rows of a transposed `A` would cost more than it saves.
+///
+/// # Safety
+/// As [`multiply`].
+pub(crate) unsafe fn multiply_in_place(m: usize, a: Matrix<'_>, b: &Packed<'_>, c: Shared, start: usize, ldc: usize) {
+    if m == 0 || b.n == 0 || b.k == 0 {
+        return;
+    }
+    assert!(a.holds(m, b.k) && ldc >= b.n, "multiply_in_place: matrix outside its slice");
+    let step = 16 * b.cut.vectors;
+    for p in 0..b.cut.count {
+        let width = 16 * b.cut.of(p);
+        // SAFETY: the caller's promise for C, the check for A; the panels of B were made for its K and N.
+        unsafe {
+            let panel = b.data.as_ptr().add(p * step * b.rows + b.first * width);
+            let c = c.0.add(start + p * step);
+            panel_block(m, b.k, a.data.as_ptr(), a.row, a.column, panel, width, width.min(b.n - p * step), c, ldc, true);
+        }
+    }
+}
+
 /// `C (M, N) = A (M, K) B (K, N)` in parallel over blocks of `C`. When a block of rows `i` and columns is done, `after(i, first column, row of
 /// the block)` is called for each of its rows, while they are in the cache.
 pub(crate) fn matmul(
@@ -550,6 +572,13 @@ mod tests {
                 let mut d = vec![1f32; m * n];
                 // SAFETY: d has m rows of n elements.
                 unsafe { multiply(m, a, &pack_into(b, k, n, &mut panels), Shared::new(&mut d), 0, n, true) };
+                let mut e = vec![1f32; m * n];
+                // SAFETY: e has m rows of n elements.
+                unsafe { multiply_in_place(m, a, &pack_into(b, k, n, &mut panels), Shared::new(&mut e), 0, n) };
+                for (e, want) in e.iter().zip(&want) {
+                    let tolerance = 1e-5 * (1.0 + want.abs()) * (k as f64).sqrt().max(1.0);
+                    assert!((f64::from(*e) - want - 1.0).abs() < tolerance, "{m} {n} {k}: {e} {want}");
+                }
                 for ((c, d), want) in c.iter().zip(&d).zip(&want) {
                     let tolerance = 1e-5 * (1.0 + want.abs()) * (k as f64).sqrt().max(1.0);
                     assert!((f64::from(*c) - want - 1.0).abs() < tolerance, "{m} {n} {k}: {c} {want}");

@@ -4,7 +4,7 @@
 //! result gets its bias and activation while it is still in the cache. Of the forward only the pre-activation is kept, and only where the
 //! derivative needs it. Elsewhere the layer is composed of candle's operators.
 
-mod fused;
+pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod simd;
 

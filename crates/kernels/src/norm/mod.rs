@@ -161,7 +161,7 @@ pub fn batch_norm_eval(x: &Tensor, gb: &Tensor, mean: &Tensor, var: &Tensor, eps
 /// # Errors
 /// If shapes do not fit, `groups` does not divide `C`, or `path` asks for the fused kernel and a tensor is not f32 on the CPU.
 pub fn group_norm(x: &Tensor, gb: Option<&Tensor>, groups: usize, eps: f64, path: Path) -> Result<Tensor> {
-    normalise("group_norm", x, gb, groups, eps, path)
+    normalise("group_norm", x, gb, groups, eps, Act::None, path)
 }
 
 /// With statistics of each sample and channel over space: `x (N, S.., C)`, `gb (2, C)` (Ulyanov et al. 2016, arXiv 1607.08022).
@@ -169,10 +169,18 @@ pub fn group_norm(x: &Tensor, gb: Option<&Tensor>, groups: usize, eps: f64, path
 /// # Errors
 /// If shapes do not fit, or `path` asks for the fused kernel and a tensor is not f32 on the CPU.
 pub fn instance_norm(x: &Tensor, gb: Option<&Tensor>, eps: f64, path: Path) -> Result<Tensor> {
-    normalise("instance_norm", x, gb, channels("instance_norm", x, 2)?, eps, path)
+    instance_norm_act(x, gb, eps, Act::None, path)
 }
 
-fn normalise(name: &str, x: &Tensor, gb: Option<&Tensor>, groups: usize, eps: f64, path: Path) -> Result<Tensor> {
+/// [`instance_norm`], then `act`.
+///
+/// # Errors
+/// As [`instance_norm`].
+pub fn instance_norm_act(x: &Tensor, gb: Option<&Tensor>, eps: f64, act: Act, path: Path) -> Result<Tensor> {
+    normalise("instance_norm", x, gb, channels("instance_norm", x, 2)?, eps, act, path)
+}
+
+fn normalise(name: &str, x: &Tensor, gb: Option<&Tensor>, groups: usize, eps: f64, act: Act, path: Path) -> Result<Tensor> {
     let c = channels(name, x, 2)?;
     check_gb(name, gb, c)?;
     if groups == 0 || !c.is_multiple_of(groups) {
@@ -184,16 +192,11 @@ fn normalise(name: &str, x: &Tensor, gb: Option<&Tensor>, groups: usize, eps: f6
     let n = x.dim(0)?;
     let r = x.elem_count() / (n * c);
     if wants_fused(name, path, &all(x, gb))? {
-        let op = Normalise {
-            groups: Groups { samples: n, positions: r, channels: c, groups },
-            eps,
-            act: Act::None,
-            saved: Arc::new(OnceLock::new()),
-        };
+        let op = Normalise { groups: Groups { samples: n, positions: r, channels: c, groups }, eps, act, saved: Arc::new(OnceLock::new()) };
         return x.contiguous()?.apply_op2(&contiguous_or_plain(gb, c)?, op);
     }
     let (d, _, var) = grouped(x, (n, r, c), groups)?;
-    affine(&d.broadcast_div(&(var + eps)?.sqrt()?)?.reshape(x.dims())?, gb)
+    act.apply(&affine(&d.broadcast_div(&(var + eps)?.sqrt()?)?.reshape(x.dims())?, gb)?, path)
 }
 
 #[cfg(test)]

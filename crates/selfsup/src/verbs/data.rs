@@ -1,7 +1,13 @@
 //! `selfsup data`.
 
+use crate::config::PretrainConfig;
+use crate::evaluate::in_order;
+use crate::modality::{Modality, with_modality};
+use crate::set::Set;
 use selfsup_core::{Error, Result};
+use selfsup_datasets::Kind;
 use selfsup_datasets::registry::CARDS;
+use std::collections::BTreeSet;
 
 /// Prints the data sets that have a name.
 ///
@@ -9,9 +15,11 @@ use selfsup_datasets::registry::CARDS;
 /// Never.
 pub fn list() -> Result<()> {
     for card in CARDS {
-        println!("{:<24}{}\n{:24}licence: {}; source: {}", card.name, card.about, "", card.licence, card.source);
+        println!("{:<24}{}: {}\n{:24}licence: {}; source: {}", card.name, card.kind, card.about, "", card.licence, card.source);
     }
-    println!("\nAny folder of images, idx or CIFAR files, tar shards and Parquet files can be given by path.");
+    println!(
+        "\nFolders of images, texts, recordings and medical images, idx and CIFAR files, tar shards and Parquet files are given by path."
+    );
     Ok(())
 }
 
@@ -29,16 +37,65 @@ pub fn fetch(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Looks through a data set and decodes every image.
+/// Looks through a data set: counts, classes, groups, and the samples that cannot be read. Images are decoded, each one.
 ///
 /// # Errors
-/// If nothing can be opened; with unreadable images after all have been looked at.
+/// If nothing can be opened; with unreadable samples after all have been looked at.
 pub fn inspect(what: &str) -> Result<()> {
-    let images = super::probe::images(what)?;
-    let found = crate::images::inspect(&images)?;
-    print!("{found}");
-    match found.bad {
-        0 => Ok(()),
-        bad => Err(Error::input(what, format!("{bad} of {} images cannot be read", found.images))),
+    let kind = selfsup_datasets::kind_of(what)?;
+    with_modality!(kind, M => look::<M>(kind, what))
+}
+
+fn look<M: Modality>(kind: Kind, what: &str) -> Result<()> {
+    let modality = M::new(&PretrainConfig::load("", "defaults", &[])?)?;
+    let set = modality.open(what)?;
+    println!("modality: {kind}");
+    if kind == Kind::Vision {
+        // Formats and sizes by the first bytes of each.
+        print!("{}", selfsup_datasets::inspect(set.records()));
+    } else {
+        summary(kind, &set);
     }
+    let (bad, problems) = unreadable(&modality, &set)?;
+    println!("unreadable: {bad}");
+    for problem in problems {
+        println!("problem: {problem}");
+    }
+    match bad {
+        0 => Ok(()),
+        bad => Err(Error::input(what, format!("{bad} of {} {} cannot be read", set.len(), kind.samples()))),
+    }
+}
+
+/// Counts of samples, groups and classes.
+fn summary(kind: Kind, set: &Set) {
+    println!("{}: {}", kind.samples(), set.len());
+    let groups: BTreeSet<String> = (0..set.len()).filter_map(|i| set.records().group(i)).collect();
+    if !groups.is_empty() {
+        println!("groups: {}", groups.len());
+    }
+    let mut counts = vec![0usize; set.classes().len()];
+    for label in (0..set.len()).filter_map(|i| set.records().label(i)) {
+        if let Some(count) = counts.get_mut(label as usize) {
+            *count += 1;
+        }
+    }
+    for (class, count) in set.classes().iter().zip(&counts) {
+        println!("class {class}: {count}");
+    }
+}
+
+/// Reads every sample as an encoder's input; returns how many cannot be read and why the first ten cannot.
+fn unreadable<M: Modality>(modality: &M, set: &Set) -> Result<(usize, Vec<String>)> {
+    let (mut bad, mut problems) = (0, Vec::new());
+    for i in 0..set.len() {
+        let source = modality.inputs(&set.part(vec![i])?, false, in_order(1, 0))?;
+        if let Some(Err(e)) = source.epoch_from(0, 0)?.next() {
+            bad += 1;
+            if problems.len() < 10 {
+                problems.push(e.to_string());
+            }
+        }
+    }
+    Ok((bad, problems))
 }

@@ -1,7 +1,9 @@
-//! `selfsup embed`: features of images as safetensors, npy or Parquet.
+//! `selfsup embed`: features as safetensors, npy or Parquet.
 
-use crate::images::Images;
-use crate::verbs::{open_run, pretrain, probe};
+use crate::evaluate::{encode, in_order};
+use crate::modality::{Modality, with_modality};
+use crate::set::Set;
+use crate::verbs::{kind_of_run, open_run};
 use candle_core::{Device, Tensor};
 use selfsup_core::checkpoint::{save_safetensors, write_atomic};
 use selfsup_core::objective::Objective;
@@ -10,31 +12,37 @@ use selfsup_eval::Matrix;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes the embeddings of the run's images, or of `data`, to `out`, one row an image in the order of the data set.
+/// Writes the embeddings of the run's samples, or of `data`, to `out`, one row a sample in the order of the data set.
 ///
 /// # Errors
-/// If the run or an image cannot be read, or the ending of `out` is unknown.
+/// If the run or a sample cannot be read, or the ending of `out` is unknown.
 pub fn run(dir: &Path, out: &Path, data: Option<&str>) -> Result<()> {
     let ending = out.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     if !matches!(ending.as_str(), "safetensors" | "npy" | "parquet") {
         return Err(Error::file(out, "unknown ending: expected .safetensors, .npy or .parquet"));
     }
-    let opened = open_run(dir, &[])?;
-    let images = probe::images(data.unwrap_or(&opened.config.data.path))?;
-    let features = pretrain::inputs(&opened.config).encode(opened.built.method.encoder(), &images, &opened.device)?;
+    let (set, features) = with_modality!(kind_of_run(dir)?, M => embed::<M>(dir, data))?;
     match ending.as_str() {
-        "safetensors" => safetensors(out, &images, &features)?,
+        "safetensors" => safetensors(out, &set, &features)?,
         "npy" => npy(out, &features)?,
-        _ => parquet(out, &images, &features)?,
+        _ => parquet(out, &set, &features)?,
     }
     println!("{}: {} embeddings of {} values", out.display(), features.n(), features.d());
     Ok(())
 }
 
-fn safetensors(out: &Path, images: &Images, features: &Matrix) -> Result<()> {
+fn embed<M: Modality>(dir: &Path, data: Option<&str>) -> Result<(Set, Matrix)> {
+    let opened = open_run::<M>(dir, &[])?;
+    let set = opened.modality.open(data.unwrap_or(&opened.config.data.path))?;
+    let loader = in_order(opened.config.eval.batch_size, opened.config.train.workers);
+    let features = encode(&opened.modality, opened.method.encoder(), &set, &loader, &opened.device)?;
+    Ok((set, features))
+}
+
+fn safetensors(out: &Path, set: &Set, features: &Matrix) -> Result<()> {
     let mut tensors =
         vec![("embeddings".to_string(), Tensor::from_slice(features.as_slice(), (features.n(), features.d()), &Device::Cpu)?)];
-    if let Some(labels) = images.labels() {
+    if let Some(labels) = set.labels() {
         let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
         let n = labels.len();
         tensors.push(("labels".to_string(), Tensor::from_vec(labels, n, &Device::Cpu)?));
@@ -58,16 +66,16 @@ fn npy(out: &Path, features: &Matrix) -> Result<()> {
 }
 
 #[cfg(feature = "parquet")]
-fn parquet(out: &Path, images: &Images, features: &Matrix) -> Result<()> {
+fn parquet(out: &Path, set: &Set, features: &Matrix) -> Result<()> {
     let mut ids = Vec::with_capacity(features.n());
     for i in 0..features.n() {
-        ids.push(images.0.get(i)?.id);
+        ids.push(set.records().id(i)?);
     }
-    let bytes = selfsup_datasets::parquet::embeddings(&ids, images.labels().as_deref(), features.as_slice(), features.d())?;
+    let bytes = selfsup_datasets::parquet::embeddings(&ids, set.labels().as_deref(), features.as_slice(), features.d())?;
     write_atomic(out, |f| f.write_all(&bytes).map_err(|e| Error::io(out, e)))
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet(out: &Path, _images: &Images, _features: &Matrix) -> Result<()> {
+fn parquet(out: &Path, _set: &Set, _features: &Matrix) -> Result<()> {
     Err(Error::file(out, "this build cannot write Parquet: build with --features parquet, or choose .npy or .safetensors"))
 }

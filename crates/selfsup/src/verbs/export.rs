@@ -1,161 +1,49 @@
-//! `selfsup export`: a folder that timm or transformers loads.
+//! `selfsup export`: a folder that other tools load.
 
-use crate::config::PretrainConfig;
-use crate::verbs::open_run;
-use candle_core::{Device, Tensor};
-use selfsup_core::checkpoint::{save_safetensors, write_atomic};
+use crate::modality::{Modality, with_modality};
+use crate::verbs::{kind_of_run, open_run};
+use selfsup_core::checkpoint::write_atomic;
 use selfsup_core::objective::Objective;
-use selfsup_core::weights;
-use selfsup_core::{Error, Params, Result};
-use selfsup_vision::names::Layout;
-use selfsup_vision::recipe::Architecture;
-use serde_json::{Value, json};
+use selfsup_core::{Error, Result};
+use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes the encoder of a run.
+/// Writes the encoder of a run; without a layout in the modality's own first one.
 ///
 /// # Errors
 /// If the run cannot be read, or the layout cannot hold the encoder.
-pub fn run(dir: &Path, out: Option<&Path>, layout: &str) -> Result<()> {
-    let opened = open_run(dir, &[])?;
+pub fn run(dir: &Path, out: Option<&Path>, layout: Option<&str>) -> Result<()> {
+    with_modality!(kind_of_run(dir)?, M => write::<M>(dir, out, layout))
+}
+
+fn write<M: Modality>(dir: &Path, out: Option<&Path>, layout: Option<&str>) -> Result<()> {
+    let opened = open_run::<M>(dir, &[])?;
+    let layout = layout.or(M::LAYOUTS.first().copied()).unwrap_or_default();
+    if !M::LAYOUTS.contains(&layout) {
+        return Err(Error::config(format!("layout {layout}: expected {}", M::LAYOUTS.join(" or "))));
+    }
     let out = match out {
         Some(out) => out.to_path_buf(),
         None => opened.run.model_dir()?,
     };
-    write(&opened.config, opened.built.method.params(), &out, layout)?;
+    opened.modality.export(opened.method.params(), &out, layout)?;
     println!("{}: encoder of step {} in the layout of {layout}", out.display(), opened.step);
     Ok(())
 }
 
-/// Writes `config.json`, `model.safetensors`, `preprocessor_config.json` and a README into `out`.
+/// JSON with line breaks.
 ///
 /// # Errors
-/// If the layout cannot hold the encoder, or a file cannot be written.
-pub fn write(config: &PretrainConfig, params: &Params, out: &Path, layout: &str) -> Result<()> {
-    let architecture = config.encoder.resolve(config.augment.size, config.method.masked())?;
-    let ours = weights::export(params, "encoder");
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let (description, tensors, how) = match (layout, &architecture) {
-        ("timm", _) => (timm(config, &architecture)?, counters(Layout::Timm.rules().to_theirs(ours)?)?, timm_note(config, &architecture)),
-        ("hf", Architecture::ViT(_)) => (
-            hf(config, &architecture)?,
-            Layout::HfVit.rules().to_theirs(ours)?,
-            "AutoModel.from_pretrained(DIR, add_pooling_layer=False)".to_string(),
-        ),
-        ("hf", Architecture::ResNet(_)) => {
-            return Err(Error::config("layout hf holds vision transformers; export a ResNet with --layout timm"));
-        }
-        (other, _) => return Err(Error::config(format!("layout {other}: expected timm or hf"))),
-    };
-    let tensors: Vec<(String, Tensor)> = tensors.into_iter().collect();
-    save_safetensors(out.join("model.safetensors"), &tensors)?;
-    let a = &config.augment;
-    let preprocessor = json!({
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": true, "size": {"height": a.size, "width": a.size}, "resample": 2,
-        "do_rescale": true, "rescale_factor": 1.0 / 255.0,
-        "do_normalize": true, "image_mean": a.mean, "image_std": a.std,
-    });
-    text(&out.join("config.json"), &pretty(&description)?)?;
-    text(&out.join("preprocessor_config.json"), &pretty(&preprocessor)?)?;
-    text(
-        &out.join("README.md"),
-        &format!(
-            "# {} pre-trained with {}\n\nLoad it in Python:\n\n    {how}\n\nImages: {} x {} pixels, mean {:?}, sd {:?} of values in [0, 1].\n",
-            config.encoder.name,
-            config.method.name(),
-            a.size,
-            a.size,
-            a.mean,
-            a.std
-        ),
-    )
-}
-
-fn pretty(value: &Value) -> Result<String> {
+/// If it cannot be written.
+pub(crate) fn pretty(value: &Value) -> Result<String> {
     serde_json::to_string_pretty(value).map_err(|e| Error::Other(e.to_string()))
 }
 
-fn text(path: &Path, text: &str) -> Result<()> {
+/// Writes a text file, whole or not at all.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn text(path: &Path, text: &str) -> Result<()> {
     write_atomic(path, |f| f.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
-}
-
-/// PyTorch's batch norm counts its batches: strict loading asks for the counter.
-fn counters(mut tensors: std::collections::BTreeMap<String, Tensor>) -> Result<std::collections::BTreeMap<String, Tensor>> {
-    let norms: Vec<String> = tensors.keys().filter_map(|k| k.strip_suffix("running_mean").map(str::to_string)).collect();
-    for prefix in norms {
-        tensors.insert(format!("{prefix}num_batches_tracked"), Tensor::new(0i64, &Device::Cpu)?);
-    }
-    Ok(tensors)
-}
-
-fn timm(config: &PretrainConfig, architecture: &Architecture) -> Result<Value> {
-    let a = &config.augment;
-    let (name, features, arguments) = match architecture {
-        Architecture::ResNet(c) => {
-            let standard = if config.encoder.name == "resnet" {
-                if c.bottleneck { "resnet50" } else { "resnet18" }
-            } else {
-                config.encoder.name.as_str()
-            };
-            let features = c.widths.last().copied().unwrap_or(0) * if c.bottleneck { 4 } else { 1 };
-            let mut arguments = serde_json::Map::new();
-            if config.encoder.name == "resnet" {
-                arguments.insert("layers".into(), json!(c.depths));
-                arguments.insert("channels".into(), json!(c.widths));
-            }
-            (standard.to_string(), features, arguments)
-        }
-        Architecture::ViT(c) => {
-            let name = format!("vit_{}_patch16_224", config.encoder.name.strip_prefix("vit_").unwrap_or("tiny"));
-            let arguments = json!({
-                "img_size": c.image_size, "patch_size": c.patch, "embed_dim": c.trunk.dim, "depth": c.trunk.depth,
-                "num_heads": c.trunk.heads, "mlp_ratio": c.trunk.hidden as f64 / c.trunk.dim as f64,
-            });
-            (name, c.trunk.dim, arguments.as_object().cloned().unwrap_or_default())
-        }
-    };
-    let mut out = json!({
-        "architecture": name, "num_classes": 0, "num_features": features,
-        "pretrained_cfg": {
-            "input_size": [config.encoder.channels, a.size, a.size], "num_classes": 0, "mean": a.mean, "std": a.std,
-            "interpolation": "bilinear", "crop_pct": 1.0, "fixed_input_size": matches!(architecture, Architecture::ViT(_)),
-        },
-    });
-    if !arguments.is_empty() {
-        out["model_args"] = Value::Object(arguments);
-    }
-    Ok(out)
-}
-
-fn timm_note(config: &PretrainConfig, architecture: &Architecture) -> String {
-    match architecture {
-        Architecture::ResNet(c) if c.small_images => format!(
-            "import timm, torch.nn as nn; from safetensors.torch import load_file\n    \
-             m = timm.create_model(\"{}\", num_classes=0, in_chans={}{})\n    \
-             m.conv1 = nn.Conv2d({}, {}, 3, 1, 1, bias=False); m.bn1 = nn.BatchNorm2d({}); m.maxpool = nn.Identity()\n    \
-             m.load_state_dict(load_file(\"DIR/model.safetensors\"))",
-            if config.encoder.name == "resnet" { if c.bottleneck { "resnet50" } else { "resnet18" } } else { &config.encoder.name },
-            config.encoder.channels,
-            if config.encoder.name == "resnet" { format!(", layers={:?}, channels={:?}", c.depths, c.widths) } else { String::new() },
-            config.encoder.channels,
-            c.stem,
-            c.stem,
-        ),
-        _ => format!("timm.create_model(\"local-dir:DIR\", pretrained=True, num_classes=0, in_chans={})", config.encoder.channels),
-    }
-}
-
-fn hf(config: &PretrainConfig, architecture: &Architecture) -> Result<Value> {
-    let Architecture::ViT(c) = architecture else { return Err(Error::config("layout hf holds vision transformers only")) };
-    if !c.class_token {
-        return Err(Error::config("layout hf needs a class token"));
-    }
-    Ok(json!({
-        "model_type": "vit", "architectures": ["ViTModel"], "hidden_size": c.trunk.dim, "num_hidden_layers": c.trunk.depth,
-        "num_attention_heads": c.trunk.heads, "intermediate_size": c.trunk.hidden, "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "layer_norm_eps": c.trunk.eps,
-        "image_size": c.image_size, "patch_size": c.patch, "num_channels": config.encoder.channels, "qkv_bias": c.trunk.qkv_bias,
-    }))
 }

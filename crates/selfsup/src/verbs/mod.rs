@@ -1,22 +1,26 @@
-//! One file for each verb of the command.
+//! One file for each verb of the command. A verb is written once, for any [`Modality`].
 #![allow(clippy::print_stdout)] // this is where the command talks
 
 pub mod data;
 pub mod doctor;
 pub mod embed;
 pub mod export;
+pub mod finetune;
+pub mod predict;
 pub mod pretrain;
 pub mod probe;
 pub mod pull;
 
-use crate::config::PretrainConfig;
+use crate::config::{Keys, PretrainConfig, stated_kind};
 use crate::evaluate::Probed;
+use crate::modality::{Method, Modality};
 use candle_core::Device;
 use selfsup_core::objective::Objective;
 use selfsup_core::run::Run;
-use selfsup_core::{Error, Result};
+use selfsup_core::{Error, Params, Result, Scope};
+use selfsup_datasets::Kind;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The accuracies as a table.
 pub fn table(found: &Probed) -> String {
@@ -26,7 +30,7 @@ pub fn table(found: &Probed) -> String {
         let _ = writeln!(out, "{name:<24}{:>16}{:>16}{:>16}", f("trained"), f("random"), f("raw"));
     };
     row("accuracy in %", &|set| match set {
-        "raw" => "raw pixels".into(),
+        "raw" => found.raw.into(),
         "random" => "random encoder".into(),
         other => other.into(),
     });
@@ -47,36 +51,109 @@ pub fn table(found: &Probed) -> String {
     out
 }
 
-/// A finished or stopped run, read back.
-pub struct Opened {
+/// A finished or stopped pre-training run, read back.
+pub struct Opened<M: Modality> {
     /// The folder.
     pub run: Run,
     /// Its configuration.
-    pub config: PretrainConfig,
+    pub config: PretrainConfig<M::Keys>,
+    /// What the configuration names.
+    pub modality: M,
     /// The method with the newest weights.
-    pub built: pretrain::Built,
+    pub method: Method<M::Batch>,
     /// Where it lives.
     pub device: Device,
     /// Steps of its checkpoint.
     pub step: u64,
 }
 
+/// The modality of the run in `dir`.
+///
+/// # Errors
+/// If there is no run.
+pub fn kind_of_run(dir: &Path) -> Result<Kind> {
+    let path = dir.join("config.toml");
+    if !path.exists() {
+        return Err(Error::file(dir, "holds no run (no config.toml)"));
+    }
+    // Runs of the first version name none: they are of images.
+    Ok(stated_kind(&read(&path)?, &[])?.unwrap_or_default())
+}
+
 /// Opens the run in `dir` with its newest checkpoint.
 ///
 /// # Errors
 /// If there is no run or no checkpoint.
-pub fn open_run(dir: &Path, overrides: &[String]) -> Result<Opened> {
+pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<M>> {
     let (run, _) = Run::resume(dir, None)?;
-    let mut config = PretrainConfig::load(&run.config()?, &dir.join("config.toml").display().to_string(), overrides)?;
+    let text = run.config()?;
+    if is_task(&text) {
+        return Err(Error::file(dir, "is a fine-tuned run: expected one of `selfsup pretrain` (use `selfsup predict` with this one)"));
+    }
+    let mut config = PretrainConfig::<M::Keys>::load(&text, &dir.join("config.toml").display().to_string(), overrides)?;
     // The checkpoint has the weights: where they once came from does not matter any more.
-    config.encoder.pretrained = None;
+    config.keys.forget_pretrained();
     let device = config.device.open()?;
-    let built = pretrain::build(&config, &device)?;
+    let modality = M::new(&config)?;
+    let method = modality.method(&Scope::root(&Params::new(), config.train.seed, &device))?;
     let latest = run.checkpoints(0).latest()?;
     latest.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
     let Some((path, checkpoint)) = latest.found else {
         return Err(Error::file(dir, "the run has no checkpoint yet"));
     };
-    checkpoint.restore(built.method.params()).map_err(|e| Error::file(&path, e))?;
-    Ok(Opened { run, config, built, device, step: checkpoint.progress.step })
+    checkpoint.restore(method.params()).map_err(|e| Error::file(&path, e))?;
+    Ok(Opened { run, config, modality, method, device, step: checkpoint.progress.step })
+}
+
+/// Whether a configuration is one of `selfsup finetune`.
+pub(crate) fn is_task(text: &str) -> bool {
+    text.parse::<toml::Table>().is_ok_and(|t| t.contains_key("task"))
+}
+
+pub(crate) fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|e| Error::io(path, e))
+}
+
+/// A TOML file, if one of the arguments is none of `KEY=VALUE`, and the overrides.
+pub(crate) fn file_and_overrides(args: &[String]) -> Result<(Option<PathBuf>, Vec<String>)> {
+    let (mut file, mut overrides) = (None, Vec::new());
+    for arg in args {
+        if arg.contains('=') {
+            overrides.push(arg.clone());
+        } else if file.is_none() {
+            file = Some(PathBuf::from(arg));
+        } else {
+            return Err(Error::config(format!("{arg}: expected KEY=VALUE (one file was given already)")));
+        }
+    }
+    Ok((file, overrides))
+}
+
+/// The first folder runs/NAME, runs/NAME-2 ... that does not exist.
+pub(crate) fn fresh(name: &str) -> Result<PathBuf> {
+    let root = Path::new("runs");
+    (1..10_000)
+        .map(|i| root.join(if i == 1 { name.to_string() } else { format!("{name}-{i}") }))
+        .find(|p| !p.exists())
+        .ok_or_else(|| Error::input("runs", "has too many runs of this name: give one with --out"))
+}
+
+/// Starts the run in `dir`, or goes on with the one that is there.
+pub(crate) fn start(dir: &Path, text: &str, resume: bool, allow_config_change: bool) -> Result<Run> {
+    if !resume {
+        return Run::create(dir, text);
+    }
+    if !allow_config_change {
+        let old = read(&dir.join("config.toml"))?;
+        let changes = selfsup_core::config::diff(&old, text)?;
+        if !changes.is_empty() {
+            let list: Vec<String> = changes.iter().map(|(key, old, new)| format!("{key}: {old} -> {new}")).collect();
+            return Err(Error::config(format!(
+                "the run in {} has another configuration ({}); go on with --allow-config-change",
+                dir.display(),
+                list.join(", ")
+            )));
+        }
+    }
+    Ok(Run::resume(dir, Some(text))?.0)
 }

@@ -1,24 +1,21 @@
 //! `selfsup pretrain`.
 
-use crate::config::PretrainConfig;
-use crate::evaluate::{Inputs, Labelled, OnlineKnn, Probed, probe};
-use crate::images::Images;
-use crate::verbs::table;
+use crate::config::{Keys, PretrainConfig, named_method, stated_kind};
+use crate::evaluate::{OnlineKnn, Probe, Probed};
+use crate::modality::{Modality, random_encoder, with_method, with_modality};
+use crate::set::Sets;
+use crate::verbs::{file_and_overrides, fresh, read, start, table};
 use candle_core::Device;
 use selfsup_core::config::to_toml;
-use selfsup_core::data::{Loader, LoaderConfig};
-use selfsup_core::objective::Objective;
-use selfsup_core::run::{Display, Run};
+use selfsup_core::data::{LoaderConfig, Source};
+use selfsup_core::objective::{Batch, Objective};
+use selfsup_core::run::Display;
 use selfsup_core::signal::Stop;
-use selfsup_core::trainer::{Summary, Trainer, gradients};
-use selfsup_core::{Encoder, Error, Params, Pass, Progress, Result, Role, Scope};
-use selfsup_eval::knn::KnnConfig;
-use selfsup_vision::data::Collated;
-use selfsup_vision::names::load_pretrained;
-use selfsup_vision::recipe::{Method, MethodConfig};
+use selfsup_core::trainer::{Summary, TrainConfig, Trainer, gradients};
+use selfsup_core::{Error, Params, Pass, Progress, Result, Role, Scope};
+use selfsup_datasets::{Kind, kind_of};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What was asked for.
@@ -46,6 +43,7 @@ pub struct Request {
 
 #[derive(Serialize)]
 struct RunResult<'a> {
+    modality: Kind,
     method: &'a str,
     encoder: &'a str,
     parameters: usize,
@@ -60,28 +58,100 @@ struct RunResult<'a> {
 /// # Errors
 /// With the exit code of [`Error::exit_code`].
 pub fn run(request: Request) -> Result<()> {
-    let (config, name) = configure(&request)?;
+    let told = Told::read(&request)?;
+    with_modality!(told.kind()?, M => train::<M>(&request, &told))
+}
+
+/// The configuration as it was given, before it is known of which modality it is.
+struct Told {
+    file: Option<PathBuf>,
+    text: String,
+    /// Where the text comes from, for messages.
+    shown: String,
+    overrides: Vec<String>,
+}
+
+impl Told {
+    fn read(request: &Request) -> Result<Self> {
+        let (file, given) = file_and_overrides(&request.args)?;
+        let quoted = |key: &str, value: &str| format!("{key}={}", toml::Value::String(value.into()));
+        let flags = [("data.path", &request.data), ("method.name", &request.method), ("encoder.name", &request.encoder)];
+        let mut overrides: Vec<String> = flags.iter().filter_map(|(key, v)| v.as_ref().map(|v| quoted(key, v))).collect();
+        overrides.extend(given);
+        let (text, shown) = match (&file, request.resume, &request.out) {
+            (Some(path), _, _) => (read(path)?, path.display().to_string()),
+            // Continuing without a file: the configuration of the run itself.
+            (None, true, Some(dir)) => (read(&dir.join("config.toml"))?, dir.join("config.toml").display().to_string()),
+            _ => (String::new(), "command line".to_string()),
+        };
+        Ok(Told { file, text, shown, overrides })
+    }
+
+    /// The modality: what is stated; else the one that alone has the method; else, without a file, what the data looks like. Files that say
+    /// nothing are older than the other modalities: they mean images.
+    fn kind(&self) -> Result<Kind> {
+        if let Some(kind) = stated_kind(&self.text, &self.overrides)? {
+            return Ok(kind);
+        }
+        let with = named_method(&self.text, &self.overrides).map(|name| with_method(&name)).unwrap_or_default();
+        if let [only] = with[..] {
+            return Ok(only);
+        }
+        let data = self.overrides.iter().rev().find_map(|o| o.strip_prefix("data.path=")).map(|v| v.trim_matches('"'));
+        match data {
+            Some(data) if self.text.is_empty() => kind_of(data),
+            _ => Ok(Kind::default()),
+        }
+    }
+
+    /// A name for the run's folder.
+    fn name(&self, keys: &impl Keys) -> String {
+        let stem = self.file.as_ref().and_then(|f| f.file_stem()).map(|s| s.to_string_lossy().into_owned());
+        format!("{}-{}", keys.method(), stem.unwrap_or_else(|| keys.encoder().to_string()))
+    }
+}
+
+fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
+    if let Some(method) = &request.method
+        && !M::Keys::METHODS.contains(&method.as_str())
+    {
+        return Err(Error::config(format!("method.name = \"{method}\": expected one of {}", M::Keys::METHODS.join(", "))));
+    }
+    let config = PretrainConfig::<M::Keys>::load(&told.text, &told.shown, &told.overrides)?;
+    if config.data.path.is_empty() && config.data.labels.is_empty() {
+        return Err(Error::config("data.path is empty: name a folder of data with --data DIR, or a data set (see `selfsup data list`)"));
+    }
     let device = config.device.open()?;
-    let data = Data::open(&config)?;
-    let built = build(&config, &device)?;
+    let modality = M::new(&config)?;
+    let kind = M::Keys::KIND;
+    let sets = Sets::open(&config.data, kind, &|what| modality.open(what))?;
+    let params = Params::new();
+    let method = modality.method(&Scope::root(&params, config.train.seed, &device))?;
+    if let Some(line) = modality.load_pretrained(&params)? {
+        params.copy("encoder", "teacher.encoder")?;
+        println!("pretrained weights: {line}");
+    }
+    let (loader, validation) = loaders(&modality, &config.train, &sets)?;
     if request.dry_run {
-        return dry_run(&config, &data, &built, &device);
+        return dry_run(&modality, &config, &sets, &*loader, &method, &device);
     }
     let dir = match &request.out {
         Some(dir) => dir.clone(),
-        None => fresh(&name, &config)?,
+        None => fresh(&told.name(&config.keys))?,
     };
     let started = Instant::now();
-    let (loader, validation) = data.loaders(&config)?;
     // Whatever can be refused has been refused before the folder is made.
-    let mut trainer = Trainer::new(&built.method, config.train.clone(), &config.optim, loader.batches() as u64, &device)?;
-    let mut run = open_run(&dir, &to_toml(&config)?, &request)?;
+    let mut trainer = Trainer::new(&method, config.train.clone(), &config.optim, loader.batches() as u64, &device)?;
+    let mut run = start(&dir, &to_toml(&config)?, request.resume, request.allow_config_change)?;
+    let encoder =
+        params.with_role(Role::Trained).iter().filter(|p| p.name.starts_with("encoder.")).map(|p| p.var.elem_count()).sum::<usize>();
     println!(
-        "{} with {} ({:.2} M parameters) on {} images, {}",
-        config.method.name(),
-        config.encoder.name,
-        built.encoder_parameters as f64 / 1e6,
-        data.train.0.len(),
+        "{} with {} ({:.2} M parameters) on {} {}, {}",
+        config.keys.method(),
+        config.keys.encoder(),
+        encoder as f64 / 1e6,
+        sets.train.len(),
+        kind.samples(),
         if config.train.steps > 0 {
             format!("{} steps", config.train.steps)
         } else {
@@ -93,282 +163,126 @@ pub fn run(request: Request) -> Result<()> {
     if let Some(validation) = validation {
         trainer = trainer.with_validation(validation);
     }
+    let labelled = sets.labelled()?;
     if config.eval.online_knn > 0
-        && let Some(labelled) = data.labelled()
+        && let Some(labelled) = &labelled
     {
-        let knn = KnnConfig { k: config.eval.knn_k, temperature: config.eval.knn_temperature };
-        trainer = trainer.with_observer(OnlineKnn::new(inputs(&config), labelled.train, labelled.test, config.eval.online_knn, knn)?);
+        trainer = trainer.with_observer(OnlineKnn::new(&modality, labelled.clone(), &config.eval, config.train.workers)?);
     }
     let summary = trainer.fit(&loader, &mut run)?;
     drop(trainer);
-    crate::verbs::export::write(&config, built.method.params(), &run.model_dir()?, "timm")?;
-    let found = match data.labelled() {
+    modality.export(&params, &run.model_dir()?, M::LAYOUTS.first().copied().unwrap_or_default())?;
+    let found = match &labelled {
         Some(labelled) if request.probe => {
-            println!("evaluating on {} + {} labelled images ...", labelled.train.0.len(), labelled.test.0.len());
-            let random = random_encoder(&config, &device)?;
-            Some(probe(&inputs(&config), built.method.encoder(), random.as_ref(), &labelled, &config.eval, &device)?)
+            println!("evaluating on {} + {} labelled {} ...", labelled.train.len(), labelled.test.len(), kind.samples());
+            let random = random_encoder(&modality, config.train.seed, &device)?;
+            let (trained, random) = (method.encoder(), random.as_ref());
+            let probe = Probe { modality: &modality, trained, random, eval: &config.eval, workers: config.train.workers, device: &device };
+            Some(probe.run(labelled)?)
         }
         _ => None,
     };
     run.write_result(&RunResult {
-        method: config.method.name(),
-        encoder: &config.encoder.name,
-        parameters: built.encoder_parameters,
+        modality: kind,
+        method: config.keys.method(),
+        encoder: config.keys.encoder(),
+        parameters: encoder,
         training: &summary,
         probe: found.as_ref(),
         seconds: started.elapsed().as_secs_f64(),
     })?;
+    report(&summary, kind, found.as_ref(), request.probe, &dir);
+    Ok(())
+}
+
+fn report(summary: &Summary, kind: Kind, found: Option<&Probed>, asked: bool, dir: &Path) {
     println!(
-        "trained {} steps in {:.0} s ({:.0} images/s), loss {:.4}",
-        summary.steps, summary.seconds, summary.samples_per_second, summary.loss
+        "trained {} steps in {:.0} s ({:.0} {}/s), loss {:.4}",
+        summary.steps,
+        summary.seconds,
+        summary.samples_per_second,
+        kind.samples(),
+        summary.loss
     );
     if summary.bad_samples > 0 {
         println!("{} unreadable samples were skipped", summary.bad_samples);
     }
-    match &found {
+    match found {
         Some(found) => print!("{}", table(found)),
-        None if request.probe => println!(
-            "no labels: nothing to evaluate (folders of the first level are taken for labels; eval on other data with `selfsup probe`)"
+        None if asked => println!(
+            "no labels: nothing to evaluate (folders of the first level are taken for labels, or give data.labels; on other data: `selfsup probe`)"
         ),
         None => {}
     }
     println!("weights: {}", dir.join("model").display());
-    Ok(())
 }
 
-/// The configuration, and a name for its run.
-fn configure(request: &Request) -> Result<(PretrainConfig, String)> {
-    let mut overrides = Vec::new();
-    let mut file = None;
-    for arg in &request.args {
-        if arg.contains('=') {
-            overrides.push(arg.clone());
-        } else if file.is_none() {
-            file = Some(PathBuf::from(arg));
-        } else {
-            return Err(Error::config(format!("{arg}: expected KEY=VALUE (one file was given already)")));
-        }
-    }
-    let quoted = |key: &str, value: &str| format!("{key}={}", toml::Value::String(value.into()));
-    let mut first = Vec::new();
-    if let Some(data) = &request.data {
-        first.push(quoted("data.path", data));
-    }
-    if let Some(method) = &request.method {
-        let _ = MethodConfig::named(method)?;
-        first.push(quoted("method.name", method));
-    }
-    if let Some(encoder) = &request.encoder {
-        first.push(quoted("encoder.name", encoder));
-    }
-    first.extend(overrides);
-    let (text, shown) = match (&file, request.resume, &request.out) {
-        (Some(path), _, _) => (read(path)?, path.display().to_string()),
-        // Continuing without a file: the configuration of the run itself.
-        (None, true, Some(dir)) => (read(&dir.join("config.toml"))?, dir.join("config.toml").display().to_string()),
-        _ => (String::new(), "command line".to_string()),
+type Loaders<B> = (Box<dyn Source<B>>, Option<Box<dyn Source<B>>>);
+
+/// Batches to train on, and those of the samples that were held out.
+fn loaders<M: Modality>(modality: &M, t: &TrainConfig, sets: &Sets) -> Result<Loaders<M::Batch>> {
+    let settings = |samples: usize, train: bool| LoaderConfig {
+        batch_size: if train { t.batch_size } else { t.batch_size.min(samples) },
+        workers: t.workers,
+        prefetch: t.prefetch,
+        drop_last: true,
+        shuffle: train,
+        seed: t.seed,
+        max_bad_fraction: t.max_bad_fraction,
     };
-    let config = PretrainConfig::load(&text, &shown, &first)?;
-    if config.data.path.is_empty() {
-        return Err(Error::config("data.path is empty: name a folder of images with --data DIR, or a data set (see `selfsup data list`)"));
-    }
-    let stem = file.as_ref().and_then(|f| f.file_stem()).map(|s| s.to_string_lossy().into_owned());
-    let name = match stem {
-        Some(stem) => format!("{}-{stem}", config.method.name()),
-        None => format!("{}-{}", config.method.name(), config.encoder.name),
+    let train = modality.batches(&sets.train, settings(sets.train.len(), true)).map_err(|e| match e {
+        Error::Config(m) => Error::config(format!("train.batch_size: {m}")),
+        other => other,
+    })?;
+    // A validation batch of one sample has nothing to contrast with.
+    let validation = match &sets.held_out {
+        Some(set) if set.len() >= 2 => Some(modality.batches(set, settings(set.len(), false))?),
+        _ => None,
     };
-    Ok((config, name))
+    Ok((train, validation))
 }
 
-fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|e| Error::io(path, e))
-}
-
-/// The first folder runs/NAME, runs/NAME-2 ... that does not exist.
-fn fresh(name: &str, _config: &PretrainConfig) -> Result<PathBuf> {
-    let root = Path::new("runs");
-    (1..10_000)
-        .map(|i| root.join(if i == 1 { name.to_string() } else { format!("{name}-{i}") }))
-        .find(|p| !p.exists())
-        .ok_or_else(|| Error::input("runs", "has too many runs of this name: give one with --out"))
-}
-
-fn open_run(dir: &Path, text: &str, request: &Request) -> Result<Run> {
-    if !request.resume {
-        return Run::create(dir, text);
-    }
-    if !request.allow_config_change {
-        let old = read(&dir.join("config.toml"))?;
-        let changes = selfsup_core::config::diff(&old, text)?;
-        if !changes.is_empty() {
-            let list: Vec<String> = changes.iter().map(|(key, old, new)| format!("{key}: {old} -> {new}")).collect();
-            return Err(Error::config(format!(
-                "the run in {} has another configuration ({}); go on with --allow-config-change",
-                dir.display(),
-                list.join(", ")
-            )));
-        }
-    }
-    Ok(Run::resume(dir, Some(text))?.0)
-}
-
-/// How images become inputs of the encoder in an evaluation.
-pub fn inputs(config: &PretrainConfig) -> Inputs {
-    Inputs {
-        augment: config.augment.clone(),
-        channels: config.encoder.channels,
-        batch_size: config.eval.batch_size,
-        workers: config.train.workers,
-        max_pixels: config.data.max_pixels,
-    }
-}
-
-/// What a run reads.
-pub struct Data {
-    /// Images to pre-train on.
-    pub train: Images,
-    /// Images of the same kind that are not trained on.
-    pub held_out: Option<Images>,
-    /// Images to test on.
-    pub test: Option<Images>,
-}
-
-impl Data {
-    /// Opens what the configuration names.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn open(config: &PretrainConfig) -> Result<Self> {
-        let open = |what: &str| -> Result<Images> { Ok(Images(Arc::from(selfsup_datasets::open(what)?))) };
-        let all = open(&config.data.path)?.limit(config.data.limit)?;
-        let (train, held_out) = all.hold_out(config.data.hold_out)?;
-        let test = if config.data.test.is_empty() { None } else { Some(open(&config.data.test)?) };
-        Ok(Data { train, held_out, test })
-    }
-
-    /// Images to fit and test a probe on, if there are labels.
-    pub fn labelled(&self) -> Option<Labelled> {
-        let test = self.test.clone().or_else(|| self.held_out.clone())?;
-        (self.train.labels().is_some() && test.labels().is_some()).then(|| Labelled { train: self.train.clone(), test })
-    }
-
-    fn loaders(&self, config: &PretrainConfig) -> Result<(ImageLoader, Option<ImageLoader>)> {
-        let transform = Arc::new(config.augment.views(config.method.views(), config.encoder.channels, config.data.max_pixels)?);
-        let t = &config.train;
-        let loader = |images: &Images, train: bool| {
-            let settings = LoaderConfig {
-                batch_size: if train { t.batch_size } else { t.batch_size.min(images.0.len()) },
-                workers: t.workers,
-                prefetch: t.prefetch,
-                drop_last: true,
-                shuffle: train,
-                seed: t.seed,
-                max_bad_fraction: t.max_bad_fraction,
-            };
-            Loader::new(Arc::new(images.clone()), transform.clone(), Arc::new(Collated), settings)
-        };
-        let train = loader(&self.train, true).map_err(|e| match e {
-            Error::Config(m) => Error::config(format!("train.batch_size: {m}")),
-            other => other,
-        })?;
-        // A validation batch of one sample has nothing to contrast with.
-        let validation = match &self.held_out {
-            Some(images) if images.0.len() >= 2 => Some(loader(images, false)?),
-            _ => None,
-        };
-        Ok((train, validation))
-    }
-}
-
-type ImageLoader = Loader<Images, selfsup_vision::augment::Augment, Collated>;
-
-/// A method and its parameters.
-pub struct Built {
-    /// The method.
-    pub method: Method,
-    /// Trained values of the encoder alone.
-    pub encoder_parameters: usize,
-}
-
-/// Builds the method of a configuration, with pretrained weights where it names some.
-///
-/// # Errors
-/// If the configuration is not possible, or the weights do not fit.
-pub fn build(config: &PretrainConfig, device: &Device) -> Result<Built> {
-    let architecture = config.encoder.resolve(config.augment.size, config.method.masked())?;
-    let params = Params::new();
-    let method = config.method.build(&Scope::root(&params, config.train.seed, device), &architecture)?;
-    if let Some(name) = &config.encoder.pretrained {
-        let path = pretrained_path(name)?;
-        let loaded = load_pretrained(&params, "encoder", &path)?;
-        params.copy("encoder", "teacher.encoder")?;
-        println!("pretrained weights: {} tensors of {} ({:?} layout)", loaded.report.loaded.len(), path.display(), loaded.layout);
-    }
-    let trained = params.with_role(Role::Trained);
-    let encoder_parameters = trained.iter().filter(|p| p.name.starts_with("encoder.")).map(|p| p.var.elem_count()).sum();
-    Ok(Built { method, encoder_parameters })
-}
-
-/// A path, or `org/name` on the Hub.
-fn pretrained_path(name: &str) -> Result<PathBuf> {
-    let path = PathBuf::from(name);
-    if path.exists() {
-        return Ok(path);
-    }
-    if name.split('/').count() == 2 && !name.starts_with('.') {
-        return crate::verbs::pull::fetch(name);
-    }
-    Err(Error::config(format!("encoder.pretrained = \"{name}\": no such file or folder")))
-}
-
-/// The encoder of a configuration with the random weights it started from.
-///
-/// # Errors
-/// If the configuration is not possible.
-pub fn random_encoder(config: &PretrainConfig, device: &Device) -> Result<Box<dyn Encoder>> {
-    let architecture = config.encoder.resolve(config.augment.size, config.method.masked())?;
-    let params = Params::new();
-    architecture.build(&Scope::root(&params, config.train.seed, device).sub("encoder"))
-}
-
-/// One batch: shapes, parameters, memory, and a picture of the augmentations.
-fn dry_run(config: &PretrainConfig, data: &Data, built: &Built, device: &Device) -> Result<()> {
-    use selfsup_core::objective::Batch;
-    let (loader, _) = data.loaders(config)?;
+/// One batch: shapes, parameters, memory, and what the method sees of the samples.
+fn dry_run<M: Modality>(
+    modality: &M,
+    config: &PretrainConfig<M::Keys>,
+    sets: &Sets,
+    loader: &dyn Source<M::Batch>,
+    method: &impl Objective<Batch = M::Batch>,
+    device: &Device,
+) -> Result<()> {
     let batch = match loader.epoch_from(0, 0)?.next() {
         Some(batch) => batch?.batch,
         None => return Err(Error::input("data", "not a single batch can be made from it")),
     };
     println!(
-        "images: {} to train on, {} held out, {} to test on",
-        data.train.0.len(),
-        data.held_out.as_ref().map_or(0, |d| d.0.len()),
-        data.test.as_ref().map_or(0, |d| d.0.len())
+        "{}: {} to train on, {} held out, {} to test on",
+        M::Keys::KIND.samples(),
+        sets.train.len(),
+        sets.held_out.as_ref().map_or(0, |d| d.len()),
+        sets.test.as_ref().map_or(0, |d| d.len())
     );
-    println!("classes: {}", if data.train.0.classes().is_empty() { "none".into() } else { data.train.0.classes().join(", ") });
-    for (i, view) in batch.views.iter().enumerate() {
-        println!("view {i}: {:?}", view.dims());
+    println!("classes: {}", if sets.train.classes().is_empty() { "none".into() } else { sets.train.classes().join(", ") });
+    for line in modality.preview(&batch)? {
+        println!("{line}");
     }
-    let picture = PathBuf::from(format!("{}-augmentations.png", config.method.name()));
-    selfsup_vision::data::contact_sheet(&batch, &config.augment, 8)?.save(&picture)?;
-    println!("augmentations: {}", picture.display());
     for (role, what) in [(Role::Trained, "trained"), (Role::Teacher, "teacher"), (Role::Frozen, "frozen"), (Role::Buffer, "buffers")] {
-        let count = built.method.params().count(role);
+        let count = method.params().count(role);
         if count > 0 {
             println!("{what}: {:.3} M values, {:.1} MB", count as f64 / 1e6, count as f64 * 4e-6);
         }
     }
     let started = Instant::now();
     let pass = Pass::train(config.train.seed, Progress { step: 0, total_steps: 1, epoch: 0 });
-    let made = gradients(&built.method, &batch.to_device(device)?, config.train.micro_batch_size, &pass)?;
+    let made = gradients(method, &batch.to_device(device)?, config.train.micro_batch_size, &pass)?;
     println!("one step: {:.2} s, loss {:.4}, gradient norm {:.4}", started.elapsed().as_secs_f64(), made.loss, made.grads.norm()?);
-    for vital in built.method.vitals(&made.embeddings)? {
+    for vital in method.vitals(&made.embeddings)? {
         println!("{}: {:.4}", vital.name, vital.value);
     }
     if let Some(mb) = peak_memory_mb() {
         println!("peak memory: {mb} MB");
     }
-    println!("nothing was written but the picture; leave out --dry-run to train");
+    println!("no run was made; leave out --dry-run to train");
     Ok(())
 }
 

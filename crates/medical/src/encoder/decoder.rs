@@ -1,0 +1,109 @@
+//! From the maps of an encoder back to the grid of its input: an expanding path with skips (Ronneberger et al. 2015, arXiv 1505.04597; in
+//! three dimensions Çiçek et al. 2016, arXiv 1606.06650), for any encoder whose maps are a power of two apart.
+
+use super::layers::{ActKind, BlockSpec, ConvBlock, DoubleConv, NormKind};
+use super::{MapEncoder, Scale};
+use candle_core::Tensor;
+use selfsup_core::{Error, Init, Pass, Result, Scope};
+use selfsup_kernels::Path;
+use selfsup_kernels::join::join_channels;
+
+/// Maps to one map on the grid of the input.
+pub trait MapDecoder: Send + Sync {
+    /// `maps`, finest first as of [`MapEncoder::maps`], to `(N, D, H, W, outputs)`.
+    ///
+    /// # Errors
+    /// If they are not the maps that it was built for.
+    fn decode(&self, maps: &[Tensor], pass: &Pass) -> Result<Tensor>;
+}
+
+/// One doubling of the resolution: transposed convolution, the map of that resolution beside it if there is one, two convolutions.
+struct Step {
+    up: ConvBlock,
+    body: DoubleConv,
+    skip: Option<usize>,
+}
+
+/// The expanding path and its 1x1x1 convolution to the outputs.
+pub struct UpDecoder {
+    steps: Vec<Step>,
+    head: ConvBlock,
+    maps: usize,
+}
+
+impl UpDecoder {
+    /// Steps live at `scope.0` (the coarsest), `scope.1` ..., the last convolution at `scope.head`.
+    ///
+    /// # Errors
+    /// If the strides of the maps are not powers of two, coarsest last.
+    pub fn new(scope: &Scope, scales: &[Scale], outputs: usize, norm: NormKind, act: ActKind) -> Result<Self> {
+        let Some(last) = scales.last() else { return Err(Error::config("a decoder needs maps: the encoder has none")) };
+        if outputs == 0 || scales.iter().any(|s| !s.stride.is_power_of_two()) || scales.windows(2).any(|w| w[0].stride > w[1].stride) {
+            let strides: Vec<usize> = scales.iter().map(|s| s.stride).collect();
+            return Err(Error::config(format!(
+                "a decoder over maps of strides {strides:?} with {outputs} outputs: expected powers of two, coarsest last, and outputs above 0"
+            )));
+        }
+        let (mut width, mut stride, mut steps) = (last.width, last.stride, Vec::new());
+        while stride > 1 {
+            stride /= 2;
+            let skip = scales.iter().rposition(|s| s.stride == stride).filter(|i| i + 1 < scales.len());
+            // Without a map of that resolution the width is halved, as it would be in a U-Net.
+            let outputs = skip.map_or((width / 2).max(16), |i| scales[i].width);
+            let sub = scope.sub(steps.len());
+            let spec = BlockSpec {
+                kernel: 2,
+                stride: 2,
+                transposed: true,
+                bias: true,
+                init: Init::TorchLinear,
+                ..BlockSpec::new(width, outputs, NormKind::None, ActKind::None)
+            };
+            let up = ConvBlock::new(&sub.sub("up"), &sub, &sub, spec)?;
+            let joined = outputs + skip.map_or(0, |i| scales[i].width);
+            steps.push(Step { up, body: DoubleConv::new(&sub, joined, outputs, norm, act)?, skip });
+            width = outputs;
+        }
+        let head = scope.sub("head");
+        let spec =
+            BlockSpec { kernel: 1, bias: true, init: Init::TorchLinear, ..BlockSpec::new(width, outputs, NormKind::None, ActKind::None) };
+        Ok(UpDecoder { steps, head: ConvBlock::new(&head, &head, &head, spec)?, maps: scales.len() })
+    }
+}
+
+impl MapDecoder for UpDecoder {
+    fn decode(&self, maps: &[Tensor], pass: &Pass) -> Result<Tensor> {
+        let (Some(last), true) = (maps.last(), maps.len() == self.maps) else {
+            return Err(Error::input("maps", format!("{}, expected {}", maps.len(), self.maps)));
+        };
+        let mut y = last.clone();
+        for step in &self.steps {
+            y = step.up.forward(&y, pass)?;
+            if let Some(i) = step.skip {
+                y = join_channels(&y, &maps[i], Path::Auto)?;
+            }
+            y = step.body.forward(&y, pass)?;
+        }
+        self.head.forward(&y, pass)
+    }
+}
+
+/// An encoder and a decoder: a value, or scores of classes, for every voxel.
+pub struct Dense {
+    /// At `encoder`.
+    pub encoder: Box<dyn MapEncoder>,
+    /// At `decoder`.
+    pub decoder: Box<dyn MapDecoder>,
+}
+
+impl Dense {
+    /// `x (N, C, D, H, W)` to `(N, D, H, W, outputs)`, and the coarsest map of the encoder.
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<(Tensor, Tensor)> {
+        let maps = self.encoder.maps(x, pass)?;
+        let last = maps.last().cloned().ok_or_else(|| Error::input("encoder", "no maps"))?;
+        Ok((self.decoder.decode(&maps, pass)?, last))
+    }
+}

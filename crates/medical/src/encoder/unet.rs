@@ -1,0 +1,102 @@
+//! The contracting half of a 3-D U-Net (Çiçek et al. 2016, arXiv 1606.06650): stages of two 3x3x3 convolutions, each with instance
+//! normalisation (as nnU-Net, Isensee et al. 2018, arXiv 1809.10486; the paper had batch normalisation) and a ReLU, with a 2x2x2 max pooling
+//! between stages. [`UpDecoder`](super::UpDecoder) is the other half.
+//!
+//! The features of a volume are the mean over its coarsest map, as Models Genesis (Zhou et al. 2019, arXiv 1908.06912) classifies from the
+//! encoder alone.
+
+use super::layers::{ActKind, DoubleConv, NormKind};
+use super::{MapEncoder, Scale, channels_last, divisible};
+use candle_core::Tensor;
+use selfsup_core::encoder::no_padding;
+use selfsup_core::{Encoder, Error, Features, Layer, Pass, Result, Scope};
+use selfsup_kernels::Path;
+use selfsup_kernels::pool::{global_avg_pool, max_pool};
+
+/// Shape of a [`UNet3d`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UNet3dConfig {
+    /// Channels of the volumes.
+    pub channels: usize,
+    /// Width of each stage.
+    pub widths: Vec<usize>,
+    /// Normalisation.
+    pub norm: NormKind,
+    /// Activation.
+    pub act: ActKind,
+}
+
+impl UNet3dConfig {
+    /// Instance normalisation and ReLU.
+    pub fn new(channels: usize, widths: &[usize]) -> Self {
+        UNet3dConfig { channels, widths: widths.to_vec(), norm: NormKind::Instance, act: ActKind::Relu }
+    }
+}
+
+/// The contracting path.
+pub struct UNet3d {
+    config: UNet3dConfig,
+    stages: Vec<DoubleConv>,
+}
+
+impl UNet3d {
+    /// Stages live at `scope.0`, `scope.1` ...
+    ///
+    /// # Errors
+    /// If there is no stage, or a width of 0.
+    pub fn new(scope: &Scope, config: UNet3dConfig) -> Result<Self> {
+        if config.widths.is_empty() || config.widths.len() > 8 || config.widths.contains(&0) || config.channels == 0 {
+            return Err(Error::config(format!("encoder.widths = {:?}: expected one to eight widths above 0", config.widths)));
+        }
+        let mut inputs = config.channels;
+        let mut stages = Vec::new();
+        for (i, &width) in config.widths.iter().enumerate() {
+            stages.push(DoubleConv::new(&scope.sub(i), inputs, width, config.norm, config.act)?);
+            inputs = width;
+        }
+        Ok(UNet3d { config, stages })
+    }
+
+    /// The shape it was built with.
+    pub fn config(&self) -> &UNet3dConfig {
+        &self.config
+    }
+}
+
+impl MapEncoder for UNet3d {
+    fn maps(&self, x: &Tensor, pass: &Pass) -> Result<Vec<Tensor>> {
+        let mut x = channels_last(x, self.config.channels)?;
+        divisible(&x, 1 << (self.stages.len() - 1))?;
+        let mut maps: Vec<Tensor> = Vec::with_capacity(self.stages.len());
+        for (i, stage) in self.stages.iter().enumerate() {
+            if i > 0 {
+                x = max_pool(&x, &[2; 3], &[2; 3], &[0; 3], Path::Auto)?;
+            }
+            x = stage.forward(&x, pass)?;
+            maps.push(x.clone());
+        }
+        Ok(maps)
+    }
+
+    fn scales(&self) -> Vec<Scale> {
+        self.config.widths.iter().enumerate().map(|(i, &width)| Scale { width, stride: 1 << i }).collect()
+    }
+}
+
+impl Encoder for UNet3d {
+    fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
+        no_padding(valid)?;
+        features(self.maps(x, pass)?, want)
+    }
+
+    fn dim(&self) -> usize {
+        self.config.widths.last().copied().unwrap_or(0)
+    }
+}
+
+/// Features of the maps, finest first: the mean of the last, and whatever is wanted.
+pub(super) fn features(maps: Vec<Tensor>, want: &[Layer]) -> Result<Features> {
+    let last = maps.last().ok_or_else(|| Error::input("encoder", "no maps"))?;
+    let layers = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { maps.get(*i).cloned() } else { None }).collect();
+    Ok(Features { pooled: global_avg_pool(last)?, tokens: want.contains(&Layer::Tokens).then(|| last.clone()), layers })
+}

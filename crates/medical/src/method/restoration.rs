@@ -1,0 +1,105 @@
+//! Restoration: a network sees a spoilt patch and gives back the patch as it was,
+//!
+//!     loss = mean_v |f(spoil(x))_v - x_v|^q,   q = 2 (or 1)
+//!
+//! What `spoil` does is the method: see [`genesis`](super::genesis) and [`superres`](super::superres). The spoilt patch is made where patches
+//! are loaded, from the sample's own generator, so the first view of a batch is the input and the second the target.
+
+use crate::encoder::Dense;
+use candle_core::Tensor;
+use selfsup_core::objective::{Embeddings, Loss, Objective, Views, Vital};
+use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
+use selfsup_kernels::pool::global_avg_pool;
+use serde::{Deserialize, Serialize};
+
+/// Distance of the restored from the original patch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RestorationLoss {
+    /// Mean squared error.
+    #[default]
+    Mse,
+    /// Mean absolute error, which blurs less.
+    L1,
+}
+
+/// The objective.
+pub struct Restoration {
+    params: Params,
+    net: Dense,
+    loss: RestorationLoss,
+}
+
+impl Restoration {
+    /// Around a network whose encoder is at `encoder` and decoder at `decoder` of `scope`, with as many outputs as the volumes have channels.
+    pub fn new(scope: &Scope, net: Dense, loss: RestorationLoss) -> Self {
+        Restoration { params: scope.params().clone(), net, loss }
+    }
+
+    /// What the network makes of `x (N, C, D, H, W)`: `(N, C, D, H, W)`.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn restore(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(self.net.forward(x, pass)?.0.permute((0, 4, 1, 2, 3))?.contiguous()?)
+    }
+}
+
+impl Objective for Restoration {
+    type Batch = Views;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        self.net.encoder.as_ref()
+    }
+
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+        let [spoilt, original, ..] = batch.views.as_slice() else {
+            return Err(Error::input(
+                "batch",
+                format!("restoration needs a spoilt and an original view of each patch, got {}", batch.views.len()),
+            ));
+        };
+        if spoilt.dims() != original.dims() {
+            return Err(Error::input(
+                "batch",
+                format!("spoilt {:?} and original {:?}: expected one shape", spoilt.dims(), original.dims()),
+            ));
+        }
+        let (made, map) = self.net.forward(spoilt, pass)?;
+        let target = crate::encoder::channels_last(original, made.dim(4)?)?;
+        Ok(Embeddings { graph: vec![made], fixed: vec![target, global_avg_pool(&map.detach())?] })
+    }
+
+    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+        let gap = (&e.graph[0] - &e.fixed[0])?;
+        Ok(match self.loss {
+            RestorationLoss::Mse => gap.sqr()?.mean_all()?,
+            RestorationLoss::L1 => gap.abs()?.mean_all()?,
+        }
+        .into())
+    }
+
+    fn couples_samples(&self) -> bool {
+        false
+    }
+
+    /// How much better than the best constant: `1 - mse / variance` of the originals, 1 for perfect restoration. And the spread of the features.
+    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+        let (made, original) = (&e.graph[0], &e.fixed[0]);
+        let number = |t: Tensor| -> Result<f64> { Ok(f64::from(t.to_scalar::<f32>()?)) };
+        let mse = number((made - original)?.sqr()?.mean_all()?)?;
+        let mean = original.mean_all()?;
+        let variance = number(original.broadcast_sub(&mean)?.sqr()?.mean_all()?)?;
+        let explained = if variance > 0.0 { 1.0 - mse / variance } else { 0.0 };
+        let pooled = &e.fixed[1];
+        let spread = number(pooled.broadcast_sub(&pooled.mean_keepdim(0)?)?.sqr()?.mean_all()?)?.sqrt();
+        Ok(vec![
+            Vital { name: "explained_variance", value: explained, healthy_above: None },
+            Vital { name: "feature_sd", value: spread, healthy_above: None },
+        ])
+    }
+}

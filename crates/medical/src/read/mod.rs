@@ -1,0 +1,171 @@
+//! Reading volumes: DICOM, NIfTI and NRRD come out alike, on a grid of RAS+.
+//!
+//! A reader gives the slices of a volume one after the other ([`Slices`]), in the order of its file, so that a large volume can be turned
+//! into a cache of blocks (`crate::blocks`) without ever being in memory. [`volume`] reads one whole.
+//!
+//! Geometry is never guessed: a file that does not say where its voxels are is refused, and the error says what is missing. No error names
+//! a patient, an identifier or a date: messages are made of file names, tags, shapes and geometry only.
+
+pub mod dicom;
+pub mod nifti;
+pub mod nrrd;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use crate::grid::{Stored, show, voxels_of};
+use crate::volume::{Volume, whole};
+use selfsup_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::io::Read;
+use std::path::Path;
+
+/// What to do about values that are NaN or infinite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotFinite {
+    /// An error that names the file and the first such voxel.
+    #[default]
+    Refuse,
+    /// They are replaced by this value.
+    Replace(f32),
+}
+
+/// What is read, and how much at most.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadConfig {
+    /// A file that announces more voxels is refused before memory is asked for.
+    pub max_voxels: u64,
+    /// Values that are not finite.
+    pub not_finite: NotFinite,
+    /// Which volume of a file of several (4-D NIfTI); without it such a file is refused.
+    pub frame: Option<usize>,
+}
+
+impl Default for ReadConfig {
+    fn default() -> Self {
+        // 1024^3: the largest CT in use, 4 GiB of f32.
+        ReadConfig { max_voxels: 1 << 30, not_finite: NotFinite::Refuse, frame: None }
+    }
+}
+
+/// The slices of a volume in the order of its file: `i` runs fastest, and slice `k` follows slice `k - 1`.
+pub trait Slices: Send {
+    /// Its name in messages.
+    fn id(&self) -> &str;
+
+    /// How the file stores the volume.
+    fn stored(&self) -> &Stored;
+
+    /// Whether every value is known to be a whole number that 16 bits with a sign hold.
+    fn is_i16(&self) -> bool;
+
+    /// Fills `out`, a whole number of slices, with the next ones.
+    ///
+    /// # Errors
+    /// If the file ends or is damaged.
+    fn next(&mut self, out: &mut [f32]) -> Result<()>;
+}
+
+/// Opens a folder of one DICOM series, or a file of DICOM, NIfTI or NRRD. Files are told by their content.
+///
+/// # Errors
+/// If it is none of these, says nothing of its geometry, or announces more voxels than `config` takes.
+pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if meta.is_dir() {
+        return dicom::open_folder(path, config);
+    }
+    if !meta.is_file() {
+        return Err(Error::file(path, "is neither a file nor a folder"));
+    }
+    let mut head = Vec::new();
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    file.take(352).read_to_end(&mut head).map_err(|e| Error::io(path, e))?;
+    if dicom::is_dicom(&head) {
+        return dicom::open_file(path, config);
+    }
+    if head.starts_with(b"NRRD") {
+        return nrrd::open(path, config);
+    }
+    if head.starts_with(&[0x1f, 0x8b]) || nifti::is_header(&head) {
+        return nifti::open(path, config);
+    }
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    match ending.as_str() {
+        "dcm" => Err(Error::file(path, "is no DICOM file: DICM is not at byte 128; cut short, or without file meta information?")),
+        "nii" | "hdr" | "img" | "gz" => nifti::open(path, config),
+        _ => Err(Error::file(path, "not a volume that is known, expected DICOM, NIfTI (.nii, .nii.gz) or NRRD (.nrrd, .nhdr)")),
+    }
+}
+
+/// Reads a volume whole, turned to RAS+.
+///
+/// # Errors
+/// As [`open`]; if the file ends early, is damaged, or holds values that are not finite and `config` does not replace them.
+pub fn volume(path: impl AsRef<Path>, config: &ReadConfig) -> Result<Volume> {
+    whole_volume(open(path.as_ref(), config)?, config)
+}
+
+/// Reads what is left of `slices`, which must be at their beginning, turned to RAS+.
+///
+/// # Errors
+/// As [`volume`].
+pub fn whole_volume(mut slices: Box<dyn Slices>, config: &ReadConfig) -> Result<Volume> {
+    let stored = slices.stored().clone();
+    let mut values = vec![0f32; stored.shape().iter().product()];
+    slices.next(&mut values)?;
+    finite(slices.id(), &stored, 0, &mut values, config.not_finite)?;
+    Volume::from_stored(slices.id().to_string(), stored, values)
+}
+
+/// Reads a volume and the labels beside it.
+///
+/// # Errors
+/// As [`volume`]; if the labels lie on another grid or are no whole numbers from 0 to 65535.
+pub fn labelled(image: impl AsRef<Path>, labels: impl AsRef<Path>, config: &ReadConfig) -> Result<Volume> {
+    let image = volume(image, config)?;
+    // A NaN is no label, whatever may stand in for it in an image.
+    image.labelled_by(&volume(labels, &ReadConfig { not_finite: NotFinite::Refuse, ..config.clone() })?)
+}
+
+/// Reads the labels of a file with the grid that they lie on.
+///
+/// # Errors
+/// As [`volume`]; if a value is no whole number from 0 to 65535.
+pub fn labels(path: impl AsRef<Path>, config: &ReadConfig) -> Result<(crate::grid::Grid, Vec<u16>)> {
+    let volume = volume(path, &ReadConfig { not_finite: NotFinite::Refuse, ..config.clone() })?;
+    let labels = whole(volume.id(), volume.values())?;
+    Ok((volume.grid().clone(), labels))
+}
+
+/// Applies the policy of values that are not finite to slices that start with number `first`.
+pub(crate) fn finite(id: &str, stored: &Stored, first: usize, values: &mut [f32], policy: NotFinite) -> Result<()> {
+    match policy {
+        NotFinite::Replace(with) => values.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = with),
+        NotFinite::Refuse => {
+            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+                let [i, j, _] = stored.shape();
+                let place = [at % i, at / i % j, first + at / (i * j)];
+                return Err(Error::input(
+                    id,
+                    format!(
+                        "the value of voxel {place:?} is {}; expected finite values (`not_finite` of the reading can replace them)",
+                        values[at]
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses shapes that are empty or larger than the configuration takes.
+pub(crate) fn check_shape(id: &str, shape: [usize; 3], config: &ReadConfig) -> Result<()> {
+    match voxels_of(shape) {
+        Some(n) if n > 0 && n as u64 <= config.max_voxels => Ok(()),
+        Some(0) => Err(Error::input(id, format!("{} voxels, expected at least one along each axis", show(shape)))),
+        _ => Err(Error::input(id, format!("announces {} voxels, more than `max_voxels` = {}", show(shape), config.max_voxels))),
+    }
+}

@@ -1,0 +1,124 @@
+//! What every network of volumes must satisfy: maps of the promised widths and strides, a decoder that comes back to the input's grid, names
+//! that files of other libraries have.
+
+#![allow(clippy::unwrap_used)]
+
+use candle_core::{DType, Device, Tensor};
+use proptest::prelude::*;
+use selfsup_core::{Key, Params, Pass, Progress, Scope};
+use selfsup_medical::encoder::resnet::Shortcut;
+use selfsup_medical::encoder::{ActKind, MonaiConfig, NormKind, ResNet3dConfig, UNet3dConfig, ViT3dConfig};
+use selfsup_medical::names;
+use selfsup_medical::recipe::Architecture;
+
+fn random(shape: &[usize], seed: u64) -> Tensor {
+    let mut r = Key::new(seed).rng();
+    Tensor::from_vec((0..shape.iter().product()).map(|_| r.normal()).collect::<Vec<f32>>(), shape, &Device::Cpu).unwrap()
+}
+
+fn train() -> Pass {
+    Pass::train(0, Progress::default())
+}
+
+/// Maps, pooled features and the decoder's result of a network on `x`.
+fn check(a: &Architecture, x: &Tensor, outputs: usize) {
+    let params = Params::new();
+    let net = a.dense(&Scope::root(&params, 0, &Device::Cpu), outputs, false).unwrap();
+    let (n, _, d, h, w) = x.dims5().unwrap();
+    let maps = net.encoder.maps(x, &train()).unwrap();
+    assert_eq!(maps.len(), net.encoder.scales().len());
+    for (map, scale) in maps.iter().zip(net.encoder.scales()) {
+        assert_eq!(map.dims(), [n, d / scale.stride, h / scale.stride, w / scale.stride, scale.width], "{a:?}");
+    }
+    assert_eq!(net.encoder.forward(x, None, &[], &train()).unwrap().pooled.dims(), [n, net.encoder.dim()]);
+    let (y, _) = net.forward(x, &train()).unwrap();
+    assert_eq!(y.dims(), [n, d, h, w, outputs], "{a:?}");
+    // Every parameter has a part in it.
+    let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    for p in params.with_role(selfsup_core::Role::Trained) {
+        assert!(grads.get(p.var.as_tensor()).is_some(), "{}", p.name);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, rng_seed: proptest::test_runner::RngSeed::Fixed(5), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn monai_unets(levels in 2usize..4, stride in 1usize..3, units in 0usize..3, norm in 0usize..3, act in 0usize..3, kernel in 0usize..2, seed in 0u64..99) {
+        let widths: Vec<usize> = (0..levels).map(|l| 3 + 2 * l).collect();
+        let mut c = MonaiConfig::new(2, 3, &widths, &vec![stride; levels - 1]);
+        c.num_res_units = units;
+        c.kernel_size = [3, 5][kernel];
+        c.norm = [NormKind::InstancePlain, NormKind::Instance, NormKind::Batch][norm];
+        c.act = [ActKind::Prelu, ActKind::Relu, ActKind::LeakyRelu][act];
+        check(&Architecture::Monai(c.clone()), &random(&[2, 2, 8, 4, 4], seed), 3);
+        // Its names and arguments go out and come back.
+        let params = Params::new();
+        Architecture::Monai(c.clone()).dense(&Scope::root(&params, 1, &Device::Cpu), 3, false).unwrap();
+        let rules = names::monai(levels).unwrap();
+        let ours = selfsup_core::weights::export(&params, "");
+        let theirs = rules.to_theirs(ours.clone()).unwrap();
+        prop_assert!(theirs.keys().all(|k| k.starts_with("model.")), "{:?}", theirs.keys());
+        let back = rules.to_ours(theirs).unwrap();
+        prop_assert_eq!(back.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>());
+        prop_assert_eq!(names::monai_config(&names::monai_json(&c)).unwrap(), c);
+    }
+
+    #[test]
+    fn unets(levels in 1usize..4, norm in 0usize..4, act in 0usize..4, seed in 0u64..99) {
+        let mut c = UNet3dConfig::new(1, &[4, 5, 6][..levels]);
+        c.norm = [NormKind::InstancePlain, NormKind::Instance, NormKind::Batch, NormKind::None][norm];
+        c.act = [ActKind::Prelu, ActKind::Relu, ActKind::LeakyRelu, ActKind::None][act];
+        check(&Architecture::UNet(c), &random(&[2, 1, 4, 8, 4], seed), 2);
+    }
+}
+
+#[test]
+fn residual_networks() {
+    for (small, dilated, bottleneck, shortcut) in [
+        (true, false, false, Shortcut::Convolution),
+        (false, true, false, Shortcut::Zeros),
+        (true, true, true, Shortcut::Convolution),
+        (false, false, true, Shortcut::Zeros),
+    ] {
+        let c = ResNet3dConfig { depths: vec![1, 2, 1], widths: vec![4, 6, 8], stem: 4, bottleneck, small, dilated, shortcut, channels: 1 };
+        check(&Architecture::ResNet(c), &random(&[2, 1, 16, 16, 16], 1), 2);
+    }
+    // MedicalNet's ResNet-10: 14.4 million parameters, the last map at an eighth of the resolution.
+    let c = ResNet3dConfig { dilated: true, ..ResNet3dConfig::named("resnet3d10").unwrap() };
+    let params = Params::new();
+    let net = Architecture::ResNet(c).maps(&Scope::root(&params, 0, &Device::Cpu)).unwrap();
+    assert_eq!(params.count(selfsup_core::Role::Trained), 14_355_520);
+    assert_eq!(net.scales().last().unwrap().stride, 8);
+    assert!(params.get("layer4.0.downsample.0.weight").is_some() && params.get("bn1.running_mean").is_some());
+}
+
+#[test]
+fn transformers() {
+    let mut c = ViT3dConfig::named("vit3d_tiny", [8, 8, 16], [4, 4, 4]).unwrap();
+    c.trunk = selfsup_core::nn::TransformerConfig::vit(16, 1, 2, 32);
+    check(&Architecture::ViT(c.clone()), &random(&[2, 1, 8, 8, 16], 1), 2);
+    // A decoder doubles each axis alike, and by twos.
+    for patch in [[4, 2, 4], [3, 3, 3]] {
+        let odd = ViT3dConfig { size: [12; 3], patch, ..c.clone() };
+        let made = Architecture::ViT(odd).dense(&Scope::root(&Params::new(), 0, &Device::Cpu), 2, false);
+        assert!(made.err().unwrap().to_string().contains("power"), "{patch:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_built_is_named() {
+    let scope = || Scope::root(&Params::new(), 0, &Device::Cpu);
+    let says = |a: Architecture, part: &str| {
+        let e = a.dense(&scope(), 2, false).err().unwrap().to_string();
+        assert!(e.contains(part), "{e}");
+    };
+    says(Architecture::UNet(UNet3dConfig::new(1, &[])), "widths");
+    says(Architecture::UNet(UNet3dConfig::new(1, &[4, 0])), "widths");
+    says(Architecture::Monai(MonaiConfig::new(1, 1, &[4, 8], &[2, 2])), "strides");
+    says(Architecture::Monai(MonaiConfig { kernel_size: 2, ..MonaiConfig::new(1, 1, &[4, 8], &[2]) }), "odd");
+    says(Architecture::ResNet(ResNet3dConfig { widths: vec![4], ..ResNet3dConfig::named("resnet3d18").unwrap() }), "depths");
+    let x = Tensor::zeros((1, 1, 6, 8, 8), DType::F32, &Device::Cpu).unwrap();
+    let net = Architecture::UNet(UNet3dConfig::new(1, &[2, 2, 2])).maps(&scope()).unwrap();
+    assert!(net.maps(&x, &Pass::eval()).unwrap_err().to_string().contains("multiples of 4"));
+}

@@ -1,0 +1,373 @@
+//! What every method on volumes must satisfy: each parameter moves, resuming is exact, micro-batches compute the gradient of the whole batch,
+//! and the result does not depend on the number of threads. And that segmentation learns, and starts from what was pre-trained.
+
+#![allow(clippy::unwrap_used)]
+
+use candle_core::{Device, Tensor};
+use selfsup_core::data::{Collate, Dataset, LoadedBatch, Loader, LoaderConfig, Source, Transform};
+use selfsup_core::objective::{Batch, Classify, ClassifyConfig, MaeConfig, Objective, Views};
+use selfsup_core::optim::OptimConfig;
+use selfsup_core::run::Run;
+use selfsup_core::signal::Stop;
+use selfsup_core::trainer::{TrainConfig, Trainer, gradients};
+use selfsup_core::{Error, Key, Params, Pass, Progress, Result, Rng, Role, Scope};
+use selfsup_medical::augment::AugmentConfig;
+use selfsup_medical::data::{Collated, CollatedClasses, CollatedLabels};
+use selfsup_medical::method::{Labelled, Segment, SegmentConfig};
+use selfsup_medical::recipe::{Architecture, EncoderConfig, Method, MethodConfig};
+use selfsup_medical::sliding::SlidingWindow;
+use selfsup_medical::{Grid, Volume};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+const SIZE: usize = 8;
+const BATCH: usize = 6;
+const PER_EPOCH: usize = 3;
+
+/// A volume with a ball in it, brighter than the rest and labelled.
+fn ball(i: usize, size: usize) -> Volume {
+    let mut r = Key::new(7).fold(i as u64).rng();
+    let (centre, radius) = ([0, 1, 2].map(|_| r.range_f32(0.3, 0.7) * size as f32), r.range_f32(0.2, 0.35) * size as f32);
+    let (mut values, mut labels) = (Vec::new(), Vec::new());
+    for v in 0..size * size * size {
+        let at = [v / (size * size), v / size % size, v % size];
+        let gap = (0..3).map(|a| (at[a] as f32 - centre[a]).powi(2)).sum::<f32>().sqrt();
+        labels.push(u16::from(gap < radius));
+        values.push(if gap < radius { 0.8 } else { 0.3 } + 0.1 * r.normal() + 0.1 * (v as f32 * 0.3).sin());
+    }
+    let grid = Grid::with_spacing([size; 3], [1.0; 3]).unwrap();
+    Volume::new(format!("ball {i}"), grid, values).unwrap().with_labels(labels).unwrap()
+}
+
+/// Batches of a method's own views.
+struct Balls {
+    method: MethodConfig,
+    stop_at: Option<(u64, usize, Stop)>,
+}
+
+fn augment() -> AugmentConfig {
+    AugmentConfig {
+        size: [SIZE; 3],
+        region: 1.2,
+        rotate: [10.0, 0.0, 0.0],
+        zoom: [1.0, 1.0],
+        elastic: 0.1,
+        elastic_nodes: 3,
+        ..AugmentConfig::default()
+    }
+}
+
+fn views(method: &MethodConfig, epoch: u64, b: usize) -> Result<Views> {
+    let transform = method.views(&augment(), false)?;
+    let indices: Vec<usize> = (b * BATCH..(b + 1) * BATCH).collect();
+    let items = indices.iter().map(|&i| transform.apply(ball(i, 12), &mut Key::new(3).fold(epoch).fold(i as u64).rng()));
+    Collated.collate(items.collect::<Result<_>>()?, &indices, Key::new(0))
+}
+
+impl Source<Views> for Balls {
+    fn batches(&self) -> usize {
+        PER_EPOCH
+    }
+
+    fn epoch_from(&self, epoch: u64, first: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Views>>> + '_>> {
+        Ok(Box::new((first..PER_EPOCH).map(move |b| {
+            if let Some((e, at, stop)) = &self.stop_at
+                && (*e, *at) == (epoch, b)
+            {
+                stop.request();
+            }
+            let batch = views(&self.method, epoch, b)?;
+            Ok(LoadedBatch { indices: batch.indices.clone(), batch, bad: Vec::new() })
+        })))
+    }
+}
+
+fn small(name: &str) -> MethodConfig {
+    let mut method = MethodConfig::named(name).unwrap();
+    match &mut method {
+        MethodConfig::Genesis(_) | MethodConfig::SuperResolution(_) => {}
+        MethodConfig::Mae(c) => *c = MaeConfig { decoder_dim: 20, decoder_depth: 1, decoder_heads: 2, ..MaeConfig::default() },
+        MethodConfig::Simclr(c) => (c.hidden_dim, c.out_dim) = (16, 8),
+        MethodConfig::Moco(c) => (c.hidden_dim, c.out_dim, c.queue, c.momentum) = (16, 8, 20, 0.9),
+        MethodConfig::MocoV3(c) => (c.hidden_dim, c.out_dim) = (16, 8),
+        MethodConfig::Byol(c) => (c.hidden_dim, c.out_dim) = (16, 8),
+        MethodConfig::Simsiam(c) => (c.predictor_dim, c.out_dim) = (8, 16),
+        MethodConfig::BarlowTwins(c) => (c.hidden_dim, c.out_dim) = (16, 8),
+        MethodConfig::Vicreg(c) => (c.hidden_dim, c.out_dim) = (16, 8),
+    }
+    method
+}
+
+fn encoder(name: &str) -> EncoderConfig {
+    let mut c = EncoderConfig { name: name.into(), ..EncoderConfig::default() };
+    match name {
+        "vit3d" => (c.dim, c.depth, c.heads, c.mlp_ratio, c.patch) = (Some(24), Some(2), Some(2), Some(2.0), Some([4; 3])),
+        "resnet3d" => (c.depths, c.widths, c.stem) = (Some(vec![1, 1]), Some(vec![6, 8]), Some(6)),
+        _ => c.widths = Some(vec![6, 8]),
+    }
+    c
+}
+
+fn architecture(name: &str, masked: bool) -> Architecture {
+    encoder(name).resolve([SIZE; 3], masked).unwrap()
+}
+
+fn build(method: &str, network: &str, seed: u64) -> Method {
+    let method = small(method);
+    let network = if method.masked() { "vit3d" } else { network };
+    let scope = Scope::root(&Params::new(), seed, &Device::Cpu);
+    method.build(&scope, &architecture(network, method.masked())).unwrap()
+}
+
+fn values(params: &Params) -> BTreeMap<String, Vec<u32>> {
+    let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect();
+    params.all().into_iter().map(|p| (p.name, bits(p.var.as_tensor()))).collect()
+}
+
+fn config() -> TrainConfig {
+    TrainConfig { epochs: 3, batch_size: BATCH, log_every: 1, checkpoint_every: 2, eval_every: 0, ..TrainConfig::default() }
+}
+
+fn train<O: Objective>(method: &O, dir: &Path, source: &dyn Source<O::Batch>, epochs: u64, stop: &Stop) -> Result<f64> {
+    let mut run = if dir.exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
+    let optim = OptimConfig { lr: 1e-2, ..OptimConfig::default() };
+    let config = TrainConfig { epochs: epochs as _, ..config() };
+    Ok(Trainer::new(method, config, &optim, source.batches() as u64, &Device::Cpu)?.with_stop(stop.clone()).fit(source, &mut run)?.loss)
+}
+
+fn source(name: &str) -> Balls {
+    Balls { method: small(name), stop_at: None }
+}
+
+#[test]
+fn every_parameter_moves() {
+    for name in MethodConfig::NAMES {
+        for network in ["unet3d", "monai_unet", "resnet3d", "vit3d"] {
+            let method = build(name, network, 0);
+            let before = values(method.params());
+            let dir = tempfile::tempdir().unwrap();
+            train(&method, &dir.path().join("run"), &source(name), 3, &Stop::manual()).unwrap();
+            let after = values(method.params());
+            for p in method.params().all() {
+                let moved = before[&p.name] != after[&p.name];
+                match p.role {
+                    Role::Frozen => assert!(!moved, "{name}: {} is frozen and moved", p.name),
+                    _ => assert!(moved, "{name} with {network}: {} ({:?}) did not move", p.name, p.role),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn resuming_is_exact() {
+    for name in MethodConfig::NAMES {
+        let whole = build(name, "unet3d", 3);
+        let dir = tempfile::tempdir().unwrap();
+        train(&whole, &dir.path().join("whole"), &source(name), 3, &Stop::manual()).unwrap();
+        let folder = dir.path().join("parts");
+        let stop = Stop::manual();
+        let first = build(name, "unet3d", 3);
+        let stopped = train(&first, &folder, &Balls { stop_at: Some((1, 1, stop.clone())), ..source(name) }, 3, &stop);
+        assert!(matches!(stopped, Err(Error::Interrupted { step: 5, .. })), "{name}: {stopped:?}");
+        let second = build(name, "unet3d", 99);
+        train(&second, &folder, &source(name), 3, &Stop::manual()).unwrap();
+        assert_eq!(values(whole.params()), values(second.params()), "{name}: the resumed run ends with other parameters");
+    }
+}
+
+fn check_parts<O: Objective>(method: &O, batch: &O::Batch, name: &str) {
+    let pass = || Pass::train(5, Progress { step: 2, total_steps: 9, epoch: 0 });
+    let whole = gradients(method, batch, 0, &pass()).unwrap();
+    for micro in [1, 4] {
+        let parts = gradients(method, batch, micro, &pass()).unwrap();
+        assert!((whole.loss - parts.loss).abs() < 1e-4 * whole.loss.abs().max(1.0), "{name}: loss {} and {}", whole.loss, parts.loss);
+        for (key, g) in whole.grads.iter() {
+            let h = parts.grads.get(key).unwrap_or_else(|| panic!("{name}: no gradient of {key}"));
+            let most = |t: Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+            let (gap, size) = (most((g - h).unwrap()), most(g.clone()));
+            assert!(gap <= 1e-3 * size.max(1e-3), "{name}, parts of {micro}: gradient of {key} differs by {gap} of {size}");
+        }
+    }
+}
+
+#[test]
+fn micro_batches_compute_the_same_gradient() {
+    // Instance norm and layer norm look at one sample.
+    for (name, network) in [("genesis", "unet3d"), ("super-resolution", "monai_unet"), ("mae", "vit3d"), ("moco", "unet3d")] {
+        check_parts(&build(name, network, 1), &views(&small(name), 0, 0).unwrap(), name);
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for (name, network) in [("genesis", "unet3d"), ("super-resolution", "monai_unet"), ("mae", "vit3d"), ("simclr", "resnet3d")] {
+        let mut seen = Vec::new();
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let method = build(name, network, 0);
+            let dir = tempfile::tempdir().unwrap();
+            pool.install(|| train(&method, &dir.path().join("run"), &source(name), 2, &Stop::manual())).unwrap();
+            seen.push(values(method.params()));
+        }
+        assert!(seen.windows(2).all(|w| w[0] == w[1]), "{name}: the number of threads changed the result");
+    }
+}
+
+#[test]
+fn masked_methods_refuse_networks_without_tokens() {
+    let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
+    let error = small("mae").build(&scope, &architecture("unet3d", true)).err().unwrap().to_string();
+    assert!(error.contains("vit3d"), "{error}");
+    assert!(EncoderConfig { name: "resnet2d".into(), ..EncoderConfig::default() }.resolve([8; 3], false).is_err());
+    assert!(MethodConfig::named("nothing").unwrap_err().to_string().contains("genesis"));
+}
+
+/// Sizes that a network cannot halve, channels it has not, NaN.
+#[test]
+fn shapes_that_do_not_fit_are_named() {
+    for network in ["unet3d", "monai_unet", "vit3d"] {
+        let net = architecture(network, false).build(&Scope::root(&Params::new(), 0, &Device::Cpu)).unwrap();
+        for shape in [[1, 1, 7, 8, 8], [1, 2, 8, 8, 8]] {
+            let x = Tensor::zeros(&shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+            let error = net.forward(&x, None, &[], &Pass::eval()).unwrap_err().to_string();
+            assert!(error.contains("8") && error.len() > 20, "{network} {shape:?}: {error}");
+        }
+    }
+    let mut bad = ball(0, 12);
+    bad.values_mut()[5] = f32::NAN;
+    let error = augment().prepare().unwrap().apply(bad, &mut Key::new(0).rng()).unwrap_err().to_string();
+    assert!(error.contains("ball 0") && error.contains("NaN"), "{error}");
+}
+
+struct Set(usize);
+
+impl Dataset for Set {
+    type Item = Volume;
+    fn len(&self) -> usize {
+        self.0
+    }
+    fn get(&self, index: usize) -> Result<Volume> {
+        Ok(ball(index, 12))
+    }
+}
+
+fn labelled(plane: Option<usize>) -> impl Source<Labelled> {
+    let transform = AugmentConfig { gamma_p: 0.0, bias_p: 0.0, ..augment() }.labelled().unwrap();
+    let run = move |v: Volume, rng: &mut Rng| transform.apply(v, rng);
+    let config = LoaderConfig { batch_size: BATCH, workers: 1, ..LoaderConfig::default() };
+    Loader::new(Arc::new(Set(BATCH * PER_EPOCH)), Arc::new(run), Arc::new(CollatedLabels { plane }), config).unwrap()
+}
+
+fn dice(net: &Segment) -> f64 {
+    let window = SlidingWindow { size: [SIZE; 3], ..SlidingWindow::default() };
+    let mut all = 0.0;
+    for i in 500..504 {
+        let truth = ball(i, 12);
+        let made = window.segment(&truth, &Device::Cpu, |x| net.probabilities(x)).unwrap();
+        let (a, b) = (made.labels().unwrap(), truth.labels().unwrap());
+        let both = a.iter().zip(b).filter(|(a, b)| **a == 1 && **b == 1).count();
+        all += 2.0 * both as f64 / a.iter().chain(b).filter(|l| **l == 1).count().max(1) as f64 / 4.0;
+    }
+    all
+}
+
+/// From labels of all voxels, and from one plane a patch; every parameter moves; the parts of a batch add up only without coupling.
+#[test]
+fn segmentation_learns() {
+    for (network, plane) in [("unet3d", None), ("unet3d", Some(SIZE / 2)), ("resnet3d", None)] {
+        let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
+        let net = Segment::new(&scope, &architecture(network, false), SegmentConfig { classes: 2, frozen: false }).unwrap();
+        let before = (values(net.params()), dice(&net));
+        let dir = tempfile::tempdir().unwrap();
+        let loss = train(&net, &dir.path().join("run"), &labelled(plane), 40, &Stop::manual()).unwrap();
+        let after = values(net.params());
+        assert!(before.0.iter().all(|(name, v)| after[name] != *v));
+        let score = dice(&net);
+        assert!(score > 0.8 && score > before.1, "{network} {plane:?}: Dice {} before, {score} after, loss {loss}", before.1);
+    }
+    // Dice is taken per sample, so the mean over parts is the mean over the whole.
+    let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
+    let net = Segment::new(&scope, &architecture("unet3d", false), SegmentConfig { classes: 2, frozen: false }).unwrap();
+    let batch = labelled(None).epoch_from(0, 0).unwrap().next().unwrap().unwrap().batch;
+    assert_eq!(batch.narrow(1, 2).unwrap().samples(), 2);
+    check_parts(&net, &batch, "segmentation");
+}
+
+/// A pre-trained encoder, and decoder, arrive in the segmentation; a frozen one stays as it is; weights of another network are refused.
+#[test]
+fn weights_are_transferred() {
+    let pretrained = build("genesis", "unet3d", 5);
+    let tensors = selfsup_core::weights::export(pretrained.params(), "");
+    for frozen in [false, true] {
+        let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
+        let net = Segment::new(&scope, &architecture("unet3d", false), SegmentConfig { classes: 3, frozen }).unwrap();
+        net.transfer(&tensors, true).unwrap();
+        let (theirs, ours) = (values(pretrained.params()), values(net.params()));
+        for (name, v) in &ours {
+            assert_eq!(theirs.get(name) == Some(v), !name.starts_with("decoder.head"), "{name}");
+        }
+        if frozen {
+            let dir = tempfile::tempdir().unwrap();
+            train(&net, &dir.path().join("run"), &labelled(None), 1, &Stop::manual()).unwrap();
+            let after = values(net.params());
+            assert!(ours.iter().all(|(name, v)| (after[name] == *v) == name.starts_with("encoder")));
+        }
+    }
+    let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
+    let wider = EncoderConfig { widths: Some(vec![6, 10]), ..encoder("unet3d") }.resolve([SIZE; 3], false).unwrap();
+    let net = Segment::new(&scope, &wider, SegmentConfig::default()).unwrap();
+    assert!(net.transfer(&tensors, false).unwrap_err().to_string().contains("shape"));
+}
+
+/// Bright balls against dark ones: core's classification on an encoder of volumes.
+#[test]
+fn classification_learns() {
+    struct Classes;
+    impl Dataset for Classes {
+        type Item = (Volume, u32);
+        fn len(&self) -> usize {
+            BATCH * PER_EPOCH
+        }
+        fn get(&self, index: usize) -> Result<(Volume, u32)> {
+            let (mut v, dark) = (ball(index, SIZE), index % 2 == 1);
+            if dark {
+                v.values_mut().iter_mut().for_each(|x| *x = 1.0 - *x);
+            }
+            Ok((v, u32::from(dark)))
+        }
+    }
+    let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
+    let a = architecture("resnet3d", false);
+    let config = ClassifyConfig { classes: 2, ..ClassifyConfig::default() };
+    let method = Classify::new(&scope, &|s: &Scope| a.build(s), config).unwrap();
+    let run = |item: (Volume, u32), _: &mut Rng| Ok(item);
+    let settings = LoaderConfig { batch_size: BATCH, workers: 0, ..LoaderConfig::default() };
+    let loader = Loader::new(Arc::new(Classes), Arc::new(run), Arc::new(CollatedClasses), settings).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let loss = train(&method, &dir.path().join("run"), &loader, 10, &Stop::manual()).unwrap();
+    assert!(loss < 0.3, "{loss}");
+}
+
+/// What is exported comes back, under MONAI's names where the network is MONAI's.
+#[test]
+fn exports_load_again() {
+    for (method, network) in
+        [("genesis", "monai_unet"), ("genesis", "unet3d"), ("simclr", "resnet3d"), ("mae", "vit3d"), ("simclr", "monai_unet")]
+    {
+        let made = build(method, network, 5);
+        let a = architecture(network, small(method).masked());
+        let dir = tempfile::tempdir().unwrap();
+        selfsup_medical::export::write(&a, &small(method), &augment(), made.params(), dir.path()).unwrap();
+        let fresh = Params::new();
+        a.build(&Scope::root(&fresh, 9, &Device::Cpu).sub("encoder")).unwrap();
+        selfsup_medical::names::load_pretrained(&fresh, "encoder", dir.path(), a.monai_levels()).unwrap();
+        let (theirs, ours) = (values(made.params()), values(&fresh));
+        assert!(ours.iter().all(|(name, v)| theirs[name] == *v), "{method} {network}");
+        if network == "monai_unet" {
+            let keys = selfsup_core::weights::read(dir.path()).unwrap();
+            assert!(keys.contains_key("model.0.conv.weight") && keys.contains_key("model.2.conv.weight") == (method == "genesis"));
+        }
+    }
+}

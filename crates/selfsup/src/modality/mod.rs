@@ -1,0 +1,153 @@
+//! What a modality brings to the command. One file per modality; every verb is written once, for [`Modality`].
+//!
+//! A verb finds the [`Kind`] (stated in the configuration, or by looking at the data) and goes on with the type behind it:
+//! `with_modality!(kind, M => work::<M>(request))`.
+
+#[cfg(feature = "vision")]
+pub mod vision;
+
+use crate::config::{Keys, PretrainConfig};
+use crate::set::Set;
+use candle_core::Device;
+use selfsup_core::data::{LoaderConfig, Source};
+use selfsup_core::objective::{Batch, Inputs, Objective};
+use selfsup_core::{Encoder, Error, Params, Result, Scope};
+use selfsup_datasets::Kind;
+use selfsup_eval::Matrix;
+use std::path::Path;
+
+/// A method over batches of a modality.
+pub type Method<B> = Box<dyn Objective<Batch = B>>;
+
+/// What is known of a configuration once its files (a tokenizer, say) are open.
+pub trait Modality: Sized + Send + Sync + 'static {
+    /// The modality's sections of a configuration.
+    type Keys: Keys;
+    /// What its methods take.
+    type Batch: Batch + 'static;
+
+    /// What the probe's baseline without an encoder is called.
+    const RAW: &'static str;
+    /// Layouts in which an encoder is written; the first is that of `model/`.
+    const LAYOUTS: &'static [&'static str];
+
+    /// Opens what the configuration names besides the data.
+    ///
+    /// # Errors
+    /// If it cannot be carried out, naming the key.
+    fn new(config: &PretrainConfig<Self::Keys>) -> Result<Self>;
+
+    /// Samples of a data set's name, a folder or a file.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn open(&self, what: &str) -> Result<Set> {
+        Ok(Set::new(selfsup_datasets::open_kind(what, Self::Keys::KIND)?))
+    }
+
+    /// Batches to pre-train on.
+    ///
+    /// # Errors
+    /// If the settings do not fit the samples.
+    fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Self::Batch>>>;
+
+    /// Inputs of the encoder with the labels that there are: as they are, or with the augmentation of fine-tuning.
+    ///
+    /// # Errors
+    /// If the settings do not fit the samples.
+    fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>>;
+
+    /// The method in `scope`, with the weights that it starts from.
+    ///
+    /// # Errors
+    /// If the configuration is not possible, or the weights do not fit.
+    fn method(&self, scope: &Scope) -> Result<Method<Self::Batch>>;
+
+    /// The encoder alone in `scope`, with random weights.
+    ///
+    /// # Errors
+    /// If the configuration is not possible.
+    fn encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>>;
+
+    /// Reads the pretrained weights that the configuration names, if any, into the encoder below `encoder`; a line says which.
+    ///
+    /// # Errors
+    /// If they cannot be read or do not fit.
+    fn load_pretrained(&self, params: &Params) -> Result<Option<String>>;
+
+    /// Features that need no encoder, of samples to fit and to test on: pixels, words, spectra.
+    ///
+    /// # Errors
+    /// If a sample cannot be read.
+    fn raw(&self, train: &Set, test: &Set, loader: &LoaderConfig) -> Result<(Matrix, Matrix)>;
+
+    /// Writes the encoder below `encoder` into the folder `out`, in one of [`Modality::LAYOUTS`].
+    ///
+    /// # Errors
+    /// If the layout cannot hold the encoder, or a file cannot be written.
+    fn export(&self, params: &Params, out: &Path, layout: &str) -> Result<()>;
+
+    /// What a batch looks like: shapes, and files with pictures or texts of what the method sees.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    fn preview(&self, batch: &Self::Batch) -> Result<Vec<String>>;
+}
+
+/// Runs code with `$m` the type of a modality.
+macro_rules! with_modality {
+    ($kind:expr, $m:ident => $body:expr) => {
+        match $kind {
+            #[cfg(feature = "vision")]
+            selfsup_datasets::Kind::Vision => {
+                type $m = $crate::modality::vision::Vision;
+                $body
+            }
+            #[allow(unreachable_patterns)]
+            other => Err($crate::modality::absent(other)),
+        }
+    };
+}
+pub(crate) use with_modality;
+
+/// The error for a modality that this build is without.
+pub fn absent(kind: Kind) -> Error {
+    Error::config(format!("modality {kind} is not in this build: build with --features {kind}"))
+}
+
+/// The modalities whose methods include `name`.
+pub fn with_method(name: &str) -> Vec<Kind> {
+    let mut found = Vec::new();
+    let mut look = |kind: Kind, names: &[&str]| {
+        if names.contains(&name) {
+            found.push(kind);
+        }
+    };
+    let _ = &mut look;
+    #[cfg(feature = "vision")]
+    look(Kind::Vision, vision::Keys::METHODS);
+    found
+}
+
+/// Puts the encoder of `modality` into a fresh set of parameters, with random weights.
+///
+/// # Errors
+/// If the configuration is not possible.
+pub fn random_encoder<M: Modality>(modality: &M, seed: u64, device: &Device) -> Result<Box<dyn Encoder>> {
+    modality.encoder(&Scope::root(&Params::new(), seed, device).sub("encoder"))
+}
+
+/// A path, or `org/name` on the Hub.
+///
+/// # Errors
+/// If there is nothing of that name.
+pub fn weights_path(name: &str) -> Result<std::path::PathBuf> {
+    let path = std::path::PathBuf::from(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    if name.split('/').count() == 2 && !name.starts_with('.') {
+        return crate::verbs::pull::fetch(name);
+    }
+    Err(Error::config(format!("encoder.pretrained = \"{name}\": no such file or folder")))
+}

@@ -1,0 +1,167 @@
+//! Images: `[method]`, `[encoder]` and `[augment]` of `selfsup-vision`, records decoded by the transforms, pixels as the baseline.
+
+mod export;
+mod raw;
+
+use super::{Method, Modality};
+use crate::config::{self, PretrainConfig};
+use crate::set::Set;
+use candle_core::{Device, Tensor};
+use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
+use selfsup_core::objective::{Inputs, Views};
+use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
+use selfsup_datasets::{Kind, Record, Records, Source as Place};
+use selfsup_eval::Matrix;
+use selfsup_vision::augment::AugmentConfig;
+use selfsup_vision::data::{Collated, Content, Planes, Sample, contact_sheet};
+use selfsup_vision::names::load_pretrained;
+use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The sections of images.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Keys {
+    /// The objective.
+    pub method: MethodConfig,
+    /// The network.
+    pub encoder: EncoderConfig,
+    /// The views.
+    pub augment: AugmentConfig,
+}
+
+impl config::Keys for Keys {
+    const KIND: Kind = Kind::Vision;
+    const METHODS: &'static [&'static str] = &MethodConfig::NAMES;
+
+    fn method(&self) -> &str {
+        self.method.name()
+    }
+
+    fn encoder(&self) -> &str {
+        &self.encoder.name
+    }
+
+    fn resolve(&mut self) {
+        if self.augment.size == 0 {
+            self.augment.size = 224;
+        }
+    }
+
+    fn forget_pretrained(&mut self) {
+        self.encoder.pretrained = None;
+    }
+}
+
+/// Images.
+pub struct Vision {
+    keys: Keys,
+    architecture: Architecture,
+    max_pixels: u64,
+}
+
+/// Records as encoded images.
+#[derive(Clone)]
+struct Images(Arc<dyn Records>);
+
+impl Dataset for Images {
+    type Item = Sample;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Sample> {
+        let Record { id, source, .. } = self.0.get(index)?;
+        let content = match source {
+            Place::File(path) => Content::File(path),
+            Place::Bytes(bytes) => Content::Bytes(bytes),
+            Place::Pixels { width, height, channels, data } => Content::Pixels { width, height, channels, data },
+        };
+        Ok(Sample { id, content })
+    }
+}
+
+/// Single views with the labels of their records.
+struct Stacked(Arc<dyn Records>);
+
+impl Collate<Vec<Planes>> for Stacked {
+    type Batch = Inputs;
+
+    fn collate(&self, items: Vec<Vec<Planes>>, indices: &[usize], key: Key) -> Result<Inputs> {
+        let views = Collated.collate(items, indices, key)?;
+        let x = views.views.into_iter().next().ok_or_else(|| Error::input("batch", "no views"))?;
+        let labels: Vec<u32> = indices.iter().filter_map(|&i| self.0.label(i)).collect();
+        Ok(Inputs { x, valid: None, labels, indices: views.indices })
+    }
+}
+
+impl Modality for Vision {
+    type Keys = Keys;
+    type Batch = Views;
+
+    const RAW: &'static str = "raw pixels";
+    const LAYOUTS: &'static [&'static str] = &["timm", "hf"];
+
+    fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
+        let keys = config.keys.clone();
+        let architecture = keys.encoder.resolve(keys.augment.size, keys.method.masked())?;
+        Ok(Vision { keys, architecture, max_pixels: config.data.max_pixels })
+    }
+
+    fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Views>>> {
+        let views = self.keys.augment.views(self.keys.method.views(), self.keys.encoder.channels, self.max_pixels)?;
+        Ok(Box::new(Loader::new(Arc::new(Images(set.records().clone())), Arc::new(views), Arc::new(Collated), loader)?))
+    }
+
+    fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
+        let (augmentation, channels) = (&self.keys.augment, self.keys.encoder.channels);
+        let view = if augment {
+            // One view is cropped and flipped, and keeps its colours.
+            augmentation.views(1, channels, self.max_pixels)?
+        } else {
+            augmentation.evaluation(channels, self.max_pixels)?
+        };
+        let stacked = Stacked(set.records().clone());
+        Ok(Box::new(Loader::new(Arc::new(Images(set.records().clone())), Arc::new(view), Arc::new(stacked), loader)?))
+    }
+
+    fn method(&self, scope: &Scope) -> Result<Method<Views>> {
+        self.keys.method.build(scope, &self.architecture)
+    }
+
+    fn encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
+        self.architecture.build(scope)
+    }
+
+    fn load_pretrained(&self, params: &Params) -> Result<Option<String>> {
+        let Some(name) = &self.keys.encoder.pretrained else { return Ok(None) };
+        let path = super::weights_path(name)?;
+        let loaded = load_pretrained(params, "encoder", &path)?;
+        Ok(Some(format!("{} tensors of {} ({:?} layout)", loaded.report.loaded.len(), path.display(), loaded.layout)))
+    }
+
+    fn raw(&self, train: &Set, test: &Set, loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
+        let of = |set: &Set| raw::pixels(&*self.inputs(set, false, loader.clone())?, &self.keys.augment, self.keys.encoder.channels);
+        raw::alike(of(train)?, of(test)?)
+    }
+
+    fn export(&self, params: &Params, out: &Path, layout: &str) -> Result<()> {
+        export::write(&self.keys, &self.architecture, params, out, layout)
+    }
+
+    fn preview(&self, batch: &Views) -> Result<Vec<String>> {
+        let mut lines: Vec<String> = batch.views.iter().enumerate().map(|(i, view)| format!("view {i}: {:?}", view.dims())).collect();
+        let picture = PathBuf::from(format!("{}-augmentations.png", self.keys.method.name()));
+        contact_sheet(batch, &self.keys.augment, 8)?.save(&picture)?;
+        lines.push(format!("augmentations: {}", picture.display()));
+        Ok(lines)
+    }
+}
+
+/// A tensor that PyTorch's strict loading asks for.
+fn counter() -> Result<Tensor> {
+    Ok(Tensor::new(0i64, &Device::Cpu)?)
+}

@@ -1,0 +1,65 @@
+//! Raw pixels: what an encoder has to beat.
+
+use selfsup_core::Result;
+use selfsup_core::data::Source;
+use selfsup_core::objective::Inputs;
+use selfsup_eval::Matrix;
+use selfsup_vision::augment::AugmentConfig;
+
+/// Longest side of the pixels that are kept, so that large images do not cost a day.
+const SIDE: usize = 28;
+
+/// Rows of pixels, and whether all channels of all images are equal.
+pub struct Pixels {
+    rows: Vec<f32>,
+    n: usize,
+    width: usize,
+    channels: usize,
+    gray: bool,
+}
+
+/// Pixels in `[0, 1]` of all images, averaged down to at most 28 by 28.
+pub fn pixels(images: &dyn Source<Inputs>, augment: &AugmentConfig, channels: usize) -> Result<Pixels> {
+    let mut out = Pixels { rows: Vec::new(), n: 0, width: 0, channels, gray: true };
+    for loaded in images.epoch_from(0, 0)? {
+        let batch = loaded?.batch;
+        let (b, c, h, w) = batch.x.dims4()?;
+        let mut x: Vec<f32> = batch.x.flatten_all()?.to_vec1()?;
+        for (i, plane) in x.chunks_exact_mut(h * w).enumerate() {
+            let (mean, std) = augment.channel(i % c, c);
+            plane.iter_mut().for_each(|v| *v = *v * std + mean);
+        }
+        let step = h.max(w).div_ceil(SIDE).max(1);
+        let (oh, ow) = (h / step, w / step);
+        out.width = c * oh * ow;
+        out.n += b;
+        for image in x.chunks_exact(c * h * w) {
+            let first = &image[..h * w];
+            out.gray &= image.chunks_exact(h * w).all(|p| p.iter().zip(first).all(|(a, b)| (a - b).abs() < 1e-4));
+            for plane in image.chunks_exact(h * w) {
+                for y in 0..oh {
+                    for x in 0..ow {
+                        let square = (0..step).flat_map(|dy| (0..step).map(move |dx| (dy, dx)));
+                        let sum: f32 = square.map(|(dy, dx)| plane[(y * step + dy) * w + x * step + dx]).sum();
+                        out.rows.push(sum / (step * step) as f32);
+                    }
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Both sides as matrices: one channel where all three are equal in all images.
+pub fn alike(train: Pixels, test: Pixels) -> Result<(Matrix, Matrix)> {
+    let one = train.gray && test.gray && train.channels == 3;
+    let matrix = |p: Pixels| {
+        if !one {
+            return Matrix::new(p.rows, p.n, p.width);
+        }
+        let width = p.width / 3;
+        let rows = p.rows.chunks_exact(p.width.max(1)).flat_map(|r| r[..width].to_vec()).collect();
+        Matrix::new(rows, p.n, width)
+    };
+    Ok((matrix(train)?, matrix(test)?))
+}

@@ -1,0 +1,203 @@
+//! Samples as the command handles them: records of any modality with their labels, groups and parts.
+
+use crate::config::DataConfig;
+use selfsup_core::{Error, Result};
+use selfsup_datasets::{Kind, LabelFile, Records, Split, Subset, check_leak, hold_out};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Records of a modality.
+#[derive(Clone)]
+pub struct Set(Arc<dyn Records>);
+
+impl Set {
+    /// A set of these records.
+    pub fn new(records: impl Records + 'static) -> Self {
+        Set(Arc::new(records))
+    }
+
+    /// The records.
+    pub fn records(&self) -> &Arc<dyn Records> {
+        &self.0
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Names of the classes.
+    pub fn classes(&self) -> &[String] {
+        self.0.classes()
+    }
+
+    /// The labels, if every record has one.
+    pub fn labels(&self) -> Option<Vec<u32>> {
+        if self.0.classes().is_empty() {
+            return None;
+        }
+        (0..self.0.len()).map(|i| self.0.label(i)).collect()
+    }
+
+    /// The records that have a label; `None` where there are none.
+    ///
+    /// # Errors
+    /// Never: the indices exist.
+    pub fn labelled(&self) -> Result<Option<Self>> {
+        if self.classes().is_empty() {
+            return Ok(None);
+        }
+        let with: Vec<usize> = (0..self.len()).filter(|&i| self.0.label(i).is_some()).collect();
+        match with.len() {
+            0 => Ok(None),
+            n if n == self.len() => Ok(Some(self.clone())),
+            _ => Ok(Some(self.part(with)?)),
+        }
+    }
+
+    /// Some of the records.
+    ///
+    /// # Errors
+    /// If an index does not exist.
+    pub fn part(&self, indices: Vec<usize>) -> Result<Self> {
+        Ok(Set::new(Subset::new(self.0.clone(), indices)?))
+    }
+
+    /// The first `limit` records (0: all).
+    ///
+    /// # Errors
+    /// Never for a limit within the set.
+    pub fn limit(self, limit: usize) -> Result<Self> {
+        if limit == 0 || limit >= self.len() { Ok(self) } else { self.part((0..limit).collect()) }
+    }
+
+    /// Divides the records into those to train on and a share that is held out, whole groups at a time and the same ones for every run;
+    /// nothing is held out for a share of 0, or where one side would be empty.
+    ///
+    /// # Errors
+    /// If the share is not from 0 to below 1.
+    pub fn hold_out(self, share: f64, salt: u64) -> Result<(Self, Option<Self>)> {
+        if !(0.0..1.0).contains(&share) {
+            return Err(Error::config(format!("data.hold_out = {share}: expected a share of at least 0 and below 1")));
+        }
+        if share == 0.0 || self.len() < 2 {
+            return Ok((self, None));
+        }
+        match hold_out(&self.0, share, salt) {
+            Ok((kept, out)) => Ok((self.part(kept)?, Some(self.part(out)?))),
+            // Too few records or groups to divide.
+            Err(_) => Ok((self, None)),
+        }
+    }
+}
+
+/// What a run reads.
+#[derive(Clone)]
+pub struct Sets {
+    /// Samples to train on.
+    pub train: Set,
+    /// Samples of the same kind that are not trained on.
+    pub held_out: Option<Set>,
+    /// Samples to test on.
+    pub test: Option<Set>,
+}
+
+impl Sets {
+    /// Opens what `[data]` names; `open` turns a name or a path into the records of the modality.
+    ///
+    /// # Errors
+    /// If something cannot be read, a table names other records, or a group stands in two parts.
+    pub fn open(data: &DataConfig, kind: Kind, open: &dyn Fn(&str) -> Result<Set>) -> Result<Self> {
+        let table = if data.labels.is_empty() { None } else { Some(LabelFile::read(Path::new(&data.labels))?) };
+        let mut divided = None;
+        let all = match table {
+            None => open(&data.path)?,
+            Some(table) => {
+                let labelled = if kind == Kind::Text && table.holds_texts() {
+                    table.texts()?
+                } else {
+                    table.apply(open(&data.path)?.records().clone(), Path::new(&data.path))?
+                };
+                let splits = labelled.has_splits().then(|| (0..labelled.len()).map(|i| labelled.split(i)).collect::<Vec<_>>());
+                let set = Set::new(labelled);
+                divided = splits.map(|splits| (set.clone(), splits));
+                set
+            }
+        };
+        let test = if data.test.is_empty() { None } else { Some(open(&data.test)?) };
+        let sets = match divided {
+            Some((set, splits)) => {
+                let of = |wanted: &[Option<Split>]| -> Result<Option<Set>> {
+                    let indices: Vec<usize> = (0..splits.len()).filter(|&i| wanted.contains(&splits[i])).collect();
+                    if indices.is_empty() { Ok(None) } else { Ok(Some(set.part(indices)?)) }
+                };
+                let train = of(&[Some(Split::Train), None])?
+                    .ok_or_else(|| Error::file(&data.labels, "no row of split train: nothing is left to train on"))?
+                    .limit(data.limit)?;
+                Sets { train, held_out: of(&[Some(Split::Validation)])?, test: test.or(of(&[Some(Split::Test)])?) }
+            }
+            None => {
+                let (train, held_out) = all.limit(data.limit)?.hold_out(data.hold_out, 0)?;
+                Sets { train, held_out, test }
+            }
+        };
+        sets.guard(!data.labels.is_empty())?;
+        Ok(sets)
+    }
+
+    /// Refuses parts that share a group. Samples are compared by name only where a table divides them: elsewhere a name can cost the
+    /// reading of its sample.
+    fn guard(&self, table: bool) -> Result<()> {
+        let grouped = |set: &Set| (0..set.len()).any(|i| set.records().group(i).is_some());
+        let check = |a: Option<&Set>, b: Option<&Set>, names| match (a, b) {
+            (Some(a), Some(b)) if table || grouped(a) && grouped(b) => check_leak(a.records(), b.records(), names),
+            _ => Ok(()),
+        };
+        check(Some(&self.train), self.test.as_ref(), ("training", "test"))?;
+        check(Some(&self.train), self.held_out.as_ref(), ("training", "validation"))?;
+        check(self.held_out.as_ref(), self.test.as_ref(), ("validation", "test"))
+    }
+
+    /// Samples to fit and test a probe on, if there are labels.
+    ///
+    /// # Errors
+    /// Never: only records that exist are taken.
+    pub fn labelled(&self) -> Result<Option<Labelled>> {
+        let Some(test) = self.test.as_ref().or(self.held_out.as_ref()) else { return Ok(None) };
+        Ok(match (self.train.labelled()?, test.labelled()?) {
+            (Some(train), Some(test)) => Some(Labelled { train, test }),
+            _ => None,
+        })
+    }
+}
+
+/// Labelled samples to fit on and to test on.
+#[derive(Clone)]
+pub struct Labelled {
+    /// To fit on.
+    pub train: Set,
+    /// To test on.
+    pub test: Set,
+}
+
+impl Labelled {
+    /// Labels of both sides and the number of classes.
+    ///
+    /// # Errors
+    /// If the classes differ or a label is missing.
+    pub fn labels(&self) -> Result<(Vec<u32>, Vec<u32>, usize)> {
+        let of = |set: &Set, what: &str| set.labels().ok_or_else(|| Error::input(what, "has no labels: nothing to evaluate on"));
+        if self.train.classes() != self.test.classes() {
+            return Err(Error::input(
+                "test data",
+                format!("classes {:?}, expected those of the training data {:?}", self.test.classes(), self.train.classes()),
+            ));
+        }
+        Ok((of(&self.train, "training data")?, of(&self.test, "test data")?, self.train.classes().len()))
+    }
+}

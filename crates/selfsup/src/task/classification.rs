@@ -1,0 +1,126 @@
+//! One class for each sample, in every modality: encoder, linear head, cross entropy.
+
+use super::{Build, ClassWeights, Task, TaskKeys};
+use crate::modality::Modality;
+use crate::set::{Set, Sets};
+use candle_core::Device;
+use selfsup_core::data::{LoaderConfig, Source};
+use selfsup_core::objective::{Batch, Classify, ClassifyConfig, Inputs, balanced_weights};
+use selfsup_core::{Error, Result};
+use selfsup_eval::metrics::{Confusion, expected_calibration_error, macro_auroc, negative_log_likelihood};
+use serde_json::{Value, json};
+
+/// The task.
+pub struct Classification;
+
+impl<M: Modality> Task<M> for Classification {
+    type Objective = Classify;
+
+    const WATCHED: &'static str = "validation_accuracy";
+
+    fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
+        let none = || {
+            Error::input(
+                "training data",
+                "no labels: give a table with --labels FILE.csv (columns path and label), or put the samples of each class into a folder of its own",
+            )
+        };
+        let train = sets.train.labelled()?.ok_or_else(none)?;
+        let classes = train.classes().to_vec();
+        let of = |set: Option<Set>, what: &str| match set {
+            None => Ok(None),
+            Some(set) if set.classes() == classes => set.labelled(),
+            Some(set) => Err(Error::input(what, format!("classes {:?}, expected those of the training data {classes:?}", set.classes()))),
+        };
+        let sets = Sets { held_out: of(sets.held_out, "validation data")?, test: of(sets.test, "test data")?, train };
+        Ok((sets, classes))
+    }
+
+    fn build(build: &Build) -> Result<Classify> {
+        let classes = build.keys.classes.len();
+        let class_weights = match build.keys.class_weights {
+            ClassWeights::None => Vec::new(),
+            ClassWeights::Balanced => balanced_weights(build.labels, classes),
+        };
+        let config = ClassifyConfig {
+            classes,
+            label_smoothing: build.keys.label_smoothing,
+            class_weights,
+            dropout: build.keys.dropout,
+            frozen: build.keys.train_blocks == Some(0),
+        };
+        Classify::new(&build.scope, build.encoder, config)
+    }
+
+    fn batches(modality: &M, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
+        modality.inputs(set, augment, loader)
+    }
+
+    fn measure(modality: &M, objective: &Classify, set: &Set, loader: &LoaderConfig, device: &Device) -> Result<Vec<(String, f64)>> {
+        let (mut probabilities, mut labels) = (Vec::new(), Vec::new());
+        each_batch(modality, set, loader, device, &mut |batch| {
+            probabilities.extend(objective.probabilities(batch)?);
+            labels.extend_from_slice(&batch.labels);
+            Ok(())
+        })?;
+        let classes = objective.classes();
+        let said: Vec<u32> = probabilities.iter().map(|row| best(row).0 as u32).collect();
+        let confusion = Confusion::new(&said, &labels, classes)?;
+        let flat: Vec<f32> = probabilities.concat();
+        let mut out = vec![
+            ("accuracy".to_string(), 100.0 * confusion.accuracy()),
+            ("balanced_accuracy".into(), 100.0 * confusion.balanced_accuracy()),
+            ("macro_f1".into(), 100.0 * confusion.macro_f1()),
+            ("majority".into(), 100.0 * confusion.majority()),
+            ("loss".into(), negative_log_likelihood(&flat, &labels, classes)?),
+            ("calibration_error".into(), 100.0 * expected_calibration_error(&flat, &labels, classes, 15)?),
+        ];
+        // Undefined where a class has no sample.
+        if let Ok(auroc) = macro_auroc(&flat, &labels, classes) {
+            out.push(("auroc".into(), 100.0 * auroc));
+        }
+        Ok(out)
+    }
+
+    fn predict(
+        modality: &M,
+        objective: &Classify,
+        keys: &TaskKeys,
+        set: &Set,
+        loader: &LoaderConfig,
+        device: &Device,
+        each: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
+    ) -> Result<()> {
+        each_batch(modality, set, loader, device, &mut |batch| {
+            for (row, &index) in objective.probabilities(batch)?.iter().zip(&batch.indices) {
+                let (class, p) = best(row);
+                let mut out = vec![
+                    ("path".to_string(), json!(set.records().id(index)?)),
+                    ("label".into(), json!(keys.classes.get(class))),
+                    ("confidence".into(), json!(p)),
+                ];
+                out.extend(keys.classes.iter().zip(row).map(|(name, p)| (format!("p({name})"), json!(p))));
+                each(out)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The largest value and its place; the first of equal ones.
+fn best(row: &[f32]) -> (usize, f32) {
+    row.iter().enumerate().fold((0, f32::NEG_INFINITY), |top, (i, &p)| if p > top.1 { (i, p) } else { top })
+}
+
+fn each_batch<M: Modality>(
+    modality: &M,
+    set: &Set,
+    loader: &LoaderConfig,
+    device: &Device,
+    f: &mut dyn FnMut(&Inputs) -> Result<()>,
+) -> Result<()> {
+    for loaded in modality.inputs(set, false, loader.clone())?.epoch_from(0, 0)? {
+        f(&loaded?.batch.to_device(device)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! `selfsup predict`: what a fine-tuned run says about files, as CSV or JSON lines.
+
+use crate::evaluate::in_order;
+use crate::modality::{Modality, with_modality};
+use crate::set::Set;
+use crate::task::classification::Classification;
+use crate::task::{Task, TaskConfig};
+use crate::verbs::finetune::{MEASURED, build, restore_best};
+use crate::verbs::{is_task, kind_of_run, read};
+use selfsup_core::checkpoint::write_atomic;
+use selfsup_core::run::Run;
+use selfsup_core::{Error, Params, Result};
+use selfsup_datasets::{Concat, Records};
+use serde_json::{Map, Value};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The fine-tuned run.
+    pub run: PathBuf,
+    /// Files, folders or names of data sets.
+    pub files: Vec<String>,
+    /// Where to write, `.csv` or `.jsonl`; to the screen as CSV without.
+    pub out: Option<PathBuf>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// If the run or a file cannot be read, or the ending of `out` is unknown.
+pub fn run(request: &Request) -> Result<()> {
+    let ending = request.out.as_ref().map(|o| o.extension().unwrap_or_default().to_string_lossy().to_lowercase());
+    let lines = match (&request.out, ending.as_deref()) {
+        (None, _) | (_, Some("csv")) => false,
+        (_, Some("jsonl" | "ndjson")) => true,
+        (Some(out), _) => return Err(Error::file(out, "unknown ending: expected .csv or .jsonl")),
+    };
+    if request.files.is_empty() {
+        return Err(Error::input("predict", "no files: name files, folders or a data set after the run"));
+    }
+    let (text, count) = with_modality!(kind_of_run(&request.run)?, M => predict::<M>(request, lines))?;
+    match &request.out {
+        None => print!("{text}"),
+        Some(out) => {
+            write_atomic(out, |f| f.write_all(text.as_bytes()).map_err(|e| Error::io(out, e)))?;
+            println!("{}: {count} predictions", out.display());
+        }
+    }
+    Ok(())
+}
+
+/// A fine-tuned run read back.
+pub(crate) fn open_task<M: Modality>(dir: &Path) -> Result<(Run, TaskConfig<M::Keys>)> {
+    let path = dir.join("config.toml");
+    let text = read(&path)?;
+    if !is_task(&text) {
+        return Err(Error::file(dir, "is a pre-training run: it has no head; make one with `selfsup finetune --run`"));
+    }
+    let config = TaskConfig::<M::Keys>::load(&text, &path.display().to_string(), &[], None)?;
+    Ok((Run::resume(dir, None)?.0, config))
+}
+
+/// The samples of several files, folders or data sets.
+pub(crate) fn gather<M: Modality>(modality: &M, files: &[String]) -> Result<Set> {
+    let parts: Vec<Box<dyn Records>> =
+        files.iter().map(|f| Ok(Box::new(Unlabelled(modality.open(f)?)) as Box<dyn Records>)).collect::<Result<_>>()?;
+    Ok(Set::new(Concat::new(parts)?))
+}
+
+/// Samples whose labels are not asked for: folders named on one line need not have the same classes.
+struct Unlabelled(Set);
+
+impl Records for Unlabelled {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn get(&self, index: usize) -> Result<selfsup_datasets::Record> {
+        self.0.records().get(index)
+    }
+    fn id(&self, index: usize) -> Result<String> {
+        self.0.records().id(index)
+    }
+    fn label(&self, _: usize) -> Option<u32> {
+        None
+    }
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+}
+
+fn predict<M: Modality>(request: &Request, lines: bool) -> Result<(String, usize)> {
+    let (run, config) = open_task::<M>(&request.run)?;
+    match config.task.kind.as_str() {
+        "classification" => said::<M, Classification>(request, &run, &config, lines),
+        other => Err(Error::config(format!("task.kind = \"{other}\": expected classification"))),
+    }
+}
+
+fn said<M: Modality, T: Task<M>>(request: &Request, run: &Run, config: &TaskConfig<M::Keys>, lines: bool) -> Result<(String, usize)> {
+    let device = config.device.open()?;
+    let modality = M::new(&config.pretrain())?;
+    let params = Params::new();
+    let objective = build::<M, T>(&modality, config, &[], &params, &device)?;
+    restore_best(run, &params)?;
+    let set = gather(&modality, &request.files)?;
+    let loader = in_order(MEASURED, config.train.workers);
+    let (mut text, mut count) = (String::new(), 0usize);
+    T::predict(&modality, &objective, &config.task, &set, &loader, &device, &mut |row| {
+        if lines {
+            let _ = writeln!(text, "{}", Value::Object(row.into_iter().collect::<Map<_, _>>()));
+        } else {
+            if count == 0 {
+                let head: Vec<String> = row.iter().map(|(name, _)| field(&Value::from(name.as_str()))).collect();
+                let _ = writeln!(text, "{}", head.join(","));
+            }
+            let values: Vec<String> = row.iter().map(|(_, v)| field(v)).collect();
+            let _ = writeln!(text, "{}", values.join(","));
+        }
+        count += 1;
+        Ok(())
+    })?;
+    Ok((text, count))
+}
+
+/// A value as a field of a CSV table (RFC 4180).
+fn field(value: &Value) -> String {
+    let text = match value {
+        Value::String(s) => s.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_quoted_where_they_must_be() {
+        assert_eq!(field(&Value::from("plain.png")), "plain.png");
+        assert_eq!(field(&Value::from("a, \"b\"")), "\"a, \"\"b\"\"\"");
+        assert_eq!((field(&Value::Null), field(&Value::from(0.5))), (String::new(), "0.5".to_string()));
+    }
+}

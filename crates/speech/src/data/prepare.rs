@@ -1,0 +1,167 @@
+//! From a clip to an utterance: crop, decode, augment, normalise, label; and from utterances to a batch.
+
+use super::{Clip, Targets, Unlabelled};
+use crate::audio::AudioConfig;
+use crate::augment::{Op, Pipeline};
+use crate::batch::{Utterance, Waves};
+use selfsup_core::data::{Collate, Transform};
+use selfsup_core::{Error, Key, Result, Rng};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How clips become waves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrepareConfig {
+    /// Rate and limit of decoding.
+    pub audio: AudioConfig,
+    /// Clips longer than this are cropped to it, in seconds. By default 15.625, 250,000 samples as in wav2vec 2.0 (Baevski et al. 2020,
+    /// section 4.2). `None` decodes clips whole.
+    pub crop_seconds: Option<f64>,
+    /// Where a crop lies: anywhere (training), or in the middle.
+    pub random_crop: bool,
+    /// Shortest wave that is delivered, in seconds: shorter clips are bad samples. Default 0.1.
+    pub min_seconds: f64,
+    /// Mean 0 and variance 1 for each wave, as the feature extractors of transformers do. Default true.
+    pub normalize: bool,
+    /// What is done to the waves, in order.
+    pub augment: Vec<Op>,
+}
+
+impl Default for PrepareConfig {
+    fn default() -> Self {
+        PrepareConfig {
+            audio: AudioConfig::default(),
+            crop_seconds: Some(15.625),
+            random_crop: true,
+            min_seconds: 0.1,
+            normalize: true,
+            augment: Vec::new(),
+        }
+    }
+}
+
+/// Decodes a clip and makes an utterance of it.
+pub struct Prepare {
+    config: PrepareConfig,
+    pipeline: Pipeline,
+    targets: Arc<dyn Targets>,
+    /// Samples of a crop.
+    crop: Option<u64>,
+    least: usize,
+}
+
+impl Prepare {
+    /// Without labels.
+    ///
+    /// # Errors
+    /// If a setting is impossible, or a folder of the augmentation cannot be read.
+    pub fn new(config: PrepareConfig) -> Result<Self> {
+        Self::with_targets(config, Arc::new(Unlabelled))
+    }
+
+    /// With labels.
+    ///
+    /// # Errors
+    /// As [`Prepare::new`]; also if clips are cropped though the label is that of a whole clip (a transcript), or change their length
+    /// though each frame has a label.
+    pub fn with_targets(config: PrepareConfig, targets: Arc<dyn Targets>) -> Result<Self> {
+        let pipeline = Pipeline::new(&config.augment, &config.audio)?;
+        let rate = f64::from(config.audio.rate);
+        let seconds = |name: &str, s: f64| {
+            if s.is_finite() && s >= 0.0 { Ok(s * rate) } else { Err(Error::config(format!("{name} = {s}: expected seconds"))) }
+        };
+        let least = (seconds("min_seconds", config.min_seconds)?.ceil() as usize).max(1);
+        let crop = config.crop_seconds.map(|s| seconds("crop_seconds", s)).transpose()?.map(|s| s.round() as u64);
+        if let Some(crop) = crop
+            && crop < least as u64
+        {
+            return Err(Error::config(format!("crop_seconds = {} is below min_seconds = {}", crop as f64 / rate, config.min_seconds)));
+        }
+        if crop.is_some() && !targets.of_parts() {
+            return Err(Error::config("crop_seconds is set, but the label is that of a whole clip: leave it out and filter by length"));
+        }
+        if pipeline.changes_time() && targets.of_instants() {
+            return Err(Error::config("augment: speed changes the length of a clip, but each of its frames has a label"));
+        }
+        Ok(Prepare { config, pipeline, targets, crop, least })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &PrepareConfig {
+        &self.config
+    }
+
+    /// The whole wave of a clip, without augmentation: what is clustered or probed.
+    ///
+    /// # Errors
+    /// If the clip cannot be decoded.
+    pub fn whole(&self, clip: &Clip) -> Result<Vec<f32>> {
+        let mut wave = clip.load(None, &self.config.audio)?;
+        if self.config.normalize {
+            normalize(&mut wave);
+        }
+        Ok(wave)
+    }
+
+    fn decode(&self, clip: &Clip, rng: &mut Rng) -> Result<(Vec<f32>, u64)> {
+        // Drawn whether it is needed or not: what comes after must not depend on the length.
+        let place = if self.config.random_crop { f64::from(rng.uniform()) } else { 0.5 };
+        let Some(crop) = self.crop else { return Ok((clip.load(None, &self.config.audio)?, 0)) };
+        let total = clip.measure()?.map(|s| (s * f64::from(self.config.audio.rate)).round() as u64);
+        match total {
+            Some(total) if total <= crop => Ok((clip.load(None, &self.config.audio)?, 0)),
+            Some(total) => {
+                let start = (place * (total - crop + 1) as f64) as u64;
+                let start = start.min(total - crop);
+                Ok((clip.load(Some((start, crop)), &self.config.audio)?, start))
+            }
+            None => {
+                let wave = clip.load(None, &self.config.audio)?;
+                let spare = (wave.len() as u64).saturating_sub(crop);
+                let start = ((place * (spare + 1) as f64) as u64).min(spare);
+                let end = (start + crop).min(wave.len() as u64);
+                Ok((wave[start as usize..end as usize].to_vec(), start))
+            }
+        }
+    }
+}
+
+impl Transform<Clip> for Prepare {
+    type Out = Utterance;
+
+    fn apply(&self, clip: Clip, rng: &mut Rng) -> Result<Utterance> {
+        let (wave, start) = self.decode(&clip, rng)?;
+        if wave.len() < self.least {
+            let (got, least) = (wave.len(), self.least);
+            return Err(Error::input(&clip.id, format!("{got} samples at {} Hz, expected at least {least}", self.config.audio.rate)));
+        }
+        let target = self.targets.of(&clip, start, wave.len())?;
+        let mut samples = self.pipeline.apply(wave, rng).map_err(|e| Error::input(&clip.id, e))?;
+        if self.config.normalize {
+            normalize(&mut samples);
+        }
+        Ok(Utterance { samples, start: start as usize, target })
+    }
+}
+
+/// Mean 0 and variance 1 (`(x - mean) / sqrt(var + 1e-7)`, as transformers' feature extractors); silence stays silence.
+pub fn normalize(wave: &mut [f32]) {
+    let n = wave.len().max(1) as f64;
+    let mean = wave.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let var = wave.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+    let scale = 1.0 / (var + 1e-7).sqrt();
+    wave.iter_mut().for_each(|v| *v = ((f64::from(*v) - mean) * scale) as f32);
+}
+
+/// Stacks utterances into [`Waves`], padded with zeros to the longest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Padded;
+
+impl Collate<Utterance> for Padded {
+    type Batch = Waves;
+
+    fn collate(&self, items: Vec<Utterance>, indices: &[usize], _key: Key) -> Result<Waves> {
+        Waves::stack(items, indices)
+    }
+}

@@ -1,0 +1,395 @@
+//! The shape of a speech encoder, with the sizes of the papers, read from and written as transformers' `config.json`.
+
+use crate::mask::SpanMask;
+use selfsup_core::kernels::activation::Act;
+use selfsup_core::{Error, Result};
+use serde_json::{Map, Value, json};
+
+/// Whose names and details a network follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477).
+    #[default]
+    Wav2vec2,
+    /// HuBERT (Hsu et al. 2021, arXiv 2106.07447): the same network.
+    Hubert,
+    /// data2vec for audio (Baevski et al. 2022, arXiv 2202.03555): layer norms in the front, a stack of positional convolutions.
+    Data2vecAudio,
+}
+
+impl Family {
+    /// `model_type` of config.json.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Family::Wav2vec2 => "wav2vec2",
+            Family::Hubert => "hubert",
+            Family::Data2vecAudio => "data2vec-audio",
+        }
+    }
+
+    /// The prefix of the encoder's weights in transformers' models with a head.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Family::Wav2vec2 => "wav2vec2",
+            Family::Hubert => "hubert",
+            Family::Data2vecAudio => "data2vec_audio",
+        }
+    }
+
+    /// The stem of transformers' class names.
+    pub fn class(self) -> &'static str {
+        match self {
+            Family::Wav2vec2 => "Wav2Vec2",
+            Family::Hubert => "Hubert",
+            Family::Data2vecAudio => "Data2VecAudio",
+        }
+    }
+}
+
+/// Where the convolutional front normalises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FrontNorm {
+    /// Each channel over time, after the first convolution only (the base models).
+    #[default]
+    Group,
+    /// Each frame over its channels, after every convolution (the large models).
+    Layer,
+}
+
+/// The shape of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpeechConfig {
+    /// Whose details it follows.
+    pub family: Family,
+    /// Width of a frame in the trunk.
+    pub dim: usize,
+    /// Blocks of the trunk.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width inside the perceptrons.
+    pub hidden: usize,
+    /// Activation of perceptrons, front and positional convolution.
+    pub act: Act,
+    /// Channels of each convolution of the front.
+    pub conv_dim: Vec<usize>,
+    /// Taps of each.
+    pub conv_kernel: Vec<usize>,
+    /// Step of each.
+    pub conv_stride: Vec<usize>,
+    /// Whether they have a bias.
+    pub conv_bias: bool,
+    /// Where they are normalised.
+    pub front_norm: FrontNorm,
+    /// Whether frames are normalised before they are projected (not in some distilled HuBERTs).
+    pub projection_norm: bool,
+    /// Taps of a positional convolution.
+    pub position_kernel: usize,
+    /// Its groups.
+    pub position_groups: usize,
+    /// Positional convolutions one after the other (data2vec: 5); the other families have one.
+    pub position_layers: usize,
+    /// Normalise before each part of a block instead of after it (the large models).
+    pub stable_layer_norm: bool,
+    /// Epsilon of the layer norms.
+    pub eps: f64,
+    /// Dropout of the trunk's input and of the outputs of both parts of a block.
+    pub dropout: f32,
+    /// Dropout of attention weights.
+    pub attention_dropout: f32,
+    /// Dropout inside the perceptrons.
+    pub activation_dropout: f32,
+    /// Dropout of the projected frames.
+    pub projection_dropout: f32,
+    /// Chance that a block is left out of a training step.
+    pub layer_drop: f32,
+    /// Frames that training hides: a masked method's own spans, or SpecAugment in fine-tuning.
+    pub mask: SpanMask,
+    /// Channels that training sets to zero.
+    pub channel_mask: SpanMask,
+}
+
+impl Default for SpeechConfig {
+    /// The base model of wav2vec 2.0 (section 4.2): 12 blocks of 768, a frame each 20 ms; no dropout.
+    fn default() -> Self {
+        SpeechConfig {
+            family: Family::Wav2vec2,
+            dim: 768,
+            depth: 12,
+            heads: 12,
+            hidden: 3072,
+            act: Act::GeluErf,
+            conv_dim: vec![512; 7],
+            conv_kernel: vec![10, 3, 3, 3, 3, 2, 2],
+            conv_stride: vec![5, 2, 2, 2, 2, 2, 2],
+            conv_bias: false,
+            front_norm: FrontNorm::Group,
+            projection_norm: true,
+            position_kernel: 128,
+            position_groups: 16,
+            position_layers: 1,
+            stable_layer_norm: false,
+            eps: 1e-5,
+            dropout: 0.0,
+            attention_dropout: 0.0,
+            activation_dropout: 0.0,
+            projection_dropout: 0.0,
+            layer_drop: 0.0,
+            mask: SpanMask::NONE,
+            channel_mask: SpanMask::NONE,
+        }
+    }
+}
+
+impl SpeechConfig {
+    /// A standard size of a family: `tiny` (4 blocks of 256), `small` (4 of 384), `base` (12 of 768) or `large` (24 of 1024).
+    pub fn named(family: Family, size: &str) -> Option<Self> {
+        let base = SpeechConfig { family, ..SpeechConfig::default() };
+        let mut c = match size {
+            "tiny" => SpeechConfig { dim: 256, depth: 4, heads: 4, hidden: 1024, conv_dim: vec![256; 7], ..base },
+            "small" => SpeechConfig { dim: 384, depth: 4, heads: 6, hidden: 1536, conv_dim: vec![256; 7], ..base },
+            "base" => base,
+            "large" => SpeechConfig {
+                dim: 1024,
+                depth: 24,
+                heads: 16,
+                hidden: 4096,
+                conv_bias: true,
+                front_norm: FrontNorm::Layer,
+                stable_layer_norm: true,
+                ..base
+            },
+            _ => return None,
+        };
+        if family == Family::Data2vecAudio {
+            (c.front_norm, c.conv_bias, c.stable_layer_norm) = (FrontNorm::Layer, false, false);
+            (c.position_kernel, c.position_layers) = (19, 5);
+        }
+        Some(c)
+    }
+
+    /// Refuses what cannot be built.
+    ///
+    /// # Errors
+    /// Naming the key.
+    pub fn check(&self) -> Result<()> {
+        let n = self.conv_dim.len();
+        if n == 0 || self.conv_kernel.len() != n || self.conv_stride.len() != n {
+            return Err(Error::config(format!(
+                "encoder: conv_dim, conv_kernel and conv_stride have {n}, {} and {} entries: expected as many, at least one",
+                self.conv_kernel.len(),
+                self.conv_stride.len()
+            )));
+        }
+        if self.conv_dim.iter().chain(&self.conv_kernel).chain(&self.conv_stride).any(|&v| v == 0) {
+            return Err(Error::config("encoder: an entry of conv_dim, conv_kernel or conv_stride is 0"));
+        }
+        let (d, g) = (self.dim, self.position_groups);
+        if self.depth == 0 || d == 0 || self.hidden == 0 || self.position_kernel == 0 || self.position_layers == 0 {
+            return Err(Error::config("encoder: dim, depth, hidden, position_kernel and position_layers must be at least 1"));
+        }
+        if g == 0 || !d.is_multiple_of(g) {
+            return Err(Error::config(format!("encoder.position_groups = {g} does not divide the width {d}")));
+        }
+        for (key, p) in [
+            ("dropout", self.dropout),
+            ("attention_dropout", self.attention_dropout),
+            ("activation_dropout", self.activation_dropout),
+            ("projection_dropout", self.projection_dropout),
+            ("layer_drop", self.layer_drop),
+        ] {
+            if !(0.0..1.0).contains(&p) {
+                return Err(Error::config(format!("encoder.{key} = {p}: expected 0 or more and below 1")));
+            }
+        }
+        self.mask.check("encoder.mask")?;
+        self.channel_mask.check("encoder.channel_mask")
+    }
+
+    /// Frames of a wave of `samples` samples; 0 if it is too short for one.
+    pub fn frames(&self, samples: usize) -> usize {
+        self.conv_kernel.iter().zip(&self.conv_stride).fold(samples, |n, (&k, &s)| if n < k { 0 } else { (n - k) / s + 1 })
+    }
+
+    /// Samples between two frames.
+    pub fn hop(&self) -> usize {
+        self.conv_stride.iter().product()
+    }
+
+    /// Samples that a frame sees in the front: a wave must have as many.
+    pub fn receptive_field(&self) -> usize {
+        self.conv_kernel.iter().zip(&self.conv_stride).rev().fold(1, |n, (&k, &s)| (n - 1) * s + k)
+    }
+
+    /// transformers' `config.json` to a network.
+    ///
+    /// # Errors
+    /// If the model type is another, a size is missing, or the file asks for what is not here (adapters, batch norm of positions).
+    pub fn from_hf(config: &Value) -> Result<Self> {
+        let wrong = |key: &str, why: &str| Error::input("config.json", format!("{key}: {why}"));
+        let family = match config.get("model_type").and_then(Value::as_str) {
+            Some("wav2vec2") => Family::Wav2vec2,
+            Some("hubert") => Family::Hubert,
+            Some("data2vec-audio") => Family::Data2vecAudio,
+            other => return Err(wrong("model_type", &format!("{other:?}, expected wav2vec2, hubert or data2vec-audio"))),
+        };
+        for key in ["add_adapter", "conv_pos_batch_norm"] {
+            if config.get(key).and_then(Value::as_bool) == Some(true) {
+                return Err(wrong(key, "true is not supported"));
+            }
+        }
+        if config.get("adapter_attn_dim").is_some_and(|v| !v.is_null()) {
+            return Err(wrong("adapter_attn_dim", "adapters are not supported"));
+        }
+        let whole = |key: &str, default: usize| match config.get(key) {
+            None | Some(Value::Null) => Ok(default),
+            Some(v) => v.as_u64().map(|v| v as usize).ok_or_else(|| wrong(key, "expected a whole number")),
+        };
+        let real = |key: &str, default: f64| config.get(key).and_then(Value::as_f64).unwrap_or(default);
+        let flag = |key: &str, default: bool| config.get(key).and_then(Value::as_bool).unwrap_or(default);
+        let list = |key: &str, default: &[usize]| match config.get(key) {
+            None => Ok(default.to_vec()),
+            Some(v) => v
+                .as_array()
+                .and_then(|items| items.iter().map(|i| i.as_u64().map(|i| i as usize)).collect::<Option<Vec<_>>>())
+                .ok_or_else(|| wrong(key, "expected a list of whole numbers")),
+        };
+        let mut acts =
+            ["hidden_act", "feat_extract_activation"].map(|k| config.get(k).and_then(Value::as_str).unwrap_or("gelu")).into_iter();
+        let act = match (acts.next(), acts.next()) {
+            (Some("gelu"), Some("gelu")) => Act::GeluErf,
+            (Some("relu"), Some("relu")) => Act::Relu,
+            (Some("gelu_new" | "gelu_pytorch_tanh"), Some("gelu_new" | "gelu_pytorch_tanh")) => Act::GeluTanh,
+            other => {
+                return Err(wrong("hidden_act, feat_extract_activation", &format!("{other:?}, expected gelu, gelu_new or relu for both")));
+            }
+        };
+        let data2vec = family == Family::Data2vecAudio;
+        let front_norm = match config.get("feat_extract_norm").and_then(Value::as_str) {
+            _ if data2vec => FrontNorm::Layer,
+            None | Some("group") => FrontNorm::Group,
+            Some("layer") => FrontNorm::Layer,
+            Some(other) => return Err(wrong("feat_extract_norm", &format!("\"{other}\", expected group or layer"))),
+        };
+        let d = SpeechConfig::default();
+        let spans = |kind: &str, min: usize| -> Result<SpanMask> {
+            let prob = if flag("apply_spec_augment", true) { real(&format!("mask_{kind}_prob"), 0.0) } else { 0.0 };
+            Ok(SpanMask {
+                prob,
+                length: whole(&format!("mask_{kind}_length"), 10)?,
+                min_spans: whole(&format!("mask_{kind}_min_masks"), min)?,
+            })
+        };
+        let out = SpeechConfig {
+            family,
+            dim: whole("hidden_size", d.dim)?,
+            depth: whole("num_hidden_layers", d.depth)?,
+            heads: whole("num_attention_heads", d.heads)?,
+            hidden: whole("intermediate_size", d.hidden)?,
+            act,
+            conv_dim: list("conv_dim", &d.conv_dim)?,
+            conv_kernel: list("conv_kernel", &d.conv_kernel)?,
+            conv_stride: list("conv_stride", &d.conv_stride)?,
+            conv_bias: flag("conv_bias", false),
+            front_norm,
+            projection_norm: flag("feat_proj_layer_norm", true),
+            position_kernel: if data2vec { whole("conv_pos_kernel_size", 19)? } else { whole("num_conv_pos_embeddings", 128)? },
+            position_groups: whole("num_conv_pos_embedding_groups", 16)?,
+            position_layers: if data2vec { whole("num_conv_pos_embeddings", 5)? } else { 1 },
+            stable_layer_norm: flag("do_stable_layer_norm", false) && !data2vec,
+            eps: real("layer_norm_eps", 1e-5),
+            dropout: real("hidden_dropout", 0.1) as f32,
+            attention_dropout: real("attention_dropout", 0.1) as f32,
+            activation_dropout: real("activation_dropout", 0.1) as f32,
+            projection_dropout: real("feat_proj_dropout", 0.0) as f32,
+            layer_drop: real("layerdrop", 0.1) as f32,
+            mask: spans("time", 2)?,
+            channel_mask: spans("feature", 0)?,
+        };
+        out.check()?;
+        Ok(out)
+    }
+
+    /// The network as transformers' `config.json` describes it, without `architectures`.
+    pub fn to_hf(&self) -> Map<String, Value> {
+        let act = match self.act {
+            Act::Relu => "relu",
+            Act::GeluTanh => "gelu_new",
+            Act::GeluErf | Act::None => "gelu",
+        };
+        let data2vec = self.family == Family::Data2vecAudio;
+        // Decimal digits of an f32, not those of its f64 neighbour.
+        let real = |v: f32| (f64::from(v) * 1e6).round() / 1e6;
+        let mut value = json!({
+            "model_type": self.family.model_type(),
+            "hidden_size": self.dim, "num_hidden_layers": self.depth, "num_attention_heads": self.heads,
+            "intermediate_size": self.hidden, "hidden_act": act, "feat_extract_activation": act,
+            "conv_dim": self.conv_dim, "conv_kernel": self.conv_kernel, "conv_stride": self.conv_stride, "conv_bias": self.conv_bias,
+            "num_feat_extract_layers": self.conv_dim.len(),
+            "num_conv_pos_embedding_groups": self.position_groups,
+            "num_conv_pos_embeddings": if data2vec { self.position_layers } else { self.position_kernel },
+            "layer_norm_eps": self.eps,
+            "hidden_dropout": real(self.dropout), "attention_dropout": real(self.attention_dropout),
+            "activation_dropout": real(self.activation_dropout), "feat_proj_dropout": real(self.projection_dropout),
+            "layerdrop": real(self.layer_drop), "final_dropout": real(self.dropout),
+            "apply_spec_augment": self.mask.hides() || self.channel_mask.hides(),
+            "mask_time_prob": self.mask.prob, "mask_time_length": self.mask.length, "mask_time_min_masks": self.mask.min_spans,
+            "mask_feature_prob": self.channel_mask.prob, "mask_feature_length": self.channel_mask.length,
+            "mask_feature_min_masks": self.channel_mask.min_spans,
+        });
+        let Value::Object(mut out) = value.take() else { return Map::new() };
+        if data2vec {
+            out.insert("conv_pos_kernel_size".into(), self.position_kernel.into());
+        } else {
+            let norm = if self.front_norm == FrontNorm::Group { "group" } else { "layer" };
+            out.insert("feat_extract_norm".into(), norm.into());
+            out.insert("do_stable_layer_norm".into(), self.stable_layer_norm.into());
+        }
+        if self.family == Family::Hubert {
+            out.insert("feat_proj_layer_norm".into(), self.projection_norm.into());
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_the_base_model() {
+        let c = SpeechConfig::default();
+        assert_eq!((c.hop(), c.receptive_field()), (320, 400));
+        assert_eq!([399, 400, 719, 720, 16_000, 32_000].map(|n| c.frames(n)), [0, 1, 1, 2, 49, 99]);
+        assert_eq!(c.frames(0), 0);
+    }
+
+    #[test]
+    fn json_there_and_back() {
+        for family in [Family::Wav2vec2, Family::Hubert, Family::Data2vecAudio] {
+            for size in ["tiny", "small", "base", "large"] {
+                let mut c = SpeechConfig::named(family, size).unwrap();
+                (c.dropout, c.layer_drop, c.mask) = (0.1, 0.05, SpanMask::default());
+                assert_eq!(SpeechConfig::from_hf(&Value::Object(c.to_hf())).unwrap(), c, "{family:?} {size}");
+            }
+        }
+        assert!(SpeechConfig::named(Family::Hubert, "huge").is_none());
+    }
+
+    #[test]
+    fn what_is_not_here_is_refused_by_name() {
+        let refused = |change: &dyn Fn(&mut Map<String, Value>)| {
+            let mut json = SpeechConfig::default().to_hf();
+            change(&mut json);
+            SpeechConfig::from_hf(&Value::Object(json)).unwrap_err().to_string()
+        };
+        assert!(refused(&|j| drop(j.insert("model_type".into(), "whisper".into()))).contains("whisper"));
+        assert!(refused(&|j| drop(j.insert("add_adapter".into(), true.into()))).contains("add_adapter"));
+        assert!(refused(&|j| drop(j.insert("conv_dim".into(), json!([512, 512])))).contains("conv_dim"));
+        assert!(refused(&|j| drop(j.insert("hidden_size".into(), "x".into()))).contains("hidden_size"));
+        assert!(refused(&|j| drop(j.insert("hidden_act".into(), "swish".into()))).contains("swish"));
+    }
+}

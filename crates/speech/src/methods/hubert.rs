@@ -1,0 +1,264 @@
+//! HuBERT (Hsu et al. 2021, arXiv 2106.07447): predict the cluster of hidden frames.
+//!
+//! Clusters come from k-means over features of the waves: MFCCs first, then a hidden layer of the model that was trained on those
+//! ([`crate::hubert_plan`] runs the whole sequence). With `o_t` the context and `e_c` an embedding for each cluster,
+//!
+//! `p(c | t) = softmax_c(cos(A o_t, e_c) / T)`, and the loss is the cross entropy with frame `t`'s cluster, mean over the hidden frames
+//! (the paper's alpha = 1; `unmasked_weight` adds that of the visible ones).
+
+use super::frames::Rows;
+use crate::batch::{Target, Waves};
+use crate::encoder::{Hidden, SpeechConfig, SpeechEncoder};
+use crate::mask::SpanMask;
+use candle_core::{D, DType, Tensor};
+use selfsup_core::kernels::Path;
+use selfsup_core::kernels::norm::l2_normalize;
+use selfsup_core::loss::{IGNORED, cross_entropy};
+use selfsup_core::nn::Linear;
+use selfsup_core::objective::embedding_std;
+use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Scope, Vital};
+
+/// Hyper-parameters; the defaults are those of the base model.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HubertConfig {
+    /// The hidden spans: 0.8 and 10 frames.
+    pub mask: SpanMask,
+    /// Width in which context and clusters are compared by cosine (256); 0 for a linear layer over the clusters instead.
+    pub code_dim: usize,
+    /// Temperature T of the cosines (0.1).
+    pub temperature: f64,
+    /// Weight of the loss of visible frames beside that of hidden ones (0).
+    pub unmasked_weight: f64,
+    /// What the clusters are made of, iteration by iteration: 100 of MFCCs, then 500 of the 6th block of the model before.
+    pub iterations: Vec<Iteration>,
+}
+
+/// One round of clustering and training.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Iteration {
+    /// What is clustered.
+    pub features: ClusterFeatures,
+    /// Number of clusters.
+    pub clusters: usize,
+    /// Optimiser steps of the training that follows; 0 for those of `[train]`.
+    pub steps: u64,
+}
+
+impl Default for Iteration {
+    fn default() -> Self {
+        Iteration { features: ClusterFeatures::Mfcc, clusters: 100, steps: 0 }
+    }
+}
+
+/// What k-means clusters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterFeatures {
+    /// MFCCs with first and second differences, one frame each 10 ms.
+    #[default]
+    Mfcc,
+    /// The output of a block of the model that the iteration before trained, counted from 1.
+    Layer(usize),
+}
+
+impl Default for HubertConfig {
+    fn default() -> Self {
+        HubertConfig {
+            mask: SpanMask { prob: 0.8, ..SpanMask::default() },
+            code_dim: 256,
+            temperature: 0.1,
+            unmasked_weight: 0.0,
+            iterations: vec![
+                Iteration::default(),
+                Iteration { features: ClusterFeatures::Layer(6), clusters: 500, ..Iteration::default() },
+            ],
+        }
+    }
+}
+
+impl HubertConfig {
+    fn check(&self) -> Result<()> {
+        self.mask.check("method.mask")?;
+        if !self.mask.hides() {
+            return Err(Error::config("method.mask.prob = 0: HuBERT predicts hidden frames, and none would be"));
+        }
+        if self.temperature <= 0.0 || self.unmasked_weight < 0.0 {
+            return Err(Error::config(format!(
+                "method: temperature = {}, unmasked_weight = {}: expected above 0, and at least 0",
+                self.temperature, self.unmasked_weight
+            )));
+        }
+        if self.iterations.is_empty() || self.iterations.iter().any(|i| i.clusters < 2 || i.features == ClusterFeatures::Layer(0)) {
+            return Err(Error::config("method.iterations: expected at least one, each with 2 clusters or more; layers are counted from 1"));
+        }
+        if let Some(ClusterFeatures::Layer(_)) = self.iterations.first().map(|i| i.features) {
+            return Err(Error::config("method.iterations: the first has no model before it whose layer could be clustered; use \"mfcc\""));
+        }
+        Ok(())
+    }
+}
+
+/// Scores over the clusters.
+enum Scores {
+    Cosine { project: Linear, clusters: Tensor, temperature: f64 },
+    Linear(Linear),
+}
+
+/// The method.
+pub struct Hubert {
+    config: HubertConfig,
+    clusters: usize,
+    params: Params,
+    encoder: SpeechEncoder,
+    scores: Scores,
+}
+
+impl Hubert {
+    /// Builds the encoder at `encoder` and the prediction of `clusters` clusters at `head`. Batches carry [`Target::Frames`].
+    ///
+    /// # Errors
+    /// If the configuration is not possible.
+    pub fn new(scope: &Scope, encoder: SpeechConfig, config: HubertConfig, clusters: usize) -> Result<Self> {
+        config.check()?;
+        if clusters < 2 {
+            return Err(Error::config(format!("{clusters} clusters: expected at least 2")));
+        }
+        let encoder = SpeechEncoder::new(&scope.sub("encoder"), SpeechConfig { mask: config.mask, ..encoder })?;
+        let (head, dim) = (scope.sub("head"), encoder.config().dim);
+        let scores = if config.code_dim > 0 {
+            Scores::Cosine {
+                project: Linear::new(&head.sub("project"), dim, config.code_dim, true, Init::TorchLinear)?,
+                clusters: head.get("clusters", (clusters, config.code_dim), Init::Uniform(1.0))?,
+                temperature: config.temperature,
+            }
+        } else {
+            Scores::Linear(Linear::new(&head, dim, clusters, true, Init::TorchLinear)?)
+        };
+        Ok(Hubert { params: scope.params().clone(), encoder, scores, config, clusters })
+    }
+
+    /// The encoder.
+    pub fn speech(&self) -> &SpeechEncoder {
+        &self.encoder
+    }
+
+    /// Scores `(M, clusters)` of frames `(M, D)`.
+    fn scores(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match &self.scores {
+            Scores::Linear(layer) => layer.forward(x)?,
+            Scores::Cosine { project, clusters, temperature } => {
+                let unit = |x: &Tensor| l2_normalize(x, 1e-8, Path::Auto);
+                (unit(&project.forward(x)?)?.matmul(&unit(clusters)?.t()?)? / *temperature)?
+            }
+        })
+    }
+
+    /// Loss over the frames that `rows` picks, and the share of them that are right.
+    fn predict(&self, hidden: &Tensor, labels: &[i64], rows: &Rows) -> Result<(Tensor, Tensor)> {
+        let picked: Vec<i64> = rows.flat().iter().map(|&i| labels[i as usize]).collect();
+        let labels = Tensor::from_vec(picked, rows.len(), hidden.device())?;
+        let scores = self.scores(&rows.take(hidden)?)?;
+        let right = scores.detach().argmax(D::Minus1)?.to_dtype(DType::I64)?.eq(&labels)?.to_dtype(DType::F32)?.mean_all()?;
+        Ok((cross_entropy(&scores, &labels, 0.0)?, right))
+    }
+
+    /// Frames that count: hidden (or visible) ones with a cluster.
+    fn counted(e: &Embeddings, hidden: bool) -> Result<(Rows, Vec<i64>)> {
+        let mask: Vec<Vec<u8>> = e.fixed[0].to_vec2()?;
+        let labels: Vec<Vec<i64>> = e.fixed[1].to_vec2()?;
+        let pick = |(m, l): (&Vec<u8>, &Vec<i64>)| m.iter().zip(l).map(|(m, l)| (*m != 0) == hidden && *l != IGNORED).collect();
+        Ok((Rows::picked(mask.iter().zip(&labels).map(pick).collect()), labels.into_iter().flatten().collect()))
+    }
+}
+
+/// The batch's frame labels as `(N, width)` i64, [`IGNORED`] beyond each wave's frames.
+///
+/// # Errors
+/// If a wave has none, or a class is out of range.
+pub fn frame_labels(batch: &Waves, counts: &[usize], width: usize, classes: usize) -> Result<Tensor> {
+    let mut values = vec![IGNORED; counts.len() * width];
+    for (i, (row, target)) in values.chunks_exact_mut(width.max(1)).zip(&batch.targets).enumerate() {
+        let name = || format!("sample {}", batch.indices.get(i).copied().unwrap_or(i));
+        let Target::Frames(labels) = target else {
+            return Err(Error::input(name(), "no frame labels: HuBERT is trained on the clusters of its frames (see hubert_plan)"));
+        };
+        if labels.len() < counts[i] {
+            return Err(Error::input(name(), format!("{} frame labels, expected at least {}", labels.len(), counts[i])));
+        }
+        for (value, &label) in row.iter_mut().zip(&labels[..counts[i]]) {
+            if label != IGNORED && !(0..classes as i64).contains(&label) {
+                return Err(Error::input(name(), format!("frame label {label}, expected one of {classes} clusters")));
+            }
+            *value = label;
+        }
+    }
+    Ok(Tensor::from_vec(values, (counts.len(), width), batch.values.device())?)
+}
+
+impl Objective for Hubert {
+    type Batch = Waves;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &self.encoder
+    }
+
+    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
+        let e = &self.encoder;
+        let counts = e.frame_counts(&batch.lengths)?;
+        let frames = e.frames(&batch.values)?;
+        let (width, device) = (frames.dim(1)?, frames.device());
+        let valid = e.frame_mask(&counts, width, device)?;
+        let mask = self.config.mask.batch(&counts, width, |i| pass.sample_key("mask", i), device)?;
+        let labels = frame_labels(batch, &counts, width, self.clusters)?;
+        let context = e.encode(&frames, &Hidden { frames: Some(mask.clone()), channels: None }, valid.as_ref(), pass)?;
+        Ok(Embeddings { graph: vec![context], fixed: vec![mask, labels] })
+    }
+
+    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+        let (rows, labels) = Self::counted(e, true)?;
+        rows.some()?;
+        let (masked, right) = self.predict(&e.graph[0], &labels, &rows)?;
+        let mut parts = vec![("masked", masked.detach()), ("masked_accuracy", right)];
+        let (seen, _) = if self.config.unmasked_weight > 0.0 { Self::counted(e, false)? } else { (Rows::picked(vec![]), vec![]) };
+        let mut value = masked;
+        if !seen.is_empty() {
+            let (unmasked, right) = self.predict(&e.graph[0], &labels, &seen)?;
+            parts.extend([("unmasked", unmasked.detach()), ("unmasked_accuracy", right)]);
+            value = (value + (unmasked * self.config.unmasked_weight)?)?;
+        }
+        Ok(Loss { value, parts })
+    }
+
+    /// With a loss of visible frames too there are two means: their micro-batches are then not parts of the whole.
+    fn couples_samples(&self) -> bool {
+        self.config.unmasked_weight > 0.0
+    }
+
+    fn weight(&self, _batch: &Waves, e: &Embeddings) -> Result<f64> {
+        Ok(Self::counted(e, true)?.0.len() as f64)
+    }
+
+    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+        let (rows, labels) = Self::counted(e, true)?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut used: Vec<i64> = rows.flat().iter().map(|&i| labels[i as usize]).collect();
+        used.sort_unstable();
+        used.dedup();
+        Ok(vec![
+            embedding_std(&rows.take(&e.graph[0])?.detach())?,
+            Vital { name: "clusters_in_batch", value: used.len() as f64, healthy_above: Some(2.0) },
+        ])
+    }
+
+    fn may_skip(&self) -> Vec<String> {
+        self.encoder.may_skip().into_iter().map(|name| format!("encoder.{name}")).collect()
+    }
+}

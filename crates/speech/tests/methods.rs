@@ -1,0 +1,292 @@
+//! What every method must satisfy: each parameter moves, resuming is exact, micro-batches compute the gradient of the whole batch, padding
+//! changes nothing, and the result does not depend on the number of threads. Tasks (CTC, classes) satisfy the same.
+
+#![allow(clippy::unwrap_used)]
+
+use candle_core::{Device, Tensor};
+use selfsup_core::data::{LoadedBatch, Source};
+use selfsup_core::optim::OptimConfig;
+use selfsup_core::run::Run;
+use selfsup_core::signal::Stop;
+use selfsup_core::trainer::{TrainConfig, Trainer, gradients};
+use selfsup_core::{Encoder, Error, Key, Layer, Objective, Params, Pass, Progress, Result, Role, Scope};
+use selfsup_speech::batch::{Target, Utterance, Waves};
+use selfsup_speech::encoder::{Family, FrontNorm, SpeechConfig, SpeechEncoder};
+use selfsup_speech::finetune::{Classify, ClassifyConfig, Ctc, CtcConfig};
+use selfsup_speech::mask::SpanMask;
+use selfsup_speech::recipe::{EncoderConfig, Method, MethodConfig};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const BATCH: usize = 4;
+const PER_EPOCH: usize = 3;
+const NAMES: [&str; 5] = ["wav2vec2", "hubert", "data2vec", "ctc", "classify"];
+
+/// Tones of different pitch and length, with noise; each with the target that the objective wants.
+struct Tones {
+    name: &'static str,
+    stop_at: Option<(u64, usize, Stop)>,
+}
+
+fn tones(name: &str, epoch: u64, b: usize) -> Result<Waves> {
+    let items = (0..BATCH)
+        .map(|i| {
+            let index = b * BATCH + i;
+            let mut rng = Key::new(8).fold(epoch).fold(index as u64).rng();
+            let (length, pitch) = (4000 + 700 * (index % 4), 0.02 * (1 + index % 5) as f32);
+            let samples = (0..length).map(|t| (t as f32 * pitch).sin() + 0.3 * rng.normal()).collect();
+            let target = match name {
+                "hubert" => Target::Frames((0..40).map(|t| ((t + index) % 7) as i64).collect()),
+                "ctc" => Target::Transcript(vec![1 + (index % 3) as u32, 2, 3]),
+                "classify" => Target::Class((index % 3) as u32),
+                _ => Target::None,
+            };
+            Utterance { samples, start: 0, target }
+        })
+        .collect();
+    Waves::stack(items, &(b * BATCH..(b + 1) * BATCH).collect::<Vec<_>>())
+}
+
+impl Source<Waves> for Tones {
+    fn batches(&self) -> usize {
+        PER_EPOCH
+    }
+
+    fn epoch_from(&self, epoch: u64, first: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Waves>>> + '_>> {
+        Ok(Box::new((first..PER_EPOCH).map(move |b| {
+            if let Some((e, at, stop)) = &self.stop_at
+                && (*e, *at) == (epoch, b)
+            {
+                stop.request();
+            }
+            let batch = tones(self.name, epoch, b)?;
+            Ok(LoadedBatch { indices: batch.indices.clone(), batch, bad: Vec::new() })
+        })))
+    }
+}
+
+fn encoder(family: Family, dropout: f32) -> SpeechConfig {
+    let small = EncoderConfig {
+        dim: Some(16),
+        depth: Some(2),
+        heads: Some(2),
+        mlp_ratio: Some(2.0),
+        front_dim: Some(8),
+        position_kernel: Some(if family == Family::Data2vecAudio { 3 } else { 8 }),
+        position_groups: Some(2),
+        dropout: Some(dropout),
+        attention_dropout: Some(dropout),
+        activation_dropout: Some(dropout),
+        ..EncoderConfig::default()
+    };
+    small.resolve(family).unwrap()
+}
+
+fn build(name: &str, seed: u64, dropout: f32) -> Method {
+    let params = Params::new();
+    let scope = Scope::root(&params, seed, &Device::Cpu);
+    let spans = SpanMask { prob: 0.5, length: 2, min_spans: 2 };
+    match name {
+        "ctc" | "classify" => {
+            let config = SpeechConfig {
+                mask: spans,
+                channel_mask: SpanMask { prob: 0.2, length: 2, min_spans: 0 },
+                ..encoder(Family::Wav2vec2, dropout)
+            };
+            if name == "ctc" {
+                Box::new(Ctc::new(&scope, config, CtcConfig { final_dropout: dropout, ..CtcConfig::default() }, 5).unwrap())
+            } else {
+                Box::new(Classify::new(&scope, config, ClassifyConfig { projection_dim: 8, ..ClassifyConfig::default() }, 3).unwrap())
+            }
+        }
+        _ => {
+            let mut method = MethodConfig::named(name).unwrap();
+            match &mut method {
+                MethodConfig::Wav2vec2(c) => {
+                    (c.mask, c.codes, c.code_dim, c.out_dim, c.negatives) = (spans, 5, 8, 8, 4);
+                }
+                MethodConfig::Hubert(c) => (c.mask, c.code_dim, c.iterations[0].clusters) = (spans, 8, 7),
+                MethodConfig::Data2vec(c) => (c.mask, c.top_layers, c.momentum) = (spans, 2, 0.9),
+            }
+            method.build(&scope, &encoder(method.family(), dropout)).unwrap()
+        }
+    }
+}
+
+fn values(params: &Params) -> BTreeMap<String, Vec<u32>> {
+    let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect();
+    params.all().into_iter().map(|p| (p.name, bits(p.var.as_tensor()))).collect()
+}
+
+fn train(name: &'static str, method: &Method, dir: &Path, stop_at: Option<(u64, usize)>) -> Result<()> {
+    let mut run = if dir.exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
+    let optim = OptimConfig { lr: 1e-2, ..OptimConfig::default() };
+    let config = TrainConfig { epochs: 3, batch_size: BATCH, log_every: 1, checkpoint_every: 2, eval_every: 0, ..TrainConfig::default() };
+    let stop = Stop::manual();
+    let source = Tones { name, stop_at: stop_at.map(|(e, b)| (e, b, stop.clone())) };
+    Trainer::new(method, config, &optim, PER_EPOCH as u64, &Device::Cpu)?.with_stop(stop).fit(&source, &mut run)?;
+    Ok(())
+}
+
+#[test]
+fn every_parameter_moves() {
+    for name in NAMES {
+        let method = build(name, 0, 0.1);
+        let before = values(method.params());
+        let dir = tempfile::tempdir().unwrap();
+        train(name, &method, &dir.path().join("run"), None).unwrap();
+        let after = values(method.params());
+        for p in method.params().all() {
+            let moved = before[&p.name] != after[&p.name];
+            match p.role {
+                Role::Frozen => assert!(!moved, "{name}: {} is frozen and moved", p.name),
+                _ => assert!(moved, "{name}: {} ({:?}) did not move", p.name, p.role),
+            }
+        }
+        let frozen = method.params().with_role(Role::Frozen);
+        let front = frozen.iter().filter(|p| p.name.starts_with("encoder.front")).count();
+        assert_eq!(front > 0, matches!(name, "ctc" | "classify"), "{name}: fine-tuning freezes the front, pre-training does not");
+    }
+}
+
+#[test]
+fn resuming_is_exact() {
+    for name in NAMES {
+        let whole = build(name, 3, 0.1);
+        let dir = tempfile::tempdir().unwrap();
+        train(name, &whole, &dir.path().join("whole"), None).unwrap();
+        // Stopped in the middle of the second epoch, then continued by a process that starts from other initial weights.
+        let folder = dir.path().join("parts");
+        let stopped = train(name, &build(name, 3, 0.1), &folder, Some((1, 1)));
+        assert!(matches!(stopped, Err(Error::Interrupted { step: 5, .. })), "{name}: {stopped:?}");
+        let second = build(name, 99, 0.1);
+        train(name, &second, &folder, None).unwrap();
+        assert_eq!(values(whole.params()), values(second.params()), "{name}: the resumed run ends with other parameters");
+    }
+}
+
+#[test]
+fn micro_batches_compute_the_same_gradient() {
+    for name in NAMES {
+        let method = build(name, 1, 0.0);
+        let batch = tones(name, 0, 0).unwrap();
+        let pass = || Pass::train(5, Progress { step: 2, total_steps: 9, epoch: 0 });
+        let whole = gradients(&method, &batch, 0, &pass()).unwrap();
+        for micro in [1, 3] {
+            let parts = gradients(&method, &batch, micro, &pass()).unwrap();
+            assert!((whole.loss - parts.loss).abs() < 1e-4 * whole.loss.abs().max(1.0), "{name}: loss {} and {}", whole.loss, parts.loss);
+            for (key, g) in whole.grads.iter() {
+                let h = parts.grads.get(key).unwrap_or_else(|| panic!("{name}: no gradient of {key}"));
+                let top = |t: &Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+                let (gap, size) = (top(&(g - h).unwrap()), top(g));
+                assert!(gap <= 1e-3 * size.max(1e-3), "{name}, parts of {micro}: gradient of {key} differs by {gap} of {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for name in NAMES {
+        let mut seen = Vec::new();
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let method = build(name, 0, 0.1);
+            let dir = tempfile::tempdir().unwrap();
+            pool.install(|| train(name, &method, &dir.path().join("run"), None)).unwrap();
+            seen.push(values(method.params()));
+        }
+        assert!(seen.windows(2).all(|w| w[0] == w[1]), "{name}: the number of threads changed the result");
+    }
+}
+
+#[test]
+fn padding_changes_nothing() {
+    // Not data2vec: as in transformers, the second of its positional convolutions sees what the first made of the padding.
+    for (family, norm) in [(Family::Wav2vec2, FrontNorm::Layer), (Family::Hubert, FrontNorm::Layer)] {
+        let config = SpeechConfig { front_norm: norm, conv_bias: true, ..encoder(family, 0.0) };
+        let net = SpeechEncoder::new(&Scope::root(&Params::new(), 2, &Device::Cpu), config).unwrap();
+        let wave = |n: usize| (0..n).map(|t| (t as f32 * 0.03).sin()).collect::<Vec<f32>>();
+        let utterance = |n| Utterance { samples: wave(n), ..Utterance::default() };
+        let together = Waves::stack(vec![utterance(4000), utterance(2500)], &[0, 1]).unwrap();
+        let alone = Waves::stack(vec![utterance(2500)], &[0]).unwrap();
+        let want = [Layer::Tokens, Layer::Hidden(0)];
+        let features = |w: &Waves| net.forward(&w.values, w.valid().unwrap().as_ref(), &want, &Pass::eval()).unwrap();
+        let (a, b) = (features(&together), features(&alone));
+        let n = net.config().frames(2500);
+        let close = |a: &Tensor, b: &Tensor| {
+            let gap = (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+            assert!(gap < 1e-4, "{family:?}: {gap}");
+        };
+        let cut = |t: &Tensor| t.narrow(0, 1, 1).unwrap().narrow(1, 0, n).unwrap();
+        close(&cut(a.tokens.as_ref().unwrap()), b.tokens.as_ref().unwrap());
+        close(&cut(&a.layers[0]), &b.layers[0]);
+        close(&a.pooled.narrow(0, 1, 1).unwrap(), &b.pooled);
+    }
+}
+
+#[test]
+fn layers_that_are_left_out_still_train() {
+    // With a chance of 0.5 some steps leave blocks out; over a run all parameters move, and the same steps leave out the same blocks.
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let params = Params::new();
+        let method = MethodConfig::named("data2vec").unwrap();
+        let config = SpeechConfig { layer_drop: 0.5, ..encoder(method.family(), 0.0) };
+        let method = method.build(&Scope::root(&params, 0, &Device::Cpu), &config).unwrap();
+        let before = values(&params);
+        let dir = tempfile::tempdir().unwrap();
+        train("data2vec", &method, &dir.path().join("run"), None).unwrap();
+        let after = values(&params);
+        assert!(before.iter().all(|(name, v)| after[name] != *v), "a parameter did not move in nine steps");
+        seen.push(after);
+    }
+    assert_eq!(seen[0], seen[1]);
+}
+
+#[test]
+fn the_encoder_is_frozen_for_the_first_steps() {
+    let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
+    let config = CtcConfig { freeze_steps: 100, ..CtcConfig::default() };
+    let task: Method = Box::new(Ctc::new(&scope, encoder(Family::Wav2vec2, 0.0), config, 5).unwrap());
+    let before = values(task.params());
+    let dir = tempfile::tempdir().unwrap();
+    train("ctc", &task, &dir.path().join("run"), None).unwrap();
+    let after = values(task.params());
+    for (name, v) in &before {
+        assert_eq!(after[name] != *v, name.starts_with("lm_head"), "{name}");
+    }
+}
+
+#[test]
+fn bad_batches_are_errors() {
+    let message = |name: &str, change: &dyn Fn(&mut Waves)| {
+        let method = build(name, 0, 0.0);
+        let mut batch = tones(name, 0, 0).unwrap();
+        change(&mut batch);
+        let pass = Pass::train(0, Progress::default());
+        method.embed(&batch, &pass).and_then(|e| method.criterion(&e, &pass).map(|_| ())).unwrap_err().to_string()
+    };
+    // A wave of less than one frame.
+    let short = |b: &mut Waves| b.lengths[1] = 399;
+    for name in NAMES {
+        let e = message(name, &short);
+        assert!(e.contains("399 samples") && e.contains("400"), "{name}: {e}");
+    }
+    assert!(message("hubert", &|b| b.targets[0] = Target::None).contains("no frame labels"));
+    assert!(message("hubert", &|b| b.targets[2] = Target::Frames(vec![7; 40])).contains("7, expected one of 7"));
+    assert!(message("hubert", &|b| b.targets[2] = Target::Frames(vec![0; 2])).contains("2 frame labels"));
+    assert!(message("ctc", &|b| b.targets[0] = Target::Transcript(vec![0])).contains("token 0"));
+    assert!(message("ctc", &|b| b.targets[0] = Target::None).contains("no transcript"));
+    assert!(message("classify", &|b| b.targets[0] = Target::Class(3)).contains("class 3"));
+    // Transcripts that no alignment fits: one is left out, all are an error.
+    let long = Target::Transcript([1, 2].repeat(40));
+    let all = message("ctc", &|b| b.targets.iter_mut().for_each(|t| *t = long.clone()));
+    assert!(all.contains("no transcript fits"), "{all}");
+    let (method, mut batch) = (build("ctc", 0, 0.0), tones("ctc", 0, 0).unwrap());
+    batch.targets[0] = long;
+    let pass = Pass::train(0, Progress::default());
+    let loss = method.criterion(&method.embed(&batch, &pass).unwrap(), &pass).unwrap();
+    assert!(loss.value.to_scalar::<f32>().unwrap().is_finite());
+    assert_eq!(loss.parts[0].1.to_scalar::<f32>().unwrap(), 1.0);
+}

@@ -1,0 +1,17 @@
+//! From files of text to examples: reading, tokenising once, and cutting into blocks that are read by position.
+//!
+//! ```text
+//! files (txt, jsonl, csv; plain, gz, zst) -> documents -> token shards on disk -> blocks or one example a document
+//! ```
+//!
+//! Shards are files of token ids; a block is a place in one, so a corpus larger than memory streams, and a run resumes at any batch at once.
+
+mod blocks;
+mod config;
+mod reader;
+mod shards;
+
+pub use blocks::{Around, Blocks, Documents};
+pub use config::{CorpusConfig, Examples, Packing, Prepared, TextLoader};
+pub use reader::{Document, Reader, Unit, files};
+pub use shards::{ShardWriter, Tokens};

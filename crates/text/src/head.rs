@@ -1,0 +1,89 @@
+//! The head of a masked language model: `logits = LayerNorm(act(W h + b)) E^T + c`, where `E` is the encoder's own word table (Press and
+//! Wolf 2016, arXiv 1608.05859). Logits are made of the places that are predicted, and of no others.
+
+use crate::batch::{IGNORED, Sequences};
+use crate::encoder::BertConfig;
+use candle_core::{DType, Tensor};
+use selfsup_core::nn::{LayerNorm, Linear};
+use selfsup_core::{Init, Result, Scope};
+use selfsup_kernels::Path;
+use selfsup_kernels::activation::Act;
+use selfsup_kernels::embedding::embedding;
+use selfsup_kernels::linear::linear;
+use selfsup_kernels::loss::cross_entropy_sum;
+
+/// `dense`, `norm` and `bias` of a scope.
+#[derive(Clone, Debug)]
+pub(crate) struct LmHead {
+    dense: Linear,
+    norm: LayerNorm,
+    bias: Tensor,
+    act: Act,
+}
+
+impl LmHead {
+    pub(crate) fn new(scope: &Scope, c: &BertConfig) -> Result<Self> {
+        Ok(LmHead {
+            dense: Linear::new(&scope.sub("dense"), c.dim, c.embedding_dim, true, BertConfig::INIT)?,
+            norm: LayerNorm::new(&scope.sub("norm"), c.embedding_dim, c.eps)?,
+            bias: scope.get("bias", c.vocabulary, Init::Const(0.0))?,
+            act: c.act,
+        })
+    }
+
+    /// `(M, D)` to what is compared with the word table, `(M, E)`.
+    pub(crate) fn transform(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.norm.forward(&self.dense.forward_act(hidden, self.act)?)
+    }
+
+    /// `(M, E)` and the word table `(V, E)` to `(M, V)`.
+    pub(crate) fn logits(&self, transformed: &Tensor, table: &Tensor) -> Result<Tensor> {
+        Ok(linear(transformed, table, Some(&self.bias), Path::Auto)?)
+    }
+}
+
+/// The places of a batch that are predicted.
+pub(crate) struct Predicted {
+    /// Their numbers in the flattened `(N L)`, u32, `(M)`.
+    pub rows: Tensor,
+    /// Their labels `(M)`, i64.
+    pub labels: Tensor,
+}
+
+impl Predicted {
+    /// Of the labels `(N, L)`. A batch without any gets its first place with an ignored label: the loss is then 0, with a graph, instead of
+    /// a tensor without rows.
+    pub(crate) fn of(batch: &Sequences) -> Result<Self> {
+        let labels = batch.labels.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+        let (mut rows, mut kept): (Vec<u32>, Vec<i64>) =
+            labels.iter().enumerate().filter(|(_, l)| **l != IGNORED).map(|(i, l)| (i as u32, *l)).unzip();
+        if rows.is_empty() {
+            (rows, kept) = (vec![0], vec![IGNORED]);
+        }
+        let (m, device) = (rows.len(), batch.ids.device());
+        Ok(Predicted { rows: Tensor::from_vec(rows, m, device)?, labels: Tensor::from_vec(kept, m, device)? })
+    }
+
+    /// Their rows of `hidden (N, L, D)`: `(M, D)`.
+    pub(crate) fn pick(&self, hidden: &Tensor) -> Result<Tensor> {
+        let (n, l, d) = hidden.dims3()?;
+        Ok(embedding(&hidden.reshape((n * l, d))?, &self.rows, None, Path::Auto)?)
+    }
+}
+
+/// Mean cross entropy of `logits (M, C)` over the labels `(M)` that count; 0 if none does.
+pub(crate) fn mean_cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
+    let count = labels.ne(IGNORED)?.to_dtype(DType::U32)?.sum_all()?.to_scalar::<u32>()?;
+    Ok((cross_entropy_sum(logits, labels, smoothing, Path::Auto)? / f64::from(count.max(1)))?)
+}
+
+/// Share of the rows of `logits (M, C)` whose largest score is that of their label `(M)`, over the labels that count; 0 if none does.
+pub(crate) fn accuracy(logits: &Tensor, labels: &Tensor) -> Result<f64> {
+    let (best, labels) = (logits.argmax(1)?.to_dtype(DType::I64)?.to_vec1::<i64>()?, labels.to_vec1::<i64>()?);
+    let (mut right, mut all) = (0usize, 0usize);
+    for (b, l) in best.iter().zip(&labels).filter(|(_, l)| **l != IGNORED) {
+        right += usize::from(b == l);
+        all += 1;
+    }
+    Ok(right as f64 / all.max(1) as f64)
+}

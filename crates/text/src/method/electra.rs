@@ -1,0 +1,285 @@
+//! ELECTRA (Clark et al. 2020, arXiv 2003.10555): a small generator fills in hidden tokens, the discriminator says of each token whether it
+//! was replaced.
+//!
+//! `L = L_MLM(generator) + lambda mean_i BCE(d_i, [x'_i != x_i])`, where `x'` is `x` with a sample from the generator's softmax at each
+//! hidden place, drawn without a gradient. A token that the generator happens to guess counts as original. The discriminator learns from
+//! all tokens, not from 15%. Both share their embeddings (the paper's section 3.2); the discriminator is what a user takes away.
+//!
+//! The batch comes masked; hidden places become the mask token all (`mask = 1`). Over micro-batches the second term is averaged by their
+//! share of hidden places, which is their share of tokens up to rounding.
+
+use super::unpooled;
+use crate::batch::{IGNORED, Sequences};
+use crate::encoder::{Bert, BertConfig, Family, Pool};
+use crate::head::{LmHead, Predicted, accuracy, mean_cross_entropy};
+use crate::mask::MaskConfig;
+use candle_core::{DType, Tensor};
+use rayon::prelude::*;
+use selfsup_core::nn::Linear;
+use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
+use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
+use selfsup_kernels::Path;
+use selfsup_kernels::softmax::softmax;
+use serde::{Deserialize, Serialize};
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ElectraConfig {
+    /// Which tokens are hidden, and how.
+    pub masking: MaskConfig,
+    /// Width of the generator as a share of the discriminator's (the paper's section 3.2: 1/4 to 1/2).
+    pub generator_share: f64,
+    /// Weight of the discriminator's loss.
+    pub lambda: f64,
+}
+
+impl Default for ElectraConfig {
+    fn default() -> Self {
+        let masking = MaskConfig { mask: 1.0, random: 0.0, ..MaskConfig::default() };
+        ElectraConfig { masking, generator_share: 0.25, lambda: 50.0 }
+    }
+}
+
+impl ElectraConfig {
+    /// The shape of the generator beside a discriminator.
+    pub fn generator(&self, discriminator: &BertConfig) -> BertConfig {
+        let c = discriminator;
+        // Heads keep their width: their number shrinks with the trunk's.
+        let heads = ((c.heads as f64 * self.generator_share).round() as usize).max(1);
+        BertConfig {
+            family: Family::Electra,
+            dim: heads * (c.dim / c.heads.max(1)),
+            heads,
+            hidden: ((c.hidden as f64 * self.generator_share).round() as usize).max(1),
+            pool: Pool::Mean,
+            ..c.clone()
+        }
+    }
+}
+
+/// The discriminator's head: dense, activation, one score.
+#[derive(Clone, Debug)]
+struct DetectorHead {
+    dense: Linear,
+    out: Linear,
+    config: BertConfig,
+}
+
+impl DetectorHead {
+    fn new(scope: &Scope, c: &BertConfig) -> Result<Self> {
+        Ok(DetectorHead {
+            dense: Linear::new(&scope.sub("dense"), c.dim, c.dim, true, BertConfig::INIT)?,
+            out: Linear::new(&scope.sub("out"), c.dim, 1, true, BertConfig::INIT)?,
+            config: c.clone(),
+        })
+    }
+
+    /// `(.., D)` to `(.., 1)`.
+    fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.out.forward(&self.dense.forward_act(hidden, self.config.act)?)
+    }
+}
+
+/// The method.
+pub struct Electra {
+    config: ElectraConfig,
+    params: Params,
+    encoder: Bert,
+    detector: DetectorHead,
+    generator: Bert,
+    head: LmHead,
+}
+
+impl Electra {
+    /// Builds the discriminator at `encoder` with its head at `head`, the generator at `generator` with its head at `generator.head`.
+    ///
+    /// # Errors
+    /// If the encoder cannot be built, or the generator would have no head or no width.
+    pub fn new(scope: &Scope, encoder: BertConfig, config: ElectraConfig) -> Result<Self> {
+        if !(config.generator_share > 0.0 && config.generator_share <= 1.0 && config.lambda > 0.0) {
+            return Err(Error::config(format!(
+                "method: generator_share = {} and lambda = {}, expected a share in (0, 1] and a positive weight",
+                config.generator_share, config.lambda
+            )));
+        }
+        let encoder = Bert::new(&scope.sub("encoder"), unpooled(BertConfig { family: Family::Electra, ..encoder }))?;
+        let c = encoder.config();
+        let small = config.generator(c);
+        let g = scope.sub("generator");
+        Ok(Electra {
+            params: scope.params().clone(),
+            detector: DetectorHead::new(&scope.sub("head"), c)?,
+            generator: Bert::sharing(&g, small.clone(), encoder.embeddings().clone())?,
+            head: LmHead::new(&g.sub("head"), &small)?,
+            encoder,
+            config,
+        })
+    }
+
+    /// The discriminator.
+    pub fn bert(&self) -> &Bert {
+        &self.encoder
+    }
+
+    /// The generator's shape.
+    pub fn generator(&self) -> &Bert {
+        &self.generator
+    }
+
+    /// The discriminator's score of every token, `(N, L)`: positive where it thinks that the token was replaced.
+    ///
+    /// # Errors
+    /// If the batch does not fit the encoder.
+    pub fn scores(&self, ids: &Sequences, pass: &Pass) -> Result<Tensor> {
+        let (hidden, _) = self.encoder.hidden(&ids.input()?, ids.valid.as_ref(), &[], pass)?;
+        Ok(self.detector.forward(&hidden)?.squeeze(2)?)
+    }
+
+    /// What the generator makes of a masked batch: ids with samples at the hidden places, and `(N, L)` labels of the detector: 1 replaced, 0
+    /// original, ignored for padding.
+    fn replace(&self, batch: &Sequences, predicted: &Predicted, logits: &Tensor, pass: &Pass) -> Result<(Tensor, Tensor)> {
+        let (n, l) = batch.ids.dims2()?;
+        let device = batch.ids.device();
+        let probabilities = softmax(&logits.detach(), Path::Auto)?.flatten_all()?.to_vec1::<f32>()?;
+        let v = self.encoder.config().vocabulary;
+        let (rows, truth) = (predicted.rows.to_vec1::<u32>()?, predicted.labels.to_vec1::<i64>()?);
+        // One number for each place, from the key of its sample: micro-batches draw what the whole batch draws.
+        let mut draws = Vec::with_capacity(rows.len());
+        let mut current: Option<(usize, Rng)> = None;
+        for &row in &rows {
+            let sample = row as usize / l;
+            if current.as_ref().is_none_or(|(s, _)| *s != sample) {
+                current = Some((sample, pass.sample_key("generator", sample).rng()));
+            }
+            draws.push(current.as_mut().map_or(0.0, |(_, rng)| rng.uniform()));
+        }
+        let drawn: Vec<u32> = probabilities.par_chunks(v.max(1)).zip(&draws).map(|(p, &u)| draw(p, u)).collect();
+        let mut ids = batch.ids.flatten_all()?.to_vec1::<u32>()?;
+        let mut labels = match &batch.valid {
+            None => vec![0i64; n * l],
+            Some(v) => v.flatten_all()?.to_vec1::<f32>()?.into_iter().map(|v| if v > 0.0 { 0 } else { IGNORED }).collect(),
+        };
+        for ((&row, &id), &truth) in rows.iter().zip(&drawn).zip(&truth).filter(|(_, t)| **t != IGNORED) {
+            ids[row as usize] = id;
+            labels[row as usize] = i64::from(i64::from(id) != truth);
+        }
+        Ok((Tensor::from_vec(ids, (n, l), device)?, Tensor::from_vec(labels, (n, l), device)?))
+    }
+}
+
+/// The first index at which the cumulated probabilities exceed `u` of their sum.
+fn draw(p: &[f32], u: f32) -> u32 {
+    let target = f64::from(u) * p.iter().map(|&x| f64::from(x)).sum::<f64>();
+    let mut sum = 0.0;
+    for (i, &x) in p.iter().enumerate() {
+        sum += f64::from(x);
+        if sum > target {
+            return i as u32;
+        }
+    }
+    p.iter().rposition(|&x| x > 0.0).unwrap_or(0) as u32
+}
+
+/// Mean binary cross entropy of scores `(M, 1)` against labels 0 and 1 `(M)`, [`IGNORED`] left out: that of the two classes 0 and score.
+fn binary_cross_entropy(scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    let two = Tensor::cat(&[&scores.zeros_like()?, scores], 1)?;
+    mean_cross_entropy(&two, labels, 0.0)
+}
+
+/// The loss of the detector alone: `scores (N, L)` against `labels (N, L)`.
+///
+/// # Errors
+/// If shapes do not fit, or a label is neither 0, 1 nor [`IGNORED`].
+pub fn detection_loss(scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    binary_cross_entropy(&scores.flatten_all()?.unsqueeze(1)?, &labels.flatten_all()?)
+}
+
+impl Objective for Electra {
+    type Batch = Sequences;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &self.encoder
+    }
+
+    /// The generator's hidden places `(M, E)` and the detector's scores `(N L, 1)`; fixed: their labels.
+    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
+        if batch.labels.dims() != batch.ids.dims() {
+            return Err(Error::input("batch.labels", format!("shape {:?}, expected {:?}", batch.labels.dims(), batch.ids.dims())));
+        }
+        let (hidden, _) = self.generator.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
+        let predicted = Predicted::of(batch)?;
+        let filled = self.head.transform(&predicted.pick(&hidden)?)?;
+        let logits = self.head.logits(&filled.detach(), &self.encoder.embeddings().table().detach())?;
+        let (ids, replaced) = self.replace(batch, &predicted, &logits, pass)?;
+        let input = match &batch.types {
+            None => ids,
+            Some(types) => Tensor::stack(&[&ids, types], 1)?,
+        };
+        let (hidden, _) = self.encoder.hidden(&input, batch.valid.as_ref(), &[], pass)?;
+        let (n, l, _) = hidden.dims3()?;
+        let scores = self.detector.forward(&hidden)?.reshape((n * l, 1))?;
+        Ok(Embeddings { graph: vec![filled, scores], fixed: vec![predicted.labels, replaced.flatten_all()?] })
+    }
+
+    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table())?;
+        let generator = mean_cross_entropy(&logits, &e.fixed[0], 0.0)?;
+        let detector = binary_cross_entropy(&e.graph[1], &e.fixed[1])?;
+        let parts = vec![("generator", generator.detach()), ("detector", detector.detach())];
+        Ok(Loss { value: (generator + (detector * self.config.lambda)?)?, parts })
+    }
+
+    fn couples_samples(&self) -> bool {
+        false
+    }
+
+    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+        let logits = self.head.logits(&e.graph[0], &self.encoder.embeddings().table().detach())?.detach();
+        let scores = Tensor::cat(&[&e.graph[1].zeros_like()?, &e.graph[1]], 1)?;
+        let labels = e.fixed[1].to_vec1::<i64>()?;
+        let replaced: Vec<i64> = labels.iter().map(|&l| if l == 1 { 1 } else { IGNORED }).collect();
+        let replaced = Tensor::from_vec(replaced, labels.len(), e.fixed[1].device())?;
+        let vital = |name, value| Vital { name, value, healthy_above: None };
+        Ok(vec![
+            vital("generator_accuracy", accuracy(&logits, &e.fixed[0])?),
+            vital("detector_accuracy", accuracy(&scores.to_dtype(DType::F32)?, &e.fixed[1])?),
+            // Of the replaced tokens, those that are found: 0 for a detector that calls everything original.
+            vital("detector_recall", accuracy(&scores.to_dtype(DType::F32)?, &replaced)?),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use selfsup_core::Key;
+
+    #[test]
+    fn draws_follow_the_probabilities() {
+        let p = [0.5f32, 0.0, 0.3, 0.2];
+        assert_eq!([0.0, 0.49, 0.51, 0.79, 0.81, 0.999_999].map(|u| draw(&p, u)), [0, 0, 2, 2, 3, 3]);
+        assert_eq!(draw(&[0.2, 0.8, 0.0], 1.0), 1, "never a token without probability");
+        let mut counts = [0f64; 4];
+        let mut rng = Key::new(1).rng();
+        for _ in 0..20_000 {
+            counts[draw(&p, rng.uniform()) as usize] += 1.0 / 20_000.0;
+        }
+        assert!(counts.iter().zip(&p).all(|(c, p)| (c - f64::from(*p)).abs() < 0.015), "{counts:?}");
+    }
+
+    /// `-log sigmoid(s)` for a replaced token, `-log (1 - sigmoid(s))` for an original one; ignored ones do not count.
+    #[test]
+    fn detection_is_binary_cross_entropy() -> Result<()> {
+        let scores = Tensor::new(&[[2f32, -1.0, 9.0]], &Device::Cpu)?;
+        let labels = Tensor::new(&[[1i64, 0, IGNORED]], &Device::Cpu)?;
+        let want = ((1.0 + (-2f64).exp()).ln() + (1.0 + (-1f64).exp()).ln()) / 2.0;
+        assert!((f64::from(detection_loss(&scores, &labels)?.to_scalar::<f32>()?) - want).abs() < 1e-6);
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! Masked language modelling (Devlin et al. 2018, "BERT", arXiv 1810.04805, section 3.1): hidden tokens are predicted from both sides.
+//!
+//! `L = -mean over the hidden places of log softmax(head(h_i) E^T + c)[x_i]`, with `E` the encoder's word table. With next-sentence
+//! prediction `-log softmax(W tanh(W_p h_0 + b_p) + b)[y]` is added, where `y` is 0 if the second text follows the first. RoBERTa (Liu et
+//! al. 2019, arXiv 1907.11692) found it of no use, so it is off by default.
+//!
+//! The batch comes masked ([`crate::mask`]). Logits are computed for hidden places alone: 15% of the work over a vocabulary.
+
+use super::unpooled;
+use crate::batch::Sequences;
+use crate::encoder::{Bert, BertConfig, Pool};
+use crate::head::{LmHead, Predicted, accuracy, mean_cross_entropy};
+use crate::mask::MaskConfig;
+use candle_core::Tensor;
+use selfsup_core::nn::Linear;
+use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
+use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
+use serde::{Deserialize, Serialize};
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaskedLmConfig {
+    /// Which tokens are hidden, and how.
+    pub masking: MaskConfig,
+    /// Whether to predict if the second text of a pair follows the first.
+    pub next_sentence: bool,
+}
+
+/// The method.
+pub struct MaskedLm {
+    params: Params,
+    encoder: Bert,
+    head: LmHead,
+    next: Option<Linear>,
+}
+
+impl MaskedLm {
+    /// Builds the encoder at `encoder`, the head at `head`, and with next-sentence prediction the encoder's pooler and a classifier at
+    /// `next`.
+    ///
+    /// # Errors
+    /// If the encoder cannot be built.
+    pub fn new(scope: &Scope, encoder: BertConfig, config: &MaskedLmConfig) -> Result<Self> {
+        // Without next-sentence prediction nothing would train a pooler.
+        let shape = if config.next_sentence { BertConfig { pool: Pool::Pooler, ..encoder } } else { unpooled(encoder) };
+        let encoder = Bert::new(&scope.sub("encoder"), shape)?;
+        let c = encoder.config();
+        Ok(MaskedLm {
+            params: scope.params().clone(),
+            head: LmHead::new(&scope.sub("head"), c)?,
+            next: if config.next_sentence { Some(Linear::new(&scope.sub("next"), c.dim, 2, true, BertConfig::INIT)?) } else { None },
+            encoder,
+        })
+    }
+
+    /// The encoder.
+    pub fn bert(&self) -> &Bert {
+        &self.encoder
+    }
+
+    /// Scores of every token at every place, `(N, L, V)`: for looking at a model, not for training it.
+    ///
+    /// # Errors
+    /// If the batch does not fit the encoder.
+    pub fn logits(&self, batch: &Sequences, pass: &Pass) -> Result<Tensor> {
+        let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
+        self.head.logits(&self.head.transform(&hidden)?, self.encoder.embeddings().table())
+    }
+
+    /// Scores of "follows" and "does not follow", `(N, 2)`, where the method has them.
+    ///
+    /// # Errors
+    /// If the batch does not fit the encoder.
+    pub fn next_logits(&self, batch: &Sequences, pass: &Pass) -> Result<Option<Tensor>> {
+        let Some(next) = &self.next else { return Ok(None) };
+        let pooled = self.encoder.forward(&batch.input()?, batch.valid.as_ref(), &[], pass)?.pooled;
+        Ok(Some(next.forward(&pooled)?))
+    }
+}
+
+impl Objective for MaskedLm {
+    type Batch = Sequences;
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &self.encoder
+    }
+
+    /// Of the hidden places `(M, E)`, and the next-sentence scores `(N, 2)`; fixed: their labels.
+    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
+        if batch.labels.dims() != batch.ids.dims() {
+            return Err(Error::input("batch.labels", format!("shape {:?}, expected {:?}", batch.labels.dims(), batch.ids.dims())));
+        }
+        let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
+        let predicted = Predicted::of(batch)?;
+        let mut graph = vec![self.head.transform(&predicted.pick(&hidden)?)?];
+        let mut fixed = vec![predicted.labels];
+        if let Some(next) = &self.next {
+            let targets = batch.targets.clone().ok_or_else(|| {
+                Error::input("batch.targets", "next-sentence prediction needs pairs of texts, and whether the second follows the first")
+            })?;
+            graph.push(next.forward(&self.encoder.pool(&hidden, batch.valid.as_ref())?)?);
+            fixed.push(targets);
+        }
+        Ok(Embeddings { graph, fixed })
+    }
+
+    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table())?;
+        let masked = mean_cross_entropy(&logits, &e.fixed[0], 0.0)?;
+        match (e.graph.get(1), e.fixed.get(1)) {
+            (Some(scores), Some(targets)) => {
+                let next = mean_cross_entropy(scores, targets, 0.0)?;
+                let parts = vec![("masked", masked.detach()), ("next", next.detach())];
+                Ok(Loss { value: (masked + next)?, parts })
+            }
+            _ => Ok(masked.into()),
+        }
+    }
+
+    fn couples_samples(&self) -> bool {
+        false
+    }
+
+    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+        let logits = self.head.logits(&e.graph[0], &self.encoder.embeddings().table().detach())?.detach();
+        let mut vitals = vec![Vital { name: "masked_accuracy", value: accuracy(&logits, &e.fixed[0])?, healthy_above: None }];
+        if let (Some(scores), Some(targets)) = (e.graph.get(1), e.fixed.get(1)) {
+            vitals.push(Vital { name: "next_accuracy", value: accuracy(scores, targets)?, healthy_above: None });
+        }
+        Ok(vitals)
+    }
+}

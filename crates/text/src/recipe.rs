@@ -1,0 +1,397 @@
+//! From configuration to objects: which encoder, which method. The structs here are both the keys of a file and the Rust interface.
+//!
+//! A network is a name in [`EncoderConfig::resolve`] and a variant of [`Architecture`]; a method is a variant of [`MethodConfig`], which
+//! says how an example gets its labels ([`MethodConfig::prepare`]) and what is trained on them ([`MethodConfig::build`]).
+
+use crate::batch::{Example, Sequences, Vocabulary};
+use crate::encoder::{Bert, BertConfig, Family, Gpt2, Gpt2Config, Pool, T5, T5Config};
+use crate::folder;
+use crate::hf;
+use crate::mask::Masking;
+use crate::method::{
+    CausalLm, CausalLmConfig, Electra, ElectraConfig, MaskedLm, MaskedLmConfig, NextToken, SimCse, SimCseConfig, SpanCorruption,
+    SpanCorruptionConfig, Spans,
+};
+use selfsup_core::data::Transform;
+use selfsup_core::objective::Objective;
+use selfsup_core::weights::Report;
+use selfsup_core::{Encoder, Error, Params, Result, Scope};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// `[encoder]`: a standard network by name; the other keys change it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EncoderConfig {
+    /// `bert`, `roberta`, `electra`, `gpt2` or `t5` (12 blocks of 768 unless the other keys say so); or a published size: `gpt2_medium`,
+    /// `gpt2_large`, `gpt2_xl`, `t5_small`, `t5_base`, `t5_large`, `t5_1_1_small`, `t5_1_1_base`, `t5_1_1_large`.
+    pub name: String,
+    /// Width of the trunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// Blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Attention heads; by default one for each 64 of the width.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Width inside the perceptrons, as a multiple of `dim` (4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mlp_ratio: Option<f64>,
+    /// Width of the embeddings; by default that of the trunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_dim: Option<usize>,
+    /// The longest sequence (512; GPT-2: 1,024; T5, whose positions are relative: no limit).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positions: Option<usize>,
+    /// Dropout of embeddings, of the outputs of all parts and of attention weights (0.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
+    /// How tokens become one vector: `mean`, `class` or `pooler`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    /// Start from these weights: a folder with `config.json` and `model.safetensors`, whose shape then counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<String>,
+}
+
+impl Default for EncoderConfig {
+    fn default() -> Self {
+        EncoderConfig {
+            name: "bert".into(),
+            dim: None,
+            depth: None,
+            heads: None,
+            mlp_ratio: None,
+            embedding_dim: None,
+            positions: None,
+            dropout: None,
+            pool: None,
+            pretrained: None,
+        }
+    }
+}
+
+/// A resolved network.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Architecture {
+    /// BERT, RoBERTa or ELECTRA.
+    Bert(BertConfig),
+    /// GPT-2.
+    Gpt2(Gpt2Config),
+    /// T5: encoder and decoder.
+    T5(T5Config),
+}
+
+impl Architecture {
+    /// Builds the encoder alone in `scope`.
+    ///
+    /// # Errors
+    /// If the configuration is not possible.
+    pub fn build(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
+        Ok(match self {
+            Architecture::Bert(c) => Box::new(Bert::new(scope, c.clone())?),
+            Architecture::Gpt2(c) => Box::new(Gpt2::new(scope, c.clone())?),
+            Architecture::T5(c) => Box::new(T5::new(scope, c.clone())?),
+        })
+    }
+
+    /// The longest sequence that the network takes.
+    pub fn longest(&self) -> usize {
+        match self {
+            Architecture::Bert(c) => c.longest(),
+            Architecture::Gpt2(c) => c.positions,
+            Architecture::T5(_) => usize::MAX,
+        }
+    }
+
+    /// Number of token ids that it has embeddings for.
+    pub fn vocabulary(&self) -> usize {
+        match self {
+            Architecture::Bert(c) => c.vocabulary,
+            Architecture::Gpt2(c) => c.vocabulary,
+            Architecture::T5(c) => c.vocabulary,
+        }
+    }
+
+    /// Loads the weights of the encoder at `prefix` from a folder or file in transformers' layout.
+    ///
+    /// # Errors
+    /// If nothing can be read, or the weights are those of another network.
+    pub fn load(&self, params: &Params, prefix: &str, path: &Path) -> Result<Report> {
+        match self {
+            Architecture::Bert(c) => hf::load_pretrained(params, prefix, path, c.family),
+            Architecture::Gpt2(_) => folder::load(params, prefix, path, &Gpt2::rules()?, "transformer"),
+            Architecture::T5(c) => folder::load(params, prefix, path, &T5::rules(c.tied)?, ""),
+        }
+    }
+}
+
+impl EncoderConfig {
+    /// Names of the networks.
+    pub const NAMES: [&'static str; 5] = ["bert", "roberta", "electra", "gpt2", "t5"];
+
+    /// The network over the tokens of `vocabulary`.
+    ///
+    /// # Errors
+    /// If the name is unknown, sizes do not fit, or a pre-trained network has a smaller vocabulary than the tokenizer.
+    pub fn resolve(&self, vocabulary: &Vocabulary) -> Result<Architecture> {
+        let architecture = match &self.pretrained {
+            Some(folder) => self.pretrained(Path::new(folder))?,
+            None => match self.name.as_str() {
+                "bert" => Architecture::Bert(self.bert(Family::Bert, vocabulary)),
+                "roberta" => Architecture::Bert(self.bert(Family::Roberta, vocabulary)),
+                "electra" => Architecture::Bert(self.bert(Family::Electra, vocabulary)),
+                name if name.starts_with("gpt2") => Architecture::Gpt2(self.gpt2(vocabulary)?),
+                name if name.starts_with("t5") => Architecture::T5(self.t5(vocabulary)?),
+                _ => return Err(self.unknown()),
+            },
+        };
+        let held = architecture.vocabulary();
+        if held < vocabulary.size {
+            return Err(Error::config(format!(
+                "the tokenizer has {} tokens, the encoder embeddings of {held}: they belong to different models",
+                vocabulary.size
+            )));
+        }
+        Ok(architecture)
+    }
+
+    fn bert(&self, family: Family, vocabulary: &Vocabulary) -> BertConfig {
+        let base = BertConfig::base(family, vocabulary.size);
+        let dim = self.dim.unwrap_or(base.dim);
+        let dropout = self.dropout.unwrap_or(base.dropout);
+        // RoBERTa's positions begin behind the padding token.
+        let before = if family == Family::Roberta { vocabulary.pad as usize + 1 } else { 0 };
+        BertConfig {
+            dim,
+            depth: self.depth.unwrap_or(base.depth),
+            heads: self.heads.unwrap_or((dim / 64).max(1)),
+            hidden: (dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize,
+            embedding_dim: self.embedding_dim.filter(|_| family == Family::Electra).unwrap_or(dim),
+            positions: self.positions.unwrap_or(512) + before,
+            pad: vocabulary.pad,
+            dropout,
+            attention_dropout: dropout,
+            pool: self.pool.unwrap_or_default(),
+            ..base
+        }
+    }
+
+    fn unknown(&self) -> Error {
+        Error::config(format!(
+            "encoder.name = \"{}\": expected {}, or a published size such as gpt2_medium, t5_small, t5_1_1_base",
+            self.name,
+            Self::NAMES.join(", ")
+        ))
+    }
+
+    fn gpt2(&self, vocabulary: &Vocabulary) -> Result<Gpt2Config> {
+        let base = Gpt2Config::named(&self.name, vocabulary.size).ok_or_else(|| self.unknown())?;
+        let dim = self.dim.unwrap_or(base.trunk.dim);
+        let heads = self.heads.unwrap_or((dim / 64).max(1));
+        let positions = self.positions.unwrap_or(base.positions);
+        let mut c = Gpt2Config::new(vocabulary.size, positions, dim, self.depth.unwrap_or(base.trunk.depth), heads);
+        c.trunk.hidden = (dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize;
+        c.end = vocabulary.end;
+        Ok(match self.dropout {
+            Some(p) => c.with_dropout(p),
+            None => c,
+        })
+    }
+
+    fn t5(&self, vocabulary: &Vocabulary) -> Result<T5Config> {
+        let name = if self.name == "t5" { "t5_base" } else { &self.name };
+        let mut c = T5Config::named(name, vocabulary.size).ok_or_else(|| self.unknown())?;
+        if let Some(dim) = self.dim {
+            let heads = self.heads.unwrap_or((dim / 64).max(1));
+            (c.dim, c.heads, c.head_dim, c.hidden) = (dim, heads, dim / heads.max(1), 4 * dim);
+        }
+        c.heads = self.heads.unwrap_or(c.heads);
+        c.depth = self.depth.unwrap_or(c.depth);
+        c.decoder_depth = self.depth.unwrap_or(c.decoder_depth);
+        if let Some(ratio) = self.mlp_ratio {
+            c.hidden = (c.dim as f64 * ratio) as usize;
+        }
+        c.dropout = self.dropout.unwrap_or(c.dropout);
+        c.pad = vocabulary.pad;
+        c.end = vocabulary.end.ok_or_else(|| Error::config("the tokenizer has no token that ends a text (</s>): T5 needs one"))?;
+        Ok(c)
+    }
+
+    fn pretrained(&self, folder: &Path) -> Result<Architecture> {
+        let value = hf::read_config(folder)?;
+        let path = folder.join("config.json");
+        match value.get("model_type").and_then(serde_json::Value::as_str) {
+            Some("gpt2") => {
+                let c = Gpt2Config::from_hf(&value, &path)?;
+                return Ok(Architecture::Gpt2(self.dropout.map_or(c.clone(), |p| c.with_dropout(p))));
+            }
+            Some("t5") => {
+                let c = T5Config::from_hf(&value, &path)?;
+                return Ok(Architecture::T5(T5Config { dropout: self.dropout.unwrap_or(c.dropout), ..c }));
+            }
+            _ => {}
+        }
+        let mut c = BertConfig::from_hf(&value, &path)?;
+        c.pool = self.pool.unwrap_or(c.pool);
+        if let Some(p) = self.dropout {
+            (c.dropout, c.attention_dropout) = (p, p);
+        }
+        Ok(Architecture::Bert(c))
+    }
+}
+
+/// `[method]`: `name` and the method's own keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum MethodConfig {
+    /// Masked language modelling: BERT, RoBERTa.
+    MaskedLm(MaskedLmConfig),
+    /// ELECTRA.
+    Electra(ElectraConfig),
+    /// SimCSE.
+    Simcse(SimCseConfig),
+    /// Causal language modelling: GPT.
+    CausalLm(CausalLmConfig),
+    /// Span corruption: T5.
+    SpanCorruption(SpanCorruptionConfig),
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        MethodConfig::MaskedLm(MaskedLmConfig::default())
+    }
+}
+
+impl MethodConfig {
+    /// Every method's name.
+    pub const NAMES: [&'static str; 5] = ["masked-lm", "electra", "simcse", "causal-lm", "span-corruption"];
+
+    /// The defaults of a method.
+    ///
+    /// # Errors
+    /// If there is no such method.
+    pub fn named(name: &str) -> Result<Self> {
+        Ok(match name {
+            "masked-lm" => MethodConfig::MaskedLm(MaskedLmConfig::default()),
+            "electra" => MethodConfig::Electra(ElectraConfig::default()),
+            "simcse" => MethodConfig::Simcse(SimCseConfig::default()),
+            "causal-lm" => MethodConfig::CausalLm(CausalLmConfig::default()),
+            "span-corruption" => MethodConfig::SpanCorruption(SpanCorruptionConfig::default()),
+            other => return Err(Error::config(format!("method.name = \"{other}\": expected one of {}", Self::NAMES.join(", ")))),
+        })
+    }
+
+    /// The method's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            MethodConfig::MaskedLm(_) => "masked-lm",
+            MethodConfig::Electra(_) => "electra",
+            MethodConfig::Simcse(_) => "simcse",
+            MethodConfig::CausalLm(_) => "causal-lm",
+            MethodConfig::SpanCorruption(_) => "span-corruption",
+        }
+    }
+
+    /// The networks that it trains: values of `encoder.name`, the usual one first.
+    pub fn network(&self) -> &'static str {
+        match self {
+            MethodConfig::MaskedLm(_) | MethodConfig::Electra(_) | MethodConfig::Simcse(_) => "bert, roberta or electra",
+            MethodConfig::CausalLm(_) => "gpt2",
+            MethodConfig::SpanCorruption(_) => "t5",
+        }
+    }
+
+    /// Whether its network reads in both directions, and wants a token in front of a text and one behind it.
+    pub fn both_ways(&self) -> bool {
+        matches!(self, MethodConfig::MaskedLm(_) | MethodConfig::Electra(_) | MethodConfig::Simcse(_))
+    }
+
+    /// How many tokens of text make an input of `length` tokens: one more where the next token is predicted, and more where spans are
+    /// taken out.
+    pub fn text_length(&self, length: usize) -> usize {
+        match self {
+            MethodConfig::CausalLm(_) => length + 1,
+            MethodConfig::SpanCorruption(c) => c.text_length(length),
+            MethodConfig::MaskedLm(_) | MethodConfig::Electra(_) | MethodConfig::Simcse(_) => length,
+        }
+    }
+
+    /// What writes an example's labels when it is read: masks, spans, the next token.
+    ///
+    /// # Errors
+    /// If the method needs a token that the vocabulary has not.
+    pub fn prepare(&self, vocabulary: &Vocabulary) -> Result<Prepare> {
+        Ok(match self {
+            MethodConfig::MaskedLm(c) => Box::new(Masking::new(c.masking.clone(), vocabulary)?),
+            MethodConfig::Electra(c) => Box::new(Masking::new(c.masking.clone(), vocabulary)?),
+            MethodConfig::Simcse(_) => Box::new(|e: Example, _: &mut selfsup_core::Rng| Ok(e)),
+            MethodConfig::CausalLm(_) => Box::new(NextToken),
+            MethodConfig::SpanCorruption(c) => Box::new(Spans::new(c.clone(), vocabulary)?),
+        })
+    }
+
+    /// Builds the method around the network in `scope`.
+    ///
+    /// # Errors
+    /// If the configuration is not possible, or the method needs another kind of network.
+    pub fn build(&self, scope: &Scope, architecture: &Architecture) -> Result<Method> {
+        Ok(match (self, architecture) {
+            (MethodConfig::MaskedLm(c), Architecture::Bert(e)) => Box::new(MaskedLm::new(scope, e.clone(), c)?),
+            (MethodConfig::Electra(c), Architecture::Bert(e)) => Box::new(Electra::new(scope, e.clone(), c.clone())?),
+            (MethodConfig::Simcse(c), Architecture::Bert(e)) => Box::new(SimCse::new(scope, e.clone(), c.clone())?),
+            (MethodConfig::CausalLm(_), Architecture::Gpt2(e)) => Box::new(CausalLm::new(scope, e.clone())?),
+            (MethodConfig::SpanCorruption(_), Architecture::T5(e)) => Box::new(SpanCorruption::new(scope, e.clone())?),
+            (method, _) => {
+                return Err(Error::config(format!(
+                    "method {} needs another network: set encoder.name to {}",
+                    method.name(),
+                    method.network()
+                )));
+            }
+        })
+    }
+}
+
+/// What turns an example into one with labels.
+pub type Prepare = Box<dyn Transform<Example, Out = Example>>;
+
+/// Any method over token sequences.
+pub type Method = Box<dyn Objective<Batch = Sequences>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn vocabulary() -> Vocabulary {
+        Vocabulary { size: 30, pad: 1, mask: Some(4), special: vec![0, 1, 2, 3, 4], end: Some(2), sentinels: vec![29, 28] }
+    }
+
+    #[test]
+    fn names_and_defaults() -> Result<()> {
+        for name in MethodConfig::NAMES {
+            let method = MethodConfig::named(name)?;
+            assert_eq!(method.name(), name);
+            method.prepare(&vocabulary())?;
+            let network = method.network().split([',', ' ']).next().unwrap_or_default().to_string();
+            let small = EncoderConfig { name: network, dim: Some(64), depth: Some(1), positions: Some(16), ..EncoderConfig::default() };
+            let built = method.build(&Scope::root(&Params::new(), 0, &Device::Cpu), &small.resolve(&vocabulary())?)?;
+            assert_eq!(built.encoder().dim(), 64);
+        }
+        assert!(MethodConfig::named("bert").is_err());
+        let other = EncoderConfig { name: "bart".into(), ..EncoderConfig::default() };
+        assert!(other.resolve(&vocabulary()).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn positions_and_heads_follow_the_width() -> Result<()> {
+        let c = EncoderConfig { name: "roberta".into(), dim: Some(256), positions: Some(128), ..EncoderConfig::default() };
+        let a = c.resolve(&vocabulary())?;
+        let Architecture::Bert(b) = &a else { return Err(Error::config("no BERT")) };
+        assert_eq!((b.heads, b.hidden, b.positions, b.pad, a.longest()), (4, 1024, 130, 1, 128));
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! Writing a tokenizer so that transformers' `AutoTokenizer` opens the folder: `tokenizer.json`, `tokenizer_config.json`, and `vocab.txt` or
+//! `vocab.json` and `merges.txt` where the class reads them.
+
+use super::Tokenizer;
+use selfsup_core::{Error, Result};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use tokenizers::Model;
+use tokenizers::models::ModelWrapper;
+
+impl Tokenizer {
+    /// Writes the tokenizer into `folder`; `longest` is the longest sequence of the model.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, folder: impl AsRef<Path>, longest: Option<usize>) -> Result<()> {
+        let folder = folder.as_ref();
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let write = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).map_err(|e| Error::io(&path, e))
+        };
+        let json = self.inner.to_string(true).map_err(|e| Error::file(folder.join("tokenizer.json"), e))?;
+        write("tokenizer.json", json)?;
+        if let ModelWrapper::WordPiece(_) = self.inner.get_model() {
+            let lines: Vec<String> = (0..self.size() as u32).map(|id| self.token(id).unwrap_or_else(|| format!("[unused{id}]"))).collect();
+            write("vocab.txt", lines.join("\n") + "\n")?;
+        }
+        if let ModelWrapper::BPE(bpe) = self.inner.get_model() {
+            bpe.save(folder, None).map_err(|e| Error::file(folder, e))?;
+        }
+        let text = serde_json::to_string_pretty(&self.config(longest)).map_err(|e| Error::file(folder, e))?;
+        write("tokenizer_config.json", text + "\n")
+    }
+
+    fn config(&self, longest: Option<usize>) -> Value {
+        let mut config = Map::new();
+        // The class that reads tokenizer.json as it is, whatever the model.
+        config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
+        if let Some(n) = longest {
+            config.insert("model_max_length".into(), n.into());
+        }
+        for (key, id) in self.special.keys() {
+            if let Some(token) = id.and_then(|id| self.token(id)) {
+                config.insert(key.into(), token.into());
+            }
+        }
+        // transformers adds a cleaning step of its own unless told not to.
+        config.insert("clean_up_tokenization_spaces".into(), json!(false));
+        if !self.special.sentinels.is_empty() {
+            let names: Vec<String> = self.special.sentinels.iter().filter_map(|id| self.token(*id)).collect();
+            config.insert("extra_special_tokens".into(), json!(names));
+        }
+        Value::Object(config)
+    }
+}

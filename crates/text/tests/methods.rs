@@ -1,0 +1,293 @@
+//! What every method and task on an encoder must satisfy: each parameter moves, resuming is exact, micro-batches compute the gradient of
+//! the whole batch, and the result does not depend on the number of threads.
+
+#![allow(clippy::unwrap_used)]
+
+use candle_core::{Device, Tensor};
+use selfsup_core::data::{Collate, LoadedBatch, Source};
+use selfsup_core::objective::Objective;
+use selfsup_core::optim::OptimConfig;
+use selfsup_core::run::Run;
+use selfsup_core::signal::Stop;
+use selfsup_core::trainer::{TrainConfig, Trainer, gradients};
+use selfsup_core::{Error, Key, Params, Pass, Progress, Result, Role, Scope};
+use selfsup_text::batch::{Example, IGNORED, Pad, Sequences, Vocabulary};
+use selfsup_text::encoder::{BertConfig, Family};
+use selfsup_text::method::{MaskedLm, MaskedLmConfig};
+use selfsup_text::recipe::{EncoderConfig, Method, MethodConfig};
+use selfsup_text::task::{AnswerConfig, AnswerFinder, SequenceClassifier, SequenceConfig, TokenClassifier, TokenConfig, Tune};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const BATCH: usize = 8;
+const PER_EPOCH: usize = 3;
+
+fn vocabulary() -> Vocabulary {
+    Vocabulary { size: 24, pad: 0, mask: Some(3), special: vec![0, 1, 2, 3], end: Some(2), sentinels: vec![23, 22, 21] }
+}
+
+/// Sentences of a tiny language, of 4 to 11 tokens: each word tells the next but one. Even samples have a second text.
+fn sentence(i: u64) -> Example {
+    let mut rng = Key::new(7).fold(i).rng();
+    let (mut ids, length, start, step) = (vec![1u32], 2 + rng.below(8), rng.below(20) as u32, 1 + rng.below(3) as u32);
+    ids.extend((0..length as u32).map(|k| 4 + (start + k * step) % 20));
+    ids.push(2);
+    let types: Vec<u32> = (0..ids.len()).map(|k| u32::from(i % 2 == 0 && 2 * k > ids.len())).collect();
+    let answer = vec![1 + (start as i64) % (length as i64), length as i64];
+    Example { types, targets: answer, ..Example::new(ids) }
+}
+
+/// What a name of this file needs in a batch.
+fn labelled(name: &str, i: u64, epoch: u64) -> Example {
+    let mut e = sentence(i);
+    match name {
+        "answer" => e,
+        "tokens" => {
+            Example { labels: e.ids.iter().map(|&id| if id < 4 { IGNORED } else { i64::from(id % 3) }).collect(), targets: vec![], ..e }
+        }
+        "next-sentence" | "sequence" | "sequence-roberta" => {
+            e.targets = vec![i64::from(e.ids[1] % 2)];
+            let method = small("masked-lm").prepare(&vocabulary()).unwrap();
+            if name == "next-sentence" { method.apply(e, &mut Key::new(3).fold(epoch).fold(i).rng()).unwrap() } else { e }
+        }
+        method => {
+            e.targets = vec![];
+            small(method).prepare(&vocabulary()).unwrap().apply(e, &mut Key::new(3).fold(epoch).fold(i).rng()).unwrap()
+        }
+    }
+}
+
+fn batch(name: &str, epoch: u64, b: usize) -> Result<Sequences> {
+    let indices: Vec<usize> = (b * BATCH..(b + 1) * BATCH).collect();
+    let items = indices.iter().map(|&i| labelled(name, i as u64, epoch)).collect();
+    Pad { pad: 0, length: None }.collate(items, &indices, Key::new(0))
+}
+
+struct Corpus {
+    name: &'static str,
+    stop_at: Option<(u64, usize, Stop)>,
+    /// Other sentences each epoch.
+    fresh: bool,
+}
+
+impl Source<Sequences> for Corpus {
+    fn batches(&self) -> usize {
+        PER_EPOCH
+    }
+
+    fn epoch_from(&self, epoch: u64, first: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Sequences>>> + '_>> {
+        Ok(Box::new((first..PER_EPOCH).map(move |b| {
+            if let Some((e, at, stop)) = &self.stop_at
+                && (*e, *at) == (epoch, b)
+            {
+                stop.request();
+            }
+            let batch = batch(self.name, epoch, if self.fresh { b + PER_EPOCH * epoch as usize } else { b })?;
+            Ok(LoadedBatch { indices: batch.indices.clone(), batch, bad: Vec::new() })
+        })))
+    }
+}
+
+fn small(name: &str) -> MethodConfig {
+    MethodConfig::named(name).unwrap()
+}
+
+const NAMES: [&str; 10] =
+    ["masked-lm", "electra", "simcse", "causal-lm", "span-corruption", "next-sentence", "sequence", "sequence-roberta", "tokens", "answer"];
+
+fn build(name: &str, seed: u64, dropout: f32) -> Method {
+    let params = Params::new();
+    let scope = Scope::root(&params, seed, &Device::Cpu);
+    let encoder = EncoderConfig {
+        dim: Some(16),
+        embedding_dim: Some(8),
+        depth: Some(2),
+        heads: Some(4),
+        mlp_ratio: Some(2.0),
+        positions: Some(16),
+        dropout: Some(dropout),
+        name: match name {
+            "electra" => "electra",
+            "causal-lm" => "gpt2",
+            "span-corruption" => "t5",
+            _ => "bert",
+        }
+        .into(),
+        ..EncoderConfig::default()
+    };
+    let architecture = encoder.resolve(&vocabulary()).unwrap();
+    let selfsup_text::recipe::Architecture::Bert(bert) = architecture else {
+        return small(name).build(&scope, &architecture).unwrap();
+    };
+    let roberta = BertConfig { family: Family::Roberta, types: 2, positions: 20, ..bert.clone() };
+    let next = MaskedLmConfig { next_sentence: true, ..MaskedLmConfig::default() };
+    let classes = SequenceConfig { classes: 2, ..SequenceConfig::default() };
+    match name {
+        "next-sentence" => Box::new(MaskedLm::new(&scope, bert, &next).unwrap()),
+        "sequence" => Box::new(SequenceClassifier::new(&scope, &bert, classes).unwrap()),
+        "sequence-roberta" => Box::new(SequenceClassifier::new(&scope, &roberta, classes).unwrap()),
+        "tokens" => Box::new(TokenClassifier::new(&scope, &bert, TokenConfig { classes: 3, dropout, ..TokenConfig::default() }).unwrap()),
+        "answer" => Box::new(AnswerFinder::new(&scope, &bert, &AnswerConfig::default()).unwrap()),
+        method => small(method).build(&scope, &encoder.resolve(&vocabulary()).unwrap()).unwrap(),
+    }
+}
+
+fn values(params: &Params) -> BTreeMap<String, Vec<u32>> {
+    let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect();
+    params.all().into_iter().map(|p| (p.name, bits(p.var.as_tensor()))).collect()
+}
+
+fn train(method: &impl Objective<Batch = Sequences>, dir: &Path, source: &Corpus, stop: &Stop, epochs: u64) -> Result<Vec<f64>> {
+    let mut run = if dir.exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
+    let optim = OptimConfig { lr: 1e-2, clip_grad_norm: Some(1.0), ..OptimConfig::default() };
+    let config =
+        TrainConfig { epochs: epochs as _, batch_size: BATCH, log_every: 1, checkpoint_every: 2, eval_every: 0, ..TrainConfig::default() };
+    let summary = Trainer::new(method, config, &optim, PER_EPOCH as u64, &Device::Cpu)?.with_stop(stop.clone()).fit(source, &mut run)?;
+    Ok(vec![summary.loss])
+}
+
+#[test]
+fn every_parameter_moves() {
+    for name in NAMES {
+        let method = build(name, 0, 0.1);
+        let before = values(method.params());
+        let dir = tempfile::tempdir().unwrap();
+        train(&method, &dir.path().join("run"), &Corpus { name, stop_at: None, fresh: false }, &Stop::manual(), 3).unwrap();
+        let after = values(method.params());
+        for p in method.params().all() {
+            assert!(before[&p.name] != after[&p.name], "{name}: {} ({:?}) did not move", p.name, p.role);
+        }
+    }
+}
+
+#[test]
+fn frozen_parts_stay() {
+    for (tune, moves) in [(Tune::Head, 0), (Tune::Last(1), 1), (Tune::Last(2), 2)] {
+        let params = Params::new();
+        let bert = BertConfig {
+            dim: 16,
+            embedding_dim: 16,
+            depth: 2,
+            heads: 4,
+            hidden: 32,
+            positions: 16,
+            ..BertConfig::base(Family::Bert, vocabulary().size)
+        };
+        let config = SequenceConfig { tune, ..SequenceConfig::default() };
+        let task = SequenceClassifier::new(&Scope::root(&params, 0, &Device::Cpu), &bert, config).unwrap();
+        let before = values(&params);
+        let dir = tempfile::tempdir().unwrap();
+        train(&task, &dir.path().join("run"), &Corpus { name: "sequence", stop_at: None, fresh: false }, &Stop::manual(), 1).unwrap();
+        let after = values(&params);
+        for (name, old) in &before {
+            let block = |i: usize| name.starts_with(&format!("encoder.blocks.{i}."));
+            let frozen = name.starts_with("encoder.embeddings.") || (0..2 - moves).any(block);
+            assert_eq!(*old == after[name], frozen, "{tune:?}: {name}");
+            assert_eq!(params.get(name).unwrap().role == Role::Frozen, frozen, "{tune:?}: {name}");
+        }
+    }
+}
+
+#[test]
+fn resuming_is_exact() {
+    for name in NAMES {
+        let whole = build(name, 3, 0.1);
+        let dir = tempfile::tempdir().unwrap();
+        train(&whole, &dir.path().join("whole"), &Corpus { name, stop_at: None, fresh: false }, &Stop::manual(), 3).unwrap();
+        // Stopped in the middle of the second epoch, then continued by a process that starts from other initial weights.
+        let folder = dir.path().join("parts");
+        let stop = Stop::manual();
+        let first = build(name, 3, 0.1);
+        let stopped = train(&first, &folder, &Corpus { name, stop_at: Some((1, 1, stop.clone())), fresh: false }, &stop, 3);
+        assert!(matches!(stopped, Err(Error::Interrupted { step: 5, .. })), "{name}: {stopped:?}");
+        let second = build(name, 99, 0.1);
+        train(&second, &folder, &Corpus { name, stop_at: None, fresh: false }, &Stop::manual(), 3).unwrap();
+        assert_eq!(values(whole.params()), values(second.params()), "{name}: the resumed run ends with other parameters");
+    }
+}
+
+/// Without dropout, whose masks belong to a micro-batch. ELECTRA's and next-sentence prediction's second terms are averaged by another
+/// count than their own, so they are left out; SimCSE needs dropout.
+#[test]
+fn micro_batches_compute_the_same_gradient() {
+    for name in ["masked-lm", "causal-lm", "span-corruption", "tokens", "answer"] {
+        let method = build(name, 1, 0.0);
+        let batch = batch(name, 0, 0).unwrap();
+        let pass = || Pass::train(5, Progress { step: 2, total_steps: 9, epoch: 0 });
+        let whole = gradients(&method, &batch, 0, &pass()).unwrap();
+        for micro in [1, 3, 4] {
+            let parts = gradients(&method, &batch, micro, &pass()).unwrap();
+            assert!((whole.loss - parts.loss).abs() < 1e-5 * whole.loss.abs().max(1.0), "{name}: loss {} and {}", whole.loss, parts.loss);
+            for (key, g) in whole.grads.iter() {
+                let h = parts.grads.get(key).unwrap_or_else(|| panic!("{name}: no gradient of {key}"));
+                let largest = |t: Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+                let (gap, size) = (largest((g - h).unwrap()), largest(g.clone()));
+                assert!(gap <= 2e-4 * size.max(1e-3), "{name}, parts of {micro}: gradient of {key} differs by {gap} of {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for name in ["masked-lm", "electra", "simcse", "causal-lm", "span-corruption", "sequence", "tokens", "answer"] {
+        let mut seen = Vec::new();
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let method = build(name, 0, 0.1);
+            let dir = tempfile::tempdir().unwrap();
+            pool.install(|| train(&method, &dir.path().join("run"), &Corpus { name, stop_at: None, fresh: false }, &Stop::manual(), 2))
+                .unwrap();
+            seen.push(values(method.params()));
+        }
+        assert!(seen.windows(2).all(|w| w[0] == w[1]), "{name}: the number of threads changed the result");
+    }
+}
+
+/// The tiny language is easy: a hidden word follows from its neighbours. Untrained, the loss is that of 24 equal chances.
+#[test]
+fn masked_words_are_learnt() {
+    let method = build("masked-lm", 0, 0.0);
+    let look = |pass: &Pass| -> f64 {
+        let (mut sum, mut n) = (0.0, 0.0);
+        for b in 100_000..100_008 {
+            let batch = batch("masked-lm", 0, b).unwrap();
+            let e = method.embed(&batch, pass).unwrap();
+            let weight = method.weight(&batch, &e).unwrap();
+            sum += f64::from(method.criterion(&e, pass).unwrap().value.to_scalar::<f32>().unwrap()) * weight;
+            n += weight;
+        }
+        sum / n
+    };
+    let before = look(&Pass::eval());
+    assert!((before - 24f64.ln()).abs() < 0.2, "{before}");
+    let dir = tempfile::tempdir().unwrap();
+    train(&method, &dir.path().join("run"), &Corpus { name: "masked-lm", stop_at: None, fresh: true }, &Stop::manual(), 300).unwrap();
+    let after = look(&Pass::eval());
+    assert!(after < before - 0.8, "from {before} to {after}");
+}
+
+#[test]
+fn a_batch_without_labels_costs_nothing() {
+    let method = build("masked-lm", 0, 0.0);
+    let e = Example::new(vec![1, 5, 6, 2]);
+    let batch = Pad::default().collate(vec![e.clone(), e], &[0, 1], Key::new(0)).unwrap();
+    let made = gradients(&method, &batch, 0, &Pass::eval()).unwrap();
+    assert_eq!(made.loss, 0.0);
+    assert!(made.grads.iter().all(|(_, g)| g.abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap() == 0.0));
+}
+
+#[test]
+fn wrong_batches_are_named() {
+    let says = |name: &str, batch: Sequences, part: &str| {
+        let e = build(name, 0, 0.1).embed(&batch, &Pass::eval()).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(e.contains(part), "{name}: {e}");
+    };
+    let plain = |e: Example| Pad::default().collate(vec![e.clone(), e], &[0, 1], Key::new(0)).unwrap();
+    says("masked-lm", plain(Example::new(vec![1, 99, 2])), "place 1 holds the id 99");
+    says("masked-lm", plain(Example::new(vec![5; 17])), "17 tokens, expected 1 to 16");
+    says("masked-lm", plain(Example { labels: vec![1, 2], ..Example::new(vec![1, 5, 2]) }), "batch.labels");
+    says("next-sentence", plain(Example { labels: vec![1, 2, 3], ..Example::new(vec![1, 5, 2]) }), "pairs of texts");
+    says("sequence", plain(Example::new(vec![1, 5, 2])), "one class for each sequence");
+    says("answer", plain(Example { targets: vec![1], ..Example::new(vec![1, 5, 2]) }), "first and last token");
+}
