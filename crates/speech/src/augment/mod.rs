@@ -129,7 +129,11 @@ impl Op {
     fn check(&self, rate: u32) -> Result<()> {
         let pair = |name: &str, r: [f32; 2], low: f32, high: f32| {
             let good = r[0] <= r[1] && r[0] >= low && r[1] <= high;
-            if good { Ok(()) } else { Err(Error::config(format!("augment: {name} = {r:?}, expected a rising pair within {low} to {high}"))) }
+            if good {
+                Ok(())
+            } else {
+                Err(Error::config(format!("augment: {name} = {r:?}, expected a rising pair within {low} to {high}")))
+            }
         };
         pair("p", [self.p(); 2], 0.0, 1.0)?;
         let nyquist = rate as f32 / 2.0;

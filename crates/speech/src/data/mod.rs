@@ -166,7 +166,10 @@ impl Corpus {
             clips.push(clip);
         }
         if clips.is_empty() {
-            return Err(Error::file(root, format!("no recordings found: looked in all folders for files ending in {}", ENDINGS.join(", "))));
+            return Err(Error::file(
+                root,
+                format!("no recordings found: looked in all folders for files ending in {}", ENDINGS.join(", ")),
+            ));
         }
         Self::new(clips, classes)
     }
@@ -187,7 +190,10 @@ impl Corpus {
     /// If there is none, or an index does not exist.
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
         let pick = |&i: &usize| {
-            self.clips.get(i).cloned().ok_or_else(|| Error::input("corpus", format!("there is no clip {i}, expected below {}", self.clips.len())))
+            self.clips
+                .get(i)
+                .cloned()
+                .ok_or_else(|| Error::input("corpus", format!("there is no clip {i}, expected below {}", self.clips.len())))
         };
         Self::new(indices.iter().map(pick).collect::<Result<_>>()?, self.classes.to_vec())
     }
@@ -207,7 +213,9 @@ impl Corpus {
             }
         }
         match (clips.is_empty(), bad.first()) {
-            (true, Some((_, why))) => Err(Error::input("corpus", format!("none of {} recordings can be read; the first: {why}", bad.len()))),
+            (true, Some((_, why))) => {
+                Err(Error::input("corpus", format!("none of {} recordings can be read; the first: {why}", bad.len())))
+            }
             _ => Ok((Self::new(clips, self.classes.to_vec())?, bad)),
         }
     }
@@ -232,7 +240,10 @@ impl Corpus {
         }
         if clips.is_empty() {
             let (short, long, min) = (out.short, out.long, filter.min_seconds);
-            return Err(Error::input("corpus", format!("no recording is left: {short} are shorter than {min} s and {long} longer than {max} s")));
+            return Err(Error::input(
+                "corpus",
+                format!("no recording is left: {short} are shorter than {min} s and {long} longer than {max} s"),
+            ));
         }
         Ok((Self::new(clips, self.classes.to_vec())?, out))
     }

@@ -144,7 +144,10 @@ fn batches_hold_clips_of_like_length_and_resume() {
     let clips: Vec<Clip> = (0..40)
         .map(|i| {
             let n = 2_000 + (i * 977) % 9_000;
-            Clip { seconds: Some(n as f64 / 16_000.0), ..Clip::new(format!("{i}"), Content::Wave { rate: 16_000, samples: tone(n).into() }) }
+            Clip {
+                seconds: Some(n as f64 / 16_000.0),
+                ..Clip::new(format!("{i}"), Content::Wave { rate: 16_000, samples: tone(n).into() })
+            }
         })
         .collect();
     let corpus = Corpus::new(clips, vec![]).unwrap();
