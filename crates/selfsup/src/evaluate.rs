@@ -16,15 +16,7 @@ use selfsup_eval::{Matrix, collapse};
 
 /// Reads all samples in order.
 pub fn in_order(batch_size: usize, workers: usize) -> LoaderConfig {
-    LoaderConfig {
-        batch_size: batch_size.max(1),
-        workers,
-        prefetch: 2,
-        drop_last: false,
-        shuffle: false,
-        seed: 0,
-        max_bad_fraction: 0.0,
-    }
+    LoaderConfig { batch_size: batch_size.max(1), workers, prefetch: 2, drop_last: false, shuffle: false, seed: 0, max_bad_fraction: 0.0 }
 }
 
 /// Pooled features of all samples of `set`, `(n, d)`, without augmentation.
