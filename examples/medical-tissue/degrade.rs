@@ -81,7 +81,8 @@ pub fn gaussian(values: &mut [f32], shape: [usize; 3], sigma: f64) {
         let made: Vec<Vec<f32>> = lines
             .par_iter()
             .map(|&start| {
-                let line: Vec<f64> = (-(radius as isize)..(n + radius) as isize).map(|i| f64::from(old[start + mirror(i) * step])).collect();
+                let line: Vec<f64> =
+                    (-(radius as isize)..(n + radius) as isize).map(|i| f64::from(old[start + mirror(i) * step])).collect();
                 (0..n).map(|i| line[i..i + kernel.len()].iter().zip(&kernel).map(|(a, b)| a * b).sum::<f64>() as f32).collect()
             })
             .collect();
