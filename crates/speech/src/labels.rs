@@ -131,7 +131,10 @@ mod tests {
         assert_eq!([0.0, 0.2, 0.2001, 0.25, 0.3, 9.0].map(|t| lab.at(t)), ["pau", "pau", "k", "k", "a", "a"]);
         assert_eq!(lab.at_frames(0.0125, 0.1, 4), ["pau", "pau", "k", "a"]);
         let phones = Phones::of([&lab, &lab]);
-        assert_eq!((phones.names(), phones.id("k"), phones.id("z"), lab.seconds()), (&["a", "k", "pau"].map(String::from)[..], Some(1), None, 0.4));
+        assert_eq!(
+            (phones.names(), phones.id("k"), phones.id("z"), lab.seconds()),
+            (&["a", "k", "pau"].map(String::from)[..], Some(1), None, 0.4)
+        );
     }
 
     #[test]
