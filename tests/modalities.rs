@@ -139,6 +139,16 @@ fn text() {
     ));
     assert_eq!(w.json("gpt/result.json")["encoder"], "gpt2");
 
+    // Going on from a folder: its vocabulary and shape count, and the new run stands without it.
+    let start = format!("encoder.pretrained={}", w.text("hf"));
+    let out = good(&selfsup(
+        &["pretrain", "--data", &data, "--out", &w.text("on"), "--no-probe", &start],
+        &["train.steps=2", "train.batch_size=8", "corpus.length=12", "eval.online_knn=0"],
+    ));
+    assert!(out.contains("pretrained weights:") && !out.contains("making a vocabulary"), "{out}");
+    std::fs::remove_dir_all(w.path("hf")).unwrap();
+    assert_eq!(embeddings(&w, &w.text("on")), [120, 16]);
+
     refused(&selfsup(&["pretrain", "--data", &w.file("empty.txt", "")], TEXT), &["empty.txt", "empty"]);
     std::fs::write(w.path("bad.txt"), b"good\nb\xffd\n").unwrap();
     refused(&selfsup(&["pretrain", "--data", &w.text("bad.txt")], TEXT), &["bad.txt"]);

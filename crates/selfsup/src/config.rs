@@ -32,8 +32,9 @@ pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwn
     /// Fills in what depends on other keys, so that the written configuration says everything.
     fn resolve(&mut self) {}
 
-    /// Forgets where the initial weights came from: a checkpoint has them.
-    fn forget_pretrained(&mut self);
+    /// Forgets where the initial weights came from: a checkpoint of `run` has them. Where they also gave the network its shape, that is read
+    /// from what the run kept ([`crate::modality::Modality::keep`]).
+    fn forget_pretrained(&mut self, run: &Path);
 
     /// Points at the files that a run keeps in its folder (a tokenizer).
     fn beside(&mut self, _run: &Path) {}

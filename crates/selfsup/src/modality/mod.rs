@@ -267,3 +267,24 @@ pub fn weights_path(name: &str) -> Result<std::path::PathBuf> {
     }
     Err(Error::config(format!("encoder.pretrained = \"{name}\": no such file or folder")))
 }
+
+/// Keeps `config.json` of the folder that a run starts from in its folder `encoder`: it gives the network its shape.
+///
+/// # Errors
+/// If the folder is not there, or the copy cannot be written.
+pub fn keep_shape(pretrained: Option<&str>, run: &Path) -> Result<()> {
+    let Some(name) = pretrained else { return Ok(()) };
+    let (from, to) = (weights_path(name)?.join("config.json"), run.join("encoder"));
+    if !from.is_file() || to.join("config.json").is_file() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&to).map_err(|e| Error::io(&to, e))?;
+    std::fs::copy(&from, to.join("config.json")).map_err(|e| Error::io(&from, e))?;
+    Ok(())
+}
+
+/// Where the shape of a network is read from once a checkpoint has its weights.
+pub fn kept_shape(pretrained: Option<String>, run: &Path) -> Option<String> {
+    let kept = run.join("encoder");
+    if kept.join("config.json").is_file() { Some(kept.display().to_string()) } else { pretrained }
+}

@@ -68,8 +68,8 @@ impl config::Keys for Keys {
         networks.split([',', ' ']).next().map(str::to_string)
     }
 
-    fn forget_pretrained(&mut self) {
-        // The shape of the network stays that of the folder: only its `config.json` is read again.
+    fn forget_pretrained(&mut self, run: &Path) {
+        self.encoder.pretrained = super::kept_shape(self.encoder.pretrained.take(), run);
     }
 
     fn beside(&mut self, run: &Path) {
@@ -219,6 +219,7 @@ impl Modality for Text {
     }
 
     fn keep(&self, run: &Path) -> Result<()> {
+        super::keep_shape(self.keys.encoder.pretrained.as_deref(), run)?;
         let folder = run.join("tokenizer");
         if folder.join("tokenizer.json").is_file() {
             return Ok(());

@@ -135,7 +135,7 @@ fn dispatch<M: Modality>(request: &Request, told: &Told) -> Result<()> {
                 return Err(Error::file(dir, "is a fine-tuned run itself: name a run of `selfsup pretrain`"));
             }
             let mut config = PretrainConfig::<M::Keys>::load(&text, &path.display().to_string(), &[])?;
-            config.keys.forget_pretrained();
+            config.keys.forget_pretrained(dir);
             Some(config)
         }
     };

@@ -93,7 +93,7 @@ pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<
     }
     let mut config = PretrainConfig::<M::Keys>::load(&text, &dir.join("config.toml").display().to_string(), overrides)?;
     // The checkpoint has the weights: where they once came from does not matter any more.
-    config.keys.forget_pretrained();
+    config.keys.forget_pretrained(dir);
     config.keys.beside(dir);
     let device = config.device.open()?;
     let modality = M::new(&config)?;

@@ -69,6 +69,7 @@ pub(crate) fn open_task<M: Modality>(dir: &Path) -> Result<(Run, TaskConfig<M::K
         return Err(Error::file(dir, "is a pre-training run: it has no head; make one with `selfsup finetune --run`"));
     }
     let mut config = TaskConfig::<M::Keys>::load(&text, &path.display().to_string(), &[], None)?;
+    config.keys.forget_pretrained(dir);
     config.keys.beside(dir);
     Ok((Run::resume(dir, None)?.0, config))
 }

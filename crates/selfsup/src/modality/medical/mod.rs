@@ -81,7 +81,7 @@ impl config::Keys for Keys {
         &self.encoder.name
     }
 
-    fn forget_pretrained(&mut self) {
+    fn forget_pretrained(&mut self, _run: &Path) {
         self.encoder.pretrained = None;
     }
 }

@@ -59,8 +59,8 @@ impl config::Keys for Keys {
         if self.encoder.name.is_empty() { "the tiny encoder" } else { &self.encoder.name }
     }
 
-    fn forget_pretrained(&mut self) {
-        // The shape of the network stays that of the folder.
+    fn forget_pretrained(&mut self, run: &Path) {
+        self.encoder.pretrained = super::kept_shape(self.encoder.pretrained.take(), run);
     }
 }
 
@@ -215,6 +215,10 @@ impl Modality for Speech {
 
     fn export(&self, params: &Params, out: &Path, _layout: &str) -> Result<()> {
         save_folder(out, params, "encoder", &self.encoder, &Head::None, self.keys.input.normalize)
+    }
+
+    fn keep(&self, run: &Path) -> Result<()> {
+        super::keep_shape(self.keys.encoder.pretrained.as_deref(), run)
     }
 
     fn preview(&self, batch: &Waves) -> Result<Vec<String>> {
