@@ -42,6 +42,7 @@ pub mod wordnet;
 
 mod hold_out;
 mod sha256;
+mod shuffle;
 mod size;
 
 pub use hold_out::hold_out;
@@ -51,3 +52,4 @@ pub use labels::{LabelFile, Split};
 pub use leak::check_leak;
 pub use record::{Concat, Record, Records, Source, Subset};
 pub use registry::{Card, list, open, open_kind};
+pub use shuffle::numpy_shuffle;
