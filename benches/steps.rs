@@ -6,6 +6,13 @@
 //! line a case: case, mode, samples, ms, samples_per_s, peak_rss_mb. A figure counts only next to the peer's from the same machine and hour.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+#[path = "steps/medical.rs"]
+mod medical;
+#[path = "steps/speech.rs"]
+mod speech;
+#[path = "steps/text.rs"]
+mod text;
+
 use candle_core::{Device, Tensor};
 use selfsup_core::objective::{Mae, MaeConfig, MoCo, MoCoConfig, Objective, SimClr, SimClrConfig, Views};
 use selfsup_core::optim::{OptimConfig, OptimKind, Optimizer};
@@ -23,6 +30,11 @@ const CASES: &[(&str, Case)] = &[
     ("simclr_resnet18_32px_b64", simclr),
     ("moco_resnet50_96px_b8", moco),
     ("mae_vit_small_224px_b16", mae),
+    ("bert_mlm_l4_h256_t128_b32", text::bert),
+    ("gpt2_l4_h128_t256_b12", text::gpt2),
+    ("wav2vec2_l4_h384_2s_b4", speech::wav2vec2),
+    ("hubert_l4_h384_2s_b4", speech::hubert),
+    ("unet3d_restoration_48_b2", medical::unet3d),
     ("augment_simclr_two_views_224px", augment),
     ("knn_k20_10k_queries_50k_keys_d512", knn),
 ];
@@ -110,8 +122,18 @@ fn sgd(weight_decay: f64) -> OptimConfig {
     }
 }
 
+fn adamw(lr: f64, weight_decay: f64) -> OptimConfig {
+    OptimConfig {
+        kind: OptimKind::Adamw,
+        lr,
+        weight_decay,
+        schedule: LrSchedule::Constant { warmup: Default::default() },
+        ..OptimConfig::default()
+    }
+}
+
 /// A whole step of the trainer, without its loader.
-fn training<O: Objective<Batch = Views> + 'static>(objective: O, batch: Views, optim: OptimConfig) -> Step {
+fn training<O: Objective<Batch: 'static> + 'static>(objective: O, batch: O::Batch, optim: OptimConfig) -> Step {
     selfsup_core::kernels::memory::keep_pages(); // as the trainer does
     let mut optimizer = Optimizer::new(objective.params(), optim).unwrap();
     let mut n = 0;
@@ -159,14 +181,7 @@ fn mae() -> (usize, Step) {
     let build = |s: &Scope| -> Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, config.clone())?)) };
     let settings = MaeConfig { decoder_dim: 256, decoder_depth: 4, decoder_heads: 8, ..MaeConfig::default() };
     let method = Mae::new(&scope, &build, settings).unwrap();
-    let optim = OptimConfig {
-        kind: OptimKind::Adamw,
-        lr: 1e-3,
-        weight_decay: 0.05,
-        schedule: LrSchedule::Constant { warmup: Default::default() },
-        ..OptimConfig::default()
-    };
-    (16, training(method, views(vec![images(&[16, 3, 224, 224], 1)]), optim))
+    (16, training(method, views(vec![images(&[16, 3, 224, 224], 1)]), adamw(1e-3, 0.05)))
 }
 
 /// The peer decodes a JPEG of 500 x 375 pixels and makes two SimCLR views (lightly's defaults) of 224 pixels, for 64 images.

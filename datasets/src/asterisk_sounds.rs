@@ -1,6 +1,6 @@
 //! Prompts of the telephone exchange Asterisk in four languages.
 //!
-//! - what: 2,196 spoken prompts with transcripts, 8 kHz: English (Allison), French (June), Spanish (Allison), Italian (Carlo)
+//! - what: more than 2,100 spoken prompts with transcripts, 8 kHz: English (Allison), French (June), Spanish (Allison), Italian (Carlo)
 //! - source: Debian packages `asterisk-core-sounds-LANG-wav` and, for the transcripts, `asterisk-core-sounds-LANG` (79 MB in all), or what
 //!   they hold in the folders `asterisk-LANG-wav` and `asterisk-LANG-text` of the cache
 //! - licence: CC-BY-SA-3.0 (never bundled)

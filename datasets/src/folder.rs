@@ -50,6 +50,11 @@ impl Folder {
                 format_args!("no {} found: looked in all folders for files ending in {}", kind.samples(), kind.endings().join(", ")),
             ));
         }
+        Ok(Self::of(root, paths))
+    }
+
+    /// A set of these files (or folders) below `root`, in their order; the folders of the first level are the labels, if all lie in one.
+    pub fn of(root: &Path, paths: Vec<PathBuf>) -> Self {
         let class = |p: &PathBuf| -> Option<String> {
             let mut parts = p.strip_prefix(root).ok()?.components();
             let first = parts.next()?.as_os_str().to_string_lossy().into_owned();
@@ -65,7 +70,7 @@ impl Folder {
         }
         let label = |i: usize| named.as_ref().and_then(|n| classes.binary_search(&n[i]).ok()).map(|c| c as u32);
         let labels: Vec<_> = (0..paths.len()).map(label).collect();
-        Ok(Folder { root: root.to_path_buf(), files: paths.into_iter().zip(labels).collect(), classes })
+        Folder { root: root.to_path_buf(), files: paths.into_iter().zip(labels).collect(), classes }
     }
 
     /// A set of one file, without a label.

@@ -155,6 +155,14 @@ pub fn kind_of(what: &str) -> Result<Kind> {
     }
 }
 
+/// All files of one kind below a folder, told by their endings or first bytes, sorted.
+///
+/// # Errors
+/// If a folder cannot be read or folders are nested deeper than 64.
+pub fn files(root: &Path, kind: Kind) -> Result<Vec<PathBuf>> {
+    Walk::files(root, |path| Kind::of_file(path) == Some(kind))
+}
+
 /// Files by kind, without those that accompany others.
 fn count(files: &[PathBuf]) -> BTreeMap<Kind, usize> {
     let kinds: Vec<(&PathBuf, Kind)> = files.iter().filter_map(|f| Some((f, Kind::of_file(f)?))).collect();

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | `path` | `file`, `filename`, `id`, `image`, `audio`, `volume` | which record: a path (as written, below the data's folder, or below the table's) or a file name |
 //! | `label` | `class`, `category`, `target` | its class, any text |
+//! | `mask` | `segmentation` | the file of its label volume, from the data's folder or the table's |
 //! | `transcript` | `transcription`, `sentence` | what is said in it |
 //! | `text` | | without `path`: the sample itself; beside a `path`: its transcript |
 //! | `group` | `patient`, `speaker`, `subject`, `source`, and those with `_id` | what must not be divided between splits |
@@ -39,6 +40,8 @@ pub struct Row {
     pub label: Option<String>,
     /// What is said in it, or the sample itself.
     pub text: Option<String>,
+    /// The file of its label volume.
+    pub mask: Option<String>,
     /// What must stay together.
     pub group: Option<String>,
     /// Its part.
@@ -58,6 +61,7 @@ enum Column {
     Label,
     Transcript,
     Text,
+    Mask,
     Group,
     Split,
 }
@@ -69,6 +73,7 @@ fn column(name: &str) -> Option<Column> {
         "label" | "class" | "category" | "target" => Column::Label,
         "transcript" | "transcription" | "sentence" => Column::Transcript,
         "text" => Column::Text,
+        "mask" | "segmentation" => Column::Mask,
         "group" | "patient" | "speaker" | "subject" | "source" | "client" => Column::Group,
         "split" | "subset" => Column::Split,
         _ => return None,
@@ -176,7 +181,15 @@ impl LabelFile {
             }
             rows[found] = Some(r);
         }
-        Ok(Labelled::new(records, self, rows, true))
+        let mut labelled = Labelled::new(records, self, rows.clone(), true);
+        for (mask, row) in labelled.masks.iter_mut().zip(rows) {
+            let Some(row) = row.map(|r| &self.rows[r]) else { continue };
+            let Some(name) = &row.mask else { continue };
+            let places = [PathBuf::from(name), root.join(name), beside.join(name)];
+            let found = places.into_iter().find(|p| p.exists());
+            *mask = Some(found.ok_or_else(|| self.wrong(row, format_args!("mask `{name}`: no such file")))?);
+        }
+        Ok(labelled)
     }
 
     fn wrong(&self, row: &Row, problem: impl std::fmt::Display) -> Error {
@@ -195,6 +208,7 @@ fn put(path: &Path, row: &mut Row, column: Column, value: &str) -> Result<()> {
         Column::Path => row.path = text,
         Column::Label => row.label = text,
         Column::Transcript | Column::Text => row.text = text,
+        Column::Mask => row.mask = text,
         Column::Group => row.group = text,
         Column::Split => {
             row.split = Some(match value.to_lowercase().as_str() {
@@ -338,6 +352,7 @@ pub struct Labelled {
     labels: Vec<Option<u32>>,
     groups: Vec<Option<String>>,
     texts: Vec<Option<String>>,
+    masks: Vec<Option<PathBuf>>,
     splits: Vec<Option<Split>>,
 }
 
@@ -354,7 +369,8 @@ impl Labelled {
             texts.push(row.and_then(|r| r.text.clone()).filter(|_| transcripts));
             splits.push(row.and_then(|r| r.split));
         }
-        Labelled { records, classes, labels, groups, texts, splits }
+        let masks = vec![None; rows.len()];
+        Labelled { records, classes, labels, groups, texts, masks, splits }
     }
 
     /// The part that a record belongs to, where the table says so.
@@ -390,6 +406,9 @@ impl Records for Labelled {
     }
     fn alignment(&self, index: usize) -> Option<PathBuf> {
         self.records.alignment(index)
+    }
+    fn mask(&self, index: usize) -> Option<PathBuf> {
+        self.masks.get(index)?.clone().or_else(|| self.records.mask(index))
     }
     fn classes(&self) -> &[String] {
         &self.classes

@@ -15,11 +15,13 @@
 
 pub mod asterisk_sounds;
 pub mod cifar;
+pub mod colin27;
 pub mod emoji;
 pub mod fashion_mnist;
 pub mod festvox_ru;
 pub mod fetch;
 pub mod folder;
+pub mod head_ct;
 pub mod idx;
 pub mod inspect;
 pub mod kind;
@@ -27,16 +29,20 @@ pub mod labels;
 pub mod leak;
 pub mod manifest;
 pub mod minilm;
+pub mod mni152;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+pub mod pydicom_data;
 pub mod record;
 pub mod registry;
 pub mod tar;
 pub mod tuxpaint_voices;
+pub mod volumes;
 pub mod wordnet;
 
 mod hold_out;
 mod sha256;
+mod shuffle;
 mod size;
 
 pub use hold_out::hold_out;
@@ -46,3 +52,4 @@ pub use labels::{LabelFile, Split};
 pub use leak::check_leak;
 pub use record::{Concat, Record, Records, Source, Subset};
 pub use registry::{Card, list, open, open_kind};
+pub use shuffle::numpy_shuffle;

@@ -102,6 +102,11 @@ pub trait Records: Send + Sync {
         None
     }
 
+    /// The file of a label volume on the grid of record `index`, where there is one: its values are [`Records::classes`].
+    fn mask(&self, _index: usize) -> Option<PathBuf> {
+        None
+    }
+
     /// Names of the classes; empty where there are no labels.
     fn classes(&self) -> &[String];
 }
@@ -129,6 +134,9 @@ macro_rules! forward {
             }
             fn alignment(&self, index: usize) -> Option<PathBuf> {
                 (**self).alignment(index)
+            }
+            fn mask(&self, index: usize) -> Option<PathBuf> {
+                (**self).mask(index)
             }
             fn classes(&self) -> &[String] {
                 (**self).classes()
@@ -185,6 +193,9 @@ impl<R: Records> Records for Subset<R> {
     }
     fn alignment(&self, index: usize) -> Option<PathBuf> {
         self.records.alignment(*self.indices.get(index)?)
+    }
+    fn mask(&self, index: usize) -> Option<PathBuf> {
+        self.records.mask(*self.indices.get(index)?)
     }
     fn classes(&self) -> &[String] {
         self.records.classes()
@@ -250,6 +261,9 @@ impl Records for Concat {
     }
     fn alignment(&self, index: usize) -> Option<PathBuf> {
         self.at(index).and_then(|(part, i)| part.alignment(i))
+    }
+    fn mask(&self, index: usize) -> Option<PathBuf> {
+        self.at(index).and_then(|(part, i)| part.mask(i))
     }
     fn classes(&self) -> &[String] {
         self.parts.first().map_or(&[], |p| p.classes())

@@ -7,7 +7,7 @@ use crate::kind::Kind;
 use crate::manifest::Manifest;
 use crate::record::Records;
 use crate::tar::Tar;
-use crate::{asterisk_sounds, emoji, fashion_mnist, festvox_ru, tuxpaint_voices, wordnet};
+use crate::{asterisk_sounds, colin27, emoji, fashion_mnist, festvox_ru, head_ct, mni152, pydicom_data, tuxpaint_voices, wordnet};
 use selfsup_core::{Error, Result};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,12 @@ pub const CARDS: &[Card] = &[
     asterisk_sounds::CARDS[0],
     asterisk_sounds::CARDS[1],
     tuxpaint_voices::CARD,
+    mni152::CARDS[0],
+    mni152::CARDS[1],
+    colin27::CARDS[0],
+    colin27::CARDS[1],
+    head_ct::CARD,
+    pydicom_data::CARD,
 ];
 
 /// All data sets with a name.

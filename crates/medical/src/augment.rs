@@ -6,7 +6,7 @@
 
 use crate::Volume;
 use crate::transform::{
-    BiasField, CenterPatch, Elastic, Flip, Foreground, Gamma, Noise, Pipeline, RandomPatch, Resample, Rotate, Scale, Step, check_range,
+    BiasField, CropCenter, CropForeground, CropRandom, Elastic, Flip, Gamma, Noise, Pipeline, Resample, Rotate, Scale, Step, check_range,
     check_share,
 };
 use selfsup_core::data::Transform;
@@ -90,7 +90,7 @@ pub enum Wanted {
 /// Makes the views of a prepared volume, or of a part of it.
 pub struct Augment {
     region: [usize; 3],
-    patch: RandomPatch,
+    patch: CropRandom,
     /// On a view: crops the region, augments, cuts the margin.
     view: Pipeline,
     views: usize,
@@ -143,7 +143,7 @@ impl AugmentConfig {
             steps.push(Box::new(Resample { spacing, fill: 0.0 }));
         }
         if let Some(threshold) = self.foreground {
-            steps.push(Box::new(Foreground { threshold, margin: 2 }));
+            steps.push(Box::new(CropForeground { threshold, margin: 2 }));
         }
         Ok(Pipeline::new(steps))
     }
@@ -156,7 +156,7 @@ impl AugmentConfig {
         if self.elastic > 0.0 {
             steps.push(Box::new(Elastic { nodes: self.elastic_nodes, strength: self.elastic }));
         }
-        steps.push(Box::new(CenterPatch { size: self.size }));
+        steps.push(Box::new(CropCenter { size: self.size }));
         if self.flip != [0.0; 3] {
             steps.push(Box::new(Flip(self.flip)));
         }
@@ -193,18 +193,18 @@ impl AugmentConfig {
         Ok(match wanted {
             Wanted::Joint(views) => {
                 let margin = self.with_margin();
-                steps.push(Box::new(RandomPatch { size: margin }));
+                steps.push(Box::new(CropRandom { size: margin }));
                 self.spatial(&mut steps);
                 self.intensity(&mut steps);
                 let region = [0, 1, 2].map(|a| margin[a].max((self.size[a] as f32 * self.region).round() as usize));
-                Augment { region, patch: RandomPatch { size: region }, view: Pipeline::new(steps), views, spoil: None, scale }
+                Augment { region, patch: CropRandom { size: region }, view: Pipeline::new(steps), views, spoil: None, scale }
             }
             other => {
                 if self.flip != [0.0; 3] {
                     steps.push(Box::new(Flip(self.flip)));
                 }
                 let spoil = if let Wanted::Spoilt(step) = other { Some(step) } else { None };
-                let patch = RandomPatch { size: self.size };
+                let patch = CropRandom { size: self.size };
                 Augment { region: self.size, patch, view: Pipeline::new(steps), views: 1, spoil, scale }
             }
         })
@@ -216,7 +216,7 @@ impl AugmentConfig {
     /// Naming the key that cannot be carried out.
     pub fn labelled(&self) -> Result<Pipeline> {
         self.check()?;
-        let mut steps: Vec<Step> = vec![Box::new(RandomPatch { size: self.with_margin() })];
+        let mut steps: Vec<Step> = vec![Box::new(CropRandom { size: self.with_margin() })];
         self.spatial(&mut steps);
         self.intensity(&mut steps);
         Ok(Pipeline::new(steps))

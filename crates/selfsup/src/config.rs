@@ -9,6 +9,7 @@ use selfsup_datasets::Kind;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
+use std::path::Path;
 
 /// The sections of a modality.
 pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync {
@@ -23,11 +24,20 @@ pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwn
     /// Name of the encoder.
     fn encoder(&self) -> &str;
 
+    /// The encoder that goes with a method, where the modality's usual one does not.
+    fn encoder_of(_method: &str) -> Option<String> {
+        None
+    }
+
     /// Fills in what depends on other keys, so that the written configuration says everything.
     fn resolve(&mut self) {}
 
-    /// Forgets where the initial weights came from: a checkpoint has them.
-    fn forget_pretrained(&mut self);
+    /// Forgets where the initial weights came from: a checkpoint of `run` has them. Where they also gave the network its shape, that is read
+    /// from what the run kept ([`crate::modality::Modality::keep`]).
+    fn forget_pretrained(&mut self, run: &Path);
+
+    /// Points at the files that a run keeps in its folder (a tokenizer).
+    fn beside(&mut self, _run: &Path) {}
 }
 
 /// A whole run.
@@ -109,10 +119,16 @@ impl<K: Keys> PretrainConfig<K> {
     pub fn load(text: &str, file: &str, overrides: &[String]) -> Result<Self> {
         let mut all = vec![format!("modality={}", K::KIND)];
         // Keys of a method may be given without its name: then it is the modality's first.
-        if named_method(text, overrides).is_none()
+        let method = named(text, overrides, "method");
+        if method.is_none()
             && let Some(first) = K::METHODS.first()
         {
             all.push(format!("method.name=\"{first}\""));
+        }
+        if named(text, overrides, "encoder").is_none()
+            && let Some(name) = method.and_then(|m| K::encoder_of(&m))
+        {
+            all.push(format!("encoder.name=\"{name}\""));
         }
         all.extend_from_slice(overrides);
         let mut c: Self = selfsup_core::config::load(text, file, &all)?;
@@ -132,13 +148,14 @@ pub fn stated_kind(text: &str, overrides: &[String]) -> Result<Option<Kind>> {
     stated.map(Kind::named).transpose()
 }
 
-/// The method that a configuration names, if it does.
-pub fn named_method(text: &str, overrides: &[String]) -> Option<String> {
-    if let Some(given) = overrides.iter().rev().find_map(|o| o.strip_prefix("method.name=")) {
+/// `name` of the section `part` (`method`, `encoder`), where a configuration gives it.
+pub fn named(text: &str, overrides: &[String], part: &str) -> Option<String> {
+    let key = format!("{part}.name=");
+    if let Some(given) = overrides.iter().rev().find_map(|o| o.strip_prefix(&key)) {
         return Some(given.trim().trim_matches('"').to_string());
     }
     let table = text.parse::<toml::Table>().ok()?;
-    Some(table.get("method")?.get("name")?.as_str().unwrap_or_default().to_string())
+    Some(table.get(part)?.get("name")?.as_str().unwrap_or_default().to_string())
 }
 
 /// `KEY=VALUE` for every key of `defaults` that `given` does not set: defaults that stand behind a file. Tables are descended into;
@@ -195,7 +212,7 @@ mod tests {
         assert_eq!(stated_kind("modality = \"text\"", &["modality=speech".into()]).unwrap(), Some(Kind::Speech));
         assert_eq!(stated_kind("[train]", &[]).unwrap(), None);
         assert!(stated_kind("modality = \"smell\"", &[]).is_err());
-        assert_eq!(named_method("[method]\nname = \"mae\"", &[]).as_deref(), Some("mae"));
-        assert_eq!(named_method("", &["method.name=\"byol\"".into()]).as_deref(), Some("byol"));
+        assert_eq!(named("[method]\nname = \"mae\"", &[], "method").as_deref(), Some("mae"));
+        assert_eq!(named("", &["method.name=\"byol\"".into()], "method").as_deref(), Some("byol"));
     }
 }

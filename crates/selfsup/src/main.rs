@@ -34,6 +34,13 @@ enum Verb {
     Finetune(Finetune),
     /// Apply a fine-tuned run to files.
     Predict(Predict),
+    /// Write down what is said in recordings, by a run that was fine-tuned with `task.kind=ctc`.
+    Transcribe(Predict),
+    /// Write a mask for each volume, by a run that was fine-tuned with `task.kind=segmentation`.
+    Segment(Segment),
+    /// Make a vocabulary.
+    #[command(subcommand)]
+    Tokenizer(Tokenizer),
     /// Write the embeddings of samples.
     Embed(Embed),
     /// List, fetch and inspect data sets.
@@ -141,6 +148,31 @@ struct Predict {
 }
 
 #[derive(Args)]
+struct Segment {
+    /// The fine-tuned run's folder.
+    run: PathBuf,
+    /// Volumes: files, folders of DICOM series, folders of volumes.
+    files: Vec<String>,
+    /// The folder to write NAME.nii.gz into, on the grid of each file.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Tokenizer {
+    /// Make one from texts.
+    Train {
+        /// Texts: a folder, a file or the name of a data set.
+        data: String,
+        /// The folder to write tokenizer.json into.
+        #[arg(long)]
+        out: PathBuf,
+        /// Keys of [tokenizer] as KEY=VALUE: kind=wordpiece, bpe, unigram or characters; vocab_size=8000; lowercase=false; also corpus.unit=...
+        keys: Vec<String>,
+    },
+}
+
+#[derive(Args)]
 struct Embed {
     /// The run's folder.
     run: PathBuf,
@@ -214,7 +246,18 @@ fn main() -> ExitCode {
             resume: a.resume,
             allow_config_change: a.allow_config_change,
         }),
-        Verb::Predict(a) => verbs::predict::run(&verbs::predict::Request { run: a.run, files: a.files, out: a.out }),
+        Verb::Predict(a) => {
+            verbs::predict::run(&verbs::predict::Request { run: a.run, files: a.files, out: a.out, task: None, folder: false })
+        }
+        Verb::Transcribe(a) => {
+            let task = Some("ctc".into());
+            verbs::predict::run(&verbs::predict::Request { run: a.run, files: a.files, out: a.out, task, folder: false })
+        }
+        Verb::Segment(a) => {
+            let task = Some("segmentation".into());
+            verbs::predict::run(&verbs::predict::Request { run: a.run, files: a.files, out: Some(a.out), task, folder: true })
+        }
+        Verb::Tokenizer(Tokenizer::Train { data, out, keys }) => verbs::tokenizer::run(&verbs::tokenizer::Request { data, out, keys }),
         Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref()),
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),

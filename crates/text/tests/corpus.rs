@@ -119,11 +119,11 @@ fn shards_of_other_text_are_made_again() {
     write(dir.path());
     let (tokenizer, config, folder) = (tokenizer(dir.path(), TokenizerKind::Bpe), CorpusConfig::default(), dir.path().join(".shards"));
     let none = || -> Box<dyn Iterator<Item = Result<_>> + Send> { Box::new([Err(Error::config("read again"))].into_iter()) };
-    let first = config.tokenize(reader(dir.path()), &tokenizer, Some((&folder, "a"))).unwrap();
-    assert_eq!(config.tokenize(none(), &tokenizer, Some((&folder, "a"))).unwrap().len(), first.len());
-    assert!(config.tokenize(none(), &tokenizer, Some((&folder, "b"))).err().unwrap().to_string().contains("read again"));
+    let first = config.tokenize(reader(dir.path()), &tokenizer, Some((folder.as_path(), "a"))).unwrap();
+    assert_eq!(config.tokenize(none(), &tokenizer, Some((folder.as_path(), "a"))).unwrap().len(), first.len());
+    assert!(config.tokenize(none(), &tokenizer, Some((folder.as_path(), "b"))).err().unwrap().to_string().contains("read again"));
     // The failed attempt has left nothing that passes for whole.
-    assert!(config.tokenize(none(), &tokenizer, Some((&folder, "a"))).is_err());
+    assert!(config.tokenize(none(), &tokenizer, Some((folder.as_path(), "a"))).is_err());
 }
 
 #[test]

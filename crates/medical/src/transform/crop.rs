@@ -7,14 +7,14 @@ use selfsup_core::{Error, Result, Rng};
 
 /// The smallest box that holds every voxel above `threshold`, and a margin; a volume without any stays whole.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Foreground {
+pub struct CropForeground {
     /// Of the way from the lowest to the highest value, 0 to 1.
     pub threshold: f32,
     /// Voxels kept around the box where the volume has them.
     pub margin: usize,
 }
 
-impl Transform<Volume> for Foreground {
+impl Transform<Volume> for CropForeground {
     type Out = Volume;
 
     fn apply(&self, volume: Volume, _rng: &mut Rng) -> Result<Volume> {
@@ -44,12 +44,12 @@ impl Transform<Volume> for Foreground {
 
 /// A patch of `size` (z, y, x) from a random place; along an axis that is shorter the volume is padded on both sides with its lowest value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RandomPatch {
+pub struct CropRandom {
     /// Voxels.
     pub size: [usize; 3],
 }
 
-impl Transform<Volume> for RandomPatch {
+impl Transform<Volume> for CropRandom {
     type Out = Volume;
 
     fn apply(&self, volume: Volume, rng: &mut Rng) -> Result<Volume> {
@@ -64,12 +64,12 @@ impl Transform<Volume> for RandomPatch {
 
 /// The patch of `size` (z, y, x) in the middle, padded where the volume is smaller.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CenterPatch {
+pub struct CropCenter {
     /// Voxels.
     pub size: [usize; 3],
 }
 
-impl Transform<Volume> for CenterPatch {
+impl Transform<Volume> for CropCenter {
     type Out = Volume;
 
     fn apply(&self, volume: Volume, _rng: &mut Rng) -> Result<Volume> {
@@ -99,12 +99,12 @@ mod tests {
         let mut values = vec![0f32; 120];
         (values[(5 + 2) * 6 + 3], values[(2 * 5 + 3) * 6 + 4]) = (1.0, 2.0);
         let v = Volume::new("v", grid, values).unwrap();
-        let tight = Foreground { threshold: 0.1, margin: 0 }.apply(v.clone(), &mut rng(0)).unwrap();
+        let tight = CropForeground { threshold: 0.1, margin: 0 }.apply(v.clone(), &mut rng(0)).unwrap();
         assert_eq!((tight.shape(), tight.at([0; 3]), tight.at([1; 3])), ([2, 2, 2], Some(1.0), Some(2.0)));
-        assert_eq!(Foreground { threshold: 0.1, margin: 9 }.apply(v.clone(), &mut rng(0)).unwrap().values(), v.values());
+        assert_eq!(CropForeground { threshold: 0.1, margin: 9 }.apply(v.clone(), &mut rng(0)).unwrap().values(), v.values());
         let flat = Volume::new("flat", v.grid().clone(), vec![3.0; 120]).unwrap();
-        assert_eq!(Foreground { threshold: 0.0, margin: 0 }.apply(flat.clone(), &mut rng(0)).unwrap(), flat);
-        assert!(Foreground { threshold: 1.0, margin: 0 }.apply(flat, &mut rng(0)).is_err());
+        assert_eq!(CropForeground { threshold: 0.0, margin: 0 }.apply(flat.clone(), &mut rng(0)).unwrap(), flat);
+        assert!(CropForeground { threshold: 1.0, margin: 0 }.apply(flat, &mut rng(0)).is_err());
     }
 
     proptest! {
@@ -113,7 +113,7 @@ mod tests {
         fn patches_keep_places(shape in prop::array::uniform3(1usize..7), size in prop::array::uniform3(1usize..7), seed in 0u64..99) {
             let v = volume(shape, seed);
             let (low, _) = extremes(v.values());
-            for patch in [RandomPatch { size }.apply(v.clone(), &mut rng(seed)).unwrap(), CenterPatch { size }.apply(v.clone(), &mut rng(0)).unwrap()] {
+            for patch in [CropRandom { size }.apply(v.clone(), &mut rng(seed)).unwrap(), CropCenter { size }.apply(v.clone(), &mut rng(0)).unwrap()] {
                 prop_assert_eq!(patch.shape(), size);
                 let mut inside = 0;
                 for z in 0..size[0] { for y in 0..size[1] { for x in 0..size[2] {

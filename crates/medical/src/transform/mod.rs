@@ -21,7 +21,7 @@ pub mod shuffle;
 
 pub use bezier::Bezier;
 pub use bias::BiasField;
-pub use crop::{CenterPatch, Foreground, RandomPatch};
+pub use crop::{CropCenter, CropForeground, CropRandom};
 pub use degrade::LowResolution;
 pub use elastic::Elastic;
 pub use flip::Flip;

@@ -79,9 +79,8 @@ mod tests {
             let (low, high) = super::super::extremes(v.values());
             prop_assert!(made.values().iter().all(|x| (low - 1e-4..=high + 1e-4).contains(x)));
             prop_assert!(made.labels().unwrap().iter().all(|l| usize::from(*l) < v.values().len()));
-            for a in 0..3 {
-                let (before, after) = (shape[a] as f64 * v.spacing()[a], made.shape()[a] as f64 * made.spacing()[a]);
-                prop_assert!((before - after).abs() <= 0.5 * made.spacing()[a] + 1e-9 || made.shape()[a] == 1);
+            for ((n, m), (old, new)) in shape.into_iter().zip(made.shape()).zip(v.spacing().into_iter().zip(made.spacing())) {
+                prop_assert!((n as f64 * old - m as f64 * new).abs() <= 0.5 * new + 1e-9 || m == 1);
             }
         }
     }

@@ -3,14 +3,25 @@
 //! A verb finds the [`Kind`] (stated in the configuration, or by looking at the data) and goes on with the type behind it:
 //! `with_modality!(kind, M => work::<M>(request))`.
 
+#[cfg(feature = "medical")]
+pub mod medical;
+#[cfg(feature = "speech")]
+pub mod speech;
+#[cfg(feature = "text")]
+pub mod text;
 #[cfg(feature = "vision")]
 pub mod vision;
 
 use crate::config::{Keys, PretrainConfig};
-use crate::set::Set;
+use crate::set::{Set, Sets};
+use crate::task::classification::Classification;
+use crate::verbs::{finetune, predict};
 use candle_core::Device;
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Inputs, Objective};
+use selfsup_core::optim::OptimConfig;
+use selfsup_core::signal::Stop;
+use selfsup_core::trainer::{Summary, TrainConfig};
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::Kind;
 use selfsup_eval::Matrix;
@@ -51,6 +62,21 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If the settings do not fit the samples.
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Self::Batch>>>;
 
+    /// Batches of held-out samples for the validation loss, if there are enough for one.
+    ///
+    /// # Errors
+    /// As [`Modality::batches`].
+    fn validation(&self, sets: &Sets, loader: LoaderConfig) -> Result<Option<Box<dyn Source<Self::Batch>>>> {
+        // One sample has nothing to contrast with.
+        match &sets.held_out {
+            Some(set) if set.len() >= 2 => {
+                let loader = LoaderConfig { batch_size: loader.batch_size.min(set.len()), ..loader };
+                Ok(Some(self.batches(set, loader)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Inputs of the encoder with the labels that there are: as they are, or with the augmentation of fine-tuning.
     ///
     /// # Errors
@@ -68,6 +94,14 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// # Errors
     /// If the configuration is not possible.
     fn encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>>;
+
+    /// The encoder as it is fine-tuned: parts that a modality never trains further are frozen.
+    ///
+    /// # Errors
+    /// If the configuration is not possible.
+    fn tuned_encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
+        self.encoder(scope)
+    }
 
     /// Reads the pretrained weights that the configuration names, if any, into the encoder below `encoder`; a line says which.
     ///
@@ -87,11 +121,77 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If the layout cannot hold the encoder, or a file cannot be written.
     fn export(&self, params: &Params, out: &Path, layout: &str) -> Result<()>;
 
+    /// Writes the encoder alone, where `params` hold a task's head instead of a method's.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    fn export_encoder(&self, params: &Params, out: &Path) -> Result<()> {
+        self.export(params, out, Self::LAYOUTS.first().copied().unwrap_or_default())
+    }
+
+    /// Writes what a run needs beside its configuration into its folder (a tokenizer).
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    fn keep(&self, _run: &Path) -> Result<()> {
+        Ok(())
+    }
+
     /// What a batch looks like: shapes, and files with pictures or texts of what the method sees.
     ///
     /// # Errors
     /// If a file cannot be written.
     fn preview(&self, batch: &Self::Batch) -> Result<Vec<String>>;
+
+    /// Whether the method trains more than once, on targets that it makes itself between ([`Modality::run_stages`]).
+    fn staged(&self) -> bool {
+        false
+    }
+
+    /// Runs the stages of a staged method.
+    ///
+    /// # Errors
+    /// As a training.
+    fn run_stages(&self, _work: &Staged) -> Result<(Method<Self::Batch>, Summary)> {
+        Err(Error::config("this method has no stages"))
+    }
+
+    /// What encoders of the modality are fine-tuned for: values of `task.kind`.
+    const TASKS: &'static [&'static str] = &["classification"];
+
+    /// Fine-tunes for one of [`Modality::TASKS`].
+    ///
+    /// # Errors
+    /// As [`finetune::fit`].
+    fn tune(work: finetune::Work<Self>) -> Result<()> {
+        finetune::fit::<Self, Classification>(work)
+    }
+
+    /// Applies a fine-tuned run; returns text and the number of rows.
+    ///
+    /// # Errors
+    /// As [`predict::said`].
+    fn tell(work: &predict::Work<Self>) -> Result<(String, usize)> {
+        predict::said::<Self, Classification>(work)
+    }
+}
+
+/// What a staged method is given.
+pub struct Staged<'a> {
+    /// Samples to train on.
+    pub set: &'a Set,
+    /// How they are batched.
+    pub loader: LoaderConfig,
+    /// How each training runs.
+    pub train: &'a TrainConfig,
+    /// Its optimiser.
+    pub optim: &'a OptimConfig,
+    /// The run's folder.
+    pub dir: &'a Path,
+    /// Where the method lives.
+    pub device: &'a Device,
+    /// Asked between steps.
+    pub stop: &'a Stop,
 }
 
 /// Runs code with `$m` the type of a modality.
@@ -101,6 +201,21 @@ macro_rules! with_modality {
             #[cfg(feature = "vision")]
             selfsup_datasets::Kind::Vision => {
                 type $m = $crate::modality::vision::Vision;
+                $body
+            }
+            #[cfg(feature = "text")]
+            selfsup_datasets::Kind::Text => {
+                type $m = $crate::modality::text::Text;
+                $body
+            }
+            #[cfg(feature = "speech")]
+            selfsup_datasets::Kind::Speech => {
+                type $m = $crate::modality::speech::Speech;
+                $body
+            }
+            #[cfg(feature = "medical")]
+            selfsup_datasets::Kind::Medical => {
+                type $m = $crate::modality::medical::Medical;
                 $body
             }
             #[allow(unreachable_patterns)]
@@ -117,16 +232,17 @@ pub fn absent(kind: Kind) -> Error {
 
 /// The modalities whose methods include `name`.
 pub fn with_method(name: &str) -> Vec<Kind> {
-    let mut found = Vec::new();
-    let mut look = |kind: Kind, names: &[&str]| {
-        if names.contains(&name) {
-            found.push(kind);
-        }
-    };
-    let _ = &mut look;
-    #[cfg(feature = "vision")]
-    look(Kind::Vision, vision::Keys::METHODS);
-    found
+    let all: &[(Kind, &[&str])] = &[
+        #[cfg(feature = "vision")]
+        (Kind::Vision, vision::Keys::METHODS),
+        #[cfg(feature = "text")]
+        (Kind::Text, text::Keys::METHODS),
+        #[cfg(feature = "speech")]
+        (Kind::Speech, speech::Keys::METHODS),
+        #[cfg(feature = "medical")]
+        (Kind::Medical, medical::Keys::METHODS),
+    ];
+    all.iter().filter(|(_, methods)| methods.contains(&name)).map(|(kind, _)| *kind).collect()
 }
 
 /// Puts the encoder of `modality` into a fresh set of parameters, with random weights.
@@ -150,4 +266,25 @@ pub fn weights_path(name: &str) -> Result<std::path::PathBuf> {
         return crate::verbs::pull::fetch(name);
     }
     Err(Error::config(format!("encoder.pretrained = \"{name}\": no such file or folder")))
+}
+
+/// Keeps `config.json` of the folder that a run starts from in its folder `encoder`: it gives the network its shape.
+///
+/// # Errors
+/// If the folder is not there, or the copy cannot be written.
+pub fn keep_shape(pretrained: Option<&str>, run: &Path) -> Result<()> {
+    let Some(name) = pretrained else { return Ok(()) };
+    let (from, to) = (weights_path(name)?.join("config.json"), run.join("encoder"));
+    if !from.is_file() || to.join("config.json").is_file() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&to).map_err(|e| Error::io(&to, e))?;
+    std::fs::copy(&from, to.join("config.json")).map_err(|e| Error::io(&from, e))?;
+    Ok(())
+}
+
+/// Where the shape of a network is read from once a checkpoint has its weights.
+pub fn kept_shape(pretrained: Option<String>, run: &Path) -> Option<String> {
+    let kept = run.join("encoder");
+    if kept.join("config.json").is_file() { Some(kept.display().to_string()) } else { pretrained }
 }

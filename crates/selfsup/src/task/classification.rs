@@ -36,7 +36,7 @@ impl<M: Modality> Task<M> for Classification {
         Ok((sets, classes))
     }
 
-    fn build(build: &Build) -> Result<Classify> {
+    fn build(_modality: &M, build: &Build) -> Result<Classify> {
         let classes = build.keys.classes.len();
         let class_weights = match build.keys.class_weights {
             ClassWeights::None => Vec::new(),
@@ -52,11 +52,18 @@ impl<M: Modality> Task<M> for Classification {
         Classify::new(&build.scope, build.encoder, config)
     }
 
-    fn batches(modality: &M, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
+    fn batches(modality: &M, _keys: &TaskKeys, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
         modality.inputs(set, augment, loader)
     }
 
-    fn measure(modality: &M, objective: &Classify, set: &Set, loader: &LoaderConfig, device: &Device) -> Result<Vec<(String, f64)>> {
+    fn measure(
+        modality: &M,
+        _keys: &TaskKeys,
+        objective: &Classify,
+        set: &Set,
+        loader: &LoaderConfig,
+        device: &Device,
+    ) -> Result<Vec<(String, f64)>> {
         let (mut probabilities, mut labels) = (Vec::new(), Vec::new());
         each_batch(modality, set, loader, device, &mut |batch| {
             probabilities.extend(objective.probabilities(batch)?);

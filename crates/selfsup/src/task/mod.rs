@@ -11,6 +11,7 @@ use selfsup_core::device;
 use selfsup_core::objective::Objective;
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::trainer::TrainConfig;
+use selfsup_core::weights::{Options, load_into};
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::Kind;
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,7 @@ pub enum ClassWeights {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskKeys {
-    /// What is learnt; `classification` in every modality.
+    /// What is learnt: `classification` in every modality, `ctc` (what is said) for recordings, `segmentation` for volumes.
     pub kind: String,
     /// The pre-training run whose encoder is taken; without one the encoder starts from `encoder.pretrained` or from random weights.
     pub run: String,
@@ -185,7 +186,7 @@ pub trait Task<M>: Sized {
     ///
     /// # Errors
     /// If the configuration is not possible.
-    fn build(build: &Build) -> Result<Self::Objective>;
+    fn build(modality: &M, build: &Build) -> Result<Self::Objective>;
 
     /// Batches with targets.
     ///
@@ -193,6 +194,7 @@ pub trait Task<M>: Sized {
     /// If the settings do not fit the samples.
     fn batches(
         modality: &M,
+        keys: &TaskKeys,
         set: &Set,
         augment: bool,
         loader: LoaderConfig,
@@ -202,7 +204,14 @@ pub trait Task<M>: Sized {
     ///
     /// # Errors
     /// If a sample cannot be read.
-    fn measure(modality: &M, objective: &Self::Objective, set: &Set, loader: &LoaderConfig, device: &Device) -> Result<Vec<(String, f64)>>;
+    fn measure(
+        modality: &M,
+        keys: &TaskKeys,
+        objective: &Self::Objective,
+        set: &Set,
+        loader: &LoaderConfig,
+        device: &Device,
+    ) -> Result<Vec<(String, f64)>>;
 
     /// What is said about each sample: its record's name first.
     ///
@@ -219,13 +228,21 @@ pub trait Task<M>: Sized {
     ) -> Result<()>;
 }
 
-/// Puts the weights of a pre-training checkpoint into the encoder of `params`.
+/// Puts the weights of a pre-training checkpoint into the encoder of `params`, and into a decoder what fits of one.
 ///
 /// # Errors
 /// If they are those of another network.
 pub fn load_encoder(params: &Params, checkpoint: &selfsup_core::checkpoint::Checkpoint) -> Result<usize> {
-    let below = |(name, tensor): &(String, candle_core::Tensor)| Some((name.strip_prefix("encoder.")?.to_string(), tensor.clone()));
-    let tensors = checkpoint.params.iter().filter_map(below).collect();
-    let options = selfsup_core::weights::Options { allow_missing: false, allow_unexpected: true };
-    Ok(selfsup_core::weights::load_into(params, &tensors, "encoder", &options)?.loaded.len())
+    let below = |prefix: &str| -> std::collections::BTreeMap<String, candle_core::Tensor> {
+        checkpoint.params.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
+    };
+    let options = Options { allow_missing: false, allow_unexpected: true };
+    let loaded = load_into(params, &below("encoder."), "encoder", &options)?.loaded.len();
+    // A decoder that was trained to restore is a start for one that segments, but for the layer of its outputs.
+    let mut decoder = below("decoder.");
+    decoder.retain(|name, t| params.get(&format!("decoder.{name}")).is_some_and(|p| p.var.dims() == t.dims()));
+    if !decoder.is_empty() {
+        load_into(params, &decoder, "decoder", &Options { allow_missing: true, allow_unexpected: true })?;
+    }
+    Ok(loaded)
 }

@@ -47,7 +47,12 @@ pub fn inspect(what: &str) -> Result<()> {
 }
 
 fn look<M: Modality>(kind: Kind, what: &str) -> Result<()> {
-    let modality = M::new(&PretrainConfig::load("", "defaults", &[])?)?;
+    let mut keys = vec![format!("data.path={}", toml::Value::String(what.into())), "data.hold_out=0".into()];
+    if kind == Kind::Text {
+        // The cheapest vocabulary: only that the texts can be read is asked.
+        keys.push("tokenizer.kind=characters".into());
+    }
+    let modality = M::new(&PretrainConfig::load("", "defaults", &keys)?)?;
     let set = modality.open(what)?;
     println!("modality: {kind}");
     if kind == Kind::Vision {

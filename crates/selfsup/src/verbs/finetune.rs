@@ -4,8 +4,7 @@ use crate::config::{Keys, PretrainConfig, stated_kind};
 use crate::evaluate::in_order;
 use crate::modality::{Modality, with_modality};
 use crate::set::{Set, Sets};
-use crate::task::classification::Classification;
-use crate::task::{Build, Task, TaskConfig, load_encoder};
+use crate::task::{Build, Task, TaskConfig, TaskKeys, load_encoder};
 use crate::verbs::{file_and_overrides, fresh, is_task, kind_of_run, read, start};
 use candle_core::Device;
 use selfsup_core::checkpoint::Checkpoint;
@@ -66,8 +65,8 @@ struct TaskResult<'a> {
     seconds: f64,
 }
 
-/// The configuration as it was given.
-struct Told {
+/// The configuration as it was given, before it is known of which modality it is.
+pub struct Told {
     file: Option<PathBuf>,
     text: String,
     shown: String,
@@ -136,15 +135,25 @@ fn dispatch<M: Modality>(request: &Request, told: &Told) -> Result<()> {
                 return Err(Error::file(dir, "is a fine-tuned run itself: name a run of `selfsup pretrain`"));
             }
             let mut config = PretrainConfig::<M::Keys>::load(&text, &path.display().to_string(), &[])?;
-            config.keys.forget_pretrained();
+            config.keys.forget_pretrained(dir);
             Some(config)
         }
     };
     let config = TaskConfig::<M::Keys>::load(&told.text, &told.shown, &told.overrides, base.as_ref())?;
-    match config.task.kind.as_str() {
-        "classification" => fit::<M, Classification>(request, told, config),
-        other => Err(Error::config(format!("task.kind = \"{other}\": expected classification"))),
+    if !M::TASKS.contains(&config.task.kind.as_str()) {
+        return Err(Error::config(format!("task.kind = \"{}\": expected {}", config.task.kind, M::TASKS.join(" or "))));
     }
+    M::tune(Work { request, told, config })
+}
+
+/// What is to be done, once the task is known.
+pub struct Work<'a, M: Modality> {
+    /// What was asked for.
+    pub request: &'a Request,
+    /// How the configuration was given.
+    pub told: &'a Told,
+    /// The configuration.
+    pub config: TaskConfig<M::Keys>,
 }
 
 /// Builds encoder and head over `params`.
@@ -155,8 +164,8 @@ pub(crate) fn build<M: Modality, T: Task<M>>(
     params: &Params,
     device: &Device,
 ) -> Result<T::Objective> {
-    let encoder = |scope: &Scope| modality.encoder(scope);
-    T::build(&Build { encoder: &encoder, scope: Scope::root(params, config.train.seed, device), keys: &config.task, labels })
+    let encoder = |scope: &Scope| modality.tuned_encoder(scope);
+    T::build(modality, &Build { encoder: &encoder, scope: Scope::root(params, config.train.seed, device), keys: &config.task, labels })
 }
 
 /// Fills the encoder with what it starts from; says what that is.
@@ -175,12 +184,17 @@ fn start_from<M: Modality>(modality: &M, config: &TaskConfig<M::Keys>, params: &
     Ok(modality.load_pretrained(params)?.unwrap_or_else(|| "random weights".into()))
 }
 
-fn fit<M: Modality, T: Task<M>>(request: &Request, told: &Told, mut config: TaskConfig<M::Keys>) -> Result<()> {
+/// Fine-tunes for a task.
+///
+/// # Errors
+/// What the data, the configuration or the run's folder gives rise to.
+pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
+    let Work { request, told, mut config } = work;
     if config.data.path.is_empty() {
         return Err(Error::config("data.path is empty: name labelled data with --labels FILE.csv or --data DIR"));
     }
     let device = config.device.open()?;
-    let modality = M::new(&config.pretrain())?;
+    let modality = M::new(&beside(&config, told, request).pretrain())?;
     let sets = Sets::open(&config.data, M::Keys::KIND, &|what| modality.open(what))?;
     let (sets, classes) = T::targets(sets)?;
     config.task.classes = classes;
@@ -198,7 +212,7 @@ fn fit<M: Modality, T: Task<M>>(request: &Request, told: &Told, mut config: Task
         seed: t.seed,
         max_bad_fraction: t.max_bad_fraction,
     };
-    let loader = T::batches(&modality, &sets.train, true, settings)?;
+    let loader = T::batches(&modality, &config.task, &sets.train, true, settings)?;
     if let Some(blocks) = config.task.train_blocks {
         train_last_blocks(&params, "encoder", blocks);
     }
@@ -215,13 +229,15 @@ fn fit<M: Modality, T: Task<M>>(request: &Request, told: &Told, mut config: Task
     let started = Instant::now();
     let mut trainer = Trainer::new(&objective, t.clone(), &config.optim, loader.batches() as u64, &device)?;
     let mut run = start(&dir, &to_toml(&config)?, request.resume, request.allow_config_change)?;
+    modality.keep(run.dir())?;
     let trained = params.count(Role::Trained);
     println!(
-        "{} of {} {} into {} classes, {} held out; {} from {from}, {:.3} M of {:.3} M parameters trained",
+        "{} of {} {} into {} {}, {} held out; {} from {from}, {:.3} M of {:.3} M parameters trained",
         config.task.kind,
         sets.train.len(),
         M::Keys::KIND.samples(),
         config.task.classes.len(),
+        if config.task.kind == "classification" { "classes" } else { "tokens" },
         sets.held_out.as_ref().map_or(0, Set::len),
         config.keys.encoder(),
         trained as f64 / 1e6,
@@ -231,7 +247,8 @@ fn fit<M: Modality, T: Task<M>>(request: &Request, told: &Told, mut config: Task
     trainer = trainer.with_stop(Stop::install()?).with_display(Display::new(Duration::from_secs(10)));
     let measure = in_order(MEASURED, t.workers);
     if let Some(held_out) = &sets.held_out {
-        let watch = Watch::<M, T> { modality: &modality, objective: &objective, set: held_out, loader: measure.clone() };
+        let watch =
+            Watch::<M, T> { modality: &modality, keys: &config.task, objective: &objective, set: held_out, loader: measure.clone() };
         trainer = trainer.with_observer(watch);
     }
     let summary = trainer.fit(&loader, &mut run)?;
@@ -239,12 +256,12 @@ fn fit<M: Modality, T: Task<M>>(request: &Request, told: &Told, mut config: Task
     let best_step = restore_best(&run, &params)?;
     let of = |set: Option<&Set>| -> Result<Option<Value>> {
         let Some(set) = set else { return Ok(None) };
-        let values = T::measure(&modality, &objective, set, &measure, &device)?;
+        let values = T::measure(&modality, &config.task, &objective, set, &measure, &device)?;
         Ok(Some(Value::Object(values.into_iter().map(|(k, v)| (k, Value::from(v))).collect::<Map<_, _>>())))
     };
     let (validation, test) = (of(sets.held_out.as_ref())?, of(sets.test.as_ref())?);
     let model = run.model_dir()?;
-    modality.export(&params, &model, M::LAYOUTS.first().copied().unwrap_or_default())?;
+    modality.export_encoder(&params, &model)?;
     write_head(&params, &config.task.classes, &model)?;
     run.write_result(&TaskResult {
         modality: M::Keys::KIND,
@@ -269,6 +286,16 @@ fn fit<M: Modality, T: Task<M>>(request: &Request, told: &Told, mut config: Task
     Ok(())
 }
 
+/// The configuration with files that lie in a run's folder: in that of this run where it goes on, else in that of the pre-training run.
+fn beside<K: Keys>(config: &TaskConfig<K>, told: &Told, request: &Request) -> TaskConfig<K> {
+    let mut config = config.clone();
+    let resumed = request.out.as_ref().filter(|_| request.resume);
+    if let Some(run) = resumed.or(told.run.as_ref()) {
+        config.keys.beside(run);
+    }
+    config
+}
+
 /// Freezes parameters that the encoder says may be left out (a mask token) and that get no gradient here: nothing would ever move them.
 fn freeze_unused<O: Objective>(objective: &O, loader: &dyn Source<O::Batch>, device: &Device) -> Result<()> {
     let may: BTreeSet<String> = objective.may_skip().into_iter().collect();
@@ -287,6 +314,7 @@ fn freeze_unused<O: Objective>(objective: &O, loader: &dyn Source<O::Batch>, dev
 /// Measures the held-out samples between epochs.
 struct Watch<'a, M: Modality, T: Task<M>> {
     modality: &'a M,
+    keys: &'a TaskKeys,
     objective: &'a T::Objective,
     set: &'a Set,
     loader: LoaderConfig,
@@ -294,7 +322,7 @@ struct Watch<'a, M: Modality, T: Task<M>> {
 
 impl<M: Modality, T: Task<M>> Observer for Watch<'_, M, T> {
     fn observe(&mut self, look: &Look) -> Result<Vec<(String, f64)>> {
-        let values = T::measure(self.modality, self.objective, self.set, &self.loader, look.device)?;
+        let values = T::measure(self.modality, self.keys, self.objective, self.set, &self.loader, look.device)?;
         Ok(values.into_iter().map(|(name, v)| (format!("validation_{name}"), v)).collect())
     }
 
@@ -315,9 +343,10 @@ pub(crate) fn restore_best(run: &Run, params: &Params) -> Result<u64> {
     Ok(checkpoint.progress.step)
 }
 
-/// The head beside the exported encoder: `head.safetensors` (weight `(C, D)`, bias `(C)`) and the names of its outputs.
+/// The head beside the exported encoder, `head.safetensors`, and the names of its outputs.
 fn write_head(params: &Params, classes: &[String], dir: &Path) -> Result<()> {
-    let tensors: Vec<_> = selfsup_core::weights::export(params, "head").into_iter().collect();
+    let outside = |name: &String| !name.starts_with("encoder.");
+    let tensors: Vec<_> = selfsup_core::weights::export(params, "").into_iter().filter(|(name, _)| outside(name)).collect();
     selfsup_core::checkpoint::save_safetensors(dir.join("head.safetensors"), &tensors)?;
     super::export::text(&dir.join("classes.json"), &super::export::pretty(&Value::from(classes.to_vec()))?)
 }

@@ -10,6 +10,7 @@ pub mod predict;
 pub mod pretrain;
 pub mod probe;
 pub mod pull;
+pub mod tokenizer;
 
 use crate::config::{Keys, PretrainConfig, stated_kind};
 use crate::evaluate::Probed;
@@ -92,7 +93,8 @@ pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<
     }
     let mut config = PretrainConfig::<M::Keys>::load(&text, &dir.join("config.toml").display().to_string(), overrides)?;
     // The checkpoint has the weights: where they once came from does not matter any more.
-    config.keys.forget_pretrained();
+    config.keys.forget_pretrained(dir);
+    config.keys.beside(dir);
     let device = config.device.open()?;
     let modality = M::new(&config)?;
     let method = modality.method(&Scope::root(&Params::new(), config.train.seed, &device))?;

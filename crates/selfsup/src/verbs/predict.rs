@@ -1,9 +1,9 @@
 //! `selfsup predict`: what a fine-tuned run says about files, as CSV or JSON lines.
 
+use crate::config::Keys;
 use crate::evaluate::in_order;
 use crate::modality::{Modality, with_modality};
 use crate::set::Set;
-use crate::task::classification::Classification;
 use crate::task::{Task, TaskConfig};
 use crate::verbs::finetune::{MEASURED, build, restore_best};
 use crate::verbs::{is_task, kind_of_run, read};
@@ -25,6 +25,10 @@ pub struct Request {
     pub files: Vec<String>,
     /// Where to write, `.csv` or `.jsonl`; to the screen as CSV without.
     pub out: Option<PathBuf>,
+    /// The task that the run must be of.
+    pub task: Option<String>,
+    /// `out` is a folder of files instead of a table.
+    pub folder: bool,
 }
 
 /// Runs the verb.
@@ -32,11 +36,15 @@ pub struct Request {
 /// # Errors
 /// If the run or a file cannot be read, or the ending of `out` is unknown.
 pub fn run(request: &Request) -> Result<()> {
-    let ending = request.out.as_ref().map(|o| o.extension().unwrap_or_default().to_string_lossy().to_lowercase());
+    if request.folder && request.out.is_none() {
+        return Err(Error::config("name the folder to write into with --out DIR"));
+    }
+    let ending =
+        request.out.as_ref().filter(|_| !request.folder).map(|o| o.extension().unwrap_or_default().to_string_lossy().to_lowercase());
     let lines = match (&request.out, ending.as_deref()) {
-        (None, _) | (_, Some("csv")) => false,
+        (_, None | Some("csv")) => false,
         (_, Some("jsonl" | "ndjson")) => true,
-        (Some(out), _) => return Err(Error::file(out, "unknown ending: expected .csv or .jsonl")),
+        (out, _) => return Err(Error::file(out.clone().unwrap_or_default(), "unknown ending: expected .csv or .jsonl")),
     };
     if request.files.is_empty() {
         return Err(Error::input("predict", "no files: name files, folders or a data set after the run"));
@@ -44,6 +52,7 @@ pub fn run(request: &Request) -> Result<()> {
     let (text, count) = with_modality!(kind_of_run(&request.run)?, M => predict::<M>(request, lines))?;
     match &request.out {
         None => print!("{text}"),
+        Some(out) if request.folder => println!("{text}{}: {count} files", out.display()),
         Some(out) => {
             write_atomic(out, |f| f.write_all(text.as_bytes()).map_err(|e| Error::io(out, e)))?;
             println!("{}: {count} predictions", out.display());
@@ -59,7 +68,9 @@ pub(crate) fn open_task<M: Modality>(dir: &Path) -> Result<(Run, TaskConfig<M::K
     if !is_task(&text) {
         return Err(Error::file(dir, "is a pre-training run: it has no head; make one with `selfsup finetune --run`"));
     }
-    let config = TaskConfig::<M::Keys>::load(&text, &path.display().to_string(), &[], None)?;
+    let mut config = TaskConfig::<M::Keys>::load(&text, &path.display().to_string(), &[], None)?;
+    config.keys.forget_pretrained(dir);
+    config.keys.beside(dir);
     Ok((Run::resume(dir, None)?.0, config))
 }
 
@@ -91,15 +102,48 @@ impl Records for Unlabelled {
     }
 }
 
-fn predict<M: Modality>(request: &Request, lines: bool) -> Result<(String, usize)> {
-    let (run, config) = open_task::<M>(&request.run)?;
-    match config.task.kind.as_str() {
-        "classification" => said::<M, Classification>(request, &run, &config, lines),
-        other => Err(Error::config(format!("task.kind = \"{other}\": expected classification"))),
+/// What is to be done, once the run is open.
+pub struct Work<'a, M: Modality> {
+    request: &'a Request,
+    run: Run,
+    /// The run's configuration.
+    pub config: TaskConfig<M::Keys>,
+    lines: bool,
+}
+
+impl<M: Modality> Work<'_, M> {
+    /// The run.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// What was named.
+    pub fn files(&self) -> &[String] {
+        &self.request.files
+    }
+
+    /// The folder to write into, where the request is one for files.
+    pub fn folder(&self) -> Option<&Path> {
+        self.request.out.as_deref().filter(|_| self.request.folder)
     }
 }
 
-fn said<M: Modality, T: Task<M>>(request: &Request, run: &Run, config: &TaskConfig<M::Keys>, lines: bool) -> Result<(String, usize)> {
+fn predict<M: Modality>(request: &Request, lines: bool) -> Result<(String, usize)> {
+    let (run, config) = open_task::<M>(&request.run)?;
+    if let Some(kind) = &request.task
+        && *kind != config.task.kind
+    {
+        return Err(Error::file(&request.run, format!("was fine-tuned for {}, expected {kind}", config.task.kind)));
+    }
+    M::tell(&Work { request, run, config, lines })
+}
+
+/// The rows of a task as text, and their number.
+///
+/// # Errors
+/// If a sample or the checkpoint cannot be read.
+pub fn said<M: Modality, T: Task<M>>(work: &Work<M>) -> Result<(String, usize)> {
+    let Work { request, run, config, lines } = work;
     let device = config.device.open()?;
     let modality = M::new(&config.pretrain())?;
     let params = Params::new();
@@ -109,7 +153,7 @@ fn said<M: Modality, T: Task<M>>(request: &Request, run: &Run, config: &TaskConf
     let loader = in_order(MEASURED, config.train.workers);
     let (mut text, mut count) = (String::new(), 0usize);
     T::predict(&modality, &objective, &config.task, &set, &loader, &device, &mut |row| {
-        if lines {
+        if *lines {
             let _ = writeln!(text, "{}", Value::Object(row.into_iter().collect::<Map<_, _>>()));
         } else {
             if count == 0 {

@@ -1,15 +1,16 @@
 //! `selfsup pretrain`.
 
-use crate::config::{Keys, PretrainConfig, named_method, stated_kind};
+use crate::config::{Keys, PretrainConfig, named, stated_kind};
 use crate::evaluate::{OnlineKnn, Probe, Probed};
-use crate::modality::{Modality, random_encoder, with_method, with_modality};
+use crate::modality::{Modality, Staged, random_encoder, with_method, with_modality};
 use crate::set::Sets;
 use crate::verbs::{file_and_overrides, fresh, read, start, table};
 use candle_core::Device;
+use selfsup_core::checkpoint::{Checkpoint, Extra};
 use selfsup_core::config::to_toml;
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Objective};
-use selfsup_core::run::Display;
+use selfsup_core::run::{Display, Run};
 use selfsup_core::signal::Stop;
 use selfsup_core::trainer::{Summary, TrainConfig, Trainer, gradients};
 use selfsup_core::{Error, Params, Pass, Progress, Result, Role, Scope};
@@ -93,7 +94,7 @@ impl Told {
         if let Some(kind) = stated_kind(&self.text, &self.overrides)? {
             return Ok(kind);
         }
-        let with = named_method(&self.text, &self.overrides).map(|name| with_method(&name)).unwrap_or_default();
+        let with = named(&self.text, &self.overrides, "method").map(|name| with_method(&name)).unwrap_or_default();
         if let [only] = with[..] {
             return Ok(only);
         }
@@ -122,7 +123,14 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
         return Err(Error::config("data.path is empty: name a folder of data with --data DIR, or a data set (see `selfsup data list`)"));
     }
     let device = config.device.open()?;
-    let modality = M::new(&config)?;
+    let modality = match &request.out {
+        Some(dir) if request.resume => {
+            let mut kept = config.clone();
+            kept.keys.beside(dir);
+            M::new(&kept)?
+        }
+        _ => M::new(&config)?,
+    };
     let kind = M::Keys::KIND;
     let sets = Sets::open(&config.data, kind, &|what| modality.open(what))?;
     let params = Params::new();
@@ -131,7 +139,12 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
         params.copy("encoder", "teacher.encoder")?;
         println!("pretrained weights: {line}");
     }
-    let (loader, validation) = loaders(&modality, &config.train, &sets)?;
+    let settings = settings(&config.train);
+    let loader = modality.batches(&sets.train, settings.clone()).map_err(|e| match e {
+        Error::Config(m) => Error::config(format!("train.batch_size: {m}")),
+        other => other,
+    })?;
+    let validation = modality.validation(&sets, LoaderConfig { shuffle: false, ..settings.clone() })?;
     if request.dry_run {
         return dry_run(&modality, &config, &sets, &*loader, &method, &device);
     }
@@ -159,7 +172,9 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
         }
     );
     println!("run folder: {}", dir.display());
-    trainer = trainer.with_stop(Stop::install()?).with_display(Display::new(Duration::from_secs(10)));
+    modality.keep(&dir)?;
+    let stop = Stop::install()?;
+    trainer = trainer.with_stop(stop.clone()).with_display(Display::new(Duration::from_secs(10)));
     if let Some(validation) = validation {
         trainer = trainer.with_validation(validation);
     }
@@ -169,8 +184,18 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     {
         trainer = trainer.with_observer(OnlineKnn::new(&modality, labelled.clone(), &config.eval, config.train.workers)?);
     }
-    let summary = trainer.fit(&loader, &mut run)?;
-    drop(trainer);
+    let summary = if modality.staged() {
+        drop(trainer);
+        let (set, train, optim) = (&sets.train, &config.train, &config.optim);
+        let (last, summary) =
+            modality.run_stages(&Staged { set, loader: settings, train, optim, dir: &dir, device: &device, stop: &stop })?;
+        adopt(&params, last.params(), &run, &summary)?;
+        summary
+    } else {
+        let summary = trainer.fit(&loader, &mut run)?;
+        drop(trainer);
+        summary
+    };
     modality.export(&params, &run.model_dir()?, M::LAYOUTS.first().copied().unwrap_or_default())?;
     let found = match &labelled {
         Some(labelled) if request.probe => {
@@ -217,29 +242,27 @@ fn report(summary: &Summary, kind: Kind, found: Option<&Probed>, asked: bool, di
     println!("weights: {}", dir.join("model").display());
 }
 
-type Loaders<B> = (Box<dyn Source<B>>, Option<Box<dyn Source<B>>>);
-
-/// Batches to train on, and those of the samples that were held out.
-fn loaders<M: Modality>(modality: &M, t: &TrainConfig, sets: &Sets) -> Result<Loaders<M::Batch>> {
-    let settings = |samples: usize, train: bool| LoaderConfig {
-        batch_size: if train { t.batch_size } else { t.batch_size.min(samples) },
+/// How batches to train on are read.
+fn settings(t: &TrainConfig) -> LoaderConfig {
+    LoaderConfig {
+        batch_size: t.batch_size,
         workers: t.workers,
         prefetch: t.prefetch,
         drop_last: true,
-        shuffle: train,
+        shuffle: true,
         seed: t.seed,
         max_bad_fraction: t.max_bad_fraction,
-    };
-    let train = modality.batches(&sets.train, settings(sets.train.len(), true)).map_err(|e| match e {
-        Error::Config(m) => Error::config(format!("train.batch_size: {m}")),
-        other => other,
-    })?;
-    // A validation batch of one sample has nothing to contrast with.
-    let validation = match &sets.held_out {
-        Some(set) if set.len() >= 2 => Some(modality.batches(set, settings(set.len(), false))?),
-        _ => None,
-    };
-    Ok((train, validation))
+    }
+}
+
+/// Takes the parameters of the last stage over, and writes them as the run's own checkpoint: what other verbs open.
+fn adopt(params: &Params, last: &Params, run: &Run, summary: &Summary) -> Result<()> {
+    for p in last.all() {
+        params.set(&p.name, p.var.as_tensor())?;
+    }
+    let progress = Progress { step: summary.steps, total_steps: summary.steps, epoch: summary.epochs };
+    run.checkpoints(1).save(&Checkpoint::new(params, Vec::new(), progress, Extra::default()))?;
+    Ok(())
 }
 
 /// One batch: shapes, parameters, memory, and what the method sees of the samples.
@@ -271,6 +294,10 @@ fn dry_run<M: Modality>(
         if count > 0 {
             println!("{what}: {:.3} M values, {:.1} MB", count as f64 / 1e6, count as f64 * 4e-6);
         }
+    }
+    if modality.staged() {
+        println!("no run was made; the method makes its targets first, so no step is shown; leave out --dry-run to train");
+        return Ok(());
     }
     let started = Instant::now();
     let pass = Pass::train(config.train.seed, Progress { step: 0, total_steps: 1, epoch: 0 });

@@ -16,9 +16,12 @@ pub fn resampled_len(len: u64, from: u32, to: u32) -> u64 {
     u64::try_from((u128::from(len) * to).div_ceil(from)).unwrap_or(u64::MAX)
 }
 
+/// A resampler and the ratio that it is for.
+type Kept = ((u32, u32), Fft<f32>);
+
 thread_local! {
     /// The last resampler of each thread: its filter and plans are worth keeping, and most recordings of a set have one rate.
-    static LAST: RefCell<Option<((u32, u32), Fft<f32>)>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<Kept>> = const { RefCell::new(None) };
 }
 
 /// `samples` at the rate `from` as samples at the rate `to`, beginning at the same instant. Only the ratio matters.

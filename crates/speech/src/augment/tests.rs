@@ -261,7 +261,7 @@ fn impossible_steps_are_refused() {
         (Op::LowRate { rates: vec![32_000], alias: false, p: 1.0 }, "rates"),
         (Op::Pitch { semitones: [-30.0, 0.0], p: 1.0 }, "semitones"),
     ] {
-        let e = Pipeline::new(&[op.clone()], &audio).err().map(|e| e.to_string()).unwrap_or_default();
+        let e = Pipeline::new(std::slice::from_ref(&op), &audio).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(e.contains(part), "{op:?}: {e}");
     }
     assert!(SpecAugment::new(SpecAugmentConfig { time_share: 2.0, ..SpecAugmentConfig::default() }).is_err());

@@ -117,10 +117,10 @@ impl CorpusConfig {
                 };
                 first = false;
                 // A byte is at most a character.
-                if left < text.len() {
-                    if let Some((end, _)) = text.char_indices().nth(left) {
-                        text.truncate(end);
-                    }
+                if left < text.len()
+                    && let Some((end, _)) = text.char_indices().nth(left)
+                {
+                    text.truncate(end);
                 }
                 left -= text.chars().count().min(left);
                 text

@@ -196,8 +196,7 @@ impl Reader {
             let (text, line) = match open.format {
                 Format::Plain => {
                     let (mut text, mut first) = (String::new(), open.lines.line + 1);
-                    loop {
-                        let Some(line) = open.lines.next(&path)? else { break };
+                    while let Some(line) = open.lines.next(&path)? {
                         let blank = line.trim().is_empty();
                         if unit == Unit::Line {
                             text = line;

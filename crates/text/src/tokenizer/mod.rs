@@ -145,14 +145,20 @@ impl Tokenizer {
         let Some(room) = longest.checked_sub(around) else {
             return Err(Error::config(format!("{longest} tokens are too few for the {around} special ones")));
         };
-        while a.len() + b.as_ref().map_or(0, |b| b.len()) > room {
-            let (la, lb) = (a.len(), b.as_ref().map_or(0, |b| b.len()));
-            match &mut b {
-                Some(b) if lb > la => {
-                    b.truncate((room.saturating_sub(la)).max(la.min(room / 2)), 0, tokenizers::TruncationDirection::Right)
-                }
-                _ => a.truncate((room.saturating_sub(lb)).max(lb.min(room - room / 2)), 0, tokenizers::TruncationDirection::Right),
-            }
+        let (la, lb) = (a.len(), b.as_ref().map_or(0, |b| b.len()));
+        // The longer text is cut first; where both are longer than half, each gets half.
+        let half = room / 2;
+        let keep = if lb <= half { lb } else { (room - la.min(room - half)).min(lb) };
+        let cut = |text: &mut tokenizers::Encoding, keep: usize| {
+            text.truncate(keep, 0, tokenizers::TruncationDirection::Right);
+            // What was cut off would be processed too.
+            text.take_overflowing();
+        };
+        if la > room - keep {
+            cut(&mut a, room - keep);
+        }
+        if let Some(b) = b.as_mut().filter(|b| b.len() > keep) {
+            cut(b, keep);
         }
         let e = self.inner.post_process(a, b, true).map_err(|e| self.failed(text, &e))?;
         // Words of the second text number on.
@@ -179,7 +185,8 @@ impl Tokenizer {
     pub fn word_starts(&self) -> Vec<bool> {
         let vocabulary = self.inner.get_vocab(true);
         let mut starts = vec![true; self.size()];
-        let marked = |mark: char| vocabulary.keys().filter(|t| t.starts_with(mark)).count() * 20 > vocabulary.len();
+        let marked =
+            |mark: char| vocabulary.keys().filter(|t| t.starts_with(mark) && t.chars().count() > 1).count() * 50 > vocabulary.len();
         let wordpiece = matches!(self.inner.get_model(), ModelWrapper::WordPiece(_));
         let mark = ['Ġ', '▁'].into_iter().find(|m| marked(*m));
         // Sorted: the order of a hash map must not be seen, though it would not matter here.

@@ -8,17 +8,23 @@
 //! | `characters` | nanoGPT | as it is | `text` |
 
 use super::Tokenizer;
+use rayon::prelude::*;
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::models::wordlevel::WordLevel;
-use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
-use tokenizers::models::{ModelWrapper, TrainerWrapper};
+use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
+use tokenizers::tokenizer::{Normalizer, PreTokenizer, Trainer};
+use tokenizers::{
+    AddedToken, DecoderWrapper, NormalizedString, NormalizerWrapper, OffsetReferential, OffsetType, PostProcessorWrapper,
+    PreTokenizedString, PreTokenizerWrapper,
+};
 
 /// Kind of vocabulary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,9 +208,10 @@ pub fn train(config: &TokenizerConfig, texts: impl Iterator<Item = Result<String
             around(config, tokenizers::Tokenizer::new(ModelWrapper::WordLevel(model)))?
         }
         kind => {
-            let (model, mut trainer) = trainer(config, kind, specials)?;
-            let mut inner = around(config, tokenizers::Tokenizer::new(model))?;
-            inner.train(&mut trainer, texts).map_err(failed)?;
+            let mut inner = around(config, tokenizers::Tokenizer::new(ModelWrapper::BPE(BPE::default())))?;
+            let words = count(&inner, texts)?;
+            inner.with_model(pieces(config, kind, &specials, &words)?);
+            inner.add_special_tokens(specials).map_err(failed)?;
             inner
         }
     };
@@ -223,28 +230,81 @@ impl TokenizerConfig {
     }
 }
 
-fn trainer(config: &TokenizerConfig, kind: TokenizerKind, specials: Vec<AddedToken>) -> Result<(ModelWrapper, TrainerWrapper)> {
+/// How often each word occurs, in the order of the words.
+fn count(inner: &tokenizers::Tokenizer, texts: impl Iterator<Item = String>) -> Result<BTreeMap<String, u64>> {
+    let words = |text: &String| -> tokenizers::Result<Vec<String>> {
+        let mut normal = NormalizedString::from(text.as_str());
+        if let Some(n) = inner.get_normalizer() {
+            n.normalize(&mut normal)?;
+        }
+        let mut split = PreTokenizedString::from(normal);
+        if let Some(p) = inner.get_pre_tokenizer() {
+            p.pre_tokenize(&mut split)?;
+        }
+        let parts = split.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        Ok(parts.into_iter().map(|(word, _, _)| word.to_string()).collect())
+    };
+    let (mut counts, mut texts) = (BTreeMap::new(), texts.fuse());
+    loop {
+        let batch: Vec<String> = texts.by_ref().take(1024).collect();
+        if batch.is_empty() {
+            return Ok(counts);
+        }
+        let split: Vec<Vec<String>> = batch.par_iter().map(words).collect::<tokenizers::Result<_>>().map_err(failed)?;
+        split.into_iter().flatten().for_each(|w| *counts.entry(w).or_default() += 1);
+    }
+}
+
+/// The vocabulary of pieces of words.
+///
+/// The library keeps words in hash maps whose order differs from run to run, and so would the ids. Here the words come sorted, and for
+/// WordPiece the characters inside of words have their ids beforehand, which leaves nothing to that order. For Unigram there is a rest:
+/// pieces of equal probability at the end of the vocabulary.
+fn pieces(config: &TokenizerConfig, kind: TokenizerKind, specials: &[AddedToken], words: &BTreeMap<String, u64>) -> Result<ModelWrapper> {
+    if words.is_empty() {
+        // Reported by the caller, behind an error of the texts.
+        return Ok(ModelWrapper::BPE(BPE::default()));
+    }
     let size = config.vocab_size - config.sentinels_used();
-    Ok(match kind {
-        TokenizerKind::Bpe => {
-            // All 256 bytes, so that no text is unknown.
-            let alphabet = ByteLevel::alphabet().into_iter().collect();
-            let trainer = BpeTrainer::builder().vocab_size(size).min_frequency(config.min_frequency).show_progress(false);
-            let trainer = trainer.special_tokens(specials).initial_alphabet(alphabet).build();
-            (ModelWrapper::BPE(BPE::default()), TrainerWrapper::BpeTrainer(trainer))
-        }
-        TokenizerKind::Unigram => {
-            let mut builder = UnigramTrainer::builder();
-            builder.vocab_size(u32::try_from(size).map_err(failed)?).show_progress(false);
-            builder.special_tokens(specials).unk_token(Some("<unk>".into()));
-            (ModelWrapper::Unigram(Unigram::default()), TrainerWrapper::UnigramTrainer(builder.build().map_err(failed)?))
-        }
-        TokenizerKind::Wordpiece | TokenizerKind::Characters => {
-            let model = WordPiece::builder().unk_token("[UNK]".into()).build().map_err(failed)?;
-            let trainer = WordPieceTrainer::builder().vocab_size(size).min_frequency(config.min_frequency).show_progress(false);
-            (ModelWrapper::WordPiece(model), TrainerWrapper::WordPieceTrainer(trainer.special_tokens(specials).build()))
-        }
-    })
+    if kind == TokenizerKind::Unigram {
+        let mut builder = UnigramTrainer::builder();
+        builder.vocab_size(u32::try_from(size).map_err(failed)?).show_progress(false);
+        builder.special_tokens(specials.to_vec()).unk_token(Some("<unk>".into()));
+        let sentences = words.iter().map(|(w, n)| (w.clone(), u32::try_from(*n).unwrap_or(u32::MAX))).collect();
+        let (trainer, mut model) = (builder.build().map_err(failed)?, Unigram::default());
+        // The library gives up on corpora of a few words by a panic.
+        let done = catch_unwind(AssertUnwindSafe(|| trainer.do_train(sentences, &mut model)));
+        done.map_err(|_| failed("the corpus is too small for pieces of words"))?.map_err(failed)?;
+        return Ok(ModelWrapper::Unigram(model));
+    }
+    let builder = BpeTrainer::builder().vocab_size(size).min_frequency(config.min_frequency).show_progress(false);
+    let mut first = specials.to_vec();
+    let mut trainer = if kind == TokenizerKind::Bpe {
+        // All 256 bytes, so that no text is unknown.
+        builder.initial_alphabet(ByteLevel::alphabet().into_iter().collect()).special_tokens(first).build()
+    } else {
+        let inside: BTreeSet<char> = words.keys().flat_map(|w| w.chars().skip(1)).collect();
+        first.extend(inside.into_iter().map(|c| AddedToken::from(format!("##{c}"), false)));
+        builder.continuing_subword_prefix("##".into()).special_tokens(first).build()
+    };
+    // A word as often as it occurs, in portions.
+    const PORTION: u64 = 1 << 16;
+    let portions = words.iter().flat_map(|(word, n)| (0..n.div_ceil(PORTION)).map(move |i| (word, PORTION.min(n - i * PORTION))));
+    let fed = portions.map(|(word, n)| format!("{n} {word}")).collect::<Vec<_>>();
+    let repeat = |portion: &str| {
+        let (n, word) = portion.split_once(' ').unwrap_or(("0", ""));
+        Ok(vec![word.to_string(); n.parse().unwrap_or(0)])
+    };
+    trainer.feed(fed.into_iter(), repeat).map_err(failed)?;
+    let mut bpe = BPE::default();
+    trainer.train(&mut bpe).map_err(failed)?;
+    if kind == TokenizerKind::Bpe {
+        return Ok(ModelWrapper::BPE(bpe));
+    }
+    let mut model = WordPiece::from_bpe(&bpe);
+    model.unk_token = "[UNK]".into();
+    model.continuing_subword_prefix = "##".into();
+    Ok(ModelWrapper::WordPiece(model))
 }
 
 /// What stands before and behind the model.
@@ -265,5 +325,13 @@ fn finish(config: &TokenizerConfig, mut inner: tokenizers::Tokenizer) -> Result<
     if let Some(json) = config.post_processor(id) {
         inner.with_post_processor(Some(part::<PostProcessorWrapper>(json)?));
     }
-    Ok(Tokenizer::of(inner))
+    let made = Tokenizer::of(inner);
+    if config.kind != TokenizerKind::Characters && made.size() > config.vocab_size {
+        return Err(Error::config(format!(
+            "tokenizer.vocab_size = {}: expected at least {}, the special tokens and the characters of the corpus",
+            config.vocab_size,
+            made.size()
+        )));
+    }
+    Ok(made)
 }

@@ -50,7 +50,7 @@ impl config::Keys for Keys {
         }
     }
 
-    fn forget_pretrained(&mut self) {
+    fn forget_pretrained(&mut self, _run: &Path) {
         self.encoder.pretrained = None;
     }
 }

@@ -1,0 +1,212 @@
+//! A class for every voxel: patches with their label volumes in training, sliding windows over whole volumes afterwards, masks written back
+//! on the grid of the file that they are of.
+
+use super::{Drawn, Draws, Medical};
+use crate::set::{Set, Sets};
+use crate::task::{Build, Task, TaskKeys};
+use crate::verbs::finetune::{build, restore_best};
+use crate::verbs::predict::{Work, gather};
+use candle_core::Device;
+use selfsup_core::data::{Loader, LoaderConfig, Source, Transform};
+use selfsup_core::{Error, Key, Params, Result, Rng};
+use selfsup_datasets::{Records, Source as Place};
+use selfsup_eval::segmentation::{dice_per_class, surface_distance};
+use selfsup_medical::Volume;
+use selfsup_medical::data::CollatedLabels;
+use selfsup_medical::method::{Labelled, Segment, SegmentConfig};
+use selfsup_medical::read;
+use selfsup_medical::sliding::SlidingWindow;
+use selfsup_medical::transform::{Pipeline, resample_to};
+use selfsup_medical::write;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The task.
+pub struct Segmentation;
+
+/// A whole volume, then labelled patches of it.
+struct Patch(Pipeline);
+
+impl Transform<Drawn> for Patch {
+    type Out = Volume;
+
+    fn apply(&self, drawn: Drawn, rng: &mut Rng) -> Result<Volume> {
+        let shape = drawn.scan.grid().shape();
+        self.0.apply(drawn.scan.part([0; 3], shape, 0.0)?, rng)
+    }
+}
+
+/// The file of a record.
+fn path_of(set: &Set, index: usize) -> Result<PathBuf> {
+    let record = set.records().get(index)?;
+    match record.source {
+        Place::File(path) => Ok(path),
+        _ => Err(Error::input(&record.id, "expected a file or a folder of a volume")),
+    }
+}
+
+/// The records with a label volume.
+fn drawn(set: &Set) -> Result<Option<Set>> {
+    let with: Vec<usize> = (0..set.len()).filter(|&i| set.records().mask(i).is_some()).collect();
+    if with.is_empty() { Ok(None) } else { Ok(Some(set.part(with)?)) }
+}
+
+impl Medical {
+    /// A volume and its labels, both prepared as in training; `None` for labels that are not known.
+    fn labelled(&self, set: &Set, index: usize) -> Result<Volume> {
+        let (image, mask) = (path_of(set, index)?, set.records().mask(index));
+        let mask = mask.ok_or_else(|| Error::file(&image, "has no label volume"))?;
+        self.prepare.apply(read::labelled(image, mask, &self.keys.volumes.read)?, &mut Key::new(0).rng())
+    }
+
+    fn window(&self) -> SlidingWindow {
+        SlidingWindow { size: self.keys.augment.size, ..SlidingWindow::default() }
+    }
+}
+
+impl Task<Medical> for Segmentation {
+    type Objective = Segment;
+
+    const WATCHED: &'static str = "validation_dice";
+
+    fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
+        let train = drawn(&sets.train)?.ok_or_else(|| {
+            Error::input("training data", "no label volumes: give a table with --labels FILE.csv (columns path and mask)")
+        })?;
+        let classes = if train.classes().len() >= 2 && (0..train.len()).all(|i| train.records().label(i).is_none()) {
+            train.classes().to_vec()
+        } else {
+            let mut highest = 0;
+            for i in 0..train.len() {
+                if let Some(mask) = train.records().mask(i) {
+                    highest = read::labels(mask, &read::ReadConfig::default())?.1.into_iter().fold(highest, u16::max);
+                }
+            }
+            (0..=highest).map(|v| v.to_string()).collect()
+        };
+        let part = |set: Option<Set>| -> Result<Option<Set>> { Ok(set.map(|s| drawn(&s)).transpose()?.flatten()) };
+        Ok((Sets { held_out: part(sets.held_out)?, test: part(sets.test)?, train }, classes))
+    }
+
+    fn build(modality: &Medical, build: &Build) -> Result<Segment> {
+        let config = SegmentConfig { classes: build.keys.classes.len(), frozen: build.keys.train_blocks == Some(0) };
+        Segment::new(&build.scope, &modality.architecture, config)
+    }
+
+    fn batches(modality: &Medical, _keys: &TaskKeys, set: &Set, _augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Labelled>>> {
+        let volumes =
+            (0..set.len()).map(|i| Ok(Drawn { scan: Arc::new(modality.labelled(set, i)?), prepared: true })).collect::<Result<Vec<_>>>()?;
+        let times = modality.keys.volumes.patches;
+        let loader = LoaderConfig { batch_size: loader.batch_size.min(volumes.len() * times), ..loader };
+        let patch = Patch(modality.keys.augment.labelled()?);
+        Ok(Box::new(Loader::new(Arc::new(Draws { volumes, times }), Arc::new(patch), Arc::new(CollatedLabels::default()), loader)?))
+    }
+
+    /// Dice and 95% Hausdorff distance in mm, averaged over the classes but the background, then over the volumes.
+    fn measure(
+        modality: &Medical,
+        keys: &TaskKeys,
+        objective: &Segment,
+        set: &Set,
+        _loader: &LoaderConfig,
+        device: &Device,
+    ) -> Result<Vec<(String, f64)>> {
+        let classes = keys.classes.len();
+        let mut each = vec![(0.0, 0usize); classes];
+        let (mut far, mut far_n) = (0.0, 0usize);
+        for i in 0..set.len() {
+            let volume = modality.labelled(set, i)?;
+            let said = modality.window().scores(&volume, device, |x| objective.probabilities(x))?.labels();
+            let said: Vec<u32> = said.into_iter().map(u32::from).collect();
+            let right: Vec<u32> = volume.labels().unwrap_or_default().iter().map(|l| u32::from(*l)).collect();
+            for (c, dice) in dice_per_class(&said, &right, classes)?.into_iter().enumerate() {
+                if let Some(dice) = dice {
+                    each[c].0 += dice;
+                    each[c].1 += 1;
+                }
+            }
+            for c in 1..classes as u32 {
+                let of = |labels: &[u32]| labels.iter().map(|l| *l == c).collect::<Vec<bool>>();
+                if let Some(d) = surface_distance(&of(&said), &of(&right), &volume.shape(), &volume.spacing())? {
+                    far += d.hausdorff95;
+                    far_n += 1;
+                }
+            }
+        }
+        let mean = |(sum, n): &(f64, usize)| sum / (*n).max(1) as f64;
+        let seen: Vec<f64> = each.iter().skip(1).filter(|(_, n)| *n > 0).map(mean).collect();
+        let mut out = vec![("dice".to_string(), 100.0 * seen.iter().sum::<f64>() / seen.len().max(1) as f64)];
+        if far_n > 0 {
+            out.push(("hausdorff95".into(), far / far_n as f64));
+        }
+        out.extend(
+            each.iter().enumerate().skip(1).filter(|(_, e)| e.1 > 0).map(|(c, e)| (format!("dice_{}", keys.classes[c]), 100.0 * mean(e))),
+        );
+        Ok(out)
+    }
+
+    fn predict(
+        _modality: &Medical,
+        _objective: &Segment,
+        _keys: &TaskKeys,
+        _set: &Set,
+        _loader: &LoaderConfig,
+        _device: &Device,
+        _each: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
+    ) -> Result<()> {
+        Err(Error::config("a segmentation is written as volumes: use `selfsup segment RUN FILES... --out DIR`"))
+    }
+}
+
+/// Writes a mask for each file; returns a line for each and their number.
+pub fn segment(work: &Work<Medical>) -> Result<(String, usize)> {
+    let Some(out) = work.folder() else {
+        return Err(Error::config("a segmentation is written as volumes: use `selfsup segment RUN FILES... --out DIR`"));
+    };
+    let config = &work.config;
+    let device = config.device.open()?;
+    let modality = <Medical as super::Modality>::new(&config.pretrain())?;
+    let params = Params::new();
+    let objective = build::<Medical, Segmentation>(&modality, config, &[], &params, &device)?;
+    restore_best(work.run(), &params)?;
+    let set = gather(&modality, work.files())?;
+    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    let mut text = String::new();
+    for i in 0..set.len() {
+        let path = path_of(&set, i)?;
+        let file = out.join(format!("{}.nii.gz", stem(&path)));
+        if file.exists() {
+            return Err(Error::file(&file, "is there already: choose another folder"));
+        }
+        let whole = read::volume(&path, &modality.keys.volumes.read)?;
+        let (grid, stored) = (whole.grid().clone(), whole.stored().cloned());
+        let prepared = modality.prepare.apply(whole, &mut Key::new(0).rng())?;
+        let made = modality.window().segment(&prepared, &device, |x| objective.probabilities(x))?;
+        let back = resample_to(&made, &grid, 0.0)?;
+        write::labels(&file, &grid, stored.as_ref(), back.labels().unwrap_or_default())?;
+        let _ = writeln!(text, "{} -> {}", path.display(), file.display());
+    }
+    Ok((text, set.len()))
+}
+
+/// A file's name without its endings.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let lower = name.to_lowercase();
+    let ending = [".nii.gz", ".nii", ".nrrd", ".nhdr", ".dcm"].into_iter().find(|e| lower.ends_with(e)).map_or(0, str::len);
+    name[..name.len() - ending].to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_their_endings() {
+        for (path, name) in [("a/b.nii.gz", "b"), ("a/c.NII", "c"), ("series", "series"), ("x.y.dcm", "x.y")] {
+            assert_eq!(stem(Path::new(path)), name);
+        }
+    }
+}

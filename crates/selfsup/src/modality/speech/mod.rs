@@ -1,0 +1,275 @@
+//! Recordings: `[method]`, `[encoder]` and `[input]` of `selfsup-speech`; HuBERT in its stages; MFCC statistics as the baseline.
+
+mod recognition;
+
+use super::{Method, Modality, Staged};
+use crate::config::{self, PretrainConfig};
+use crate::set::Set;
+use crate::task::classification::Classification;
+use crate::verbs::{finetune, predict};
+use selfsup_core::cluster::ClusterConfig;
+use selfsup_core::data::{Collate, Loader, LoaderConfig, Source};
+use selfsup_core::objective::Inputs;
+use selfsup_core::run::Display;
+use selfsup_core::trainer::Summary;
+use selfsup_core::{Encoder, Error, Key, Params, Result, Role, Scope};
+use selfsup_datasets::{Kind, Records, Source as Place};
+use selfsup_eval::Matrix;
+use selfsup_speech::audio::Content;
+use selfsup_speech::batch::{Utterance, Waves};
+use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig};
+use selfsup_speech::encoder::{SpeechConfig, SpeechEncoder};
+use selfsup_speech::features::{Extractor, FeatureConfig};
+use selfsup_speech::hubert_plan::{HubertPlan, Recordings};
+use selfsup_speech::methods::Hubert;
+use selfsup_speech::names::{Head, load_pretrained, read_config, save_folder};
+use selfsup_speech::recipe::{EncoderConfig, MethodConfig};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Frames that k-means sees at most: 50 minutes of MFCCs, 140 MB.
+const FRAMES: usize = 300_000;
+
+/// Batches that are sorted by length together.
+const WINDOW: usize = 50;
+
+/// The sections of recordings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Keys {
+    /// The objective.
+    pub method: MethodConfig,
+    /// The network.
+    pub encoder: EncoderConfig,
+    /// From recordings to waves.
+    pub input: PrepareConfig,
+}
+
+impl config::Keys for Keys {
+    const KIND: Kind = Kind::Speech;
+    const METHODS: &'static [&'static str] = &MethodConfig::NAMES;
+
+    fn method(&self) -> &str {
+        self.method.name()
+    }
+
+    fn encoder(&self) -> &str {
+        if self.encoder.name.is_empty() { "the tiny encoder" } else { &self.encoder.name }
+    }
+
+    fn forget_pretrained(&mut self, run: &Path) {
+        self.encoder.pretrained = super::kept_shape(self.encoder.pretrained.take(), run);
+    }
+}
+
+/// Recordings.
+pub struct Speech {
+    keys: Keys,
+    encoder: SpeechConfig,
+}
+
+/// Waves with the labels of their records.
+struct Stacked(Arc<dyn Records>);
+
+impl Collate<Utterance> for Stacked {
+    type Batch = Inputs;
+
+    fn collate(&self, items: Vec<Utterance>, indices: &[usize], _key: Key) -> Result<Inputs> {
+        let waves = Waves::stack(items, indices)?;
+        let labels = indices.iter().filter_map(|&i| self.0.label(i)).collect();
+        Ok(Inputs { valid: waves.valid()?, x: waves.values, labels, indices: waves.indices })
+    }
+}
+
+/// The clips of a set, one for each record.
+fn corpus(set: &Set) -> Result<Corpus> {
+    let records = set.records();
+    let clips = (0..set.len()).map(|i| {
+        let record = records.get(i)?;
+        let content = match record.source {
+            Place::File(path) => Content::File(path),
+            Place::Bytes(bytes) => Content::Bytes(bytes),
+            Place::Pixels { .. } => return Err(Error::input(&record.id, "is a picture, expected a recording")),
+        };
+        let mut clip = Clip::new(record.id, content);
+        clip.label = record.label;
+        clip.group = record.group;
+        clip.transcript = records.transcript(i).filter(|said| !said.is_empty());
+        clip.alignment = records.alignment(i);
+        Ok(clip)
+    });
+    Corpus::new(clips.collect::<Result<_>>()?, set.classes().to_vec())
+}
+
+impl Speech {
+    /// Clips whose lengths are known, for batches of like length. A recording that cannot be read ends the run unless some may be bad.
+    fn measured(&self, set: &Set, max_bad: f64) -> Result<Corpus> {
+        let all = corpus(set)?;
+        let (measured, bad) = all.measure()?;
+        match bad.first() {
+            Some((_, why)) if bad.len() as f64 > max_bad * set.len() as f64 => {
+                Err(Error::input("recordings", format!("{} of {} cannot be read; the first: {why}", bad.len(), set.len())))
+            }
+            _ => Ok(measured),
+        }
+    }
+
+    fn prepare(&self, augment: bool) -> Result<Prepare> {
+        let config = if augment {
+            self.keys.input.clone()
+        } else {
+            PrepareConfig { random_crop: false, augment: Vec::new(), ..self.keys.input.clone() }
+        };
+        Prepare::new(config)
+    }
+}
+
+impl Modality for Speech {
+    type Keys = Keys;
+    type Batch = Waves;
+
+    const RAW: &'static str = "MFCC statistics";
+    const LAYOUTS: &'static [&'static str] = &["hf"];
+
+    fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
+        let keys = config.keys.clone();
+        let encoder = match &keys.encoder.pretrained {
+            Some(name) => {
+                let path = super::weights_path(name)?;
+                if path.is_dir() { read_config(&path)? } else { keys.encoder.resolve(keys.method.family())? }
+            }
+            None => keys.encoder.resolve(keys.method.family())?,
+        };
+        Ok(Speech { keys, encoder })
+    }
+
+    fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Waves>>> {
+        let measured = self.measured(set, loader.max_bad_fraction)?;
+        let prepare = Arc::new(self.prepare(true)?);
+        if !loader.shuffle {
+            return Ok(Box::new(Loader::new(Arc::new(measured), prepare, Arc::new(Padded), loader)?));
+        }
+        let lengths = measured.lengths(self.keys.input.crop_seconds);
+        Ok(Box::new(Loader::by_length(Arc::new(measured), prepare, Arc::new(Padded), loader, lengths, WINDOW)?))
+    }
+
+    fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
+        let (prepare, stacked) = (Arc::new(self.prepare(augment)?), Arc::new(Stacked(set.records().clone())));
+        Ok(Box::new(Loader::new(Arc::new(corpus(set)?), prepare, stacked, loader)?))
+    }
+
+    fn method(&self, scope: &Scope) -> Result<Method<Waves>> {
+        match &self.keys.method {
+            // What a finished run holds: the method of its last iteration.
+            MethodConfig::Hubert(c) => {
+                let clusters = c.iterations.last().map_or(0, |i| i.clusters);
+                Ok(Box::new(Hubert::new(scope, self.encoder.clone(), c.clone(), clusters)?))
+            }
+            other => other.build(scope, &self.encoder),
+        }
+    }
+
+    fn encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
+        Ok(Box::new(SpeechEncoder::new(scope, self.encoder.clone())?))
+    }
+
+    /// The convolutional front stays as it is (wav2vec 2.0, arXiv 2006.11477, section 4.4).
+    fn tuned_encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
+        Ok(Box::new(SpeechEncoder::with_front(scope, self.encoder.clone(), Role::Frozen)?))
+    }
+
+    fn load_pretrained(&self, params: &Params) -> Result<Option<String>> {
+        let Some(name) = &self.keys.encoder.pretrained else { return Ok(None) };
+        let path = super::weights_path(name)?;
+        let report = load_pretrained(params, "encoder", &path)?;
+        Ok(Some(format!("{} tensors of {}", report.loaded.len(), path.display())))
+    }
+
+    /// Mean and standard deviation over time of MFCCs with first and second differences.
+    fn raw(&self, train: &Set, test: &Set, _loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
+        let features = Extractor::new(&FeatureConfig::default(), self.keys.input.audio.rate)?;
+        let prepare = self.prepare(false)?;
+        let of = |set: &Set| -> Result<Matrix> {
+            let (mut rows, mut width) = (Vec::new(), 0);
+            for clip in corpus(set)?.clips() {
+                let frames = features.compute(&prepare.whole(clip)?).map_err(|e| Error::input(&clip.id, e))?;
+                let (d, n) = (frames.dim(), (frames.as_slice().len() / frames.dim().max(1)).max(1) as f32);
+                width = 2 * d;
+                let (mut mean, mut square) = (vec![0f32; d], vec![0f32; d]);
+                for frame in frames.as_slice().chunks_exact(d) {
+                    for (k, v) in frame.iter().enumerate() {
+                        mean[k] += v / n;
+                        square[k] += v * v / n;
+                    }
+                }
+                let sd = mean.iter().zip(&square).map(|(m, s)| (s - m * m).max(0.0).sqrt()).collect::<Vec<_>>();
+                rows.extend(mean);
+                rows.extend(sd);
+            }
+            Matrix::new(rows, set.len(), width)
+        };
+        Ok((of(train)?, of(test)?))
+    }
+
+    fn export(&self, params: &Params, out: &Path, _layout: &str) -> Result<()> {
+        save_folder(out, params, "encoder", &self.encoder, &Head::None, self.keys.input.normalize)
+    }
+
+    fn keep(&self, run: &Path) -> Result<()> {
+        super::keep_shape(self.keys.encoder.pretrained.as_deref(), run)
+    }
+
+    fn preview(&self, batch: &Waves) -> Result<Vec<String>> {
+        let rate = f64::from(self.keys.input.audio.rate);
+        let seconds: Vec<String> = batch.lengths.iter().take(8).map(|&l| format!("{:.2}", l as f64 / rate)).collect();
+        Ok(vec![format!("waves: {:?}", batch.values.dims()), format!("seconds: {} ...", seconds.join(", "))])
+    }
+
+    fn staged(&self) -> bool {
+        self.keys.method.staged()
+    }
+
+    fn run_stages(&self, work: &Staged) -> Result<(Method<Waves>, Summary)> {
+        let MethodConfig::Hubert(method) = &self.keys.method else {
+            return Err(Error::config(format!("method {} has no stages", self.keys.method.name())));
+        };
+        let measured = self.measured(work.set, work.loader.max_bad_fraction)?;
+        let (prepare, whole) = (Arc::new(self.prepare(true)?), self.prepare(false)?);
+        let lengths = measured.lengths(self.keys.input.crop_seconds);
+        let source = Loader::by_length(Arc::new(measured.clone()), prepare, Arc::new(Padded), work.loader.clone(), lengths, WINDOW)?;
+        let clips = measured.clips();
+        let load = |i: usize| whole.whole(clips.get(i).ok_or_else(|| Error::input("recordings", format!("there is no {i}")))?);
+        let rate = self.keys.input.audio.rate;
+        let mfcc = Extractor::new(&FeatureConfig::default(), rate)?;
+        let data = Recordings { count: clips.len(), load: &load, source: &source, mfcc: &mfcc, rate };
+        let plan = HubertPlan {
+            method: method.clone(),
+            encoder: self.encoder.clone(),
+            train: work.train.clone(),
+            optim: work.optim.clone(),
+            clustering: ClusterConfig::default(),
+            max_frames: FRAMES,
+        };
+        let display = || Display::new(Duration::from_secs(10));
+        let (method, summary) = plan.run(&work.dir.join("stages"), &data, work.device, &display, work.stop, &|_| Vec::new())?;
+        Ok((Box::new(method), summary))
+    }
+
+    const TASKS: &'static [&'static str] = &["classification", "ctc"];
+
+    fn tune(work: finetune::Work<Self>) -> Result<()> {
+        match work.config.task.kind.as_str() {
+            "ctc" => finetune::fit::<Self, recognition::Recognition>(work),
+            _ => finetune::fit::<Self, Classification>(work),
+        }
+    }
+
+    fn tell(work: &predict::Work<Self>) -> Result<(String, usize)> {
+        match work.config.task.kind.as_str() {
+            "ctc" => predict::said::<Self, recognition::Recognition>(work),
+            _ => predict::said::<Self, Classification>(work),
+        }
+    }
+}
