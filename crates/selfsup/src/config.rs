@@ -131,10 +131,22 @@ impl<K: Keys> PretrainConfig<K> {
             all.push(format!("encoder.name=\"{name}\""));
         }
         all.extend_from_slice(overrides);
-        let mut c: Self = selfsup_core::config::load(text, file, &all)?;
+        let other = of_another_method(text, overrides);
+        let mut c: Self = selfsup_core::config::load(other.as_deref().unwrap_or(text), file, &all)?;
         c.keys.resolve();
         Ok(c)
     }
+}
+
+/// The text without its `[method]`, if the command line names another method: the keys of one mean nothing to the other.
+fn of_another_method(text: &str, overrides: &[String]) -> Option<String> {
+    let stated = named(text, &[], "method")?;
+    if named(text, overrides, "method")? == stated {
+        return None;
+    }
+    let mut table = text.parse::<toml::Table>().ok()?;
+    table.remove("method");
+    toml::to_string(&table).ok()
 }
 
 /// The modality that a configuration states, if it does.
@@ -204,6 +216,15 @@ mod tests {
         let given = table("a = 2\n[train]\nepochs = 7\n[method]\nname = \"other\"");
         assert_eq!(behind(&given, &defaults), ["train.list=[1, 2]", "train.deep.x=\"y\""]);
         assert_eq!(behind(&table(""), &defaults).len(), 6);
+    }
+
+    #[test]
+    fn another_method_leaves_the_keys_of_the_first_behind() {
+        let text = "[train]\nepochs = 3\n[method]\nname = \"simclr\"\ntemperature = 0.2\n";
+        let other = of_another_method(text, &["method.name=byol".into()]).unwrap();
+        assert!(other.contains("epochs = 3") && !other.contains("temperature"), "{other}");
+        assert_eq!(of_another_method(text, &["method.name=\"simclr\"".into(), "method.temperature=0.1".into()]), None);
+        assert_eq!(of_another_method("[train]\nepochs = 3", &["method.name=byol".into()]), None);
     }
 
     #[test]
