@@ -115,9 +115,9 @@ fn optim() -> OptimConfig {
     OptimConfig { lr: 2e-3, weight_decay: 1e-4, schedule: LrSchedule::warmup_cosine(Span::Ratio(0.05), 0.01), ..OptimConfig::default() }
 }
 
-/// The volume with mean 0 and deviation 1.
+/// The volume with values from 0 to 1, which is what spoiling a patch counts on.
 pub fn standardised(volume: Volume) -> Result<Volume> {
-    Ok(Scale::ZScore { foreground: false }.apply(volume, &mut Key::new(0).rng())?)
+    Ok(Scale::default().apply(volume, &mut Key::new(0).rng())?)
 }
 
 /// A file, standardised.
