@@ -4,6 +4,7 @@
 //! gradients alike. Both spellings of weight normalisation are read (`weight_g`, `weight_v` and `parametrizations`); the newer is written.
 
 use crate::encoder::{Family, FrontNorm, SpeechConfig};
+use crate::methods::Wav2Vec2Config;
 use selfsup_core::checkpoint::{save_safetensors, write_atomic};
 use selfsup_core::weights::{self, Options, Report, Rule, Rules};
 use selfsup_core::{Error, Params, Result};
@@ -89,6 +90,8 @@ pub enum Head {
     Ctc(Vec<(String, usize)>),
     /// `projector` of this width and `classifier` over these names: `AutoModelForAudioClassification`.
     Classes(usize, Vec<String>),
+    /// `quantizer`, `project_q` and `project_hid` of wav2vec 2.0: `Wav2Vec2ForPreTraining`.
+    Quantizer(Wav2Vec2Config),
 }
 
 /// Writes `config.json`, `model.safetensors`, `preprocessor_config.json` (and for CTC `vocab.json` and `tokenizer_config.json`) into `dir`,
@@ -107,6 +110,7 @@ pub fn save_folder(dir: &Path, params: &Params, prefix: &str, config: &SpeechCon
         Head::None => &[],
         Head::Ctc(_) => &["lm_head"],
         Head::Classes(..) => &["projector", "classifier"],
+        Head::Quantizer(_) => &["quantizer", "project_q", "project_hid"],
     };
     for path in beside {
         for (name, t) in weights::export(params, path) {
@@ -121,6 +125,7 @@ pub fn save_folder(dir: &Path, params: &Params, prefix: &str, config: &SpeechCon
         Head::None => format!("{class}Model"),
         Head::Ctc(_) => format!("{class}ForCTC"),
         Head::Classes(..) => format!("{class}ForSequenceClassification"),
+        Head::Quantizer(_) => format!("{class}ForPreTraining"),
     };
     description.insert("architectures".into(), json!([architecture]));
     match head {
@@ -146,6 +151,19 @@ pub fn save_folder(dir: &Path, params: &Params, prefix: &str, config: &SpeechCon
             let back: Map<String, Value> = names.iter().enumerate().map(|(i, n)| (n.clone(), json!(i))).collect();
             description.insert("id2label".into(), Value::Object(forth));
             description.insert("label2id".into(), Value::Object(back));
+        }
+        Head::Quantizer(c) => {
+            for (key, value) in [
+                ("num_codevector_groups", json!(c.groups)),
+                ("num_codevectors_per_group", json!(c.codes)),
+                ("codevector_dim", json!(c.code_dim)),
+                ("proj_codevector_dim", json!(c.out_dim)),
+                ("num_negatives", json!(c.negatives)),
+                ("contrastive_logits_temperature", json!(c.temperature)),
+                ("diversity_loss_weight", json!(c.diversity_weight)),
+            ] {
+                description.insert(key.into(), value);
+            }
         }
     }
     text(&dir.join("config.json"), &Value::Object(description))?;

@@ -6,6 +6,7 @@
 
 mod config;
 mod front;
+mod json;
 mod position;
 
 pub use config::{Family, FrontNorm, SpeechConfig};

@@ -3,9 +3,11 @@
 mod data2vec;
 mod frames;
 mod hubert;
+mod quantizer;
 mod wav2vec2;
 
 pub use data2vec::{Data2Vec, Data2VecConfig};
 pub use frames::{Rows, Splice};
 pub use hubert::{ClusterFeatures, Hubert, HubertConfig, Iteration, frame_labels};
-pub use wav2vec2::{Quantized, Wav2Vec2, Wav2Vec2Config, draw_negatives};
+pub use quantizer::Quantized;
+pub use wav2vec2::{Wav2Vec2, Wav2Vec2Config, draw_negatives};

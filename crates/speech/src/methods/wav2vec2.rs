@@ -12,15 +12,15 @@
 //! logarithm of its count. Frames that are not hidden are not quantised. The penalty on the front's activations that fairseq adds is absent.
 
 use super::frames::{Rows, Splice};
+use super::quantizer::{Quantized, Quantizer};
 use crate::batch::Waves;
 use crate::encoder::{Hidden, SpeechConfig, SpeechEncoder};
 use crate::mask::SpanMask;
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use selfsup_core::kernels::Path;
 use selfsup_core::kernels::dropout::dropout;
 use selfsup_core::kernels::loss::cross_entropy_sum;
 use selfsup_core::kernels::norm::l2_normalize;
-use selfsup_core::kernels::softmax::softmax;
 use selfsup_core::nn::Linear;
 use selfsup_core::objective::embedding_std;
 use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Rng, Scope, Vital};
@@ -102,23 +102,12 @@ impl Wav2Vec2Config {
     }
 }
 
-/// What the quantiser made of the hidden frames.
-pub struct Quantized {
-    /// `(M, code_dim)`.
-    pub values: Tensor,
-    /// The entry of each codebook that each frame took, `(M, G)` row by row.
-    pub codes: Vec<u32>,
-    /// Sum over the codebooks of the perplexity of their mean use, between G and G V; a scalar, with graph in training.
-    pub perplexity: Tensor,
-}
-
 /// The method.
 pub struct Wav2Vec2 {
     config: Wav2Vec2Config,
     params: Params,
     encoder: SpeechEncoder,
-    weight_proj: Linear,
-    codevectors: Tensor,
+    quantizer: Quantizer,
     project_q: Linear,
     project_hid: Linear,
 }
@@ -132,12 +121,9 @@ impl Wav2Vec2 {
         config.check()?;
         let encoder = SpeechEncoder::new(&scope.sub("encoder"), SpeechConfig { mask: config.mask, ..encoder })?;
         let (c, inputs) = (&config, encoder.config().conv_dim.last().copied().unwrap_or(1));
-        let q = scope.sub("quantizer");
-        // N(0, 1) for the projection and U(0, 1) for the entries, as fairseq: sharp choices from the start.
         Ok(Wav2Vec2 {
             params: scope.params().clone(),
-            weight_proj: Linear::new(&q.sub("weight_proj"), inputs, c.groups * c.codes, true, Init::Normal(1.0))?,
-            codevectors: q.get("codevectors", (1, c.groups * c.codes, c.code_dim / c.groups), Init::Uniform(1.0))?,
+            quantizer: Quantizer::new(&scope.sub("quantizer"), inputs, c.groups, c.codes, c.code_dim)?,
             project_q: Linear::new(&scope.sub("project_q"), c.code_dim, c.out_dim, true, Init::TorchLinear)?,
             project_hid: Linear::new(&scope.sub("project_hid"), encoder.config().dim, c.out_dim, true, Init::TorchLinear)?,
             encoder,
@@ -155,32 +141,7 @@ impl Wav2Vec2 {
     /// # Errors
     /// If shapes do not fit.
     pub fn quantize(&self, frames: &Tensor, noise: Option<(&Tensor, f64)>) -> Result<Quantized> {
-        let (m, g, v) = (frames.dim(0)?, self.config.groups, self.config.codes);
-        let logits = self.weight_proj.forward(frames)?.reshape((m, g, v))?; // (M, G V) -> (M, G, V)
-        let scores = match noise {
-            Some((noise, tau)) => ((&logits + noise.reshape((m, g, v))?)? / tau)?,
-            None => logits.clone(),
-        };
-        let codes = scores.detach().argmax(D::Minus1)?.flatten_all()?.to_vec1::<u32>()?;
-        let mut hard = vec![0f32; m * g * v];
-        for (row, &code) in hard.chunks_exact_mut(v).zip(&codes) {
-            row[code as usize] = 1.0;
-        }
-        let hard = Tensor::from_vec(hard, (m, g, v), frames.device())?;
-        let (choice, used) = match noise {
-            Some(_) => {
-                let soft = softmax(&scores, Path::Auto)?;
-                // Straight through: the value of the choice, the gradient of the softmax. Diversity is that of the softmax without noise.
-                ((&hard + (&soft - soft.detach())?)?, softmax(&logits, Path::Auto)?)
-            }
-            None => (hard.clone(), hard),
-        };
-        let mean = used.mean(0)?; // (G, V)
-        let entropy = (&mean * (&mean + 1e-7)?.log()?)?.sum(1)?.neg()?;
-        // (G, M, V) x (G, V, D/G) -> (M, G D/G)
-        let books = self.codevectors.reshape((g, v, self.config.code_dim / g))?;
-        let values = choice.transpose(0, 1)?.contiguous()?.matmul(&books)?.transpose(0, 1)?.contiguous()?;
-        Ok(Quantized { values: values.reshape((m, self.config.code_dim))?, codes, perplexity: entropy.exp()?.sum_all()? })
+        self.quantizer.quantize(frames, noise)
     }
 
     /// Context `(M, D)` and quantised frames in the space in which they are compared, `(M, out_dim)`.
@@ -198,6 +159,12 @@ impl Wav2Vec2 {
     /// If shapes do not fit.
     pub fn contrast(&self, context: &Tensor, targets: &Tensor, counts: &[f32], codes: &[u32]) -> Result<Tensor> {
         let (m, g) = (context.dim(0)?, self.config.groups);
+        if counts.len() != m * m || codes.len() != m * g {
+            return Err(Error::input(
+                "contrast",
+                format!("{} counts and {} codes for {m} frames in {g} groups", counts.len(), codes.len()),
+            ));
+        }
         let mut weight = Vec::with_capacity(m * m);
         for i in 0..m {
             for j in 0..m {
@@ -216,17 +183,6 @@ impl Wav2Vec2 {
         let logits = ((cosines / self.config.temperature)? + weight)?;
         let positives = Tensor::arange(0i64, m as i64, context.device())?;
         Ok(cross_entropy_sum(&logits, &positives, 0.0, Path::Auto)?)
-    }
-
-    fn gumbel(&self, rows: &Rows, pass: &Pass, device: &candle_core::Device) -> Result<Tensor> {
-        let width = self.config.groups * self.config.codes;
-        let mut noise = Vec::with_capacity(rows.len() * width);
-        for (i, count) in rows.counts().iter().enumerate() {
-            let mut rng = pass.sample_key("gumbel", i).rng();
-            // -ln(-ln u) of u in (0, 1).
-            noise.extend((0..count * width).map(|_| -(-(f64::from(rng.uniform()) + 3e-8).ln()).ln() as f32));
-        }
-        Ok(Tensor::from_vec(noise, (rows.len(), width), device)?)
     }
 }
 
@@ -275,7 +231,7 @@ impl Objective for Wav2Vec2 {
             if self.config.quantizer_dropout > 0.0 {
                 frames = dropout(&frames, self.config.quantizer_dropout, pass.key("quantizer"), Path::Auto)?;
             }
-            let noise = self.gumbel(&rows, pass, frames.device())?;
+            let noise = self.quantizer.noise(rows.counts(), pass, frames.device())?;
             self.quantize(&frames, Some((&noise, self.config.gumbel_temperature(pass.progress.step))))?
         } else {
             self.quantize(&frames, None)?
@@ -399,16 +355,6 @@ mod tests {
             expected += sum.ln() - positive;
         }
         assert!((f64::from(got) - expected).abs() < 1e-4 * expected, "{got} {expected}");
-    }
-
-    #[test]
-    fn perplexity_counts_what_is_used() {
-        let method = small();
-        // All frames alike: one entry in each of the two codebooks.
-        let one = Tensor::ones((6, 8), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
-        let q = method.quantize(&one, None).unwrap();
-        assert!((q.perplexity.to_scalar::<f32>().unwrap() - 2.0).abs() < 1e-3);
-        assert!(q.codes.chunks_exact(2).all(|c| c == &q.codes[..2]));
     }
 
     #[test]
