@@ -8,6 +8,7 @@
 
 mod blocks;
 mod config;
+mod lines;
 mod reader;
 mod shards;
 

@@ -1,17 +1,13 @@
 //! Reading texts: plain files, JSON lines and tables with a column of text, as they are or compressed by gzip or zstd.
 //!
-//! Formats are told apart by the name (`.txt`, `.md`, `.jsonl`, `.csv`, `.tsv`, with `.gz` or `.zst` behind it), compression by the first
-//! bytes. Files are read line by line, in the order of their paths.
+//! Formats are told apart by the name (`.txt`, `.md`, `.jsonl`, `.csv`, `.tsv`, with `.gz` or `.zst` behind it). Files are read line by line,
+//! in the order of their paths.
 
+use super::lines::Lines;
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-
-/// The longest line that is read: the whole of it is in memory.
-const MAX_LINE: usize = 64 << 20;
 
 /// What one document of a plain text file is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,70 +99,6 @@ struct Open {
     column: usize,
     /// Rows of a table that have been read and not yet given out.
     found: bool,
-}
-
-/// Lines of a file, with their number and place.
-struct Lines {
-    input: Box<dyn BufRead + Send>,
-    line: usize,
-    bytes: u64,
-}
-
-impl Lines {
-    fn open(path: &Path) -> Result<Self> {
-        let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(|e| Error::io(path, e))?);
-        let head = file.fill_buf().map_err(|e| Error::io(path, e))?;
-        let input: Box<dyn BufRead + Send> = if head.starts_with(&[0x1f, 0x8b]) {
-            Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))
-        } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            Box::new(BufReader::new(zstd::stream::read::Decoder::with_buffer(file).map_err(|e| Error::io(path, e))?))
-        } else {
-            Box::new(file)
-        };
-        Ok(Lines { input, line: 0, bytes: 0 })
-    }
-
-    /// The next line with its end, or `None`.
-    fn next(&mut self, path: &Path) -> Result<Option<String>> {
-        let mut raw = Vec::new();
-        let n = (&mut self.input).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut raw).map_err(|e| Error::io(path, e))?;
-        if n == 0 {
-            return Ok(None);
-        }
-        self.line += 1;
-        if n > MAX_LINE {
-            return Err(Error::file(path, format!("line {} is longer than {} MiB", self.line, MAX_LINE >> 20)));
-        }
-        let start = self.bytes;
-        self.bytes += n as u64;
-        if start == 0 && raw.starts_with(&[0xef, 0xbb, 0xbf]) {
-            raw.drain(..3);
-        }
-        match String::from_utf8(raw) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) => {
-                let at = start + e.utf8_error().valid_up_to() as u64;
-                let byte = e.as_bytes().get(e.utf8_error().valid_up_to()).copied().unwrap_or(0);
-                Err(Error::file(
-                    path,
-                    format!("not UTF-8: byte {at} (0x{byte:02x}, line {}); convert the file, with iconv for example", self.line),
-                ))
-            }
-        }
-    }
-
-    /// The next row of a table: a line, and the lines after it while a quoted cell is open.
-    fn row(&mut self, path: &Path) -> Result<Option<String>> {
-        let Some(mut row) = self.next(path)? else { return Ok(None) };
-        let first = self.line;
-        while row.bytes().filter(|b| *b == b'"').count() % 2 == 1 {
-            match self.next(path)? {
-                Some(more) if row.len() + more.len() <= MAX_LINE => row.push_str(&more),
-                _ => return Err(Error::file(path, format!("line {first}: a quoted cell that does not end"))),
-            }
-        }
-        Ok(Some(row))
-    }
 }
 
 impl Reader {
