@@ -80,7 +80,7 @@ pub(super) fn forward<S: Send>(g: &Geometry, x: &[f32], w: &[f32], after: impl F
     if g.same() {
         let y = same::forward(g, x, &matrix(g, w, false));
         let rows = block(y.len() / g.outputs) * g.outputs;
-        let seen = y.par_chunks(rows).map(|rows| after(rows)).collect();
+        let seen = y.par_chunks(rows).map(&after).collect();
         return (y, seen);
     }
     let windows = Windows::forward(g);
