@@ -304,7 +304,9 @@ impl Topics<'_> {
         let encoder = Bert::new(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"), self.shape.clone())?;
         weights::load_into(&params, start, "encoder", &weights::Options::default())?;
         let features = |examples: &[Example]| -> Result<Matrix> {
-            let pooled = |b: &Sequences| Ok(encoder.forward(&b.input()?, b.valid.as_ref(), &[], &Pass::eval())?.pooled.detach());
+            let pooled = |b: &Sequences| -> Result<Tensor> {
+                Ok(encoder.forward(&b.input()?, b.valid.as_ref(), &[], &Pass::eval())?.pooled.detach())
+            };
             Ok(Matrix::new(rows(examples, self.pad, pooled)?.concat(), examples.len(), encoder.dim())?)
         };
         // Scales are those of unlabelled glosses.
