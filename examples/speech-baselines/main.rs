@@ -92,7 +92,7 @@ fn on_phones(data: &str) -> Result<()> {
     check_leak(&*train, &*test, ("training", "test"))?;
     let (train, test) = (corpus(&*train)?, corpus(&*test)?);
     let phones = phones(&train)?;
-    let config = SgdConfig { epochs: 10, batch: 512, learning_rate: 0.05, momentum: 0.9, weight_decay: 0.0 };
+    let config = SgdConfig { epochs: 6, batch: 512, learning_rate: 0.02, momentum: 0.9, weight_decay: 0.0 };
     for (i, (name, features)) in kinds().into_iter().enumerate() {
         let extractor = Extractor::new(&features, 16_000)?;
         let frames = |corpus: &Corpus, probe: &ProbeConfig| phone_frames(corpus, &phones, probe, &|w: &[f32]| extractor.compute(w));
