@@ -44,7 +44,7 @@ impl Info {
 /// If it cannot be read or is none of the known formats.
 pub fn info(content: &Content, id: &str) -> Result<Info> {
     if let Content::Wave { rate, samples } = content {
-        return Ok(Info { format: "wave", rate: *rate, channels: Some(1), frames: Some(samples.len() as u64) });
+        return Ok(Info { format: "samples", rate: *rate, channels: Some(1), frames: Some(samples.len() as u64) });
     }
     guarded(id, || Ok(Stream::open(content, id)?.info))
 }
@@ -154,8 +154,11 @@ impl<'a> Stream<'a> {
         let codec = decoder.codec_info().short_name;
         let whole = codec.starts_with("pcm") || matches!(codec, "flac" | "alac");
         // A wav file that was written to a pipe has a length of about 4 GiB in its head: it means unknown.
-        let frames = track.num_frames.filter(|&f| !(matches!(format, "wave" | "wav") && f > size.saturating_mul(16) && f > 1 << 28));
-        let info = Info { format, rate, channels: params.channels.as_ref().map(|c| c.count()).filter(|&c| c > 0), frames };
+        let bits = params.bits_per_coded_sample.or(params.bits_per_sample).unwrap_or(16);
+        let channels = params.channels.as_ref().map(|c| c.count()).filter(|&c| c > 0);
+        let bytes = |frames: u64| frames.saturating_mul(channels.unwrap_or(1) as u64 * u64::from(bits)) / 8;
+        let frames = track.num_frames.filter(|&f| !(format.starts_with("wav") && bytes(f) > size && bytes(f) >= 0xFFFF_0000));
+        let info = Info { format, rate, channels, frames };
         let slack = if mpeg { None } else { Some(if whole { 0 } else { 8192 }) };
         let (id_track, tick) = (track.id, track.time_base);
         let mut out = Stream { id, track: id_track, tick, origin: 0, mpeg, slack, info, decoder, reader };

@@ -1,7 +1,7 @@
 //! From a clip to an utterance: crop, decode, augment, normalise, label; and from utterances to a batch.
 
 use super::{Clip, Targets, Unlabelled};
-use crate::audio::AudioConfig;
+use crate::audio::{AudioConfig, info};
 use crate::augment::{Op, Pipeline};
 use crate::batch::{Utterance, Waves};
 use selfsup_core::data::{Collate, Transform};
@@ -114,7 +114,14 @@ impl Prepare {
             Some(total) => {
                 let start = (place * (total - crop + 1) as f64) as u64;
                 let start = start.min(total - crop);
-                Ok((clip.load(Some((start, crop)), &self.config.audio)?, start))
+                match clip.load(Some((start, crop)), &self.config.audio) {
+                    Ok(wave) => Ok((wave, start)),
+                    // The length of an mp3 without a tag is an estimate: the crop may lie behind its end.
+                    Err(_) if start > 0 && info(&clip.content, &clip.id)?.format == "mp3" => {
+                        Ok((clip.load(Some((0, crop)), &self.config.audio)?, 0))
+                    }
+                    Err(e) => Err(e),
+                }
             }
             None => {
                 let wave = clip.load(None, &self.config.audio)?;

@@ -140,6 +140,19 @@ fn crops_are_slices_and_come_from_the_generator() {
 }
 
 #[test]
+fn a_wrong_length_is_forgiven_to_mp3_alone() {
+    let crop = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audio").join(name);
+        let clip = Clip { seconds: Some(100.0), ..Clip::file(path) };
+        prepare(Some(0.5), false).apply(clip, &mut Key::new(0).rng())
+    };
+    let u = crop("chirp.mp3").unwrap();
+    assert_eq!((u.samples.len(), u.start), (8_000, 0));
+    let e = crop("chirp.flac").unwrap_err().to_string();
+    assert!(e.contains("chirp.flac") && e.contains("2.00 s"), "{e}");
+}
+
+#[test]
 fn batches_hold_clips_of_like_length_and_resume() {
     let clips: Vec<Clip> = (0..40)
         .map(|i| {
