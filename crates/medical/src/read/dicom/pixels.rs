@@ -38,6 +38,17 @@ fn is_jpeg_ls(syntax: &str) -> bool {
     syntax == "1.2.840.10008.1.2.4.80" || syntax == "1.2.840.10008.1.2.4.81"
 }
 
+/// Whether images of this syntax end with the bytes FF D9: all of JPEG, JPEG-LS and JPEG 2000.
+fn ends_with_mark(syntax: &str) -> bool {
+    let number = syntax.strip_prefix("1.2.840.10008.1.2.4.");
+    number.is_some_and(|n| ["50", "51", "57", "70", "80", "81", "90", "91"].contains(&n))
+}
+
+/// Whether a compressed image is there to its end, which a byte or two may pad. Decoders make up what is missing without a word.
+fn is_whole(image: &[u8]) -> bool {
+    image[image.len().saturating_sub(4)..].windows(2).any(|pair| pair == [0xFF, 0xD9])
+}
+
 impl Pixels {
     /// Reads the file of `header` whole.
     pub(super) fn open(header: &Header) -> Result<Self> {
@@ -110,8 +121,17 @@ impl Pixels {
                 _ => Err(Error::file(&header.path, format!("its pixels {PIXEL_DATA} are no bytes or words: damaged?"))),
             };
         }
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.object.decode_pixel_data_frame(frame).map(|d| d.data().to_vec())));
         let kind = name_of(&self.syntax);
+        if let Some(Value::PixelSequence(sequence)) = element.map(|e| e.value()) {
+            let fragments = sequence.fragments();
+            // Of a frame in pieces the last one is looked at; where several frames are in pieces the decoder has to see for itself.
+            let last = if fragments.len() == header.planes.len() { fragments.get(frame as usize) } else { fragments.last() };
+            let known = fragments.len() == header.planes.len() || header.planes.len() == 1;
+            if known && ends_with_mark(&self.syntax) && !last.is_some_and(|f| is_whole(f)) {
+                return Err(Error::file(&header.path, format!("frame {frame} ({kind}) does not end with the mark of its end; cut short?")));
+            }
+        }
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.object.decode_pixel_data_frame(frame).map(|d| d.data().to_vec())));
         match decoded {
             Ok(Ok(bytes)) => Ok(bytes),
             // Words of the decoder only: they speak of markers and bits.

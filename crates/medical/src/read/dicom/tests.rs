@@ -1,6 +1,6 @@
 use super::*;
 use crate::read::{NotFinite, volume};
-use dicom_core::value::DataSetSequence;
+use dicom_core::value::{DataSetSequence, PixelFragmentSequence};
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject, Tag};
 use proptest::prelude::*;
@@ -50,7 +50,11 @@ fn ct(z: f64) -> Object {
 }
 
 fn save(o: Object, path: &Path) {
-    let meta = FileMetaTableBuilder::new().transfer_syntax("1.2.840.10008.1.2.1").media_storage_sop_class_uid("1.2.840.10008.5.1.4.1.1.2");
+    save_as(o, path, "1.2.840.10008.1.2.1");
+}
+
+fn save_as(o: Object, path: &Path, syntax: &str) {
+    let meta = FileMetaTableBuilder::new().transfer_syntax(syntax).media_storage_sop_class_uid("1.2.840.10008.5.1.4.1.1.2");
     o.with_meta(meta.media_storage_sop_instance_uid("1.2.999.4711.1")).unwrap().write_to_file(path).unwrap();
 }
 
@@ -358,4 +362,50 @@ fn frames_of_an_enhanced_file() {
     put(&mut many, (0x0028, 0x0008), VR::IS, "2000000000");
     save(many, &path);
     refused(&path, &["2000000000 frames"]);
+}
+
+/// One frame of RLE: the high bytes and the low bytes, each as literal runs of 12.
+fn rle(pixels: &[u16]) -> Vec<u8> {
+    let mut bytes = vec![0u8; 64];
+    bytes[..4].copy_from_slice(&2u32.to_le_bytes());
+    for (segment, shift) in [(0, 8), (1, 0)] {
+        let at = bytes.len() as u32;
+        bytes[4 + 4 * segment..8 + 4 * segment].copy_from_slice(&at.to_le_bytes());
+        bytes.push(11);
+        bytes.extend(pixels.iter().map(|p| (p >> shift) as u8));
+        bytes.push(0x80);
+    }
+    bytes
+}
+
+#[test]
+fn compressed_pixels() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.dcm");
+    let with = |fragments: Vec<Vec<u8>>| {
+        let mut o = ct(0.0);
+        let frames = PixelFragmentSequence::new(Vec::<u32>::new(), fragments);
+        o.put(DataElement::new(Tag(0x7FE0, 0x0010), VR::OB, frames));
+        o
+    };
+    let pixels: Vec<u16> = (0..12).map(|i| 300 * i).collect();
+    save_as(with(vec![rle(&pixels)]), &path, "1.2.840.10008.1.2.5");
+    let values = image(&path, 0, &ReadConfig::default()).unwrap().values;
+    assert!(values.iter().zip(&pixels).all(|(v, p)| *v == 2.0 * f32::from(*p) - 1024.0), "{values:?}");
+    save_as(with(vec![rle(&pixels)[..70].to_vec()]), &path, "1.2.840.10008.1.2.5");
+    refused(&path, &["c.dcm"]);
+    // A stream without its end is seen before a decoder makes up the rest.
+    for (syntax, name) in [("4.50", "JPEG baseline"), ("4.70", "JPEG lossless"), ("4.90", "JPEG 2000 lossless")] {
+        let syntax = format!("1.2.840.10008.1.2.{syntax}");
+        save_as(with(vec![vec![0xFF, 0xD8, 1, 2, 3, 4, 5, 6]]), &path, &syntax);
+        refused(&path, &["c.dcm", name, "cut short"]);
+        save_as(with(vec![vec![0xFF, 0xD8, 1, 2, 3, 4, 0xFF, 0xD9]]), &path, &syntax);
+        refused(&path, &["c.dcm", "cannot be decoded"]);
+    }
+    if cfg!(not(feature = "charls")) {
+        save_as(with(vec![vec![0xFF, 0xD8, 0xFF, 0xD9]]), &path, "1.2.840.10008.1.2.4.80");
+        refused(&path, &["JPEG-LS lossless (1.2.840.10008.1.2.4.80)", "--features charls"]);
+    }
+    save_as(with(vec![vec![0; 8]]), &path, "1.2.840.10008.1.2.4.102");
+    refused(&path, &["c.dcm"]);
 }
