@@ -191,11 +191,11 @@ impl Stored {
         let mut affine = self.affine;
         for a in 0..3 {
             shape[2 - self.axes[a]] = self.shape[a];
-            for r in 0..3 {
-                let v = self.affine[r][a];
-                affine[r][self.axes[a]] = if self.flipped[a] { -v } else { v };
+            for (row, stored) in affine.iter_mut().zip(&self.affine).take(3) {
+                let v = stored[a];
+                row[self.axes[a]] = if self.flipped[a] { -v } else { v };
                 if self.flipped[a] {
-                    affine[r][3] += (self.shape[a] - 1) as f64 * v;
+                    row[3] += (self.shape[a] - 1) as f64 * v;
                 }
             }
         }

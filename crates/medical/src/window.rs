@@ -71,7 +71,8 @@ impl Window {
         if self.width <= 1.0 {
             return f32::from(u8::from(x > self.center - 0.5));
         }
-        (((x - (self.center - 0.5)) / (self.width - 1.0) + 0.5) as f32).max(0.0).min(1.0)
+        let y = ((x - (self.center - 0.5)) / (self.width - 1.0) + 0.5) as f32;
+        if y.is_nan() { 0.0 } else { y.clamp(0.0, 1.0) }
     }
 
     /// Values as 8 bits.

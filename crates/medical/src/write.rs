@@ -122,9 +122,9 @@ fn header(path: &Path, shape: [usize; 3], affine: &Affine, datatype: i16, bits: 
         }
     }
     put(254, &1i16.to_le_bytes());
-    for r in 0..3 {
-        for c in 0..4 {
-            put(280 + 16 * r + 4 * c, &(affine[r][c] as f32).to_le_bytes());
+    for (r, row) in affine.iter().enumerate().take(3) {
+        for (c, v) in row.iter().enumerate() {
+            put(280 + 16 * r + 4 * c, &(*v as f32).to_le_bytes());
         }
     }
     put(344, b"n+1\0");

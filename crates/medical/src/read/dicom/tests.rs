@@ -219,8 +219,8 @@ fn what_is_made_of_a_series_names_nobody() {
     for folder in [out.path().to_path_buf(), out.path().join("blocks")] {
         for file in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()) {
             let bytes = std::fs::read(&file).unwrap();
-            let holds = |s: &&str| bytes.windows(s.len()).any(|w| w == s.as_bytes()) || file.to_string_lossy().contains(*s);
-            assert!(!SECRETS.iter().any(|s| holds(&s)), "{}", file.display());
+            let holds = |s: &str| bytes.windows(s.len()).any(|w| w == s.as_bytes()) || file.to_string_lossy().contains(s);
+            assert!(!SECRETS.iter().any(|s| holds(s)), "{}", file.display());
             seen += 1;
         }
     }
