@@ -1,5 +1,7 @@
 //! Real volumes: the bundled head, and the packages that are fetched (run with `--ignored` where there are their clients and a network).
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use selfsup_core::data::{Dataset, Transform};
 use selfsup_core::{Key, Result};
 use selfsup_datasets::{Records, Source, open};
@@ -58,6 +60,9 @@ fn the_bundled_head_through_blocks_patches_and_back() {
     assert_eq!(read::labelled(file(&*set, 0), &mask, &ReadConfig::default()).unwrap(), head);
 }
 
+/// A file's name, and its frames.
+type Decoded = (String, Vec<Vec<f32>>);
+
 /// What came of one file: its frames, or why not.
 fn frames(path: &std::path::Path) -> Result<Vec<Vec<f32>>> {
     let config = ReadConfig::default();
@@ -78,7 +83,7 @@ fn frames(path: &std::path::Path) -> Result<Vec<Vec<f32>>> {
 fn recodings_decode_alike_or_are_refused_by_name() {
     let set = open("pydicom-data").unwrap();
     assert_eq!(set.len(), 68);
-    let mut groups: BTreeMap<String, Vec<(String, Vec<Vec<f32>>)>> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Vec<Decoded>> = BTreeMap::new();
     let mut refused = 0;
     for i in 0..set.len() {
         let path = file(&*set, i);
