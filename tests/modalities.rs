@@ -79,7 +79,7 @@ const WORDS: [&str; 12] = ["sun", "rain", "cloud", "wind", "snow", "storm", "iro
 
 /// Lines about the weather and lines about metals.
 fn line(i: usize) -> String {
-    let from = if i % 2 == 0 { 0 } else { 6 };
+    let from = if i.is_multiple_of(2) { 0 } else { 6 };
     (0..8).map(|k| WORDS[from + (i * 5 + k * k * (1 + i % 3)) % 6]).collect::<Vec<_>>().join(" ")
 }
 

@@ -7,6 +7,7 @@ use crate::set::{Set, Sets};
 use candle_core::Tensor;
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Inputs};
+use selfsup_core::run::Display;
 use selfsup_core::{Encoder, Error, Init, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Most words of the baseline, and most values of its matrix: more words would not fit into memory.
 const WORDS: usize = 4096;
@@ -209,7 +211,8 @@ impl Modality for Text {
                 let set = documents(data, &keys.corpus)?.limit(config.data.limit)?;
                 // Only what is trained on: the vocabulary must not know the samples that are held out.
                 let (set, _) = set.hold_out(config.data.hold_out, 0)?;
-                println!("making a vocabulary of {} tokens from {} texts ...", keys.tokenizer.made.vocab_size, set.len());
+                // Characters are counted, not asked for.
+                Display::new(Duration::ZERO).note(&format!("making a vocabulary from {} texts ...", set.len()));
                 // The texts as they will be tokenised: with what is set between them.
                 train(&keys.tokenizer.made, keys.corpus.texts(texts(&set)))?
             }
@@ -250,7 +253,7 @@ impl Modality for Text {
             let examples = Some(prepared.train.clone());
             (prepared, examples)
         };
-        let Some(examples) = examples.filter(|e| e.len() > 0) else { return Ok(None) };
+        let Some(examples) = examples.filter(|e| !e.is_empty()) else { return Ok(None) };
         let loader = LoaderConfig { batch_size: loader.batch_size.min(examples.len()), ..loader };
         Ok(Some(Box::new(prepared.loader(&examples, &self.keys.method, loader)?)))
     }
