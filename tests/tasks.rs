@@ -153,8 +153,10 @@ fn labels_are_learnt_and_predicted() {
 fn only_what_is_asked_for_is_trained() {
     let w = Work::new();
     let (run, labels) = (w.pretrained(), w.text("labels.csv"));
-    let tensors =
-        |run: &str| candle_core::safetensors::load(Path::new(run).join("model/model.safetensors"), &candle_core::Device::Cpu).unwrap();
+    let tensors = |run: &str| -> std::collections::BTreeMap<String, candle_core::Tensor> {
+        let file = Path::new(run).join("model/model.safetensors");
+        candle_core::safetensors::load(file, &candle_core::Device::Cpu).unwrap().into_iter().collect()
+    };
     let before = tensors(&run);
     for (blocks, may_change) in [("0", &[][..]), ("1", &["layer2.", "bn"][..])] {
         let tuned = w.text(&format!("tuned{blocks}"));

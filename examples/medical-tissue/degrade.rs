@@ -1,4 +1,4 @@
-//! A poor scan, as numpy makes it from seed 0: a bias field and noise, so that the figures of `peer_tissue.py` are those of the same voxels.
+//! A poor scan, as numpy makes it from seed 0: a bias field and noise, so that a study in Python can use the same voxels.
 //!
 //! `T1 (1 + 0.4 b) + 0.2 q n`: `b` a Gaussian-smoothed (40 voxels) random field scaled to `[-1, 1]`, `q` the 99th percentile of the voxels
 //! above 0, `n` normal. The numbers are those of numpy's `RandomState(0).randn`: Mersenne twister (Matsumoto and Nishimura 1998) and the polar

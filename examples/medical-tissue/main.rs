@@ -79,6 +79,6 @@ fn main() -> Result<()> {
         let slices = (0..n).map(|i| (20.0 + step * i as f64).round() as usize);
         slices.map(|z| part(&scan, 0, z - middle..z - middle + TASK.patch[0])).collect()
     };
-    // The network sees what lies next to the slab, as the peer's smoothing does.
+    // The network sees what lies next to the slab.
     TASK.table(&o, &tensors, &["grey", "white", "other"], labelled, |net| TASK.dice(net, &scan, 0, TEST, middle))
 }

@@ -1,17 +1,15 @@
 //! A small BERT on WordNet's glosses, and what it is good for: masked accuracy and perplexity against unigrams, and the topic of a gloss from
 //! few labels, frozen and fine-tuned, against the same encoder with random weights and from scratch.
 //!
-//!     cargo run --release --example text-bert-mlm -- DATA_NOUN FOLDER [--steps 4000] [--seconds 0] [--seed 0]
+//!     cargo run --release --example text-bert-mlm -- FOLDER [--steps 4000] [--seconds 0] [--seed 0] [--start MODEL]
 //!
-//! `FOLDER` keeps the tokenizer and the run; a second call goes on where the first stopped (`--seconds` stops it).
+//! `FOLDER` keeps the tokenizer and the run; a second call goes on where the first stopped (`--seconds` stops it). With `--start` nothing is
+//! pre-trained: the weights and the tokenizer of that folder are judged instead (real ones, such as MiniLM's).
 
 #![allow(clippy::print_stdout)] // a report is what this program is
 
-mod glosses;
-
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
-use glosses::{Gloss, Glosses};
 use selfsup::core::checkpoint::Checkpoint;
 use selfsup::core::data::{Collate, Dataset, Loader, LoaderConfig, Transform};
 use selfsup::core::objective::Objective;
@@ -20,9 +18,10 @@ use selfsup::core::run::Run;
 use selfsup::core::signal::Stop;
 use selfsup::core::trainer::{TrainConfig, Trainer};
 use selfsup::core::{Encoder, Error, Key, Params, Pass, Rng, Scope, weights};
+use selfsup::datasets::{Records, wordnet};
 use selfsup::eval::{Matrix, linear::CvConfig, linear::LinearProbe, linear::Standardizer};
 use selfsup::text::batch::{Example, IGNORED, Pad, Sequences};
-use selfsup::text::encoder::BertConfig;
+use selfsup::text::encoder::{Bert, BertConfig};
 use selfsup::text::export::export;
 use selfsup::text::fill::fill_mask;
 use selfsup::text::mask::Masking;
@@ -52,19 +51,21 @@ impl Dataset for Examples {
 }
 
 struct Options {
-    data: PathBuf,
     folder: PathBuf,
     steps: u64,
     seconds: u64,
     seed: u64,
+    start: Option<PathBuf>,
 }
 
 fn options() -> Result<Options> {
     let (mut named, mut places) = (BTreeMap::from([("steps", 4000), ("seconds", 0), ("seed", 0)]), Vec::new());
+    let mut start = None;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.strip_prefix("--") {
             None => places.push(PathBuf::from(arg)),
+            Some("start") => start = Some(PathBuf::from(args.next().context("--start needs a folder")?)),
             Some(name) => {
                 let value = args.next().context("an option needs a value")?.parse()?;
                 match named.get_mut(name) {
@@ -74,53 +75,84 @@ fn options() -> Result<Options> {
             }
         }
     }
-    let [data, folder] = places.as_slice() else { bail!("expected DATA_NOUN FOLDER") };
-    Ok(Options { data: data.clone(), folder: folder.clone(), steps: named["steps"], seconds: named["seconds"], seed: named["seed"] })
+    let [folder] = places.as_slice() else { bail!("expected FOLDER") };
+    Ok(Options { folder: folder.clone(), steps: named["steps"], seconds: named["seconds"], seed: named["seed"], start })
 }
 
 fn main() -> Result<()> {
     let o = options()?;
     std::fs::create_dir_all(&o.folder)?;
-    let data = glosses::read(&o.data)?;
-    let tokenizer = tokenizer(&o.folder.join("tokenizer"), &data)?;
-    let encode = |all: &[Gloss]| -> Result<Vec<Example>> {
-        all.iter().map(|g| Ok(Example { targets: vec![i64::from(g.topic)], ..tokenizer.example(&g.text, None, LONGEST)? })).collect()
+    // The order in which the labels are spent (see datasets::wordnet).
+    let (train_glosses, test_glosses) = (wordnet::budget(usize::MAX)?, wordnet::nouns(wordnet::Part::Test)?);
+    let classes = train_glosses.classes().len();
+    let tokenizer = match &o.start {
+        Some(folder) => Tokenizer::load(folder)?,
+        None => tokenizer(&o.folder.join("tokenizer"), &train_glosses)?,
     };
-    let (train_set, test_set) = (encode(&data.train)?, encode(&data.test)?);
-    println!("{} glosses to train on, {} to test, {} topics, {} tokens", train_set.len(), test_set.len(), data.topics, tokenizer.size());
+    let encode = |set: &dyn Records| -> Result<Vec<Example>> {
+        texts(set)?
+            .iter()
+            .enumerate()
+            .map(|(i, text)| {
+                let topic = set.label(i).context("a topic")?;
+                Ok(Example { targets: vec![i64::from(topic)], ..tokenizer.example(text, None, LONGEST)? })
+            })
+            .collect()
+    };
+    let (train_set, test_set) = (encode(&train_glosses)?, encode(&test_glosses)?);
+    println!("{} glosses to train on, {} to test, {} topics, {} tokens", train_set.len(), test_set.len(), classes, tokenizer.size());
 
     let vocabulary = tokenizer.vocabulary();
-    let shape = EncoderConfig { dim: Some(256), depth: Some(4), heads: Some(4), positions: Some(LONGEST), ..EncoderConfig::default() };
-    let Architecture::Bert(shape) = shape.resolve(&vocabulary)? else { bail!("expected a BERT") };
+    let shape = EncoderConfig {
+        dim: Some(256),
+        depth: Some(4),
+        heads: Some(4),
+        positions: Some(LONGEST),
+        pretrained: o.start.as_ref().map(|f| f.display().to_string()),
+        ..EncoderConfig::default()
+    };
+    let network = shape.resolve(&vocabulary)?;
+    let Architecture::Bert(shape) = network.clone() else { bail!("expected a BERT") };
+    let params = Params::new();
     let method = MethodConfig::default();
     let MethodConfig::MaskedLm(config) = &method else { bail!("expected masked language modelling") };
-    let bert = MaskedLm::new(&Scope::root(&Params::new(), o.seed, &Device::Cpu), shape.clone(), config)?;
-    let masking = Masking::new(config.masking.clone(), &vocabulary)?;
-    let random =
-        weights::export(bert.params(), "encoder").into_iter().map(|(k, t)| Ok((k, t.copy()?))).collect::<Result<BTreeMap<_, _>>>()?;
-    if !pretrain(&bert, &o, &train_set, masking.clone(), vocabulary.pad)? {
-        println!("stopped; the same command goes on");
-        return Ok(());
+    let bert = MaskedLm::new(&Scope::root(&params, o.seed, &Device::Cpu), shape.clone(), config)?;
+    let random = weights::export(&params, "encoder").into_iter().map(|(k, t)| Ok((k, t.copy()?))).collect::<Result<BTreeMap<_, _>>>()?;
+    match &o.start {
+        Some(folder) => drop(network.load(&params, "encoder", folder)?),
+        None => {
+            let masking = Masking::new(config.masking.clone(), &vocabulary)?;
+            if !pretrain(&bert, &o, &train_set, masking.clone(), vocabulary.pad)? {
+                println!("stopped; the same command goes on");
+                return Ok(());
+            }
+            let folder = o.folder.join("model");
+            export(&folder, &method, &network, &params, Some(&tokenizer))?;
+            println!("{}: for AutoModelForMaskedLM.from_pretrained", folder.display());
+            look(&bert, &tokenizer, "a small furry [MASK] kept as a pet")?;
+            language(&bert, &train_set, &test_set, &masking, vocabulary.pad)?;
+        }
     }
-    let folder = o.folder.join("model");
-    export(&folder, &method, &Architecture::Bert(shape.clone()), bert.params(), Some(&tokenizer))?;
-    println!("{}: for AutoModelForMaskedLM.from_pretrained", folder.display());
-    look(&bert, &tokenizer, "a small furry [MASK] kept as a pet")?;
-    language(&bert, &train_set, &test_set, &masking, vocabulary.pad)?;
-    let trained = weights::export(bert.params(), "encoder");
+    let trained = weights::export(&params, "encoder");
+    let task = Topics { shape, train: &train_set, test: &test_set, classes, pad: vocabulary.pad };
     for labels in [100, 1000] {
         for (name, start) in [("pre-trained", &trained), ("random", &random)] {
-            println!(
-                "{labels} labels, frozen, {name}: {:.1}",
-                100.0 * probe(&bert, start, &train_set, &test_set, labels, data.topics, vocabulary.pad)?
-            );
+            println!("{labels} labels, frozen, {name}: {:.1}", 100.0 * task.probe(start, labels)?);
         }
         for (name, start) in [("pre-trained", Some(&trained)), ("from scratch", None)] {
-            let accuracy = fine_tune(&shape, start, &train_set, &test_set, labels, data.topics, &o, vocabulary.pad)?;
-            println!("{labels} labels, fine-tuned, {name}: {:.1}", 100.0 * accuracy);
+            println!("{labels} labels, fine-tuned, {name}: {:.1}", 100.0 * task.fine_tune(start, labels, &o)?);
         }
     }
     Ok(())
+}
+
+/// The topic of a gloss.
+struct Topics<'a> {
+    shape: BertConfig,
+    train: &'a [Example],
+    test: &'a [Example],
+    classes: usize,
+    pad: u32,
 }
 
 /// The likeliest words for the hidden one.
@@ -134,14 +166,18 @@ fn look(bert: &MaskedLm, tokenizer: &Tokenizer, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Trained on the training glosses once, then read.
-fn tokenizer(folder: &Path, data: &Glosses) -> Result<Tokenizer> {
+/// The texts of a set.
+fn texts(set: &dyn Records) -> Result<Vec<String>> {
+    (0..set.len()).map(|i| Ok(std::str::from_utf8(&set.get(i)?.source.content()?)?.to_string())).collect()
+}
+
+/// Made from the training glosses once, then read.
+fn tokenizer(folder: &Path, glosses: &dyn Records) -> Result<Tokenizer> {
     if folder.join("tokenizer.json").exists() {
         return Ok(Tokenizer::load(folder)?);
     }
     let config = TokenizerConfig { vocab_size: VOCABULARY, ..TokenizerConfig::of(TokenizerKind::Wordpiece) };
-    let texts: Vec<String> = data.train.iter().map(|g| g.text.clone()).collect();
-    let made = train(&config, texts.into_iter().map(Ok))?;
+    let made = train(&config, texts(glosses)?.into_iter().map(Ok))?;
     made.save(folder, Some(LONGEST))?;
     Ok(made)
 }
@@ -261,67 +297,52 @@ fn topics(examples: &[Example]) -> Vec<u32> {
     examples.iter().map(|e| e.targets[0] as u32).collect()
 }
 
-/// Test accuracy of a logistic probe on frozen features, whose strength is chosen inside the labels.
-fn probe(
-    bert: &MaskedLm,
-    start: &BTreeMap<String, Tensor>,
-    train: &[Example],
-    test: &[Example],
-    labels: usize,
-    classes: usize,
-    pad: u32,
-) -> Result<f64> {
-    let params = Params::new();
-    let encoder = selfsup::text::encoder::Bert::new(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"), bert.bert().config().clone())?;
-    weights::load_into(&params, start, "encoder", &weights::Options::default())?;
-    let features = |examples: &[Example]| -> Result<Matrix> {
-        let rows = rows(examples, pad, |b| Ok(encoder.forward(&b.input()?, b.valid.as_ref(), &[], &Pass::eval())?.pooled.detach()))?;
-        Ok(Matrix::new(rows.concat(), examples.len(), encoder.dim())?)
-    };
-    // Scales are those of unlabelled glosses.
-    let scales = Standardizer::fit(features(&train[..5000.min(train.len())])?.view());
-    let (x, y) = (features(&train[..labels])?, topics(&train[..labels]));
-    let (fit, _) = LinearProbe::fit_few(x.view(), &y, classes, &CvConfig::default(), Some(&scales), Key::new(0))?;
-    let guesses = fit.predict(features(test)?.view())?;
-    Ok(share_right(&guesses, &topics(test)))
+impl Topics<'_> {
+    /// Test accuracy of a logistic probe on frozen features, whose strength is chosen inside the labels.
+    fn probe(&self, start: &BTreeMap<String, Tensor>, labels: usize) -> Result<f64> {
+        let params = Params::new();
+        let encoder = Bert::new(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"), self.shape.clone())?;
+        weights::load_into(&params, start, "encoder", &weights::Options::default())?;
+        let features = |examples: &[Example]| -> Result<Matrix> {
+            let pooled = |b: &Sequences| -> Result<Tensor> {
+                Ok(encoder.forward(&b.input()?, b.valid.as_ref(), &[], &Pass::eval())?.pooled.detach())
+            };
+            Ok(Matrix::new(rows(examples, self.pad, pooled)?.concat(), examples.len(), encoder.dim())?)
+        };
+        // Scales are those of unlabelled glosses.
+        let scales = Standardizer::fit(features(&self.train[..2000.min(self.train.len())])?.view());
+        let (x, y) = (features(&self.train[..labels])?, topics(&self.train[..labels]));
+        let (fit, _) = LinearProbe::fit_few(x.view(), &y, self.classes, &CvConfig::default(), Some(&scales), Key::new(0))?;
+        Ok(share_right(&fit.predict(features(self.test)?.view())?, &topics(self.test)))
+    }
+
+    /// Test accuracy after training encoder and head on the first `labels` glosses, from `start` or from scratch.
+    fn fine_tune(&self, start: Option<&BTreeMap<String, Tensor>>, labels: usize, o: &Options) -> Result<f64> {
+        let params = Params::new();
+        let config = SequenceConfig { classes: self.classes, pool: Some(self.shape.pool), ..SequenceConfig::default() };
+        let task = SequenceClassifier::new(&Scope::root(&params, o.seed, &Device::Cpu), &self.shape, config)?;
+        if let Some(start) = start {
+            weights::load_into(&params, start, "encoder", &weights::Options::default())?;
+        }
+        let source = loader(self.train[..labels].to_vec(), |e: Example, _: &mut Rng| Ok(e), 16, true, o.seed, self.pad)?;
+        // As many steps for both; from scratch a higher rate does better.
+        let lr = if start.is_some() { "2e-4" } else { "1e-3" };
+        let optim: OptimConfig =
+            toml::from_str(&format!("lr = {lr}\nweight_decay = 0.01\nclip_grad_norm = 1.0\nschedule = {{ kind = \"warmup_linear\" }}"))?;
+        let epochs = if labels <= 100 { 30 } else { 10 };
+        let train = TrainConfig { epochs, batch_size: 16, seed: o.seed, log_every: 50, eval_every: 0, ..TrainConfig::default() };
+        let dir = o.folder.join(format!("tune-{}-{labels}-{}", o.seed, start.is_some()));
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir)?;
+        }
+        let mut run = Run::create(&dir, "")?;
+        Trainer::new(&task, train, &optim, labels.div_ceil(16) as u64, &Device::Cpu)?.fit(&source, &mut run)?;
+        let scores = rows(self.test, self.pad, |b| Ok(task.predict(b)?))?;
+        let best = |row: &Vec<f32>| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i as u32);
+        Ok(share_right(&scores.iter().map(best).collect::<Vec<_>>(), &topics(self.test)))
+    }
 }
 
 fn share_right(guesses: &[u32], truth: &[u32]) -> f64 {
     guesses.iter().zip(truth).filter(|(a, b)| a == b).count() as f64 / truth.len().max(1) as f64
-}
-
-/// Test accuracy after training encoder and head on the first `labels` glosses, from `start` or from scratch.
-#[allow(clippy::too_many_arguments)] // one call, all of it data
-fn fine_tune(
-    shape: &BertConfig,
-    start: Option<&BTreeMap<String, Tensor>>,
-    train: &[Example],
-    test: &[Example],
-    labels: usize,
-    classes: usize,
-    o: &Options,
-    pad: u32,
-) -> Result<f64> {
-    let params = Params::new();
-    let config = SequenceConfig { classes, pool: Some(shape.pool), ..SequenceConfig::default() };
-    let task = SequenceClassifier::new(&Scope::root(&params, o.seed, &Device::Cpu), shape, config)?;
-    if let Some(start) = start {
-        weights::load_into(&params, start, "encoder", &weights::Options::default())?;
-    }
-    let source = loader(train[..labels].to_vec(), |e: Example, _: &mut Rng| Ok(e), 16, true, o.seed, pad)?;
-    // As many steps for both; from scratch a higher rate does better.
-    let lr = if start.is_some() { "3e-4" } else { "1e-3" };
-    let optim: OptimConfig =
-        toml::from_str(&format!("lr = {lr}\nweight_decay = 0.01\nclip_grad_norm = 1.0\nschedule = {{ kind = \"warmup_linear\" }}"))?;
-    let epochs = if labels <= 100 { 30 } else { 10 };
-    let train_config = TrainConfig { epochs, batch_size: 16, seed: o.seed, log_every: 50, eval_every: 0, ..TrainConfig::default() };
-    let dir = o.folder.join(format!("tune-{}-{labels}-{}", o.seed, start.is_some()));
-    if dir.exists() {
-        std::fs::remove_dir_all(&dir)?;
-    }
-    let mut run = Run::create(&dir, "")?;
-    Trainer::new(&task, train_config, &optim, labels.div_ceil(16) as u64, &Device::Cpu)?.fit(&source, &mut run)?;
-    let scores = rows(test, pad, |b| Ok(task.predict(b)?))?;
-    let best = |row: &Vec<f32>| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i as u32);
-    Ok(share_right(&scores.iter().map(best).collect::<Vec<_>>(), &topics(test)))
 }

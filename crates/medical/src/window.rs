@@ -2,7 +2,9 @@
 //!
 //! DICOM's linear function (PS3.3 C.11.2.1.2): for centre `c` and width `w > 1`,
 //!
-//!     y = ((x - (c - 1/2)) / (w - 1) + 1/2), cut to [0, 1]
+//! ```text
+//! y = ((x - (c - 1/2)) / (w - 1) + 1/2), cut to [0, 1]
+//! ```
 //!
 //! so that `w` values of a whole scale are told apart. Width 1 is a threshold at `c - 1/2`.
 

@@ -1,10 +1,12 @@
 //! The file of blocks.
 //!
-//!     8 bytes    magic and version
-//!     8 bytes    length n of the header
-//!     n bytes    header, JSON: shape, affine, how the source stored it, kind of numbers, edge of a block
-//!     blocks     in the order (z, y, x), each edge^3 numbers, little-endian, what lies outside the volume 0
-//!     4 bytes    CRC-32 of each block, in their order
+//! ```text
+//! 8 bytes    magic and version
+//! 8 bytes    length n of the header
+//! n bytes    header, JSON: shape, affine, how the source stored it, kind of numbers, edge of a block
+//! blocks     in the order (z, y, x), each edge^3 numbers, little-endian, what lies outside the volume 0
+//! 4 bytes    CRC-32 of each block, in their order
+//! ```
 //!
 //! Nothing in it tells where the volume came from. It is written aside, synced and renamed, so it is whole or not there; its length is
 //! checked when it is opened, and a block's checksum when the block is read.

@@ -1,6 +1,8 @@
 //! Restoration: a network sees a spoilt patch and gives back the patch as it was,
 //!
-//!     loss = mean_v |f(spoil(x))_v - x_v|^q,   q = 2 (or 1)
+//! ```text
+//! loss = mean_v |f(spoil(x))_v - x_v|^q,   q = 2 (or 1)
+//! ```
 //!
 //! What `spoil` does is the method: see [`genesis`](super::genesis) and [`superres`](super::superres). The spoilt patch is made where patches
 //! are loaded, from the sample's own generator, so the first view of a batch is the input and the second the target.
