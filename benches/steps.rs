@@ -196,6 +196,7 @@ fn augment() -> (usize, Step) {
     let mut jpeg = Vec::new();
     image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90).encode_image(&large).unwrap();
     let jpeg: std::sync::Arc<[u8]> = jpeg.into();
+    selfsup_core::kernels::memory::keep_pages(); // as the trainer does
     let config = AugmentConfig { blur_kernel: Some(23), ..AugmentConfig::default() };
     let transform = config.views(2, 3, 1 << 30).unwrap();
     let mut epoch = 0u64;

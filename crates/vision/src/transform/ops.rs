@@ -200,6 +200,11 @@ macro_rules! each {
     }};
 }
 
+/// The whole part of a number of at least 0: one instruction, where `floor` is a call on older x86-64.
+fn cut(x: f32) -> f32 {
+    x as i32 as f32
+}
+
 fn luma<T: Value>(p: &[T]) -> f32 {
     0.2989 * p[0].get() + 0.587 * p[1].get() + 0.114 * p[2].get()
 }
@@ -216,7 +221,7 @@ pub fn brightness(image: &mut Image, factor: f32) {
 pub fn contrast(image: &mut Image, factor: f32) {
     fn go<T: Value>(v: &mut [T], c: usize, f: f32) {
         let mean = if c == 3 {
-            v.chunks_exact(3).map(|p| f64::from(luma(p).floor())).sum::<f64>() / (v.len() / 3).max(1) as f64
+            v.chunks_exact(3).map(|p| f64::from(cut(luma(p)))).sum::<f64>() / (v.len() / 3).max(1) as f64
         } else {
             v.iter().map(|x| f64::from(x.get())).sum::<f64>() / v.len().max(1) as f64
         };
@@ -233,7 +238,7 @@ pub fn saturation(image: &mut Image, factor: f32) {
             return;
         }
         for p in v.chunks_exact_mut(3) {
-            let gray = (1.0 - f) * luma(p).floor();
+            let gray = (1.0 - f) * cut(luma(p));
             for x in p {
                 *x = T::put(x.get() * f + gray);
             }
@@ -262,10 +267,12 @@ pub fn hue(image: &mut Image, shift: f32) {
             } else {
                 4.0 + (r - g) / range
             };
-            let h = (h / 6.0 + 1.0 + shift).rem_euclid(1.0) * 6.0;
+            // Positive, so that cutting the fraction off is the remainder; `rem_euclid` calls fmod, which took half of the time.
+            let turns = h / 6.0 + 1.0 + shift;
+            let h = (turns - cut(turns)) * 6.0;
             // Each channel is max - range * clamp(distance from its peak - 1, 0, 1), which is the usual table of six sectors.
             let channel = |offset: f32| {
-                let k = (offset + h).rem_euclid(6.0);
+                let k = if offset + h < 6.0 { offset + h } else { offset + h - 6.0 };
                 max - range * k.min(4.0 - k).clamp(0.0, 1.0)
             };
             for (x, offset) in p.iter_mut().zip([5.0, 3.0, 1.0]) {
