@@ -166,6 +166,13 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Pre
     Ok(Pretrained { layout, report })
 }
 
+/// The epsilon of the layer norms that `config.json` in the folder of weights states (transformers' `layer_norm_eps`): features differ in the
+/// fourth digit with another one.
+pub fn stated_eps(folder: &Path) -> Option<f64> {
+    let text = std::fs::read(folder.join("config.json")).ok()?;
+    serde_json::from_slice::<serde_json::Value>(&text).ok()?.get("layer_norm_eps")?.as_f64()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +188,15 @@ mod tests {
             Layout::of(["encoder.layer.0.layer_scale1.lambda1", "encoder.layer.0.attention.attention.query.weight"]),
             Layout::Dinov2
         );
+    }
+
+    #[test]
+    fn the_epsilon_beside_the_weights() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(stated_eps(dir.path()), None);
+        std::fs::write(dir.path().join("config.json"), r#"{"model_type": "vit", "layer_norm_eps": 1e-12}"#).unwrap();
+        assert_eq!(stated_eps(dir.path()), Some(1e-12));
+        std::fs::write(dir.path().join("config.json"), "not json").unwrap();
+        assert_eq!(stated_eps(dir.path()), None);
     }
 }

@@ -50,6 +50,9 @@ pub struct EncoderConfig {
     /// ViT: stochastic depth of the last block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_path: Option<f32>,
+    /// ViT: epsilon of the layer norms; by default what `config.json` beside the pretrained weights says (transformers' 1e-12), else timm's 1e-6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eps: Option<f64>,
     /// ViT: how tokens become one vector, `class` or `mean`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
@@ -74,6 +77,7 @@ impl Default for EncoderConfig {
             heads: None,
             mlp_ratio: None,
             drop_path: None,
+            eps: None,
             pool: None,
             pretrained: None,
         }
@@ -131,6 +135,10 @@ impl EncoderConfig {
         c.trunk.heads = self.heads.unwrap_or(c.trunk.heads);
         c.trunk.hidden = (c.trunk.dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize;
         c.trunk.drop_path = self.drop_path.unwrap_or(0.0);
+        c.trunk.eps = self.eps.unwrap_or(c.trunk.eps);
+        if !(c.trunk.eps >= 0.0 && c.trunk.eps.is_finite()) {
+            return Err(Error::config(format!("encoder.eps = {}: expected a number of at least 0", c.trunk.eps)));
+        }
         c.fixed_positions = masked;
         if masked {
             c.trunk.init = selfsup_core::Init::XavierUniform;

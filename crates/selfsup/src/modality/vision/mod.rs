@@ -14,7 +14,7 @@ use selfsup_datasets::{Kind, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::data::{Collated, Content, Planes, Sample, contact_sheet};
-use selfsup_vision::names::load_pretrained;
+use selfsup_vision::names::{load_pretrained, stated_eps};
 use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,10 @@ impl config::Keys for Keys {
     fn resolve(&mut self) {
         if self.augment.size == 0 {
             self.augment.size = 224;
+        }
+        if self.encoder.eps.is_none() && self.encoder.name.starts_with("vit") {
+            let folder = self.encoder.pretrained.as_deref().and_then(|name| super::weights_path(name).ok());
+            self.encoder.eps = folder.and_then(|folder| stated_eps(&folder));
         }
     }
 
