@@ -97,7 +97,7 @@ pub fn slice(scan: &dyn Scan, plane: Plane, index: usize) -> Result<Image> {
     })
 }
 
-/// Puts a picture's labels back where [`slice`] took the picture from: `(H, W)` into the `(D, H, W)` labels of the volume.
+/// Puts a picture's labels back where [`slice`](fn@slice) took the picture from: `(H, W)` into the `(D, H, W)` labels of the volume.
 ///
 /// # Errors
 /// If the numbers of labels do not fit the volume's shape.
