@@ -219,7 +219,6 @@ struct Pull {
 }
 
 fn main() -> ExitCode {
-    // A closed pipe (`selfsup doctor | head`) ends the process quietly, as it does for other commands.
     let cli = Cli::parse();
     let result = match cli.verb {
         Verb::Pretrain(a) => verbs::pretrain::run(verbs::pretrain::Request {
