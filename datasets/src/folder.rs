@@ -85,9 +85,9 @@ impl Folder {
     }
 }
 
-/// The alignment `NAME.lab` or `NAME.phn` beside a recording.
+/// The alignment `NAME.lab`, `NAME.phn` or `NAME.tsv` beside a recording.
 pub(crate) fn alignment_beside(path: &Path) -> Option<PathBuf> {
-    ["lab", "phn", "PHN"].iter().map(|e| path.with_extension(e)).find(|p| p.is_file())
+    ["lab", "phn", "PHN", "tsv"].iter().map(|e| path.with_extension(e)).find(|p| p.is_file())
 }
 
 /// A way through all folders below one.

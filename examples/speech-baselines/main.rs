@@ -14,10 +14,10 @@ use selfsup_eval::linear::SgdConfig;
 use selfsup_eval::metrics::accuracy;
 use selfsup_eval::{LinearProbe, LogisticConfig, Matrix};
 use selfsup_speech::audio::Content;
-use selfsup_speech::augment::Noise;
-use selfsup_speech::data::{Clip, Corpus};
+use selfsup_speech::augment::{Noise, NoiseLevel};
+use selfsup_speech::data::{Clip, Corpus, Prepare, PrepareConfig};
 use selfsup_speech::features::{Extractor, FeatureConfig};
-use selfsup_speech::probe::{NoiseLevel, ProbeConfig, Rows, phone_frames, phones, utterances};
+use selfsup_speech::probe::{Rows, phone_frames, phones, utterances};
 use std::sync::Arc;
 
 fn main() -> std::process::ExitCode {
@@ -71,8 +71,15 @@ fn kinds() -> Vec<(&'static str, FeatureConfig)> {
     ]
 }
 
-fn noisy(snr_db: f32) -> ProbeConfig {
-    ProbeConfig { noise: Some(NoiseLevel { snr_db, kind: Noise::Pink, seed: 0 }), ..ProbeConfig::default() }
+/// Waves as they are, or in pink noise at a ratio.
+fn waves(snr_db: Option<f32>) -> Result<Prepare> {
+    let noise = snr_db.map(|snr_db| NoiseLevel { snr_db, kind: Noise::Pink, folder: None, seed: 0 });
+    Prepare::new(PrepareConfig { normalize: false, noise, ..PrepareConfig::default() })
+}
+
+/// The only kind of features that was computed.
+fn only(mut kinds: Vec<Rows>) -> Rows {
+    kinds.pop().unwrap_or_default()
 }
 
 /// Clean, and ratios in decibels.
@@ -95,14 +102,16 @@ fn on_phones(data: &str) -> Result<()> {
     let config = SgdConfig { epochs: 6, batch: 512, learning_rate: 0.02, momentum: 0.9, weight_decay: 0.0 };
     for (i, (name, features)) in kinds().into_iter().enumerate() {
         let extractor = Extractor::new(&features, 16_000)?;
-        let frames = |corpus: &Corpus, probe: &ProbeConfig| phone_frames(corpus, &phones, probe, &|w: &[f32]| extractor.compute(w));
-        let rows = frames(&train, &ProbeConfig::default())?;
+        let frames = |corpus: &Corpus, level: Option<f32>| -> Result<Rows> {
+            Ok(only(phone_frames(corpus, &phones, &waves(level)?, &|w: &[f32]| Ok(vec![extractor.compute(w)?]))?))
+        };
+        let rows = frames(&train, None)?;
         let (labels, n, d) = (rows.labels, rows.clips.len(), rows.dim);
         let x = Matrix::new(rows.values, n, d)?;
         let probe = LinearProbe::fit_sgd(x.view(), &labels, phones.len(), &config, Key::new(0))?;
         drop(x);
         if i == 0 {
-            let clean = frames(&test, &ProbeConfig::default())?;
+            let clean = frames(&test, None)?;
             let mut counts = vec![0usize; phones.len()];
             labels.iter().for_each(|&l| counts[l as usize] += 1);
             let most = (0..counts.len()).fold(0, |best, c| if counts[c] > counts[best] { c } else { best }) as u32;
@@ -118,7 +127,7 @@ fn on_phones(data: &str) -> Result<()> {
         }
         print!("{name:40}");
         for level in LEVELS {
-            print!(" {:7.1}", percent(&probe, frames(&test, &level.map_or_else(ProbeConfig::default, noisy))?)?);
+            print!(" {:7.1}", percent(&probe, frames(&test, level)?)?);
         }
         println!();
     }
@@ -137,13 +146,15 @@ fn on_languages(data: &str) -> Result<()> {
     head("accuracy, %; noise in testing only");
     for (name, features) in [("MFCC + deltas (39)", FeatureConfig::default()), ("log-mel 80", FeatureConfig::fbank())] {
         let extractor = Extractor::new(&features, 16_000)?;
-        let pooled = |corpus: &Corpus, probe: &ProbeConfig| utterances(corpus, probe, &|w: &[f32]| extractor.compute(w));
-        let rows = pooled(&train, &ProbeConfig::default())?;
+        let pooled = |corpus: &Corpus, level: Option<f32>| -> Result<Rows> {
+            Ok(only(utterances(corpus, &waves(level)?, &|w: &[f32]| Ok(vec![extractor.compute(w)?]))?))
+        };
+        let rows = pooled(&train, None)?;
         let (labels, n, d) = (rows.labels, rows.clips.len(), rows.dim);
         let probe = LinearProbe::fit(Matrix::new(rows.values, n, d)?.view(), &labels, train.classes().len(), &LogisticConfig::default())?;
         print!("{:40}", format!("{name}, mean and deviation"));
         for level in LEVELS {
-            print!(" {:7.1}", percent(&probe, pooled(&test, &level.map_or_else(ProbeConfig::default, noisy))?)?);
+            print!(" {:7.1}", percent(&probe, pooled(&test, level)?)?);
         }
         println!();
     }

@@ -11,8 +11,9 @@ pub use crate::cluster_labels::FrameLabels;
 use crate::cluster_labels::Labelled;
 use crate::encoder::SpeechConfig;
 use crate::features::{Extractor, Frames};
+use crate::layers::{Timing, layer_frames};
 use crate::methods::{ClusterFeatures, Hubert, HubertConfig, Iteration};
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use rayon::prelude::*;
 use selfsup_core::cluster::{ClusterConfig, Clusters};
 use selfsup_core::data::{Permutation, Source};
@@ -21,15 +22,12 @@ use selfsup_core::plan::Plan;
 use selfsup_core::run::{Display, Run};
 use selfsup_core::signal::Stop;
 use selfsup_core::trainer::{Observer, Summary, TrainConfig, Trainer};
-use selfsup_core::{Encoder, Error, Key, Layer, Objective, Params, Pass, Result, Scope};
+use selfsup_core::{Error, Key, Layer, Objective, Params, Result, Scope};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Recordings that are read and labelled at one time.
 const BLOCK: usize = 16;
-
-/// Samples of a recording that go through the encoder at once, about: 20 s. Attention grows with the square of it.
-const PIECE: usize = 320_000;
 
 /// What HuBERT is trained on: whole recordings for clustering, batches of crops for training.
 pub struct Recordings<'a> {
@@ -168,7 +166,7 @@ impl HubertPlan {
             let wave = (data.load)(i)?;
             let made = match layer {
                 None => data.mfcc.compute(&wave),
-                Some((model, layer)) => layer_frames(model, layer, &wave, data.rate),
+                Some((model, layer)) => block_frames(model, layer, &wave, data.rate),
             };
             made.map_err(|e| Error::input(format!("recording {i}"), e))
         };
@@ -216,26 +214,11 @@ fn halted(stop: &Stop, dir: &Path) -> Result<()> {
     if stop.requested() { Err(Error::Interrupted { step: 0, checkpoint: dir.to_path_buf() }) } else { Ok(()) }
 }
 
-/// The output of block `layer` (from 0) for a whole recording, in pieces of about 20 s whose frames join without a gap.
-fn layer_frames(model: &Hubert, layer: usize, wave: &[f32], rate: u32) -> Result<Frames> {
-    let c = model.speech().config();
-    let (hop, field) = (c.hop(), c.receptive_field());
-    let total = c.frames(wave.len());
-    if total == 0 {
-        return Err(Error::input("wave", format!("{} samples, expected at least {field}", wave.len())));
-    }
-    let per = (PIECE / hop).max(1);
-    let mut values = Vec::with_capacity(total * c.dim);
-    for first in (0..total).step_by(per) {
-        let count = per.min(total - first);
-        let part = &wave[first * hop..first * hop + (count - 1) * hop + field];
-        let x = Tensor::from_slice(part, (1, part.len()), &Device::Cpu)?.to_device(&model_device(model))?;
-        let features = model.speech().forward(&x, None, &[Layer::Hidden(layer)], &Pass::eval())?;
-        let hidden = features.layers.first().ok_or_else(|| Error::config(format!("the encoder has no block {}", layer + 1)))?;
-        values.extend(hidden.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?);
-    }
-    let rate = f64::from(rate);
-    Frames::new(values, c.dim, field as f64 / 2.0 / rate, hop as f64 / rate)
+/// The output of block `layer` (from 0) for a whole recording.
+fn block_frames(model: &Hubert, layer: usize, wave: &[f32], rate: u32) -> Result<Frames> {
+    let timing = Timing::of(model.speech().config(), rate);
+    let mut found = layer_frames(model.speech(), &[Layer::Hidden(layer)], wave, timing, &model_device(model))?;
+    found.pop().ok_or_else(|| Error::config(format!("the encoder has no block {}", layer + 1)))
 }
 
 fn model_device(model: &Hubert) -> Device {

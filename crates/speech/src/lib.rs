@@ -10,6 +10,7 @@ pub mod features;
 pub mod finetune;
 pub mod hubert_plan;
 pub mod labels;
+pub mod layers;
 pub mod mask;
 pub mod methods;
 pub mod names;

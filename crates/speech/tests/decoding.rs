@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use selfsup_core::Key;
+use selfsup_core::data::Transform;
 use selfsup_speech::audio::{AudioConfig, Content, Section, info, load, write_wav, write_wav_f32};
+use selfsup_speech::data::{Clip, Prepare, PrepareConfig};
 use std::path::{Path, PathBuf};
 
 const FORMATS: [&str; 5] = ["chirp.aiff", "chirp.flac", "chirp.m4a", "chirp.mp3", "chirp.ogg"];
@@ -272,6 +275,60 @@ fn a_two_hour_file_costs_what_its_section_costs() {
     fails(&path, &["7200.0 s", "audio.max_seconds = 600"]);
     let e = load(&file(&path), "long.wav", Some(Section { start: 0, len: 16_000 * 601 }), &AudioConfig::default()).unwrap_err();
     assert!(e.to_string().contains("max_seconds"), "{e}");
+}
+
+/// A program that writes a wav file to a pipe cannot go back to fill in its length.
+#[test]
+fn a_piped_wav_has_no_length_and_all_its_samples() {
+    let dir = tempfile::tempdir().unwrap();
+    // What ffmpeg and what sox write where the length is not known.
+    for (name, riff, data) in [("ffmpeg.wav", u32::MAX, u32::MAX), ("sox.wav", 0x7FFF_F024_u32, 0x7FFF_F000_u32)] {
+        let path = dir.path().join(name);
+        let mut bytes = pcm(1, 16_000, 20_000, |i, _| (i % 1_000) as i16);
+        bytes[4..8].copy_from_slice(&riff.to_le_bytes());
+        bytes[40..44].copy_from_slice(&data.to_le_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        let about = info(&file(&path), name).unwrap();
+        assert_eq!((about.frames, about.seconds(), about.rate), (None, None, 16_000), "{name}");
+        let wave = whole(&path).unwrap();
+        assert_eq!(wave.len(), 20_000, "{name}");
+        assert!(wave.iter().enumerate().all(|(i, v)| (v - (i % 1_000) as f32 / 32_768.0).abs() < 1e-6), "{name}");
+        let section = load(&file(&path), name, Some(Section { start: 18_000, len: 9_000 }), &AudioConfig::default()).unwrap();
+        assert_eq!(section, wave[18_000..], "{name}");
+        // Crops of it lie anywhere, as in any other recording.
+        let config = PrepareConfig { crop_seconds: Some(0.25), normalize: false, ..PrepareConfig::default() };
+        let prepare = Prepare::new(config).unwrap();
+        let crops: Vec<_> = (0..20).map(|seed| prepare.apply(Clip::file(&path), &mut Key::new(seed).rng()).unwrap()).collect();
+        assert!(crops.iter().all(|u| u.samples == wave[u.start..u.start + 4_000]), "{name}");
+        assert!(crops.iter().any(|u| u.start > 10_000) && crops.iter().any(|u| u.start < 6_000), "{name}");
+    }
+}
+
+/// Without a tag the length of an mp3 is the size of the file over that of its first frames; what follows the sound makes it too long.
+#[test]
+fn a_crop_behind_the_end_of_an_mp3_begins_at_its_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("untagged.mp3");
+    let tagged = std::fs::read(sample("chirp.mp3")).unwrap();
+    // 44 bytes of ID3, then a frame of 182 bytes that holds the tag.
+    assert!(tagged[44] == 0xFF && tagged[226] == 0xFF && tagged[65..69] == *b"Info", "another sample");
+    let mut bytes = tagged[226..].to_vec();
+    bytes.extend(vec![0; 40_000]);
+    std::fs::write(&path, bytes).unwrap();
+    let wave = whole(&path).unwrap();
+    let real = wave.len() as f64 / 16_000.0;
+    let told = info(&file(&path), "untagged.mp3").unwrap().seconds().unwrap();
+    assert!(real < 2.3 && told > 3.0 * real, "lasts {real} s, says {told} s");
+    let prepare = Prepare::new(PrepareConfig { crop_seconds: Some(0.5), normalize: false, ..PrepareConfig::default() }).unwrap();
+    let crops: Vec<_> = (0..40).map(|seed| prepare.apply(Clip::file(&path), &mut Key::new(seed).rng()).unwrap()).collect();
+    let (behind, within): (Vec<_>, Vec<_>) = crops.iter().partition(|u| u.start == 0);
+    assert!(behind.len() > 20 && within.len() > 3, "{} crops at the start, {} elsewhere", behind.len(), within.len());
+    for u in &crops {
+        // Also the crop within which the sound ends is a whole one.
+        assert!(u.samples.len().abs_diff(8_000) <= 1 && u.start + u.samples.len() <= wave.len() + 1, "{}", u.samples.len());
+        let gap = u.samples.iter().zip(&wave[u.start..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(gap < 2e-3, "the crop at {} differs by {gap}", u.start);
+    }
 }
 
 #[test]

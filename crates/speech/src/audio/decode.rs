@@ -153,11 +153,12 @@ impl<'a> Stream<'a> {
         let mpeg = params.codec == CODEC_ID_MP3;
         let codec = decoder.codec_info().short_name;
         let whole = codec.starts_with("pcm") || matches!(codec, "flac" | "alac");
-        // A wav file that was written to a pipe has a length of about 4 GiB in its head: it means unknown.
+        // A wav file that was written to a pipe has about 4 GiB in its head, or whole blocks of 0x7FFFF000 (sox): it means unknown.
         let bits = params.bits_per_coded_sample.or(params.bits_per_sample).unwrap_or(16);
         let channels = params.channels.as_ref().map(|c| c.count()).filter(|&c| c > 0);
         let bytes = |frames: u64| frames.saturating_mul(channels.unwrap_or(1) as u64 * u64::from(bits)) / 8;
-        let frames = track.num_frames.filter(|&f| !(format.starts_with("wav") && bytes(f) > size && bytes(f) >= 0xFFFF_0000));
+        let unknown = |bytes: u64| bytes > size && (bytes >= 0xFFFF_0000 || (0x7FFF_E000..=0x7FFF_F000).contains(&bytes));
+        let frames = track.num_frames.filter(|&f| !(format.starts_with("wav") && unknown(bytes(f))));
         let info = Info { format, rate, channels, frames };
         let slack = if mpeg { None } else { Some(if whole { 0 } else { 8192 }) };
         let (id_track, tick) = (track.id, track.time_base);

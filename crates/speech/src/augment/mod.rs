@@ -7,6 +7,7 @@ mod band;
 mod codec;
 mod convolve;
 mod gain;
+mod level;
 mod noise;
 mod pitch;
 mod reverb;
@@ -17,6 +18,7 @@ pub use band::{band_pass, low_pass};
 pub use codec::{low_rate, mu_law};
 pub use convolve::convolve;
 pub use gain::{gain, peak};
+pub use level::{NoiseLevel, Noisy};
 pub use noise::{Noise, add_noise, noise, power, snr};
 pub use pitch::{shift_pitch, stretch};
 pub use reverb::{impulse, reverberate};
@@ -224,7 +226,7 @@ impl Step {
         match &self.op {
             Op::Noise { snr_db, kind, .. } => {
                 let db = within(*snr_db, rng);
-                let sound = if self.files.is_empty() { noise(*kind, wave.len(), rng) } else { self.draw(wave.len(), audio, rng)? };
+                let sound = if self.files.is_empty() { noise(*kind, wave.len(), rng) } else { draw(&self.files, wave.len(), audio, rng)? };
                 add_noise(&mut wave, &sound, db);
                 Ok(wave)
             }
@@ -232,7 +234,7 @@ impl Step {
                 let response = if self.files.is_empty() {
                     impulse(within(*decay, rng), rate, rng)
                 } else {
-                    self.draw(10 * rate as usize, audio, rng)?
+                    draw(&self.files, 10 * rate as usize, audio, rng)?
                 };
                 reverberate(&wave, &response)
             }
@@ -254,20 +256,20 @@ impl Step {
             Op::LowRate { rates, alias, .. } => low_rate(&wave, rate, rates[rng.below(rates.len())], *alias),
         }
     }
+}
 
-    /// A random section of a random file, at most `len` samples.
-    fn draw(&self, len: usize, audio: &AudioConfig, rng: &mut Rng) -> Result<Vec<f32>> {
-        let path = &self.files[rng.below(self.files.len())];
-        let (content, id) = (Content::File(path.clone()), path.display().to_string());
-        let place = rng.uniform();
-        let total = info(&content, &id)?.seconds().map(|s| (s * f64::from(audio.rate)) as u64);
-        match total {
-            Some(total) if total > len as u64 => {
-                let start = (f64::from(place) * (total - len as u64) as f64) as u64;
-                load(&content, &id, Some(Section { start, len: len as u64 }), audio)
-            }
-            _ => load(&content, &id, None, audio),
+/// A random section of a random file, at most `len` samples.
+fn draw(files: &[PathBuf], len: usize, audio: &AudioConfig, rng: &mut Rng) -> Result<Vec<f32>> {
+    let path = &files[rng.below(files.len())];
+    let (content, id) = (Content::File(path.clone()), path.display().to_string());
+    let place = rng.uniform();
+    let total = info(&content, &id)?.seconds().map(|s| (s * f64::from(audio.rate)) as u64);
+    match total {
+        Some(total) if total > len as u64 => {
+            let start = (f64::from(place) * (total - len as u64) as f64) as u64;
+            load(&content, &id, Some(Section { start, len: len as u64 }), audio)
         }
+        _ => load(&content, &id, None, audio),
     }
 }
 

@@ -4,9 +4,11 @@
 //! [`Padded`] stacks them into [`crate::batch::Waves`]. Lengths are read from the heads of the files once ([`Corpus::measure`]), then clips
 //! are filtered by length, and batches hold clips of like length (`Loader::by_length`).
 
+mod length;
 mod prepare;
 mod targets;
 
+pub use length::{LeftOut, LengthFilter};
 pub use prepare::{Padded, Prepare, PrepareConfig, normalize};
 pub use targets::{Classes, PhoneFrames, Targets, Unlabelled};
 
@@ -14,7 +16,6 @@ use crate::audio::{AudioConfig, Content, Section, info, load};
 use rayon::prelude::*;
 use selfsup_core::data::Dataset;
 use selfsup_core::{Error, Result};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,31 +89,6 @@ impl Clip {
     }
 }
 
-/// Bounds on the lengths of clips.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LengthFilter {
-    /// Shortest that is used, in seconds. Default 0.1: some frames of an encoder.
-    pub min_seconds: f64,
-    /// Longest that is used, in seconds; by default any (what is longer than a crop is cropped).
-    pub max_seconds: Option<f64>,
-}
-
-impl Default for LengthFilter {
-    fn default() -> Self {
-        LengthFilter { min_seconds: 0.1, max_seconds: None }
-    }
-}
-
-/// What [`Corpus::filter`] left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Clips below the shortest length.
-    pub short: usize,
-    /// Clips above the longest.
-    pub long: usize,
-}
-
 /// Clips that are read by index.
 #[derive(Clone, Debug)]
 pub struct Corpus {
@@ -137,7 +113,8 @@ impl Corpus {
     }
 
     /// All recordings below a folder, any nesting. The folders of the first level are the classes, if every recording lies in one of at
-    /// least two. A transcript is looked for in `NAME.txt` beside `NAME.wav`, an alignment in `NAME.lab` or `NAME.phn`.
+    /// least two. A transcript is looked for in `NAME.txt` beside `NAME.wav`, an alignment in `NAME.lab`, `NAME.phn` or
+    /// `NAME.tsv`.
     ///
     /// # Errors
     /// If a folder cannot be read or there is no recording.
@@ -162,7 +139,7 @@ impl Corpus {
                 let said = std::fs::read_to_string(&text).map_err(|e| Error::io(&text, e))?;
                 clip.transcript = Some(said.split_whitespace().collect::<Vec<_>>().join(" "));
             }
-            clip.alignment = ["lab", "phn", "PHN"].iter().map(|e| path.with_extension(e)).find(|p| p.is_file());
+            clip.alignment = crate::labels::ENDINGS.iter().map(|e| path.with_extension(e)).find(|p| p.is_file());
             clips.push(clip);
         }
         if clips.is_empty() {
@@ -218,34 +195,6 @@ impl Corpus {
             }
             _ => Ok((Self::new(clips, self.classes.to_vec())?, bad)),
         }
-    }
-
-    /// Leaves out what is too short or too long; clips of unknown length stay.
-    ///
-    /// # Errors
-    /// If the bounds are impossible, or nothing is left.
-    pub fn filter(&self, filter: &LengthFilter) -> Result<(Self, LeftOut)> {
-        let max = filter.max_seconds.unwrap_or(f64::INFINITY);
-        if !(filter.min_seconds >= 0.0 && filter.min_seconds <= max) {
-            return Err(Error::config(format!("lengths from {} to {max} s, expected rising bounds", filter.min_seconds)));
-        }
-        let mut out = LeftOut::default();
-        let mut clips = Vec::with_capacity(self.clips.len());
-        for clip in self.clips.iter() {
-            match clip.seconds {
-                Some(s) if s < filter.min_seconds => out.short += 1,
-                Some(s) if s > max => out.long += 1,
-                _ => clips.push(clip.clone()),
-            }
-        }
-        if clips.is_empty() {
-            let (short, long, min) = (out.short, out.long, filter.min_seconds);
-            return Err(Error::input(
-                "corpus",
-                format!("no recording is left: {short} are shorter than {min} s and {long} longer than {max} s"),
-            ));
-        }
-        Ok((Self::new(clips, self.classes.to_vec())?, out))
     }
 
     /// Lengths in milliseconds, cut at `crop_seconds`, for batches of like length; an unknown one counts as the crop, or 10 s.

@@ -1,8 +1,8 @@
 //! From a clip to an utterance: crop, decode, augment, normalise, label; and from utterances to a batch.
 
-use super::{Clip, Targets, Unlabelled};
+use super::{Clip, LengthFilter, Targets, Unlabelled};
 use crate::audio::{AudioConfig, info};
-use crate::augment::{Op, Pipeline};
+use crate::augment::{NoiseLevel, Noisy, Op, Pipeline};
 use crate::batch::{Utterance, Waves};
 use selfsup_core::data::{Collate, Transform};
 use selfsup_core::{Error, Key, Result, Rng};
@@ -20,11 +20,18 @@ pub struct PrepareConfig {
     pub crop_seconds: Option<f64>,
     /// Where a crop lies: anywhere (training), or in the middle.
     pub random_crop: bool,
-    /// Shortest wave that is delivered, in seconds: shorter clips are bad samples. Default 0.1.
+    /// Shortest recording that is trained on, in seconds ([`PrepareConfig::lengths`]). A wave that comes out shorter all the same is a bad
+    /// sample. Default 0.1: some frames of an encoder.
     pub min_seconds: f64,
+    /// Longest recording that is trained on, in seconds; by default any, since what is longer than a crop is cropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_seconds: Option<f64>,
     /// Mean 0 and variance 1 for each wave, as the feature extractors of transformers do. Default true.
     pub normalize: bool,
-    /// What is done to the waves, in order.
+    /// Noise at one ratio in every wave, also where nothing is augmented: for measuring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseLevel>,
+    /// What is done to the waves of training, in order.
     pub augment: Vec<Op>,
 }
 
@@ -35,15 +42,25 @@ impl Default for PrepareConfig {
             crop_seconds: Some(15.625),
             random_crop: true,
             min_seconds: 0.1,
+            max_seconds: None,
             normalize: true,
+            noise: None,
             augment: Vec::new(),
         }
+    }
+}
+
+impl PrepareConfig {
+    /// Which recordings are trained on.
+    pub fn lengths(&self) -> LengthFilter {
+        LengthFilter { min_seconds: self.min_seconds, max_seconds: self.max_seconds }
     }
 }
 
 /// Decodes a clip and makes an utterance of it.
 pub struct Prepare {
     config: PrepareConfig,
+    noise: Option<Noisy>,
     pipeline: Pipeline,
     targets: Arc<dyn Targets>,
     /// Samples of a crop.
@@ -67,6 +84,8 @@ impl Prepare {
     /// though each frame has a label.
     pub fn with_targets(config: PrepareConfig, targets: Arc<dyn Targets>) -> Result<Self> {
         let pipeline = Pipeline::new(&config.augment, &config.audio)?;
+        let noise = config.noise.as_ref().map(|level| Noisy::new(level, &config.audio)).transpose()?;
+        config.lengths().check()?;
         let rate = f64::from(config.audio.rate);
         let seconds = |name: &str, s: f64| {
             if s.is_finite() && s >= 0.0 { Ok(s * rate) } else { Err(Error::config(format!("{name} = {s}: expected seconds"))) }
@@ -84,7 +103,7 @@ impl Prepare {
         if pipeline.changes_time() && targets.of_instants() {
             return Err(Error::config("augment: speed changes the length of a clip, but each of its frames has a label"));
         }
-        Ok(Prepare { config, pipeline, targets, crop, least })
+        Ok(Prepare { config, noise, pipeline, targets, crop, least })
     }
 
     /// The configuration.
@@ -98,10 +117,15 @@ impl Prepare {
     /// If the clip cannot be decoded.
     pub fn whole(&self, clip: &Clip) -> Result<Vec<f32>> {
         let mut wave = clip.load(None, &self.config.audio)?;
+        self.add_noise(&mut wave, clip)?;
         if self.config.normalize {
             normalize(&mut wave);
         }
         Ok(wave)
+    }
+
+    fn add_noise(&self, wave: &mut [f32], clip: &Clip) -> Result<()> {
+        self.noise.as_ref().map_or(Ok(()), |noise| noise.add(wave, &clip.id))
     }
 
     fn decode(&self, clip: &Clip, rng: &mut Rng) -> Result<(Vec<f32>, u64)> {
@@ -114,12 +138,17 @@ impl Prepare {
             Some(total) => {
                 let start = (place * (total - crop + 1) as f64) as u64;
                 let start = start.min(total - crop);
-                match clip.load(Some((start, crop)), &self.config.audio) {
-                    Ok(wave) => Ok((wave, start)),
-                    // The length of an mp3 without a tag is an estimate: the crop may lie behind its end.
-                    Err(_) if start > 0 && info(&clip.content, &clip.id)?.format == "mp3" => {
-                        Ok((clip.load(Some((0, crop)), &self.config.audio)?, 0))
+                let audio = &self.config.audio;
+                let estimated = || Ok::<_, Error>(start > 0 && info(&clip.content, &clip.id)?.format == "mp3");
+                match clip.load(Some((start, crop)), audio) {
+                    // The length of an mp3 without a tag is an estimate. Where the sound ended within the crop, the crop is the end of it ...
+                    Ok(wave) if (wave.len() as u64) < crop && estimated()? => {
+                        let start = (start + wave.len() as u64).saturating_sub(crop);
+                        Ok((clip.load(Some((start, crop)), audio)?, start))
                     }
+                    Ok(wave) => Ok((wave, start)),
+                    // ... and where it had ended before, its beginning.
+                    Err(_) if estimated()? => Ok((clip.load(Some((0, crop)), audio)?, 0)),
                     Err(e) => Err(e),
                 }
             }
@@ -138,12 +167,13 @@ impl Transform<Clip> for Prepare {
     type Out = Utterance;
 
     fn apply(&self, clip: Clip, rng: &mut Rng) -> Result<Utterance> {
-        let (wave, start) = self.decode(&clip, rng)?;
+        let (mut wave, start) = self.decode(&clip, rng)?;
         if wave.len() < self.least {
             let (got, least) = (wave.len(), self.least);
             return Err(Error::input(&clip.id, format!("{got} samples at {} Hz, expected at least {least}", self.config.audio.rate)));
         }
         let target = self.targets.of(&clip, start, wave.len())?;
+        self.add_noise(&mut wave, &clip)?;
         let mut samples = self.pipeline.apply(wave, rng).map_err(|e| Error::input(&clip.id, e))?;
         if self.config.normalize {
             normalize(&mut samples);

@@ -1,0 +1,126 @@
+//! The frames of an encoder's layers for a whole recording: what HuBERT clusters, and what frames are probed by.
+
+use crate::encoder::SpeechConfig;
+use crate::features::Frames;
+use candle_core::{Device, Tensor};
+use selfsup_core::{Encoder, Error, Layer, Pass, Result};
+
+/// Samples of a recording that go through an encoder at once, about: 20 s at 16 kHz. Attention grows with the square of it.
+const PIECE: usize = 320_000;
+
+/// Which samples a frame of an encoder sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Samples that it sees: 400 for wav2vec 2.0 and HuBERT.
+    pub window: usize,
+    /// Samples from one frame to the next: 320.
+    pub step: usize,
+    /// Samples a second: 16,000.
+    pub rate: u32,
+}
+
+impl Timing {
+    /// That of a network at a rate.
+    pub fn of(config: &SpeechConfig, rate: u32) -> Self {
+        Timing { window: config.receptive_field(), step: config.hop(), rate }
+    }
+
+    /// Middle of the first frame in seconds.
+    pub fn centre(&self) -> f64 {
+        self.window as f64 / 2.0 / f64::from(self.rate)
+    }
+
+    /// Seconds from one frame to the next.
+    pub fn seconds(&self) -> f64 {
+        self.step as f64 / f64::from(self.rate)
+    }
+
+    /// Frames of a wave; 0 if it is too short for one.
+    pub fn frames(&self, samples: usize) -> usize {
+        if samples < self.window { 0 } else { 1 + (samples - self.window) / self.step }
+    }
+}
+
+/// The frames of some layers, each as [`Frames`], in the order of `layers`: [`Layer::Tokens`] for the last hidden state,
+/// [`Layer::Hidden`] for a block, counted from 0. A long wave goes through the encoder in pieces of about 20 s whose frames join without a
+/// gap; its context then ends at the pieces.
+///
+/// # Errors
+/// If the wave is too short for a frame, or the encoder has no such layer.
+pub fn layer_frames(encoder: &dyn Encoder, layers: &[Layer], wave: &[f32], timing: Timing, device: &Device) -> Result<Vec<Frames>> {
+    let Timing { window, step, .. } = timing;
+    let total = timing.frames(wave.len());
+    if total == 0 {
+        return Err(Error::input("wave", format!("{} samples, expected at least {window}", wave.len())));
+    }
+    let absent = |layer: &Layer| Error::input("encoder", format!("gives no frames for {layer:?}"));
+    let per = (PIECE / step.max(1)).max(1);
+    let (mut values, mut dims) = (vec![Vec::new(); layers.len()], vec![1; layers.len()]);
+    for first in (0..total).step_by(per) {
+        let count = per.min(total - first);
+        let part = &wave[first * step..first * step + (count - 1) * step + window];
+        let x = Tensor::from_slice(part, (1, part.len()), &Device::Cpu)?.to_device(device)?;
+        let out = encoder.forward(&x, None, layers, &Pass::eval())?;
+        let mut hidden = out.layers.iter();
+        for ((layer, values), dim) in layers.iter().zip(&mut values).zip(&mut dims) {
+            let frames = match layer {
+                Layer::Hidden(_) => hidden.next(),
+                Layer::Tokens => out.tokens.as_ref(),
+                _ => None,
+            };
+            let frames = frames.ok_or_else(|| absent(layer))?;
+            let (_, n, d) = frames.dims3()?; // (1, L, D)
+            if n != count {
+                return Err(Error::input("encoder", format!("{n} frames of {} samples, expected {count}", part.len())));
+            }
+            *dim = d;
+            values.extend(frames.detach().to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?);
+        }
+    }
+    values.into_iter().zip(dims).map(|(v, dim)| Frames::new(v, dim, timing.centre(), timing.seconds())).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use selfsup_core::Features;
+
+    /// Means of blocks of 320 samples, and twice that as a layer.
+    struct Blocks;
+
+    impl Encoder for Blocks {
+        fn forward(&self, x: &Tensor, _: Option<&Tensor>, want: &[Layer], _: &Pass) -> Result<Features> {
+            let (n, t) = x.dims2()?;
+            let tokens = x.narrow(1, 0, t / 320 * 320)?.reshape((n, t / 320, 320))?.mean_keepdim(2)?;
+            let layers = want.iter().filter(|l| **l == Layer::Hidden(0)).map(|_| tokens.affine(2.0, 0.0)).collect::<Result<_, _>>()?;
+            Ok(Features { pooled: tokens.mean(1)?, tokens: want.contains(&Layer::Tokens).then_some(tokens), layers })
+        }
+        fn dim(&self) -> usize {
+            1
+        }
+    }
+
+    const TIMING: Timing = Timing { window: 320, step: 320, rate: 16_000 };
+
+    #[test]
+    fn layers_at_their_instants() {
+        let wave: Vec<f32> = (0..1000).map(|i| (i / 320) as f32).collect();
+        let found = layer_frames(&Blocks, &[Layer::Hidden(0), Layer::Tokens], &wave, TIMING, &Device::Cpu).unwrap();
+        assert_eq!(found[0].as_slice(), [0.0, 2.0, 4.0]);
+        assert_eq!(found[1].as_slice(), [0.0, 1.0, 2.0]);
+        assert!(found.iter().all(|f| (f.len(), f.dim(), f.centre, f.step) == (3, 1, 0.01, 0.02)));
+        assert!(layer_frames(&Blocks, &[Layer::Pooled], &wave, TIMING, &Device::Cpu).is_err());
+        assert!(layer_frames(&Blocks, &[Layer::Hidden(1)], &wave, TIMING, &Device::Cpu).unwrap_err().to_string().contains("Hidden(1)"));
+        let short = layer_frames(&Blocks, &[Layer::Tokens], &wave[..300], TIMING, &Device::Cpu).unwrap_err().to_string();
+        assert!(short.contains("300 samples") && short.contains("320"), "{short}");
+    }
+
+    #[test]
+    fn long_waves_are_read_in_pieces_that_join() {
+        let wave: Vec<f32> = (0..PIECE * 2 + 5_000).map(|i| (i / 320) as f32).collect();
+        let found = layer_frames(&Blocks, &[Layer::Tokens], &wave, TIMING, &Device::Cpu).unwrap();
+        let want: Vec<f32> = (0..wave.len() / 320).map(|i| i as f32).collect();
+        assert_eq!(found[0].as_slice(), want);
+    }
+}
