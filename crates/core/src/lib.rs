@@ -5,6 +5,7 @@
 pub mod checkpoint;
 pub mod cluster;
 pub mod config;
+pub mod conformance;
 pub mod data;
 pub mod device;
 pub mod encoder;

@@ -20,6 +20,7 @@ pub mod loss;
 pub mod memory;
 pub mod norm;
 pub mod parallel;
+pub mod pixels;
 pub mod pool;
 pub mod resize;
 pub mod rng;

@@ -4,20 +4,19 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{Device, Tensor};
-use selfsup_core::data::{Collate, Dataset, LoadedBatch, Loader, LoaderConfig, Source, Transform};
+use selfsup_core::conformance::{Trial, bits};
+use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source, Transform};
 use selfsup_core::objective::{Batch, Classify, ClassifyConfig, MaeConfig, Objective, Views};
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::run::Run;
-use selfsup_core::signal::Stop;
-use selfsup_core::trainer::{TrainConfig, Trainer, gradients};
-use selfsup_core::{Error, Key, Params, Pass, Progress, Result, Rng, Role, Scope};
+use selfsup_core::trainer::{TrainConfig, Trainer};
+use selfsup_core::{Key, Params, Pass, Result, Rng, Scope};
 use selfsup_medical::augment::AugmentConfig;
 use selfsup_medical::data::{Collated, CollatedClasses, CollatedLabels};
 use selfsup_medical::method::{Labelled, Segment, SegmentConfig};
 use selfsup_medical::recipe::{Architecture, EncoderConfig, Method, MethodConfig};
 use selfsup_medical::sliding::SlidingWindow;
 use selfsup_medical::{Grid, Volume};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,12 +39,6 @@ fn ball(i: usize, size: usize) -> Volume {
     Volume::new(format!("ball {i}"), grid, values).unwrap().with_labels(labels).unwrap()
 }
 
-/// Batches of a method's own views.
-struct Balls {
-    method: MethodConfig,
-    stop_at: Option<(u64, usize, Stop)>,
-}
-
 fn augment() -> AugmentConfig {
     AugmentConfig {
         size: [SIZE; 3],
@@ -63,24 +56,6 @@ fn views(method: &MethodConfig, epoch: u64, b: usize) -> Result<Views> {
     let indices: Vec<usize> = (b * BATCH..(b + 1) * BATCH).collect();
     let items = indices.iter().map(|&i| transform.apply(ball(i, 12), &mut Key::new(3).fold(epoch).fold(i as u64).rng()));
     Collated.collate(items.collect::<Result<_>>()?, &indices, Key::new(0))
-}
-
-impl Source<Views> for Balls {
-    fn batches(&self) -> usize {
-        PER_EPOCH
-    }
-
-    fn epoch_from(&self, epoch: u64, first: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Views>>> + '_>> {
-        Ok(Box::new((first..PER_EPOCH).map(move |b| {
-            if let Some((e, at, stop)) = &self.stop_at
-                && (*e, *at) == (epoch, b)
-            {
-                stop.request();
-            }
-            let batch = views(&self.method, epoch, b)?;
-            Ok(LoadedBatch { indices: batch.indices.clone(), batch, bad: Vec::new() })
-        })))
-    }
 }
 
 fn small(name: &str) -> MethodConfig {
@@ -120,42 +95,25 @@ fn build(method: &str, network: &str, seed: u64) -> Method {
     method.build(&scope, &architecture(network, method.masked())).unwrap()
 }
 
-fn values(params: &Params) -> BTreeMap<String, Vec<u32>> {
-    let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect();
-    params.all().into_iter().map(|p| (p.name, bits(p.var.as_tensor()))).collect()
+fn trial(name: &str) -> Trial<'static, Views> {
+    let method = small(name);
+    Trial::new(name, move |epoch, b| views(&method, epoch, b))
 }
 
-fn config() -> TrainConfig {
-    TrainConfig { epochs: 3, batch_size: BATCH, log_every: 1, checkpoint_every: 2, eval_every: 0, ..TrainConfig::default() }
-}
-
-fn train<O: Objective>(method: &O, dir: &Path, source: &dyn Source<O::Batch>, epochs: u64, stop: &Stop) -> Result<f64> {
-    let mut run = if dir.exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
+/// Trains from what a loader delivers.
+fn train<O: Objective>(method: &O, dir: &Path, source: &dyn Source<O::Batch>, epochs: u64) -> Result<f64> {
+    let mut run = Run::create(dir, "")?;
     let optim = OptimConfig { lr: 1e-2, ..OptimConfig::default() };
-    let config = TrainConfig { epochs: epochs as _, ..config() };
-    Ok(Trainer::new(method, config, &optim, source.batches() as u64, &Device::Cpu)?.with_stop(stop.clone()).fit(source, &mut run)?.loss)
-}
-
-fn source(name: &str) -> Balls {
-    Balls { method: small(name), stop_at: None }
+    let config = TrainConfig { epochs, batch_size: BATCH, log_every: 1, eval_every: 0, ..TrainConfig::default() };
+    Ok(Trainer::new(method, config, &optim, source.batches() as u64, &Device::Cpu)?.fit(source, &mut run)?.loss)
 }
 
 #[test]
 fn every_parameter_moves() {
     for name in MethodConfig::NAMES {
         for network in ["unet3d", "monai_unet", "resnet3d", "vit3d"] {
-            let method = build(name, network, 0);
-            let before = values(method.params());
             let dir = tempfile::tempdir().unwrap();
-            train(&method, &dir.path().join("run"), &source(name), 3, &Stop::manual()).unwrap();
-            let after = values(method.params());
-            for p in method.params().all() {
-                let moved = before[&p.name] != after[&p.name];
-                match p.role {
-                    Role::Frozen => assert!(!moved, "{name}: {} is frozen and moved", p.name),
-                    _ => assert!(moved, "{name} with {network}: {} ({:?}) did not move", p.name, p.role),
-                }
-            }
+            trial(name).every_parameter_moves(&build(name, network, 0), &dir.path().join("run")).unwrap();
         }
     }
 }
@@ -163,32 +121,8 @@ fn every_parameter_moves() {
 #[test]
 fn resuming_is_exact() {
     for name in MethodConfig::NAMES {
-        let whole = build(name, "unet3d", 3);
         let dir = tempfile::tempdir().unwrap();
-        train(&whole, &dir.path().join("whole"), &source(name), 3, &Stop::manual()).unwrap();
-        let folder = dir.path().join("parts");
-        let stop = Stop::manual();
-        let first = build(name, "unet3d", 3);
-        let stopped = train(&first, &folder, &Balls { stop_at: Some((1, 1, stop.clone())), ..source(name) }, 3, &stop);
-        assert!(matches!(stopped, Err(Error::Interrupted { step: 5, .. })), "{name}: {stopped:?}");
-        let second = build(name, "unet3d", 99);
-        train(&second, &folder, &source(name), 3, &Stop::manual()).unwrap();
-        assert_eq!(values(whole.params()), values(second.params()), "{name}: the resumed run ends with other parameters");
-    }
-}
-
-fn check_parts<O: Objective>(method: &O, batch: &O::Batch, name: &str) {
-    let pass = || Pass::train(5, Progress { step: 2, total_steps: 9, epoch: 0 });
-    let whole = gradients(method, batch, 0, &pass()).unwrap();
-    for micro in [1, 4] {
-        let parts = gradients(method, batch, micro, &pass()).unwrap();
-        assert!((whole.loss - parts.loss).abs() < 1e-4 * whole.loss.abs().max(1.0), "{name}: loss {} and {}", whole.loss, parts.loss);
-        for (key, g) in whole.grads.iter() {
-            let h = parts.grads.get(key).unwrap_or_else(|| panic!("{name}: no gradient of {key}"));
-            let most = |t: Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
-            let (gap, size) = (most((g - h).unwrap()), most(g.clone()));
-            assert!(gap <= 1e-3 * size.max(1e-3), "{name}, parts of {micro}: gradient of {key} differs by {gap} of {size}");
-        }
+        trial(name).resuming_is_exact(|seed| Ok(build(name, "unet3d", seed)), dir.path()).unwrap();
     }
 }
 
@@ -196,22 +130,15 @@ fn check_parts<O: Objective>(method: &O, batch: &O::Batch, name: &str) {
 fn micro_batches_compute_the_same_gradient() {
     // Instance norm and layer norm look at one sample.
     for (name, network) in [("genesis", "unet3d"), ("super-resolution", "monai_unet"), ("mae", "vit3d"), ("moco", "unet3d")] {
-        check_parts(&build(name, network, 1), &views(&small(name), 0, 0).unwrap(), name);
+        trial(name).parts_compute_the_gradient(&build(name, network, 1), &[1, 4], 1e-3).unwrap();
     }
 }
 
 #[test]
 fn threads_do_not_change_a_bit() {
     for (name, network) in [("genesis", "unet3d"), ("super-resolution", "monai_unet"), ("mae", "vit3d"), ("simclr", "resnet3d")] {
-        let mut seen = Vec::new();
-        for threads in [1, 2, 5] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let method = build(name, network, 0);
-            let dir = tempfile::tempdir().unwrap();
-            pool.install(|| train(&method, &dir.path().join("run"), &source(name), 2, &Stop::manual())).unwrap();
-            seen.push(values(method.params()));
-        }
-        assert!(seen.windows(2).all(|w| w[0] == w[1]), "{name}: the number of threads changed the result");
+        let dir = tempfile::tempdir().unwrap();
+        trial(name).epochs(2).threads_do_not_change_a_bit(|seed| Ok(build(name, network, seed)), dir.path()).unwrap();
     }
 }
 
@@ -283,10 +210,10 @@ fn segmentation_learns() {
         let net = Segment::new(&scope, &architecture(network, false), SegmentConfig { classes: 2, frozen: false }).unwrap();
         // Who was taught the middle of patches knows nothing of their ends.
         let planes = if plane.is_some() { 4..8 } else { 0..12 };
-        let before = (values(net.params()), dice(&net, planes.clone()));
+        let before = (bits(net.params()).unwrap(), dice(&net, planes.clone()));
         let dir = tempfile::tempdir().unwrap();
-        let loss = train(&net, &dir.path().join("run"), &labelled(plane), 40, &Stop::manual()).unwrap();
-        let after = values(net.params());
+        let loss = train(&net, &dir.path().join("run"), &labelled(plane), 40).unwrap();
+        let after = bits(net.params()).unwrap();
         assert!(before.0.iter().all(|(name, v)| after[name] != *v));
         let score = dice(&net, planes);
         // One plane of eight has labels: less is learnt from the same steps.
@@ -298,7 +225,8 @@ fn segmentation_learns() {
     let net = Segment::new(&scope, &architecture("unet3d", false), SegmentConfig { classes: 2, frozen: false }).unwrap();
     let batch = labelled(None).epoch_from(0, 0).unwrap().next().unwrap().unwrap().batch;
     assert_eq!(batch.narrow(1, 2).unwrap().samples(), 2);
-    check_parts(&net, &batch, "segmentation");
+    let batches = |_: u64, _: usize| Ok(labelled(None).epoch_from(0, 0)?.next().unwrap()?.batch);
+    Trial::new("segmentation", batches).parts_compute_the_gradient(&net, &[1, 4], 1e-3).unwrap();
 }
 
 /// A pre-trained encoder, and decoder, arrive in the segmentation; a frozen one stays as it is; weights of another network are refused.
@@ -310,14 +238,14 @@ fn weights_are_transferred() {
         let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
         let net = Segment::new(&scope, &architecture("unet3d", false), SegmentConfig { classes: 3, frozen }).unwrap();
         net.transfer(&tensors, true).unwrap();
-        let (theirs, ours) = (values(pretrained.params()), values(net.params()));
+        let (theirs, ours) = (bits(pretrained.params()).unwrap(), bits(net.params()).unwrap());
         for (name, v) in &ours {
             assert_eq!(theirs.get(name) == Some(v), !name.starts_with("decoder.head"), "{name}");
         }
         if frozen {
             let dir = tempfile::tempdir().unwrap();
-            train(&net, &dir.path().join("run"), &labelled(None), 1, &Stop::manual()).unwrap();
-            let after = values(net.params());
+            train(&net, &dir.path().join("run"), &labelled(None), 1).unwrap();
+            let after = bits(net.params()).unwrap();
             assert!(ours.iter().all(|(name, v)| (after[name] == *v) == name.starts_with("encoder")));
         }
     }
@@ -352,7 +280,7 @@ fn classification_learns() {
     let settings = LoaderConfig { batch_size: BATCH, workers: 0, ..LoaderConfig::default() };
     let loader = Loader::new(Arc::new(Classes), Arc::new(run), Arc::new(CollatedClasses), settings).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let loss = train(&method, &dir.path().join("run"), &loader, 10, &Stop::manual()).unwrap();
+    let loss = train(&method, &dir.path().join("run"), &loader, 10).unwrap();
     assert!(loss < 0.3, "{loss}");
 }
 
@@ -369,7 +297,7 @@ fn exports_load_again() {
         let fresh = Params::new();
         a.build(&Scope::root(&fresh, 9, &Device::Cpu).sub("encoder")).unwrap();
         selfsup_medical::names::load_pretrained(&fresh, "encoder", dir.path(), a.monai_levels()).unwrap();
-        let (theirs, ours) = (values(made.params()), values(&fresh));
+        let (theirs, ours) = (bits(made.params()).unwrap(), bits(&fresh).unwrap());
         assert!(ours.iter().all(|(name, v)| theirs[name] == *v), "{method} {network}");
         if network == "monai_unet" {
             let keys = selfsup_core::weights::read(dir.path()).unwrap();

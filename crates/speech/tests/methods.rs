@@ -4,30 +4,18 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{Device, Tensor};
-use selfsup_core::data::{LoadedBatch, Source};
-use selfsup_core::optim::OptimConfig;
-use selfsup_core::run::Run;
-use selfsup_core::signal::Stop;
-use selfsup_core::trainer::{TrainConfig, Trainer, gradients};
-use selfsup_core::{Encoder, Error, Key, Layer, Objective, Params, Pass, Progress, Result, Role, Scope};
+use selfsup_core::conformance::{Trial, bits};
+use selfsup_core::{Encoder, Key, Layer, Objective, Params, Pass, Progress, Result, Role, Scope};
 use selfsup_speech::batch::{Target, Utterance, Waves};
 use selfsup_speech::encoder::{Family, FrontNorm, SpeechConfig, SpeechEncoder};
 use selfsup_speech::finetune::{Classify, ClassifyConfig, Ctc, CtcConfig};
 use selfsup_speech::mask::SpanMask;
 use selfsup_speech::recipe::{EncoderConfig, Method, MethodConfig};
-use std::collections::BTreeMap;
-use std::path::Path;
 
 const BATCH: usize = 4;
-const PER_EPOCH: usize = 3;
 const NAMES: [&str; 5] = ["wav2vec2", "hubert", "data2vec", "ctc", "classify"];
 
 /// Tones of different pitch and length, with noise; each with the target that the objective wants.
-struct Tones {
-    name: &'static str,
-    stop_at: Option<(u64, usize, Stop)>,
-}
-
 fn tones(name: &str, epoch: u64, b: usize) -> Result<Waves> {
     let items = (0..BATCH)
         .map(|i| {
@@ -45,24 +33,6 @@ fn tones(name: &str, epoch: u64, b: usize) -> Result<Waves> {
         })
         .collect();
     Waves::stack(items, &(b * BATCH..(b + 1) * BATCH).collect::<Vec<_>>())
-}
-
-impl Source<Waves> for Tones {
-    fn batches(&self) -> usize {
-        PER_EPOCH
-    }
-
-    fn epoch_from(&self, epoch: u64, first: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Waves>>> + '_>> {
-        Ok(Box::new((first..PER_EPOCH).map(move |b| {
-            if let Some((e, at, stop)) = &self.stop_at
-                && (*e, *at) == (epoch, b)
-            {
-                stop.request();
-            }
-            let batch = tones(self.name, epoch, b)?;
-            Ok(LoadedBatch { indices: batch.indices.clone(), batch, bad: Vec::new() })
-        })))
-    }
 }
 
 fn encoder(family: Family, dropout: f32) -> SpeechConfig {
@@ -113,36 +83,16 @@ fn build(name: &str, seed: u64, dropout: f32) -> Method {
     }
 }
 
-fn values(params: &Params) -> BTreeMap<String, Vec<u32>> {
-    let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect();
-    params.all().into_iter().map(|p| (p.name, bits(p.var.as_tensor()))).collect()
-}
-
-fn train(name: &'static str, method: &Method, dir: &Path, stop_at: Option<(u64, usize)>) -> Result<()> {
-    let mut run = if dir.exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
-    let optim = OptimConfig { lr: 1e-2, ..OptimConfig::default() };
-    let config = TrainConfig { epochs: 3, batch_size: BATCH, log_every: 1, checkpoint_every: 2, eval_every: 0, ..TrainConfig::default() };
-    let stop = Stop::manual();
-    let source = Tones { name, stop_at: stop_at.map(|(e, b)| (e, b, stop.clone())) };
-    Trainer::new(method, config, &optim, PER_EPOCH as u64, &Device::Cpu)?.with_stop(stop).fit(&source, &mut run)?;
-    Ok(())
+fn trial(name: &'static str) -> Trial<'static, Waves> {
+    Trial::new(name, move |epoch, b| tones(name, epoch, b))
 }
 
 #[test]
 fn every_parameter_moves() {
     for name in NAMES {
         let method = build(name, 0, 0.1);
-        let before = values(method.params());
         let dir = tempfile::tempdir().unwrap();
-        train(name, &method, &dir.path().join("run"), None).unwrap();
-        let after = values(method.params());
-        for p in method.params().all() {
-            let moved = before[&p.name] != after[&p.name];
-            match p.role {
-                Role::Frozen => assert!(!moved, "{name}: {} is frozen and moved", p.name),
-                _ => assert!(moved, "{name}: {} ({:?}) did not move", p.name, p.role),
-            }
-        }
+        trial(name).every_parameter_moves(&method, &dir.path().join("run")).unwrap();
         let frozen = method.params().with_role(Role::Frozen);
         let front = frozen.iter().filter(|p| p.name.starts_with("encoder.front")).count();
         assert_eq!(front > 0, matches!(name, "ctc" | "classify"), "{name}: fine-tuning freezes the front, pre-training does not");
@@ -152,51 +102,23 @@ fn every_parameter_moves() {
 #[test]
 fn resuming_is_exact() {
     for name in NAMES {
-        let whole = build(name, 3, 0.1);
         let dir = tempfile::tempdir().unwrap();
-        train(name, &whole, &dir.path().join("whole"), None).unwrap();
-        // Stopped in the middle of the second epoch, then continued by a process that starts from other initial weights.
-        let folder = dir.path().join("parts");
-        let stopped = train(name, &build(name, 3, 0.1), &folder, Some((1, 1)));
-        assert!(matches!(stopped, Err(Error::Interrupted { step: 5, .. })), "{name}: {stopped:?}");
-        let second = build(name, 99, 0.1);
-        train(name, &second, &folder, None).unwrap();
-        assert_eq!(values(whole.params()), values(second.params()), "{name}: the resumed run ends with other parameters");
+        trial(name).resuming_is_exact(|seed| Ok(build(name, seed, 0.1)), dir.path()).unwrap();
     }
 }
 
 #[test]
 fn micro_batches_compute_the_same_gradient() {
     for name in NAMES {
-        let method = build(name, 1, 0.0);
-        let batch = tones(name, 0, 0).unwrap();
-        let pass = || Pass::train(5, Progress { step: 2, total_steps: 9, epoch: 0 });
-        let whole = gradients(&method, &batch, 0, &pass()).unwrap();
-        for micro in [1, 3] {
-            let parts = gradients(&method, &batch, micro, &pass()).unwrap();
-            assert!((whole.loss - parts.loss).abs() < 1e-4 * whole.loss.abs().max(1.0), "{name}: loss {} and {}", whole.loss, parts.loss);
-            for (key, g) in whole.grads.iter() {
-                let h = parts.grads.get(key).unwrap_or_else(|| panic!("{name}: no gradient of {key}"));
-                let top = |t: &Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
-                let (gap, size) = (top(&(g - h).unwrap()), top(g));
-                assert!(gap <= 1e-3 * size.max(1e-3), "{name}, parts of {micro}: gradient of {key} differs by {gap} of {size}");
-            }
-        }
+        trial(name).parts_compute_the_gradient(&build(name, 1, 0.0), &[1, 3], 1e-3).unwrap();
     }
 }
 
 #[test]
 fn threads_do_not_change_a_bit() {
     for name in NAMES {
-        let mut seen = Vec::new();
-        for threads in [1, 2, 5] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let method = build(name, 0, 0.1);
-            let dir = tempfile::tempdir().unwrap();
-            pool.install(|| train(name, &method, &dir.path().join("run"), None)).unwrap();
-            seen.push(values(method.params()));
-        }
-        assert!(seen.windows(2).all(|w| w[0] == w[1]), "{name}: the number of threads changed the result");
+        let dir = tempfile::tempdir().unwrap();
+        trial(name).threads_do_not_change_a_bit(|seed| Ok(build(name, seed, 0.1)), dir.path()).unwrap();
     }
 }
 
@@ -234,10 +156,10 @@ fn layers_that_are_left_out_still_train() {
         let method = MethodConfig::named("data2vec").unwrap();
         let config = SpeechConfig { layer_drop: 0.5, ..encoder(method.family(), 0.0) };
         let method = method.build(&Scope::root(&params, 0, &Device::Cpu), &config).unwrap();
-        let before = values(&params);
+        let before = bits(&params).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        train("data2vec", &method, &dir.path().join("run"), None).unwrap();
-        let after = values(&params);
+        trial("data2vec").train(&method, &dir.path().join("run")).unwrap();
+        let after = bits(&params).unwrap();
         assert!(before.iter().all(|(name, v)| after[name] != *v), "a parameter did not move in nine steps");
         seen.push(after);
     }
@@ -249,10 +171,10 @@ fn the_encoder_is_frozen_for_the_first_steps() {
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
     let config = CtcConfig { freeze_steps: 100, ..CtcConfig::default() };
     let task: Method = Box::new(Ctc::new(&scope, encoder(Family::Wav2vec2, 0.0), config, 5).unwrap());
-    let before = values(task.params());
+    let before = bits(task.params()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    train("ctc", &task, &dir.path().join("run"), None).unwrap();
-    let after = values(task.params());
+    trial("ctc").train(&task, &dir.path().join("run")).unwrap();
+    let after = bits(task.params()).unwrap();
     for (name, v) in &before {
         assert_eq!(after[name] != *v, name.starts_with("lm_head"), "{name}");
     }

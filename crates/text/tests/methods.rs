@@ -3,24 +3,20 @@
 
 #![allow(clippy::unwrap_used)]
 
-use candle_core::{Device, Tensor};
-use selfsup_core::data::{Collate, LoadedBatch, Source};
+use candle_core::Device;
+use selfsup_core::conformance::{Trial, bits};
+use selfsup_core::data::Collate;
 use selfsup_core::objective::Objective;
 use selfsup_core::optim::{OptimConfig, Optimizer};
-use selfsup_core::run::Run;
-use selfsup_core::signal::Stop;
-use selfsup_core::trainer::{TrainConfig, Trainer, gradients};
-use selfsup_core::{Error, Key, Params, Pass, Progress, Result, Role, Scope};
+use selfsup_core::trainer::gradients;
+use selfsup_core::{Key, Params, Pass, Progress, Result, Role, Scope};
 use selfsup_text::batch::{Example, IGNORED, Pad, Sequences, Vocabulary};
 use selfsup_text::encoder::{BertConfig, Family};
 use selfsup_text::method::{MaskedLm, MaskedLmConfig};
 use selfsup_text::recipe::{EncoderConfig, Method, MethodConfig};
 use selfsup_text::task::{AnswerConfig, AnswerFinder, SequenceClassifier, SequenceConfig, TokenClassifier, TokenConfig, Tune};
-use std::collections::BTreeMap;
-use std::path::Path;
 
 const BATCH: usize = 8;
-const PER_EPOCH: usize = 3;
 
 fn vocabulary() -> Vocabulary {
     Vocabulary { size: 24, pad: 0, mask: Some(3), special: vec![0, 1, 2, 3], end: Some(2), sentinels: vec![23, 22, 21] }
@@ -61,29 +57,6 @@ fn batch(name: &str, epoch: u64, b: usize) -> Result<Sequences> {
     let indices: Vec<usize> = (b * BATCH..(b + 1) * BATCH).collect();
     let items = indices.iter().map(|&i| labelled(name, i as u64, epoch)).collect();
     Pad { pad: 0, length: None }.collate(items, &indices, Key::new(0))
-}
-
-struct Corpus {
-    name: &'static str,
-    stop_at: Option<(u64, usize, Stop)>,
-}
-
-impl Source<Sequences> for Corpus {
-    fn batches(&self) -> usize {
-        PER_EPOCH
-    }
-
-    fn epoch_from(&self, epoch: u64, first: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Sequences>>> + '_>> {
-        Ok(Box::new((first..PER_EPOCH).map(move |b| {
-            if let Some((e, at, stop)) = &self.stop_at
-                && (*e, *at) == (epoch, b)
-            {
-                stop.request();
-            }
-            let batch = batch(self.name, epoch, b)?;
-            Ok(LoadedBatch { indices: batch.indices.clone(), batch, bad: Vec::new() })
-        })))
-    }
 }
 
 fn small(name: &str) -> MethodConfig {
@@ -130,31 +103,16 @@ fn build(name: &str, seed: u64, dropout: f32) -> Method {
     }
 }
 
-fn values(params: &Params) -> BTreeMap<String, Vec<u32>> {
-    let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect();
-    params.all().into_iter().map(|p| (p.name, bits(p.var.as_tensor()))).collect()
-}
-
-fn train(method: &impl Objective<Batch = Sequences>, dir: &Path, source: &Corpus, stop: &Stop, epochs: u64) -> Result<Vec<f64>> {
-    let mut run = if dir.exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
+fn trial(name: &'static str) -> Trial<'static, Sequences> {
     let optim = OptimConfig { lr: 1e-2, clip_grad_norm: Some(1.0), ..OptimConfig::default() };
-    let config =
-        TrainConfig { epochs: epochs as _, batch_size: BATCH, log_every: 1, checkpoint_every: 2, eval_every: 0, ..TrainConfig::default() };
-    let summary = Trainer::new(method, config, &optim, PER_EPOCH as u64, &Device::Cpu)?.with_stop(stop.clone()).fit(source, &mut run)?;
-    Ok(vec![summary.loss])
+    Trial::new(name, move |epoch, b| batch(name, epoch, b)).optim(optim)
 }
 
 #[test]
 fn every_parameter_moves() {
     for name in NAMES {
-        let method = build(name, 0, 0.1);
-        let before = values(method.params());
         let dir = tempfile::tempdir().unwrap();
-        train(&method, &dir.path().join("run"), &Corpus { name, stop_at: None }, &Stop::manual(), 3).unwrap();
-        let after = values(method.params());
-        for p in method.params().all() {
-            assert!(before[&p.name] != after[&p.name], "{name}: {} ({:?}) did not move", p.name, p.role);
-        }
+        trial(name).every_parameter_moves(&build(name, 0, 0.1), &dir.path().join("run")).unwrap();
     }
 }
 
@@ -173,10 +131,10 @@ fn frozen_parts_stay() {
         };
         let config = SequenceConfig { tune, ..SequenceConfig::default() };
         let task = SequenceClassifier::new(&Scope::root(&params, 0, &Device::Cpu), &bert, config).unwrap();
-        let before = values(&params);
+        let before = bits(&params).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        train(&task, &dir.path().join("run"), &Corpus { name: "sequence", stop_at: None }, &Stop::manual(), 1).unwrap();
-        let after = values(&params);
+        trial("sequence").epochs(1).train(&task, &dir.path().join("run")).unwrap();
+        let after = bits(&params).unwrap();
         for (name, old) in &before {
             let block = |i: usize| name.starts_with(&format!("encoder.blocks.{i}."));
             let frozen = name.starts_with("encoder.embeddings.") || (0..2 - moves).any(block);
@@ -189,18 +147,8 @@ fn frozen_parts_stay() {
 #[test]
 fn resuming_is_exact() {
     for name in NAMES {
-        let whole = build(name, 3, 0.1);
         let dir = tempfile::tempdir().unwrap();
-        train(&whole, &dir.path().join("whole"), &Corpus { name, stop_at: None }, &Stop::manual(), 3).unwrap();
-        // Stopped in the middle of the second epoch, then continued by a process that starts from other initial weights.
-        let folder = dir.path().join("parts");
-        let stop = Stop::manual();
-        let first = build(name, 3, 0.1);
-        let stopped = train(&first, &folder, &Corpus { name, stop_at: Some((1, 1, stop.clone())) }, &stop, 3);
-        assert!(matches!(stopped, Err(Error::Interrupted { step: 5, .. })), "{name}: {stopped:?}");
-        let second = build(name, 99, 0.1);
-        train(&second, &folder, &Corpus { name, stop_at: None }, &Stop::manual(), 3).unwrap();
-        assert_eq!(values(whole.params()), values(second.params()), "{name}: the resumed run ends with other parameters");
+        trial(name).resuming_is_exact(|seed| Ok(build(name, seed, 0.1)), dir.path()).unwrap();
     }
 }
 
@@ -209,35 +157,15 @@ fn resuming_is_exact() {
 #[test]
 fn micro_batches_compute_the_same_gradient() {
     for name in ["masked-lm", "causal-lm", "span-corruption", "tokens", "answer"] {
-        let method = build(name, 1, 0.0);
-        let batch = batch(name, 0, 0).unwrap();
-        let pass = || Pass::train(5, Progress { step: 2, total_steps: 9, epoch: 0 });
-        let whole = gradients(&method, &batch, 0, &pass()).unwrap();
-        for micro in [1, 3, 4] {
-            let parts = gradients(&method, &batch, micro, &pass()).unwrap();
-            assert!((whole.loss - parts.loss).abs() < 1e-5 * whole.loss.abs().max(1.0), "{name}: loss {} and {}", whole.loss, parts.loss);
-            for (key, g) in whole.grads.iter() {
-                let h = parts.grads.get(key).unwrap_or_else(|| panic!("{name}: no gradient of {key}"));
-                let largest = |t: Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
-                let (gap, size) = (largest((g - h).unwrap()), largest(g.clone()));
-                assert!(gap <= 2e-4 * size.max(1e-3), "{name}, parts of {micro}: gradient of {key} differs by {gap} of {size}");
-            }
-        }
+        trial(name).parts_compute_the_gradient(&build(name, 1, 0.0), &[1, 3, 4], 2e-4).unwrap();
     }
 }
 
 #[test]
 fn threads_do_not_change_a_bit() {
     for name in ["masked-lm", "electra", "simcse", "causal-lm", "span-corruption", "sequence", "tokens", "answer"] {
-        let mut seen = Vec::new();
-        for threads in [1, 2, 5] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let method = build(name, 0, 0.1);
-            let dir = tempfile::tempdir().unwrap();
-            pool.install(|| train(&method, &dir.path().join("run"), &Corpus { name, stop_at: None }, &Stop::manual(), 2)).unwrap();
-            seen.push(values(method.params()));
-        }
-        assert!(seen.windows(2).all(|w| w[0] == w[1]), "{name}: the number of threads changed the result");
+        let dir = tempfile::tempdir().unwrap();
+        trial(name).epochs(2).threads_do_not_change_a_bit(|seed| Ok(build(name, seed, 0.1)), dir.path()).unwrap();
     }
 }
 

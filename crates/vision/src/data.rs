@@ -4,6 +4,7 @@ use crate::augment::AugmentConfig;
 use crate::image::{Image, Pixels};
 use candle_core::{Device, Tensor};
 use selfsup_core::data::Collate;
+use selfsup_core::kernels::pixels::Depth;
 pub use selfsup_core::objective::Views;
 use selfsup_core::{Error, Key, Result};
 use std::path::PathBuf;
@@ -77,19 +78,12 @@ impl Planes {
             return Err(Error::input("image", format!("{c} channels, expected {}", mean.len())));
         }
         let mut values = vec![0f32; c * h * w];
-        for (k, plane) in values.chunks_exact_mut((h * w).max(1)).enumerate() {
-            match &image.data {
-                Pixels::U8(data) => fill(plane, data, k, c, 1.0 / (255.0 * std[k]), mean[k] / std[k]),
-                Pixels::U16(data) => fill(plane, data, k, c, 1.0 / (65535.0 * std[k]), mean[k] / std[k]),
-            }
+        let affine = |max: f32| -> Vec<_> { mean.iter().zip(std).map(|(mean, std)| (1.0 / (max * std), mean / std)).collect() };
+        match &image.data {
+            Pixels::U8(data) => u8::to_planes(data, &affine(u8::MAX.into()), &mut values),
+            Pixels::U16(data) => u16::to_planes(data, &affine(u16::MAX.into()), &mut values),
         }
         Ok(Planes { shape: [c, h, w], values })
-    }
-}
-
-fn fill<T: Copy + Into<f32>>(plane: &mut [f32], data: &[T], first: usize, step: usize, scale: f32, shift: f32) {
-    for (out, v) in plane.iter_mut().zip(data.iter().skip(first).step_by(step)) {
-        *out = (*v).into() * scale - shift;
     }
 }
 

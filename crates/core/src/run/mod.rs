@@ -3,12 +3,14 @@
 //! ```text
 //! config.toml      the configuration as given
 //! metrics.jsonl    one JSON object a line: step, epoch, time and the values
+//! curves.svg       the same values as a picture, drawn with every checkpoint and at the end
 //! tensorboard/     the same values as TensorBoard event files
 //! checkpoints/     see crate::checkpoint
 //! model/           the exported model
 //! result.json      the outcome, written once at the end
 //! ```
 
+mod curves;
 mod display;
 mod events;
 
@@ -193,6 +195,17 @@ impl Run {
         }
         self.events.restart(step + 1, now())?;
         Ok(cut)
+    }
+
+    /// Draws the metrics so far into `curves.svg`.
+    ///
+    /// # Errors
+    /// If the metrics cannot be read or the picture cannot be written.
+    pub fn draw_curves(&self) -> Result<()> {
+        match curves::svg(&self.dir.join("metrics.jsonl"))? {
+            Some(picture) => write_text(&self.dir.join("curves.svg"), &picture),
+            None => Ok(()),
+        }
     }
 
     /// Writes `result.json`, whole or not at all.

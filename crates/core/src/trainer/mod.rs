@@ -211,6 +211,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
                         best = Some(Best { metric: metric.clone(), value: *value, step: at.step });
                     }
                     let path = store.save(&self.checkpoint(at, total, best.clone())?)?;
+                    run.draw_curves()?;
                     if best.as_ref().is_some_and(|b| b.step == at.step) {
                         store.mark_best(&path)?;
                     }

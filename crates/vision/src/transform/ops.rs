@@ -1,11 +1,12 @@
 //! Single operations on decoded images, with torchvision's semantics.
 //!
-//! Photometric operations compute in f32 and truncate, as torchvision does for integers. They are written over slices of whole rows, so that
-//! the compiler vectorises them.
+//! Photometric operations compute in f32 and truncate, as torchvision does for integers; their loops are those of
+//! [`selfsup_core::kernels::pixels`].
 
 use crate::image::{Image, Pixels};
 use fast_image_resize::images::Image as Buffer;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use selfsup_core::kernels::pixels::Depth;
 use selfsup_core::{Error, Result};
 
 /// How values between pixels are found when resizing; both are antialiased, as PIL's are.
@@ -58,7 +59,11 @@ pub fn resized_crop(image: &Image, rect: Rect, height: u32, width: u32, filter: 
         return Err(wrong(&"expected a rectangle inside the image"));
     }
     fn cut<T: Copy>(v: &[T], row: usize, lines: std::ops::Range<usize>, columns: std::ops::Range<usize>) -> Vec<T> {
-        lines.flat_map(|y| v[y * row + columns.start..y * row + columns.end].iter().copied()).collect()
+        let mut out = Vec::with_capacity(lines.len() * columns.len());
+        for y in lines {
+            out.extend_from_slice(&v[y * row + columns.start..y * row + columns.end]);
+        }
+        out
     }
     let columns = left * c..(left + w) * c;
     let whole = (h, w) == (image.height as usize, image.width as usize);
@@ -131,8 +136,23 @@ pub fn center_crop(image: &Image, size: u32) -> Result<Image> {
 /// # Errors
 /// Never for an image that [`Image::new`] made.
 pub fn horizontal_flip(image: &Image) -> Result<Image> {
+    fn go<T: Copy, const C: usize>(v: &[T], w: usize) -> Vec<T> {
+        let mut out = v.to_vec();
+        for (out, row) in out.chunks_exact_mut(w * C).zip(v.chunks_exact(w * C)) {
+            for (o, i) in out.chunks_exact_mut(C).zip(row.chunks_exact(C).rev()) {
+                o.copy_from_slice(i);
+            }
+        }
+        out
+    }
     let w = image.width as usize;
-    map_pixels(image, image.height, w as u32, |y, x| Some((y, w - 1 - x)))
+    let data = match (&image.data, image.channels) {
+        (Pixels::U8(v), 1) => Pixels::U8(go::<_, 1>(v, w)),
+        (Pixels::U8(v), _) => Pixels::U8(go::<_, 3>(v, w)),
+        (Pixels::U16(v), 1) => Pixels::U16(go::<_, 1>(v, w)),
+        (Pixels::U16(v), _) => Pixels::U16(go::<_, 3>(v, w)),
+    };
+    Image::new(image.width, image.height, image.channels, data)
 }
 
 /// An image whose pixel `(y, x)` is that of `from(y, x)`, or 0.
@@ -161,34 +181,6 @@ fn map_pixels(image: &Image, height: u32, width: u32, from: impl Fn(usize, usize
     Image::new(width, height, image.channels, data)
 }
 
-/// A value of a pixel.
-trait Value: Copy + Send + Sync {
-    const MAX: f32;
-    fn get(self) -> f32;
-    /// Clamped and truncated.
-    fn put(v: f32) -> Self;
-}
-
-impl Value for u8 {
-    const MAX: f32 = 255.0;
-    fn get(self) -> f32 {
-        f32::from(self)
-    }
-    fn put(v: f32) -> Self {
-        v as u8 // saturates
-    }
-}
-
-impl Value for u16 {
-    const MAX: f32 = 65535.0;
-    fn get(self) -> f32 {
-        f32::from(self)
-    }
-    fn put(v: f32) -> Self {
-        v as u16
-    }
-}
-
 /// Runs `$f::<T>(values, channels)` for either depth.
 macro_rules! each {
     ($image:expr, |$v:ident, $c:ident| $body:expr) => {{
@@ -200,105 +192,44 @@ macro_rules! each {
     }};
 }
 
-/// The whole part of a number of at least 0: one instruction, where `floor` is a call on older x86-64.
-fn cut(x: f32) -> f32 {
-    x as i32 as f32
-}
-
-fn luma<T: Value>(p: &[T]) -> f32 {
-    0.2989 * p[0].get() + 0.587 * p[1].get() + 0.114 * p[2].get()
-}
-
 /// Multiplies all values by `factor`.
 pub fn brightness(image: &mut Image, factor: f32) {
-    fn go<T: Value>(v: &mut [T], f: f32) {
-        v.iter_mut().for_each(|x| *x = T::put(x.get() * f));
-    }
-    each!(image, |v, _c| go(v, factor));
+    each!(image, |v, _c| Depth::scale(v, factor, 0.0));
 }
 
 /// Moves all values away from the mean gray: `factor x + (1 - factor) mean`.
 pub fn contrast(image: &mut Image, factor: f32) {
-    fn go<T: Value>(v: &mut [T], c: usize, f: f32) {
-        let mean = if c == 3 {
-            v.chunks_exact(3).map(|p| f64::from(cut(luma(p)))).sum::<f64>() / (v.len() / 3).max(1) as f64
-        } else {
-            v.iter().map(|x| f64::from(x.get())).sum::<f64>() / v.len().max(1) as f64
-        };
-        let shift = (1.0 - f) * mean as f32;
-        v.iter_mut().for_each(|x| *x = T::put(x.get() * f + shift));
-    }
-    each!(image, |v, c| go(v, c, factor));
+    each!(image, |v, c| {
+        let sum = if c == 3 { Depth::sum_gray(v) } else { Depth::sum(v) };
+        let mean = sum as f64 / (if c == 3 { v.len() / 3 } else { v.len() }).max(1) as f64;
+        Depth::scale(v, factor, (1.0 - factor) * mean as f32);
+    });
 }
 
 /// Moves each pixel away from its gray: `factor x + (1 - factor) gray`. Gray images stay.
 pub fn saturation(image: &mut Image, factor: f32) {
-    fn go<T: Value>(v: &mut [T], c: usize, f: f32) {
-        if c != 3 {
-            return;
-        }
-        for p in v.chunks_exact_mut(3) {
-            let gray = (1.0 - f) * cut(luma(p));
-            for x in p {
-                *x = T::put(x.get() * f + gray);
-            }
-        }
-    }
-    each!(image, |v, c| go(v, c, factor));
+    each!(image, |v, c| if c == 3 {
+        Depth::saturate(v, factor);
+    });
 }
 
 /// Turns the hue by `shift` turns, -0.5 to 0.5. Gray images stay.
 pub fn hue(image: &mut Image, shift: f32) {
-    fn go<T: Value>(v: &mut [T], c: usize, shift: f32) {
-        if c != 3 {
-            return;
-        }
-        for p in v.chunks_exact_mut(3) {
-            let [r, g, b] = [p[0].get() / T::MAX, p[1].get() / T::MAX, p[2].get() / T::MAX];
-            let (max, min) = (r.max(g).max(b), r.min(g).min(b));
-            let range = max - min;
-            if range == 0.0 {
-                continue;
-            }
-            let h = if max == r {
-                (g - b) / range
-            } else if max == g {
-                2.0 + (b - r) / range
-            } else {
-                4.0 + (r - g) / range
-            };
-            // Positive, so that cutting the fraction off is the remainder; `rem_euclid` calls fmod, which took half of the time.
-            let turns = h / 6.0 + 1.0 + shift;
-            let h = (turns - cut(turns)) * 6.0;
-            // Each channel is max - range * clamp(distance from its peak - 1, 0, 1), which is the usual table of six sectors.
-            let channel = |offset: f32| {
-                let k = if offset + h < 6.0 { offset + h } else { offset + h - 6.0 };
-                max - range * k.min(4.0 - k).clamp(0.0, 1.0)
-            };
-            for (x, offset) in p.iter_mut().zip([5.0, 3.0, 1.0]) {
-                *x = T::put(channel(offset) * (T::MAX + 1.0 - 1e-3));
-            }
-        }
-    }
-    each!(image, |v, c| go(v, c, shift));
+    each!(image, |v, c| if c == 3 {
+        Depth::turn_hue(v, shift);
+    });
 }
 
 /// All channels take the gray value.
 pub fn grayscale(image: &mut Image) {
-    fn go<T: Value>(v: &mut [T], c: usize) {
-        if c == 3 {
-            for p in v.chunks_exact_mut(3) {
-                let gray = T::put(luma(p));
-                p.fill(gray);
-            }
-        }
-    }
-    each!(image, |v, c| go(v, c));
+    each!(image, |v, c| if c == 3 {
+        Depth::gray(v);
+    });
 }
 
 /// Inverts values of at least `threshold` (of 256 levels).
 pub fn solarize(image: &mut Image, threshold: u16) {
-    fn go<T: Value>(v: &mut [T], threshold: f32) {
+    fn go<T: Depth>(v: &mut [T], threshold: f32) {
         let t = if T::MAX > 255.0 { threshold * 257.0 } else { threshold };
         v.iter_mut().for_each(|x| {
             if x.get() >= t {
@@ -320,7 +251,7 @@ pub fn posterize(image: &mut Image, bits: u8) {
 
 /// Stretches each channel to the full range.
 pub fn autocontrast(image: &mut Image) {
-    fn go<T: Value>(v: &mut [T], c: usize) {
+    fn go<T: Depth>(v: &mut [T], c: usize) {
         for k in 0..c {
             let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
             for x in v.iter().skip(k).step_by(c) {
@@ -368,7 +299,7 @@ pub fn sharpness(image: &mut Image, factor: f32) {
     if w < 3 || h < 3 {
         return;
     }
-    fn go<T: Value>(v: &mut [T], c: usize, w: usize, h: usize, f: f32) {
+    fn go<T: Depth>(v: &mut [T], c: usize, w: usize, h: usize, f: f32) {
         let old: Vec<T> = v.to_vec();
         let at = |y: usize, x: usize, k: usize| old[(y * w + x) * c + k].get();
         for y in 1..h - 1 {
@@ -402,50 +333,7 @@ pub fn gaussian_blur(image: &mut Image, size: usize, sigma: f32) {
     // Weights too small to change a level cost time only.
     let cut = kernel.iter().position(|k| *k > 1e-5).unwrap_or(half);
     let kernel = &kernel[cut..kernel.len() - cut];
-    fn go<T: Value>(v: &mut [T], c: usize, w: usize, h: usize, kernel: &[f32]) {
-        let half = kernel.len() / 2;
-        let row = w * c;
-        let mut rows = vec![0f32; h * row];
-        let mut padded = vec![0f32; (w + 2 * half) * c];
-        for y in 0..h {
-            for x in 0..w + 2 * half {
-                let from = reflect(x as i64 - half as i64, w);
-                for k in 0..c {
-                    padded[x * c + k] = v[y * row + from * c + k].get();
-                }
-            }
-            let out = &mut rows[y * row..(y + 1) * row];
-            for (t, weight) in kernel.iter().enumerate() {
-                for (o, i) in out.iter_mut().zip(&padded[t * c..t * c + row]) {
-                    *o += weight * i;
-                }
-            }
-        }
-        let mut acc = vec![0f32; row];
-        for y in 0..h {
-            acc.fill(0.5); // rounded, not truncated
-            for (t, weight) in kernel.iter().enumerate() {
-                let from = reflect(y as i64 + t as i64 - half as i64, h);
-                for (o, i) in acc.iter_mut().zip(&rows[from * row..(from + 1) * row]) {
-                    *o += weight * i;
-                }
-            }
-            for (x, o) in v[y * row..(y + 1) * row].iter_mut().zip(&acc) {
-                *x = T::put(*o);
-            }
-        }
-    }
-    each!(image, |v, c| go(v, c, w, h, kernel));
-}
-
-/// Index `i` of a line of `n` reflected at its first and last value, as often as needed.
-fn reflect(i: i64, n: usize) -> usize {
-    if n == 1 {
-        return 0;
-    }
-    let period = 2 * (n as i64 - 1);
-    let i = i.rem_euclid(period);
-    (if i < n as i64 { i } else { period - i }) as usize
+    each!(image, |v, c| Depth::blur(v, c, w, kernel));
 }
 
 /// An affine map of the plane about the centre, given as output to input: `(x, y) -> (a x + b y + c, d x + e y + f)`. Zeros outside.
@@ -453,7 +341,7 @@ fn reflect(i: i64, n: usize) -> usize {
 /// # Errors
 /// Never for an image that [`Image::new`] made.
 pub fn affine(image: &Image, map: [f32; 6], bilinear: bool) -> Result<Image> {
-    fn go<T: Value + Default>(v: &[T], c: usize, w: usize, h: usize, m: [f32; 6], bilinear: bool) -> Vec<T> {
+    fn go<T: Depth + Default>(v: &[T], c: usize, w: usize, h: usize, m: [f32; 6], bilinear: bool) -> Vec<T> {
         let mut out = vec![T::default(); v.len()];
         let (cx, cy) = ((w as f32 - 1.0) / 2.0, (h as f32 - 1.0) / 2.0);
         for (i, pixel) in out.chunks_exact_mut(c).enumerate() {
