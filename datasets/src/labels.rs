@@ -14,7 +14,7 @@
 
 use crate::record::{Record, Records, Source, missing};
 use selfsup_core::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -149,37 +149,40 @@ impl LabelFile {
     /// # Errors
     /// If a row names no record or several of the same file name, or two rows name the same one: the line is in the error.
     pub fn apply(&self, records: Arc<dyn Records>, root: &Path) -> Result<Labelled> {
-        let mut ids = BTreeMap::new();
-        let mut names: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        // Records by their names and by those of what they are parts of.
+        let mut ids: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for i in 0..records.len() {
-            let id = records.id(i)?;
-            let name = Path::new(&id).file_name().map_or(id.clone(), |n| n.to_string_lossy().into_owned());
-            names.entry(name).or_default().push(i);
-            ids.insert(id, i);
+            for id in [Some(records.id(i)?), records.whole(i)].into_iter().flatten() {
+                let name = Path::new(&id).file_name().map_or(id.clone(), |n| n.to_string_lossy().into_owned());
+                names.entry(name).or_default().insert(id.clone());
+                ids.entry(id).or_default().push(i);
+            }
         }
         let beside = self.path.parent().unwrap_or(Path::new(""));
         let mut rows: Vec<Option<usize>> = vec![None; records.len()];
         for (r, row) in self.rows.iter().enumerate() {
             let Some(path) = &row.path else { return Err(self.wrong(row, "names no record: expected a column `path`")) };
             let written = [PathBuf::from(path), root.join(path), beside.join(path)];
-            let found = match written.iter().find_map(|p| ids.get(&p.display().to_string())) {
-                Some(i) => *i,
-                None => match names.get(path).map(Vec::as_slice) {
-                    Some([one]) => *one,
-                    Some(several) => {
-                        return Err(self.wrong(row, format_args!("`{path}` is the name of {} records: give their paths", several.len())));
-                    }
-                    None => {
-                        let problem = format_args!("`{path}` is none of the {} records of {}", records.len(), root.display());
-                        return Err(self.wrong(row, problem));
-                    }
-                },
+            let named = names.get(path).filter(|_| !written.iter().any(|p| ids.contains_key(&p.display().to_string())));
+            let found = match named.map(|n| n.len()) {
+                Some(several @ 2..) => {
+                    return Err(self.wrong(row, format_args!("`{path}` is the name of {several} records: give their paths")));
+                }
+                Some(_) => named.and_then(|n| ids.get(n.first()?)),
+                None => written.iter().find_map(|p| ids.get(&p.display().to_string())),
             };
-            if let Some(first) = rows[found] {
-                let first = &self.rows[first];
-                return Err(self.wrong(row, format_args!("`{path}` was named in line {} already", first.line)));
+            let Some(found) = found else {
+                let problem = format_args!("`{path}` is none of the {} records of {}", records.len(), root.display());
+                return Err(self.wrong(row, problem));
+            };
+            for &i in found {
+                if let Some(first) = rows[i] {
+                    let first = &self.rows[first];
+                    return Err(self.wrong(row, format_args!("`{path}` was named in line {} already", first.line)));
+                }
+                rows[i] = Some(r);
             }
-            rows[found] = Some(r);
         }
         let mut labelled = Labelled::new(records, self, rows.clone(), true);
         for (mask, row) in labelled.masks.iter_mut().zip(rows) {
@@ -410,6 +413,9 @@ impl Records for Labelled {
     fn mask(&self, index: usize) -> Option<PathBuf> {
         self.masks.get(index)?.clone().or_else(|| self.records.mask(index))
     }
+    fn whole(&self, index: usize) -> Option<String> {
+        self.records.whole(index)
+    }
     fn classes(&self) -> &[String] {
         &self.classes
     }
@@ -490,6 +496,48 @@ mod tests {
         let e = read("l.csv", "path,label\n9.wav,cat\n").unwrap().apply(records.clone(), &root).err().unwrap().to_string();
         assert!(e.contains("line 2") && e.contains("9.wav") && e.contains("3 records"), "{e}");
         let e = read("l.csv", "path,label\n2.wav,cat\ny/2.wav,dog\n").unwrap().apply(records, &root).err().unwrap().to_string();
+        assert!(e.contains("line 3") && e.contains("line 2 already"), "{e}");
+    }
+
+    /// Three slices of each of two volumes.
+    struct Slices;
+
+    impl Records for Slices {
+        fn len(&self) -> usize {
+            6
+        }
+        fn get(&self, i: usize) -> Result<Record> {
+            Ok(Record {
+                id: format!("scans/v{}.nii axial {}", i / 3, i % 3),
+                source: Source::Bytes(Arc::from([])),
+                label: None,
+                group: self.group(i),
+            })
+        }
+        fn label(&self, _: usize) -> Option<u32> {
+            None
+        }
+        fn group(&self, i: usize) -> Option<String> {
+            self.whole(i)
+        }
+        fn whole(&self, i: usize) -> Option<String> {
+            Some(format!("scans/v{}.nii", i / 3))
+        }
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+    }
+
+    #[test]
+    fn a_row_speaks_of_all_parts_of_what_it_names() {
+        let apply = |text: &str| read("l.csv", text).unwrap().apply(Arc::new(Slices), Path::new("scans"));
+        let set = apply("path,label,patient\nv1.nii,ill,p7\nscans/v0.nii,well,\n").unwrap();
+        assert_eq!((0..6).map(|i| set.label(i)).collect::<Vec<_>>(), [1, 1, 1, 0, 0, 0].map(Some));
+        // Without a group of its own a part stays with its whole.
+        assert_eq!((set.group(2).as_deref(), set.group(3).as_deref()), (Some("scans/v0.nii"), Some("p7")));
+        let one = apply("path,label\nscans/v1.nii axial 2,ill\n").unwrap();
+        assert_eq!((one.label(5), one.label(4)), (Some(0), None));
+        let e = apply("path,label\nv1.nii,ill\nscans/v1.nii axial 2,well\n").err().unwrap().to_string();
         assert!(e.contains("line 3") && e.contains("line 2 already"), "{e}");
     }
 

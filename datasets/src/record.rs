@@ -107,6 +107,11 @@ pub trait Records: Send + Sync {
         None
     }
 
+    /// The name of what record `index` is a part of (the volume of a slice), where it is: a table that names it speaks of all its parts.
+    fn whole(&self, _index: usize) -> Option<String> {
+        None
+    }
+
     /// Names of the classes; empty where there are no labels.
     fn classes(&self) -> &[String];
 }
@@ -137,6 +142,9 @@ macro_rules! forward {
             }
             fn mask(&self, index: usize) -> Option<PathBuf> {
                 (**self).mask(index)
+            }
+            fn whole(&self, index: usize) -> Option<String> {
+                (**self).whole(index)
             }
             fn classes(&self) -> &[String] {
                 (**self).classes()
@@ -196,6 +204,9 @@ impl<R: Records> Records for Subset<R> {
     }
     fn mask(&self, index: usize) -> Option<PathBuf> {
         self.records.mask(*self.indices.get(index)?)
+    }
+    fn whole(&self, index: usize) -> Option<String> {
+        self.records.whole(*self.indices.get(index)?)
     }
     fn classes(&self) -> &[String] {
         self.records.classes()
@@ -264,6 +275,9 @@ impl Records for Concat {
     }
     fn mask(&self, index: usize) -> Option<PathBuf> {
         self.at(index).and_then(|(part, i)| part.mask(i))
+    }
+    fn whole(&self, index: usize) -> Option<String> {
+        self.at(index).and_then(|(part, i)| part.whole(i))
     }
     fn classes(&self) -> &[String] {
         self.parts.first().map_or(&[], |p| p.classes())

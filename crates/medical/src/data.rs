@@ -68,6 +68,32 @@ impl Collate<Volume> for CollatedLabels {
     }
 }
 
+/// Stacks patches whose middle plane alone is labelled, as annotators leave them who draw single slices. A patch has `2 depth - 1` planes;
+/// each batch draws which `depth` of them the network sees, so that the labelled one lies anywhere in its input. Were it always in the same
+/// place, the weights of an upsampling would be fitted there, and the planes beside it guessed.
+#[derive(Clone, Copy, Debug)]
+pub struct CollatedSlices {
+    /// Planes that the network sees.
+    pub depth: usize,
+}
+
+impl Collate<Volume> for CollatedSlices {
+    type Batch = Labelled;
+
+    fn collate(&self, items: Vec<Volume>, indices: &[usize], key: Key) -> Result<Labelled> {
+        let planes = (2 * self.depth).saturating_sub(1);
+        if let Some(other) = items.iter().find(|v| v.shape()[0] != planes || planes == 0) {
+            let problem =
+                format!("{} planes, expected {planes}, the middle one labelled, of which {} are seen", other.shape()[0], self.depth);
+            return Err(Error::input(other.id(), problem));
+        }
+        let from = key.rng().below(self.depth);
+        let seen = |v: Volume| v.part([from as isize, 0, 0], [self.depth, v.shape()[1], v.shape()[2]], 0.0);
+        let items = items.into_iter().map(seen).collect::<Result<Vec<_>>>()?;
+        CollatedLabels { plane: Some(self.depth - 1 - from) }.collate(items, indices, key)
+    }
+}
+
 /// Stacks patches with a class each into what core's classification takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CollatedClasses;
@@ -85,6 +111,24 @@ impl Collate<(Volume, u32)> for CollatedClasses {
 mod tests {
     use super::*;
     use crate::transform::testing::volume;
+
+    #[test]
+    fn a_labelled_slice_lies_anywhere() {
+        let v = volume([5, 2, 3], 1);
+        let mut seen = std::collections::BTreeSet::new();
+        for batch in 0..40 {
+            let made = CollatedSlices { depth: 3 }.collate(vec![v.clone(), v.clone()], &[0, 1], Key::new(0).fold(batch)).unwrap();
+            assert_eq!((made.x.dims(), made.labels.dims()), ([2, 1, 3, 2, 3].as_slice(), [2, 1, 2, 3].as_slice()));
+            // Always the labels of the middle plane, and the values of that plane where the batch says it lies.
+            assert_eq!(made.labels.flatten_all().unwrap().to_vec1::<u32>().unwrap()[..6], [12, 13, 14, 15, 16, 17]);
+            let plane = made.x.narrow(2, made.from, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(plane[..6], v.values()[12..18]);
+            seen.insert(made.from);
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
+        let e = CollatedSlices { depth: 2 }.collate(vec![v], &[0], Key::new(0)).unwrap_err().to_string();
+        assert!(e.contains("5 planes, expected 3"), "{e}");
+    }
 
     #[test]
     fn planes_and_views() {

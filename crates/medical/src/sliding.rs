@@ -49,8 +49,8 @@ impl Scores {
     }
 }
 
-/// First voxels of the windows along an axis: `step` apart, the last one flush with the end.
-fn starts(n: usize, window: usize, step: usize) -> Vec<usize> {
+/// First voxels of windows of `window` voxels along an axis of `n`: `step` apart, the last one flush with the end.
+pub fn starts(n: usize, window: usize, step: usize) -> Vec<usize> {
     let last = n.saturating_sub(window);
     let mut at: Vec<usize> = (0..last).step_by(step.max(1)).collect();
     at.push(last);

@@ -67,6 +67,15 @@ impl Window {
         Window { center: (low + high) / 2.0 + 0.5, width: high - low + 1.0 }
     }
 
+    /// The window from one percentile of the finite values (0 to 100) to another, each taken where it lies without interpolation.
+    pub fn of_percentiles(values: &[f32], low: f32, high: f32) -> Self {
+        let mut sorted: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
+        sorted.sort_unstable_by(f32::total_cmp);
+        let at =
+            |q: f32| sorted.get((f64::from(q.clamp(0.0, 100.0)) / 100.0 * sorted.len().saturating_sub(1) as f64).round() as usize).copied();
+        Window::of_range(&[at(low).unwrap_or(0.0), at(high).unwrap_or(0.0)])
+    }
+
     /// `x` as a grey value from 0 to 1; NaN is 0.
     pub fn apply(&self, x: f32) -> f32 {
         let x = f64::from(x);

@@ -17,8 +17,9 @@ use crate::grid::{Stored, show, voxels_of};
 use crate::volume::{Volume, whole};
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What to do about values that are NaN or infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -100,12 +101,74 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     }
 }
 
-/// Reads a volume whole, turned to RAS+.
+/// Opens the volume that `path` stands for: as [`open`], but a DICOM file stands for all slices of its series in its folder, so that a
+/// folder of several series can be named series by series ([`volumes`]).
+///
+/// # Errors
+/// As [`open`].
+pub fn open_series(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
+    let files = files(path)?;
+    if files.len() > 1 && !path.is_dir() { dicom::open_files(&path.display().to_string(), &files, config) } else { open(path, config) }
+}
+
+/// The files that the volume which `path` stands for is read from ([`open_series`]).
+///
+/// # Errors
+/// If a folder cannot be listed or a DICOM file cannot be read.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_dir() {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(|e| Error::io(path, e))? {
+            found.push(entry.map_err(|e| Error::io(path, e))?.path());
+        }
+        found.sort();
+        return Ok(found);
+    }
+    let mut head = Vec::new();
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    file.take(132).read_to_end(&mut head).map_err(|e| Error::io(path, e))?;
+    if dicom::is_dicom(&head) { dicom::series_of(path) } else { Ok(vec![path.to_path_buf()]) }
+}
+
+/// The volumes among `files`, each as the path that [`open_series`] takes: a NIfTI or NRRD file is one; of the DICOM files of a folder each
+/// series is one, named by the folder if it is the only one there and has several files, else by its first file. Sorted.
+///
+/// # Errors
+/// If a DICOM file cannot be read.
+pub fn volumes(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let alone = |p: &Path| {
+        let name = p.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        [".nii", ".nii.gz", ".nrrd", ".nhdr"].iter().any(|e| name.ends_with(e))
+    };
+    let mut found = Vec::new();
+    let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    for file in files {
+        match file.parent() {
+            Some(folder) if !alone(file) => folders.entry(folder.to_path_buf()).or_default().push(file.clone()),
+            _ => found.push(file.clone()),
+        }
+    }
+    for (folder, files) in folders {
+        if let [one] = &files[..] {
+            found.push(one.clone());
+            continue;
+        }
+        let series = dicom::series(&folder)?;
+        match &series[..] {
+            [one] if one.files.len() > 1 => found.push(folder),
+            _ => found.extend(series.into_iter().filter_map(|s| s.files.into_iter().next())),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Reads a volume whole, turned to RAS+; a DICOM file stands for its series ([`open_series`]).
 ///
 /// # Errors
 /// As [`open`]; if the file ends early, is damaged, or holds values that are not finite and `config` does not replace them.
 pub fn volume(path: impl AsRef<Path>, config: &ReadConfig) -> Result<Volume> {
-    whole_volume(open(path.as_ref(), config)?, config)
+    whole_volume(open_series(path.as_ref(), config)?, config)
 }
 
 /// Reads what is left of `slices`, which must be at their beginning, turned to RAS+.

@@ -8,6 +8,16 @@ use crate::window::Window;
 use selfsup_core::{Error, Result};
 use std::path::Path;
 
+/// Number of frames of a grey DICOM file.
+///
+/// # Errors
+/// If it cannot be read or is a colour image.
+pub fn frames(path: impl AsRef<Path>) -> Result<usize> {
+    let header = Header::read(path.as_ref())?;
+    header.check_grey()?;
+    Ok(header.planes.len())
+}
+
 /// Reads frame `frame` of a grey DICOM file, without asking where it lies.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-pub use image::image;
+pub use image::{frames, image};
 
 use super::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
@@ -47,7 +47,9 @@ pub struct Series {
 fn is_other(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    let other = ["txt", "md", "json", "xml", "csv", "pdf", "html"].contains(&ending.as_str());
+    // Volumes of other formats are no torn slices.
+    let other = ["txt", "md", "json", "xml", "csv", "pdf", "html", "nii", "nrrd", "nhdr"].contains(&ending.as_str());
+    let other = other || name.ends_with(".NII.GZ");
     name.starts_with('.') || name == "DICOMDIR" || name.starts_with("LICENSE") || name.starts_with("README") || other
 }
 
@@ -68,7 +70,7 @@ fn headers(folder: &Path) -> Result<Vec<Header>> {
 }
 
 /// The series of a folder, in the order of their first files. Other files than DICOM are an error, since a damaged slice would be lost
-/// without a word; hidden files, DICOMDIR, notes and licences are left out.
+/// without a word; hidden files, DICOMDIR, NIfTI, NRRD, notes and licences are left out.
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -111,6 +113,23 @@ pub fn open_files(id: &str, files: &[PathBuf], config: &ReadConfig) -> Result<Bo
         return Err(Error::input(id, format!("{} belongs to another series than {}", other.name(), headers[0].name())));
     }
     Ok(Box::new(Stack::new(id.to_string(), headers, config)?))
+}
+
+/// The files of the series that `file` belongs to, itself among them, by name: those of its folder with its SeriesInstanceUID (files
+/// without one are one series).
+///
+/// # Errors
+/// If a file of the folder cannot be read.
+pub fn series_of(file: &Path) -> Result<Vec<PathBuf>> {
+    let own = Header::read(file)?;
+    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // By name: `./a.dcm` and `a.dcm` are one file.
+    let mut files: Vec<PathBuf> = headers(folder)?.into_iter().filter(|h| h.series == own.series).map(|h| h.path).collect();
+    if !files.iter().any(|f| f.file_name() == file.file_name()) {
+        files.push(own.path);
+        files.sort();
+    }
+    Ok(files)
 }
 
 /// The slices of one file: those of an enhanced multi-frame file, or a single one.

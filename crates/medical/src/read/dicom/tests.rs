@@ -97,6 +97,46 @@ fn a_series_in_any_order() {
 }
 
 #[test]
+fn volumes_that_share_a_folder_stay_apart() {
+    use crate::read::{files, open_series, volumes};
+    // Two series, file by file in turns, and two NIfTI files.
+    let dir = folder(&[0.0, 10.0, 2.5, 15.0, 5.0], |i, o| {
+        if i % 2 == 1 {
+            put(o, (0x0020, 0x000E), VR::UI, "1.2.999.4711.3");
+        }
+    });
+    let grid = crate::grid::Grid::with_spacing([2, 3, 4], [1.0; 3]).unwrap();
+    let names = ["a.nii.gz", "b.nii"];
+    for (i, name) in names.iter().enumerate() {
+        let v = crate::Volume::new("v", grid.clone(), vec![i as f32; 24]).unwrap();
+        crate::write::volume(dir.path().join(name), &v).unwrap();
+    }
+    let at = |name: &str| dir.path().join(name);
+    let all: Vec<PathBuf> = ["a.nii.gz", "b.nii", "s0.dcm", "s1.dcm", "s2.dcm", "s3.dcm", "s4.dcm"].map(at).to_vec();
+    let found = volumes(&all).unwrap();
+    assert_eq!(found, ["a.nii.gz", "b.nii", "s0.dcm", "s1.dcm"].map(at));
+    let shape = |path: &Path| open_series(path, &ReadConfig::default()).unwrap().stored().shape();
+    assert_eq!(found.iter().map(|p| shape(p)).collect::<Vec<_>>(), [[4, 3, 2], [4, 3, 2], [4, 3, 3], [4, 3, 2]]);
+    // Any file of a series stands for it, and its own slices alone come out.
+    let mut values = vec![0f32; 24];
+    open_series(&at("s3.dcm"), &ReadConfig::default()).unwrap().next(&mut values).unwrap();
+    assert_eq!((values[0], values[12]), (2.0 * 1000.0 - 1024.0, 2.0 * 1500.0 - 1024.0));
+    assert_eq!(files(&at("s4.dcm")).unwrap(), ["s0.dcm", "s2.dcm", "s4.dcm"].map(at));
+    assert_eq!(files(&at("b.nii")).unwrap(), [at("b.nii")]);
+    // A folder of one series is named as such; a file alone by itself.
+    let one = folder(&[0.0, 2.5], |_, _| {});
+    let inside = ["s0.dcm", "s1.dcm"].map(|n| one.path().join(n));
+    assert_eq!(volumes(&inside).unwrap(), [one.path()]);
+    assert_eq!(shape(one.path()), [4, 3, 2]);
+    let single = folder(&[0.0], |_, _| {});
+    assert_eq!(volumes(&[single.path().join("s0.dcm")]).unwrap(), [single.path().join("s0.dcm")]);
+    // Several files that are each a series (frames, or single slices of scouts).
+    let scouts = folder(&[0.0, 2.5], |i, o| put(o, (0x0020, 0x000E), VR::UI, format!("1.2.999.4711.{}", 5 + i)));
+    let inside = ["s0.dcm", "s1.dcm"].map(|n| scouts.path().join(n));
+    assert_eq!(volumes(&inside).unwrap(), inside);
+}
+
+#[test]
 fn series_that_are_no_volume() {
     let zs = [0.0, 2.5, 5.0, 7.5, 10.0];
     let says = |dir: tempfile::TempDir, parts: &[&str]| refused(dir.path(), parts);

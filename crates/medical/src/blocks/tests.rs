@@ -1,7 +1,13 @@
+//! Boxes read from blocks are the volume's, whatever its axes; damage is seen; nothing is left of a failure.
+
+use super::layout::EDGE;
 use super::*;
-use crate::grid::affine_of_spacing;
+use crate::grid::{Affine, Grid, Stored, affine_of_spacing};
+use crate::read::{ReadConfig, Slices};
+use crate::volume::Volume;
 use proptest::prelude::*;
-use std::sync::Mutex;
+use selfsup_core::Result;
+use std::sync::{Arc, Mutex};
 
 /// Slices made of a function of their voxels' numbers, and how many were asked for at a time.
 struct Made {

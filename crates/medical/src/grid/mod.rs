@@ -8,16 +8,15 @@
 //! permuted and turned round, nothing is interpolated, so the affine of an oblique scan stays oblique. The choice of axes is nibabel's
 //! (`io_orientation`): the rotation next to the affine (its polar factor), the clearest axis first.
 
+mod affine;
+mod stored;
+
+pub use affine::{Affine, affine_of_spacing, apply, inverse, multiply};
+pub(crate) use affine::{column, cross, dot, norm};
+pub use stored::Stored;
+
+use affine::determinant;
 use selfsup_core::{Error, Result};
-
-/// A 4x4 matrix that maps voxel indices to millimetres.
-pub type Affine = [[f64; 4]; 4];
-
-/// The affine of a grid along the axes of the world: `spacing` in mm as (z, y, x), voxel (0, 0, 0) at the origin.
-pub fn affine_of_spacing(spacing: [f64; 3]) -> Affine {
-    let [z, y, x] = spacing;
-    [[x, 0.0, 0.0, 0.0], [0.0, y, 0.0, 0.0], [0.0, 0.0, z, 0.0], [0.0, 0.0, 0.0, 1.0]]
-}
 
 /// The places of the voxels of a `(D, H, W)` array: its shape and its affine for `(x, y, z)` indices.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,160 +135,6 @@ impl Grid {
     }
 }
 
-/// How a file stores a volume: `(i, j, k)` voxels, `i` fastest, and the affine of `(i, j, k)` indices to RAS+ mm.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
-    shape: [usize; 3],
-    affine: Affine,
-    axes: [usize; 3],
-    flipped: [bool; 3],
-}
-
-impl Stored {
-    /// Axes of `shape` `(i, j, k)` with the affine of their indices.
-    ///
-    /// # Errors
-    /// As [`Grid::new`].
-    pub fn new(shape: [usize; 3], affine: Affine) -> Result<Self> {
-        let [i, j, k] = shape;
-        Grid::new([k, j, i], affine)?;
-        let (axes, flipped) = orientation(&affine);
-        Ok(Stored { shape, affine, axes, flipped })
-    }
-
-    /// `(i, j, k)`.
-    pub fn shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    /// Maps `(i, j, k)` indices to mm.
-    pub fn affine(&self) -> &Affine {
-        &self.affine
-    }
-
-    /// Which axis of the world (0 right, 1 front, 2 head) the axes `i`, `j`, `k` run along.
-    pub fn axes(&self) -> [usize; 3] {
-        self.axes
-    }
-
-    /// Whether the axes `i`, `j`, `k` run against it.
-    pub fn flipped(&self) -> [bool; 3] {
-        self.flipped
-    }
-
-    /// Three letters, where the axes `i`, `j`, `k` lead to: `RAS`, `LPS` ...
-    pub fn letters(&self) -> String {
-        (0..3).map(|a| [["R", "L"], ["A", "P"], ["S", "I"]][self.axes[a]][usize::from(self.flipped[a])]).collect()
-    }
-
-    /// The grid of RAS+ with the same voxels.
-    ///
-    /// # Errors
-    /// None for what [`Stored::new`] took.
-    pub fn grid(&self) -> Result<Grid> {
-        let mut shape = [0; 3];
-        let mut affine = self.affine;
-        for a in 0..3 {
-            shape[2 - self.axes[a]] = self.shape[a];
-            for (row, stored) in affine.iter_mut().zip(&self.affine).take(3) {
-                let v = stored[a];
-                row[self.axes[a]] = if self.flipped[a] { -v } else { v };
-                if self.flipped[a] {
-                    row[3] += (self.shape[a] - 1) as f64 * v;
-                }
-            }
-        }
-        Grid::new(shape, affine)
-    }
-
-    /// The stored index `(i, j, k)` of voxel (z, y, x) of [`Stored::grid`].
-    pub fn index(&self, ras: [usize; 3]) -> [usize; 3] {
-        [0, 1, 2].map(|a| {
-            let v = ras[2 - self.axes[a]];
-            if self.flipped[a] { self.shape[a] - 1 - v } else { v }
-        })
-    }
-
-    /// Whether the file's order is that of RAS+ already.
-    pub fn is_ras(&self) -> bool {
-        self.axes == [0, 1, 2] && self.flipped == [false; 3]
-    }
-
-    /// Values in the order of the file, as `(z, y, x)` of RAS+.
-    pub fn to_ras<T: Copy>(&self, values: Vec<T>) -> Vec<T> {
-        if self.is_ras() || values.len() != self.shape.iter().product::<usize>() {
-            return values;
-        }
-        let mut out = Vec::with_capacity(values.len());
-        self.walk(|at| out.push(values[at]));
-        out
-    }
-
-    /// Values as `(z, y, x)` of RAS+, in the order of the file.
-    pub fn from_ras<T: Copy + Default>(&self, values: &[T]) -> Vec<T> {
-        let mut out = vec![T::default(); values.len()];
-        let mut next = values.iter();
-        self.walk(|at| {
-            if let (Some(v), Some(o)) = (next.next(), out.get_mut(at)) {
-                *o = *v;
-            }
-        });
-        out
-    }
-
-    /// Calls `f` with the place in the file of each voxel, in the order of RAS+.
-    fn walk(&self, mut f: impl FnMut(usize)) {
-        let [i, j, _] = self.shape;
-        let steps = [1, i, i * j];
-        // For each axis of RAS+ as (z, y, x): voxels, where the first one is, and the step to the next.
-        let mut by_axis = [(0usize, 0isize, 0isize); 3];
-        for a in 0..3 {
-            let (n, step) = (self.shape[a], steps[a] as isize);
-            by_axis[2 - self.axes[a]] = if self.flipped[a] { (n, (n as isize - 1) * step, -step) } else { (n, 0, step) };
-        }
-        let [(d, z0, zs), (h, y0, ys), (w, x0, xs)] = by_axis;
-        for z in 0..d as isize {
-            for y in 0..h as isize {
-                let row = z0 + z * zs + y0 + y * ys + x0;
-                (0..w as isize).for_each(|x| f((row + x * xs) as usize));
-            }
-        }
-    }
-}
-
-/// For each stored axis the axis of the world that it runs along, and whether against it.
-fn orientation(affine: &Affine) -> ([usize; 3], [bool; 3]) {
-    let mut unit = [[0f64; 3]; 3];
-    for c in 0..3 {
-        let length = norm(column(affine, c));
-        (0..3).for_each(|r| unit[r][c] = affine[r][c] / length);
-    }
-    // Newton's iteration for the orthogonal polar factor (Higham 1986): X <- (X + X^-T) / 2; quadratic near the end.
-    for _ in 0..60 {
-        let inverse = inverse3(&unit);
-        for r in 0..3 {
-            (0..3).for_each(|c| unit[r][c] = 0.5 * (unit[r][c] + inverse[c][r]));
-        }
-    }
-    let clearest = |c: usize| (0..3).map(|r| unit[r][c].abs()).fold(0.0, f64::max);
-    let mut order = [0, 1, 2];
-    order.sort_by(|&a, &b| clearest(b).total_cmp(&clearest(a)));
-    let (mut axes, mut flipped, mut taken) = ([0; 3], [false; 3], [false; 3]);
-    for c in order {
-        let free = (0..3).filter(|&r| !taken[r]);
-        // Of equals the first.
-        let best = free.fold(None, |best: Option<usize>, r| match best {
-            Some(b) if unit[b][c].abs() >= unit[r][c].abs() => Some(b),
-            _ => Some(r),
-        });
-        let axis = best.unwrap_or(c);
-        taken[axis] = true;
-        axes[c] = axis;
-        flipped[c] = unit[axis][c] < 0.0;
-    }
-    (axes, flipped)
-}
-
 /// Number of voxels, if it and its bytes fit the memory's addresses.
 pub(crate) fn voxels_of(shape: [usize; 3]) -> Option<usize> {
     let n = shape[0].checked_mul(shape[1])?.checked_mul(shape[2])?;
@@ -299,60 +144,6 @@ pub(crate) fn voxels_of(shape: [usize; 3]) -> Option<usize> {
 /// `3 x 4 x 5`.
 pub(crate) fn show(shape: [usize; 3]) -> String {
     format!("{} x {} x {}", shape[0], shape[1], shape[2])
-}
-
-pub(crate) fn column(a: &Affine, c: usize) -> [f64; 3] {
-    [a[0][c], a[1][c], a[2][c]]
-}
-
-pub(crate) fn norm(v: [f64; 3]) -> f64 {
-    dot(v, v).sqrt()
-}
-
-pub(crate) fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-}
-
-pub(crate) fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-}
-
-fn determinant(a: &Affine) -> f64 {
-    dot(column(a, 0), cross(column(a, 1), column(a, 2)))
-}
-
-/// `a` applied to a point.
-pub fn apply(a: &Affine, p: [f64; 3]) -> [f64; 3] {
-    [0, 1, 2].map(|r| a[r][0] * p[0] + a[r][1] * p[1] + a[r][2] * p[2] + a[r][3])
-}
-
-/// The matrix product `a b`.
-pub fn multiply(a: &Affine, b: &Affine) -> Affine {
-    let mut out = [[0.0; 4]; 4];
-    for (r, row) in out.iter_mut().enumerate() {
-        for (c, v) in row.iter_mut().enumerate() {
-            *v = (0..4).map(|k| a[r][k] * b[k][c]).sum();
-        }
-    }
-    out
-}
-
-fn inverse3(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
-    let col = |c: usize| [m[0][c], m[1][c], m[2][c]];
-    let (a, b, c) = (col(0), col(1), col(2));
-    let det = dot(a, cross(b, c));
-    [cross(b, c), cross(c, a), cross(a, b)].map(|row| row.map(|v| v / det))
-}
-
-/// The inverse of an affine that [`Grid::new`] takes.
-pub fn inverse(a: &Affine) -> Affine {
-    let linear = inverse3(&[0, 1, 2].map(|r| [a[r][0], a[r][1], a[r][2]]));
-    let mut out = [[0.0, 0.0, 0.0, 0.0], [0.0; 4], [0.0; 4], [0.0, 0.0, 0.0, 1.0]];
-    for r in 0..3 {
-        out[r][..3].copy_from_slice(&linear[r]);
-        out[r][3] = -dot(linear[r], column(a, 3));
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,0 +1,52 @@
+//! The file of blocks.
+//!
+//! ```text
+//! 8 bytes    magic and version
+//! 8 bytes    length n of the header
+//! n bytes    header, JSON: shape, affine, how the source stored it, kind of numbers, edge of a block
+//! blocks     in the order (z, y, x), each edge^3 numbers, little-endian, what lies outside the volume 0
+//! 4 bytes    CRC-32 of each block, in their order
+//! ```
+//!
+//! Nothing in it tells where the volume came from. It is written aside, synced and renamed, so it is whole or not there; its length is
+//! checked when it is opened, and a block's checksum when the block is read.
+
+use crate::grid::Affine;
+use serde::{Deserialize, Serialize};
+
+pub(super) const MAGIC: &[u8; 8] = b"SSVOL\0\0\x01";
+/// Edge of a block: 64 KiB in 16 bits, so that reading one costs as much as finding it.
+pub(super) const EDGE: usize = 32;
+pub(super) const MAX_HEADER: u64 = 1 << 16;
+
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    I16,
+    F32,
+}
+
+impl Kind {
+    pub(super) fn size(self) -> usize {
+        match self {
+            Kind::I16 => 2,
+            Kind::F32 => 4,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    /// Of the file that it was made from, `(i, j, k)`.
+    pub(super) stored_shape: [usize; 3],
+    pub(super) stored_affine: Affine,
+    pub(super) kind: Kind,
+    pub(super) edge: usize,
+}
+
+/// Blocks along each axis.
+pub(super) fn blocks_of(shape: [usize; 3], edge: usize) -> [usize; 3] {
+    shape.map(|n| n.div_ceil(edge))
+}
