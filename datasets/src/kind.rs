@@ -97,6 +97,10 @@ impl Kind {
             return Some(kind);
         }
         let name = path.file_name()?.to_string_lossy().to_lowercase();
+        #[cfg(feature = "parquet")]
+        if name.ends_with(".parquet") && crate::parquet::holds_texts(path) {
+            return Some(Kind::Text);
+        }
         if ["tar", "parquet"].iter().any(|e| name.ends_with(&format!(".{e}"))) || name.contains("ubyte") || name.ends_with("_batch.bin") {
             return Some(Kind::Vision);
         }

@@ -13,6 +13,7 @@
 //! # Ok::<(), selfsup_core::Error>(())
 //! ```
 
+pub mod anarchism;
 pub mod asterisk_sounds;
 pub mod cifar;
 pub mod colin27;
@@ -21,6 +22,7 @@ pub mod fashion_mnist;
 pub mod festvox_ru;
 pub mod fetch;
 pub mod folder;
+pub mod gcide;
 pub mod head_ct;
 pub mod idx;
 pub mod inspect;
@@ -32,6 +34,7 @@ pub mod minilm;
 pub mod mni152;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+pub mod prose;
 pub mod pydicom_data;
 pub mod record;
 pub mod registry;
@@ -51,5 +54,5 @@ pub use kind::{Kind, kind_of};
 pub use labels::{LabelFile, Split};
 pub use leak::check_leak;
 pub use record::{Concat, Record, Records, Source, Subset};
-pub use registry::{Card, list, open, open_kind};
+pub use registry::{Card, list, open, open_kind, open_tables_of_text, tables};
 pub use shuffle::numpy_shuffle;

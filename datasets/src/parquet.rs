@@ -1,6 +1,7 @@
-//! Parquet tables of images as on the Hugging Face Hub, `image: struct{bytes, path}` with a `label`; and tables of embeddings to write.
+//! Parquet tables as on the Hugging Face Hub: of images, `image: struct{bytes, path}` with a `label`, or of texts, a column of text with a
+//! `label`; and tables of embeddings to write.
 //!
-//! Labels are read at the start. Pictures are read a row group at a time when one of its rows is asked for, and the groups read last are kept
+//! Labels are read at the start. Pictures and texts are read a row group at a time when one of its rows is asked for, and the groups read last are kept
 //! up to a number of bytes. Random access is fast when the set fits into that or the row groups are small (the Hub's have 100 to 1,000 rows);
 //! convert larger sets to tar shards or a folder.
 
@@ -28,9 +29,44 @@ const CLASSES: i64 = 1_000_000;
 const IMAGES: [&str; 6] = ["image", "img", "jpg", "jpeg", "png", "webp"];
 const LABELS: [&str; 6] = ["label", "labels", "fine_label", "class", "cls", "target"];
 
-/// The pictures of one or more Parquet files.
+/// What is read of a table.
+enum Wanted<'a> {
+    /// The column that looks like one of encoded pictures.
+    Pictures,
+    /// The column of that name.
+    Texts(&'a str),
+}
+
+impl Wanted<'_> {
+    fn find(&self, leaves: &[(Vec<String>, Physical)]) -> Option<usize> {
+        match self {
+            Wanted::Pictures => find_images(leaves),
+            Wanted::Texts(name) => {
+                leaves.iter().position(|(path, kind)| path.len() == 1 && path[0] == *name && *kind == Physical::BYTE_ARRAY)
+            }
+        }
+    }
+
+    fn missing(&self, path: &Path, leaves: &[(Vec<String>, Physical)]) -> Error {
+        let found: Vec<String> = leaves.iter().map(|(p, _)| p.join(".")).collect();
+        let found = found.join(", ");
+        match self {
+            Wanted::Pictures => {
+                let wanted = "expected `image` (or `img`, `jpg`, `png`) with encoded bytes, or a struct with `bytes`";
+                Error::file(path, format_args!("has no column of pictures: found {found}; {wanted}"))
+            }
+            Wanted::Texts(name) => {
+                Error::file(path, format_args!("has no column `{name}` of text: found {found}; name it with corpus.column"))
+            }
+        }
+    }
+}
+
+/// The pictures or texts of one or more Parquet files.
 pub struct Parquet {
     files: Vec<Table>,
+    /// Whether a cell that is null is an empty text; a picture must be there.
+    texts: bool,
     /// Row groups in the order of their rows.
     groups: Vec<RowGroup>,
     labels: Vec<Option<u32>>,
@@ -42,8 +78,8 @@ pub struct Parquet {
 
 struct Table {
     path: PathBuf,
-    /// The leaf that holds the encoded pictures.
-    images: usize,
+    /// The leaf that holds the encoded pictures, or the texts.
+    content: usize,
 }
 
 struct RowGroup {
@@ -144,6 +180,18 @@ impl Parquet {
     /// # Errors
     /// If a file is not Parquet or damaged, has no column of pictures, labels of two kinds, or if there is no row.
     pub fn open(files: &[PathBuf]) -> Result<Self> {
+        Self::read_tables(files, &Wanted::Pictures)
+    }
+
+    /// Opens the files as texts: those of the column `column`, with labels and groups as for pictures. A null is an empty text.
+    ///
+    /// # Errors
+    /// As [`Parquet::open`].
+    pub fn open_texts(files: &[PathBuf], column: &str) -> Result<Self> {
+        Self::read_tables(files, &Wanted::Texts(column))
+    }
+
+    fn read_tables(files: &[PathBuf], wanted: &Wanted) -> Result<Self> {
         let (mut tables, mut groups) = (Vec::new(), Vec::new());
         let (mut numbers, mut texts): (Vec<Option<i64>>, Vec<Option<String>>) = (Vec::new(), Vec::new());
         let (mut names, mut hub) = (Vec::new(), None);
@@ -151,21 +199,17 @@ impl Parquet {
         for (file, path) in files.iter().enumerate() {
             let reader = reader(path)?;
             let leaves = leaves(&reader);
-            let images = find_images(&leaves).ok_or_else(|| {
-                let found: Vec<String> = leaves.iter().map(|(p, _)| p.join(".")).collect();
-                let wanted = "expected `image` (or `img`, `jpg`, `png`) with encoded bytes, or a struct with `bytes`";
-                Error::file(path, format_args!("has no column of pictures: found {}; {wanted}", found.join(", ")))
-            })?;
+            let content = wanted.find(&leaves).ok_or_else(|| wanted.missing(path, &leaves))?;
             let top = |name: &str| leaves.iter().position(|(p, _)| p.len() == 1 && p[0] == name);
             let label = LABELS.iter().find_map(|l| top(l).map(|i| (*l, i)));
             hub = hub.or_else(|| label.and_then(|(l, _)| hub_names(&reader, l)));
-            tables.push(Table { path: path.clone(), images });
+            tables.push(Table { path: path.clone(), content });
             let mut before = 0;
             for index in 0..reader.num_row_groups() {
                 let meta = reader.metadata().row_group(index);
                 let bad = || Error::file(path, format_args!("row group {index} has an impossible number of rows or bytes"));
                 let count = usize::try_from(meta.num_rows()).map_err(|_| bad())?;
-                let bytes = u64::try_from(meta.column(images).uncompressed_size()).map_err(|_| bad())?;
+                let bytes = u64::try_from(meta.column(content).uncompressed_size()).map_err(|_| bad())?;
                 let mut read = |leaf: usize| -> Result<Column> {
                     let column = guard(path, || column(&reader, index, leaf))?;
                     let len = match &column {
@@ -191,13 +235,14 @@ impl Parquet {
         }
         let what = || files.first().map_or_else(|| "Parquet".to_string(), |p| p.display().to_string());
         if rows == 0 {
-            return Err(Error::input(what(), "has no rows, expected at least one picture"));
+            return Err(Error::input(what(), "has no rows, expected at least one"));
         }
         if numbers.len() + texts.len() > 0 && numbers.len() != rows && texts.len() != rows {
             return Err(Error::input(what(), "and the files beside it have labels of two kinds, or labels in some files only"));
         }
         let (labels, classes) = if texts.len() == rows { named(&texts) } else { numbered(&what(), numbers, rows, hub)? };
-        Ok(Parquet { files: tables, groups, labels, names, classes, cache: Mutex::default(), limit: CACHE })
+        let texts_wanted = matches!(wanted, Wanted::Texts(_));
+        Ok(Parquet { files: tables, texts: texts_wanted, groups, labels, names, classes, cache: Mutex::default(), limit: CACHE })
     }
 
     /// Keeps the row groups read last up to `bytes` of pictures (at least one group; 512 MiB unless this is called).
@@ -231,15 +276,15 @@ impl Parquet {
             return Ok(rows.clone());
         }
         let RowGroup { file, index, .. } = self.groups[group];
-        let Table { path, images } = &self.files[file];
+        let Table { path, content } = &self.files[file];
         let reader = reader(path)?;
-        match guard(path, || column(&reader, index, *images))? {
+        match guard(path, || column(&reader, index, *content))? {
             Column::Texts(rows) => {
                 let rows = Arc::new(rows);
                 *cell = Some(rows.clone());
                 Ok(rows)
             }
-            Column::Numbers(_) => Err(Error::file(path, "was exchanged since it was opened: its pictures are numbers now")),
+            Column::Numbers(_) => Err(Error::file(path, "was exchanged since it was opened: its content is numbers now")),
         }
     }
 }
@@ -288,6 +333,9 @@ impl Records for Parquet {
                 let source = Source::Bytes(Arc::from(bytes.data()));
                 Ok(Record { id, source, label: self.label(index), group: self.group(index) })
             }
+            Some(None) if self.texts => {
+                Ok(Record { id, source: Source::Bytes(Arc::default()), label: self.label(index), group: self.group(index) })
+            }
             Some(None) => Err(Error::input(id, "has no picture: its bytes are null (a table of paths? embed the pictures)")),
             None => Err(Error::input(id, "is gone: the file was exchanged since it was opened")),
         }
@@ -304,6 +352,14 @@ impl Records for Parquet {
     fn classes(&self) -> &[String] {
         &self.classes
     }
+}
+
+/// Whether a file is a table of texts: it has a column `text` and none of pictures.
+pub fn holds_texts(path: &Path) -> bool {
+    reader(path).is_ok_and(|r| {
+        let leaves = leaves(&r);
+        find_images(&leaves).is_none() && Wanted::Texts("text").find(&leaves).is_some()
+    })
 }
 
 /// A Parquet file of embeddings: columns `id` (text), `label` (integer, if there are labels) and `embedding` (a list of `d` floats).
@@ -408,6 +464,39 @@ mod tests {
     fn says(r: Result<Parquet>, parts: &[&str]) {
         let e = r.err().expect("an error").to_string();
         assert!(parts.iter().all(|p| e.contains(p)), "{e}");
+    }
+
+    #[test]
+    fn texts_with_labels() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("texts.parquet");
+        let schema = "message m { optional binary text (STRING); required int64 label; }";
+        let mut w =
+            SerializedFileWriter::new(File::create(&path).unwrap(), Arc::new(parse_message_type(schema).unwrap()), Arc::default()).unwrap();
+        for rows in [&[(Some("eins"), 0), (None, 1)][..], &[(Some("zwölf"), 1)]] {
+            let mut g = w.next_row_group().unwrap();
+            let texts: Vec<ByteArray> = rows.iter().filter_map(|r| r.0).map(ByteArray::from).collect();
+            let defs: Vec<i16> = rows.iter().map(|r| i16::from(r.0.is_some())).collect();
+            let mut c = g.next_column().unwrap().unwrap();
+            c.typed::<ByteArrayType>().write_batch(&texts, Some(&defs), None).unwrap();
+            c.close().unwrap();
+            let mut c = g.next_column().unwrap().unwrap();
+            c.typed::<Int64Type>().write_batch(&rows.iter().map(|r| r.1).collect::<Vec<_>>(), None, None).unwrap();
+            c.close().unwrap();
+            g.close().unwrap();
+        }
+        w.close().unwrap();
+        let set = Parquet::open_texts(std::slice::from_ref(&path), "text").unwrap();
+        let text = |i: usize| String::from_utf8(set.get(i).unwrap().source.content().unwrap().to_vec()).unwrap();
+        assert_eq!((text(2), text(0), text(1)), ("zwölf".into(), "eins".into(), String::new()));
+        assert_eq!((set.len(), set.label(2), set.classes().len()), (3, Some(1), 2));
+        assert!(holds_texts(&path));
+        says(
+            Parquet::open_texts(std::slice::from_ref(&path), "body"),
+            &["texts.parquet", "no column `body`", "text, label", "corpus.column"],
+        );
+        says(Parquet::open_texts(std::slice::from_ref(&path), "label"), &["no column `label` of text"]);
+        says(Parquet::open(&[path]), &["no column of pictures"]);
     }
 
     #[test]

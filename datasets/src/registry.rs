@@ -7,7 +7,9 @@ use crate::kind::Kind;
 use crate::manifest::Manifest;
 use crate::record::Records;
 use crate::tar::Tar;
-use crate::{asterisk_sounds, colin27, emoji, fashion_mnist, festvox_ru, head_ct, mni152, pydicom_data, tuxpaint_voices, wordnet};
+use crate::{
+    anarchism, asterisk_sounds, colin27, emoji, fashion_mnist, festvox_ru, gcide, head_ct, mni152, pydicom_data, tuxpaint_voices, wordnet,
+};
 use selfsup_core::{Error, Result};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,8 @@ pub const CARDS: &[Card] = &[
     wordnet::CARDS[1],
     wordnet::CARDS[2],
     wordnet::CARDS[3],
+    gcide::CARD,
+    anarchism::CARD,
     festvox_ru::CARDS[0],
     festvox_ru::CARDS[1],
     festvox_ru::CARDS[2],
@@ -136,11 +140,9 @@ fn folder(path: &Path) -> Result<Box<dyn Records>> {
     if !shards.is_empty() {
         return Ok(Box::new(Tar::open(&shards)?));
     }
-    for dir in [path.to_path_buf(), path.join("data")] {
-        let tables = if dir.is_dir() { ending_in(&dir, "parquet")? } else { Vec::new() };
-        if !tables.is_empty() {
-            return parquet(&tables);
-        }
+    let tables = tables(path)?;
+    if !tables.is_empty() {
+        return parquet(&tables);
     }
     if let Some((images, labels)) = [true, false].iter().find_map(|&train| fashion_mnist::files(path, train)) {
         return Ok(Box::new(Idx::open(&images, Some(&labels))?));
@@ -176,6 +178,42 @@ fn file(path: &Path) -> Result<Box<dyn Records>> {
         ""
     };
     Err(Error::file(path, format_args!("not a kind of data that is known: {kinds}{hint}")))
+}
+
+/// The texts in the column `column` of a Parquet file, or of those in a folder (or in `data/` of it); `None` where there is no such file.
+///
+/// # Errors
+/// If one cannot be read or has no such column, or this build is without Parquet.
+pub fn open_tables_of_text(path: &Path, column: &str) -> Result<Option<Box<dyn Records>>> {
+    let tables = tables(path)?;
+    if tables.is_empty() { Ok(None) } else { texts_of(&tables, column).map(Some) }
+}
+
+/// Parquet files at `path`: itself, or those in the folder, or in `data/` of it.
+///
+/// # Errors
+/// If a folder cannot be read.
+pub fn tables(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) { vec![path.to_path_buf()] } else { Vec::new() });
+    }
+    for dir in [path.to_path_buf(), path.join("data")] {
+        let found = if dir.is_dir() { ending_in(&dir, "parquet")? } else { Vec::new() };
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
+}
+
+#[cfg(feature = "parquet")]
+fn texts_of(files: &[PathBuf], column: &str) -> Result<Box<dyn Records>> {
+    Ok(Box::new(crate::parquet::Parquet::open_texts(files, column)?))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn texts_of(files: &[PathBuf], _column: &str) -> Result<Box<dyn Records>> {
+    parquet(files)
 }
 
 #[cfg(feature = "parquet")]

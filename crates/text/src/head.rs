@@ -1,7 +1,7 @@
 //! The head of a masked language model: `logits = LayerNorm(act(W h + b)) E^T + c`, where `E` is the encoder's own word table (Press and
 //! Wolf 2016, arXiv 1608.05859). Logits are made of the places that are predicted, and of no others.
 
-use crate::batch::{IGNORED, Sequences};
+use crate::batch::IGNORED;
 use crate::encoder::BertConfig;
 use candle_core::{DType, Tensor};
 use selfsup_core::nn::{LayerNorm, Linear};
@@ -53,14 +53,15 @@ pub(crate) struct Predicted {
 impl Predicted {
     /// Of the labels `(N, L)`. A batch without any gets its first place with an ignored label: the loss is then 0, with a graph, instead of
     /// a tensor without rows.
-    pub(crate) fn of(batch: &Sequences) -> Result<Self> {
-        let labels = batch.labels.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+    pub(crate) fn of(labels: &Tensor) -> Result<Self> {
+        let device = labels.device();
+        let all = labels.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
         let (mut rows, mut kept): (Vec<u32>, Vec<i64>) =
-            labels.iter().enumerate().filter(|(_, l)| **l != IGNORED).map(|(i, l)| (i as u32, *l)).unzip();
+            all.iter().enumerate().filter(|(_, l)| **l != IGNORED).map(|(i, l)| (i as u32, *l)).unzip();
         if rows.is_empty() {
             (rows, kept) = (vec![0], vec![IGNORED]);
         }
-        let (m, device) = (rows.len(), batch.ids.device());
+        let m = rows.len();
         Ok(Predicted { rows: Tensor::from_vec(rows, m, device)?, labels: Tensor::from_vec(kept, m, device)? })
     }
 

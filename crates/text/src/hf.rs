@@ -181,8 +181,8 @@ pub fn read_weights(path: &Path, family: Family, head: Head) -> Result<BTreeMap<
     layout(family, head).to_ours(tensors).map_err(|e| Error::file(path, e))
 }
 
-/// Loads the encoder below `prefix` from a folder or file of the Hub; a head that is there too is left out. A pooler that the file has not
-/// keeps its initial values: masked language models are saved without one.
+/// Loads the encoder below `prefix` from a folder or file of the Hub; a head that is there too is left out. A pooler (or another layer of
+/// [`PooledBert`](crate::encoder::PooledBert)) that the file has not keeps its initial values: masked language models are saved without one.
 ///
 /// # Errors
 /// If nothing can be read, or the weights are those of another network: missing and misshapen keys are listed.
@@ -191,7 +191,8 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path, family: Famil
     let ours = read_weights(path, family, Head::None)?;
     let ours: BTreeMap<String, Tensor> = ours.into_iter().filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t))).collect();
     let report = weights::compare(params, &ours, prefix);
-    if let Some(first) = report.missing.iter().find(|k| !k.starts_with("pooler.")) {
+    let of_a_head = |name: &str| crate::encoder::PooledBert::HEAD.iter().any(|part| name.split('.').next() == Some(part));
+    if let Some(first) = report.missing.iter().find(|k| !of_a_head(k)) {
         let n = report.missing.len();
         return Err(Error::file(path, format!("weights of another network: {n} tensors of the encoder are missing ({first} ...)")));
     }

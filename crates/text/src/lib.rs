@@ -1,6 +1,7 @@
 //! Text encoders, tokenizers and recipes.
 
 pub mod batch;
+pub mod conll;
 pub mod corpus;
 pub mod encoder;
 pub mod export;

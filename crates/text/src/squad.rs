@@ -5,12 +5,13 @@ use crate::batch::Example;
 use crate::metrics::{answer_f1, exact_match};
 use crate::tokenizer::{Tokenizer, Window};
 use selfsup_core::{Error, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A question on a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// Its name in the file.
     pub id: String,
@@ -27,6 +28,18 @@ pub struct Question {
 /// # Errors
 /// If it cannot be read or is not in the format, or an answer is not where the file says; the message names the question.
 pub fn read(path: &Path) -> Result<Vec<Question>> {
+    parse(path, true)
+}
+
+/// Reads questions to be answered: a file of the same format in which `answers` may be left out.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_unanswered(path: &Path) -> Result<Vec<Question>> {
+    parse(path, false)
+}
+
+fn parse(path: &Path, answered: bool) -> Result<Vec<Question>> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let json: Value = serde_json::from_slice(&bytes).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
     let list = |v: &Value, key: &str, at: &str| -> Result<Vec<Value>> {
@@ -47,7 +60,7 @@ pub fn read(path: &Path) -> Result<Vec<Question>> {
                 let at = format!("question {id}");
                 let impossible = qa.get("is_impossible").and_then(Value::as_bool).unwrap_or(false);
                 let mut answers = Vec::new();
-                for answer in if impossible { Vec::new() } else { list(qa, "answers", &at)? } {
+                for answer in if impossible || !answered && qa.get("answers").is_none() { Vec::new() } else { list(qa, "answers", &at)? } {
                     let words = text(&answer, "text", &at)?;
                     // Counted in characters, not in bytes.
                     let chars = answer.get("answer_start").and_then(Value::as_u64);
@@ -227,6 +240,10 @@ mod tests {
         }
         std::fs::write(&path, "{\"data\": [{}]}").map_err(|e| Error::io(&path, e))?;
         assert!(read(&path).err().map(|e| e.to_string()).unwrap_or_default().contains("article 0 has no list `paragraphs`"));
+        let asked = serde_json::json!({"context": TEXT, "qas": [{"id": "a", "question": "Was?"}]});
+        std::fs::write(&path, serde_json::json!({"data": [{"paragraphs": [asked]}]}).to_string()).map_err(|e| Error::io(&path, e))?;
+        assert!(read_unanswered(&path)?[0].answers.is_empty());
+        assert!(read(&path).err().map(|e| e.to_string()).unwrap_or_default().contains("question a has no list `answers`"));
         Ok(())
     }
 }

@@ -47,6 +47,12 @@ pub struct CorpusConfig {
     pub max_characters: Option<usize>,
     /// Share at the end of the corpus that is held out for the validation loss.
     pub validation: f64,
+    /// Megabytes of files up to which a corpus is held in memory (compressed ones count four times). A larger one is written to the disk once,
+    /// as texts and as tokens, and read by position from there.
+    pub in_memory: u64,
+    /// The folder for that; by default `corpora` in the cache of data sets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
 }
 
 impl Default for CorpusConfig {
@@ -60,6 +66,8 @@ impl Default for CorpusConfig {
             separator: None,
             max_characters: None,
             validation: 0.0,
+            in_memory: 256,
+            cache: None,
         }
     }
 }

@@ -134,7 +134,7 @@ pub struct Tokens {
 }
 
 /// `buffer.len()` bytes from `offset`; several threads may read one file.
-fn read_at(file: &File, path: &Path, buffer: &mut [u8], offset: u64) -> Result<()> {
+pub(super) fn read_at(file: &File, path: &Path, buffer: &mut [u8], offset: u64) -> Result<()> {
     #[cfg(unix)]
     let done = std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset);
     #[cfg(not(unix))]

@@ -4,9 +4,9 @@
 //! `L = -mean_i log softmax(E h_i)[x_{i+1}]`, with `h_i` the state after token `i` and `E` the table of tokens. The mean runs over all
 //! predicted tokens of the batch.
 
+use super::written;
 use crate::batch::{Example, IGNORED, Sequences};
 use crate::encoder::{Gpt2, Gpt2Config};
-use crate::head::{Predicted, accuracy, mean_cross_entropy};
 use selfsup_core::data::Transform;
 use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
@@ -74,16 +74,11 @@ impl Objective for CausalLm {
         // Nothing follows the last token, so it is no input.
         let (ids, labels) = (batch.ids.narrow(1, 0, l - 1)?.contiguous()?, batch.labels.narrow(1, 0, l - 1)?.contiguous()?);
         let hidden = self.model.hidden(&ids, pass)?;
-        if batch.predicted().iter().all(|p| *p == l - 1) {
-            let d = hidden.dim(2)?;
-            return Ok(Embeddings { graph: vec![hidden.reshape((n * (l - 1), d))?], fixed: vec![labels.flatten_all()?] });
-        }
-        let predicted = Predicted::of(&Sequences::new(ids, None, labels, None, None)?)?;
-        Ok(Embeddings { graph: vec![predicted.pick(&hidden)?], fixed: vec![predicted.labels] })
+        written::states(&hidden, &labels, batch.predicted())
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(mean_cross_entropy(&self.model.scores(&e.graph[0])?, &e.fixed[0], 0.0)?.into())
+        written::loss(e, |h| self.model.scores(h))
     }
 
     fn couples_samples(&self) -> bool {
@@ -91,8 +86,7 @@ impl Objective for CausalLm {
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let scores = self.model.scores(&e.graph[0])?.detach();
-        Ok(vec![Vital { name: "next_token_accuracy", value: accuracy(&scores, &e.fixed[0])?, healthy_above: None }])
+        written::vitals(e, |h| self.model.scores(h), "next_token_accuracy")
     }
 }
 

@@ -212,7 +212,7 @@ impl Objective for Electra {
             return Err(Error::input("batch.labels", format!("shape {:?}, expected {:?}", batch.labels.dims(), batch.ids.dims())));
         }
         let (hidden, _) = self.generator.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        let predicted = Predicted::of(batch)?;
+        let predicted = Predicted::of(&batch.labels)?;
         let filled = self.head.transform(&predicted.pick(&hidden)?)?;
         let logits = self.head.logits(&filled.detach(), &self.encoder.embeddings().table().detach())?;
         let (ids, replaced) = self.replace(batch, &predicted, &logits, pass)?;

@@ -96,7 +96,7 @@ impl Objective for MaskedLm {
             return Err(Error::input("batch.labels", format!("shape {:?}, expected {:?}", batch.labels.dims(), batch.ids.dims())));
         }
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        let predicted = Predicted::of(batch)?;
+        let predicted = Predicted::of(&batch.labels)?;
         let mut graph = vec![self.head.transform(&predicted.pick(&hidden)?)?];
         let mut fixed = vec![predicted.labels];
         if let Some(next) = &self.next {

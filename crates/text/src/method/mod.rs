@@ -5,6 +5,7 @@ mod electra;
 mod masked_lm;
 mod simcse;
 mod span_corruption;
+mod written;
 
 pub use causal_lm::{CausalLm, CausalLmConfig, NextToken};
 pub use electra::{Electra, ElectraConfig, detection_loss};

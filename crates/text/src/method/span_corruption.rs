@@ -6,9 +6,9 @@
 //! of the spans, and of what stays between them, are drawn uniformly among all ways to cut (`random_spans_noise_mask` of the published
 //! code). The text starts with what stays. `L = -mean_t log p(y_t | y_<t, input)`.
 
+use super::written;
 use crate::batch::{Example, Sequences, Vocabulary};
 use crate::encoder::{T5, T5Config};
-use crate::head::{Predicted, accuracy, mean_cross_entropy};
 use selfsup_core::data::Transform;
 use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
@@ -201,16 +201,11 @@ impl Objective for SpanCorruption {
         let valid = batch.valid.as_ref();
         let encoded = self.model.encode(&batch.ids, valid, pass)?;
         let decoded = self.model.decode(&self.model.shift_right(&batch.labels)?, &encoded, valid, pass)?;
-        let (n, t, d) = decoded.dims3()?;
-        if batch.predicted().iter().all(|p| *p == t) {
-            return Ok(Embeddings { graph: vec![decoded.reshape((n * t, d))?], fixed: vec![batch.labels.flatten_all()?] });
-        }
-        let predicted = Predicted::of(batch)?;
-        Ok(Embeddings { graph: vec![predicted.pick(&decoded)?], fixed: vec![predicted.labels] })
+        written::states(&decoded, &batch.labels, batch.predicted())
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(mean_cross_entropy(&self.model.scores(&e.graph[0])?, &e.fixed[0], 0.0)?.into())
+        written::loss(e, |h| self.model.scores(h))
     }
 
     fn couples_samples(&self) -> bool {
@@ -218,8 +213,7 @@ impl Objective for SpanCorruption {
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let scores = self.model.scores(&e.graph[0])?.detach();
-        Ok(vec![Vital { name: "token_accuracy", value: accuracy(&scores, &e.fixed[0])?, healthy_above: None }])
+        written::vitals(e, |h| self.model.scores(h), "token_accuracy")
     }
 }
 

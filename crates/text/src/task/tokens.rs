@@ -114,7 +114,7 @@ impl Objective for TokenClassifier {
             return Err(Error::input("batch.labels", format!("shape {:?}, expected {:?}", batch.labels.dims(), batch.ids.dims())));
         }
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        let predicted = Predicted::of(batch)?;
+        let predicted = Predicted::of(&batch.labels)?;
         let logits = self.out.forward(&before_head(predicted.pick(&hidden)?, self.config.dropout, pass)?)?;
         Ok(Embeddings { graph: vec![logits], fixed: vec![predicted.labels] })
     }

@@ -107,6 +107,14 @@ impl Tokenizer {
         Err(Error::config(format!("{what}: {size} tokens, but the model has {embeddings} embeddings: they belong to different models")))
     }
 
+    /// All that decides what it makes of a text, as JSON: the same for the same tokenizer.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    pub fn description(&self) -> Result<String> {
+        self.inner.to_string(false).map_err(|e| Error::input(self.path.display(), e))
+    }
+
     /// The token with this id.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
@@ -178,6 +186,14 @@ impl Tokenizer {
     /// If the decoder refuses them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner.decode(ids, true).map_err(|e| Error::input(self.path.display(), e))
+    }
+
+    /// The text of `ids` with its special tokens, such as the sentinels between the spans that a T5 writes.
+    ///
+    /// # Errors
+    /// If the decoder refuses them.
+    pub fn decode_whole(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, false).map_err(|e| Error::input(self.path.display(), e))
     }
 
     /// For each token, whether a word begins with it: what packed blocks, which keep ids alone, number words by. Pieces of a word are
