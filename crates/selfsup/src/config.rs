@@ -149,13 +149,17 @@ fn of_another_method(text: &str, overrides: &[String]) -> Option<String> {
     toml::to_string(&table).ok()
 }
 
-/// The modality that a configuration states, if it does.
+/// The modality that a configuration states, if it does. Slices of volumes (`volumes.slices`) are images, whatever it says besides.
 ///
 /// # Errors
 /// If it states one that does not exist.
 pub fn stated_kind(text: &str, overrides: &[String]) -> Result<Option<Kind>> {
     let given = overrides.iter().rev().find_map(|o| o.strip_prefix("modality="));
     let table = text.parse::<toml::Table>().unwrap_or_default();
+    let sliced = table.get("volumes").is_some_and(|v| v.get("slices").is_some());
+    if sliced || overrides.iter().any(|o| o.starts_with("volumes.slices=")) {
+        return Ok(Some(Kind::Vision));
+    }
     let stated = given.map(|v| v.trim().trim_matches('"')).or_else(|| table.get("modality").map(|v| v.as_str().unwrap_or("")));
     stated.map(Kind::named).transpose()
 }
@@ -233,6 +237,8 @@ mod tests {
         assert_eq!(stated_kind("modality = \"text\"", &["modality=speech".into()]).unwrap(), Some(Kind::Speech));
         assert_eq!(stated_kind("[train]", &[]).unwrap(), None);
         assert!(stated_kind("modality = \"smell\"", &[]).is_err());
+        assert_eq!(stated_kind("modality = \"medical\"\n[volumes]\nslices = \"axial\"", &[]).unwrap(), Some(Kind::Vision));
+        assert_eq!(stated_kind("", &["volumes.slices=axial".into()]).unwrap(), Some(Kind::Vision));
         assert_eq!(named("[method]\nname = \"mae\"", &[], "method").as_deref(), Some("mae"));
         assert_eq!(named("", &["method.name=\"byol\"".into()], "method").as_deref(), Some("byol"));
     }

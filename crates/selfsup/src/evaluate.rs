@@ -8,10 +8,10 @@ use candle_core::Device;
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::objective::Batch;
 use selfsup_core::trainer::{Look, Observer};
-use selfsup_core::{Encoder, Pass, Result};
+use selfsup_core::{Encoder, Error, Pass, Result};
 use selfsup_eval::knn::{KnnConfig, classify};
 use selfsup_eval::linear::LogisticConfig;
-use selfsup_eval::protocol::{EvalInput, FeatureSet, ProbeReport, evaluate};
+use selfsup_eval::protocol::{EvalInput, FeatureSet, Named, ProbeReport, evaluate};
 use selfsup_eval::{Matrix, collapse};
 
 /// Reads all samples in order.
@@ -19,19 +19,65 @@ pub fn in_order(batch_size: usize, workers: usize) -> LoaderConfig {
     LoaderConfig { batch_size: batch_size.max(1), workers, prefetch: 2, drop_last: false, shuffle: false, seed: 0, max_bad_fraction: 0.0 }
 }
 
-/// Pooled features of all samples of `set`, `(n, d)`, without augmentation.
+/// Pooled features of all samples of `set`, `(n, d)`, without augmentation. A modality may give several inputs of one sample (patches of a
+/// volume): then it is their mean.
 ///
 /// # Errors
-/// If a sample cannot be read, or a feature is not finite.
+/// If a sample cannot be read or has no input, or a feature is not finite.
 pub fn encode<M: Modality>(modality: &M, encoder: &dyn Encoder, set: &Set, loader: &LoaderConfig, device: &Device) -> Result<Matrix> {
-    let (mut rows, mut n) = (Vec::new(), 0);
+    let (n, d) = (set.len(), encoder.dim());
+    let mut sums = Means::new(n, d);
     for loaded in modality.inputs(set, false, loader.clone())?.epoch_from(0, 0)? {
         let batch = loaded?.batch.to_device(device)?;
         let features = encoder.forward(&batch.x, batch.valid.as_ref(), &[], &Pass::eval())?.pooled.detach();
-        n += features.dim(0)?;
-        rows.extend(features.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?);
+        let rows: Vec<f32> = features.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+        batch.indices.iter().zip(rows.chunks_exact(d.max(1))).try_for_each(|(&i, row)| sums.add(i, row))?;
     }
-    Matrix::new(rows, n, encoder.dim())
+    Matrix::new(sums.rows()?, n, d)
+}
+
+/// Means of rows by the sample that they are of.
+pub struct Means {
+    sums: Vec<f64>,
+    counts: Vec<usize>,
+    width: usize,
+}
+
+impl Means {
+    /// Of `n` samples, rows of `width` values.
+    pub fn new(n: usize, width: usize) -> Self {
+        Means { sums: vec![0.0; n * width], counts: vec![0; n], width }
+    }
+
+    /// A row of sample `index`.
+    ///
+    /// # Errors
+    /// If there is no such sample, or the row has another width.
+    pub fn add(&mut self, index: usize, row: &[f32]) -> Result<()> {
+        let sum = self.sums.get_mut(index * self.width..(index + 1) * self.width).filter(|s| s.len() == row.len());
+        let (Some(sum), Some(count)) = (sum, self.counts.get_mut(index)) else {
+            return Err(Error::input("features", format!("{} values of sample {index}: expected {}", row.len(), self.width)));
+        };
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
+        *count += 1;
+        Ok(())
+    }
+
+    /// The mean of each sample, one row after the other. The only row of a sample comes out as it went in.
+    ///
+    /// # Errors
+    /// If a sample has none.
+    pub fn rows(&self) -> Result<Vec<f32>> {
+        if let Some(i) = self.counts.iter().position(|n| *n == 0) {
+            return Err(Error::input("features", format!("sample {i} gave no input")));
+        }
+        Ok(self
+            .sums
+            .chunks_exact(self.width.max(1))
+            .zip(&self.counts)
+            .flat_map(|(s, n)| s.iter().map(|v| (v / *n as f64) as f32))
+            .collect())
+    }
 }
 
 /// What a probe found.
@@ -44,6 +90,20 @@ pub struct Probed {
     pub collapse: collapse::CollapseReport,
     /// What the features without an encoder are.
     pub raw: &'static str,
+    /// Accuracies on test samples in noise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub noisy: Vec<InNoise>,
+}
+
+/// Accuracies on test samples in noise, of neighbours and probes of clean samples.
+#[derive(serde::Serialize)]
+pub struct InNoise {
+    /// Signal over noise in decibels.
+    pub snr_db: f32,
+    /// kNN, by set of features.
+    pub knn: Named<f64>,
+    /// Linear probe on all labels.
+    pub linear: Named<f64>,
 }
 
 /// What is compared: the encoder, the same one as it was before training, and how samples are read.
@@ -63,27 +123,50 @@ pub struct Probe<'a, M> {
 }
 
 impl<M: Modality> Probe<'_, M> {
-    /// Evaluates on labelled samples.
-    ///
-    /// # Errors
-    /// If a sample cannot be read or there are no labels.
-    pub fn run(&self, data: &Labelled) -> Result<Probed> {
-        let (train_labels, test_labels, classes) = data.labels()?;
+    /// Features of a set, read by `modality`: of the trained encoder and of the random one.
+    fn encoded(&self, modality: &M, set: &Set) -> Result<[Matrix; 2]> {
         let loader = in_order(self.eval.batch_size, self.workers);
-        let of = |encoder: &dyn Encoder, set: &Set| encode(self.modality, encoder, set, &loader, self.device);
-        let both = |e: &dyn Encoder| -> Result<(Matrix, Matrix)> { Ok((of(e, &data.train)?, of(e, &data.test)?)) };
-        let (a, b) = (both(self.trained)?, both(self.random)?);
-        let raw = self.modality.raw(&data.train, &data.test, &loader)?;
-        let sets: Vec<FeatureSet> = [("trained", &a), ("random", &b), ("raw", &raw)]
+        let of = |encoder: &dyn Encoder| encode(modality, encoder, set, &loader, self.device);
+        Ok([of(self.trained)?, of(self.random)?])
+    }
+
+    fn report(&self, data: &Labelled, train: &[Matrix; 3], test: &[Matrix; 3], few: &[usize]) -> Result<ProbeReport> {
+        let (train_labels, test_labels, classes) = data.labels()?;
+        let sets: Vec<FeatureSet> = ["trained", "random", "raw"]
             .into_iter()
+            .zip(train.iter().zip(test))
             .map(|(name, (train, test))| FeatureSet { name, train: train.view(), test: test.view() })
             .collect();
         let mut input = EvalInput::new(&sets, &train_labels, &test_labels, classes);
-        input.few = &self.eval.few;
+        input.few = few;
         input.draws = self.eval.draws;
         input.knn = KnnConfig { k: self.eval.knn_k, temperature: self.eval.knn_temperature };
         input.linear = LogisticConfig { c: self.eval.c, ..LogisticConfig::default() };
-        Ok(Probed { report: evaluate(&input)?, collapse: collapse::diagnose(a.1.view())?, raw: M::RAW })
+        evaluate(&input)
+    }
+
+    /// Evaluates on labelled samples; on the test samples also in noise, at each of `snr` decibels of signal over `noise`
+    /// ([`Modality::noisy`]).
+    ///
+    /// # Errors
+    /// If a sample cannot be read, there are no labels, or samples of the modality have no such ratio.
+    pub fn run(&self, data: &Labelled, snr: &[f32], noise: &str) -> Result<Probed> {
+        data.labels()?;
+        let noisy = snr.iter().map(|&db| Ok((db, self.modality.noisy(db, noise)?))).collect::<Result<Vec<_>>>()?;
+        let loader = in_order(self.eval.batch_size, self.workers);
+        let three = |[trained, random]: [Matrix; 2], raw: Matrix| [trained, random, raw];
+        let (raw_train, raw_test) = self.modality.raw(&data.train, &data.test, &loader)?;
+        let train = three(self.encoded(self.modality, &data.train)?, raw_train);
+        let test = three(self.encoded(self.modality, &data.test)?, raw_test);
+        let report = self.report(data, &train, &test, &self.eval.few)?;
+        let mut found = Probed { report, collapse: collapse::diagnose(test[0].view())?, raw: M::RAW, noisy: Vec::new() };
+        for (snr_db, modality) in noisy {
+            let raw = modality.raw(&data.train, &data.test, &loader)?.1;
+            let test = three(self.encoded(&modality, &data.test)?, raw);
+            let report = self.report(data, &train, &test, &[])?;
+            found.noisy.push(InNoise { snr_db, knn: report.knn, linear: report.linear });
+        }
+        Ok(found)
     }
 }
 
@@ -125,5 +208,22 @@ impl<M: Modality> Observer for OnlineKnn<'_, M> {
 
     fn decides(&self) -> Option<&'static str> {
         Some("knn")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_sample_are_averaged() {
+        let mut means = Means::new(2, 2);
+        means.add(1, &[0.1, -3.0]).unwrap();
+        assert!(means.rows().unwrap_err().to_string().contains("sample 0"));
+        for row in [[1.0, 2.0], [3.0, 6.0]] {
+            means.add(0, &row).unwrap();
+        }
+        assert_eq!(means.rows().unwrap(), [2.0, 4.0, 0.1, -3.0]);
+        assert!(means.add(2, &[0.0; 2]).is_err() && means.add(0, &[0.0; 3]).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use selfsup::Error;
 use selfsup::verbs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -38,6 +39,10 @@ enum Verb {
     Transcribe(Predict),
     /// Write a mask for each volume, by a run that was fine-tuned with `task.kind=segmentation`.
     Segment(Segment),
+    /// Write text by a run of causal-lm (it goes on with the prompt) or span-corruption (it fills <extra_id_0> ... in it).
+    Generate(Generate),
+    /// Guess the words behind [MASK], by a run of masked-lm.
+    FillMask(FillMask),
     /// Make a vocabulary.
     #[command(subcommand)]
     Tokenizer(Tokenizer),
@@ -106,6 +111,22 @@ struct Probe {
     /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and split.
     #[arg(long)]
     labels: Option<String>,
+    /// Recordings: probe which phone is said in each frame, by the alignments NAME.lab, .phn or .tsv in DIR (by default where the data has them).
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "")]
+    frames: Option<PathBuf>,
+    #[command(flatten)]
+    noise: Noise,
+}
+
+/// Recordings: test again in noise.
+#[derive(Args)]
+struct Noise {
+    /// Recordings: measure also in noise, at these ratios of signal to noise in decibels, for example 20,10,5.
+    #[arg(long, value_name = "DB", value_delimiter = ',', allow_hyphen_values = true)]
+    snr: Vec<f32>,
+    /// The noise: a folder of recordings, or white, pink or brown.
+    #[arg(long, value_name = "DIR", requires = "snr", default_value = "pink")]
+    noise: String,
 }
 
 #[derive(Args)]
@@ -145,6 +166,19 @@ struct Predict {
     /// Where to write; the ending decides the format: .csv or .jsonl. To the screen as CSV without.
     #[arg(long)]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    noise: Noise,
+    /// With --snr: a table of the files' labels or transcripts, where these do not come with them.
+    #[arg(long, requires = "snr")]
+    labels: Option<PathBuf>,
+}
+
+impl Predict {
+    fn of(self, task: Option<&str>) -> verbs::predict::Request {
+        let (run, files, out, labels) = (self.run, self.files, self.out, self.labels);
+        let Noise { snr, noise } = self.noise;
+        verbs::predict::Request { run, files, out, task: task.map(str::to_string), folder: false, snr, noise, labels }
+    }
 }
 
 #[derive(Args)]
@@ -156,6 +190,47 @@ struct Segment {
     /// The folder to write NAME.nii.gz into, on the grid of each file.
     #[arg(long)]
     out: PathBuf,
+}
+
+#[derive(Args)]
+struct Generate {
+    /// The run's folder.
+    run: PathBuf,
+    /// The text to go on with, or to fill.
+    #[arg(default_value = "")]
+    prompt: String,
+    /// Texts to write.
+    #[arg(long, default_value_t = 1)]
+    samples: u64,
+    /// Most tokens of each.
+    #[arg(long, default_value_t = 100)]
+    tokens: usize,
+    /// 0 takes the likeliest token each time; above 1 the choice is levelled.
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
+    /// Choose among the best tokens, this many; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    top_k: usize,
+    /// Choose among the fewest tokens whose probabilities reach this.
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f64,
+    /// Compute every step anew instead of keeping keys and values: the same text, later.
+    #[arg(long)]
+    no_cache: bool,
+    /// Another seed, another text.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Args)]
+struct FillMask {
+    /// The run's folder.
+    run: PathBuf,
+    /// A text with [MASK] where words are to be guessed.
+    text: String,
+    /// Guesses for each place.
+    #[arg(long, default_value_t = 5)]
+    top: usize,
 }
 
 #[derive(Subcommand)]
@@ -232,9 +307,16 @@ fn main() -> ExitCode {
             dry_run: a.dry_run,
             probe: !a.no_probe,
         }),
-        Verb::Probe(a) => {
-            verbs::probe::run(&verbs::probe::Request { run: a.run, overrides: a.overrides, data: a.data, test: a.test, labels: a.labels })
-        }
+        Verb::Probe(a) => verbs::probe::run(&verbs::probe::Request {
+            run: a.run,
+            overrides: a.overrides,
+            data: a.data,
+            test: a.test,
+            labels: a.labels,
+            frames: a.frames,
+            snr: a.noise.snr,
+            noise: a.noise.noise,
+        }),
         Verb::Finetune(a) => verbs::finetune::run(&verbs::finetune::Request {
             args: a.args,
             run: a.run,
@@ -245,17 +327,24 @@ fn main() -> ExitCode {
             resume: a.resume,
             allow_config_change: a.allow_config_change,
         }),
-        Verb::Predict(a) => {
-            verbs::predict::run(&verbs::predict::Request { run: a.run, files: a.files, out: a.out, task: None, folder: false })
-        }
-        Verb::Transcribe(a) => {
-            let task = Some("ctc".into());
-            verbs::predict::run(&verbs::predict::Request { run: a.run, files: a.files, out: a.out, task, folder: false })
-        }
+        Verb::Predict(a) => verbs::predict::run(&a.of(None)),
+        Verb::Transcribe(a) => verbs::predict::run(&a.of(Some("ctc"))),
         Verb::Segment(a) => {
             let task = Some("segmentation".into());
-            verbs::predict::run(&verbs::predict::Request { run: a.run, files: a.files, out: Some(a.out), task, folder: true })
+            verbs::predict::run(&verbs::predict::Request { run: a.run, files: a.files, out: Some(a.out), task, folder: true, ..Default::default() })
         }
+        Verb::Generate(a) => verbs::generate::run(&verbs::generate::Request {
+            run: a.run,
+            prompt: a.prompt,
+            samples: a.samples,
+            tokens: a.tokens,
+            temperature: a.temperature,
+            top_k: a.top_k,
+            top_p: a.top_p,
+            cache: !a.no_cache,
+            seed: a.seed,
+        }),
+        Verb::FillMask(a) => verbs::generate::fill(&verbs::generate::FillRequest { run: a.run, text: a.text, top: a.top }),
         Verb::Tokenizer(Tokenizer::Train { data, out, keys }) => verbs::tokenizer::run(&verbs::tokenizer::Request { data, out, keys }),
         Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref()),
         Verb::Data(Data::List) => verbs::data::list(),
@@ -265,14 +354,18 @@ fn main() -> ExitCode {
         Verb::Pull(a) => verbs::pull::run(&a.name),
         Verb::Doctor => verbs::doctor::run(),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "selfsup", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "selfsup", &mut script);
+            selfsup::say::text(format_args!("{}", String::from_utf8_lossy(&script)));
             Ok(())
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(u8::from(selfsup::say::failed())),
         Err(e) => {
-            eprintln!("{} {e}", if matches!(e, Error::Interrupted { .. }) { "stopped:" } else { "error:" });
+            let kind = if matches!(e, Error::Interrupted { .. }) { "stopped:" } else { "error:" };
+            // Where the standard error is closed, the exit code alone tells.
+            let _ = writeln!(std::io::stderr(), "{kind} {e}");
             ExitCode::from(e.exit_code())
         }
     }

@@ -163,6 +163,11 @@ impl Sets {
         check(self.held_out.as_ref(), self.test.as_ref(), ("validation", "test"))
     }
 
+    /// Each part changed by `f`.
+    pub fn map(self, f: impl Fn(Set) -> Set) -> Self {
+        Sets { train: f(self.train), held_out: self.held_out.map(&f), test: self.test.map(&f) }
+    }
+
     /// Samples to fit and test a probe on, if there are labels.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod vision;
 
 use crate::config::{Keys, PretrainConfig};
 use crate::set::{Set, Sets};
+use crate::task::TaskKeys;
 use crate::task::classification::Classification;
 use crate::verbs::{finetune, predict};
 use candle_core::Device;
@@ -54,6 +55,11 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If it cannot be read.
     fn open(&self, what: &str) -> Result<Set> {
         Ok(Set::new(selfsup_datasets::open_kind(what, Self::Keys::KIND)?))
+    }
+
+    /// Labelled samples as tasks are to see them.
+    fn for_task(&self, set: Set) -> Set {
+        set
     }
 
     /// Batches to pre-train on.
@@ -121,13 +127,18 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If the layout cannot hold the encoder, or a file cannot be written.
     fn export(&self, params: &Params, out: &Path, layout: &str) -> Result<()>;
 
-    /// Writes the encoder alone, where `params` hold a task's head instead of a method's.
+    /// Writes what was fine-tuned for `task`: the encoder alone, or with its head where other tools have a class for both. `params` hold the
+    /// task's head instead of a method's.
     ///
     /// # Errors
     /// If a file cannot be written.
-    fn export_encoder(&self, params: &Params, out: &Path) -> Result<()> {
+    fn export_tuned(&self, params: &Params, _task: &TaskKeys, out: &Path) -> Result<()> {
         self.export(params, out, Self::LAYOUTS.first().copied().unwrap_or_default())
     }
+
+    /// Parts of the encoder, as it is fine-tuned, that belong to a head: pre-training need not have them, and they are trained with the head
+    /// alone too.
+    const HEAD: &'static [&'static str] = &[];
 
     /// Writes what a run needs beside its configuration into its folder (a tokenizer).
     ///
@@ -167,6 +178,23 @@ pub trait Modality: Sized + Send + Sync + 'static {
         finetune::fit::<Self, Classification>(work)
     }
 
+    /// The same with noise in every sample, at a ratio of signal to noise in decibels. `noise` is a folder of recordings, or `white`, `pink` or
+    /// `brown`.
+    ///
+    /// # Errors
+    /// If samples of the modality have no such ratio, or the noise is not there.
+    fn noisy(&self, _snr_db: f32, _noise: &str) -> Result<Self> {
+        Err(Error::config(format!("--snr is for recordings, not for {}", Self::Keys::KIND.samples())))
+    }
+
+    /// Probes every frame for what is said in it; returns a table and the same as JSON.
+    ///
+    /// # Errors
+    /// If samples of the modality have no frames, or there are no alignments.
+    fn frames(&self, _work: &FrameWork) -> Result<(String, serde_json::Value)> {
+        Err(Error::config(format!("--frames is for recordings, not for {}", Self::Keys::KIND.samples())))
+    }
+
     /// Applies a fine-tuned run; returns text and the number of rows.
     ///
     /// # Errors
@@ -174,6 +202,26 @@ pub trait Modality: Sized + Send + Sync + 'static {
     fn tell(work: &predict::Work<Self>) -> Result<(String, usize)> {
         predict::said::<Self, Classification>(work)
     }
+}
+
+/// What a probe of frames is given.
+pub struct FrameWork<'a> {
+    /// The trained encoder.
+    pub trained: &'a dyn Encoder,
+    /// The same with random weights.
+    pub random: &'a dyn Encoder,
+    /// Samples to fit on.
+    pub train: &'a Set,
+    /// Samples to test on.
+    pub test: &'a Set,
+    /// Where alignments are; by default where the data set has them.
+    pub folder: Option<&'a Path>,
+    /// Ratios of signal to noise in decibels at which testing is repeated.
+    pub snr: &'a [f32],
+    /// The noise: see [`Modality::noisy`].
+    pub noise: &'a str,
+    /// Where the encoders live.
+    pub device: &'a Device,
 }
 
 /// What a staged method is given.

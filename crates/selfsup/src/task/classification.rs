@@ -1,6 +1,7 @@
 //! One class for each sample, in every modality: encoder, linear head, cross entropy.
 
 use super::{Build, ClassWeights, Task, TaskKeys};
+use crate::evaluate::Means;
 use crate::modality::Modality;
 use crate::set::{Set, Sets};
 use candle_core::Device;
@@ -65,12 +66,8 @@ impl<M: Modality> Task<M> for Classification {
         loader: &LoaderConfig,
         device: &Device,
     ) -> Result<Vec<(String, f64)>> {
-        let (mut probabilities, mut labels) = (Vec::new(), Vec::new());
-        each_batch(modality, set, loader, device, &mut |batch| {
-            probabilities.extend(objective.probabilities(batch)?);
-            labels.extend_from_slice(&batch.labels);
-            Ok(())
-        })?;
+        let probabilities = probabilities(modality, objective, set, loader, device)?;
+        let labels = set.labels().ok_or_else(|| Error::input("measured samples", "some have no label"))?;
         let classes = objective.classes();
         let said: Vec<u32> = probabilities.iter().map(|row| best(row).0 as u32).collect();
         let confusion = Confusion::new(&said, &labels, classes)?;
@@ -101,19 +98,17 @@ impl<M: Modality> Task<M> for Classification {
         device: &Device,
         each: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
     ) -> Result<()> {
-        each_batch(modality, set, loader, device, &mut |batch| {
-            for (row, &index) in objective.probabilities(batch)?.iter().zip(&batch.indices) {
-                let (class, p) = best(row);
-                let mut out = vec![
-                    ("path".to_string(), json!(set.records().id(index)?)),
-                    ("label".into(), json!(keys.classes.get(class))),
-                    ("confidence".into(), json!(p)),
-                ];
-                out.extend(keys.classes.iter().zip(row).map(|(name, p)| (format!("p({name})"), json!(p))));
-                each(out)?;
-            }
-            Ok(())
-        })
+        for (index, row) in probabilities(modality, objective, set, loader, device)?.iter().enumerate() {
+            let (class, p) = best(row);
+            let mut out = vec![
+                ("path".to_string(), json!(set.records().id(index)?)),
+                ("label".into(), json!(keys.classes.get(class))),
+                ("confidence".into(), json!(p)),
+            ];
+            out.extend(keys.classes.iter().zip(row).map(|(name, p)| (format!("p({name})"), json!(p))));
+            each(out)?;
+        }
+        Ok(())
     }
 }
 
@@ -122,15 +117,19 @@ fn best(row: &[f32]) -> (usize, f32) {
     row.iter().enumerate().fold((0, f32::NEG_INFINITY), |top, (i, &p)| if p > top.1 { (i, p) } else { top })
 }
 
-fn each_batch<M: Modality>(
+/// Probabilities of the classes for every sample, in the order of the set. Where a sample has several inputs (patches of a volume), their mean.
+fn probabilities<M: Modality>(
     modality: &M,
+    objective: &Classify,
     set: &Set,
     loader: &LoaderConfig,
     device: &Device,
-    f: &mut dyn FnMut(&Inputs) -> Result<()>,
-) -> Result<()> {
+) -> Result<Vec<Vec<f32>>> {
+    let classes = objective.classes();
+    let mut means = Means::new(set.len(), classes);
     for loaded in modality.inputs(set, false, loader.clone())?.epoch_from(0, 0)? {
-        f(&loaded?.batch.to_device(device)?)?;
+        let batch = loaded?.batch.to_device(device)?;
+        batch.indices.iter().zip(objective.probabilities(&batch)?).try_for_each(|(&i, row)| means.add(i, &row))?;
     }
-    Ok(())
+    Ok(means.rows()?.chunks_exact(classes.max(1)).map(<[f32]>::to_vec).collect())
 }

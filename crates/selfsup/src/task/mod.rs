@@ -4,6 +4,7 @@
 pub mod classification;
 
 use crate::config::{DataConfig, Keys, PretrainConfig, behind, parse};
+use crate::modality::Modality;
 use crate::set::{Set, Sets};
 use candle_core::Device;
 use selfsup_core::data::{LoaderConfig, Source};
@@ -11,7 +12,7 @@ use selfsup_core::device;
 use selfsup_core::objective::Objective;
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::trainer::TrainConfig;
-use selfsup_core::weights::{Options, load_into};
+use selfsup_core::weights::{Options, compare, load_into};
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::Kind;
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,8 @@ pub enum ClassWeights {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskKeys {
-    /// What is learnt: `classification` in every modality, `ctc` (what is said) for recordings, `segmentation` for volumes.
+    /// What is learnt: `classification` in every modality, `token-classification` and `question-answering` for texts, `ctc` (what is said) for
+    /// recordings, `segmentation` for volumes.
     pub kind: String,
     /// The pre-training run whose encoder is taken; without one the encoder starts from `encoder.pretrained` or from random weights.
     pub run: String,
@@ -169,12 +171,20 @@ pub struct Build<'a> {
 }
 
 /// Something to learn from targets.
-pub trait Task<M>: Sized {
+pub trait Task<M: Modality>: Sized {
     /// The objective: encoder and head.
     type Objective: Objective;
 
     /// `validation_` and the metric of [`Task::measure`], higher is better, by which the best checkpoint is chosen.
     const WATCHED: &'static str;
+
+    /// Samples at a path; with `labelled` false targets may be absent.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn open(modality: &M, what: &str, _labelled: bool) -> Result<Set> {
+        modality.open(what)
+    }
 
     /// The samples that have a target, and what the head's outputs mean.
     ///
@@ -228,16 +238,19 @@ pub trait Task<M>: Sized {
     ) -> Result<()>;
 }
 
-/// Puts the weights of a pre-training checkpoint into the encoder of `params`, and into a decoder what fits of one.
+/// Puts the weights of a pre-training checkpoint into the encoder of `params`, and into a decoder what fits of one. Of the encoder the parts
+/// `head` may be absent: they stay as they were drawn.
 ///
 /// # Errors
 /// If they are those of another network.
-pub fn load_encoder(params: &Params, checkpoint: &selfsup_core::checkpoint::Checkpoint) -> Result<usize> {
+pub fn load_encoder(params: &Params, checkpoint: &selfsup_core::checkpoint::Checkpoint, head: &[&str]) -> Result<usize> {
     let below = |prefix: &str| -> std::collections::BTreeMap<String, candle_core::Tensor> {
         checkpoint.params.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
     };
-    let options = Options { allow_missing: false, allow_unexpected: true };
-    let loaded = load_into(params, &below("encoder."), "encoder", &options)?.loaded.len();
+    let encoder = below("encoder.");
+    let new = |name: &String| head.iter().any(|part| name.split('.').next() == Some(part));
+    let options = Options { allow_missing: compare(params, &encoder, "encoder").missing.iter().all(new), allow_unexpected: true };
+    let loaded = load_into(params, &encoder, "encoder", &options)?.loaded.len();
     // A decoder that was trained to restore is a start for one that segments, but for the layer of its outputs.
     let mut decoder = below("decoder.");
     decoder.retain(|name, t| params.get(&format!("decoder.{name}")).is_some_and(|p| p.var.dims() == t.dims()));

@@ -1,5 +1,6 @@
 //! `selfsup data`.
 
+use crate::say::{say, say_text};
 use crate::config::PretrainConfig;
 use crate::evaluate::in_order;
 use crate::modality::{Modality, with_modality};
@@ -15,9 +16,9 @@ use std::collections::BTreeSet;
 /// Never.
 pub fn list() -> Result<()> {
     for card in CARDS {
-        println!("{:<24}{}: {}\n{:24}licence: {}; source: {}", card.name, card.kind, card.about, "", card.licence, card.source);
+        say!("{:<24}{}: {}\n{:24}licence: {}; source: {}", card.name, card.kind, card.about, "", card.licence, card.source);
     }
-    println!(
+    say!(
         "\nFolders of images, texts, recordings and medical images, idx and CIFAR files, tar shards and Parquet files are given by path."
     );
     Ok(())
@@ -33,7 +34,7 @@ pub fn fetch(name: &str) -> Result<()> {
         return Err(Error::input(name, format!("no data set of that name (known: {known})")));
     };
     let records = selfsup_datasets::open(name)?;
-    println!("{name}: {} records, {}", records.len(), card.source);
+    say!("{name}: {} records, {}", records.len(), card.source);
     Ok(())
 }
 
@@ -54,17 +55,17 @@ fn look<M: Modality>(kind: Kind, what: &str) -> Result<()> {
     }
     let modality = M::new(&PretrainConfig::load("", "defaults", &keys)?)?;
     let set = modality.open(what)?;
-    println!("modality: {kind}");
+    say!("modality: {kind}");
     if kind == Kind::Vision {
         // Formats and sizes by the first bytes of each.
-        print!("{}", selfsup_datasets::inspect(set.records()));
+        say_text!("{}", selfsup_datasets::inspect(set.records()));
     } else {
         summary(kind, &set);
     }
     let (bad, problems) = unreadable(&modality, &set)?;
-    println!("unreadable: {bad}");
+    say!("unreadable: {bad}");
     for problem in problems {
-        println!("problem: {problem}");
+        say!("problem: {problem}");
     }
     match bad {
         0 => Ok(()),
@@ -74,10 +75,10 @@ fn look<M: Modality>(kind: Kind, what: &str) -> Result<()> {
 
 /// Counts of samples, groups and classes.
 fn summary(kind: Kind, set: &Set) {
-    println!("{}: {}", kind.samples(), set.len());
+    say!("{}: {}", kind.samples(), set.len());
     let groups: BTreeSet<String> = (0..set.len()).filter_map(|i| set.records().group(i)).collect();
     if !groups.is_empty() {
-        println!("groups: {}", groups.len());
+        say!("groups: {}", groups.len());
     }
     let mut counts = vec![0usize; set.classes().len()];
     for label in (0..set.len()).filter_map(|i| set.records().label(i)) {
@@ -86,7 +87,7 @@ fn summary(kind: Kind, set: &Set) {
         }
     }
     for (class, count) in set.classes().iter().zip(&counts) {
-        println!("class {class}: {count}");
+        say!("class {class}: {count}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! `selfsup doctor`.
 
+use crate::say::say;
 use selfsup_core::device::describe;
 use selfsup_core::{Error, Result};
 
@@ -18,12 +19,12 @@ pub fn run() -> Result<()> {
                 }
                 other => other.to_string(),
             };
-            println!("{:<16}{}", key.replace('_', " "), if text.is_empty() { "none" } else { &text });
+            say!("{:<16}{}", key.replace('_', " "), if text.is_empty() { "none" } else { &text });
         }
     }
     match selfsup_core::device::Device::Auto.open() {
-        Ok(device) => println!("{:<16}{:?}", "device", device.location()),
-        Err(e) => println!("{:<16}{e}", "device"),
+        Ok(device) => say!("{:<16}{:?}", "device", device.location()),
+        Err(e) => say!("{:<16}{e}", "device"),
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `selfsup embed`: features as safetensors, npy or Parquet.
 
+use crate::say::say;
 use crate::evaluate::{encode, in_order};
 use crate::modality::{Modality, with_modality};
 use crate::set::Set;
@@ -27,7 +28,7 @@ pub fn run(dir: &Path, out: &Path, data: Option<&str>) -> Result<()> {
         "npy" => npy(out, &features)?,
         _ => parquet(out, &set, &features)?,
     }
-    println!("{}: {} embeddings of {} values", out.display(), features.n(), features.d());
+    say!("{}: {} embeddings of {} values", out.display(), features.n(), features.d());
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `selfsup export`: a folder that other tools load.
 
+use crate::say::say;
 use crate::modality::{Modality, with_modality};
 use crate::verbs::{kind_of_run, open_run};
 use selfsup_core::checkpoint::write_atomic;
@@ -28,7 +29,7 @@ fn write<M: Modality>(dir: &Path, out: Option<&Path>, layout: Option<&str>) -> R
         None => opened.run.model_dir()?,
     };
     opened.modality.export(opened.method.params(), &out, layout)?;
-    println!("{}: encoder of step {} in the layout of {layout}", out.display(), opened.step);
+    say!("{}: encoder of step {} in the layout of {layout}", out.display(), opened.step);
     Ok(())
 }
 

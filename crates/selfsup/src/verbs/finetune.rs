@@ -1,5 +1,6 @@
 //! `selfsup finetune`: a head on an encoder, learnt from labels by the same loop as pre-training.
 
+use crate::say::say;
 use crate::config::{Keys, PretrainConfig, stated_kind};
 use crate::evaluate::in_order;
 use crate::modality::{Modality, with_modality};
@@ -176,9 +177,9 @@ fn start_from<M: Modality>(modality: &M, config: &TaskConfig<M::Keys>, params: &
     if !config.task.run.is_empty() {
         let dir = Path::new(&config.task.run);
         let latest = Run::resume(dir, None)?.0.checkpoints(0).latest()?;
-        latest.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+        latest.warnings.iter().for_each(|w| crate::say::warning(w));
         let (path, checkpoint) = latest.found.ok_or_else(|| Error::file(dir, "the run has no checkpoint yet"))?;
-        load_encoder(params, &checkpoint).map_err(|e| Error::file(&path, e))?;
+        load_encoder(params, &checkpoint, M::HEAD).map_err(|e| Error::file(&path, e))?;
         return Ok(format!("step {} of {}", checkpoint.progress.step, dir.display()));
     }
     Ok(modality.load_pretrained(params)?.unwrap_or_else(|| "random weights".into()))
@@ -195,7 +196,7 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     }
     let device = config.device.open()?;
     let modality = M::new(&beside(&config, told, request).pretrain())?;
-    let sets = Sets::open(&config.data, M::Keys::KIND, &|what| modality.open(what))?;
+    let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?.map(|set| modality.for_task(set));
     let (sets, classes) = T::targets(sets)?;
     config.task.classes = classes;
     let labels = sets.train.labels().unwrap_or_default();
@@ -231,19 +232,23 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     let mut run = start(&dir, &to_toml(&config)?, request.resume, request.allow_config_change)?;
     modality.keep(run.dir())?;
     let trained = params.count(Role::Trained);
-    println!(
+    say!(
         "{} of {} {} into {} {}, {} held out; {} from {from}, {:.3} M of {:.3} M parameters trained",
         config.task.kind,
         sets.train.len(),
         M::Keys::KIND.samples(),
         config.task.classes.len(),
-        if config.task.kind == "classification" { "classes" } else { "tokens" },
+        match config.task.kind.as_str() {
+            "ctc" => "tokens",
+            "question-answering" => "scores a token",
+            _ => "classes",
+        },
         sets.held_out.as_ref().map_or(0, Set::len),
         config.keys.encoder(),
         trained as f64 / 1e6,
         (trained + params.count(Role::Frozen)) as f64 / 1e6,
     );
-    println!("run folder: {}", dir.display());
+    say!("run folder: {}", dir.display());
     trainer = trainer.with_stop(Stop::install()?).with_display(Display::new(Duration::from_secs(10)));
     let measure = in_order(MEASURED, t.workers);
     if let Some(held_out) = &sets.held_out {
@@ -261,7 +266,7 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     };
     let (validation, test) = (of(sets.held_out.as_ref())?, of(sets.test.as_ref())?);
     let model = run.model_dir()?;
-    modality.export_encoder(&params, &model)?;
+    modality.export_tuned(&params, &config.task, &model)?;
     write_head(&params, &config.task.classes, &model)?;
     run.write_result(&TaskResult {
         modality: M::Keys::KIND,
@@ -277,12 +282,12 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
         test: test.clone(),
         seconds: started.elapsed().as_secs_f64(),
     })?;
-    println!("trained {} steps in {:.0} s, loss {:.4}; best at step {best_step}", summary.steps, summary.seconds, summary.loss);
+    say!("trained {} steps in {:.0} s, loss {:.4}; best at step {best_step}", summary.steps, summary.seconds, summary.loss);
     show(&[("validation", validation.as_ref()), ("test", test.as_ref())]);
     if validation.is_some() && test.is_none() {
-        println!("(the validation samples chose the checkpoint: give data.test, or a column `split`, for an unbiased figure)");
+        say!("(the validation samples chose the checkpoint: give data.test, or a column `split`, for an unbiased figure)");
     }
-    println!("predict with it: selfsup predict {} FILES...", dir.display());
+    say!("predict with it: selfsup predict {} FILES...", dir.display());
     Ok(())
 }
 
@@ -356,6 +361,6 @@ fn show(parts: &[(&str, Option<&Value>)]) {
         let Some(Value::Object(values)) = values else { continue };
         let list: Vec<String> =
             values.iter().map(|(k, v)| format!("{} {:.4}", k.replace('_', " "), v.as_f64().unwrap_or(f64::NAN))).collect();
-        println!("{name}: {}", list.join(", "));
+        say!("{name}: {}", list.join(", "));
     }
 }

@@ -1,11 +1,11 @@
 //! One file for each verb of the command. A verb is written once, for any [`Modality`].
-#![allow(clippy::print_stdout)] // this is where the command talks
 
 pub mod data;
 pub mod doctor;
 pub mod embed;
 pub mod export;
 pub mod finetune;
+pub mod generate;
 pub mod predict;
 pub mod pretrain;
 pub mod probe;
@@ -43,6 +43,10 @@ pub fn table(found: &Probed) -> String {
             (Some(m), Some(sd)) => format!("{m:.1} ± {sd:.1}"),
             _ => "-".into(),
         });
+    }
+    for noisy in &found.noisy {
+        row(&format!("kNN, {} dB", noisy.snr_db), &|set| one(noisy.knn.get(set)));
+        row(&format!("linear, {} dB", noisy.snr_db), &|set| one(noisy.linear.get(set)));
     }
     let _ = writeln!(out, "(guessing the most frequent class: {:.1}; few labels: mean ± sd of {} draws)", r.majority, r.draws);
     for note in &r.notes {
@@ -99,7 +103,7 @@ pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<
     let modality = M::new(&config)?;
     let method = modality.method(&Scope::root(&Params::new(), config.train.seed, &device))?;
     let latest = run.checkpoints(0).latest()?;
-    latest.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+    latest.warnings.iter().for_each(|w| crate::say::warning(w));
     let Some((path, checkpoint)) = latest.found else {
         return Err(Error::file(dir, "the run has no checkpoint yet"));
     };

@@ -1,9 +1,10 @@
 //! `selfsup predict`: what a fine-tuned run says about files, as CSV or JSON lines.
 
-use crate::config::Keys;
+use crate::say::{say, say_text};
+use crate::config::{DataConfig, Keys};
 use crate::evaluate::in_order;
 use crate::modality::{Modality, with_modality};
-use crate::set::Set;
+use crate::set::{Set, Sets};
 use crate::task::{Task, TaskConfig};
 use crate::verbs::finetune::{MEASURED, build, restore_best};
 use crate::verbs::{is_task, kind_of_run, read};
@@ -29,6 +30,12 @@ pub struct Request {
     pub task: Option<String>,
     /// `out` is a folder of files instead of a table.
     pub folder: bool,
+    /// Instead of what is said of each sample, what is measured on all of them: clean, and at these ratios of signal to noise in decibels.
+    pub snr: Vec<f32>,
+    /// The noise: a folder of recordings, or its colour.
+    pub noise: String,
+    /// A table of labels or transcripts, where they do not come with the samples.
+    pub labels: Option<PathBuf>,
 }
 
 /// Runs the verb.
@@ -51,11 +58,11 @@ pub fn run(request: &Request) -> Result<()> {
     }
     let (text, count) = with_modality!(kind_of_run(&request.run)?, M => predict::<M>(request, lines))?;
     match &request.out {
-        None => print!("{text}"),
-        Some(out) if request.folder => println!("{text}{}: {count} files", out.display()),
+        None => say_text!("{text}"),
+        Some(out) if request.folder => say!("{text}{}: {count} files", out.display()),
         Some(out) => {
             write_atomic(out, |f| f.write_all(text.as_bytes()).map_err(|e| Error::io(out, e)))?;
-            println!("{}: {count} predictions", out.display());
+            say!("{}: {count} {}", out.display(), if request.snr.is_empty() { "predictions" } else { "rows" });
         }
     }
     Ok(())
@@ -75,9 +82,9 @@ pub(crate) fn open_task<M: Modality>(dir: &Path) -> Result<(Run, TaskConfig<M::K
 }
 
 /// The samples of several files, folders or data sets.
-pub(crate) fn gather<M: Modality>(modality: &M, files: &[String]) -> Result<Set> {
+pub(crate) fn gather(files: &[String], open: &dyn Fn(&str) -> Result<Set>) -> Result<Set> {
     let parts: Vec<Box<dyn Records>> =
-        files.iter().map(|f| Ok(Box::new(Unlabelled(modality.open(f)?)) as Box<dyn Records>)).collect::<Result<_>>()?;
+        files.iter().map(|f| Ok(Box::new(Unlabelled(open(f)?)) as Box<dyn Records>)).collect::<Result<_>>()?;
     Ok(Set::new(Concat::new(parts)?))
 }
 
@@ -149,24 +156,73 @@ pub fn said<M: Modality, T: Task<M>>(work: &Work<M>) -> Result<(String, usize)> 
     let params = Params::new();
     let objective = build::<M, T>(&modality, config, &[], &params, &device)?;
     restore_best(run, &params)?;
-    let set = gather(&modality, &request.files)?;
     let loader = in_order(MEASURED, config.train.workers);
-    let (mut text, mut count) = (String::new(), 0usize);
-    T::predict(&modality, &objective, &config.task, &set, &loader, &device, &mut |row| {
-        if *lines {
-            let _ = writeln!(text, "{}", Value::Object(row.into_iter().collect::<Map<_, _>>()));
+    let mut rows = Rows { lines: *lines, text: String::new(), count: 0 };
+    if request.snr.is_empty() {
+        let set = gather(&request.files, &|what| T::open(&modality, what, false))?;
+        T::predict(&modality, &objective, &config.task, &set, &loader, &device, &mut |row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        return Ok((rows.text, rows.count));
+    }
+    let set = told(&modality, request)?;
+    if config.task.kind == "classification" && (set.classes() != config.task.classes || set.labels().is_none()) {
+        let (classes, known) = (set.classes(), &config.task.classes);
+        return Err(Error::input("predict", format!("samples of the classes {classes:?}, expected one of {known:?} for each")));
+    }
+    let mut measure = |ratio: Value, modality: &M| -> Result<()> {
+        let found = T::measure(modality, &config.task, &objective, &set, &loader, &device)?;
+        let first = [("snr_db".to_string(), ratio)].into_iter();
+        rows.push(first.chain(found.into_iter().map(|(name, v)| (name, Value::from(v)))).collect());
+        Ok(())
+    };
+    measure(Value::from("clean"), &modality)?;
+    for &db in &request.snr {
+        measure(Value::from(f64::from(db)), &modality.noisy(db, &request.noise)?)?;
+    }
+    Ok((rows.text, rows.count))
+}
+
+/// Named samples that have a target each: by a table, or as they come.
+fn told<M: Modality>(modality: &M, request: &Request) -> Result<Set> {
+    let parts: Vec<Set> = match (&request.labels, request.files.as_slice()) {
+        (None, files) => files.iter().map(|f| modality.open(f)).collect::<Result<_>>()?,
+        (Some(labels), [path]) => {
+            let data = DataConfig { path: path.clone(), labels: labels.display().to_string(), hold_out: 0.0, ..DataConfig::default() };
+            let sets = Sets::open(&data, M::Keys::KIND, &|what| modality.open(what))?;
+            // What a table keeps for testing is tested on.
+            vec![sets.test.or(sets.held_out).unwrap_or(sets.train)]
+        }
+        (Some(labels), files) => {
+            return Err(Error::file(labels, format!("names samples of one folder or data set, and {} are given", files.len())));
+        }
+    };
+    let records = parts.into_iter().map(|set| Box::new(set.records().clone()) as Box<dyn Records>).collect();
+    Ok(modality.for_task(Set::new(Concat::new(records)?)))
+}
+
+/// Rows as text: CSV with a head, or JSON lines.
+struct Rows {
+    lines: bool,
+    text: String,
+    count: usize,
+}
+
+impl Rows {
+    fn push(&mut self, row: Vec<(String, Value)>) {
+        if self.lines {
+            let _ = writeln!(self.text, "{}", Value::Object(row.into_iter().collect::<Map<_, _>>()));
         } else {
-            if count == 0 {
+            if self.count == 0 {
                 let head: Vec<String> = row.iter().map(|(name, _)| field(&Value::from(name.as_str()))).collect();
-                let _ = writeln!(text, "{}", head.join(","));
+                let _ = writeln!(self.text, "{}", head.join(","));
             }
             let values: Vec<String> = row.iter().map(|(_, v)| field(v)).collect();
-            let _ = writeln!(text, "{}", values.join(","));
+            let _ = writeln!(self.text, "{}", values.join(","));
         }
-        count += 1;
-        Ok(())
-    })?;
-    Ok((text, count))
+        self.count += 1;
+    }
 }
 
 /// A value as a field of a CSV table (RFC 4180).

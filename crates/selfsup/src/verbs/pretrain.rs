@@ -1,5 +1,6 @@
 //! `selfsup pretrain`.
 
+use crate::say::{say, say_text};
 use crate::config::{Keys, PretrainConfig, named, stated_kind};
 use crate::evaluate::{OnlineKnn, Probe, Probed};
 use crate::modality::{Modality, Staged, random_encoder, with_method, with_modality};
@@ -137,7 +138,7 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     let method = modality.method(&Scope::root(&params, config.train.seed, &device))?;
     if let Some(line) = modality.load_pretrained(&params)? {
         params.copy("encoder", "teacher.encoder")?;
-        println!("pretrained weights: {line}");
+        say!("pretrained weights: {line}");
     }
     let settings = settings(&config.train);
     let loader = modality.batches(&sets.train, settings.clone()).map_err(|e| match e {
@@ -158,7 +159,7 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     let mut run = start(&dir, &to_toml(&config)?, request.resume, request.allow_config_change)?;
     let encoder =
         params.with_role(Role::Trained).iter().filter(|p| p.name.starts_with("encoder.")).map(|p| p.var.elem_count()).sum::<usize>();
-    println!(
+    say!(
         "{} with {} ({:.2} M parameters) on {} {}, {}",
         config.keys.method(),
         config.keys.encoder(),
@@ -171,7 +172,7 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
             format!("{} epochs of {} steps", config.train.epochs, loader.batches())
         }
     );
-    println!("run folder: {}", dir.display());
+    say!("run folder: {}", dir.display());
     modality.keep(&dir)?;
     let stop = Stop::install()?;
     trainer = trainer.with_stop(stop.clone()).with_display(Display::new(Duration::from_secs(10)));
@@ -199,11 +200,11 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     modality.export(&params, &run.model_dir()?, M::LAYOUTS.first().copied().unwrap_or_default())?;
     let found = match &labelled {
         Some(labelled) if request.probe => {
-            println!("evaluating on {} + {} labelled {} ...", labelled.train.len(), labelled.test.len(), kind.samples());
+            say!("evaluating on {} + {} labelled {} ...", labelled.train.len(), labelled.test.len(), kind.samples());
             let random = random_encoder(&modality, config.train.seed, &device)?;
             let (trained, random) = (method.encoder(), random.as_ref());
             let probe = Probe { modality: &modality, trained, random, eval: &config.eval, workers: config.train.workers, device: &device };
-            Some(probe.run(labelled)?)
+            Some(probe.run(labelled, &[], "")?)
         }
         _ => None,
     };
@@ -221,7 +222,7 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
 }
 
 fn report(summary: &Summary, kind: Kind, found: Option<&Probed>, asked: bool, dir: &Path) {
-    println!(
+    say!(
         "trained {} steps in {:.0} s ({:.0} {}/s), loss {:.4}",
         summary.steps,
         summary.seconds,
@@ -230,16 +231,16 @@ fn report(summary: &Summary, kind: Kind, found: Option<&Probed>, asked: bool, di
         summary.loss
     );
     if summary.bad_samples > 0 {
-        println!("{} unreadable samples were skipped", summary.bad_samples);
+        say!("{} unreadable samples were skipped", summary.bad_samples);
     }
     match found {
-        Some(found) => print!("{}", table(found)),
-        None if asked => println!(
+        Some(found) => say_text!("{}", table(found)),
+        None if asked => say!(
             "no labels: nothing to evaluate (folders of the first level are taken for labels, or give data.labels; on other data: `selfsup probe`)"
         ),
         None => {}
     }
-    println!("weights: {}", dir.join("model").display());
+    say!("weights: {}", dir.join("model").display());
 }
 
 /// How batches to train on are read.
@@ -278,38 +279,38 @@ fn dry_run<M: Modality>(
         Some(batch) => batch?.batch,
         None => return Err(Error::input("data", "not a single batch can be made from it")),
     };
-    println!(
+    say!(
         "{}: {} to train on, {} held out, {} to test on",
         M::Keys::KIND.samples(),
         sets.train.len(),
         sets.held_out.as_ref().map_or(0, |d| d.len()),
         sets.test.as_ref().map_or(0, |d| d.len())
     );
-    println!("classes: {}", if sets.train.classes().is_empty() { "none".into() } else { sets.train.classes().join(", ") });
+    say!("classes: {}", if sets.train.classes().is_empty() { "none".into() } else { sets.train.classes().join(", ") });
     for line in modality.preview(&batch)? {
-        println!("{line}");
+        say!("{line}");
     }
     for (role, what) in [(Role::Trained, "trained"), (Role::Teacher, "teacher"), (Role::Frozen, "frozen"), (Role::Buffer, "buffers")] {
         let count = method.params().count(role);
         if count > 0 {
-            println!("{what}: {:.3} M values, {:.1} MB", count as f64 / 1e6, count as f64 * 4e-6);
+            say!("{what}: {:.3} M values, {:.1} MB", count as f64 / 1e6, count as f64 * 4e-6);
         }
     }
     if modality.staged() {
-        println!("no run was made; the method makes its targets first, so no step is shown; leave out --dry-run to train");
+        say!("no run was made; the method makes its targets first, so no step is shown; leave out --dry-run to train");
         return Ok(());
     }
     let started = Instant::now();
     let pass = Pass::train(config.train.seed, Progress { step: 0, total_steps: 1, epoch: 0 });
     let made = gradients(method, &batch.to_device(device)?, config.train.micro_batch_size, &pass)?;
-    println!("one step: {:.2} s, loss {:.4}, gradient norm {:.4}", started.elapsed().as_secs_f64(), made.loss, made.grads.norm()?);
+    say!("one step: {:.2} s, loss {:.4}, gradient norm {:.4}", started.elapsed().as_secs_f64(), made.loss, made.grads.norm()?);
     for vital in method.vitals(&made.embeddings)? {
-        println!("{}: {:.4}", vital.name, vital.value);
+        say!("{}: {:.4}", vital.name, vital.value);
     }
     if let Some(mb) = peak_memory_mb() {
-        println!("peak memory: {mb} MB");
+        say!("peak memory: {mb} MB");
     }
-    println!("no run was made; leave out --dry-run to train");
+    say!("no run was made; leave out --dry-run to train");
     Ok(())
 }
 

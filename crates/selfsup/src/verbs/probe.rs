@@ -1,9 +1,10 @@
 //! `selfsup probe`.
 
+use crate::say::{say, say_text};
 use crate::evaluate::Probe;
-use crate::modality::{Modality, random_encoder, with_modality};
+use crate::modality::{FrameWork, Modality, random_encoder, with_modality};
 use crate::set::Sets;
-use crate::verbs::{kind_of_run, open_run, table};
+use crate::verbs::{Opened, kind_of_run, open_run, table};
 use selfsup_core::objective::Objective;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,12 @@ pub struct Request {
     pub test: Option<String>,
     /// A table of labels, groups and splits.
     pub labels: Option<String>,
+    /// Probe what is said in each frame instead, by the alignments in this folder; an empty one means where the data set has them.
+    pub frames: Option<PathBuf>,
+    /// Ratios of signal to noise in decibels at which testing is repeated.
+    pub snr: Vec<f32>,
+    /// The noise: a folder of recordings, or its colour.
+    pub noise: String,
 }
 
 /// Evaluates a run on its own labelled data, or on other data; writes `probe.json` beside `result.json`.
@@ -48,6 +55,9 @@ fn evaluate<M: Modality>(request: &Request) -> Result<()> {
         data.labels = labels.clone();
     }
     let sets = Sets::open(&opened.config.data, <M::Keys as crate::config::Keys>::KIND, &|what| opened.modality.open(what))?;
+    if request.frames.is_some() {
+        return frames(request, &opened, &sets);
+    }
     let labelled = sets.labelled()?.ok_or_else(|| {
         Error::input(
             &opened.config.data.path,
@@ -63,12 +73,41 @@ fn evaluate<M: Modality>(request: &Request) -> Result<()> {
         workers: opened.config.train.workers,
         device: &opened.device,
     };
-    let found = probe.run(&labelled)?;
+    let found = probe.run(&labelled, &request.snr, &request.noise)?;
     let path = dir.join("probe.json");
     let text = serde_json::to_string_pretty(&found).map_err(|e| Error::Other(e.to_string()))?;
     super::export::text(&path, &text)?;
-    println!("checkpoint of step {}", opened.step);
-    print!("{}", table(&found));
-    println!("written: {}", path.display());
+    say!("checkpoint of step {}", opened.step);
+    say_text!("{}", table(&found));
+    say!("written: {}", path.display());
+    Ok(())
+}
+
+/// What is said in each frame: of the training samples to fit on, and of the test samples, or those that are held out.
+fn frames<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Result<()> {
+    let folder = request.frames.as_deref().filter(|f| !f.as_os_str().is_empty());
+    if let Some(absent) = folder.filter(|f| !f.is_dir()) {
+        return Err(Error::file(absent, "no such folder: --frames takes one of alignments, or none"));
+    }
+    let test = sets.test.as_ref().or(sets.held_out.as_ref()).ok_or_else(|| {
+        let path = &opened.config.data.path;
+        Error::input(path, "nothing is held out to test on: give --test, or data.hold_out=0.2, or --data (then a fifth of it is)")
+    })?;
+    let random = random_encoder(&opened.modality, opened.config.train.seed, &opened.device)?;
+    let (table, found) = opened.modality.frames(&FrameWork {
+        trained: opened.method.encoder(),
+        random: random.as_ref(),
+        train: &sets.train,
+        test,
+        folder,
+        snr: &request.snr,
+        noise: &request.noise,
+        device: &opened.device,
+    })?;
+    let path = request.run.join("frames.json");
+    super::export::text(&path, &super::export::pretty(&found)?)?;
+    say!("checkpoint of step {}", opened.step);
+    say_text!("{table}");
+    say!("written: {}", path.display());
     Ok(())
 }

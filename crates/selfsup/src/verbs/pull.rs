@@ -1,5 +1,6 @@
 //! `selfsup pull`.
 
+use crate::say::say;
 use selfsup_core::Result;
 use selfsup_core::hub::{HubOptions, pull};
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 /// # Errors
 /// If it is neither in the cache nor can be downloaded.
 pub fn run(name: &str) -> Result<()> {
-    println!("{}", fetch(name)?.display());
+    say!("{}", fetch(name)?.display());
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `selfsup tokenizer train`: a vocabulary from texts.
 
+use crate::say::say;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ pub fn run(request: &Request) -> Result<()> {
     let tokenizer = text.tokenizer();
     std::fs::create_dir_all(&request.out).map_err(|e| Error::io(&request.out, e))?;
     tokenizer.save(&request.out, None)?;
-    println!("{}: {} tokens", Path::new(&request.out).join("tokenizer.json").display(), tokenizer.size());
+    say!("{}: {} tokens", Path::new(&request.out).join("tokenizer.json").display(), tokenizer.size());
     Ok(())
 }
 

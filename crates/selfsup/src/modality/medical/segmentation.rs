@@ -1,7 +1,9 @@
 //! A class for every voxel: patches with their label volumes in training, sliding windows over whole volumes afterwards, masks written back
 //! on the grid of the file that they are of.
 
-use super::{Drawn, Draws, Medical};
+use super::patches::Draws;
+use super::volumes::{Drawn, path_of};
+use super::{Medical, Modality};
 use crate::set::{Set, Sets};
 use crate::task::{Build, Task, TaskKeys};
 use crate::verbs::finetune::{build, restore_best};
@@ -9,7 +11,7 @@ use crate::verbs::predict::{Work, gather};
 use candle_core::Device;
 use selfsup_core::data::{Loader, LoaderConfig, Source, Transform};
 use selfsup_core::{Error, Key, Params, Result, Rng};
-use selfsup_datasets::{Records, Source as Place};
+use selfsup_datasets::Records;
 use selfsup_eval::segmentation::{dice_per_class, surface_distance};
 use selfsup_medical::Volume;
 use selfsup_medical::data::CollatedLabels;
@@ -19,8 +21,9 @@ use selfsup_medical::sliding::SlidingWindow;
 use selfsup_medical::transform::{Pipeline, resample_to};
 use selfsup_medical::write;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The task.
@@ -35,15 +38,6 @@ impl Transform<Drawn> for Patch {
     fn apply(&self, drawn: Drawn, rng: &mut Rng) -> Result<Volume> {
         let shape = drawn.scan.grid().shape();
         self.0.apply(drawn.scan.part([0; 3], shape, 0.0)?, rng)
-    }
-}
-
-/// The file of a record.
-fn path_of(set: &Set, index: usize) -> Result<PathBuf> {
-    let record = set.records().get(index)?;
-    match record.source {
-        Place::File(path) => Ok(path),
-        _ => Err(Error::input(&record.id, "expected a file or a folder of a volume")),
     }
 }
 
@@ -167,15 +161,20 @@ pub fn segment(work: &Work<Medical>) -> Result<(String, usize)> {
     };
     let config = &work.config;
     let device = config.device.open()?;
-    let modality = <Medical as super::Modality>::new(&config.pretrain())?;
+    let modality = Medical::new(&config.pretrain())?;
     let params = Params::new();
     let objective = build::<Medical, Segmentation>(&modality, config, &[], &params, &device)?;
     restore_best(work.run(), &params)?;
-    let set = gather(&modality, work.files())?;
+    let set = gather(work.files(), &|what| modality.open(what))?;
     std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let mut text = String::new();
+    let (mut text, mut done, mut count) = (String::new(), BTreeSet::new(), 0);
     for i in 0..set.len() {
         let path = path_of(&set, i)?;
+        // Every file of a series stands for it: `*.dcm` is one volume.
+        if !done.insert(read::files(&path)?) {
+            continue;
+        }
+        count += 1;
         let file = out.join(format!("{}.nii.gz", stem(&path)));
         if file.exists() {
             return Err(Error::file(&file, "is there already: choose another folder"));
@@ -188,7 +187,7 @@ pub fn segment(work: &Work<Medical>) -> Result<(String, usize)> {
         write::labels(&file, &grid, stored.as_ref(), back.labels().unwrap_or_default())?;
         let _ = writeln!(text, "{} -> {}", path.display(), file.display());
     }
-    Ok((text, set.len()))
+    Ok((text, count))
 }
 
 /// A file's name without its endings.

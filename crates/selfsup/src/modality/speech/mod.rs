@@ -1,10 +1,13 @@
 //! Recordings: `[method]`, `[encoder]` and `[input]` of `selfsup-speech`; HuBERT in its stages; MFCC statistics as the baseline.
 
+mod frames;
 mod recognition;
+mod transcripts;
 
-use super::{Method, Modality, Staged};
+use super::{FrameWork, Method, Modality, Staged};
 use crate::config::{self, PretrainConfig};
 use crate::set::Set;
+use crate::task::TaskKeys;
 use crate::task::classification::Classification;
 use crate::verbs::{finetune, predict};
 use selfsup_core::cluster::ClusterConfig;
@@ -16,6 +19,7 @@ use selfsup_core::{Encoder, Error, Key, Params, Result, Role, Scope};
 use selfsup_datasets::{Kind, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_speech::audio::Content;
+use selfsup_speech::augment::{Noise, NoiseLevel};
 use selfsup_speech::batch::{Utterance, Waves};
 use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig};
 use selfsup_speech::encoder::{SpeechConfig, SpeechEncoder};
@@ -24,6 +28,7 @@ use selfsup_speech::hubert_plan::{HubertPlan, Recordings};
 use selfsup_speech::methods::Hubert;
 use selfsup_speech::names::{Head, load_pretrained, read_config, save_folder};
 use selfsup_speech::recipe::{EncoderConfig, MethodConfig};
+use selfsup_speech::transcript::TranscriptConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +50,8 @@ pub struct Keys {
     pub encoder: EncoderConfig,
     /// From recordings to waves.
     pub input: PrepareConfig,
+    /// How transcripts are simplified before they are learnt and compared.
+    pub transcript: TranscriptConfig,
 }
 
 impl config::Keys for Keys {
@@ -103,7 +110,33 @@ fn corpus(set: &Set) -> Result<Corpus> {
     Corpus::new(clips.collect::<Result<_>>()?, set.classes().to_vec())
 }
 
+/// Noise by the name of a colour, or from a folder.
+fn noise_level(snr_db: f32, noise: &str) -> Result<NoiseLevel> {
+    let made_up = |kind: Noise| NoiseLevel { snr_db, folder: None, kind, seed: 0 };
+    Ok(match noise {
+        "white" => made_up(Noise::White),
+        "" | "pink" => made_up(Noise::Pink),
+        "brown" => made_up(Noise::Brown),
+        folder if Path::new(folder).is_dir() => NoiseLevel { folder: Some(folder.into()), ..made_up(Noise::default()) },
+        other => {
+            return Err(Error::config(format!("--noise {other}: no such folder; expected one of recordings, or white, pink or brown")));
+        }
+    })
+}
+
 impl Speech {
+    /// The samples whose length is within `input.min_seconds` and `input.max_seconds`: those that are trained on.
+    fn within(&self, set: &Set) -> Result<Set> {
+        let bounds = self.keys.input.lengths();
+        let kept = corpus(set)?.within(&bounds).map_err(|e| Error::config(format!("input.min_seconds, input.max_seconds: {e}")))?;
+        if kept.len() == set.len() {
+            return Ok(set.clone());
+        }
+        let (out, least, most) = (set.len() - kept.len(), bounds.min_seconds, bounds.max_seconds.unwrap_or(f64::INFINITY));
+        crate::say::warning(format_args!("{out} of {} recordings are left out: not within {least} to {most} s", set.len()));
+        set.part(kept)
+    }
+
     /// Clips whose lengths are known, for batches of like length. A recording that cannot be read ends the run unless some may be bad.
     fn measured(&self, set: &Set, max_bad: f64) -> Result<Corpus> {
         let all = corpus(set)?;
@@ -146,7 +179,7 @@ impl Modality for Speech {
     }
 
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Waves>>> {
-        let measured = self.measured(set, loader.max_bad_fraction)?;
+        let measured = self.measured(&self.within(set)?, loader.max_bad_fraction)?;
         let prepare = Arc::new(self.prepare(true)?);
         if !loader.shuffle {
             return Ok(Box::new(Loader::new(Arc::new(measured), prepare, Arc::new(Padded), loader)?));
@@ -156,8 +189,14 @@ impl Modality for Speech {
     }
 
     fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
+        // What is measured is measured on all samples.
+        let set = if augment { self.within(set)? } else { set.clone() };
         let (prepare, stacked) = (Arc::new(self.prepare(augment)?), Arc::new(Stacked(set.records().clone())));
-        Ok(Box::new(Loader::new(Arc::new(corpus(set)?), prepare, stacked, loader)?))
+        Ok(Box::new(Loader::new(Arc::new(corpus(&set)?), prepare, stacked, loader)?))
+    }
+
+    fn for_task(&self, set: Set) -> Set {
+        Set::new(transcripts::Simplified::new(set.records().clone(), self.keys.transcript.clone()))
     }
 
     fn method(&self, scope: &Scope) -> Result<Method<Waves>> {
@@ -217,6 +256,15 @@ impl Modality for Speech {
         save_folder(out, params, "encoder", &self.encoder, &Head::None, self.keys.input.normalize)
     }
 
+    /// With CTC the encoder and the layer over the characters, which `AutoModelForCTC` opens.
+    fn export_tuned(&self, params: &Params, task: &TaskKeys, out: &Path) -> Result<()> {
+        if task.kind != "ctc" {
+            return self.export(params, out, "hf");
+        }
+        let tokens = task.classes.iter().cloned().enumerate().map(|(id, token)| (token, id)).collect();
+        save_folder(out, params, "encoder", &self.encoder, &Head::Ctc(tokens), self.keys.input.normalize)
+    }
+
     fn keep(&self, run: &Path) -> Result<()> {
         super::keep_shape(self.keys.encoder.pretrained.as_deref(), run)
     }
@@ -235,7 +283,7 @@ impl Modality for Speech {
         let MethodConfig::Hubert(method) = &self.keys.method else {
             return Err(Error::config(format!("method {} has no stages", self.keys.method.name())));
         };
-        let measured = self.measured(work.set, work.loader.max_bad_fraction)?;
+        let measured = self.measured(&self.within(work.set)?, work.loader.max_bad_fraction)?;
         let (prepare, whole) = (Arc::new(self.prepare(true)?), self.prepare(false)?);
         let lengths = measured.lengths(self.keys.input.crop_seconds);
         let source = Loader::by_length(Arc::new(measured.clone()), prepare, Arc::new(Padded), work.loader.clone(), lengths, WINDOW)?;
@@ -255,6 +303,16 @@ impl Modality for Speech {
         let display = || Display::new(Duration::from_secs(10));
         let (method, summary) = plan.run(&work.dir.join("stages"), &data, work.device, &display, work.stop, &|_| Vec::new())?;
         Ok((Box::new(method), summary))
+    }
+
+    fn noisy(&self, snr_db: f32, noise: &str) -> Result<Self> {
+        let input = PrepareConfig { noise: Some(noise_level(snr_db, noise)?), ..self.keys.input.clone() };
+        Ok(Speech { keys: Keys { input, ..self.keys.clone() }, encoder: self.encoder.clone() })
+    }
+
+    fn frames(&self, work: &FrameWork) -> Result<(String, serde_json::Value)> {
+        let found = frames::probe(self, work)?;
+        Ok((found.table(), serde_json::to_value(&found).map_err(|e| Error::Other(e.to_string()))?))
     }
 
     const TASKS: &'static [&'static str] = &["classification", "ctc"];

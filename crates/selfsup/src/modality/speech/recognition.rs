@@ -1,6 +1,6 @@
 //! Recognition with CTC: characters on every frame, read off greedily.
 
-use super::{Keys, Speech, corpus};
+use super::{Speech, WINDOW, corpus};
 use crate::set::{Set, Sets};
 use crate::task::{Build, Task, TaskKeys};
 use candle_core::{DType, Device};
@@ -81,7 +81,7 @@ impl Task<Speech> for Recognition {
     }
 
     fn batches(modality: &Speech, keys: &TaskKeys, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Waves>>> {
-        waves(&modality.keys, keys, set, augment, loader, true)
+        waves(modality, keys, set, augment, loader, true)
     }
 
     fn measure(
@@ -95,7 +95,7 @@ impl Task<Speech> for Recognition {
         let vocabulary = vocabulary(&keys.classes)?;
         let clips = corpus(set)?;
         let (mut said, mut heard) = (Vec::new(), Vec::new());
-        each(&*waves(&modality.keys, keys, set, false, loader.clone(), true)?, objective, &vocabulary, device, &mut |index, text| {
+        each(&*waves(modality, keys, set, false, loader.clone(), true)?, objective, &vocabulary, device, &mut |index, text| {
             said.push(clips.clips()[index].transcript.clone().unwrap_or_default());
             heard.push(text);
             Ok(())
@@ -114,20 +114,33 @@ impl Task<Speech> for Recognition {
         each_row: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
     ) -> Result<()> {
         let vocabulary = vocabulary(&keys.classes)?;
-        each(&*waves(&modality.keys, keys, set, false, loader.clone(), false)?, objective, &vocabulary, device, &mut |index, text| {
+        each(&*waves(modality, keys, set, false, loader.clone(), false)?, objective, &vocabulary, device, &mut |index, text| {
             each_row(vec![("path".to_string(), json!(set.records().id(index)?)), ("transcript".into(), json!(text))])
         })
     }
 }
 
 /// Whole recordings: a transcript is not that of a part.
-fn waves(keys: &Keys, task: &TaskKeys, set: &Set, augment: bool, loader: LoaderConfig, needed: bool) -> Result<Box<dyn Source<Waves>>> {
-    let mut config = PrepareConfig { crop_seconds: None, random_crop: false, ..keys.input.clone() };
+fn waves(
+    modality: &Speech,
+    task: &TaskKeys,
+    set: &Set,
+    augment: bool,
+    loader: LoaderConfig,
+    needed: bool,
+) -> Result<Box<dyn Source<Waves>>> {
+    let mut config = PrepareConfig { crop_seconds: None, random_crop: false, ..modality.keys.input.clone() };
     if !augment {
         config.augment = Vec::new();
     }
-    let prepare = Prepare::with_targets(config, Arc::new(Spelled { vocabulary: vocabulary(&task.classes)?, needed }))?;
-    Ok(Box::new(Loader::new(Arc::new(corpus(set)?), Arc::new(prepare), Arc::new(Padded), loader)?))
+    let prepare = Arc::new(Prepare::with_targets(config, Arc::new(Spelled { vocabulary: vocabulary(&task.classes)?, needed }))?);
+    if !augment {
+        return Ok(Box::new(Loader::new(Arc::new(corpus(set)?), prepare, Arc::new(Padded), loader)?));
+    }
+    // Training: batches of like length, of recordings within the bounds.
+    let measured = modality.measured(&modality.within(set)?, loader.max_bad_fraction)?;
+    let lengths = measured.lengths(None);
+    Ok(Box::new(Loader::by_length(Arc::new(measured), prepare, Arc::new(Padded), loader, lengths, WINDOW)?))
 }
 
 /// What is heard in each recording of `source`, with its index.

@@ -2,6 +2,8 @@
 
 mod export;
 mod raw;
+#[cfg(feature = "medical")]
+mod slices;
 
 use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
@@ -30,6 +32,15 @@ pub struct Keys {
     pub encoder: EncoderConfig,
     /// The views.
     pub augment: AugmentConfig,
+    /// Pictures of volumes.
+    #[cfg(feature = "medical")]
+    #[serde(skip_serializing_if = "is_default")]
+    pub volumes: super::medical::volumes::VolumeConfig,
+}
+
+#[cfg(feature = "medical")]
+fn is_default(volumes: &super::medical::volumes::VolumeConfig) -> bool {
+    *volumes == Default::default()
 }
 
 impl config::Keys for Keys {
@@ -111,8 +122,20 @@ impl Modality for Vision {
 
     fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
         let keys = config.keys.clone();
+        #[cfg(feature = "medical")]
+        if keys.volumes.slices.is_none() && !is_default(&keys.volumes) {
+            return Err(Error::config("[volumes] without volumes.slices: images are cut from volumes as axial, coronal, sagittal or stored"));
+        }
         let architecture = keys.encoder.resolve(keys.augment.size, keys.method.masked())?;
         Ok(Vision { keys, architecture, max_pixels: config.data.max_pixels })
+    }
+
+    fn open(&self, what: &str) -> Result<Set> {
+        #[cfg(feature = "medical")]
+        if self.keys.volumes.slices.is_some() {
+            return Ok(Set::new(slices::Pictures::open(what, &self.keys.volumes)?));
+        }
+        Ok(Set::new(selfsup_datasets::open_kind(what, Kind::Vision)?))
     }
 
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Views>>> {

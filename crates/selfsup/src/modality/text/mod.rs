@@ -1,31 +1,40 @@
 //! Texts: `[method]`, `[encoder]`, `[corpus]` and `[tokenizer]` of `selfsup-text`; a vocabulary that is made from the data where none is
 //! named; words weighed by TF-IDF as the baseline.
 
+mod answers;
+mod inputs;
+mod records;
+mod tokens;
+mod tuned;
+mod words;
+
 use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
 use crate::set::{Set, Sets};
+use crate::task::TaskKeys;
+use crate::task::classification::Classification;
+use crate::verbs::{finetune, predict};
+use answers::Answering;
 use candle_core::Tensor;
-use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
+use inputs::{Stacked, Tokenised};
+use records::{Large, documents, texts};
+use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::run::Display;
-use selfsup_core::{Encoder, Error, Init, Key, Params, Result, Scope};
-use selfsup_datasets::{Kind, Record, Records, Source as Place};
+use selfsup_core::{Encoder, Error, Params, Result, Scope};
+use selfsup_datasets::Kind;
 use selfsup_eval::Matrix;
 use selfsup_text::batch::{Example, IGNORED, Pad, Sequences};
-use selfsup_text::corpus::{CorpusConfig, Document, Prepared, Reader, files};
-use selfsup_text::export::{export, export_task};
-use selfsup_text::names::Head;
+use selfsup_text::corpus::{CorpusConfig, Prepared, folder_name};
+use selfsup_text::encoder::{BertConfig, PooledBert};
+use selfsup_text::export::export;
 use selfsup_text::recipe::{Architecture, EncoderConfig, MethodConfig};
 use selfsup_text::tokenizer::{Tokenizer, TokenizerConfig, train};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Most words of the baseline, and most values of its matrix: more words would not fit into memory.
-const WORDS: usize = 4096;
-const VALUES: usize = 1 << 26;
+use tokens::Tagging;
 
 /// `[tokenizer]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -87,93 +96,8 @@ pub struct Text {
     keys: Keys,
     tokenizer: Tokenizer,
     architecture: Architecture,
-}
-
-/// Documents of files, in memory.
-struct Documents(Vec<Document>);
-
-impl Records for Documents {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-    fn get(&self, index: usize) -> Result<Record> {
-        let d = self.0.get(index).ok_or_else(|| Error::input("texts", format!("there is no text {index} of {}", self.0.len())))?;
-        Ok(Record { id: d.id.clone(), source: Place::Bytes(Arc::from(d.text.as_bytes())), label: None, group: None })
-    }
-    fn id(&self, index: usize) -> Result<String> {
-        Ok(self.0.get(index).map(|d| d.id.clone()).unwrap_or_default())
-    }
-    fn label(&self, _: usize) -> Option<u32> {
-        None
-    }
-    fn classes(&self) -> &[String] {
-        &[]
-    }
-}
-
-/// The text of a record.
-fn text_of(records: &dyn Records, index: usize) -> Result<String> {
-    let record = records.get(index)?;
-    let bytes = record.source.content()?;
-    let text = std::str::from_utf8(&bytes).map_err(|e| Error::input(&record.id, format!("is not UTF-8 at byte {}", e.valid_up_to())))?;
-    Ok(text.to_string())
-}
-
-/// All texts of a set in order.
-fn texts(set: &Set) -> impl Iterator<Item = Result<Document>> + Send + '_ {
-    let records = set.records();
-    (0..set.len()).map(move |i| Ok(Document { id: String::new(), text: text_of(records, i)? }))
-}
-
-fn documents(what: &str, corpus: &CorpusConfig) -> Result<Set> {
-    let path = Path::new(what);
-    if selfsup_datasets::list().iter().any(|c| c.name == what) || !path.exists() {
-        return Ok(Set::new(selfsup_datasets::open_kind(what, Kind::Text)?));
-    }
-    let all: Vec<Document> = Reader::new(files(path)?, corpus.unit, &corpus.column).collect::<Result<_>>()?;
-    if all.is_empty() {
-        return Err(Error::file(path, "no text: the files are empty"));
-    }
-    Ok(Set::new(Documents(all)))
-}
-
-/// Tokenises the text of a record.
-struct Tokenised {
-    records: Arc<dyn Records>,
-    tokenizer: Tokenizer,
-    longest: usize,
-}
-
-impl Dataset for Tokenised {
-    type Item = Example;
-
-    fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    fn get(&self, index: usize) -> Result<Example> {
-        let example = self.tokenizer.example(&text_of(&self.records, index)?, None, self.longest)?;
-        if example.ids.is_empty() {
-            return Err(Error::input(self.records.id(index)?, "a text of no tokens"));
-        }
-        Ok(example)
-    }
-}
-
-/// Padded ids with the labels of their records.
-struct Stacked {
-    pad: Pad,
-    records: Arc<dyn Records>,
-}
-
-impl Collate<Example> for Stacked {
-    type Batch = Inputs;
-
-    fn collate(&self, items: Vec<Example>, indices: &[usize], key: Key) -> Result<Inputs> {
-        let batch = self.pad.collate(items, indices, key)?;
-        let labels = indices.iter().filter_map(|&i| self.records.label(i)).collect();
-        Ok(Inputs { x: batch.input()?, valid: batch.valid.clone(), labels, indices: indices.to_vec() })
-    }
+    /// `data.path`, and how it is divided: what decides the tokens of a corpus that is not held in memory.
+    divided: Option<(String, String)>,
 }
 
 impl Text {
@@ -184,12 +108,35 @@ impl Text {
 
     fn prepared(&self, set: &Set) -> Result<Prepared> {
         let corpus = &self.keys.corpus;
-        let tokens = corpus.tokenize(texts(set), &self.tokenizer, None)?;
+        let large = self.divided.as_ref().map(|(path, _)| Large::of(path, corpus)).transpose()?.flatten();
+        let kept = match (&large, &self.divided) {
+            (Some(large), Some((_, divided))) => {
+                let last = set.len().checked_sub(1).map(|i| set.records().id(i)).transpose()?.unwrap_or_default();
+                let tokenizer = folder_name(&self.tokenizer.description()?);
+                Some(large.tokens(&format!("{divided}; {} texts up to {last}; tokenizer {tokenizer}", set.len())))
+            }
+            _ => None,
+        };
+        let kept = kept.as_ref().map(|(folder, source)| (folder.as_path(), source.as_str()));
+        let tokens = corpus.tokenize(texts(set), &self.tokenizer, kept)?;
         corpus.examples(tokens, &self.tokenizer, &self.keys.method, self.architecture.longest())
     }
 
     fn longest(&self) -> Result<usize> {
         self.keys.corpus.length(self.architecture.longest())
+    }
+
+    /// The network and the method of the configuration.
+    pub(crate) fn recipe(&self) -> (&Architecture, &MethodConfig) {
+        (&self.architecture, &self.keys.method)
+    }
+
+    /// The shape of the encoder, for heads that read both ways.
+    fn bert(&self) -> Result<&BertConfig> {
+        match &self.architecture {
+            Architecture::Bert(c) => Ok(c),
+            _ => Err(Error::config(format!("encoder {}: this task has a head for bert, roberta and electra alone", self.keys.encoder.name))),
+        }
     }
 }
 
@@ -218,7 +165,11 @@ impl Modality for Text {
             }
         };
         let architecture = keys.encoder.resolve(&tokenizer.vocabulary())?;
-        Ok(Text { keys, tokenizer, architecture })
+        let data = &config.data;
+        // A table that holds the texts is in memory whatever its size.
+        let in_files = !data.path.is_empty() && data.labels.is_empty();
+        let divided = in_files.then(|| (data.path.clone(), format!("hold_out {}, limit {}", data.hold_out, data.limit)));
+        Ok(Text { keys, tokenizer, architecture, divided })
     }
 
     fn keep(&self, run: &Path) -> Result<()> {
@@ -282,26 +233,53 @@ impl Modality for Text {
     }
 
     fn raw(&self, train: &Set, test: &Set, _loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
-        tf_idf(train, test)
+        words::tf_idf(train, test)
     }
 
     fn export(&self, params: &Params, out: &Path, _layout: &str) -> Result<()> {
         export(out, &self.keys.method, &self.architecture, params, Some(&self.tokenizer))
     }
 
-    fn export_encoder(&self, params: &Params, out: &Path) -> Result<()> {
-        let Architecture::Bert(bert) = &self.architecture else {
-            return self.export(params, out, "hf");
-        };
-        // The heads of a task are not those of the layout.
-        let alone = Params::new();
-        let scope = Scope::root(&alone, 0, &candle_core::Device::Cpu);
-        for (name, tensor) in selfsup_core::weights::export(params, "encoder") {
-            let name = format!("encoder.{name}");
-            scope.get(&name, tensor.shape(), Init::Const(0.0))?;
-            alone.set(&name, &tensor)?;
+    /// With the pooling of the family's classifier, unless `encoder.pool` asks for another.
+    fn tuned_encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
+        match &self.architecture {
+            Architecture::Bert(c) if self.with_family_head() => Ok(Box::new(PooledBert::new(scope, c)?)),
+            other => other.build(scope),
         }
-        export_task(out, bert, Head::None, &alone, &[], Some(&self.tokenizer))
+    }
+
+    const HEAD: &'static [&'static str] = tuned::HEAD;
+
+    fn export_tuned(&self, params: &Params, task: &TaskKeys, out: &Path) -> Result<()> {
+        tuned::export(self, params, task, out)
+    }
+
+    const TASKS: &'static [&'static str] = &["classification", "token-classification", "question-answering"];
+
+    fn tune(work: finetune::Work<Self>) -> Result<()> {
+        let kind = work.config.task.kind.clone();
+        if kind != "classification" {
+            let c = &work.config;
+            if !c.data.labels.is_empty() {
+                return Err(Error::config(format!("data.labels is not read for {kind}: its files, data.path and data.test, have the targets")));
+            }
+            if c.task.run.is_empty() && c.keys.tokenizer.path.is_none() && c.keys.encoder.pretrained.is_none() {
+                return Err(Error::config(format!("{kind} needs a vocabulary: give --run RUN, encoder.pretrained or tokenizer.path")));
+            }
+        }
+        match kind.as_str() {
+            "token-classification" => finetune::fit::<Self, Tagging>(work),
+            "question-answering" => finetune::fit::<Self, Answering>(work),
+            _ => finetune::fit::<Self, Classification>(work),
+        }
+    }
+
+    fn tell(work: &predict::Work<Self>) -> Result<(String, usize)> {
+        match work.config.task.kind.as_str() {
+            "token-classification" => predict::said::<Self, Tagging>(work),
+            "question-answering" => predict::said::<Self, Answering>(work),
+            _ => predict::said::<Self, Classification>(work),
+        }
     }
 
     fn preview(&self, batch: &Sequences) -> Result<Vec<String>> {
@@ -322,44 +300,4 @@ impl Modality for Text {
 /// The first row of a matrix of integers.
 fn first(t: &Tensor) -> Result<Vec<i64>> {
     Ok(t.narrow(0, 0, 1)?.flatten_all()?.to_dtype(candle_core::DType::I64)?.to_vec1()?)
-}
-
-/// Words in lower case.
-fn words(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_lowercase)
-}
-
-/// `(1 + log tf) log(n / df)` of the most frequent words of the training texts, rows of length 1 (Salton and Buckley 1988); frequencies are
-/// those of the training texts. A column of ones keeps texts without a known word apart from nothing.
-fn tf_idf(train: &Set, test: &Set) -> Result<(Matrix, Matrix)> {
-    let counts = |set: &Set, i: usize| -> Result<BTreeMap<String, f32>> {
-        let mut counts = BTreeMap::new();
-        words(&text_of(set.records(), i)?).for_each(|w| *counts.entry(w).or_default() += 1.0);
-        Ok(counts)
-    };
-    let mut frequency: BTreeMap<String, usize> = BTreeMap::new();
-    for i in 0..train.len() {
-        counts(train, i)?.into_keys().for_each(|w| *frequency.entry(w).or_default() += 1);
-    }
-    let mut frequent: Vec<(String, usize)> = frequency.into_iter().collect();
-    frequent.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    frequent.truncate(WORDS.min(VALUES / (train.len() + test.len()).max(1)).max(64));
-    let place: BTreeMap<&str, (usize, f32)> =
-        frequent.iter().enumerate().map(|(k, (w, df))| (w.as_str(), (k, (train.len() as f32 / *df as f32).ln() + 1.0))).collect();
-    let width = frequent.len() + 1;
-    let matrix = |set: &Set| -> Result<Matrix> {
-        let mut rows = vec![0f32; set.len() * width];
-        for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-            for (word, tf) in counts(set, i)? {
-                if let Some(&(k, idf)) = place.get(word.as_str()) {
-                    row[k] = (1.0 + tf.ln()) * idf;
-                }
-            }
-            let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-6);
-            row.iter_mut().for_each(|v| *v /= norm);
-            row[width - 1] = 1.0;
-        }
-        Matrix::new(rows, set.len(), width)
-    };
-    Ok((matrix(train)?, matrix(test)?))
 }

@@ -1,0 +1,187 @@
+//! Where texts come from: a data set's name, files, Parquet tables; in memory, or by position from the disk.
+
+use crate::set::Set;
+use selfsup_core::run::Display;
+use selfsup_core::{Error, Result};
+use selfsup_datasets::{Kind, Record, Records, Source as Place, fetch, open_tables_of_text, tables};
+use selfsup_text::corpus::{CorpusConfig, Document, Reader, TextStore, files, folder_name, weight};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Documents of files, in memory.
+struct Documents(Vec<Document>);
+
+impl Records for Documents {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn get(&self, index: usize) -> Result<Record> {
+        let d = self.0.get(index).ok_or_else(|| Error::input("texts", format!("there is no text {index} of {}", self.0.len())))?;
+        Ok(Record { id: d.id.clone(), source: Place::Bytes(Arc::from(d.text.as_bytes())), label: None, group: None })
+    }
+    fn id(&self, index: usize) -> Result<String> {
+        Ok(self.0.get(index).map(|d| d.id.clone()).unwrap_or_default())
+    }
+    fn label(&self, _: usize) -> Option<u32> {
+        None
+    }
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+}
+
+/// Documents of files, on disk.
+struct Stored(TextStore);
+
+impl Records for Stored {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn get(&self, index: usize) -> Result<Record> {
+        let d = self.0.get(index)?;
+        Ok(Record { id: d.id, source: Place::Bytes(Arc::from(d.text.into_bytes())), label: None, group: None })
+    }
+    fn id(&self, index: usize) -> Result<String> {
+        self.0.id(index)
+    }
+    fn label(&self, _: usize) -> Option<u32> {
+        None
+    }
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+}
+
+/// The text of a record.
+pub(super) fn text_of(records: &dyn Records, index: usize) -> Result<String> {
+    let record = records.get(index)?;
+    let bytes = record.source.content()?;
+    let text = std::str::from_utf8(&bytes).map_err(|e| Error::input(&record.id, format!("is not UTF-8 at byte {}", e.valid_up_to())))?;
+    Ok(text.to_string())
+}
+
+/// All texts of a set in order.
+pub(super) fn texts(set: &Set) -> impl Iterator<Item = Result<Document>> + Send + '_ {
+    let records = set.records();
+    (0..set.len()).map(move |i| Ok(Document { id: String::new(), text: text_of(records, i)? }))
+}
+
+fn is_name(what: &str) -> bool {
+    selfsup_datasets::list().iter().any(|c| c.name == what) || !Path::new(what).exists()
+}
+
+/// The texts of a data set's name, of files or of Parquet tables. Files above `corpus.in_memory` are written to the disk once.
+pub(super) fn documents(what: &str, corpus: &CorpusConfig) -> Result<Set> {
+    if is_name(what) {
+        return Ok(Set::new(selfsup_datasets::open_kind(what, Kind::Text)?));
+    }
+    let path = Path::new(what);
+    if let Some(records) = open_tables_of_text(path, &corpus.column)? {
+        return Ok(Set::new(records));
+    }
+    if let Some(large) = Large::of(what, corpus)? {
+        return large.texts(corpus);
+    }
+    let all: Vec<Document> = Reader::new(files(path)?, corpus.unit, &corpus.column).collect::<Result<_>>()?;
+    if all.is_empty() {
+        return Err(Error::file(path, "no text: the files are empty"));
+    }
+    Ok(Set::new(Documents(all)))
+}
+
+/// A corpus that is not held in memory: its files, and the folder for what is made of it.
+pub(super) struct Large {
+    files: Vec<PathBuf>,
+    /// What decides its texts: the files with their sizes and times, and how they are read.
+    source: String,
+    folder: PathBuf,
+}
+
+impl Large {
+    /// The corpus at `what`, if its files are larger than `corpus.in_memory`.
+    pub(super) fn of(what: &str, corpus: &CorpusConfig) -> Result<Option<Self>> {
+        let path = Path::new(what);
+        if is_name(what) {
+            return Ok(None);
+        }
+        let found = match tables(path)? {
+            tables if tables.is_empty() => files(path)?,
+            tables => tables,
+        };
+        if weight(&found)? <= corpus.in_memory << 20 {
+            return Ok(None);
+        }
+        let mut source = format!("unit {:?}, column {}\n", corpus.unit, corpus.column);
+        for file in &found {
+            let meta = std::fs::metadata(file).map_err(|e| Error::io(file, e))?;
+            let time = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos());
+            source.push_str(&format!("{} {} {time}\n", file.display(), meta.len()));
+        }
+        let root = match &corpus.cache {
+            Some(folder) => PathBuf::from(folder),
+            None => fetch::cache()?.join("corpora"),
+        };
+        Ok(Some(Large { folder: root.join(folder_name(&source)), files: found, source }))
+    }
+
+    /// Its texts, from the disk: written there first if they are not.
+    fn texts(self, corpus: &CorpusConfig) -> Result<Set> {
+        let folder = self.folder.join("texts");
+        let store = match TextStore::open_if(&folder, &self.source) {
+            Some(store) => store,
+            None => {
+                Display::new(Duration::ZERO).note(&format!("writing {} files of text to {} once ...", self.files.len(), folder.display()));
+                TextStore::create(&folder, &self.source, Reader::new(self.files, corpus.unit, &corpus.column))?
+            }
+        };
+        Ok(Set::new(Stored(store)))
+    }
+
+    /// Where the tokens of a part of it are kept, and a description of what decides them.
+    pub(super) fn tokens(&self, part: &str) -> (PathBuf, String) {
+        let source = format!("{}{part}", self.source);
+        (self.folder.join(format!("tokens-{}", folder_name(&source))), source)
+    }
+}
+
+/// Records whose content is a value as JSON: sentences with tags, questions.
+pub(super) struct Packed(Vec<(String, Option<String>, Arc<[u8]>)>);
+
+impl Packed {
+    /// Of names, groups and values.
+    pub(super) fn new<T: Serialize>(items: impl IntoIterator<Item = (String, Option<String>, T)>) -> Result<Self> {
+        let packed = |(id, group, value): (String, Option<String>, T)| {
+            let bytes = serde_json::to_vec(&value).map_err(|e| Error::input(&id, e))?;
+            Ok((id, group, Arc::from(bytes)))
+        };
+        Ok(Packed(items.into_iter().map(packed).collect::<Result<_>>()?))
+    }
+}
+
+/// The value of a record.
+pub(super) fn unpacked<T: DeserializeOwned>(records: &dyn Records, index: usize) -> Result<T> {
+    let record = records.get(index)?;
+    serde_json::from_slice(&record.source.content()?).map_err(|e| Error::input(record.id, e))
+}
+
+impl Records for Packed {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn get(&self, index: usize) -> Result<Record> {
+        let found = self.0.get(index).ok_or_else(|| Error::input("records", format!("there is no record {index} of {}", self.0.len())))?;
+        Ok(Record { id: found.0.clone(), source: Place::Bytes(found.2.clone()), label: None, group: found.1.clone() })
+    }
+    fn label(&self, _: usize) -> Option<u32> {
+        None
+    }
+    fn group(&self, index: usize) -> Option<String> {
+        self.0.get(index)?.1.clone()
+    }
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+}

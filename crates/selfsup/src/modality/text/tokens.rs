@@ -1,0 +1,207 @@
+//! A tag for every word: names, parts of speech.
+
+use super::Text;
+use super::records::{Packed, unpacked};
+use crate::evaluate::in_order;
+use crate::set::{Set, Sets};
+use crate::task::{Build, ClassWeights, Task, TaskKeys};
+use candle_core::{DType, Device};
+use selfsup_core::data::{Dataset, Loader, LoaderConfig, Source};
+use selfsup_core::objective::Batch;
+use selfsup_core::{Error, Pass, Result, Rng};
+use selfsup_datasets::Records;
+use selfsup_kernels::Path as Kernel;
+use selfsup_kernels::softmax::softmax;
+use selfsup_text::batch::{Example, IGNORED, Pad, Sequences};
+use selfsup_text::conll::{self, Sentence};
+use selfsup_text::metrics::entity_f1;
+use selfsup_text::task::{TokenClassifier, TokenConfig, align_labels};
+use selfsup_text::tokenizer::Tokenizer;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The task.
+pub struct Tagging;
+
+/// Sentences as examples: the first token of each word carries the number of its tag, or 0 where tags are not known.
+struct Sentences {
+    records: Arc<dyn Records>,
+    tokenizer: Tokenizer,
+    classes: Vec<String>,
+    longest: usize,
+}
+
+impl Dataset for Sentences {
+    type Item = Example;
+
+    fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Example> {
+        let sentence: Sentence = unpacked(&self.records, index)?;
+        let example = self.tokenizer.sentence(&sentence.words, self.longest)?;
+        let number = |tag: &String| -> Result<i64> {
+            let found = self.classes.iter().position(|c| c == tag);
+            found.map(|i| i as i64).ok_or_else(|| Error::input(&sentence.id, format!("tag {tag}, which no training sentence has")))
+        };
+        let labels = match sentence.tags.is_empty() {
+            true => vec![0; sentence.words.len()],
+            false => sentence.tags.iter().map(number).collect::<Result<_>>()?,
+        };
+        let labels = align_labels(&example.words, &labels).map_err(|e| Error::input(&sentence.id, e))?;
+        Ok(Example { labels, ..example })
+    }
+}
+
+fn sentences(what: &str, tagged: bool) -> Result<Set> {
+    let found = conll::read(Path::new(what), tagged)?;
+    Ok(Set::new(Packed::new(found.into_iter().map(|s| (s.id.clone(), None, s)))?))
+}
+
+fn batches(modality: &Text, keys: &TaskKeys, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Sequences>>> {
+    let data = Sentences {
+        records: set.records().clone(),
+        tokenizer: modality.tokenizer().clone(),
+        classes: keys.classes.clone(),
+        longest: modality.longest()?,
+    };
+    let same = Arc::new(|e: Example, _: &mut Rng| Ok(e));
+    Ok(Box::new(Loader::new(Arc::new(data), same, Arc::new(Pad { pad: modality.tokenizer().vocabulary().pad, length: None }), loader)?))
+}
+
+/// For each sentence its words and the probabilities of the classes at each; of the words behind the longest input there are none.
+fn each(
+    modality: &Text,
+    keys: &TaskKeys,
+    objective: &TokenClassifier,
+    set: &Set,
+    loader: &LoaderConfig,
+    device: &Device,
+    f: &mut dyn FnMut(usize, Sentence, Vec<Vec<f32>>) -> Result<()>,
+) -> Result<()> {
+    for loaded in batches(modality, keys, set, loader.clone())?.epoch_from(0, 0)? {
+        let batch = loaded?.batch.to_device(device)?;
+        let scores = softmax(&objective.logits(&batch, &Pass::eval())?.detach().to_dtype(DType::F32)?, Kernel::Auto)?.to_vec3::<f32>()?;
+        let labels = batch.labels.to_vec2::<i64>()?;
+        for ((rows, labels), &index) in scores.into_iter().zip(labels).zip(&batch.indices) {
+            let at_words = rows.into_iter().zip(labels).filter(|(_, l)| *l != IGNORED).map(|(row, _)| row).collect();
+            f(index, unpacked(set.records(), index)?, at_words)?;
+        }
+    }
+    Ok(())
+}
+
+/// The largest value and its place; the first of equal ones.
+fn best(row: &[f32]) -> (usize, f32) {
+    row.iter().enumerate().fold((0, f32::NEG_INFINITY), |top, (i, &p)| if p > top.1 { (i, p) } else { top })
+}
+
+impl Task<Text> for Tagging {
+    type Objective = TokenClassifier;
+
+    // Entity F1 is 0 for many epochs on a few sentences.
+    const WATCHED: &'static str = "validation_log_likelihood";
+
+    fn open(_modality: &Text, what: &str, labelled: bool) -> Result<Set> {
+        sentences(what, labelled)
+    }
+
+    fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
+        let all = |set: &Set| (0..set.len()).map(|i| unpacked::<Sentence>(set.records(), i)).collect::<Result<Vec<_>>>();
+        let classes = conll::classes(&all(&sets.train)?);
+        for set in [&sets.held_out, &sets.test].into_iter().flatten() {
+            for sentence in all(set)? {
+                if let Some(tag) = sentence.tags.iter().find(|t| !classes.contains(t)) {
+                    return Err(Error::input(&sentence.id, format!("tag {tag}, which no training sentence has ({})", classes.join(", "))));
+                }
+            }
+        }
+        Ok((sets, classes))
+    }
+
+    fn build(modality: &Text, build: &Build) -> Result<TokenClassifier> {
+        let keys = build.keys;
+        if keys.class_weights != ClassWeights::None {
+            return Err(Error::config("task.class_weights: token classification weighs all tags alike, expected none"));
+        }
+        let config = TokenConfig {
+            classes: keys.classes.len(),
+            dropout: keys.dropout,
+            label_smoothing: keys.label_smoothing,
+            ..TokenConfig::default()
+        };
+        TokenClassifier::new(&build.scope, modality.bert()?, config)
+    }
+
+    fn batches(modality: &Text, keys: &TaskKeys, set: &Set, _augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Sequences>>> {
+        batches(modality, keys, set, loader)
+    }
+
+    fn measure(
+        modality: &Text,
+        keys: &TaskKeys,
+        objective: &TokenClassifier,
+        set: &Set,
+        loader: &LoaderConfig,
+        device: &Device,
+    ) -> Result<Vec<(String, f64)>> {
+        let (mut gold, mut found) = (Vec::new(), Vec::new());
+        let (mut likelihood, mut right, mut seen, mut words) = (0.0, 0usize, 0usize, 0usize);
+        each(modality, keys, objective, set, loader, device, &mut |_, sentence, rows| {
+            let mut said: Vec<String> = Vec::with_capacity(sentence.words.len());
+            for (row, tag) in rows.iter().zip(&sentence.tags) {
+                let (class, _) = best(row);
+                let truth = keys.classes.iter().position(|c| c == tag).unwrap_or(usize::MAX);
+                likelihood += f64::from(row.get(truth).copied().unwrap_or(0.0).max(f32::MIN_POSITIVE)).ln();
+                right += usize::from(class == truth);
+                seen += 1;
+                said.push(keys.classes[class].clone());
+            }
+            // What was cut off was not found.
+            words += sentence.words.len();
+            said.resize(sentence.words.len(), "O".into());
+            gold.push(sentence.tags);
+            found.push(said);
+            Ok(())
+        })?;
+        let likelihood = likelihood / seen.max(1) as f64;
+        let mut out = vec![
+            ("accuracy".to_string(), 100.0 * right as f64 / words.max(1) as f64),
+            ("loss".into(), -likelihood),
+            ("log_likelihood".into(), likelihood),
+        ];
+        if keys.classes.iter().any(|c| c.starts_with("B-")) {
+            let (all, types) = entity_f1(&gold, &found);
+            out.extend([("precision", all.precision), ("recall", all.recall), ("f1", all.f1)].map(|(n, v)| (n.to_string(), 100.0 * v)));
+            out.extend(types.into_iter().map(|(name, s)| (format!("f1_{name}"), 100.0 * s.f1)));
+        }
+        Ok(out)
+    }
+
+    fn predict(
+        modality: &Text,
+        objective: &TokenClassifier,
+        keys: &TaskKeys,
+        set: &Set,
+        loader: &LoaderConfig,
+        device: &Device,
+        each_row: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
+    ) -> Result<()> {
+        let loader = in_order(loader.batch_size, loader.workers);
+        each(modality, keys, objective, set, &loader, device, &mut |_, sentence, rows| {
+            for (k, word) in sentence.words.iter().enumerate() {
+                // Words behind the longest input have no tag.
+                let said = rows.get(k).map(|row| best(row));
+                each_row(vec![
+                    ("sentence".to_string(), json!(sentence.id)),
+                    ("word".into(), json!(word)),
+                    ("tag".into(), json!(said.map(|(class, _)| &keys.classes[class]))),
+                    ("confidence".into(), json!(said.map(|(_, p)| p))),
+                ])?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! What the command says on the standard output.
+//!
+//! `println!` panics when the reader has gone, as in `selfsup data list | head -3`. Here a closed pipe is no failure: what is said afterwards
+//! goes nowhere, and a training that was piped into `head` still ends with its result on disk. Any other failure (a full disk) is told once
+//! on the standard error, and turns the exit code into 1.
+
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Writes to the standard output; see the module.
+pub fn text(what: Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    match out.write_fmt(what).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe && !FAILED.swap(true, Ordering::Relaxed) => {
+            // Nobody is left to tell where this fails, too.
+            let _ = writeln!(std::io::stderr(), "error: the standard output cannot be written: {e}");
+        }
+        _ => {}
+    }
+}
+
+/// Whether something that was said was lost for another reason than a reader that went away.
+pub fn failed() -> bool {
+    FAILED.load(Ordering::Relaxed)
+}
+
+/// A warning on the standard error.
+pub fn warning(what: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "warning: {what}");
+}
+
+/// A line on the standard output, as `println!` without its panic.
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::say::text(format_args!("{}\n", format_args!($($arg)*))) };
+}
+pub(crate) use say;
+
+/// Text on the standard output, as `print!` without its panic.
+macro_rules! say_text {
+    ($($arg:tt)*) => { $crate::say::text(format_args!($($arg)*)) };
+}
+pub(crate) use say_text;
