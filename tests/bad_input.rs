@@ -244,3 +244,19 @@ fn a_full_disk() {
     refused(&command.output().unwrap(), 2, &["step-"]);
     assert!(w.path("run/config.toml").exists());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reader_that_goes_away_and_a_full_output() {
+    let list = |out: std::process::Stdio| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_selfsup"));
+        child.args(["data", "list"]).stdout(out).stderr(std::process::Stdio::piped());
+        child
+    };
+    // As in `selfsup data list | head -1`: the reader is gone before anything is written.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    refused(&list(writer.into()).output().unwrap(), 0, &[]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    refused(&list(full.into()).output().unwrap(), 1, &["standard output cannot be written"]);
+}
