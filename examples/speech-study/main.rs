@@ -1,0 +1,201 @@
+//! What pre-training on the 80 minutes of a Russian reader is worth: phones in frames, languages, and recognition from few labels.
+//!
+//!     cargo run --release --example speech-study -- runs/study                       all cells that are not there yet
+//!     cargo run --release --example speech-study -- runs/study phones-hubert ...     some of them
+//!     cargo run --release --example speech-study -- runs/study --list
+//!
+//! Every cell leaves its result in the folder; a cell whose result is there is not run again, and a training that was stopped goes on. The
+//! cells are those of the command (`selfsup pretrain`, `probe --frames`, `finetune`, `transcribe --snr`); this program only names them.
+
+#![allow(clippy::print_stdout)] // what it does is told
+
+use selfsup::verbs::{finetune, predict, pretrain, probe};
+use selfsup_core::{Error, Result};
+use selfsup_datasets::{Kind, Source, registry::open_kind};
+use selfsup_speech::data::Clip;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The reader's sentences: every fifth is for testing.
+const DATA: &str = "festvox-ru-full";
+const TEST: &str = "festvox-ru-full/test";
+/// Signal over noise in decibels.
+const SNR: [f32; 3] = [20.0, 10.0, 0.0];
+/// Minutes of transcribed speech, and steps of fine-tuning on them.
+const LABELS: [(u32, u64); 3] = [(10, 600), (30, 900), (60, 1200)];
+const METHODS: [&str; 2] = ["hubert", "wav2vec2"];
+
+/// One result.
+enum Cell {
+    Pretrain(&'static str),
+    Phones(&'static str),
+    Languages(&'static str),
+    /// Minutes, steps, and the run that is started from; without one from random weights.
+    Ctc(u32, u64, Option<&'static str>),
+}
+
+impl Cell {
+    /// In the order of what is worth most.
+    fn all() -> Vec<Cell> {
+        let mut cells: Vec<Cell> = METHODS.map(Cell::Pretrain).into_iter().chain(METHODS.map(Cell::Phones)).collect();
+        cells.extend(METHODS.map(Cell::Languages));
+        for (minutes, steps) in LABELS {
+            cells.extend([Some("hubert"), None, Some("wav2vec2")].map(|start| Cell::Ctc(minutes, steps, start)));
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Cell::Pretrain(method) => (*method).to_string(),
+            Cell::Phones(method) => format!("phones-{method}"),
+            Cell::Languages(method) => format!("languages-{method}"),
+            Cell::Ctc(minutes, _, start) => format!("ctc-{minutes}-{}", start.unwrap_or("scratch")),
+        }
+    }
+
+    /// The file that says that it is done.
+    fn result(&self, root: &Path) -> PathBuf {
+        match self {
+            Cell::Pretrain(method) => root.join(method).join("result.json"),
+            Cell::Phones(method) => root.join(method).join("frames.json"),
+            Cell::Languages(method) => root.join(method).join("probe.json"),
+            Cell::Ctc(..) => root.join(self.name()).join("noise.csv"),
+        }
+    }
+
+    fn run(&self, root: &Path) -> Result<()> {
+        match self {
+            Cell::Pretrain(method) => {
+                let out = root.join(method);
+                let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/speech-study/{method}.toml"));
+                let resume = out.join("config.toml").is_file();
+                pretrain::run(pretrain::Request {
+                    args: vec![file.display().to_string()],
+                    out: Some(out),
+                    resume,
+                    probe: false,
+                    ..pretrain::Request::default()
+                })
+            }
+            Cell::Phones(method) => probe::run(&probe::Request {
+                run: root.join(method),
+                overrides: vec![format!("data.test=\"{TEST}\"")],
+                frames: Some(PathBuf::new()),
+                snr: SNR.to_vec(),
+                ..probe::Request::default()
+            }),
+            Cell::Languages(method) => probe::run(&probe::Request {
+                run: root.join(method),
+                // 1,621 prompts of four languages to fit on, 496 to test on: the same prompt in two languages stays together.
+                data: Some("asterisk-sounds".into()),
+                overrides: ["data.hold_out=0.2", "eval.few=[100]", "eval.batch_size=8"].map(String::from).to_vec(),
+                snr: SNR.to_vec(),
+                ..probe::Request::default()
+            }),
+            Cell::Ctc(minutes, steps, start) => self.recognise(root, *minutes, *steps, *start),
+        }
+    }
+
+    /// Fine-tunes on the first sentences and measures on all test sentences. The schedule is fixed beforehand: nothing is chosen by the test.
+    fn recognise(&self, root: &Path, minutes: u32, steps: u64, start: Option<&str>) -> Result<()> {
+        let out = root.join(self.name());
+        // From scratch the shape comes from the same run.
+        let run = root.join(start.unwrap_or(METHODS[0]));
+        let (sentences, seconds) = budget(minutes)?;
+        println!("{sentences} sentences, {:.1} minutes", seconds / 60.0);
+        if !out.join("result.json").is_file() {
+            let mut args: Vec<String> = [
+                "task.kind=\"ctc\"",
+                "task.dropout=0.1",
+                "data.hold_out=0",
+                "train.batch_size=8",
+                "train.patience=0",
+                "train.log_every=20",
+                "train.checkpoint_every=100",
+                "encoder.mask={ prob = 0.3, length = 5, min_spans = 2 }",
+                "encoder.dropout=0.1",
+                "optim.kind=\"adamw\"",
+                "optim.weight_decay=0.01",
+                "optim.clip_grad_norm=5",
+                "optim.schedule={ kind = \"warmup_linear\", warmup = { ratio = 0.1 } }",
+            ]
+            .map(String::from)
+            .to_vec();
+            args.push(format!("data.limit={sentences}"));
+            args.push(format!("train.steps={steps}"));
+            args.push(format!("task.scratch={}", start.is_none()));
+            args.push("optim.lr=1e-3".into());
+            finetune::run(&finetune::Request {
+                args,
+                run: Some(run),
+                data: Some(DATA.into()),
+                test: Some(TEST.into()),
+                resume: out.join("config.toml").is_file(),
+                out: Some(out.clone()),
+                ..finetune::Request::default()
+            })?;
+        }
+        predict::run(&predict::Request {
+            run: out.clone(),
+            files: vec![TEST.into()],
+            out: Some(out.join("noise.csv")),
+            task: Some("ctc".into()),
+            snr: SNR.to_vec(),
+            ..predict::Request::default()
+        })
+    }
+}
+
+/// How many of the first training sentences last `minutes`, and how long they last in seconds.
+fn budget(minutes: u32) -> Result<(usize, f64)> {
+    let records = open_kind(DATA, Kind::Speech)?;
+    let (mut sentences, mut seconds) = (0, 0.0);
+    for i in 0..records.len() {
+        let record = records.get(i)?;
+        let Source::File(path) = record.source else { return Err(Error::input(&record.id, "is no file")) };
+        let lasts = Clip::file(path).measure()?.ok_or_else(|| Error::input(&record.id, "has no known length"))?;
+        if seconds + lasts > f64::from(minutes) * 60.0 {
+            break;
+        }
+        (sentences, seconds) = (sentences + 1, seconds + lasts);
+    }
+    Ok((sentences, seconds))
+}
+
+fn study(root: &Path, chosen: &[String]) -> Result<()> {
+    let cells = Cell::all();
+    if let Some(unknown) = chosen.iter().find(|c| cells.iter().all(|cell| cell.name() != **c)) {
+        let names: Vec<String> = cells.iter().map(Cell::name).collect();
+        return Err(Error::config(format!("{unknown}: expected one of {}", names.join(", "))));
+    }
+    for cell in cells.iter().filter(|c| chosen.is_empty() || chosen.contains(&c.name())) {
+        let result = cell.result(root);
+        if result.is_file() {
+            println!("{}: {} is there", cell.name(), result.display());
+            continue;
+        }
+        println!("== {}", cell.name());
+        cell.run(root)?;
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|a| a == "--list") {
+        Cell::all().iter().for_each(|cell| println!("{}", cell.name()));
+        return ExitCode::SUCCESS;
+    }
+    let Some((root, chosen)) = arguments.split_first() else {
+        eprintln!("expected a folder for the results, then cells if only some are wanted (--list names them)");
+        return ExitCode::from(2);
+    };
+    match study(Path::new(root), chosen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
