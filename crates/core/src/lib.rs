@@ -18,6 +18,7 @@ pub mod optim;
 pub mod params;
 pub mod pass;
 pub mod plan;
+pub mod recipe;
 pub mod run;
 pub mod schedule;
 pub mod signal;

@@ -118,50 +118,19 @@ impl EncoderConfig {
     }
 }
 
-/// `[method]`: `name` and the method's own keys.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum MethodConfig {
-    /// wav2vec 2.0.
-    Wav2vec2(Wav2Vec2Config),
-    /// HuBERT.
-    Hubert(HubertConfig),
-    /// data2vec.
-    Data2vec(Data2VecConfig),
-}
-
-impl Default for MethodConfig {
-    fn default() -> Self {
-        MethodConfig::Wav2vec2(Wav2Vec2Config::default())
+selfsup_core::method_config! {
+    /// `[method]`: `name` and the method's own keys.
+    pub enum MethodConfig {
+        /// wav2vec 2.0.
+        Wav2vec2(Wav2Vec2Config) = "wav2vec2",
+        /// HuBERT.
+        Hubert(HubertConfig) = "hubert",
+        /// data2vec.
+        Data2vec(Data2VecConfig) = "data2vec",
     }
 }
 
 impl MethodConfig {
-    /// Every method's name.
-    pub const NAMES: [&'static str; 3] = ["wav2vec2", "hubert", "data2vec"];
-
-    /// The defaults of a method.
-    ///
-    /// # Errors
-    /// If there is no such method.
-    pub fn named(name: &str) -> Result<Self> {
-        Ok(match name {
-            "wav2vec2" => MethodConfig::Wav2vec2(Wav2Vec2Config::default()),
-            "hubert" => MethodConfig::Hubert(HubertConfig::default()),
-            "data2vec" => MethodConfig::Data2vec(Data2VecConfig::default()),
-            other => return Err(Error::config(format!("method.name = \"{other}\": expected one of {}", Self::NAMES.join(", ")))),
-        })
-    }
-
-    /// The method's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            MethodConfig::Wav2vec2(_) => "wav2vec2",
-            MethodConfig::Hubert(_) => "hubert",
-            MethodConfig::Data2vec(_) => "data2vec",
-        }
-    }
-
     /// The family of the encoder that goes with it.
     pub fn family(&self) -> Family {
         match self {

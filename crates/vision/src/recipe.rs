@@ -157,70 +157,29 @@ impl EncoderConfig {
     }
 }
 
-/// `[method]`: `name` and the method's own keys.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum MethodConfig {
-    /// SimCLR.
-    Simclr(SimClrConfig),
-    /// MoCo v1 and v2.
-    Moco(MoCoConfig),
-    /// MoCo v3.
-    MocoV3(MoCoV3Config),
-    /// BYOL.
-    Byol(ByolConfig),
-    /// SimSiam.
-    Simsiam(SimSiamConfig),
-    /// Barlow Twins.
-    BarlowTwins(BarlowTwinsConfig),
-    /// VICReg.
-    Vicreg(VicRegConfig),
-    /// Masked autoencoder.
-    Mae(MaeConfig),
-}
-
-impl Default for MethodConfig {
-    fn default() -> Self {
-        MethodConfig::Simclr(SimClrConfig::default())
+selfsup_core::method_config! {
+    /// `[method]`: `name` and the method's own keys.
+    pub enum MethodConfig {
+        /// SimCLR.
+        Simclr(SimClrConfig) = "simclr",
+        /// MoCo v1 and v2.
+        Moco(MoCoConfig) = "moco",
+        /// MoCo v3.
+        MocoV3(MoCoV3Config) = "moco-v3",
+        /// BYOL.
+        Byol(ByolConfig) = "byol",
+        /// SimSiam.
+        Simsiam(SimSiamConfig) = "simsiam",
+        /// Barlow Twins.
+        BarlowTwins(BarlowTwinsConfig) = "barlow-twins",
+        /// VICReg.
+        Vicreg(VicRegConfig) = "vicreg",
+        /// Masked autoencoder.
+        Mae(MaeConfig) = "mae",
     }
 }
 
 impl MethodConfig {
-    /// Every method's name.
-    pub const NAMES: [&'static str; 8] = ["simclr", "moco", "moco-v3", "byol", "simsiam", "barlow-twins", "vicreg", "mae"];
-
-    /// The defaults of a method.
-    ///
-    /// # Errors
-    /// If there is no such method.
-    pub fn named(name: &str) -> Result<Self> {
-        Ok(match name {
-            "simclr" => MethodConfig::Simclr(SimClrConfig::default()),
-            "moco" => MethodConfig::Moco(MoCoConfig::default()),
-            "moco-v3" => MethodConfig::MocoV3(MoCoV3Config::default()),
-            "byol" => MethodConfig::Byol(ByolConfig::default()),
-            "simsiam" => MethodConfig::Simsiam(SimSiamConfig::default()),
-            "barlow-twins" => MethodConfig::BarlowTwins(BarlowTwinsConfig::default()),
-            "vicreg" => MethodConfig::Vicreg(VicRegConfig::default()),
-            "mae" => MethodConfig::Mae(MaeConfig::default()),
-            other => return Err(Error::config(format!("method.name = \"{other}\": expected one of {}", Self::NAMES.join(", ")))),
-        })
-    }
-
-    /// The method's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            MethodConfig::Simclr(_) => "simclr",
-            MethodConfig::Moco(_) => "moco",
-            MethodConfig::MocoV3(_) => "moco-v3",
-            MethodConfig::Byol(_) => "byol",
-            MethodConfig::Simsiam(_) => "simsiam",
-            MethodConfig::BarlowTwins(_) => "barlow-twins",
-            MethodConfig::Vicreg(_) => "vicreg",
-            MethodConfig::Mae(_) => "mae",
-        }
-    }
-
     /// Whether the method hides patches and needs an encoder of tokens.
     pub fn masked(&self) -> bool {
         matches!(self, MethodConfig::Mae(_))

@@ -10,81 +10,34 @@ use selfsup_core::objective::{
     SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views,
 };
 use selfsup_core::{Error, Result, Scope, TokenEncoder};
-use serde::{Deserialize, Serialize};
 
-/// `[method]`: `name` and the method's own keys.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum MethodConfig {
-    /// Models Genesis.
-    Genesis(GenesisConfig),
-    /// Low resolution to high resolution.
-    SuperResolution(SuperResolutionConfig),
-    /// Masked autoencoder.
-    Mae(MaeConfig),
-    /// SimCLR.
-    Simclr(SimClrConfig),
-    /// MoCo v1 and v2.
-    Moco(MoCoConfig),
-    /// MoCo v3.
-    MocoV3(MoCoV3Config),
-    /// BYOL.
-    Byol(ByolConfig),
-    /// SimSiam.
-    Simsiam(SimSiamConfig),
-    /// Barlow Twins.
-    BarlowTwins(BarlowTwinsConfig),
-    /// VICReg.
-    Vicreg(VicRegConfig),
-}
-
-impl Default for MethodConfig {
-    fn default() -> Self {
-        MethodConfig::Genesis(GenesisConfig::default())
+selfsup_core::method_config! {
+    /// `[method]`: `name` and the method's own keys.
+    pub enum MethodConfig {
+        /// Models Genesis.
+        Genesis(GenesisConfig) = "genesis",
+        /// Low resolution to high resolution.
+        SuperResolution(SuperResolutionConfig) = "super-resolution",
+        /// Masked autoencoder.
+        Mae(MaeConfig) = "mae",
+        /// SimCLR.
+        Simclr(SimClrConfig) = "simclr",
+        /// MoCo v1 and v2.
+        Moco(MoCoConfig) = "moco",
+        /// MoCo v3.
+        MocoV3(MoCoV3Config) = "moco-v3",
+        /// BYOL.
+        Byol(ByolConfig) = "byol",
+        /// SimSiam.
+        Simsiam(SimSiamConfig) = "simsiam",
+        /// Barlow Twins.
+        BarlowTwins(BarlowTwinsConfig) = "barlow-twins",
+        /// VICReg.
+        Vicreg(VicRegConfig) = "vicreg",
     }
 }
 
 impl MethodConfig {
-    /// Every method's name.
-    pub const NAMES: [&'static str; 10] =
-        ["genesis", "super-resolution", "mae", "simclr", "moco", "moco-v3", "byol", "simsiam", "barlow-twins", "vicreg"];
-
-    /// The defaults of a method.
-    ///
-    /// # Errors
-    /// If there is no such method.
-    pub fn named(name: &str) -> Result<Self> {
-        Ok(match name {
-            "genesis" => MethodConfig::Genesis(GenesisConfig::default()),
-            "super-resolution" => MethodConfig::SuperResolution(SuperResolutionConfig::default()),
-            "mae" => MethodConfig::Mae(MaeConfig::default()),
-            "simclr" => MethodConfig::Simclr(SimClrConfig::default()),
-            "moco" => MethodConfig::Moco(MoCoConfig::default()),
-            "moco-v3" => MethodConfig::MocoV3(MoCoV3Config::default()),
-            "byol" => MethodConfig::Byol(ByolConfig::default()),
-            "simsiam" => MethodConfig::Simsiam(SimSiamConfig::default()),
-            "barlow-twins" => MethodConfig::BarlowTwins(BarlowTwinsConfig::default()),
-            "vicreg" => MethodConfig::Vicreg(VicRegConfig::default()),
-            other => return Err(Error::config(format!("method.name = \"{other}\": expected one of {}", Self::NAMES.join(", ")))),
-        })
-    }
-
-    /// The method's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            MethodConfig::Genesis(_) => "genesis",
-            MethodConfig::SuperResolution(_) => "super-resolution",
-            MethodConfig::Mae(_) => "mae",
-            MethodConfig::Simclr(_) => "simclr",
-            MethodConfig::Moco(_) => "moco",
-            MethodConfig::MocoV3(_) => "moco-v3",
-            MethodConfig::Byol(_) => "byol",
-            MethodConfig::Simsiam(_) => "simsiam",
-            MethodConfig::BarlowTwins(_) => "barlow-twins",
-            MethodConfig::Vicreg(_) => "vicreg",
-        }
-    }
-
     /// Whether the method hides patches and needs an encoder of tokens.
     pub fn masked(&self) -> bool {
         matches!(self, MethodConfig::Mae(_))

@@ -10,60 +10,24 @@ use crate::method::{
 use selfsup_core::data::Transform;
 use selfsup_core::objective::Objective;
 use selfsup_core::{Error, Result, Scope};
-use serde::{Deserialize, Serialize};
 
-/// `[method]`: `name` and the method's own keys.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum MethodConfig {
-    /// Masked language modelling: BERT, RoBERTa.
-    MaskedLm(MaskedLmConfig),
-    /// ELECTRA.
-    Electra(ElectraConfig),
-    /// SimCSE.
-    Simcse(SimCseConfig),
-    /// Causal language modelling: GPT.
-    CausalLm(CausalLmConfig),
-    /// Span corruption: T5.
-    SpanCorruption(SpanCorruptionConfig),
-}
-
-impl Default for MethodConfig {
-    fn default() -> Self {
-        MethodConfig::MaskedLm(MaskedLmConfig::default())
+selfsup_core::method_config! {
+    /// `[method]`: `name` and the method's own keys.
+    pub enum MethodConfig {
+        /// Masked language modelling: BERT, RoBERTa.
+        MaskedLm(MaskedLmConfig) = "masked-lm",
+        /// ELECTRA.
+        Electra(ElectraConfig) = "electra",
+        /// SimCSE.
+        Simcse(SimCseConfig) = "simcse",
+        /// Causal language modelling: GPT.
+        CausalLm(CausalLmConfig) = "causal-lm",
+        /// Span corruption: T5.
+        SpanCorruption(SpanCorruptionConfig) = "span-corruption",
     }
 }
 
 impl MethodConfig {
-    /// Every method's name.
-    pub const NAMES: [&'static str; 5] = ["masked-lm", "electra", "simcse", "causal-lm", "span-corruption"];
-
-    /// The defaults of a method.
-    ///
-    /// # Errors
-    /// If there is no such method.
-    pub fn named(name: &str) -> Result<Self> {
-        Ok(match name {
-            "masked-lm" => MethodConfig::MaskedLm(MaskedLmConfig::default()),
-            "electra" => MethodConfig::Electra(ElectraConfig::default()),
-            "simcse" => MethodConfig::Simcse(SimCseConfig::default()),
-            "causal-lm" => MethodConfig::CausalLm(CausalLmConfig::default()),
-            "span-corruption" => MethodConfig::SpanCorruption(SpanCorruptionConfig::default()),
-            other => return Err(Error::config(format!("method.name = \"{other}\": expected one of {}", Self::NAMES.join(", ")))),
-        })
-    }
-
-    /// The method's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            MethodConfig::MaskedLm(_) => "masked-lm",
-            MethodConfig::Electra(_) => "electra",
-            MethodConfig::Simcse(_) => "simcse",
-            MethodConfig::CausalLm(_) => "causal-lm",
-            MethodConfig::SpanCorruption(_) => "span-corruption",
-        }
-    }
-
     /// The networks that it trains: values of `encoder.name`, the usual one first.
     pub fn network(&self) -> &'static str {
         match self {
