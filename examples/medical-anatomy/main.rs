@@ -1,6 +1,6 @@
 //! Ten structures of a brain, which intensity cannot tell apart: pre-training without labels, then a segmentation from a few labelled slabs.
 //!
-//!     cargo run --release --example medical-anatomy -- T1 ATLAS NAMES FOLDER [--method genesis] [--steps 400] [--tune 150] [--labels 1,2]
+//!     cargo run --release --example medical-anatomy -- T1 ATLAS NAMES FOLDER [--starts scratch,genesis] [--steps 400] [--tune 300] [--labels 1,2]
 //!         [--extra FILE ...]
 //!
 //! `T1`, `ATLAS` and `NAMES` are Colin27 with the AAL atlas (`ch2bet.nii.gz`, `aal.nii.gz`, `aal.nii.txt` of Debian's mricron-data); their grids
@@ -9,16 +9,15 @@
 
 #![allow(clippy::print_stdout)] // a report is what this program is
 
-#[path = "../medical-tissue/study.rs"]
+#[path = "../medical-tissue/study/mod.rs"]
 mod study;
 
 use anyhow::{Context, Result, bail};
 use selfsup::medical::Volume;
 use selfsup::medical::read::{self, ReadConfig};
 use selfsup::medical::transform::resample_to;
-use std::ops::Range;
 use std::path::Path;
-use study::{Options, Task, part, read_standardised};
+use study::{Options, Task, part, read_standardised, standardised};
 
 /// The structures, and how the atlas' names of their regions begin.
 const STRUCTURES: [(&str, &[&str]); 10] = [
@@ -34,9 +33,9 @@ const STRUCTURES: [(&str, &[&str]); 10] = [
     ("cerebellum", &["Cerebelum", "Vermis"]),
 ];
 
-const TASK: Task = Task { patch: [48, 48, 32], classes: 11, plane: None, flip: [0.0, 0.0, 0.5] };
-/// Sagittal planes of Colin27 (181 of 1 mm, the middle at 90).
-const TEST: Range<usize> = 108..148;
+/// Sagittal planes of Colin27: 181 of 1 mm, the middle at 90. No more of the surroundings is seen than lies between the hemispheres.
+const TASK: Task = Task { patch: [48, 48, 32], classes: 11, slices: false, flip: [0.0, 0.0, 0.5], axis: 2, test: 108..148, around: 8 };
+/// Planes that pre-training sees.
 const SEEN: usize = 100;
 
 /// The structure of each of the atlas' numbers.
@@ -62,28 +61,27 @@ fn structures(names: &Path) -> Result<Vec<u16>> {
 
 fn main() -> Result<()> {
     let o = Options::read(4, "a T1, its atlas, the atlas' names and a folder for the runs", &[1, 2])?;
-    let t1 = read_standardised(&o.paths[0])?;
+    // Not cropped: planes are counted.
+    let t1 = standardised(read::volume(&o.paths[0], &ReadConfig::default())?)?;
     let of = structures(&o.paths[2])?;
     let atlas = read::volume(&o.paths[1], &ReadConfig::default())?;
     let regions = selfsup::medical::volume::whole(atlas.id(), atlas.values())?;
     let there = resample_to(&atlas.with_labels(regions)?, t1.grid(), 0.0)?;
     let labels = there.labels().context("no labels")?.iter().map(|&l| of.get(usize::from(l)).copied().unwrap_or(0)).collect();
     let scan = t1.with_labels(labels)?;
-    if scan.shape()[2] < TEST.end + TASK.patch[2] {
+    if scan.shape()[2] < TASK.test.end + TASK.patch[2] {
         bail!("{} has {} sagittal planes, expected Colin27's 181", scan.id(), scan.shape()[2]);
     }
     let mut unlabelled = vec![part(&scan, 2, 0..SEEN)?];
     for file in &o.extra {
         unlabelled.push(read_standardised(file)?);
     }
-    let tensors = TASK.pretrain(&o, unlabelled)?;
     // Slabs as wide as a patch, evenly over the left hemisphere.
-    let width = TASK.patch[2];
-    let labelled = |n: usize| -> Result<Vec<Volume>> {
+    let labelled = |n: usize, patch: [usize; 3]| -> Result<Vec<Volume>> {
+        let width = patch[2];
         let room = 88 - width - 8;
         (0..n).map(|i| part(&scan, 2, 8 + (2 * i + 1) * room / (2 * n)..8 + (2 * i + 1) * room / (2 * n) + width)).collect()
     };
     let names: Vec<&str> = STRUCTURES.iter().map(|(name, _)| *name).collect();
-    // No more of the surroundings than lies between the hemispheres.
-    TASK.table(&o, &tensors, &names, labelled, |net| TASK.dice(net, &scan, 2, TEST, TEST.start - SEEN))
+    TASK.run(&o, &scan, unlabelled, &names, labelled)
 }

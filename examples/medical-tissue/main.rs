@@ -1,8 +1,8 @@
 //! Pre-training on volumes without labels, and what it is worth with a few labelled slices: grey matter, white matter and the rest of a head
 //! in a poor scan.
 //!
-//!     cargo run --release --example medical-tissue -- DATA FOLDER [--method genesis] [--steps 400] [--tune 150] [--seeds 1] [--labels 2,8,35]
-//!         [--extra FILE ...]
+//!     cargo run --release --example medical-tissue -- DATA FOLDER [--starts scratch,genesis] [--steps 400] [--tune 300] [--seeds 1]
+//!         [--labels 2,8,35] [--extra FILE ...]
 //!
 //! `DATA` holds the MNI template of nilearn (`*t1*`, `*gm*`, `*wm*` .nii.gz); `--extra` adds unlabelled volumes. Slices from z 20 to 89 are
 //! labelled, z 100 to 149 is tested; nothing of the tested slab is seen before.
@@ -15,13 +15,11 @@ mod study;
 use anyhow::{Context, Result};
 use selfsup::medical::Volume;
 use selfsup::medical::read::{self, ReadConfig};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use study::{Options, Task, part, read_standardised, standardised};
 
-/// Flat patches, since slices are labelled: the middle plane of each is.
-const TASK: Task = Task { patch: [16, 64, 64], classes: 4, plane: Some(8), flip: [0.0, 0.0, 0.5] };
-const TEST: Range<usize> = 100..150;
+/// Flat patches, since slices are labelled.
+const TASK: Task = Task { patch: [4, 96, 96], classes: 4, slices: true, flip: [0.0, 0.0, 0.5], axis: 0, test: 100..150, around: 4 };
 
 fn find(folder: &Path, word: &str) -> Result<PathBuf> {
     let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
@@ -67,18 +65,17 @@ fn template(folder: &Path) -> Result<Volume> {
 fn main() -> Result<()> {
     let o = Options::read(2, "the folder of the template and a folder for the runs", &[2, 8, 35])?;
     let scan = template(&o.paths[0])?;
-    // Below the tested slab and what its patches reach.
-    let mut unlabelled = vec![part(&scan, 0, 0..TEST.start - TASK.patch[0])?];
+    // Nothing of the tested slab.
+    let mut unlabelled = vec![part(&scan, 0, 0..TASK.test.start)?];
     for file in &o.extra {
         unlabelled.push(read_standardised(file)?);
     }
-    let tensors = TASK.pretrain(&o, unlabelled)?;
-    let middle = TASK.patch[0] / 2;
-    let labelled = |n: usize| -> Result<Vec<Volume>> {
+    // A labelled slice with what the network may see around it: up to plane 92.
+    let labelled = |n: usize, patch: [usize; 3]| -> Result<Vec<Volume>> {
+        let beside = patch[0] - 1;
         let step = if n > 1 { 69.0 / (n - 1) as f64 } else { 0.0 };
         let slices = (0..n).map(|i| (20.0 + step * i as f64).round() as usize);
-        slices.map(|z| part(&scan, 0, z - middle..z - middle + TASK.patch[0])).collect()
+        slices.map(|z| part(&scan, 0, z - beside..z + beside + 1)).collect()
     };
-    // The network sees what lies next to the slab.
-    TASK.table(&o, &tensors, &["grey", "white", "other"], labelled, |net| TASK.dice(net, &scan, 0, TEST, middle))
+    TASK.run(&o, &scan, unlabelled, &["grey", "white", "other"], labelled)
 }
