@@ -260,3 +260,17 @@ fn a_reader_that_goes_away_and_a_full_output() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     refused(&list(full.into()).output().unwrap(), 1, &["standard output cannot be written"]);
 }
+
+#[test]
+fn curves_of_runs() {
+    let w = Work::new();
+    let run = w.path("run");
+    assert_eq!(pretrain(&w.pictures("data", 8, 20), &run, &["train.log_every=1"]).status.code(), Some(0));
+    let drawn = std::fs::read_to_string(run.join("curves.svg")).unwrap();
+    assert!(drawn.starts_with("<svg") && drawn.contains("loss"));
+    let (folder, both) = (run.to_str().unwrap(), w.path("both.svg"));
+    refused(&selfsup(&["curves", folder, folder, "--out", both.to_str().unwrap()]), 0, &[]);
+    assert!(both.is_file());
+    refused(&selfsup(&["curves", folder, folder]), 2, &["--out"]);
+    refused(&selfsup(&["curves", w.path("nothing").to_str().unwrap()]), 2, &["metrics.jsonl"]);
+}

@@ -46,6 +46,15 @@ enum Verb {
     /// Make a vocabulary.
     #[command(subcommand)]
     Tokenizer(Tokenizer),
+    /// Draw the metrics of runs into one picture, to compare them.
+    Curves {
+        /// Folders of runs.
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+        /// The SVG file; by default curves.svg in the folder of the run.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Write the embeddings of samples.
     Embed(Embed),
     /// List, fetch and inspect data sets.
@@ -112,8 +121,8 @@ struct Probe {
     #[arg(long)]
     labels: Option<String>,
     /// Recordings: probe which phone is said in each frame, by the alignments NAME.lab, .phn or .tsv in DIR (by default where the data has them).
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "")]
-    frames: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    frames: Option<Option<PathBuf>>,
     #[command(flatten)]
     noise: Noise,
 }
@@ -313,7 +322,7 @@ fn main() -> ExitCode {
             data: a.data,
             test: a.test,
             labels: a.labels,
-            frames: a.frames,
+            frames: a.frames.map(Option::unwrap_or_default),
             snr: a.noise.snr,
             noise: a.noise.noise,
         }),
@@ -346,6 +355,7 @@ fn main() -> ExitCode {
         }),
         Verb::FillMask(a) => verbs::generate::fill(&verbs::generate::FillRequest { run: a.run, text: a.text, top: a.top }),
         Verb::Tokenizer(Tokenizer::Train { data, out, keys }) => verbs::tokenizer::run(&verbs::tokenizer::Request { data, out, keys }),
+        Verb::Curves { runs, out } => verbs::curves::run(&runs, out.as_deref()),
         Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref()),
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),

@@ -1,10 +1,10 @@
-//! The curves of a run as a picture, one small panel a metric: `curves.svg` beside the `metrics.jsonl` that it shows.
+//! The curves of runs as a picture, one small panel a metric: `curves.svg` beside the `metrics.jsonl` that it shows, or several runs in one.
 
 use crate::error::{Error, Result};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
@@ -18,9 +18,21 @@ const COLUMNS: usize = 3;
 const PANEL: (u32, u32) = (340, 220);
 /// A curve is drawn through the means of at most so many groups of neighbours: more cannot be told apart.
 const POINTS: usize = 300;
+/// Pixels between the lines of the legend.
+const LINE: u32 = 18;
 
-/// Reads the curves of `metrics.jsonl`: the loss first, the others by name; what never differs from 0 is left out.
-fn read(path: &Path) -> Result<Vec<(String, Curve)>> {
+/// Colours of runs, told apart by most eyes (after Okabe and Ito).
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+];
+
+/// Reads the curves of `metrics.jsonl` by name; what never differs from 0 is left out.
+fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut curves: BTreeMap<String, Curve> = BTreeMap::new();
     for line in BufReader::new(file).lines() {
@@ -34,8 +46,7 @@ fn read(path: &Path) -> Result<Vec<(String, Curve)>> {
             }
         }
     }
-    let mut curves: Vec<_> = curves.into_iter().filter(|(_, c)| c.iter().any(|(_, v)| *v != 0.0)).collect();
-    curves.sort_by_key(|(name, _)| name != "loss"); // stable
+    curves.retain(|_, c| c.iter().any(|(_, v)| *v != 0.0));
     Ok(curves)
 }
 
@@ -69,18 +80,17 @@ fn label(v: f64) -> String {
     }
 }
 
-fn panel(
-    area: &DrawingArea<SVGBackend<'_>, Shift>,
-    name: &str,
-    curve: &[(f64, f64)],
-) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let points = thinned(curve);
+type Drawn<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// One metric of runs; a run that has not got it is an empty curve.
+fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, runs: &[Curve]) -> Drawn<()> {
+    let points = || runs.iter().flatten();
     let mut chart = ChartBuilder::on(area)
         .caption(name.replace('_', " "), ("sans-serif", 14))
         .margin(8)
         .x_label_area_size(24)
         .y_label_area_size(56)
-        .build_cartesian_2d(range(points.iter().map(|p| p.0)), range(points.iter().map(|p| p.1)))?;
+        .build_cartesian_2d(range(points().map(|p| p.0)), range(points().map(|p| p.1)))?;
     chart
         .configure_mesh()
         .x_labels(4)
@@ -91,38 +101,59 @@ fn panel(
         .x_label_formatter(&|v| format!("{v:.0}"))
         .y_label_formatter(&|v| label(*v))
         .draw()?;
-    let blue = RGBColor(31, 98, 170);
-    chart.draw_series(LineSeries::new(points.iter().copied(), blue.stroke_width(2)))?;
-    // A line of one point is not seen.
-    if points.len() == 1 {
-        chart.draw_series(points.iter().map(|p| Circle::new(*p, 3, blue.filled())))?;
+    for (curve, colour) in runs.iter().zip(COLOURS.iter().cycle()) {
+        chart.draw_series(LineSeries::new(curve.iter().copied(), colour.stroke_width(2)))?;
+        // A line of one point is not seen.
+        if let [point] = curve[..] {
+            chart.draw_series([Circle::new(point, 3, colour.filled())])?;
+        }
     }
     Ok(())
 }
 
-/// The picture of the curves in the file `metrics` (`metrics.jsonl`) as SVG, or nothing if there are none yet.
+/// The names of runs in their colours, one below the other.
+fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, names: &[&str]) -> Drawn<()> {
+    for (i, (name, colour)) in names.iter().zip(COLOURS.iter().cycle()).enumerate() {
+        let y = 4 + LINE as i32 * i as i32;
+        area.draw(&Rectangle::new([(8, y + 5), (28, y + 8)], colour.filled()))?;
+        area.draw(&Text::new((*name).to_string(), (36, y), ("sans-serif", 12)))?;
+    }
+    Ok(())
+}
+
+/// The picture of the curves of runs, each a name and its `metrics.jsonl`, as SVG; nothing if there are none yet. The loss comes first, the other
+/// metrics by name.
 ///
 /// # Errors
-/// If the file cannot be read.
-pub fn svg(metrics: &Path) -> Result<Option<String>> {
-    let curves = read(metrics)?;
-    if curves.is_empty() {
+/// If a file cannot be read.
+pub fn svg(runs: &[(&str, &Path)]) -> Result<Option<String>> {
+    let curves = runs.iter().map(|(_, path)| read(path)).collect::<Result<Vec<_>>>()?;
+    let metrics: BTreeSet<&String> = curves.iter().flat_map(BTreeMap::keys).collect();
+    let mut metrics: Vec<_> = metrics.into_iter().collect();
+    metrics.sort_by_key(|name| *name != "loss"); // stable
+    if metrics.is_empty() {
         return Ok(None);
     }
-    let columns = curves.len().min(COLUMNS);
-    let rows = curves.len().div_ceil(columns);
-    let mut text = String::new();
-    let draw = |text: &mut String| -> std::result::Result<(), Box<dyn std::error::Error>> {
-        let size = (PANEL.0 * columns as u32, PANEL.1 * rows as u32);
-        let area = SVGBackend::with_string(text, size).into_drawing_area();
+    let columns = metrics.len().min(COLUMNS);
+    let rows = metrics.len().div_ceil(columns);
+    let names: Vec<&str> = runs.iter().map(|(name, _)| *name).collect();
+    let head = if runs.len() > 1 { LINE * runs.len() as u32 + 8 } else { 0 };
+    let draw = |text: &mut String| -> Drawn<()> {
+        let area = SVGBackend::with_string(text, (PANEL.0 * columns as u32, PANEL.1 * rows as u32 + head)).into_drawing_area();
         area.fill(&WHITE)?;
-        for ((name, curve), area) in curves.iter().zip(area.split_evenly((rows, columns))) {
-            panel(&area, name, curve)?;
+        let (top, body) = area.split_vertically(head);
+        if head > 0 {
+            legend(&top, &names)?;
+        }
+        for (metric, area) in metrics.iter().zip(body.split_evenly((rows, columns))) {
+            let of_runs: Vec<Curve> = curves.iter().map(|c| c.get(*metric).map(|c| thinned(c)).unwrap_or_default()).collect();
+            panel(&area, metric, &of_runs)?;
         }
         area.present()?;
         Ok(())
     };
-    draw(&mut text).map_err(|e| Error::file(metrics, format!("its curves cannot be drawn: {e}")))?;
+    let mut text = String::new();
+    draw(&mut text).map_err(|e| Error::Other(format!("the curves cannot be drawn: {e}")))?;
     Ok(Some(text))
 }
 
@@ -145,13 +176,16 @@ mod tests {
         lines += "{\"step\":1000,\"loss\":null}\n{\"step\":1001,\"lo";
         std::fs::write(&path, lines).unwrap();
         let curves = read(&path).unwrap();
-        assert_eq!(curves.iter().map(|(n, c)| (n.as_str(), c.len())).collect::<Vec<_>>(), [("loss", 1000), ("accuracy", 1000)]);
-        assert_eq!(thinned(&curves[1].1)[0], (1.5, 1.5));
-        let picture = svg(&path).unwrap().unwrap();
+        assert_eq!(curves.iter().map(|(n, c)| (n.as_str(), c.len())).collect::<Vec<_>>(), [("accuracy", 1000), ("loss", 1000)]);
+        assert_eq!(thinned(&curves["accuracy"])[0], (1.5, 1.5));
+        let picture = svg(&[("a", &path)]).unwrap().unwrap();
         assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
         let at = |text: &str| picture.find(text).unwrap_or_else(|| panic!("{text} is not in the picture"));
         assert!(at("loss") < at("accuracy"));
-        assert_eq!(picture.matches("#1F62AA").count(), 2, "one line a curve");
+        assert_eq!(picture.matches("#0072B2").count(), 2, "one line a curve");
+        let two = svg(&[("a", &path), ("the other", &path)]).unwrap().unwrap();
+        assert_eq!((two.matches("#0072B2").count(), two.matches("#D55E00").count()), (3, 3), "and a mark in the legend");
+        assert!(two.contains("the other"));
     }
 
     #[test]
@@ -159,11 +193,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metrics.jsonl");
         std::fs::write(&path, "").unwrap();
-        assert!(svg(&path).unwrap().is_none());
+        assert!(svg(&[("a", &path)]).unwrap().is_none());
         std::fs::write(&path, "{\"step\":3,\"loss\":2.0}\n").unwrap();
-        assert!(svg(&path).unwrap().unwrap().contains("<circle"));
+        assert!(svg(&[("a", &path)]).unwrap().unwrap().contains("<circle"));
         std::fs::write(&path, "{\"step\":3,\"loss\":2.0}\n{\"step\":4,\"loss\":2.0}\n").unwrap();
-        assert!(svg(&path).unwrap().is_some());
+        assert!(svg(&[("a", &path)]).unwrap().is_some());
     }
 
     #[test]

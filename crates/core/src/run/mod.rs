@@ -10,7 +10,7 @@
 //! result.json      the outcome, written once at the end
 //! ```
 
-mod curves;
+pub mod curves;
 mod display;
 mod events;
 
@@ -202,7 +202,7 @@ impl Run {
     /// # Errors
     /// If the metrics cannot be read or the picture cannot be written.
     pub fn draw_curves(&self) -> Result<()> {
-        match curves::svg(&self.dir.join("metrics.jsonl"))? {
+        match curves::svg(&[("", &self.dir.join("metrics.jsonl"))])? {
             Some(picture) => write_text(&self.dir.join("curves.svg"), &picture),
             None => Ok(()),
         }

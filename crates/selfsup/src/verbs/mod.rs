@@ -1,5 +1,6 @@
 //! One file for each verb of the command. A verb is written once, for any [`Modality`].
 
+pub mod curves;
 pub mod data;
 pub mod doctor;
 pub mod embed;

@@ -1,0 +1,24 @@
+//! `selfsup curves`: the metrics of runs as a picture.
+
+use crate::say::say;
+use selfsup_core::run::curves::svg;
+use selfsup_core::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Draws the metrics of `runs` into one SVG: the file `out`, or `curves.svg` in the folder of the only run.
+///
+/// # Errors
+/// If a folder holds no metrics, there are several runs and no `out`, or the picture cannot be written.
+pub fn run(runs: &[PathBuf], out: Option<&Path>) -> Result<()> {
+    let out = match (out, runs) {
+        (Some(out), _) => out.to_path_buf(),
+        (None, [run]) => run.join("curves.svg"),
+        _ => return Err(Error::input("--out", "expected the file to draw several runs into")),
+    };
+    let named: Vec<(String, PathBuf)> = runs.iter().map(|r| (r.display().to_string(), r.join("metrics.jsonl"))).collect();
+    let parts: Vec<(&str, &Path)> = named.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
+    let picture = svg(&parts)?.ok_or_else(|| Error::input(named.iter().map(|n| &*n.0).collect::<Vec<_>>().join(", "), "no metrics yet"))?;
+    super::export::text(&out, &picture)?;
+    say!("written: {}", out.display());
+    Ok(())
+}
