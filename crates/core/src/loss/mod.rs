@@ -27,7 +27,7 @@ pub use classification::{IGNORED, causal_lm, cross_entropy, ctc_mean, masked_cro
 pub use clustering::{dino, koleo, sinkhorn, sinkhorn_across, swav, swav_with_codes};
 pub use contrastive::{dcl, info_nce_queue, moco_v3, nt_xent, sup_con, triplet};
 pub use reconstruction::mae_normalized_pixels;
-pub use redundancy::{barlow_twins, vicreg};
+pub use redundancy::{barlow_twins, vicreg, vicreg_terms};
 pub use regression::{byol, sim_siam};
 pub use rows::soft_cross_entropy;
 pub use segmentation::dice_ce;

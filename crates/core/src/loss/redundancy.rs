@@ -7,7 +7,7 @@
 
 use super::check::Check;
 use super::rows::relu;
-use crate::Result;
+use crate::{Error, Result};
 use candle_core::Tensor;
 
 /// `sum_{i != j} (a^T b)_ij^2` for a, b of shape (N, D).
@@ -68,6 +68,16 @@ pub fn barlow_twins(z0: &Tensor, z1: &Tensor, lambda: f64) -> Result<Tensor> {
 /// # Errors
 /// Shapes that differ, fewer than 2 samples (no variance), a negative weight or three weights of 0.
 pub fn vicreg(z0: &Tensor, z1: &Tensor, lambda: f64, mu: f64, nu: f64) -> Result<Tensor> {
+    let mut terms = vicreg_terms(z0, z1, lambda, mu, nu)?.into_iter().map(|(_, term)| term);
+    let first = terms.next().ok_or_else(nothing_weighs)?;
+    terms.try_fold(first, |a, b| Ok((a + b)?))
+}
+
+/// The terms of [`vicreg`], each with its weight in it: `invariance`, `variance`, `covariance`. Their sum is the loss.
+///
+/// # Errors
+/// As [`vicreg`].
+pub fn vicreg_terms(z0: &Tensor, z1: &Tensor, lambda: f64, mu: f64, nu: f64) -> Result<Vec<(&'static str, Tensor)>> {
     let at = Check("vicreg");
     let (z0, n, d) = at.matrix("z0", z0, "(N, D)")?;
     let z1 = at.like("z1", z1, "z0", &z0)?;
@@ -77,22 +87,25 @@ pub fn vicreg(z0: &Tensor, z1: &Tensor, lambda: f64, mu: f64, nu: f64) -> Result
     at.pair_of_samples("z0", n, "variance and covariance are those of the batch")?;
     let mut terms = Vec::new();
     if lambda > 0.0 {
-        terms.push(((&z0 - &z1)?.sqr()?.mean_all()? * lambda)?);
+        terms.push(("invariance", ((&z0 - &z1)?.sqr()?.mean_all()? * lambda)?));
     }
-    if mu > 0.0 || nu > 0.0 {
-        for z in [&z0, &z1] {
-            let z = (centered(z)? / (n as f64 - 1.0).sqrt())?; // z^T z is the covariance
-            if mu > 0.0 {
-                let deviation = (z.sqr()?.sum(0)? + 1e-4)?.sqrt()?;
-                terms.push((relu(&deviation.affine(-1.0, 1.0)?)?.mean_all()? * (0.5 * mu))?);
-            }
-            if nu > 0.0 {
-                terms.push((off_diagonal_squares(&z, &z)? * (nu / d as f64))?);
-            }
+    // z^T z is the covariance.
+    let scaled = |z: &Tensor| -> Result<Tensor> { Ok((centered(z)? / (n as f64 - 1.0).sqrt())?) };
+    let both = if mu > 0.0 || nu > 0.0 { Some((scaled(&z0)?, scaled(&z1)?)) } else { None };
+    if let Some((a, b)) = &both {
+        let lack = |z: &Tensor| -> Result<Tensor> { Ok(relu(&(z.sqr()?.sum(0)? + 1e-4)?.sqrt()?.affine(-1.0, 1.0)?)?.mean_all()?) };
+        if mu > 0.0 {
+            terms.push(("variance", ((lack(a)? + lack(b)?)? * (0.5 * mu))?));
+        }
+        if nu > 0.0 {
+            terms.push(("covariance", ((off_diagonal_squares(a, a)? + off_diagonal_squares(b, b)?)? * (nu / d as f64))?));
         }
     }
-    let sum = terms.into_iter().map(Ok).reduce(|a, b| a? + b?);
-    Ok(sum.ok_or_else(|| at.wrong("lambda", "is 0 like `mu` and `nu`, expected at least one weight above 0"))??)
+    if terms.is_empty() { Err(nothing_weighs()) } else { Ok(terms) }
+}
+
+fn nothing_weighs() -> Error {
+    Check("vicreg").wrong("lambda", "is 0 like `mu` and `nu`, expected at least one weight above 0")
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub use simsiam::{SimSiam, SimSiamConfig};
 pub use vicreg::{VicReg, VicRegConfig};
 
 use crate::encoder::Encoder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::optim::Grads;
 use crate::params::{Params, Scope};
 use crate::pass::{Pass, Progress, World};
@@ -132,6 +132,19 @@ pub struct Loss {
     pub value: Tensor,
     /// Named terms, detached.
     pub parts: Vec<(&'static str, Tensor)>,
+}
+
+impl Loss {
+    /// The sum of terms, which go into the log by their names.
+    ///
+    /// # Errors
+    /// If there are none, or they are not scalars.
+    pub fn sum(terms: Vec<(&'static str, Tensor)>) -> Result<Self> {
+        let mut each = terms.iter().map(|(_, term)| term.clone());
+        let first = each.next().ok_or_else(|| Error::input("loss", "no terms"))?;
+        let value = each.try_fold(first, |a, b| Ok::<_, Error>((a + b)?))?;
+        Ok(Loss { value, parts: terms.into_iter().map(|(name, term)| (name, term.detach())).collect() })
+    }
 }
 
 impl From<Tensor> for Loss {

@@ -5,7 +5,7 @@
 use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
-use crate::loss::vicreg;
+use crate::loss::vicreg_terms;
 use crate::nn::{MlpHead, MlpHeadNorm};
 use crate::params::{Params, Scope};
 use crate::pass::Pass;
@@ -72,7 +72,7 @@ impl Objective for VicReg {
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
         let c = &self.config;
-        Ok(vicreg(&e.graph[0], &e.graph[1], c.lambda, c.mu, c.nu)?.into())
+        Loss::sum(vicreg_terms(&e.graph[0], &e.graph[1], c.lambda, c.mu, c.nu)?)
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
