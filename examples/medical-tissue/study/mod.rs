@@ -190,8 +190,9 @@ impl Task {
         };
         let params = Params::new();
         let objective = method.build(&Scope::root(&params, 0, &Device::Cpu), &self.architecture(o, name)?)?;
-        // A contrastive batch needs others to differ from.
+        // A contrastive batch needs others to differ from; restoration has to bring the scale of a random network's outputs down first.
         let batch = if method.restores() || method.masked() { 4 } else { 16 };
+        let lr = if method.restores() { 5e-3 } else { 1e-3 };
         let widths: Vec<String> = o.widths.iter().map(usize::to_string).collect();
         let dir = o.folder().join(format!(
             "pretrain-{name}-{}-{}-{}x{}x{}-w{}",
@@ -204,7 +205,7 @@ impl Task {
         ));
         let start = Instant::now();
         let views = Bright(method.views(&augment, false)?);
-        let loss = fit(&objective, Volumes(volumes.to_vec(), 400), views, Collated, &dir, (o.steps, batch, 1e-3, 0))?;
+        let loss = fit(&objective, Volumes(volumes.to_vec(), 400), views, Collated, &dir, (o.steps, batch, lr, 0))?;
         println!(
             "pre-training by {name}: {} steps of {batch}, loss {loss:.4}, {:.0} s in this process",
             o.steps,
@@ -250,7 +251,7 @@ impl Task {
     /// Dice of every class on `test` of `scan`.
     fn dice(&self, net: &Segment, scan: &Volume, test: Range<usize>) -> Result<Vec<f64>> {
         let seen = part(scan, self.axis, test.start - self.around..(test.end + self.around).min(scan.shape()[self.axis]))?;
-        let window = SlidingWindow { size: self.patch, ..SlidingWindow::default() };
+        let window = SlidingWindow { size: self.patch, overlap: 0.25, ..SlidingWindow::default() };
         let made = window.segment(&seen, &Device::Cpu, |x| net.probabilities(x))?;
         let (a, b) = (part(&made, self.axis, self.around..self.around + test.len())?, part(scan, self.axis, test)?);
         let (a, b) = (a.labels().context("no labels")?, b.labels().context("no labels")?);
