@@ -22,7 +22,7 @@ const TEST: &str = "festvox-ru-full/test";
 /// Signal over noise in decibels.
 const SNR: [f32; 3] = [20.0, 10.0, 0.0];
 /// Minutes of transcribed speech, and steps of fine-tuning on them.
-const LABELS: [(u32, u64); 3] = [(10, 600), (30, 900), (60, 1200)];
+const LABELS: [(u32, u64); 3] = [(10, 300), (30, 400), (60, 500)];
 const METHODS: [&str; 2] = ["hubert", "wav2vec2"];
 
 /// One result.

@@ -34,11 +34,11 @@ def sounds(folder, n=10):
     for i in range(n):
         # Of one length: a padded wave is another to group norm, there as here.
         t = np.arange(16000) / 16000
-        x = 0.3 * np.sin(2 * np.pi * (200 + 60 * i) * t * (1 + 0.3 * t)) + 0.02 * rng.standard_normal(len(t))
+        x = 0.3 * np.sin(2 * np.pi * ([200, 2500][i % 2] + 10 * i) * t) + 0.02 * rng.standard_normal(len(t))
         with wave.open(str(folder / f"{i:02}.wav"), "wb") as f:
             f.setparams((1, 2, 16000, 0, "NONE", ""))
             f.writeframes((x * 32767).astype(np.int16).tobytes())
-        (folder / f"{i:02}.txt").write_text(["low tone", "high", "a wave"][i % 3])
+        (folder / f"{i:02}.txt").write_text(["low tone low tone", "high pitch high"][i % 2])
 
 
 def read(path):
@@ -77,8 +77,8 @@ def main():
         report(f"{type(model).__name__}: `selfsup embed` and the exported folder", ours, theirs, 1e-4)
     for method in ("wav2vec2", "hubert"):
         tuned = work / f"{method}-ctc"
-        run("finetune", "--run", work / method, "--out", tuned, "task.kind=ctc", "train.steps=80", "train.batch_size=5", "data.hold_out=0",
-            "optim.lr=5e-3", "task.dropout=0")
+        run("finetune", "--run", work / method, "--out", tuned, "task.kind=ctc", "train.steps=200", "train.batch_size=5", "data.hold_out=0",
+            "optim.lr=3e-3", "task.dropout=0")
         said = {pathlib.Path(r["path"]).name: r["transcript"] for r in csv.DictReader(io.StringIO(run("transcribe", tuned, work / "waves")))}
         model = transformers.AutoModelForCTC.from_pretrained(tuned / "model").eval()
         extract = transformers.AutoFeatureExtractor.from_pretrained(tuned / "model")
