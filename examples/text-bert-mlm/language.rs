@@ -18,8 +18,8 @@ use selfsup::text::tokenizer::Tokenizer;
 use std::path::Path;
 use std::time::Duration;
 
-/// Texts of a step: about 1,600 tokens, so that a small budget of time holds many steps.
-const BATCH: usize = 64;
+/// Texts of a step: about 600 tokens, so that a small budget of time holds many steps.
+const BATCH: usize = 32;
 
 /// How long, and from which seed.
 pub struct Budget {

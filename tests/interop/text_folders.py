@@ -32,7 +32,10 @@ def line(i):
 
 def run(*args):
     print("$ selfsup", *args)
-    return subprocess.run([SELFSUP, *map(str, args)], check=True, capture_output=True, text=True).stdout
+    done = subprocess.run([SELFSUP, *map(str, args)], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"FAILED: {done.stderr}")
+    return done.stdout
 
 
 def report(label, ours, theirs, limit=2e-5):
@@ -73,7 +76,7 @@ def pre_trained(work, texts):
     data = work / "corpus.txt"
     for name, method, more in [
         ("bert", "masked-lm", []),
-        ("roberta", "masked-lm", ["encoder.name=roberta", "tokenizer.kind=bpe", "tokenizer.roberta=true"]),
+        ("roberta", "masked-lm", ["encoder.name=roberta", "tokenizer.kind=bpe", "tokenizer.roberta=true", "tokenizer.vocab_size=300"]),
         ("electra", "electra", ["encoder.name=electra", "encoder.embedding_dim=16", "method.generator_share=0.5"]),
     ]:
         run("pretrain", f"data.path={data}", "--method", method, "--out", work / name, *SMALL, *more)
@@ -87,12 +90,12 @@ def pre_trained(work, texts):
             inputs = tokenizer(text, return_tensors="pt")
             place = inputs.input_ids[0].tolist().index(tokenizer.mask_token_id)
             best = model(**inputs).logits[0, place].softmax(-1).topk(4)
-            report(f"{name}: fill-mask", [float(s[1]) for s in said], best.values.numpy(), 1e-3)  # printed with four digits
+            report(f"{name}: fill-mask", [float(s[1]) for s in said], best.values.numpy(), 1e-2)  # printed with four decimals
             same(f"{name}: words", [s[2] for s in said], [tokenizer.decode([i]).strip() for i in best.indices.tolist()])
         else:
             AutoModelForPreTraining.from_pretrained(folder)
             AutoModelForMaskedLM.from_pretrained(folder / "generator")
-    run("pretrain", f"data.path={data}", "--method", "causal-lm", "--out", work / "gpt", *SMALL, "tokenizer.kind=bpe")
+    run("pretrain", f"data.path={data}", "--method", "causal-lm", "--out", work / "gpt", *SMALL, "tokenizer.kind=bpe", "tokenizer.vocab_size=300")
     folder = work / "gpt/model"
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
     inputs = tokenizer("sun rain", return_tensors="pt")
@@ -118,7 +121,7 @@ def rows(path):
 
 @torch.no_grad()
 def fine_tuned(work, texts, name):
-    tune = ["train.epochs=2", "train.batch_size=8", "data.hold_out=0", "optim.lr=1e-3"]
+    tune = ["train.epochs=2", "train.batch_size=8", "data.hold_out=0", "optim.lr=2e-4"]
     out = work / f"{name}-classes"
     run("finetune", "--run", work / name, "--labels", work / "labels.csv", "--out", out, *tune, "task.dropout=0.1")
     run("predict", out, work / "corpus.txt", "--out", work / "p.csv")
@@ -174,14 +177,14 @@ def main():
                 lines.append(f"{word} {t}")
             sentences.append("\n".join(lines))
         (work / "tags.conll").write_text("\n\n".join(sentences) + "\n")
-        qas = lambda i, t: [{"id": str(i), "question": "what is second", "answers": [{"text": t.split()[1], "answer_start": t.index(" ") + 1}]}]
+        qas = lambda i, t: [{"id": str(i), "question": "sun tin", "answers": [{"text": t.split()[1], "answer_start": t.index(" ") + 1}]}]
         paragraphs = [{"context": t, "qas": qas(i, t)} for i, t in enumerate(texts[:20])]
         (work / "squad.json").write_text(json.dumps({"data": [{"title": "t", "paragraphs": paragraphs}]}))
         pre_trained(work, texts)
         for name in ["bert", "electra"]:
             fine_tuned(work, texts, name)
         out = work / "roberta-classes"
-        run("finetune", "--run", work / "roberta", "--labels", work / "labels.csv", "--out", out, "train.epochs=2", "data.hold_out=0")
+        run("finetune", "--run", work / "roberta", "--labels", work / "labels.csv", "--out", out, "train.epochs=2", "data.hold_out=0", "optim.lr=2e-4")
         run("predict", out, work / "corpus.txt", "--out", work / "p.csv")
         tokenizer, model = AutoTokenizer.from_pretrained(out / "model"), AutoModelForSequenceClassification.from_pretrained(out / "model").eval()
         with torch.no_grad():

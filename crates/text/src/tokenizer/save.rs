@@ -45,6 +45,10 @@ impl Tokenizer {
                 config.insert(key.into(), token.into());
             }
         }
+        if let ModelWrapper::WordPiece(_) = self.inner.get_model() {
+            // BERT and ELECTRA tell the texts of a pair apart; the class leaves their types out unless it is told.
+            config.insert("model_input_names".into(), json!(["input_ids", "token_type_ids", "attention_mask"]));
+        }
         // transformers adds a cleaning step of its own unless told not to.
         config.insert("clean_up_tokenization_spaces".into(), json!(false));
         if !self.special.sentinels.is_empty() {
