@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::params::{Init, Scope};
+use crate::schedule::LrSchedule;
 use candle_core::Device;
 
 fn golden(name: &str, config: OptimConfig) -> Result<()> {
