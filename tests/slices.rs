@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 fn selfsup(args: &[&str], more: &[&str]) -> Output {
-    let args = [args, more].concat();
-    Command::new(env!("CARGO_BIN_EXE_selfsup")).args(args).env("RAYON_NUM_THREADS", "2").output().unwrap()
+    // A dry run draws pictures where it is started.
+    let (args, here) = ([args, more].concat(), tempfile::tempdir().unwrap());
+    Command::new(env!("CARGO_BIN_EXE_selfsup")).args(args).current_dir(here.path()).env("RAYON_NUM_THREADS", "2").output().unwrap()
 }
 
 fn good(output: &Output) -> String {
@@ -108,7 +109,10 @@ fn slices_are_images() {
     assert_eq!((found["train"].as_u64(), found["classes"].as_u64()), (Some(20), Some(2)));
     assert!(found["test"]["accuracy"].as_f64().unwrap() > 90.0, "{found}");
     std::fs::write(&table, "path,label,patient,split\n0.nii.gz,bright,a,train\n1.nii.gz,bright,a,test\n2.nii.gz,dark,c,train\n").unwrap();
-    refused(&selfsup(&["finetune", "--run", &run, "--labels", &labels, "--out", &at("leak")], &[]), &["group `a`", "training data", "leak"]);
+    refused(
+        &selfsup(&["finetune", "--run", &run, "--labels", &labels, "--out", &at("leak")], &[]),
+        &["group `a`", "training data", "leak"],
+    );
 
     refused(&selfsup(&["pretrain", "--data", &data, "volumes.slices=oblique"], SMALL), &["oblique", "axial"]);
     refused(&selfsup(&["pretrain", "--data", &data, "volumes.slices=axial", "volumes.keep=[0.9, 0.2]"], SMALL), &["volumes.keep"]);
