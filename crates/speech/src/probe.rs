@@ -50,14 +50,17 @@ impl Rows {
     }
 }
 
+/// Frames with the class of each.
+type Labelled = (Frames, Vec<u32>);
+
 /// Clips whose features are computed before their rows are joined: so many of them are in memory twice.
 const BLOCK: usize = 64;
 
 /// Features of every clip with the labels of their rows, kind by kind, on all threads.
-fn rows(corpus: &Corpus, one: &(dyn Fn(&Clip) -> Result<Vec<(Frames, Vec<u32>)>> + Sync)) -> Result<Vec<Rows>> {
+fn rows(corpus: &Corpus, one: &(dyn Fn(&Clip) -> Result<Vec<Labelled>> + Sync)) -> Result<Vec<Rows>> {
     let mut out: Vec<Rows> = Vec::new();
     for (block, clips) in corpus.clips().chunks(BLOCK).enumerate() {
-        let made: Vec<Result<Vec<(Frames, Vec<u32>)>>> = clips.par_iter().map(one).collect();
+        let made: Vec<Result<Vec<Labelled>>> = clips.par_iter().map(one).collect();
         for (i, kinds) in made.into_iter().enumerate() {
             let kinds = kinds?;
             out.resize_with(out.len().max(kinds.len()), Rows::default);
