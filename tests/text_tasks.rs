@@ -204,7 +204,8 @@ fn questions(range: std::ops::Range<usize>) -> String {
         let context = words.join(" ");
         let answer = WORDS[6 + i % 6];
         let start = context.find(answer).unwrap();
-        let qas = serde_json::json!([{"id": i.to_string(), "question": "lead copper", "answers": [{"text": answer, "answer_start": start}]}]);
+        let qas =
+            serde_json::json!([{"id": i.to_string(), "question": "lead copper", "answers": [{"text": answer, "answer_start": start}]}]);
         paragraphs.push(serde_json::json!({"context": context, "qas": qas}));
     }
     serde_json::json!({"data": [{"title": "t", "paragraphs": paragraphs}]}).to_string()

@@ -159,7 +159,13 @@ fn main() -> Result<()> {
         }
     }
     let trained = weights::export(&params, "encoder");
-    judge(&o, &results, &Topics { shape, train: &train_set, test: &test_set, classes: glosses.classes, pad: vocabulary.pad }, &trained, &random)
+    judge(
+        &o,
+        &results,
+        &Topics { shape, train: &train_set, test: &test_set, classes: glosses.classes, pad: vocabulary.pad },
+        &trained,
+        &random,
+    )
 }
 
 /// All cells of the table of topics.
@@ -172,9 +178,8 @@ fn judge(
 ) -> Result<()> {
     let scores = |(accuracy, macro_f1): (f64, f64)| serde_json::json!({ "accuracy": accuracy, "macro_f1": macro_f1 });
     for (name, start) in [("pre-trained", trained), ("random", random)] {
-        results.cell(&format!("frozen, {name}, {BUDGETS:?} labels"), || {
-            Ok(task.probe(start, &BUDGETS)?.into_iter().map(scores).collect())
-        })?;
+        results
+            .cell(&format!("frozen, {name}, {BUDGETS:?} labels"), || Ok(task.probe(start, &BUDGETS)?.into_iter().map(scores).collect()))?;
     }
     for seed in 0..o.tunings {
         for labels in BUDGETS {

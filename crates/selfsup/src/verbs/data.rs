@@ -1,9 +1,9 @@
 //! `selfsup data`.
 
-use crate::say::{say, say_text};
 use crate::config::PretrainConfig;
 use crate::evaluate::in_order;
 use crate::modality::{Modality, with_modality};
+use crate::say::{say, say_text};
 use crate::set::Set;
 use selfsup_core::{Error, Result};
 use selfsup_datasets::Kind;
@@ -18,9 +18,7 @@ pub fn list() -> Result<()> {
     for card in CARDS {
         say!("{:<24}{}: {}\n{:24}licence: {}; source: {}", card.name, card.kind, card.about, "", card.licence, card.source);
     }
-    say!(
-        "\nFolders of images, texts, recordings and medical images, idx and CIFAR files, tar shards and Parquet files are given by path."
-    );
+    say!("\nFolders of images, texts, recordings and medical images, idx and CIFAR files, tar shards and Parquet files are given by path.");
     Ok(())
 }
 

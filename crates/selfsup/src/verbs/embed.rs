@@ -1,8 +1,8 @@
 //! `selfsup embed`: features as safetensors, npy or Parquet.
 
-use crate::say::say;
 use crate::evaluate::{encode, in_order};
 use crate::modality::{Modality, with_modality};
+use crate::say::say;
 use crate::set::Set;
 use crate::verbs::{kind_of_run, open_run};
 use candle_core::{Device, Tensor};

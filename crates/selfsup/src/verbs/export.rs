@@ -1,7 +1,7 @@
 //! `selfsup export`: a folder that other tools load.
 
-use crate::say::say;
 use crate::modality::{Modality, with_modality};
+use crate::say::say;
 use crate::verbs::{kind_of_run, open_run};
 use selfsup_core::checkpoint::write_atomic;
 use selfsup_core::objective::Objective;

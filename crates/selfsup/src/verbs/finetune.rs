@@ -1,9 +1,9 @@
 //! `selfsup finetune`: a head on an encoder, learnt from labels by the same loop as pre-training.
 
-use crate::say::say;
 use crate::config::{Keys, PretrainConfig, stated_kind};
 use crate::evaluate::in_order;
 use crate::modality::{Modality, with_modality};
+use crate::say::say;
 use crate::set::{Set, Sets};
 use crate::task::{Build, Task, TaskConfig, TaskKeys, load_encoder};
 use crate::verbs::{file_and_overrides, fresh, is_task, kind_of_run, read, start};

@@ -1,9 +1,9 @@
 //! `selfsup predict`: what a fine-tuned run says about files, as CSV or JSON lines.
 
-use crate::say::{say, say_text};
 use crate::config::{DataConfig, Keys};
 use crate::evaluate::in_order;
 use crate::modality::{Modality, with_modality};
+use crate::say::{say, say_text};
 use crate::set::{Set, Sets};
 use crate::task::{Task, TaskConfig};
 use crate::verbs::finetune::{MEASURED, build, restore_best};

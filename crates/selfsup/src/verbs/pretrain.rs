@@ -1,9 +1,9 @@
 //! `selfsup pretrain`.
 
-use crate::say::{say, say_text};
 use crate::config::{Keys, PretrainConfig, named, stated_kind};
 use crate::evaluate::{OnlineKnn, Probe, Probed};
 use crate::modality::{Modality, Staged, random_encoder, with_method, with_modality};
+use crate::say::{say, say_text};
 use crate::set::Sets;
 use crate::verbs::{file_and_overrides, fresh, read, start, table};
 use candle_core::Device;

@@ -1,8 +1,8 @@
 //! `selfsup probe`.
 
-use crate::say::{say, say_text};
 use crate::evaluate::Probe;
 use crate::modality::{FrameWork, Modality, random_encoder, with_modality};
+use crate::say::{say, say_text};
 use crate::set::Sets;
 use crate::verbs::{Opened, kind_of_run, open_run, table};
 use selfsup_core::objective::Objective;

@@ -162,7 +162,9 @@ impl Task<Text> for Answering {
     fn build(modality: &Text, build: &Build) -> Result<AnswerFinder> {
         let keys = build.keys;
         if keys.class_weights != ClassWeights::None || keys.label_smoothing != 0.0 || keys.dropout != 0.0 {
-            return Err(Error::config("task: question answering has no class_weights, label_smoothing or dropout of its own: leave them out"));
+            return Err(Error::config(
+                "task: question answering has no class_weights, label_smoothing or dropout of its own: leave them out",
+            ));
         }
         AnswerFinder::new(&build.scope, modality.bert()?, &AnswerConfig::default())
     }

@@ -47,4 +47,3 @@ impl Collate<Example> for Stacked {
         Ok(Inputs { x: batch.input()?, valid: batch.valid.clone(), labels, indices: indices.to_vec() })
     }
 }
-

@@ -135,7 +135,9 @@ impl Text {
     fn bert(&self) -> Result<&BertConfig> {
         match &self.architecture {
             Architecture::Bert(c) => Ok(c),
-            _ => Err(Error::config(format!("encoder {}: this task has a head for bert, roberta and electra alone", self.keys.encoder.name))),
+            _ => {
+                Err(Error::config(format!("encoder {}: this task has a head for bert, roberta and electra alone", self.keys.encoder.name)))
+            }
         }
     }
 }
@@ -261,7 +263,9 @@ impl Modality for Text {
         if kind != "classification" {
             let c = &work.config;
             if !c.data.labels.is_empty() {
-                return Err(Error::config(format!("data.labels is not read for {kind}: its files, data.path and data.test, have the targets")));
+                return Err(Error::config(format!(
+                    "data.labels is not read for {kind}: its files, data.path and data.test, have the targets"
+                )));
             }
             if c.task.run.is_empty() && c.keys.tokenizer.path.is_none() && c.keys.encoder.pretrained.is_none() {
                 return Err(Error::config(format!("{kind} needs a vocabulary: give --run RUN, encoder.pretrained or tokenizer.path")));

@@ -124,7 +124,9 @@ impl Modality for Vision {
         let keys = config.keys.clone();
         #[cfg(feature = "medical")]
         if keys.volumes.slices.is_none() && !is_default(&keys.volumes) {
-            return Err(Error::config("[volumes] without volumes.slices: images are cut from volumes as axial, coronal, sagittal or stored"));
+            return Err(Error::config(
+                "[volumes] without volumes.slices: images are cut from volumes as axial, coronal, sagittal or stored",
+            ));
         }
         let architecture = keys.encoder.resolve(keys.augment.size, keys.method.masked())?;
         Ok(Vision { keys, architecture, max_pixels: config.data.max_pixels })
