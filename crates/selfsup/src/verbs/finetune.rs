@@ -177,7 +177,7 @@ fn start_from<M: Modality>(modality: &M, config: &TaskConfig<M::Keys>, params: &
     if !config.task.run.is_empty() {
         let dir = Path::new(&config.task.run);
         let latest = Run::resume(dir, None)?.0.checkpoints(0).latest()?;
-        latest.warnings.iter().for_each(|w| crate::say::warning(w));
+        latest.warnings.iter().for_each(crate::say::warning);
         let (path, checkpoint) = latest.found.ok_or_else(|| Error::file(dir, "the run has no checkpoint yet"))?;
         load_encoder(params, &checkpoint, M::HEAD).map_err(|e| Error::file(&path, e))?;
         return Ok(format!("step {} of {}", checkpoint.progress.step, dir.display()));

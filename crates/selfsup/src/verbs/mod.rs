@@ -104,7 +104,7 @@ pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<
     let modality = M::new(&config)?;
     let method = modality.method(&Scope::root(&Params::new(), config.train.seed, &device))?;
     let latest = run.checkpoints(0).latest()?;
-    latest.warnings.iter().for_each(|w| crate::say::warning(w));
+    latest.warnings.iter().for_each(crate::say::warning);
     let Some((path, checkpoint)) = latest.found else {
         return Err(Error::file(dir, "the run has no checkpoint yet"));
     };
