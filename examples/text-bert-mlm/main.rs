@@ -78,7 +78,7 @@ impl Results {
     fn value(&self, name: &str) -> Option<serde_json::Value> {
         let text = std::fs::read_to_string(&self.0).ok()?;
         let lines = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-        lines.filter(|v| v["name"] == name).last()
+        lines.rev().find(|v| v["name"] == name)
     }
 
     /// Makes and writes down `name` unless it is there, and says it.
