@@ -55,7 +55,7 @@ fn scans(root: &Path) {
             })
             .collect();
         std::fs::create_dir_all(root).unwrap();
-        selfsup::medical::write::values(&root.join(format!("{i}.nii.gz")), &grid, None, &values).unwrap();
+        selfsup::medical::write::values(root.join(format!("{i}.nii.gz")), &grid, None, &values).unwrap();
     }
 }
 
