@@ -52,7 +52,7 @@ pub(super) fn inverse3(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
     [cross(b, c), cross(c, a), cross(a, b)].map(|row| row.map(|v| v / det))
 }
 
-/// The inverse of an affine that [`Grid::new`] takes.
+/// The inverse of an affine that [`super::Grid::new`] takes.
 pub fn inverse(a: &Affine) -> Affine {
     let linear = inverse3(&[0, 1, 2].map(|r| [a[r][0], a[r][1], a[r][2]]));
     let mut out = [[0.0, 0.0, 0.0, 0.0], [0.0; 4], [0.0; 4], [0.0, 0.0, 0.0, 1.0]];

@@ -31,7 +31,7 @@ pub enum Pool {
     Mean,
 }
 
-/// The shape of a [`Bert`].
+/// The shape of a [`super::Bert`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct BertConfig {
     /// Which relative.
