@@ -1,31 +1,17 @@
 //! Everything that users get wrong: each ends with exit code 2, a message that names the file, key or tensor, and no panic.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use common::{Work, ended, selfsup};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-struct Work(tempfile::TempDir);
-
 impl Work {
-    fn new() -> Self {
-        Work(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.path(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
-
     /// A folder of small pictures that differ.
     fn pictures(&self, name: &str, count: usize, size: u32) -> PathBuf {
         for i in 0..count {
-            self.file(&format!("{name}/{}/{i:03}.png", i % 2), &png(size, size, i as u32));
+            self.write(&format!("{name}/{}/{i:03}.png", i % 2), png(size, size, i as u32));
         }
         self.path(name)
     }
@@ -45,10 +31,6 @@ fn jpeg() -> Vec<u8> {
     let mut out = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut out, image::ImageFormat::Jpeg).unwrap();
     out.into_inner()
-}
-
-fn selfsup(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_selfsup")).args(args).env("RAYON_NUM_THREADS", "2").output().unwrap()
 }
 
 /// A run that is as small as possible.
@@ -73,15 +55,6 @@ fn pretrain(data: &Path, out: &Path, more: &[&str]) -> Output {
     selfsup(&args)
 }
 
-fn refused(output: &Output, code: i32, parts: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    assert!(!text.contains("panicked"), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "expected \"{part}\" in: {text}");
-    }
-}
-
 #[test]
 fn a_good_run_is_good() {
     let w = Work::new();
@@ -91,16 +64,16 @@ fn a_good_run_is_good() {
         assert!(w.path("run").join(file).exists(), "{file} is missing");
     }
     // A second run into the same folder would overwrite the first.
-    refused(&pretrain(&w.path("data"), &w.path("run"), &[]), 2, &["run"]);
+    ended(&pretrain(&w.path("data"), &w.path("run"), &[]), 2, &["run"]);
 }
 
 #[test]
 fn data_that_is_not_there() {
     let w = Work::new();
     std::fs::create_dir(w.path("empty")).unwrap();
-    refused(&pretrain(&w.path("empty"), &w.path("run"), &[]), 2, &["empty", "no images"]);
-    refused(&pretrain(&w.path("absent"), &w.path("run"), &[]), 2, &["absent"]);
-    refused(&selfsup(&["pretrain"]), 2, &["data.path"]);
+    ended(&pretrain(&w.path("empty"), &w.path("run"), &[]), 2, &["empty", "no images"]);
+    ended(&pretrain(&w.path("absent"), &w.path("run"), &[]), 2, &["absent"]);
+    ended(&selfsup(&["pretrain"]), 2, &["data.path"]);
 }
 
 #[test]
@@ -118,8 +91,8 @@ fn files_that_are_not_images() {
     ] {
         let w = Work::new();
         let data = w.pictures("data", 7, 20);
-        w.file(&format!("data/0/{name}"), bytes);
-        refused(&pretrain(&data, &w.path("run"), &["train.batch_size=8"]), 2, &[name, part]);
+        w.write(&format!("data/0/{name}"), bytes);
+        ended(&pretrain(&data, &w.path("run"), &["train.batch_size=8"]), 2, &[name, part]);
         // Where the configuration allows it the sample is skipped and counted, and the run ends.
         let skipped = pretrain(&data, &w.path("skip"), &["train.batch_size=8", "train.max_bad_fraction=0.5"]);
         assert_eq!(skipped.status.code(), Some(0), "{}", String::from_utf8_lossy(&skipped.stderr));
@@ -145,7 +118,7 @@ fn a_dangling_link_is_named() {
     let w = Work::new();
     let data = w.pictures("data", 7, 20);
     std::os::unix::fs::symlink("nowhere", data.join("0/dangling.png")).unwrap();
-    refused(&pretrain(&data, &w.path("run"), &["train.batch_size=8"]), 2, &["dangling.png"]);
+    ended(&pretrain(&data, &w.path("run"), &["train.batch_size=8"]), 2, &["dangling.png"]);
 }
 
 #[test]
@@ -174,11 +147,11 @@ fn configurations_that_cannot_be() {
         ("device=cuda", &["cuda"]),
         ("nonsense", &["nonsense"]),
     ] {
-        refused(&pretrain(&data, &w.path("run"), &[key]), 2, parts);
+        ended(&pretrain(&data, &w.path("run"), &[key]), 2, parts);
     }
-    refused(&selfsup(&["pretrain", "no-such-file.toml"]), 2, &["no-such-file.toml"]);
-    let toml = w.file("broken.toml", b"[train\nepochs = 3");
-    refused(&selfsup(&["pretrain", toml.to_str().unwrap()]), 2, &["broken.toml"]);
+    ended(&selfsup(&["pretrain", "no-such-file.toml"]), 2, &["no-such-file.toml"]);
+    let toml = w.write("broken.toml", b"[train\nepochs = 3");
+    ended(&selfsup(&["pretrain", toml.to_str().unwrap()]), 2, &["broken.toml"]);
 }
 
 #[test]
@@ -195,13 +168,13 @@ fn checkpoints_that_are_damaged_or_of_another_model() {
     let whole = std::fs::read(&checkpoints[0]).unwrap();
     // Another network: refused by the changed configuration, and by the tensors where that is allowed.
     let other = ["--resume", "encoder.widths=[6]", "train.steps=4"];
-    refused(&pretrain(&data, &run, &other), 2, &["encoder.widths"]);
-    refused(&pretrain(&data, &run, &[&other[..], &["--allow-config-change"]].concat()), 2, &["conv1.weight"]);
+    ended(&pretrain(&data, &run, &other), 2, &["encoder.widths"]);
+    ended(&pretrain(&data, &run, &[&other[..], &["--allow-config-change"]].concat()), 2, &["conv1.weight"]);
     // Cut in half: the only one there is.
     std::fs::write(&checkpoints[0], &whole[..whole.len() / 2]).unwrap();
     let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(text.contains("widths"));
-    refused(&selfsup(&["embed", run.to_str().unwrap(), "--out", w.path("x.npy").to_str().unwrap()]), 2, &["checkpoint"]);
+    ended(&selfsup(&["embed", run.to_str().unwrap(), "--out", w.path("x.npy").to_str().unwrap()]), 2, &["checkpoint"]);
 }
 
 /// `.pth` files with code in them are refused by the name of what they would call.
@@ -210,17 +183,17 @@ fn weights_with_code_in_them() {
     let w = Work::new();
     let data = w.pictures("data", 8, 20);
     // protocol 2, GLOBAL os system, the argument, REDUCE, STOP
-    let evil = w.file("evil.pth", b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.");
-    refused(&pretrain(&data, &w.path("run"), &[&format!("encoder.pretrained={}", evil.display())]), 2, &["evil.pth"]);
-    let deep = w.file("deep.pth", &[&b"\x80\x02"[..], &vec![b'('; 1_000_000], b"."].concat());
-    refused(&pretrain(&data, &w.path("run2"), &[&format!("encoder.pretrained={}", deep.display())]), 2, &["deep.pth"]);
+    let evil = w.write("evil.pth", b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.");
+    ended(&pretrain(&data, &w.path("run"), &[&format!("encoder.pretrained={}", evil.display())]), 2, &["evil.pth"]);
+    let deep = w.write("deep.pth", [&b"\x80\x02"[..], &vec![b'('; 1_000_000], b"."].concat());
+    ended(&pretrain(&data, &w.path("run2"), &[&format!("encoder.pretrained={}", deep.display())]), 2, &["deep.pth"]);
     let mut bomb = b"\x80\x02]q\x00".to_vec();
     for _ in 0..200_000 {
         bomb.extend(b"(h\x00h\x00e");
     }
     bomb.push(b'.');
-    let bomb = w.file("bomb.pth", &bomb);
-    refused(&pretrain(&data, &w.path("run3"), &[&format!("encoder.pretrained={}", bomb.display())]), 2, &["bomb.pth"]);
+    let bomb = w.write("bomb.pth", &bomb);
+    ended(&pretrain(&data, &w.path("run3"), &[&format!("encoder.pretrained={}", bomb.display())]), 2, &["bomb.pth"]);
 }
 
 /// A full disk: the run ends with an error that names the file, and what was written stays readable.
@@ -241,7 +214,7 @@ fn a_full_disk() {
             if libc::setrlimit(libc::RLIMIT_FSIZE, &limit) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         });
     }
-    refused(&command.output().unwrap(), 2, &["step-"]);
+    ended(&command.output().unwrap(), 2, &["step-"]);
     assert!(w.path("run/config.toml").exists());
 }
 
@@ -256,9 +229,9 @@ fn a_reader_that_goes_away_and_a_full_output() {
     // As in `selfsup data list | head -1`: the reader is gone before anything is written.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    refused(&list(writer.into()).output().unwrap(), 0, &[]);
+    ended(&list(writer.into()).output().unwrap(), 0, &[]);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    refused(&list(full.into()).output().unwrap(), 1, &["standard output cannot be written"]);
+    ended(&list(full.into()).output().unwrap(), 1, &["standard output cannot be written"]);
 }
 
 #[test]
@@ -269,8 +242,8 @@ fn curves_of_runs() {
     let drawn = std::fs::read_to_string(run.join("curves.svg")).unwrap();
     assert!(drawn.starts_with("<svg") && drawn.contains("loss"));
     let (folder, both) = (run.to_str().unwrap(), w.path("both.svg"));
-    refused(&selfsup(&["curves", folder, folder, "--out", both.to_str().unwrap()]), 0, &[]);
+    ended(&selfsup(&["curves", folder, folder, "--out", both.to_str().unwrap()]), 0, &[]);
     assert!(both.is_file());
-    refused(&selfsup(&["curves", folder, folder]), 2, &["--out"]);
-    refused(&selfsup(&["curves", w.path("nothing").to_str().unwrap()]), 2, &["metrics.jsonl"]);
+    ended(&selfsup(&["curves", folder, folder]), 2, &["--out"]);
+    ended(&selfsup(&["curves", w.path("nothing").to_str().unwrap()]), 2, &["metrics.jsonl"]);
 }

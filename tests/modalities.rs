@@ -2,56 +2,18 @@
 //! the verbs that images use.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use candle_core::Device;
+use common::{Work, good, line, refused};
 use selfsup::medical::grid::Grid;
 use selfsup::speech::audio::write_wav;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-struct Work(tempfile::TempDir);
-
-impl Work {
-    fn new() -> Self {
-        Work(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
-        std::fs::write(self.path(name), text).unwrap();
-        self.text(name)
-    }
-
-    fn json(&self, name: &str) -> serde_json::Value {
-        serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
-    }
-}
+use std::path::Path;
+use std::process::Output;
 
 fn selfsup(args: &[&str], more: &[&str]) -> Output {
-    let args = [args, more].concat();
-    Command::new(env!("CARGO_BIN_EXE_selfsup")).args(args).env("RAYON_NUM_THREADS", "2").output().unwrap()
-}
-
-fn good(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refused(output: &Output, parts: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(!text.contains("panicked"), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "expected \"{part}\" in: {text}");
-    }
+    common::selfsup(&[args, more].concat())
 }
 
 /// Trains to step 4 at once, and to step 2 and on: both must end with the same checkpoint.
@@ -73,14 +35,6 @@ fn embeddings(w: &Work, run: &str) -> Vec<usize> {
     let out = w.text("e.safetensors");
     good(&selfsup(&["embed", run, "--out", &out], &[]));
     candle_core::safetensors::load(&out, &Device::Cpu).unwrap()["embeddings"].dims().to_vec()
-}
-
-const WORDS: [&str; 12] = ["sun", "rain", "cloud", "wind", "snow", "storm", "iron", "gold", "tin", "lead", "zinc", "copper"];
-
-/// Lines about the weather and lines about metals.
-fn line(i: usize) -> String {
-    let from = if i.is_multiple_of(2) { 0 } else { 6 };
-    (0..8).map(|k| WORDS[from + (i * 5 + k * k * (1 + i % 3)) % 6]).collect::<Vec<_>>().join(" ")
 }
 
 const TEXT: &[&str] = &[

@@ -2,26 +2,18 @@
 #![cfg(all(feature = "vision", feature = "medical"))]
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use candle_core::Device;
+use common::{command, good, refused};
 use selfsup::medical::grid::Grid;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn selfsup(args: &[&str], more: &[&str]) -> Output {
     // A dry run draws pictures where it is started.
-    let (args, here) = ([args, more].concat(), tempfile::tempdir().unwrap());
-    Command::new(env!("CARGO_BIN_EXE_selfsup")).args(args).current_dir(here.path()).env("RAYON_NUM_THREADS", "2").output().unwrap()
-}
-
-fn good(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refused(output: &Output, parts: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(parts.iter().all(|p| text.contains(p)), "expected {parts:?} in: {text}");
+    let here = tempfile::tempdir().unwrap();
+    command(&[args, more].concat()).current_dir(here.path()).output().unwrap()
 }
 
 fn embeddings(run: &Path, data: &[&str], out: &Path) -> Vec<usize> {

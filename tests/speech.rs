@@ -1,17 +1,17 @@
 //! Recordings through the real command: the probe of frames, testing in noise, bounds on lengths, and transcripts.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use common::{Work, good, refused};
 use selfsup::speech::audio::write_wav;
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::process::{Command, Output};
-
-struct Work(tempfile::TempDir);
 
 impl Work {
     /// `waves/NN.wav`, each a low tone (`lo`) and then a high one (`hi`) with transcripts, alignments in `phones`, and a run of two steps.
-    fn new() -> Self {
-        let w = Work(tempfile::tempdir().unwrap());
+    fn with_waves() -> Self {
+        let w = Work::new();
         for dir in ["waves", "phones", "noise"] {
             std::fs::create_dir(w.path(dir)).unwrap();
         }
@@ -32,22 +32,14 @@ impl Work {
         w
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    fn json(&self, name: &str) -> serde_json::Value {
-        serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
-    }
-
     fn pretrain(&self, run: &str, more: &[&str]) -> Output {
         let (data, out) = (self.text("waves"), self.text(run));
         selfsup(&["pretrain", "--data", &data, "--out", &out, "--no-probe", "train.steps=2", "data.hold_out=0"], &[SMALL, more].concat())
     }
+}
+
+fn selfsup(args: &[&str], more: &[&str]) -> Output {
+    common::selfsup(&[args, more].concat())
 }
 
 const COUNT: usize = 20;
@@ -68,28 +60,9 @@ const SMALL: &[&str] = &[
     "eval.online_knn=0",
 ];
 
-fn selfsup(args: &[&str], more: &[&str]) -> Output {
-    let args = [args, more].concat();
-    Command::new(env!("CARGO_BIN_EXE_selfsup")).args(args).env("RAYON_NUM_THREADS", "2").output().unwrap()
-}
-
-fn good(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refused(output: &Output, parts: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(!text.contains("panicked"), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "expected \"{part}\" in: {text}");
-    }
-}
-
 #[test]
 fn frames_are_probed_by_alignments() {
-    let w = Work::new();
+    let w = Work::with_waves();
     good(&w.pretrain("run", &[]));
     let (run, phones, noise) = (w.text("run"), w.text("phones"), w.text("noise"));
     let out = good(&selfsup(
@@ -132,7 +105,7 @@ fn frames_are_probed_by_alignments() {
 
 #[test]
 fn recordings_are_tested_in_noise() {
-    let w = Work::new();
+    let w = Work::with_waves();
     good(&w.pretrain("run", &[]));
     let (run, tuned) = (w.text("run"), w.text("tuned"));
     let out = good(&selfsup(
@@ -176,7 +149,7 @@ fn recordings_are_tested_in_noise() {
 
 #[test]
 fn lengths_have_bounds() {
-    let w = Work::new();
+    let w = Work::with_waves();
     let tone = |n: usize| (0..n).map(|t| (t as f32 * 0.1).sin() * 0.3).collect::<Vec<f32>>();
     write_wav(&w.path("waves/short.wav"), &tone(600), 16_000).unwrap();
     write_wav(&w.path("waves/long.wav"), &tone(40_000), 16_000).unwrap();

@@ -1,16 +1,16 @@
 //! Labels, the leak guard, fine-tuning and prediction, through the real command.
 #![allow(clippy::unwrap_used)]
 
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
-struct Work(tempfile::TempDir);
+use common::{Work, good, refused, selfsup};
+use std::fmt::Write;
+use std::path::Path;
 
 impl Work {
     /// A folder `data` of striped pictures, lying or standing, and `labels.csv` with four patients of each kind.
-    fn new() -> Self {
-        let w = Work(tempfile::tempdir().unwrap());
+    fn with_pictures() -> Self {
+        let w = Work::new();
         std::fs::create_dir(w.path("data")).unwrap();
         let mut table = "path,label,patient\n".to_string();
         for i in 0..40u32 {
@@ -24,19 +24,6 @@ impl Work {
         }
         std::fs::write(w.path("labels.csv"), table).unwrap();
         w
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    fn table(&self, name: &str, text: &str) -> String {
-        std::fs::write(self.path(name), text).unwrap();
-        self.text(name)
     }
 
     /// A pre-training run of two steps in `run`.
@@ -63,28 +50,6 @@ const SMALL: &[&str] = &[
     "eval.online_knn=0",
 ];
 
-fn selfsup(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_selfsup")).args(args).env("RAYON_NUM_THREADS", "2").output().unwrap()
-}
-
-fn good(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refused(output: &Output, parts: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(!text.contains("panicked"), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "expected \"{part}\" in: {text}");
-    }
-}
-
-fn result(run: &Path) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(run.join("result.json")).unwrap()).unwrap()
-}
-
 fn newest(run: &Path) -> Vec<u8> {
     let mut files: Vec<_> = std::fs::read_dir(run.join("checkpoints"))
         .unwrap()
@@ -97,7 +62,7 @@ fn newest(run: &Path) -> Vec<u8> {
 
 #[test]
 fn labels_are_learnt_and_predicted() {
-    let w = Work::new();
+    let w = Work::with_pictures();
     let (run, tuned, labels) = (w.pretrained(), w.text("tuned"), w.text("labels.csv"));
     let out = good(&selfsup(&[
         "finetune",
@@ -114,7 +79,7 @@ fn labels_are_learnt_and_predicted() {
         "task.label_smoothing=0.05",
     ]));
     assert!(out.contains("lying") || out.contains("2 classes"), "{out}");
-    let found = result(Path::new(&tuned));
+    let found = w.json("tuned/result.json");
     let accuracy = found["validation"]["accuracy"].as_f64().unwrap();
     assert!(accuracy > 90.0, "stripes are told apart by their direction: {found}");
     assert!(found["training"]["steps"].as_u64().unwrap() < 30 * 3, "patience ended the run early: {found}");
@@ -151,7 +116,7 @@ fn labels_are_learnt_and_predicted() {
 /// The head alone: no tensor of the encoder changes, running statistics included. The last block: what is below it does not change.
 #[test]
 fn only_what_is_asked_for_is_trained() {
-    let w = Work::new();
+    let w = Work::with_pictures();
     let (run, labels) = (w.pretrained(), w.text("labels.csv"));
     let tensors = |run: &str| -> std::collections::BTreeMap<String, candle_core::Tensor> {
         let file = Path::new(run).join("model/model.safetensors");
@@ -177,7 +142,7 @@ fn only_what_is_asked_for_is_trained() {
 
 #[test]
 fn a_stopped_fine_tuning_goes_on_to_the_same_bytes() {
-    let w = Work::new();
+    let w = Work::with_pictures();
     let (run, labels) = (w.pretrained(), w.text("labels.csv"));
     let tune = |out: &str, more: &[&str]| {
         let args = ["finetune", "--run", &run, "--labels", &labels, "--out", out, "task.dropout=0.2", "train.batch_size=8"];
@@ -209,9 +174,9 @@ fn a_stopped_fine_tuning_goes_on_to_the_same_bytes() {
 
 #[test]
 fn a_leaking_group_is_refused() {
-    let w = Work::new();
+    let w = Work::with_pictures();
     let run = w.pretrained();
-    let leak = w.table(
+    let leak = w.file(
         "leak.csv",
         "path,label,patient,split\n00.png,lying,p1,train\n01.png,standing,p2,train\n02.png,lying,p3,test\n03.png,standing,p2,test\n",
     );
@@ -228,7 +193,7 @@ fn a_leaking_group_is_refused() {
 
 #[test]
 fn a_given_split_is_kept() {
-    let w = Work::new();
+    let w = Work::with_pictures();
     let run = w.pretrained();
     let mut table = "file\tclass\tsplit\n".to_string();
     for i in 0..30 {
@@ -241,17 +206,17 @@ fn a_given_split_is_kept() {
         };
         writeln!(table, "data/{i:02}.png\t{}\t{split}", i % 2).unwrap();
     }
-    let labels = w.table("labels.tsv", &table);
+    let labels = w.file("labels.tsv", &table);
     let tuned = w.text("tuned");
     let out = good(&selfsup(&["finetune", "--run", &run, "--labels", &labels, "--out", &tuned, "train.steps=2"]));
     assert!(out.contains("20 images into 2 classes, 6 held out"), "{out}");
-    let found = result(Path::new(&tuned));
+    let found = w.json("tuned/result.json");
     assert!(found["test"]["accuracy"].is_number() && found["validation"]["accuracy"].is_number(), "{found}");
 }
 
 #[test]
 fn what_cannot_be_is_refused() {
-    let w = Work::new();
+    let w = Work::with_pictures();
     let (run, labels) = (w.pretrained(), w.text("labels.csv"));
     let tune = |labels: &str, more: &[&str]| {
         selfsup(&[&["finetune", "--run", &run, "--labels", labels, "--out", &w.text("t")][..], more].concat())
@@ -260,8 +225,8 @@ fn what_cannot_be_is_refused() {
     refused(&selfsup(&["finetune", "--run", "no-such-run", "--labels", &labels]), &["no-such-run"]);
     refused(&selfsup(&["finetune", "--run", &run]), &["no labels"]);
     refused(&tune(&w.text("absent.csv"), &[]), &["absent.csv"]);
-    refused(&tune(&w.table("a.csv", "path,label\n99.png,x\n"), &[]), &["a.csv", "line 2", "99.png"]);
-    refused(&tune(&w.table("b.csv", "path,label\n01.png,x\n02.png,x\n"), &["data.hold_out=0"]), &["classes", "at least 2"]);
+    refused(&tune(&w.file("a.csv", "path,label\n99.png,x\n"), &[]), &["a.csv", "line 2", "99.png"]);
+    refused(&tune(&w.file("b.csv", "path,label\n01.png,x\n02.png,x\n"), &["data.hold_out=0"]), &["classes", "at least 2"]);
     refused(&tune(&labels, &["task.kind=poetry"]), &["poetry"]);
     refused(&tune(&labels, &["task.train_block=1"]), &["train_block", "train_blocks"]);
     refused(&tune(&labels, &["task.label_smoothing=2"]), &["label_smoothing"]);
@@ -271,7 +236,7 @@ fn what_cannot_be_is_refused() {
 
 #[test]
 fn a_folder_of_two_kinds_of_data_is_refused() {
-    let w = Work::new();
+    let w = Work::with_pictures();
     std::fs::write(w.path("data/noise.wav"), b"RIFF").unwrap();
     refused(&selfsup(&["pretrain", "--data", &w.text("data")]), &["40 images", "1 recordings", "modality="]);
     refused(&selfsup(&["pretrain", "--data", &w.text("data"), "modality=smell"]), &["smell", "vision"]);
@@ -281,7 +246,7 @@ fn a_folder_of_two_kinds_of_data_is_refused() {
 
 #[test]
 fn a_probe_reads_labels_from_a_table() {
-    let w = Work::new();
+    let w = Work::with_pictures();
     let (run, labels) = (w.pretrained(), w.text("labels.csv"));
     good(&selfsup(&["probe", &run, "--labels", &labels, "data.hold_out=0.3", "eval.few=[]", "eval.knn_k=3"]));
     let found: serde_json::Value = serde_json::from_slice(&std::fs::read(w.path("run/probe.json")).unwrap()).unwrap();

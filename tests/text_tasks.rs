@@ -1,34 +1,13 @@
 //! What text models are fine-tuned for, a look at what they have learnt, and corpora that are not held in memory, through the real command.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use common::{WORDS, Work, good, line, refused, selfsup};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-struct Work(tempfile::TempDir);
 
 impl Work {
-    fn new() -> Self {
-        Work(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        std::fs::write(self.path(name), text).unwrap();
-        self.text(name)
-    }
-
-    fn json(&self, name: &str) -> serde_json::Value {
-        serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
-    }
-
     /// A run of `method` on lines about the weather and about metals, in the folder `name`.
     fn pretrained(&self, name: &str, method: &str, more: &[&str]) -> String {
         let all: Vec<String> = (0..120).map(line).collect();
@@ -51,32 +30,6 @@ const SMALL: &[&str] = &[
     "optim.lr=2e-3",
     "eval.online_knn=0",
 ];
-
-fn selfsup(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_selfsup")).args(args).env("RAYON_NUM_THREADS", "2").output().unwrap()
-}
-
-fn good(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refused(output: &Output, parts: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(!text.contains("panicked"), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "expected \"{part}\" in: {text}");
-    }
-}
-
-const WORDS: [&str; 12] = ["sun", "rain", "cloud", "wind", "snow", "storm", "iron", "gold", "tin", "lead", "zinc", "copper"];
-
-/// Lines about the weather and lines about metals.
-fn line(i: usize) -> String {
-    let from = if i.is_multiple_of(2) { 0 } else { 6 };
-    (0..8).map(|k| WORDS[from + (i * 5 + k * k * (1 + i % 3)) % 6]).collect::<Vec<_>>().join(" ")
-}
 
 const TUNE: &[&str] = &["train.epochs=25", "train.batch_size=8", "optim.lr=0.01", "optim.layer_decay=1.0", "train.patience=0"];
 

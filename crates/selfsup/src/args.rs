@@ -85,6 +85,19 @@ pub(crate) struct Pretrain {
     /// Encoder, for example resnet18, vit_small.
     #[arg(long)]
     pub(crate) encoder: Option<String>,
+    #[command(flatten)]
+    pub(crate) folder: RunFolder,
+    /// Only show what would run: one batch, shapes, parameters, memory, and what the method sees of the samples.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not evaluate at the end.
+    #[arg(long)]
+    pub(crate) no_probe: bool,
+}
+
+/// Where a training writes, and whether it goes on.
+#[derive(Args)]
+pub(crate) struct RunFolder {
     /// The run's folder; by default a new one below runs/.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
@@ -94,12 +107,6 @@ pub(crate) struct Pretrain {
     /// With --resume: go on although the configuration changed.
     #[arg(long, requires = "resume")]
     pub(crate) allow_config_change: bool,
-    /// Only show what would run: one batch, shapes, parameters, memory, and what the method sees of the samples.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Do not evaluate at the end.
-    #[arg(long)]
-    pub(crate) no_probe: bool,
 }
 
 #[derive(Args)]
@@ -152,15 +159,8 @@ pub(crate) struct Finetune {
     /// Labelled samples to test on.
     #[arg(long)]
     pub(crate) test: Option<String>,
-    /// The new run's folder; by default a new one below runs/.
-    #[arg(long)]
-    pub(crate) out: Option<PathBuf>,
-    /// Go on from the newest checkpoint of the run in --out.
-    #[arg(long)]
-    pub(crate) resume: bool,
-    /// With --resume: go on although the configuration changed.
-    #[arg(long, requires = "resume")]
-    pub(crate) allow_config_change: bool,
+    #[command(flatten)]
+    pub(crate) folder: RunFolder,
 }
 
 #[derive(Args)]
