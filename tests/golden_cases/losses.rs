@@ -48,7 +48,7 @@ fn loss_of(name: &str) -> Option<(&'static [&'static str], LossOf)> {
             // (N, C, S..) -> (N, S.., C); the target has a channel of its own in MONAI.
             let logits = t("logits")?;
             let order: Vec<usize> = std::iter::once(0).chain(2..logits.rank()).chain(std::iter::once(1)).collect();
-            Ok(loss::dice_ce(&logits.permute(order)?, &t("target")?.squeeze(1)?)?)
+            Ok(loss::dice_ce(&logits.permute(order)?, &t("target")?.squeeze(1)?, &[])?)
         }),
         _ => return None,
     })

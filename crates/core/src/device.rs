@@ -97,6 +97,21 @@ impl Device {
     }
 }
 
+/// The variable and value that suit candle's own pool to this machine, or `None` if the caller's environment has settled either.
+///
+/// The kernels run on rayon's threads; candle's element-wise operators have a pool beside them whose workers spin for a while before they sleep.
+/// On few cores they spin where a kernel would run, so there the pool is turned off; on many, the time that they spin is cut.
+/// candle reads the variable at its first operator: it counts for a process only if it is set before that. No result depends on it.
+pub fn candle_pool() -> Option<(&'static str, &'static str)> {
+    const VARIABLES: [(&str, &str); 2] = [("CANDLE_NUM_THREADS", "1"), ("CANDLE_BARRIER_POOL_SPIN_LIMIT", "200")];
+    const FEW: usize = 4;
+    if VARIABLES.iter().any(|(name, _)| std::env::var_os(name).is_some()) {
+        return None;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Some(VARIABLES[usize::from(cores > FEW)])
+}
+
 /// What this build and machine can do: what `doctor` prints and a report of a speed carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Description {

@@ -207,7 +207,7 @@ fn dice(net: &Segment, planes: std::ops::Range<usize>) -> f64 {
 fn segmentation_learns() {
     for (network, plane) in [("unet3d", None), ("unet3d", Some(SIZE / 2)), ("resnet3d", None)] {
         let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-        let net = Segment::new(&scope, &architecture(network, false), SegmentConfig { classes: 2, frozen: false }).unwrap();
+        let net = Segment::new(&scope, &architecture(network, false), SegmentConfig::default()).unwrap();
         // Who was taught the middle of patches knows nothing of their ends.
         let planes = if plane.is_some() { 4..8 } else { 0..12 };
         let before = (bits(net.params()).unwrap(), dice(&net, planes.clone()));
@@ -222,7 +222,7 @@ fn segmentation_learns() {
     }
     // Dice is taken per sample, so the mean over parts is the mean over the whole.
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-    let net = Segment::new(&scope, &architecture("unet3d", false), SegmentConfig { classes: 2, frozen: false }).unwrap();
+    let net = Segment::new(&scope, &architecture("unet3d", false), SegmentConfig::default()).unwrap();
     let batch = labelled(None).epoch_from(0, 0).unwrap().next().unwrap().unwrap().batch;
     assert_eq!(batch.narrow(1, 2).unwrap().samples(), 2);
     let batches = |_: u64, _: usize| Ok(labelled(None).epoch_from(0, 0)?.next().unwrap()?.batch);
@@ -236,7 +236,8 @@ fn weights_are_transferred() {
     let tensors = selfsup_core::weights::export(pretrained.params(), "");
     for frozen in [false, true] {
         let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-        let net = Segment::new(&scope, &architecture("unet3d", false), SegmentConfig { classes: 3, frozen }).unwrap();
+        let net =
+            Segment::new(&scope, &architecture("unet3d", false), SegmentConfig { classes: 3, frozen, ..SegmentConfig::default() }).unwrap();
         net.transfer(&tensors, true).unwrap();
         let (theirs, ours) = (bits(pretrained.params()).unwrap(), bits(net.params()).unwrap());
         for (name, v) in &ours {

@@ -10,6 +10,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some((name, value)) = selfsup_core::device::candle_pool() {
+        // SAFETY: the first statement of the process; no other thread exists that could read the environment.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::env::set_var(name, value);
+        }
+    }
     let cli = Cli::parse();
     let result = match cli.verb {
         Verb::Pretrain(a) => verbs::pretrain::run(verbs::pretrain::Request {

@@ -25,6 +25,9 @@ pub struct Name {
     pub widths: Vec<usize>,
     pub norm: String,
     pub patch: [usize; 3],
+    /// Whether the classes were weighed.
+    #[serde(default)]
+    pub balanced: bool,
     /// Planes that were measured.
     pub slab: (usize, usize),
 }
@@ -32,9 +35,10 @@ pub struct Name {
 impl Name {
     /// Where its run is kept.
     pub fn folder(&self) -> String {
-        let Name { start, labels, seed, steps, tune, batch, lr, norm, patch: [d, h, w], .. } = self;
+        let Name { start, labels, seed, steps, tune, batch, lr, norm, patch: [d, h, w], balanced, .. } = self;
+        let weights = if *balanced { "-balanced" } else { "" };
         let widths: Vec<String> = self.widths.iter().map(usize::to_string).collect();
-        format!("tune-{start}-{labels}-seed{seed}-{steps}-{tune}-b{batch}-lr{lr}-{norm}-{d}x{h}x{w}-w{}", widths.join("-"))
+        format!("tune-{start}-{labels}-seed{seed}-{steps}-{tune}-b{batch}-lr{lr}-{norm}-{d}x{h}x{w}-w{}{weights}", widths.join("-"))
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use cells::{Cell, Cells, Name};
 use selfsup::core::data::{Collate, Dataset, Loader, LoaderConfig, Transform};
+use selfsup::core::objective::{balanced_weights, class_counts};
 use selfsup::core::optim::OptimConfig;
 use selfsup::core::run::Run;
 use selfsup::core::schedule::{LrSchedule, Span};
@@ -214,10 +215,24 @@ impl Task {
         Ok(weights::export(&params, ""))
     }
 
+    /// Weights that make every class count the same among the labelled voxels.
+    fn weights(&self, labelled: &[Volume]) -> Result<Vec<f32>> {
+        let mut counts = vec![0; self.classes];
+        for v in labelled {
+            let planes = if self.slices { v.shape()[0] / 2..v.shape()[0] / 2 + 1 } else { 0..v.shape()[0] };
+            let plane = v.shape()[1] * v.shape()[2];
+            let labels = v.labels().context("no labels")?.get(planes.start * plane..planes.end * plane).unwrap_or_default();
+            let of = class_counts(labels.iter().map(|l| u32::from(*l)), self.classes);
+            counts.iter_mut().zip(of).for_each(|(a, n)| *a += n);
+        }
+        Ok(balanced_weights(&counts))
+    }
+
     /// A segmentation of `labelled` volumes, from scratch or from what was pre-trained.
     fn tune(&self, o: &Options, name: &Name, labelled: Vec<Volume>, tensors: Option<&BTreeMap<String, Tensor>>) -> Result<Segment> {
         let scope = Scope::root(&Params::new(), name.seed, &Device::Cpu);
-        let config = SegmentConfig { classes: self.classes, frozen: false };
+        let class_weights = if o.balanced { self.weights(&labelled)? } else { Vec::new() };
+        let config = SegmentConfig { classes: self.classes, frozen: false, class_weights };
         let net = Segment::new(&scope, &self.architecture(o, &name.start)?, config)?;
         if let Some(tensors) = tensors {
             net.transfer(tensors, true)?;
@@ -295,6 +310,7 @@ impl Task {
             widths: o.widths.clone(),
             norm: o.norm.clone(),
             patch: self.patch,
+            balanced: o.balanced,
             slab: (test.start, test.end),
         };
         let mut pretrained = BTreeMap::new();

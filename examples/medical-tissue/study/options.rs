@@ -28,6 +28,8 @@ pub struct Options {
     pub lr: f64,
     /// Patches in a batch of a segmentation.
     pub batch: usize,
+    /// Classes count the same in the cross entropy (`--weights balanced`).
+    pub balanced: bool,
     /// Another slab than the tested one: settings are chosen on it.
     pub slab: Option<Range<usize>>,
     /// Unlabelled volumes besides those of the study.
@@ -49,6 +51,7 @@ impl Options {
             norm: "batch".into(),
             lr: 2e-3,
             batch: 4,
+            balanced: false,
             slab: None,
             extra: Vec::new(),
         };
@@ -74,6 +77,13 @@ impl Options {
                 "--norm" => o.norm = value,
                 "--lr" => o.lr = value.parse()?,
                 "--batch" => o.batch = value.parse()?,
+                "--weights" => {
+                    o.balanced = match value.as_str() {
+                        "balanced" => true,
+                        "none" => false,
+                        other => bail!("--weights {other}: expected none or balanced"),
+                    };
+                }
                 "--slab" => {
                     let (from, to) = value.split_once("..").context("--slab: expected FROM..TO")?;
                     o.slab = Some(from.parse()?..to.parse()?);

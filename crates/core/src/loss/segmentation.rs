@@ -22,17 +22,20 @@ const SMOOTH: f64 = 1e-5;
 /// With `p = softmax(logits)` and `t` the target as one-hot, sums over space:
 /// `mean_{n,c} [1 - (2 sum p t + 1e-5) / (sum p + sum t + 1e-5)] - mean_{n,v} log p_target`. The background is a class like the others.
 ///
+/// `weights`, none or one for each class, weigh the voxels in the second mean by their classes (PyTorch's `CrossEntropyLoss(weight)`); the
+/// Dice of each class counts the same as it is.
+///
 /// Milletari et al. 2016, "V-Net", arXiv 1606.04797 (Dice, there with squares in the denominator); the sum with cross entropy as in
 /// nnU-Net, Isensee et al. 2018, arXiv 1809.10486.
 ///
 /// # Errors
-/// Shapes that do not fit, fewer than 2 classes, a target that is not a class (told on the CPU; on other devices such a voxel counts for no
+/// Shapes or a number of weights that do not fit, fewer than 2 classes, a target that is not a class (told on the CPU; on other devices such a voxel counts for no
 /// class).
-pub fn dice_ce(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
-    dice_ce_on(logits, target, Path::Auto)
+pub fn dice_ce(logits: &Tensor, target: &Tensor, weights: &[f32]) -> Result<Tensor> {
+    dice_ce_on(logits, target, weights, Path::Auto)
 }
 
-fn dice_ce_on(logits: &Tensor, target: &Tensor, path: Path) -> Result<Tensor> {
+fn dice_ce_on(logits: &Tensor, target: &Tensor, weights: &[f32], path: Path) -> Result<Tensor> {
     let at = Check("dice_ce");
     let dims = logits.dims();
     let (n, c) = match *dims {
@@ -43,6 +46,10 @@ fn dice_ce_on(logits: &Tensor, target: &Tensor, path: Path) -> Result<Tensor> {
             );
         }
     };
+    if !weights.is_empty() && weights.len() != c {
+        return Err(at.wrong("weights", format_args!("are {}, expected one for each of {c} classes", weights.len())));
+    }
+    let weights = if weights.is_empty() { vec![1.0; c] } else { weights.to_vec() };
     let voxels = logits.elem_count() / (n * c);
     let (space, last) = (&dims[..dims.len() - 1], dims.len() - 1);
     let target = if target.rank() == dims.len() && target.dims()[last] == 1 { target.squeeze(last)? } else { target.clone() };
@@ -51,7 +58,7 @@ fn dice_ce_on(logits: &Tensor, target: &Tensor, path: Path) -> Result<Tensor> {
     let target = classes(at, &target.detach().reshape((n, voxels))?, c)?;
     if path.fused(&logits) {
         let labels = target.flatten_all()?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
-        return Ok(logits.contiguous()?.apply_op1(DiceCrossEntropy { labels, saved: OnceLock::new() })?);
+        return Ok(logits.contiguous()?.apply_op1(DiceCrossEntropy { labels, weights, saved: OnceLock::new() })?);
     }
     let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
     let log_p = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?; // (N, V, C)
@@ -61,8 +68,9 @@ fn dice_ce_on(logits: &Tensor, target: &Tensor, path: Path) -> Result<Tensor> {
     let both = (&p * &t)?.sum(1)?.affine(2.0, SMOOTH)?; // (N, C)
     let either = ((p.sum(1)? + t.sum(1)?)? + SMOOTH)?;
     let dice = (both / either)?.mean_all()?.affine(-1.0, 1.0)?;
-    let cross_entropy = ((log_p * t)?.sum_all()? / -((n * voxels) as f64))?;
-    Ok((dice + cross_entropy)?)
+    let t = t.broadcast_mul(&Tensor::from_vec(weights, c, logits.device())?.to_dtype(logits.dtype())?)?;
+    let cross_entropy = ((log_p * &t)?.sum_all()? / t.sum_all()?)?;
+    Ok((dice - cross_entropy)?)
 }
 
 /// The labels as i64, each below `c` where that can be told without waiting for a device.
@@ -88,8 +96,17 @@ struct Sums {
     cross_entropy: f64,
 }
 
+impl Sums {
+    /// What the voxels weigh together.
+    fn weight(&self, weights: &[f32]) -> f64 {
+        self.there.iter().zip(weights).map(|(n, w)| n * f64::from(*w)).sum()
+    }
+}
+
 struct DiceCrossEntropy {
     labels: Vec<u32>,
+    /// One for each class.
+    weights: Vec<f32>,
     saved: OnceLock<Vec<Sums>>,
 }
 
@@ -134,7 +151,7 @@ impl CustomOp1 for DiceCrossEntropy {
                         }
                         sums.both[t] += f64::from(p[t]);
                         sums.there[t] += 1.0;
-                        sums.cross_entropy += f64::from(max - x[t] + log_sum);
+                        sums.cross_entropy += f64::from(self.weights[t] * (max - x[t] + log_sum));
                     }
                     sums
                 })
@@ -155,14 +172,15 @@ impl CustomOp1 for DiceCrossEntropy {
             dice += (0..c).map(|k| 1.0 - (2.0 * s.both[k] + SMOOTH) / (s.predicted[k] + s.there[k] + SMOOTH)).sum::<f64>();
             cross_entropy += s.cross_entropy;
         }
-        let loss = dice / (n * c) as f64 + cross_entropy / (n * v) as f64;
+        let weight: f64 = saved.iter().map(|s| s.weight(&self.weights)).sum();
+        let loss = dice / (n * c) as f64 + cross_entropy / weight;
         // A node runs forward once; a second run (same input) would save the same numbers.
         let _ = self.saved.set(saved);
         Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
     }
 
     /// With `a_k = dDice/dp_k` (its part without `t`, and `b_k` the part at `t_k = 1`):
-    /// `d/dx_j = p_j (w_j - sum_k p_k w_k) + (p_j - t_j) / (N V)`, `w_k = a_k + t_k b_k`.
+    /// `d/dx_j = p_j (d_j - sum_k p_k d_k) + (p_j - t_j) w_t / sum w_t`, `d_k = a_k + t_k b_k`.
     fn bwd(&self, arg: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         if !arg.track_op() {
             return Ok(None);
@@ -171,7 +189,8 @@ impl CustomOp1 for DiceCrossEntropy {
         let (n, v, c) = arg.dims3()?;
         let g = f64::from(grad.to_scalar::<f32>()?);
         let per = rows_per_task(c);
-        let share = (g / (n * v) as f64) as f32;
+        let weight: f64 = saved.iter().map(|s| s.weight(&self.weights)).sum();
+        let shares: Vec<f32> = self.weights.iter().map(|w| (g * f64::from(*w) / weight) as f32).collect();
         let mut dx = vec![0f32; n * v * c];
         with_f32(arg, |x| {
             for (i, sums) in saved.iter().enumerate() {
@@ -185,6 +204,7 @@ impl CustomOp1 for DiceCrossEntropy {
                     let mut p = vec![0f32; c];
                     for ((dx, x), &t) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(labels) {
                         let t = t as usize;
+                        let share = shares[t];
                         softmax(x, &mut p);
                         let mean = p.iter().zip(&a).map(|(p, a)| p * a).sum::<f32>() + p[t] * b[t];
                         for ((dx, &p), &a) in dx.iter_mut().zip(&p).zip(&a) {
@@ -217,7 +237,7 @@ mod tests {
         let g = Golden::open("losses/dice_ce");
         let target = g.get("input.target").squeeze(1).unwrap();
         for path in [Path::Fused, Path::Composed] {
-            g.check(&["logits"], |t| dice_ce_on(&t[0].permute((0, 2, 3, 4, 1))?, &target, path));
+            g.check(&["logits"], |t| dice_ce_on(&t[0].permute((0, 2, 3, 4, 1))?, &target, &[], path));
         }
     }
 
@@ -228,7 +248,7 @@ mod tests {
         let x = f32s(&[0.0; 4], &[1, 2, 2]);
         let near = |labels: [i64; 2], dice: [f64; 2]| {
             for path in [Path::Fused, Path::Composed] {
-                let got = value(&dice_ce_on(&x, &Tensor::new(&[labels], &Device::Cpu).unwrap(), path).unwrap());
+                let got = value(&dice_ce_on(&x, &Tensor::new(&[labels], &Device::Cpu).unwrap(), &[], path).unwrap());
                 let want = 1.0 - (dice[0] + dice[1]) / 2.0 + 2f64.ln();
                 assert!((got - want).abs() < 1e-5, "{got} for {want}");
             }
@@ -238,23 +258,37 @@ mod tests {
         // Sure and right: no loss, also for the class that is neither there nor predicted.
         let sure = f32s(&[60.0, 0.0, 0.0, 0.0, 60.0, 0.0], &[1, 2, 3]);
         let t = Tensor::new(&[[0u8, 1]], &Device::Cpu).unwrap();
-        assert!(value(&dice_ce(&sure, &t).unwrap()).abs() < 1e-5);
+        assert!(value(&dice_ce(&sure, &t, &[]).unwrap()).abs() < 1e-5);
+        // Voxels of class 0 weigh 3: (3 * ln 2 + 1 * ln(1 + e)) / 4 for scores (0, 0) and (1, 0) with labels 0 and 1.
+        let x = f32s(&[0.0, 0.0, 1.0, 0.0], &[1, 2, 2]);
+        let t = Tensor::new(&[[0u8, 1]], &Device::Cpu).unwrap();
+        let dice = value(&dice_ce(&x, &t, &[]).unwrap()) - (2f64.ln() + (1.0 + 1f64.exp()).ln()) / 2.0;
+        for path in [Path::Fused, Path::Composed] {
+            let got = value(&dice_ce_on(&x, &t, &[3.0, 1.0], path).unwrap()) - dice;
+            let want = (3.0 * 2f64.ln() + (1.0 + 1f64.exp()).ln()) / 4.0;
+            assert!((got - want).abs() < 1e-5, "{got} for {want}");
+        }
     }
 
     #[test]
     fn gradients() {
         let t = labels(&[2, 3, 2], 3);
-        finite_differences(&[random(&[2, 3, 2, 3], 1)], |x| dice_ce(&x[0], &t));
+        for weights in [&[][..], &[0.5, 2.0, 4.0]] {
+            finite_differences(&[random(&[2, 3, 2, 3], 1)], |x| dice_ce(&x[0], &t, weights));
+        }
         for dims in [[2usize, 5, 7, 3], [1, 40, 300, 2], [3, 4, 4, 17]] {
             let t = labels(&dims[..3], dims[3]);
-            agree(&[random(&dims, 2)], |x, path| dice_ce_on(&x[0], &t.unsqueeze(3)?, path));
+            let weights: Vec<f32> = (1..=dims[3]).map(|i| i as f32 / 3.0).collect();
+            for weights in [&[][..], &weights] {
+                agree(&[random(&dims, 2)], |x, path| dice_ce_on(&x[0], &t.unsqueeze(3)?, weights, path));
+            }
         }
     }
 
     #[test]
     fn wrong_arguments_are_named() {
         let says = |x: &Tensor, t: &Tensor, parts: &[&str]| {
-            let e = dice_ce(x, t).unwrap_err().to_string();
+            let e = dice_ce(x, t, &[]).unwrap_err().to_string();
             assert!(parts.iter().all(|p| e.contains(p)), "{e}");
         };
         let (x, t) = (random(&[2, 3, 4, 3], 1), labels(&[2, 3, 4], 3));
@@ -263,5 +297,7 @@ mod tests {
         says(&x, &labels(&[2, 4, 3], 3), &["`target`", "[2, 3, 4]"]);
         says(&x, &labels(&[2, 3, 4], 5), &["`target`", "voxel", "from 0 to 2"]);
         says(&x, &random(&[2, 3, 4], 1), &["`target`", "expected a class"]);
+        let e = dice_ce(&x, &t, &[1.0]).unwrap_err().to_string();
+        assert!(e.contains("`weights`") && e.contains("3 classes"), "{e}");
     }
 }

@@ -187,12 +187,18 @@ impl Classify {
     }
 }
 
-/// Weights that make every class count the same in all: `n / (C n_c)`, whose mean over the samples is 1. A class without a sample gets 1.
-pub fn balanced_weights(labels: &[u32], classes: usize) -> Vec<f32> {
+/// How often each of `classes` classes stands in `labels`; others are not counted.
+pub fn class_counts(labels: impl IntoIterator<Item = u32>, classes: usize) -> Vec<usize> {
     let mut counts = vec![0usize; classes];
-    labels.iter().filter_map(|l| Some(*l as usize).filter(|l| *l < classes)).for_each(|l| counts[l] += 1);
+    labels.into_iter().filter_map(|l| Some(l as usize).filter(|l| *l < classes)).for_each(|l| counts[l] += 1);
+    counts
+}
+
+/// Weights that make every class count the same in all: `n / (C n_c)`, whose mean over the samples is 1. A class without a sample gets 1.
+pub fn balanced_weights(counts: &[usize]) -> Vec<f32> {
+    let all: usize = counts.iter().sum();
     let present = counts.iter().filter(|n| **n > 0).count().max(1);
-    counts.iter().map(|&n| if n == 0 { 1.0 } else { labels.len() as f32 / (present * n) as f32 }).collect()
+    counts.iter().map(|&n| if n == 0 { 1.0 } else { (all as f64 / (present as f64 * n as f64)) as f32 }).collect()
 }
 
 #[cfg(test)]
@@ -285,7 +291,7 @@ mod tests {
     #[test]
     fn balanced_weights_have_mean_one() {
         let labels = [0, 0, 0, 1, 2, 2];
-        let w = balanced_weights(&labels, 4);
+        let w = balanced_weights(&class_counts(labels.into_iter().chain([9]), 4));
         assert_eq!(w, [6.0 / 9.0, 2.0, 1.0, 1.0]);
         let mean: f32 = labels.iter().map(|l| w[*l as usize]).sum::<f32>() / 6.0;
         assert!((mean - 1.0).abs() < 1e-6);

@@ -19,7 +19,7 @@ mod vicreg;
 
 pub use barlow::{BarlowTwins, BarlowTwinsConfig};
 pub use byol::{Byol, ByolConfig};
-pub use classify::{Classify, ClassifyConfig, Inputs, balanced_weights};
+pub use classify::{Classify, ClassifyConfig, Inputs, balanced_weights, class_counts};
 pub use joint::{ema, embedding_std};
 pub use mae::{Mae, MaeConfig, random_masking};
 pub use moco::{MoCo, MoCoConfig};

@@ -53,18 +53,20 @@ impl Batch for Labelled {
 }
 
 /// Hyper-parameters.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SegmentConfig {
     /// Number of classes, the background (0) among them.
     pub classes: usize,
     /// The encoder is not trained: it runs as in evaluation.
     pub frozen: bool,
+    /// Weight of each class in the cross entropy; none for all alike.
+    pub class_weights: Vec<f32>,
 }
 
 impl Default for SegmentConfig {
     fn default() -> Self {
-        SegmentConfig { classes: 2, frozen: false }
+        SegmentConfig { classes: 2, frozen: false, class_weights: Vec::new() }
     }
 }
 
@@ -83,6 +85,10 @@ impl Segment {
     pub fn new(scope: &Scope, architecture: &Architecture, config: SegmentConfig) -> Result<Self> {
         if !(2..=65_536).contains(&config.classes) {
             return Err(Error::config(format!("classes = {}: expected 2 to 65536, the background among them", config.classes)));
+        }
+        let w = &config.class_weights;
+        if !w.is_empty() && (w.len() != config.classes || !w.iter().all(|w| w.is_finite() && *w > 0.0)) {
+            return Err(Error::config(format!("class weights {w:?}: expected {} numbers above 0", config.classes)));
         }
         let net = architecture.dense(scope, config.classes, config.frozen)?;
         Ok(Segment { config, params: scope.params().clone(), net })
@@ -159,7 +165,7 @@ impl Objective for Segment {
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(dice_ce(&e.graph[0], &e.fixed[0])?.into())
+        Ok(dice_ce(&e.graph[0], &e.fixed[0], &self.config.class_weights)?.into())
     }
 
     fn couples_samples(&self) -> bool {

@@ -1,12 +1,12 @@
 //! One class for each sample, in every modality: encoder, linear head, cross entropy.
 
-use super::{Build, ClassWeights, Task, TaskKeys};
+use super::{Build, Task, TaskKeys};
 use crate::evaluate::Means;
 use crate::modality::Modality;
 use crate::set::{Set, Sets};
 use candle_core::Device;
 use selfsup_core::data::{LoaderConfig, Source};
-use selfsup_core::objective::{Batch, Classify, ClassifyConfig, Inputs, balanced_weights};
+use selfsup_core::objective::{Batch, Classify, ClassifyConfig, Inputs};
 use selfsup_core::{Error, Result};
 use selfsup_eval::metrics::{Confusion, expected_calibration_error, macro_auroc, negative_log_likelihood};
 use serde_json::{Value, json};
@@ -40,14 +40,10 @@ impl<M: Modality> Task<M> for Classification {
 
     fn build(_modality: &M, build: &Build) -> Result<Classify> {
         let classes = build.keys.classes.len();
-        let class_weights = match build.keys.class_weights {
-            ClassWeights::None => Vec::new(),
-            ClassWeights::Balanced => balanced_weights(build.labels, classes),
-        };
         let config = ClassifyConfig {
             classes,
             label_smoothing: build.keys.label_smoothing,
-            class_weights,
+            class_weights: build.weights.to_vec(),
             dropout: build.keys.dropout,
             frozen: build.keys.train_blocks == Some(0),
         };

@@ -9,7 +9,7 @@ use crate::set::{Set, Sets};
 use candle_core::Device;
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::device;
-use selfsup_core::objective::Objective;
+use selfsup_core::objective::{Objective, class_counts};
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::trainer::TrainConfig;
 use selfsup_core::weights::{Options, compare, load_into};
@@ -166,8 +166,8 @@ pub struct Build<'a> {
     pub scope: Scope,
     /// `[task]`.
     pub keys: &'a TaskKeys,
-    /// Classes of the training samples, one each, where the task has some.
-    pub labels: &'a [u32],
+    /// A weight for each class, or none.
+    pub weights: &'a [f32],
 }
 
 /// Something to learn from targets.
@@ -191,6 +191,14 @@ pub trait Task<M: Modality>: Sized {
     /// # Errors
     /// If there are none.
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)>;
+
+    /// How often each class is a target, which balanced weights are made of.
+    ///
+    /// # Errors
+    /// If targets cannot be read.
+    fn counts(_modality: &M, set: &Set, classes: usize) -> Result<Vec<usize>> {
+        Ok(class_counts(set.labels().unwrap_or_default(), classes))
+    }
 
     /// Builds encoder and head. It is called twice over the same parameters: the second time some may be frozen.
     ///

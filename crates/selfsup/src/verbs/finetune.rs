@@ -5,13 +5,13 @@ use crate::evaluate::in_order;
 use crate::modality::{Modality, with_modality};
 use crate::say::say;
 use crate::set::{Set, Sets};
-use crate::task::{Build, Task, TaskConfig, TaskKeys, load_encoder};
+use crate::task::{Build, ClassWeights, Task, TaskConfig, TaskKeys, load_encoder};
 use crate::verbs::{file_and_overrides, fresh, is_task, kind_of_run, read, start};
 use candle_core::Device;
 use selfsup_core::checkpoint::Checkpoint;
 use selfsup_core::config::to_toml;
 use selfsup_core::data::{LoaderConfig, Source};
-use selfsup_core::objective::{Batch, Objective};
+use selfsup_core::objective::{Batch, Objective, balanced_weights};
 use selfsup_core::optim::train_last_blocks;
 use selfsup_core::run::{Display, Run};
 use selfsup_core::signal::Stop;
@@ -161,12 +161,12 @@ pub struct Work<'a, M: Modality> {
 pub(crate) fn build<M: Modality, T: Task<M>>(
     modality: &M,
     config: &TaskConfig<M::Keys>,
-    labels: &[u32],
+    weights: &[f32],
     params: &Params,
     device: &Device,
 ) -> Result<T::Objective> {
     let encoder = |scope: &Scope| modality.tuned_encoder(scope);
-    T::build(modality, &Build { encoder: &encoder, scope: Scope::root(params, config.train.seed, device), keys: &config.task, labels })
+    T::build(modality, &Build { encoder: &encoder, scope: Scope::root(params, config.train.seed, device), keys: &config.task, weights })
 }
 
 /// Fills the encoder with what it starts from; says what that is.
@@ -199,9 +199,12 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?.map(|set| modality.for_task(set));
     let (sets, classes) = T::targets(sets)?;
     config.task.classes = classes;
-    let labels = sets.train.labels().unwrap_or_default();
+    let weights = match config.task.class_weights {
+        ClassWeights::None => Vec::new(),
+        ClassWeights::Balanced => balanced_weights(&T::counts(&modality, &sets.train, config.task.classes.len())?),
+    };
     let params = Params::new();
-    let objective = build::<M, T>(&modality, &config, &labels, &params, &device)?;
+    let objective = build::<M, T>(&modality, &config, &weights, &params, &device)?;
     let from = start_from(&modality, &config, &params)?;
     let t = &config.train;
     let settings = LoaderConfig {
@@ -219,7 +222,7 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     }
     freeze_unused(&objective, &*loader, &device)?;
     // Built again: now what is frozen is out of the graph.
-    let objective = build::<M, T>(&modality, &config, &labels, &params, &device)?;
+    let objective = build::<M, T>(&modality, &config, &weights, &params, &device)?;
     let dir = match &request.out {
         Some(dir) => dir.clone(),
         None => {

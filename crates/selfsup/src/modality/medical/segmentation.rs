@@ -10,6 +10,7 @@ use crate::verbs::finetune::{build, restore_best};
 use crate::verbs::predict::{Work, gather};
 use candle_core::Device;
 use selfsup_core::data::{Loader, LoaderConfig, Source, Transform};
+use selfsup_core::objective::class_counts;
 use selfsup_core::{Error, Key, Params, Result, Rng};
 use selfsup_datasets::Records;
 use selfsup_eval::segmentation::{dice_per_class, surface_distance};
@@ -84,8 +85,19 @@ impl Task<Medical> for Segmentation {
         Ok((Sets { held_out: part(sets.held_out)?, test: part(sets.test)?, train }, classes))
     }
 
+    /// Voxels of each class.
+    fn counts(modality: &Medical, set: &Set, classes: usize) -> Result<Vec<usize>> {
+        (0..set.len()).try_fold(vec![0; classes], |mut all, i| {
+            let volume = modality.labelled(set, i)?;
+            let of = class_counts(volume.labels().unwrap_or_default().iter().map(|l| u32::from(*l)), classes);
+            all.iter_mut().zip(of).for_each(|(a, n)| *a += n);
+            Ok(all)
+        })
+    }
+
     fn build(modality: &Medical, build: &Build) -> Result<Segment> {
-        let config = SegmentConfig { classes: build.keys.classes.len(), frozen: build.keys.train_blocks == Some(0) };
+        let (classes, frozen) = (build.keys.classes.len(), build.keys.train_blocks == Some(0));
+        let config = SegmentConfig { classes, frozen, class_weights: build.weights.to_vec() };
         Segment::new(&build.scope, &modality.architecture, config)
     }
 
