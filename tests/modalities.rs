@@ -220,8 +220,12 @@ fn volumes() {
         selfsup::medical::write::values(&path, &grid, None, &values).unwrap();
     }
     let data = w.text("scans");
-    let dry = good(&selfsup(&["pretrain", "--data", &data, "--dry-run"], VOLUMES));
+    // A dry run draws its picture where it is started: two views of four patches of 8 x 8, with gaps of 4.
+    let dry = common::command(&[&["pretrain", "--data", &data, "--dry-run"][..], VOLUMES].concat()).current_dir(w.path("")).output();
+    let dry = good(&dry.unwrap());
     assert!(dry.contains("view 1: [4, 1, 8, 8, 8]"), "{dry}");
+    let picture = dry.lines().find_map(|l| l.strip_prefix("middle slices: ")).unwrap();
+    assert_eq!(image::image_dimensions(w.path(picture)).unwrap(), (28, 52));
     resumes(&w, &[&["pretrain", "--data", &data, "data.hold_out=0"][..], VOLUMES].concat());
     let run = w.text("whole");
     assert_eq!(w.json("whole/result.json")["modality"], "medical");
@@ -252,7 +256,18 @@ fn volumes() {
     let labels = w.file("masks.csv", &table);
     let tuned = w.text("segmenter");
     good(&selfsup(
-        &["finetune", "--run", &run, "--labels", &labels, "--out", &tuned, "task.kind=segmentation", "data.hold_out=0.4"],
+        &[
+            "finetune",
+            "--run",
+            &run,
+            "--labels",
+            &labels,
+            "--out",
+            &tuned,
+            "task.kind=segmentation",
+            "task.class_weights=balanced",
+            "data.hold_out=0.4",
+        ],
         &["train.epochs=12", "train.batch_size=4", "optim.lr=0.01", "augment.rotate=[0, 0, 0]", "augment.elastic=0", "augment.gamma_p=0"],
     ));
     let found = w.json("segmenter/result.json");

@@ -99,7 +99,9 @@ impl HubertPlan {
             let params = Params::new();
             let method =
                 Hubert::new(&Scope::root(&params, self.train.seed, device), self.encoder.clone(), self.method.clone(), iteration.clusters)?;
-            let settings = json!({ "iteration": iteration, "method": self.method, "train": self.train, "optim": self.optim, "encoder": self.encoder.to_hf() });
+            // Without the other iterations, so that one can be added to a plan that is finished.
+            let alone = HubertConfig { iterations: Vec::new(), ..self.method.clone() };
+            let settings = json!({ "iteration": iteration, "method": alone, "train": self.train, "optim": self.optim, "encoder": self.encoder.to_hf() });
             let name = training_stage(i);
             let mut made = None;
             let folder = plan.folder(&name);

@@ -134,6 +134,21 @@ fn a_stopped_plan_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn an_iteration_is_added_to_a_finished_plan() {
+    let (mut plan, dir) = (plan(), tempfile::tempdir().unwrap());
+    let reads = AtomicUsize::new(0);
+    let grown = dir.path().join("grown");
+    go(&plan, &grown, usize::MAX, &reads).unwrap();
+    plan.method.iterations.push(Iteration { features: ClusterFeatures::Layer(2), clusters: 3, steps: 0 });
+    let before = reads.load(Ordering::Relaxed);
+    let made = go(&plan, &grown, usize::MAX, &reads).unwrap();
+    let added = reads.load(Ordering::Relaxed) - before;
+    assert_eq!(made, go(&plan, &dir.path().join("whole"), usize::MAX, &reads).unwrap());
+    assert!(added > 0 && added < before, "{added} recordings read for one clustering, {before} for two");
+    assert!(final_run(&grown, &plan.method).ends_with("3-training"));
+}
+
+#[test]
 fn clusters_of_mfccs_tell_the_tones_apart() {
     let (plan, dir) = (plan(), tempfile::tempdir().unwrap());
     go(&plan, dir.path(), usize::MAX, &AtomicUsize::new(0)).unwrap();

@@ -193,6 +193,30 @@ impl Modality for Medical {
             let mean = values.iter().sum::<f32>() / values.len().max(1) as f32;
             lines.push(format!("view {i}: {:?}, values {low:.3} to {high:.3}, mean {mean:.3}", view.dims()));
         }
+        #[cfg(feature = "vision")]
+        lines.push(format!("middle slices: {}", middle_slices(batch, self.keys.method.name())?.display()));
         Ok(lines)
     }
+}
+
+/// A picture of the middle axial slices: a row for each sample, a column for each view, all in the same shades. Where the command cannot read
+/// pictures, it cannot write them either.
+#[cfg(feature = "vision")]
+fn middle_slices(batch: &Views, method: &str) -> Result<std::path::PathBuf> {
+    use selfsup_vision::{augment, data::contact_sheet};
+    let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
+    for view in &batch.views {
+        low = low.min(view.min_all()?.to_scalar()?);
+        high = high.max(view.max_all()?.to_scalar()?);
+    }
+    let scale = 1.0 / f64::from((high - low).max(f32::MIN_POSITIVE));
+    let slices = batch.views.iter().map(|view| {
+        let middle = view.narrow(2, view.dim(2)? / 2, 1)?.squeeze(2)?;
+        Ok(middle.affine(scale, -f64::from(low) * scale)?)
+    });
+    let slices = Views { views: slices.collect::<Result<_>>()?, ..batch.clone() };
+    let unchanged = augment::AugmentConfig { mean: [0.0; 3], std: [1.0; 3], ..augment::AugmentConfig::default() };
+    let picture = std::path::PathBuf::from(format!("{method}-augmentations.png"));
+    contact_sheet(&slices, &unchanged, 8)?.save(&picture)?;
+    Ok(picture)
 }

@@ -7,6 +7,7 @@
 use super::{Speech, corpus};
 use crate::modality::FrameWork;
 use crate::set::Set;
+use selfsup_core::run::Display;
 use selfsup_core::{Encoder, Error, Key, Layer, Result};
 use selfsup_eval::LinearProbe;
 use selfsup_eval::linear::SgdConfig;
@@ -19,6 +20,7 @@ use selfsup_speech::probe::{Rows, phone_frames, phones};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 
 /// Share of the training recordings that chooses the block.
 const CHOOSES: f64 = 0.1;
@@ -186,14 +188,19 @@ pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
         Prepare::new(PrepareConfig { crop_seconds: None, augment: Vec::new(), normalize, noise, ..modality.keys.input.clone() })
     };
     let noisy = |normalize: bool| work.snr.iter().map(|&db| Ok((db, waves(Some(db), normalize)?))).collect::<Result<Vec<_>>>();
-    let mut features = Vec::new();
+    let (mut features, mut display) = (Vec::new(), Display::new(Duration::ZERO));
     let normal = modality.keys.input.normalize;
+    let sizes = [&data.fit, &data.test].map(|c| c.clips().len());
+    let mut told = |i: usize, name: &str| {
+        display.note(&format!("frames, {} of 6: {name}, {} recordings to fit on, {} to test on ...", i + 1, sizes[0], sizes[1]));
+    };
     let encoders: [(&str, &dyn Encoder); 2] = [("trained", work.trained), ("random encoder", work.random)];
     for (name, encoder) in encoders {
         let kinds = |wave: &[f32], only: Option<usize>| {
             let layers: Vec<Layer> = only.map_or_else(|| (0..depth).map(Layer::Hidden).collect(), |i| vec![Layer::Hidden(i)]);
             layer_frames(encoder, &layers, wave, timing, work.device)
         };
+        told(features.len(), name);
         features.push(measure(name, &data, &waves(None, normal)?, &noisy(normal)?, &kinds)?);
     }
     let (mfcc, fbank) = (FeatureConfig::default(), FeatureConfig::fbank());
@@ -208,6 +215,7 @@ pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
         let kinds = |wave: &[f32], _: Option<usize>| {
             Ok(vec![extractor.compute(wave)?.at(timing.centre(), timing.seconds(), timing.frames(wave.len()))])
         };
+        told(features.len(), name);
         features.push(measure(name, &data, &waves(None, false)?, &noisy(false)?, &kinds)?);
     }
     let (mut counts, mut labels) = (vec![0usize; data.phones.len() + 1], [Vec::new(), Vec::new()]);
