@@ -14,7 +14,7 @@ mod speech;
 mod text;
 
 use candle_core::{Device, Tensor};
-use selfsup_core::device::candle_pool;
+use selfsup_core::device::candle_pool_setting;
 use selfsup_core::objective::{Mae, MaeConfig, MoCo, MoCoConfig, Objective, SimClr, SimClrConfig, Views};
 use selfsup_core::optim::{OptimConfig, OptimKind, Optimizer};
 use selfsup_core::schedule::LrSchedule;
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         } else {
             let exe = std::env::current_exe().unwrap();
             let mut command = Command::new(exe);
-            command.args(["--child", "--steps", &steps.to_string(), name]).envs(candle_pool()); // as the command `selfsup` does
+            command.args(["--child", "--steps", &steps.to_string(), name]).envs(candle_pool_setting()); // as the command `selfsup` does
             let status = command.status().unwrap();
             if !status.success() {
                 return ExitCode::FAILURE;

@@ -256,19 +256,16 @@ fn volumes() {
     let labels = w.file("masks.csv", &table);
     let tuned = w.text("segmenter");
     good(&selfsup(
+        &["finetune", "--run", &run, "--labels", &labels, "--out", &tuned, "task.kind=segmentation", "task.class_weights=balanced"],
         &[
-            "finetune",
-            "--run",
-            &run,
-            "--labels",
-            &labels,
-            "--out",
-            &tuned,
-            "task.kind=segmentation",
-            "task.class_weights=balanced",
             "data.hold_out=0.4",
+            "train.epochs=12",
+            "train.batch_size=4",
+            "optim.lr=0.01",
+            "augment.rotate=[0, 0, 0]",
+            "augment.elastic=0",
+            "augment.gamma_p=0",
         ],
-        &["train.epochs=12", "train.batch_size=4", "optim.lr=0.01", "augment.rotate=[0, 0, 0]", "augment.elastic=0", "augment.gamma_p=0"],
     ));
     let found = w.json("segmenter/result.json");
     assert!(found["validation"]["dice"].as_f64().unwrap() > 70.0, "{found}");

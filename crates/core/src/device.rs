@@ -102,7 +102,7 @@ impl Device {
 /// The kernels run on rayon's threads; candle's element-wise operators have a pool beside them whose workers spin for a while before they sleep.
 /// On few cores they spin where a kernel would run, so there the pool is turned off; on many, the time that they spin is cut.
 /// candle reads the variable at its first operator: it counts for a process only if it is set before that. No result depends on it.
-pub fn candle_pool() -> Option<(&'static str, &'static str)> {
+pub fn candle_pool_setting() -> Option<(&'static str, &'static str)> {
     const VARIABLES: [(&str, &str); 2] = [("CANDLE_NUM_THREADS", "1"), ("CANDLE_BARRIER_POOL_SPIN_LIMIT", "200")];
     const FEW: usize = 4;
     if VARIABLES.iter().any(|(name, _)| std::env::var_os(name).is_some()) {

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some((name, value)) = selfsup_core::device::candle_pool() {
+    if let Some((name, value)) = selfsup_core::device::candle_pool_setting() {
         // SAFETY: the first statement of the process; no other thread exists that could read the environment.
         #[allow(unsafe_code)]
         unsafe {

@@ -29,8 +29,8 @@ const SMOOTH: f64 = 1e-5;
 /// nnU-Net, Isensee et al. 2018, arXiv 1809.10486.
 ///
 /// # Errors
-/// Shapes or a number of weights that do not fit, fewer than 2 classes, a target that is not a class (told on the CPU; on other devices such a voxel counts for no
-/// class).
+/// Shapes or a number of weights that do not fit, fewer than 2 classes, a target that is not a class (told on the CPU; on other devices such a
+/// voxel counts for no class).
 pub fn dice_ce(logits: &Tensor, target: &Tensor, weights: &[f32]) -> Result<Tensor> {
     dice_ce_on(logits, target, weights, Path::Auto)
 }
