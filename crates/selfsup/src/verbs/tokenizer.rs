@@ -1,8 +1,7 @@
 //! `selfsup tokenizer train`: a vocabulary from texts.
 
-use crate::say::say;
-use selfsup_core::{Error, Result};
-use std::path::{Path, PathBuf};
+use selfsup_core::Result;
+use std::path::PathBuf;
 
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +23,8 @@ pub fn run(request: &Request) -> Result<()> {
     use crate::config::{Keys, PretrainConfig};
     use crate::modality::Modality;
     use crate::modality::text::{Keys as TextKeys, Text};
+    use crate::say::say;
+    use selfsup_core::Error;
     let key = |k: &String| if k.starts_with("corpus.") { k.clone() } else { format!("tokenizer.{k}") };
     let mut overrides: Vec<String> = request.keys.iter().map(key).collect();
     overrides.push(format!("data.path={}", toml::Value::String(request.data.clone())));
@@ -38,7 +39,7 @@ pub fn run(request: &Request) -> Result<()> {
     let tokenizer = text.tokenizer();
     std::fs::create_dir_all(&request.out).map_err(|e| Error::io(&request.out, e))?;
     tokenizer.save(&request.out, None)?;
-    say!("{}: {} tokens", Path::new(&request.out).join("tokenizer.json").display(), tokenizer.size());
+    say!("{}: {} tokens", request.out.join("tokenizer.json").display(), tokenizer.size());
     Ok(())
 }
 
@@ -48,6 +49,5 @@ pub fn run(request: &Request) -> Result<()> {
 /// Always.
 #[cfg(not(feature = "text"))]
 pub fn run(_request: &Request) -> Result<()> {
-    let _: Option<(&Path, PathBuf, Error)> = None;
     Err(crate::modality::absent(selfsup_datasets::Kind::Text))
 }
