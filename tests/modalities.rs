@@ -61,6 +61,7 @@ fn text() {
     resumes(&w, &base);
     let run = w.text("whole");
     assert_eq!(w.json("whole/result.json")["modality"], "text");
+    assert_eq!(w.json("whole/result.json")["training"]["best"]["metric"], "-val_loss");
     assert_eq!(embeddings(&w, &run), [120, 16]);
     for file in ["model/model.safetensors", "model/config.json", "model/tokenizer.json", "tokenizer/tokenizer.json"] {
         assert!(Path::new(&run).join(file).exists(), "{file}");

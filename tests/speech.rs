@@ -91,6 +91,9 @@ fn frames_are_probed_by_alignments() {
     let best = blocks.iter().map(|b| b["chooses"].as_f64().unwrap()).fold(0.0, f64::max);
     assert_eq!(blocks[chosen - 1]["chooses"].as_f64().unwrap(), best, "the held-out training recordings chose: {found}");
     assert!(named("trained")["test"].as_f64().unwrap() > 80.0, "{found}");
+    let joined = named("trained, all 2 blocks");
+    assert_eq!(joined["dim"].as_u64().unwrap(), 2 * named("trained")["dim"].as_u64().unwrap());
+    assert!(joined["test"].as_f64().unwrap() > 80.0, "{found}");
 
     refused(&selfsup(&["probe", &run, "--frames", "data.hold_out=0.25"], &[]), &["data.hold_out=0.25", "no such folder"]);
     refused(&selfsup(&["probe", &run, "data.hold_out=0.25", "--frames"], &[]), &["none of", "alignment", ".tsv"]);

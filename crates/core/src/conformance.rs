@@ -29,18 +29,26 @@ pub struct Trial<'a, B> {
     pub epochs: u64,
     /// The optimiser.
     pub optim: OptimConfig,
+    /// As `train.freeze_encoder_steps`.
+    pub freeze_encoder_steps: u64,
     make: Make<'a, B>,
 }
 
 impl<'a, B: Batch> Trial<'a, B> {
     /// Three epochs of three batches that `make(epoch, batch)` makes, with AdamW of a learning rate of 0.01.
     pub fn new(name: impl Into<String>, make: impl Fn(u64, usize) -> Result<B> + Send + Sync + 'a) -> Self {
-        Trial { name: name.into(), batches: 3, epochs: 3, optim: OptimConfig { lr: 1e-2, ..OptimConfig::default() }, make: Box::new(make) }
+        let optim = OptimConfig { lr: 1e-2, ..OptimConfig::default() };
+        Trial { name: name.into(), batches: 3, epochs: 3, optim, freeze_encoder_steps: 0, make: Box::new(make) }
     }
 
     /// With another number of epochs.
     pub fn epochs(self, epochs: u64) -> Self {
         Trial { epochs, ..self }
+    }
+
+    /// With an encoder that is left alone for so many steps.
+    pub fn freeze_encoder(self, steps: u64) -> Self {
+        Trial { freeze_encoder_steps: steps, ..self }
     }
 
     /// With another optimiser.
@@ -67,6 +75,7 @@ impl<'a, B: Batch> Trial<'a, B> {
             log_every: 1,
             checkpoint_every: 2,
             eval_every: 0,
+            freeze_encoder_steps: self.freeze_encoder_steps,
             ..TrainConfig::default()
         };
         let trainer = Trainer::new(method, config, &self.optim, self.batches as u64, &Device::Cpu)?;

@@ -73,7 +73,7 @@ pub struct DataConfig {
     pub labels: String,
     /// Share that is held out of training, whole groups at a time: for the validation loss, and for testing where there is no `test`.
     pub hold_out: f64,
-    /// At most this many samples (the first ones); 0 for all.
+    /// At most this many samples, evenly over the whole; 0 for all.
     pub limit: usize,
     /// Largest image that is decoded, in pixels.
     pub max_pixels: u64,

@@ -180,7 +180,7 @@ pub struct OnlineKnn<'a, M> {
 }
 
 impl<'a, M: Modality> OnlineKnn<'a, M> {
-    /// Looks at the first `eval.online_knn` samples of each side.
+    /// Looks at `eval.online_knn` samples of each side.
     ///
     /// # Errors
     /// If there are no labels.

@@ -6,6 +6,11 @@ use selfsup_datasets::{Kind, LabelFile, Records, Split, Subset, check_leak, hold
 use std::path::Path;
 use std::sync::Arc;
 
+/// The positions of `count` things taken evenly from `of`, in their order. `count` is at most `of`.
+pub fn evenly(count: usize, of: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |i| i * of / count)
+}
+
 /// Records of a modality.
 #[derive(Clone)]
 pub struct Set(Arc<dyn Records>);
@@ -68,12 +73,15 @@ impl Set {
         Ok(Set::new(Subset::new(self.0.clone(), indices)?))
     }
 
-    /// The first `limit` records (0: all).
+    /// So many records, evenly over the whole (0: all): those of a folder of classes, or of a table in its order, are then of all kinds.
     ///
     /// # Errors
     /// Never for a limit within the set.
     pub fn limit(self, limit: usize) -> Result<Self> {
-        if limit == 0 || limit >= self.len() { Ok(self) } else { self.part((0..limit).collect()) }
+        if limit == 0 || limit >= self.len() {
+            return Ok(self);
+        }
+        self.part(evenly(limit, self.len()).collect())
     }
 
     /// Divides the records into those to train on and a share that is held out, whole groups at a time and the same ones for every run;
@@ -204,5 +212,18 @@ impl Labelled {
             ));
         }
         Ok((of(&self.train, "training data")?, of(&self.test, "test data")?, self.train.classes().len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evenly_takes_from_the_whole() {
+        assert_eq!(evenly(3, 9).collect::<Vec<_>>(), [0, 3, 6]);
+        assert_eq!(evenly(4, 7).collect::<Vec<_>>(), [0, 1, 3, 5]);
+        assert_eq!(evenly(5, 5).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(evenly(0, 5).count(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! The gradients of a step by name: what an objective may adjust and the optimiser reads.
 
 use crate::error::Result;
-use crate::params::Param;
+use crate::params::{Param, under};
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use selfsup_kernels::sink;
@@ -55,6 +55,11 @@ impl Grads {
     /// Takes a gradient out: its parameter is left alone in this step.
     pub fn remove(&mut self, name: &str) -> Option<Tensor> {
         self.0.remove(name)
+    }
+
+    /// Takes out the gradients of `part` and of everything below it.
+    pub fn remove_under(&mut self, part: &str) {
+        self.0.retain(|name, _| !under(name, part));
     }
 
     /// Number of gradients.

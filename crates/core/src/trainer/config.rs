@@ -56,6 +56,10 @@ pub struct TrainConfig {
     /// Evaluations without a better result after which the run ends early; 0 for never. What is compared is the accuracy of an observer, or
     /// the validation loss.
     pub patience: u64,
+    /// Steps at the start in which everything but the encoder learns: a new head on a pre-trained encoder first finds its place, so that its
+    /// early gradients do not undo what was learnt (wav2vec 2.0, arXiv 2006.11477, section 4.3: 10,000). Gradients of the encoder are still
+    /// computed in them.
+    pub freeze_encoder_steps: u64,
     /// What to do with a loss or gradient that is not finite.
     pub non_finite: NonFinite,
     /// Arithmetic.
@@ -80,6 +84,7 @@ impl Default for TrainConfig {
             keep_last: 2,
             eval_every: 1,
             patience: 0,
+            freeze_encoder_steps: 0,
             non_finite: NonFinite::Error,
             precision: Precision::F32,
             activation_checkpointing: false,

@@ -85,6 +85,9 @@ pub struct Summary {
     pub bad_samples: u64,
     /// Steps left out because something was not finite.
     pub skipped_steps: u64,
+    /// The best evaluation, if there was any; a validation loss stands there as `-val_loss`, for which higher is better too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
 }
 
 /// The loop.
@@ -242,6 +245,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
             samples_per_second: samples as f64 / seconds.max(1e-9),
             bad_samples: at.bad_samples,
             skipped_steps: at.skipped_steps,
+            best,
         })
     }
 
@@ -286,6 +290,9 @@ impl<'a, O: Objective> Trainer<'a, O> {
             });
         }
         self.objective.adjust_grads(&mut made.grads, &progress)?;
+        if progress.step < self.config.freeze_encoder_steps {
+            made.grads.remove_under("encoder");
+        }
         let info = self.optimizer.step(&made.grads, progress.step, progress.total_steps)?;
         pass.write_deferred(self.objective.params())?;
         self.objective.after_step(&made.embeddings, &progress, &World)?;

@@ -38,6 +38,15 @@ impl Restoration {
         Restoration { params: scope.params().clone(), net, loss }
     }
 
+    /// Mean error of each patch, `(N)`, of differences `(N, D, H, W, C)`.
+    fn errors(&self, gap: &Tensor) -> Result<Tensor> {
+        let gap = gap.flatten_from(1)?;
+        Ok(match self.loss {
+            RestorationLoss::Mse => gap.sqr()?.mean(1)?,
+            RestorationLoss::L1 => gap.abs()?.mean(1)?,
+        })
+    }
+
     /// What the network makes of `x (N, C, D, H, W)`: `(N, C, D, H, W)`.
     ///
     /// # Errors
@@ -73,23 +82,20 @@ impl Objective for Restoration {
         }
         let (made, map) = self.net.forward(spoilt, pass)?;
         let target = crate::encoder::channels_last(original, made.dim(4)?)?;
-        Ok(Embeddings { graph: vec![made], fixed: vec![target, global_avg_pool(&map.detach())?] })
+        let copied = self.errors(&(crate::encoder::channels_last(spoilt, made.dim(4)?)? - &target)?)?;
+        Ok(Embeddings { graph: vec![made], fixed: vec![target, global_avg_pool(&map.detach())?, copied] })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        let gap = (&e.graph[0] - &e.fixed[0])?;
-        Ok(match self.loss {
-            RestorationLoss::Mse => gap.sqr()?.mean_all()?,
-            RestorationLoss::L1 => gap.abs()?.mean_all()?,
-        }
-        .into())
+        Ok(self.errors(&(&e.graph[0] - &e.fixed[0])?)?.mean_all()?.into())
     }
 
     fn couples_samples(&self) -> bool {
         false
     }
 
-    /// How much better than the best constant: `1 - mse / variance` of the originals, 1 for perfect restoration. And the spread of the features.
+    /// How much better than the best constant: `1 - mse / variance` of the originals, 1 for perfect restoration. How much better than giving the
+    /// spoilt patch back as it is: `1 - loss / loss of the input`. And the spread of the features.
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
         let (made, original) = (&e.graph[0], &e.fixed[0]);
         let number = |t: Tensor| -> Result<f64> { Ok(f64::from(t.to_scalar::<f32>()?)) };
@@ -97,10 +103,13 @@ impl Objective for Restoration {
         let mean = original.mean_all()?;
         let variance = number(original.broadcast_sub(&mean)?.sqr()?.mean_all()?)?;
         let explained = if variance > 0.0 { 1.0 - mse / variance } else { 0.0 };
+        let (loss, copied) = (number(self.errors(&(made - original)?)?.mean_all()?)?, number(e.fixed[2].mean_all()?)?);
+        let gain = if copied > 0.0 { 1.0 - loss / copied } else { 0.0 };
         let pooled = &e.fixed[1];
         let spread = number(pooled.broadcast_sub(&pooled.mean_keepdim(0)?)?.sqr()?.mean_all()?)?.sqrt();
         Ok(vec![
             Vital { name: "explained_variance", value: explained, healthy_above: None },
+            Vital { name: "gain_over_input", value: gain, healthy_above: None },
             Vital { name: "feature_sd", value: spread, healthy_above: None },
         ])
     }

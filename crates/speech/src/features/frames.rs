@@ -77,6 +77,19 @@ impl Frames {
         Frames { values, dim: self.dim, centre, step }
     }
 
+    /// Features of the same instants as one, those of the first set first: their dimensions add up.
+    ///
+    /// # Errors
+    /// If there are none, or their instants differ.
+    pub fn side_by_side(sets: &[Frames]) -> Result<Frames> {
+        let Some(first) = sets.first() else { return Err(Error::input("features", "none to join")) };
+        if let Some(other) = sets.iter().find(|f| (f.len(), f.centre, f.step) != (first.len(), first.centre, first.step)) {
+            return Err(Error::input("features", format!("{} frames beside {}: expected the same instants", other.len(), first.len())));
+        }
+        let values = (0..first.len()).flat_map(|i| sets.iter().flat_map(move |f| f.row(i))).copied().collect();
+        Frames::new(values, sets.iter().map(Frames::dim).sum(), first.centre, first.step)
+    }
+
     /// Each frame followed by its first `orders` time differences: `d_t = sum_k k (x_{t+k} - x_{t-k}) / 10` for k = 1, 2, of which the
     /// second is that of the first; at the ends the outermost frame is repeated.
     #[must_use]
@@ -170,6 +183,16 @@ mod tests {
         assert_eq!(first, [0.0, 0.0, 0.0, 1.0, 2.0]);
         let last: Vec<f32> = c.row(2).iter().step_by(2).copied().collect();
         assert_eq!(last, [0.0, 1.0, 2.0, 2.0, 2.0]);
+    }
+
+    #[test]
+    fn side_by_side_joins_the_dimensions_of_each_instant() {
+        let both = Frames::side_by_side(&[ramp(3), ramp(3).with_deltas(1)]).unwrap();
+        assert_eq!((both.len(), both.dim()), (3, 6));
+        assert_eq!(both.row(1)[..4], [1.0, 5.0, 1.0, 5.0]);
+        let uneven = Frames::side_by_side(&[ramp(3), ramp(4)]).unwrap_err().to_string();
+        assert!(uneven.contains("4 frames beside 3"), "{uneven}");
+        assert!(Frames::side_by_side(&[]).is_err());
     }
 
     #[test]

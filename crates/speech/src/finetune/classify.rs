@@ -1,14 +1,13 @@
 //! Fine-tuning for one class per utterance (speaker, language, command): the frames through a small projection, their mean over the wave,
 //! a linear layer over the classes, as transformers' `ForSequenceClassification`.
 
-use super::ctc::{encoder_for, freeze};
+use super::ctc::encoder_for;
 use crate::batch::{Target, Waves};
 use crate::encoder::{SpeechConfig, SpeechEncoder};
 use candle_core::{D, DType, Tensor};
 use selfsup_core::loss::cross_entropy;
 use selfsup_core::nn::Linear;
-use selfsup_core::optim::Grads;
-use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Progress, Result, Scope};
+use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Scope};
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -16,8 +15,6 @@ use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pa
 pub struct ClassifyConfig {
     /// Keep the convolutional front as it is.
     pub freeze_front: bool,
-    /// Steps at the start in which only the new layers learn.
-    pub freeze_steps: u64,
     /// Width of the projection (256).
     pub projection_dim: usize,
     /// Share of the target that is spread over all classes.
@@ -26,7 +23,7 @@ pub struct ClassifyConfig {
 
 impl Default for ClassifyConfig {
     fn default() -> Self {
-        ClassifyConfig { freeze_front: true, freeze_steps: 0, projection_dim: 256, label_smoothing: 0.0 }
+        ClassifyConfig { freeze_front: true, projection_dim: 256, label_smoothing: 0.0 }
     }
 }
 
@@ -118,11 +115,6 @@ impl Objective for Classify {
 
     fn couples_samples(&self) -> bool {
         false
-    }
-
-    fn adjust_grads(&self, grads: &mut Grads, progress: &Progress) -> Result<()> {
-        freeze(grads, self.config.freeze_steps, progress);
-        Ok(())
     }
 
     fn may_skip(&self) -> Vec<String> {

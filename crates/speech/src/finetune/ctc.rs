@@ -1,5 +1,5 @@
 //! Fine-tuning for recognition with CTC (Graves et al. 2006; wav2vec 2.0, arXiv 2006.11477, section 3.2): a linear layer over the characters
-//! on every frame, the convolutional front frozen, the rest of the encoder frozen for the first steps.
+//! on every frame, the convolutional front frozen; `train.freeze_encoder_steps` leaves the rest of the encoder out of the first steps.
 //!
 //! The loss of an utterance is divided by the length of its transcript (transformers' `ctc_loss_reduction = "mean"`); one whose transcript
 //! does not fit its frames counts 0 and is reported as `transcripts_too_long`.
@@ -12,9 +12,7 @@ use selfsup_core::kernels::Path;
 use selfsup_core::kernels::dropout::dropout;
 use selfsup_core::kernels::loss::ctc;
 use selfsup_core::nn::Linear;
-use selfsup_core::optim::Grads;
-use selfsup_core::params::under;
-use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Progress, Result, Role, Scope};
+use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Role, Scope};
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -22,23 +20,13 @@ use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pa
 pub struct CtcConfig {
     /// Keep the convolutional front as it is (the paper does).
     pub freeze_front: bool,
-    /// Steps at the start in which only the new layer learns (the paper's 10,000; 0 here, since runs differ in length).
-    pub freeze_steps: u64,
     /// Dropout of the frames before the new layer (0.1 in fairseq's and transformers' defaults).
     pub final_dropout: f32,
 }
 
 impl Default for CtcConfig {
     fn default() -> Self {
-        CtcConfig { freeze_front: true, freeze_steps: 0, final_dropout: 0.1 }
-    }
-}
-
-/// Leaves the encoder out of the first `steps` steps.
-pub(super) fn freeze(grads: &mut Grads, steps: u64, progress: &Progress) {
-    if progress.step < steps {
-        let names: Vec<String> = grads.iter().map(|(n, _)| n.to_string()).filter(|n| under(n, "encoder")).collect();
-        names.iter().for_each(|n| drop(grads.remove(n)));
+        CtcConfig { freeze_front: true, final_dropout: 0.1 }
     }
 }
 
@@ -169,11 +157,6 @@ impl Objective for Ctc {
 
     fn couples_samples(&self) -> bool {
         false
-    }
-
-    fn adjust_grads(&self, grads: &mut Grads, progress: &Progress) -> Result<()> {
-        freeze(grads, self.config.freeze_steps, progress);
-        Ok(())
     }
 
     fn may_skip(&self) -> Vec<String> {

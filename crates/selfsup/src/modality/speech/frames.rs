@@ -1,8 +1,9 @@
 //! `selfsup probe --frames`: which phone is said in each frame, read off by a linear layer.
 //!
 //! Every block of the encoder is probed. The block that is reported is chosen by a tenth of the training recordings (whole groups) that the
-//! probes were not fitted on, never by the test recordings; then a probe is fitted on all training frames. The same is done with the same
-//! encoder before training, and with MFCCs and log-mel energies at the same instants. In noise the probe is the one of clean speech.
+//! probes were not fitted on, never by the test recordings; then a probe is fitted on all training frames. So is one on the outputs of all
+//! blocks side by side. The same is done with the same encoder before training, and with MFCCs and log-mel energies at the same instants. In
+//! noise the probe is the one of clean speech.
 
 use super::{Speech, corpus};
 use crate::modality::FrameWork;
@@ -21,6 +22,9 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
+
+/// Features that are measured: a block and all blocks, trained and random, and four of the wave.
+const KINDS: usize = 8;
 
 /// Share of the training recordings that chooses the block.
 const CHOOSES: f64 = 0.1;
@@ -192,7 +196,7 @@ pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
     let normal = modality.keys.input.normalize;
     let sizes = [&data.fit, &data.test].map(|c| c.clips().len());
     let mut told = |i: usize, name: &str| {
-        display.note(&format!("frames, {} of 6: {name}, {} recordings to fit on, {} to test on ...", i + 1, sizes[0], sizes[1]));
+        display.note(&format!("frames, {} of {KINDS}: {name}, {} recordings to fit on, {} to test on ...", i + 1, sizes[0], sizes[1]));
     };
     let encoders: [(&str, &dyn Encoder); 2] = [("trained", work.trained), ("random encoder", work.random)];
     for (name, encoder) in encoders {
@@ -202,6 +206,10 @@ pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
         };
         told(features.len(), name);
         features.push(measure(name, &data, &waves(None, normal)?, &noisy(normal)?, &kinds)?);
+        let together = |wave: &[f32], _: Option<usize>| Ok(vec![Frames::side_by_side(&kinds(wave, None)?)?]);
+        let name = format!("{name}, all {depth} blocks");
+        told(features.len(), &name);
+        features.push(measure(&name, &data, &waves(None, normal)?, &noisy(normal)?, &together)?);
     }
     let (mfcc, fbank) = (FeatureConfig::default(), FeatureConfig::fbank());
     for (name, config, context) in [

@@ -76,8 +76,11 @@ impl Task<Speech> for Recognition {
     }
 
     fn build(modality: &Speech, build: &Build) -> Result<Ctc> {
-        let config = CtcConfig { final_dropout: build.keys.dropout, ..CtcConfig::default() };
-        Ctc::new(&build.scope, modality.encoder.clone(), config, build.keys.classes.len())
+        let keys = build.keys;
+        // A front of random weights has nothing to keep.
+        let started = !keys.scratch && (!keys.run.is_empty() || modality.keys.encoder.pretrained.is_some());
+        let config = CtcConfig { freeze_front: started, final_dropout: keys.dropout };
+        Ctc::new(&build.scope, modality.encoder.clone(), config, keys.classes.len())
     }
 
     fn batches(modality: &Speech, keys: &TaskKeys, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Waves>>> {
