@@ -204,7 +204,9 @@ mod tests {
                 bytes[254] = 0;
                 std::fs::write(&path, bytes).unwrap();
                 let by_qform = read::volume(&path, &ReadConfig::default()).unwrap();
-                prop_assert!(by_qform.grid().is_close(v.grid(), 1e-3), "{:?} {:?}", by_qform.grid(), v.grid());
+                // The header holds three of a quaternion's four numbers in single precision. Where the fourth is near 0 it is known to
+                // sqrt(2^-23) = 3.5e-4 only, so the turn to 7e-4: up to 0.02 of the smallest voxel over these 12 mm.
+                prop_assert!(by_qform.grid().is_close(v.grid(), 0.03), "{:?} {:?}", by_qform.grid(), v.grid());
             }
         }
     }
