@@ -38,12 +38,12 @@ impl Restoration {
         Restoration { params: scope.params().clone(), net, loss }
     }
 
-    /// Mean error of each patch, `(N)`, of differences `(N, D, H, W, C)`.
-    fn errors(&self, gap: &Tensor) -> Result<Tensor> {
-        let gap = gap.flatten_from(1)?;
+    /// The loss of patches against the originals.
+    fn error(&self, made: &Tensor, original: &Tensor) -> Result<Tensor> {
+        let gap = (made - original)?;
         Ok(match self.loss {
-            RestorationLoss::Mse => gap.sqr()?.mean(1)?,
-            RestorationLoss::L1 => gap.abs()?.mean(1)?,
+            RestorationLoss::Mse => gap.sqr()?.mean_all()?,
+            RestorationLoss::L1 => gap.abs()?.mean_all()?,
         })
     }
 
@@ -82,12 +82,12 @@ impl Objective for Restoration {
         }
         let (made, map) = self.net.forward(spoilt, pass)?;
         let target = crate::encoder::channels_last(original, made.dim(4)?)?;
-        let copied = self.errors(&(crate::encoder::channels_last(spoilt, made.dim(4)?)? - &target)?)?;
-        Ok(Embeddings { graph: vec![made], fixed: vec![target, global_avg_pool(&map.detach())?, copied] })
+        let input = crate::encoder::channels_last(spoilt, made.dim(4)?)?;
+        Ok(Embeddings { graph: vec![made], fixed: vec![target, global_avg_pool(&map.detach())?, input] })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(self.errors(&(&e.graph[0] - &e.fixed[0])?)?.mean_all()?.into())
+        Ok(self.error(&e.graph[0], &e.fixed[0])?.into())
     }
 
     fn couples_samples(&self) -> bool {
@@ -103,7 +103,7 @@ impl Objective for Restoration {
         let mean = original.mean_all()?;
         let variance = number(original.broadcast_sub(&mean)?.sqr()?.mean_all()?)?;
         let explained = if variance > 0.0 { 1.0 - mse / variance } else { 0.0 };
-        let (loss, copied) = (number(self.errors(&(made - original)?)?.mean_all()?)?, number(e.fixed[2].mean_all()?)?);
+        let (loss, copied) = (number(self.error(made, original)?)?, number(self.error(&e.fixed[2], original)?)?);
         let gain = if copied > 0.0 { 1.0 - loss / copied } else { 0.0 };
         let pooled = &e.fixed[1];
         let spread = number(pooled.broadcast_sub(&pooled.mean_keepdim(0)?)?.sqr()?.mean_all()?)?.sqrt();
