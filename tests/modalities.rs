@@ -29,6 +29,11 @@ fn resumes(w: &Work, args: &[&str]) {
     good(&selfsup(&["pretrain", "--out", &parts, "--resume", "--no-probe"], &[]));
     let last = |run: &str| std::fs::read(Path::new(run).join("checkpoints/step-000000004.safetensors")).unwrap();
     assert!(last(&whole) == last(&parts), "another checkpoint after resuming");
+    // Once more: nothing is left to train, and no loss is made up.
+    let said = good(&selfsup(&["pretrain", "--out", &parts, "--resume", "--no-probe"], &[]));
+    assert!(said.contains("trained 4 steps") && said.contains("already complete"), "{said}");
+    let training = &w.json("parts/result.json")["training"];
+    assert_eq!((&training["steps"], training.get("loss")), (&4.into(), None));
 }
 
 fn embeddings(w: &Work, run: &str) -> Vec<usize> {

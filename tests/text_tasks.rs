@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{WORDS, Work, good, line, refused, selfsup};
+use common::{SMALL_TEXT as SMALL, WORDS, Work, good, line, refused, selfsup};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -17,19 +17,6 @@ impl Work {
         run
     }
 }
-
-const SMALL: &[&str] = &[
-    "encoder.dim=32",
-    "encoder.depth=1",
-    "encoder.heads=2",
-    "corpus.length=32",
-    "tokenizer.vocab_size=150",
-    "tokenizer.min_frequency=1",
-    "train.batch_size=8",
-    "train.steps=10",
-    "optim.lr=2e-3",
-    "eval.online_knn=0",
-];
 
 const TUNE: &[&str] = &["train.epochs=25", "train.batch_size=8", "optim.lr=0.01", "optim.layer_decay=1.0", "train.patience=0"];
 

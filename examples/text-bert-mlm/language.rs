@@ -66,10 +66,7 @@ pub fn pretrain(
     let trainer = Trainer::new(bert, config, &optim, per_epoch, &Device::Cpu)?.with_stop(stop).with_validation(watched);
     match trainer.with_display(Display::new(Duration::from_secs(60))).fit(&source, &mut run) {
         Ok(s) => {
-            println!(
-                "pre-trained: {} steps, last loss {:.3}, {:.0} s, {:.0} texts a second",
-                s.steps, s.loss, s.seconds, s.samples_per_second
-            );
+            println!("pre-trained: {} steps, {}, {:.0} s, {:.0} texts a second", s.steps, s.shown_loss(), s.seconds, s.samples_per_second);
             Ok(true)
         }
         Err(Error::Interrupted { step, checkpoint }) => {

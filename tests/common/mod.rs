@@ -73,6 +73,20 @@ pub fn ended(output: &Output, code: i32, parts: &[&str]) {
     }
 }
 
+/// A text encoder that is trained in a moment on [`line`]s.
+pub const SMALL_TEXT: &[&str] = &[
+    "encoder.dim=32",
+    "encoder.depth=1",
+    "encoder.heads=2",
+    "corpus.length=32",
+    "tokenizer.vocab_size=150",
+    "tokenizer.min_frequency=1",
+    "train.batch_size=8",
+    "train.steps=10",
+    "optim.lr=2e-3",
+    "eval.online_knn=0",
+];
+
 pub const WORDS: [&str; 12] = ["sun", "rain", "cloud", "wind", "snow", "storm", "iron", "gold", "tin", "lead", "zinc", "copper"];
 
 /// Lines about the weather (even) and lines about metals (odd).

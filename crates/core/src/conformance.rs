@@ -79,7 +79,8 @@ impl<'a, B: Batch> Trial<'a, B> {
             ..TrainConfig::default()
         };
         let trainer = Trainer::new(method, config, &self.optim, self.batches as u64, &Device::Cpu)?;
-        Ok(trainer.with_stop(stop).fit(&source, &mut run)?.loss)
+        let summary = trainer.with_stop(stop).fit(&source, &mut run)?;
+        summary.loss.ok_or_else(|| Error::Other(format!("{}: the run in {} was already complete", self.name, dir.display())))
     }
 
     fn fail<T>(&self, problem: impl std::fmt::Display) -> Result<T> {

@@ -47,6 +47,11 @@ impl Stop {
         self.0.store(true, Ordering::SeqCst);
     }
 
+    /// From now on the first signal ends the process: for work that nothing would be lost of. [`Stop::clear`] takes it back.
+    pub fn end_at_once(&self) {
+        self.request();
+    }
+
     /// Takes the request back: before another run in the same process.
     pub fn clear(&self) {
         self.0.store(false, Ordering::SeqCst);
@@ -68,6 +73,13 @@ mod tests {
         let stop = Stop::install().unwrap();
         assert!(!stop.requested());
         let again = Stop::install().unwrap();
+        let count = match count.strip_prefix("at once, ") {
+            Some(count) => {
+                stop.end_at_once();
+                count
+            }
+            None => &count,
+        };
         for _ in 0..count.parse::<usize>().unwrap() {
             signal_hook::low_level::raise(signal_hook::consts::SIGTERM).unwrap();
             assert!(stop.requested() && again.requested());
@@ -84,6 +96,8 @@ mod tests {
         assert_eq!(run("0").code(), Some(42));
         assert_eq!(run("1").code(), Some(42));
         assert_eq!(run("2").signal(), Some(signal_hook::consts::SIGTERM));
+        assert_eq!(run("at once, 0").code(), Some(42));
+        assert_eq!(run("at once, 1").signal(), Some(signal_hook::consts::SIGTERM));
     }
 
     #[test]

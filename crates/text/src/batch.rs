@@ -104,6 +104,17 @@ impl Sequences {
         })
     }
 
+    /// The labels, where there is one for each token: `(N, L)`.
+    ///
+    /// # Errors
+    /// If they have another shape than the tokens.
+    pub fn token_labels(&self) -> Result<&Tensor> {
+        if self.labels.dims() != self.ids.dims() {
+            return Err(Error::input("batch.labels", format!("shape {:?}, expected {:?}", self.labels.dims(), self.ids.dims())));
+        }
+        Ok(&self.labels)
+    }
+
     /// The encoder's input: ids `(N, L)`, or `(N, 2, L)` with the types behind them.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use selfsup::core::objective::{balanced_weights, class_counts};
 use selfsup::core::optim::OptimConfig;
 use selfsup::core::run::Run;
 use selfsup::core::schedule::{LrSchedule, Span};
-use selfsup::core::trainer::{TrainConfig, Trainer};
+use selfsup::core::trainer::{Summary, TrainConfig, Trainer};
 use selfsup::core::{Error, Key, Params, Rng, Scope, weights};
 use selfsup::medical::Volume;
 use selfsup::medical::augment::{Augment, AugmentConfig};
@@ -137,7 +137,7 @@ fn fit<O, D, T, C>(
     collate: C,
     dir: &Path,
     (steps, batch, lr, seed): (u64, usize, f64, u64),
-) -> Result<f64>
+) -> Result<Summary>
 where
     O: selfsup::core::objective::Objective,
     O::Batch: 'static,
@@ -152,7 +152,7 @@ where
     let train =
         TrainConfig { steps, batch_size: batch, seed, eval_every: 0, keep_last: 1, checkpoint_every: 200, ..TrainConfig::default() };
     let mut run = if dir.join("config.toml").exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
-    Ok(Trainer::new(objective, train, &optim(lr), loader.batches() as u64, &Device::Cpu)?.fit(&loader, &mut run)?.loss)
+    Ok(Trainer::new(objective, train, &optim(lr), loader.batches() as u64, &Device::Cpu)?.fit(&loader, &mut run)?)
 }
 
 impl Task {
@@ -206,10 +206,11 @@ impl Task {
         ));
         let start = Instant::now();
         let views = Bright(method.views(&augment, false)?);
-        let loss = fit(&objective, Volumes(volumes.to_vec(), 400), views, Collated, &dir, (o.steps, batch, lr, 0))?;
+        let summary = fit(&objective, Volumes(volumes.to_vec(), 400), views, Collated, &dir, (o.steps, batch, lr, 0))?;
         println!(
-            "pre-training by {name}: {} steps of {batch}, loss {loss:.4}, {:.0} s in this process",
+            "pre-training by {name}: {} steps of {batch}, {}, {:.0} s in this process",
             o.steps,
+            summary.shown_loss(),
             start.elapsed().as_secs_f64()
         );
         Ok(weights::export(&params, ""))

@@ -32,8 +32,7 @@ impl Default for BarlowTwinsConfig {
 pub struct BarlowTwins {
     config: BarlowTwinsConfig,
     params: Params,
-    encoder: Box<dyn Encoder>,
-    projector: MlpHead,
+    branch: joint::Branch,
 }
 
 impl BarlowTwins {
@@ -42,10 +41,10 @@ impl BarlowTwins {
     /// # Errors
     /// If the encoder cannot be built.
     pub fn new(scope: &Scope, build: &BuildEncoder, config: BarlowTwinsConfig) -> Result<Self> {
-        let encoder = build(&scope.sub("encoder"))?;
-        let dims = [encoder.dim(), config.hidden_dim, config.hidden_dim, config.out_dim];
-        let projector = MlpHead::new(&scope.sub("projector"), &dims, MlpHeadNorm::Batch, MlpHeadNorm::None)?;
-        Ok(BarlowTwins { config, params: scope.params().clone(), encoder, projector })
+        let branch = joint::Branch::new(scope, build, |s, d| {
+            MlpHead::new(s, &[d, config.hidden_dim, config.hidden_dim, config.out_dim], MlpHeadNorm::Batch, MlpHeadNorm::None)
+        })?;
+        Ok(BarlowTwins { config, params: scope.params().clone(), branch })
     }
 }
 
@@ -57,13 +56,11 @@ impl Objective for BarlowTwins {
     }
 
     fn encoder(&self) -> &dyn Encoder {
-        self.encoder.as_ref()
+        self.branch.encoder.as_ref()
     }
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-        let (a, b) = joint::two(batch, "Barlow Twins")?;
-        let f = |x| self.projector.forward(&self.encoder.forward(x, None, &[], pass)?.pooled, pass);
-        Ok(Embeddings { graph: vec![f(a)?, f(b)?], fixed: vec![] })
+        Ok(Embeddings { graph: self.branch.both(joint::two(batch, "Barlow Twins")?, pass)?, fixed: vec![] })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {

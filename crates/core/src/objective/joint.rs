@@ -1,9 +1,73 @@
-//! What joint-embedding methods share: views, exponential moving averages, and how collapse shows.
+//! What joint-embedding methods share: views, encoder and projector, their slow copy, and how collapse shows.
 
-use super::{Embeddings, Views, Vital};
+use super::{BuildEncoder, Embeddings, Views, Vital};
+use crate::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::params::{Params, Role};
+use crate::nn::MlpHead;
+use crate::params::{Params, Role, Scope};
+use crate::pass::Pass;
 use candle_core::{D, Tensor};
+
+/// An encoder with a projector: `g(f(x))`, at `encoder` and `projector` of a scope.
+pub(super) struct Branch {
+    pub(super) encoder: Box<dyn Encoder>,
+    projector: MlpHead,
+}
+
+impl Branch {
+    /// `head` builds the projector for features of a width.
+    pub(super) fn new(scope: &Scope, build: &BuildEncoder, head: impl Fn(&Scope, usize) -> Result<MlpHead>) -> Result<Self> {
+        let encoder = build(&scope.sub("encoder"))?;
+        let projector = head(&scope.sub("projector"), encoder.dim())?;
+        Ok(Branch { encoder, projector })
+    }
+
+    /// The projection of a view, `(N, out_dim)`.
+    pub(super) fn project(&self, view: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.projector.forward(&self.encoder.forward(view, None, &[], pass)?.pooled, pass)
+    }
+
+    /// The projections of both views, one after the other.
+    pub(super) fn both(&self, (a, b): (&Tensor, &Tensor), pass: &Pass) -> Result<Vec<Tensor>> {
+        Ok(vec![self.project(a, pass)?, self.project(b, pass)?])
+    }
+}
+
+/// A copy of a branch, at `teacher.encoder` and `teacher.projector`, which follows it slowly.
+pub(super) struct Teacher {
+    branch: Branch,
+    params: Params,
+}
+
+/// What follows what.
+const PATHS: [(&str, &str); 2] = [("encoder", "teacher.encoder"), ("projector", "teacher.projector")];
+
+impl Teacher {
+    /// A copy of the branch in `scope`, which was built with the same `build` and `head`.
+    pub(super) fn new(scope: &Scope, build: &BuildEncoder, head: impl Fn(&Scope, usize) -> Result<MlpHead>) -> Result<Self> {
+        let branch = Branch::new(&scope.sub("teacher").with_role(Role::Teacher), build, head)?;
+        let params = scope.params().clone();
+        for (from, to) in PATHS {
+            params.copy(from, to)?;
+        }
+        Ok(Teacher { branch, params })
+    }
+
+    /// As [`Branch::project`], without a graph.
+    pub(super) fn project(&self, view: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(self.branch.project(view, pass)?.detach())
+    }
+
+    /// As [`Branch::both`], without a graph.
+    pub(super) fn both(&self, (a, b): (&Tensor, &Tensor), pass: &Pass) -> Result<Vec<Tensor>> {
+        Ok(vec![self.project(a, pass)?, self.project(b, pass)?])
+    }
+
+    /// One step after the branch.
+    pub(super) fn follow(&self, momentum: f64) -> Result<()> {
+        ema(&self.params, &PATHS, momentum)
+    }
+}
 
 /// The first two views.
 pub(super) fn two<'a>(batch: &'a Views, method: &str) -> Result<(&'a Tensor, &'a Tensor)> {
@@ -53,4 +117,9 @@ pub fn embedding_std(z: &Tensor) -> Result<Vital> {
 /// The vitals of a method whose first embedding is a view's projection.
 pub(super) fn vitals(embeddings: &Embeddings) -> Result<Vec<Vital>> {
     embeddings.graph.first().map(|z| Ok(vec![embedding_std(z)?])).unwrap_or_else(|| Ok(Vec::new()))
+}
+
+/// The vitals of a method with a predictor: the projection, which has no gradient there, shows the collapse; the predictor may hide it.
+pub(super) fn fixed_vitals(embeddings: &Embeddings) -> Result<Vec<Vital>> {
+    embeddings.fixed.first().map(|z| Ok(vec![embedding_std(z)?])).unwrap_or_else(|| Ok(Vec::new()))
 }

@@ -9,7 +9,7 @@ use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::loss::info_nce_queue;
 use crate::nn::{MlpHead, MlpHeadNorm};
-use crate::params::{Buffer, Init, Params, Role, Scope};
+use crate::params::{Buffer, Init, Params, Scope};
 use crate::pass::{Pass, Progress, World};
 use candle_core::{D, Tensor};
 
@@ -41,15 +41,11 @@ impl Default for MoCoConfig {
 pub struct MoCo {
     config: MoCoConfig,
     params: Params,
-    encoder: Box<dyn Encoder>,
-    projector: MlpHead,
-    teacher: Box<dyn Encoder>,
-    teacher_projector: MlpHead,
+    student: joint::Branch,
+    teacher: joint::Teacher,
     queue: Buffer,
     pointer: Buffer,
 }
-
-const PATHS: [(&str, &str); 2] = [("encoder", "teacher.encoder"), ("projector", "teacher.projector")];
 
 impl MoCo {
     /// Builds student (`encoder`, `projector`), teacher (`teacher.*`) and the queue of normalised random keys.
@@ -64,19 +60,13 @@ impl MoCo {
             1 => MlpHead::new(s, &[d, config.out_dim], MlpHeadNorm::None, MlpHeadNorm::None),
             _ => MlpHead::new(s, &[d, config.hidden_dim, config.out_dim], MlpHeadNorm::None, MlpHeadNorm::None),
         };
-        let encoder = build(&scope.sub("encoder"))?;
-        let projector = project(&scope.sub("projector"), encoder.dim())?;
-        let t = scope.sub("teacher").with_role(Role::Teacher);
-        let teacher = build(&t.sub("encoder"))?;
-        let teacher_projector = project(&t.sub("projector"), teacher.dim())?;
+        let student = joint::Branch::new(scope, build, project)?;
+        let teacher = joint::Teacher::new(scope, build, project)?;
         let queue = scope.buffer("queue", (config.queue, config.out_dim), Init::Normal(1.0))?;
         let pointer = scope.buffer("queue_pointer", 1, Init::Const(0.0))?;
         let params = scope.params().clone();
         params.set(&queue.name, &normalize(&queue.tensor)?)?;
-        for (from, to) in PATHS {
-            params.copy(from, to)?;
-        }
-        Ok(MoCo { config, params, encoder, projector, teacher, teacher_projector, queue, pointer })
+        Ok(MoCo { config, params, student, teacher, queue, pointer })
     }
 }
 
@@ -93,14 +83,12 @@ impl Objective for MoCo {
     }
 
     fn encoder(&self) -> &dyn Encoder {
-        self.encoder.as_ref()
+        self.student.encoder.as_ref()
     }
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
         let (a, b) = joint::two(batch, "MoCo")?;
-        let q = self.projector.forward(&self.encoder.forward(a, None, &[], pass)?.pooled, pass)?;
-        let k = self.teacher_projector.forward(&self.teacher.forward(b, None, &[], pass)?.pooled, pass)?.detach();
-        Ok(Embeddings { graph: vec![q], fixed: vec![k] })
+        Ok(Embeddings { graph: vec![self.student.project(a, pass)?], fixed: vec![self.teacher.project(b, pass)?] })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
@@ -114,7 +102,7 @@ impl Objective for MoCo {
 
     /// Moves the teacher, and replaces the oldest keys of the queue by this step's.
     fn after_step(&self, e: &Embeddings, _progress: &Progress, world: &World) -> Result<()> {
-        joint::ema(&self.params, &PATHS, self.config.momentum)?;
+        self.teacher.follow(self.config.momentum)?;
         let keys = normalize(&world.all_gather(&e.fixed[0]))?;
         let size = self.config.queue;
         let keys = if keys.dim(0)? > size { keys.narrow(0, keys.dim(0)? - size, size)? } else { keys };

@@ -7,7 +7,7 @@ use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::moco_v3;
 use crate::nn::{MlpHead, MlpHeadNorm};
-use crate::params::{Params, Role, Scope};
+use crate::params::{Params, Scope};
 use crate::pass::{Pass, Progress, World};
 
 /// Hyper-parameters.
@@ -34,14 +34,10 @@ impl Default for MoCoV3Config {
 pub struct MoCoV3 {
     config: MoCoV3Config,
     params: Params,
-    encoder: Box<dyn Encoder>,
-    projector: MlpHead,
+    student: joint::Branch,
     predictor: MlpHead,
-    teacher: Box<dyn Encoder>,
-    teacher_projector: MlpHead,
+    teacher: joint::Teacher,
 }
-
-const PATHS: [(&str, &str); 2] = [("encoder", "teacher.encoder"), ("projector", "teacher.projector")];
 
 impl MoCoV3 {
     /// Builds student (`encoder`, `projector`, `predictor`) and teacher (`teacher.*`), which starts as a copy.
@@ -51,17 +47,10 @@ impl MoCoV3 {
     pub fn new(scope: &Scope, build: &BuildEncoder, config: MoCoV3Config) -> Result<Self> {
         let (h, o) = (config.hidden_dim, config.out_dim);
         let project = |s: &Scope, d| MlpHead::new(s, &[d, h, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain);
-        let encoder = build(&scope.sub("encoder"))?;
-        let projector = project(&scope.sub("projector"), encoder.dim())?;
+        let student = joint::Branch::new(scope, build, project)?;
         let predictor = MlpHead::new(&scope.sub("predictor"), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain)?;
-        let t = scope.sub("teacher").with_role(Role::Teacher);
-        let teacher = build(&t.sub("encoder"))?;
-        let teacher_projector = project(&t.sub("projector"), teacher.dim())?;
-        let params = scope.params().clone();
-        for (from, to) in PATHS {
-            params.copy(from, to)?;
-        }
-        Ok(MoCoV3 { config, params, encoder, projector, predictor, teacher, teacher_projector })
+        let teacher = joint::Teacher::new(scope, build, project)?;
+        Ok(MoCoV3 { config, params: scope.params().clone(), student, predictor, teacher })
     }
 }
 
@@ -73,15 +62,14 @@ impl Objective for MoCoV3 {
     }
 
     fn encoder(&self) -> &dyn Encoder {
-        self.encoder.as_ref()
+        self.student.encoder.as_ref()
     }
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-        let (a, b) = joint::two(batch, "MoCo v3")?;
-        let student = |x| self.predictor.forward(&self.projector.forward(&self.encoder.forward(x, None, &[], pass)?.pooled, pass)?, pass);
-        let teacher =
-            |x| -> Result<_> { Ok(self.teacher_projector.forward(&self.teacher.forward(x, None, &[], pass)?.pooled, pass)?.detach()) };
-        Ok(Embeddings { graph: vec![student(a)?, student(b)?], fixed: vec![teacher(a)?, teacher(b)?] })
+        let views = joint::two(batch, "MoCo v3")?;
+        let projected = self.student.both(views, pass)?;
+        let graph = projected.iter().map(|z| self.predictor.forward(z, pass)).collect::<Result<_>>()?;
+        Ok(Embeddings { graph, fixed: self.teacher.both(views, pass)? })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
@@ -89,10 +77,10 @@ impl Objective for MoCoV3 {
     }
 
     fn after_step(&self, _e: &Embeddings, progress: &Progress, _world: &World) -> Result<()> {
-        joint::ema(&self.params, &PATHS, joint::cosine_to_one(self.config.momentum, progress.fraction()))
+        self.teacher.follow(joint::cosine_to_one(self.config.momentum, progress.fraction()))
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        e.fixed.first().map(|z| Ok(vec![joint::embedding_std(z)?])).unwrap_or_else(|| Ok(Vec::new()))
+        joint::fixed_vitals(e)
     }
 }

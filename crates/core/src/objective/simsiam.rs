@@ -10,6 +10,7 @@ use crate::loss::sim_siam;
 use crate::nn::{MlpHead, MlpHeadNorm};
 use crate::params::{Params, Scope};
 use crate::pass::Pass;
+use candle_core::Tensor;
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -30,8 +31,7 @@ impl Default for SimSiamConfig {
 /// The method.
 pub struct SimSiam {
     params: Params,
-    encoder: Box<dyn Encoder>,
-    projector: MlpHead,
+    branch: joint::Branch,
     predictor: MlpHead,
 }
 
@@ -41,11 +41,11 @@ impl SimSiam {
     /// # Errors
     /// If the encoder cannot be built.
     pub fn new(scope: &Scope, build: &BuildEncoder, config: SimSiamConfig) -> Result<Self> {
-        let encoder = build(&scope.sub("encoder"))?;
         let d = config.out_dim;
-        let projector = MlpHead::new(&scope.sub("projector"), &[encoder.dim(), d, d, d], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain)?;
+        let branch =
+            joint::Branch::new(scope, build, |s, width| MlpHead::new(s, &[width, d, d, d], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain))?;
         let predictor = MlpHead::new(&scope.sub("predictor"), &[d, config.predictor_dim, d], MlpHeadNorm::Batch, MlpHeadNorm::None)?;
-        Ok(SimSiam { params: scope.params().clone(), encoder, projector, predictor })
+        Ok(SimSiam { params: scope.params().clone(), branch, predictor })
     }
 }
 
@@ -57,15 +57,13 @@ impl Objective for SimSiam {
     }
 
     fn encoder(&self) -> &dyn Encoder {
-        self.encoder.as_ref()
+        self.branch.encoder.as_ref()
     }
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-        let (a, b) = joint::two(batch, "SimSiam")?;
-        let project = |x| self.projector.forward(&self.encoder.forward(x, None, &[], pass)?.pooled, pass);
-        let (za, zb) = (project(a)?, project(b)?);
-        let (pa, pb) = (self.predictor.forward(&za, pass)?, self.predictor.forward(&zb, pass)?);
-        Ok(Embeddings { graph: vec![pa, pb], fixed: vec![za.detach(), zb.detach()] })
+        let projected = self.branch.both(joint::two(batch, "SimSiam")?, pass)?;
+        let graph = projected.iter().map(|z| self.predictor.forward(z, pass)).collect::<Result<_>>()?;
+        Ok(Embeddings { graph, fixed: projected.iter().map(Tensor::detach).collect() })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
@@ -77,7 +75,6 @@ impl Objective for SimSiam {
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        // The projection shows the collapse; the predictor may hide it.
-        e.fixed.first().map(|z| Ok(vec![joint::embedding_std(z)?])).unwrap_or_else(|| Ok(Vec::new()))
+        joint::fixed_vitals(e)
     }
 }

@@ -36,8 +36,7 @@ impl Default for VicRegConfig {
 pub struct VicReg {
     config: VicRegConfig,
     params: Params,
-    encoder: Box<dyn Encoder>,
-    projector: MlpHead,
+    branch: joint::Branch,
 }
 
 impl VicReg {
@@ -46,10 +45,10 @@ impl VicReg {
     /// # Errors
     /// If the encoder cannot be built.
     pub fn new(scope: &Scope, build: &BuildEncoder, config: VicRegConfig) -> Result<Self> {
-        let encoder = build(&scope.sub("encoder"))?;
-        let dims = [encoder.dim(), config.hidden_dim, config.hidden_dim, config.out_dim];
-        let projector = MlpHead::new(&scope.sub("projector"), &dims, MlpHeadNorm::Batch, MlpHeadNorm::None)?;
-        Ok(VicReg { config, params: scope.params().clone(), encoder, projector })
+        let branch = joint::Branch::new(scope, build, |s, d| {
+            MlpHead::new(s, &[d, config.hidden_dim, config.hidden_dim, config.out_dim], MlpHeadNorm::Batch, MlpHeadNorm::None)
+        })?;
+        Ok(VicReg { config, params: scope.params().clone(), branch })
     }
 }
 
@@ -61,13 +60,11 @@ impl Objective for VicReg {
     }
 
     fn encoder(&self) -> &dyn Encoder {
-        self.encoder.as_ref()
+        self.branch.encoder.as_ref()
     }
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-        let (a, b) = joint::two(batch, "VICReg")?;
-        let f = |x| self.projector.forward(&self.encoder.forward(x, None, &[], pass)?.pooled, pass);
-        Ok(Embeddings { graph: vec![f(a)?, f(b)?], fixed: vec![] })
+        Ok(Embeddings { graph: self.branch.both(joint::two(batch, "VICReg")?, pass)?, fixed: vec![] })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {

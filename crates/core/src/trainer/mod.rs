@@ -75,8 +75,9 @@ pub struct Summary {
     pub steps: u64,
     /// Epochs.
     pub epochs: u64,
-    /// Loss of the last step.
-    pub loss: f64,
+    /// Loss of the last step; nothing where the run was already complete, so that this process took none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
     /// Seconds in this process.
     pub seconds: f64,
     /// Samples per second in this process.
@@ -88,6 +89,13 @@ pub struct Summary {
     /// The best evaluation, if there was any; a validation loss stands there as `-val_loss`, for which higher is better too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
+}
+
+impl Summary {
+    /// The loss, in words where there is none.
+    pub fn shown_loss(&self) -> String {
+        self.loss.map_or_else(|| "already complete".into(), |loss| format!("loss {loss:.4}"))
+    }
 }
 
 /// The loop.
@@ -174,7 +182,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
         }
         let mut missing = self.all_trained();
         let (started, first_step) = (Instant::now(), at.step);
-        let (mut loss, mut samples) = (f64::NAN, 0u64);
+        let (mut loss, mut samples) = (None, 0u64);
         while at.step < total && !self.out_of_patience(at.step, best.as_ref(), per_epoch) {
             for loaded in source.epoch_from(at.epoch, at.batch as usize)? {
                 let loaded = loaded?;
@@ -183,7 +191,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
                 let count = loaded.batch.samples() as u64;
                 let logged = at.step % self.config.log_every == 0 || at.step + 1 == total;
                 let (value, mut metrics) = self.step(&loaded.batch, progress, logged, &mut missing, at.step - first_step, &mut at)?;
-                loss = value;
+                loss = Some(value);
                 samples += count;
                 at.step += 1;
                 at.batch += 1;
@@ -199,7 +207,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
                     metrics.push(("skipped_steps".into(), at.skipped_steps as f64));
                     log(run, Progress { step: at.step, total_steps: total, epoch: at.epoch }, &metrics)?;
                 }
-                self.display.update(Progress { step: at.step, total_steps: total, epoch: at.epoch }, &[("loss", loss)]);
+                self.display.update(Progress { step: at.step, total_steps: total, epoch: at.epoch }, &[("loss", value)]);
                 let done = at.step >= total;
                 let mut quality = None;
                 if self.config.eval_every > 0 && (done || epoch_ends && at.epoch % self.config.eval_every == 0) {

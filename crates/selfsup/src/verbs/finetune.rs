@@ -252,7 +252,9 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
         (trained + params.count(Role::Frozen)) as f64 / 1e6,
     );
     say!("run folder: {}", dir.display());
-    trainer = trainer.with_stop(Stop::install()?).with_display(Display::new(Duration::from_secs(10)));
+    let stop = Stop::install()?;
+    stop.clear();
+    trainer = trainer.with_stop(stop.clone()).with_display(Display::new(Duration::from_secs(10)));
     let measure = in_order(MEASURED, t.workers);
     if let Some(held_out) = &sets.held_out {
         let watch =
@@ -262,15 +264,16 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     let summary = trainer.fit(&loader, &mut run)?;
     drop(trainer);
     let best_step = restore_best(&run, &params)?;
+    let model = run.model_dir()?;
+    modality.export_tuned(&params, &config.task, &model)?;
+    write_head(&params, &config.task.classes, &model)?;
+    stop.end_at_once();
     let of = |set: Option<&Set>| -> Result<Option<Value>> {
         let Some(set) = set else { return Ok(None) };
         let values = T::measure(&modality, &config.task, &objective, set, &measure, &device)?;
         Ok(Some(Value::Object(values.into_iter().map(|(k, v)| (k, Value::from(v))).collect::<Map<_, _>>())))
     };
     let (validation, test) = (of(sets.held_out.as_ref())?, of(sets.test.as_ref())?);
-    let model = run.model_dir()?;
-    modality.export_tuned(&params, &config.task, &model)?;
-    write_head(&params, &config.task.classes, &model)?;
     run.write_result(&TaskResult {
         modality: M::Keys::KIND,
         task: &config.task.kind,
@@ -285,7 +288,7 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
         test: test.clone(),
         seconds: started.elapsed().as_secs_f64(),
     })?;
-    say!("trained {} steps in {:.0} s, loss {:.4}; best at step {best_step}", summary.steps, summary.seconds, summary.loss);
+    say!("trained {} steps in {:.0} s, {}; best at step {best_step}", summary.steps, summary.seconds, summary.shown_loss());
     show(&[("validation", validation.as_ref()), ("test", test.as_ref())]);
     if validation.is_some() && test.is_none() {
         say!("(the validation samples chose the checkpoint: give data.test, or a column `split`, for an unbiased figure)");

@@ -175,6 +175,7 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     say!("run folder: {}", dir.display());
     modality.keep(&dir)?;
     let stop = Stop::install()?;
+    stop.clear();
     trainer = trainer.with_stop(stop.clone()).with_display(Display::new(Duration::from_secs(10)));
     if let Some(validation) = validation {
         trainer = trainer.with_validation(validation);
@@ -198,8 +199,24 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
         summary
     };
     modality.export(&params, &run.model_dir()?, M::LAYOUTS.first().copied().unwrap_or_default())?;
+    let result = |probe: Option<&Probed>| {
+        run.write_result(&RunResult {
+            modality: kind,
+            method: config.keys.method(),
+            encoder: config.keys.encoder(),
+            parameters: encoder,
+            training: &summary,
+            probe,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    };
     let found = match &labelled {
         Some(labelled) if request.probe => {
+            // Everything is written, and where nothing was trained an earlier evaluation stays: who does not want to wait loses nothing.
+            if summary.loss.is_some() {
+                result(None)?;
+            }
+            stop.end_at_once();
             say!("evaluating on {} + {} labelled {} ...", labelled.train.len(), labelled.test.len(), kind.samples());
             let random = random_encoder(&modality, config.train.seed, &device)?;
             let (trained, random) = (method.encoder(), random.as_ref());
@@ -208,27 +225,19 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
         }
         _ => None,
     };
-    run.write_result(&RunResult {
-        modality: kind,
-        method: config.keys.method(),
-        encoder: config.keys.encoder(),
-        parameters: encoder,
-        training: &summary,
-        probe: found.as_ref(),
-        seconds: started.elapsed().as_secs_f64(),
-    })?;
+    result(found.as_ref())?;
     report(&summary, kind, found.as_ref(), request.probe, &dir);
     Ok(())
 }
 
 fn report(summary: &Summary, kind: Kind, found: Option<&Probed>, asked: bool, dir: &Path) {
     say!(
-        "trained {} steps in {:.0} s ({:.0} {}/s), loss {:.4}",
+        "trained {} steps in {:.0} s ({:.0} {}/s), {}",
         summary.steps,
         summary.seconds,
         summary.samples_per_second,
         kind.samples(),
-        summary.loss
+        summary.shown_loss()
     );
     if summary.bad_samples > 0 {
         say!("{} unreadable samples were skipped", summary.bad_samples);

@@ -10,6 +10,7 @@
 //! both. The teacher's momentum rises linearly from `momentum` to `momentum_end` over the first `anneal` of the run.
 
 use super::frames::Rows;
+use super::masked::Masked;
 use crate::batch::Waves;
 use crate::encoder::{Hidden, SpeechConfig, SpeechEncoder, trunk_config};
 use crate::mask::SpanMask;
@@ -147,19 +148,16 @@ impl Objective for Data2Vec {
 
     fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
         let e = &self.encoder;
-        let counts = e.frame_counts(&batch.lengths)?;
-        let frames = e.frames(&batch.values)?;
-        let (width, device) = (frames.dim(1)?, frames.device());
-        let valid = e.frame_mask(&counts, width, device)?;
-        let mask = self.config.mask.batch(&counts, width, |i| pass.sample_key("mask", i), device)?;
-        let projected = e.project(&frames, pass)?;
+        let masked = Masked::of(e, &self.config.mask, batch, pass)?;
+        let valid = masked.valid.as_ref();
+        let projected = e.project(&masked.frames, pass)?;
         // The teacher sees the whole utterance, through the student's positions.
         let calm = pass.calm();
-        let whole = e.place(&e.hide(&projected.detach(), &Hidden::default(), valid.as_ref())?, &calm)?;
-        let targets = self.targets(&whole, &counts, valid.as_ref(), pass)?;
-        let x = e.hide(&projected, &Hidden { frames: Some(mask.clone()), channels: None }, valid.as_ref())?;
-        let context = e.contextualize(&e.place(&x, pass)?, valid.as_ref(), &[], pass)?.0;
-        Ok(Embeddings { graph: vec![context], fixed: vec![mask, targets.detach()] })
+        let whole = e.place(&e.hide(&projected.detach(), &Hidden::default(), valid)?, &calm)?;
+        let targets = self.targets(&whole, &masked.counts, valid, pass)?;
+        let x = e.hide(&projected, &masked.hidden(), valid)?;
+        let context = e.contextualize(&e.place(&x, pass)?, valid, &[], pass)?.0;
+        Ok(Embeddings { graph: vec![context], fixed: vec![masked.mask, targets.detach()] })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {

@@ -7,8 +7,9 @@
 //! (the paper's alpha = 1; `unmasked_weight` adds that of the visible ones).
 
 use super::frames::Rows;
+use super::masked::Masked;
 use crate::batch::{Target, Waves};
-use crate::encoder::{Hidden, SpeechConfig, SpeechEncoder};
+use crate::encoder::{SpeechConfig, SpeechEncoder};
 use crate::mask::SpanMask;
 use candle_core::{D, DType, Tensor};
 use selfsup_core::kernels::Path;
@@ -209,15 +210,10 @@ impl Objective for Hubert {
     }
 
     fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
-        let e = &self.encoder;
-        let counts = e.frame_counts(&batch.lengths)?;
-        let frames = e.frames(&batch.values)?;
-        let (width, device) = (frames.dim(1)?, frames.device());
-        let valid = e.frame_mask(&counts, width, device)?;
-        let mask = self.config.mask.batch(&counts, width, |i| pass.sample_key("mask", i), device)?;
-        let labels = frame_labels(batch, &counts, width, self.clusters)?;
-        let context = e.encode(&frames, &Hidden { frames: Some(mask.clone()), channels: None }, valid.as_ref(), pass)?;
-        Ok(Embeddings { graph: vec![context], fixed: vec![mask, labels] })
+        let masked = Masked::of(&self.encoder, &self.config.mask, batch, pass)?;
+        let labels = frame_labels(batch, &masked.counts, masked.mask.dim(1)?, self.clusters)?;
+        let context = masked.encode(&self.encoder, pass)?;
+        Ok(Embeddings { graph: vec![context], fixed: vec![masked.mask, labels] })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {

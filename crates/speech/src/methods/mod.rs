@@ -4,6 +4,7 @@ mod contrast;
 mod data2vec;
 mod frames;
 mod hubert;
+mod masked;
 mod quantizer;
 mod wav2vec2;
 

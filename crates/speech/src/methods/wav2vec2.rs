@@ -12,9 +12,10 @@
 
 use super::contrast::{contrastive, draw_negatives};
 use super::frames::{Rows, Splice};
+use super::masked::Masked;
 use super::quantizer::{Quantized, Quantizer};
 use crate::batch::Waves;
-use crate::encoder::{Hidden, SpeechConfig, SpeechEncoder};
+use crate::encoder::{SpeechConfig, SpeechEncoder};
 use crate::mask::SpanMask;
 use candle_core::Tensor;
 use selfsup_core::kernels::Path;
@@ -171,14 +172,9 @@ impl Objective for Wav2Vec2 {
     }
 
     fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
-        let e = &self.encoder;
-        let counts = e.frame_counts(&batch.lengths)?;
-        let frames = e.frames(&batch.values)?;
-        let (width, device) = (frames.dim(1)?, frames.device());
-        let valid = e.frame_mask(&counts, width, device)?;
-        let mask = self.config.mask.batch(&counts, width, |i| pass.sample_key("mask", i), device)?;
-        let context = e.encode(&frames, &Hidden { frames: Some(mask.clone()), channels: None }, valid.as_ref(), pass)?;
-        Ok(Embeddings { graph: vec![context, frames], fixed: vec![mask] })
+        let masked = Masked::of(&self.encoder, &self.config.mask, batch, pass)?;
+        let context = masked.encode(&self.encoder, pass)?;
+        Ok(Embeddings { graph: vec![context, masked.frames], fixed: vec![masked.mask] })
     }
 
     fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {

@@ -7,6 +7,7 @@
 use super::written;
 use crate::batch::{Example, IGNORED, Sequences};
 use crate::encoder::{Gpt2, Gpt2Config};
+use candle_core::Tensor;
 use selfsup_core::data::Transform;
 use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
@@ -64,15 +65,13 @@ impl Objective for CausalLm {
 
     /// States after the tokens that have a label, `(M, D)`; fixed: the labels.
     fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
-        let (n, l) = batch.ids.dims2()?;
-        if batch.labels.dims() != [n, l] {
-            return Err(Error::input("batch.labels", format!("shape {:?}, expected {:?}", batch.labels.dims(), batch.ids.dims())));
-        }
+        let l = batch.ids.dim(1)?;
         if l < 2 {
             return Err(Error::input("batch", "sequences of one token: there is no next token to predict"));
         }
         // Nothing follows the last token, so it is no input.
-        let (ids, labels) = (batch.ids.narrow(1, 0, l - 1)?.contiguous()?, batch.labels.narrow(1, 0, l - 1)?.contiguous()?);
+        let before = |t: &Tensor| -> Result<Tensor> { Ok(t.narrow(1, 0, l - 1)?.contiguous()?) };
+        let (ids, labels) = (before(&batch.ids)?, before(batch.token_labels()?)?);
         let hidden = self.model.hidden(&ids, pass)?;
         written::states(&hidden, &labels, batch.predicted())
     }

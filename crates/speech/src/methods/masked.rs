@@ -1,0 +1,41 @@
+//! What all methods begin with: a batch behind the convolutions, and the frames of it that are hidden.
+
+use crate::batch::Waves;
+use crate::encoder::{Hidden, SpeechEncoder};
+use crate::mask::SpanMask;
+use candle_core::Tensor;
+use selfsup_core::{Pass, Result};
+
+/// A batch whose frames are partly to be hidden.
+pub(super) struct Masked {
+    /// Frames of each wave, padding apart.
+    pub(super) counts: Vec<usize>,
+    /// What the convolutions make of the waves, `(N, L, C)`.
+    pub(super) frames: Tensor,
+    /// `(N, L)`, 0 at padding; nothing where there is none.
+    pub(super) valid: Option<Tensor>,
+    /// `(N, L)` u8, 1 where hidden; drawn from the keys of the samples.
+    pub(super) mask: Tensor,
+}
+
+impl Masked {
+    /// Runs the convolutions and draws the spans.
+    pub(super) fn of(encoder: &SpeechEncoder, spans: &SpanMask, batch: &Waves, pass: &Pass) -> Result<Self> {
+        let counts = encoder.frame_counts(&batch.lengths)?;
+        let frames = encoder.frames(&batch.values)?;
+        let (width, device) = (frames.dim(1)?, frames.device());
+        let valid = encoder.frame_mask(&counts, width, device)?;
+        let mask = spans.batch(&counts, width, |i| pass.sample_key("mask", i), device)?;
+        Ok(Masked { counts, frames, valid, mask })
+    }
+
+    /// What is hidden from the encoder.
+    pub(super) fn hidden(&self) -> Hidden {
+        Hidden { frames: Some(self.mask.clone()), channels: None }
+    }
+
+    /// The context of all frames, `(N, L, D)`.
+    pub(super) fn encode(&self, encoder: &SpeechEncoder, pass: &Pass) -> Result<Tensor> {
+        encoder.encode(&self.frames, &self.hidden(), self.valid.as_ref(), pass)
+    }
+}
