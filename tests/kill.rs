@@ -3,6 +3,8 @@
 #![cfg(unix)]
 
 use selfsup_core::Key;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -51,6 +53,34 @@ fn newest(run: &Path) -> Option<Vec<u8>> {
         .collect();
     files.sort();
     std::fs::read(files.last()?).ok()
+}
+
+/// An interrupt while a complete run is evaluated ends it at once: weights are there, and so is an earlier evaluation.
+#[test]
+#[allow(unsafe_code)]
+fn interrupted_evaluation() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let result = || -> serde_json::Value { serde_json::from_slice(&std::fs::read(run.join("result.json")).unwrap()).unwrap() };
+    let interrupt = |resume: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_selfsup"));
+        let args = ARGS.iter().filter(|a| !matches!(**a, "--no-probe" | "data.limit=256"));
+        command.args(args).args(["train.steps=2", "data.test=fashion-mnist/test", "--out"]).arg(&run).args(resume);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap().starts_with("evaluating on")));
+        // SAFETY: the process is ours and has not been waited for, so its number is its own.
+        assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGINT));
+    };
+    interrupt(&[]);
+    assert!(run.join("model/model.safetensors").is_file());
+    assert_eq!((&result()["training"]["steps"], result().get("probe")), (&2.into(), None));
+    let mut judged = result();
+    judged["probe"] = "earlier".into();
+    std::fs::write(run.join("result.json"), judged.to_string()).unwrap();
+    interrupt(&["--resume"]);
+    assert_eq!(result()["probe"], "earlier");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 # The tables beside this file: lines about the weather (label 0) and about metals (label 1), as pyarrow and as polars write them.
-# Needs pyarrow 22 and polars 1.35.
+# Made with pyarrow 26.0 and polars 2.1.
 import polars
 import pyarrow
 import pyarrow.parquet

@@ -208,8 +208,8 @@ impl Objective for Electra {
 
     /// The generator's hidden places `(M, E)` and the detector's scores `(N L, 1)`; fixed: their labels.
     fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
-        let (hidden, _) = self.generator.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
         let predicted = Predicted::of(batch.token_labels()?)?;
+        let (hidden, _) = self.generator.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
         let filled = self.head.transform(&predicted.pick(&hidden)?)?;
         let logits = self.head.logits(&filled.detach(), &self.encoder.embeddings().table().detach())?;
         let (ids, replaced) = self.replace(batch, &predicted, &logits, pass)?;

@@ -92,8 +92,8 @@ impl Objective for MaskedLm {
 
     /// Of the hidden places `(M, E)`, and the next-sentence scores `(N, 2)`; fixed: their labels.
     fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
-        let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
         let predicted = Predicted::of(batch.token_labels()?)?;
+        let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
         let mut graph = vec![self.head.transform(&predicted.pick(&hidden)?)?];
         let mut fixed = vec![predicted.labels];
         if let Some(next) = &self.next {

@@ -110,8 +110,8 @@ impl Objective for TokenClassifier {
 
     /// Scores of the labelled tokens alone, `(M, C)`.
     fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
-        let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
         let predicted = Predicted::of(batch.token_labels()?)?;
+        let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
         let logits = self.out.forward(&before_head(predicted.pick(&hidden)?, self.config.dropout, pass)?)?;
         Ok(Embeddings { graph: vec![logits], fixed: vec![predicted.labels] })
     }
