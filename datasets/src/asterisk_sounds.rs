@@ -1,12 +1,15 @@
 //! Prompts of the telephone exchange Asterisk in four languages.
 //!
-//! - what: more than 2,100 spoken prompts with transcripts, 8 kHz: English (Allison), French (June), Spanish (Allison), Italian (Carlo)
+//! - what: more than 2,100 spoken prompts with transcripts, 8 kHz: English (Allison), French (June), Spanish (Allison), Italian (Carlo); and
+//!   500 Italian ones of a second voice (Paola)
 //! - source: Debian packages `asterisk-core-sounds-LANG-wav` and, for the transcripts, `asterisk-core-sounds-LANG` (79 MB in all), or what
-//!   they hold in the folders `asterisk-LANG-wav` and `asterisk-LANG-text` of the cache
+//!   they hold in the folders `asterisk-LANG-wav` and `asterisk-LANG-text` of the cache; Paola's are `asterisk-prompt-it-menardi-wav` (19 MB)
 //! - licence: CC-BY-SA-3.0 (never bundled)
 //! - use: English CTC, resampling 8 to 16 kHz, a language probe. A language has one voice, and one woman speaks English and Spanish: a probe
 //!   that tells English from French may have learnt the voice, and telling English from Spanish is the honest half. The group is the
 //!   prompt's name, so that the same prompt in all languages stays on one side of a split.
+//! - `asterisk-sounds/speakers`: which of the four voices speaks. Two of them share a language and one speaks two, so that a voice is not told by
+//!   its language alone; each was recorded in a room of its own, and that a probe may have learnt.
 
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
@@ -101,27 +104,79 @@ const LANGUAGES: [Language; 4] = [
     },
 ];
 
+/// The voices of `asterisk-sounds/speakers`, each with its places in [`LANGUAGES`].
+const SPEAKERS: [(&str, &[usize]); 3] = [("Allison", &[0, 1]), ("June", &[2]), ("Carlo", &[3])];
+/// A second Italian voice: prompts of the same names in words of its own.
+const PAOLA: Package = Package {
+    client: Client::Apt,
+    name: "asterisk-prompt-it-menardi-wav",
+    version: "1:1.4.22+mm20110907-3.1",
+    sha256: "3094530d98f8758ac275572d59624c41f60969fef883f34f4886d144f3dfeb21",
+    keep: &["usr/share/asterisk/sounds/it_IT_f_Menardi"],
+};
+
 const fn card(name: &'static str, about: &'static str, size: &'static str, open: fn() -> Result<Box<dyn Records>>) -> Card {
     let source = "apt-get download asterisk-core-sounds-{en,es,fr,it}-wav asterisk-core-sounds-{en,es,fr,it}";
     Card { name, kind: Kind::Speech, about, licence: "CC-BY-SA-3.0", size, source, open }
 }
 
 /// The cards of this data set.
-pub const CARDS: [Card; 2] = [
+pub const CARDS: [Card; 3] = [
     card("asterisk-sounds", "spoken prompts in English, Spanish, French and Italian, 8 kHz, with transcripts", "79 MB", || {
         fetched(&LANGUAGES.each_ref())
     }),
     card("asterisk-sounds/en", "the English prompts, one voice, 8 kHz, with transcripts", "18 MB", || fetched(&[&LANGUAGES[0]])),
+    Card {
+        source: "apt-get download asterisk-core-sounds-{en,es,fr,it}-wav asterisk-core-sounds-{en,es,fr,it} asterisk-prompt-it-menardi-wav",
+        ..card(
+            "asterisk-sounds/speakers",
+            "the prompts by voice: four, of which two are Italian and one speaks two languages",
+            "98 MB",
+            speakers,
+        )
+    },
 ];
 
+/// The recordings and the list of a language, fetched if need be.
+fn parts(language: &Language) -> Result<(PathBuf, PathBuf)> {
+    let recordings = fetch(language.folders[0], &language.packages[0])?.join(language.voice);
+    Ok((recordings, fetch(language.folders[1], &language.packages[1])?.join(format!("core-sounds-{}.txt.gz", language.code))))
+}
+
 fn fetched(languages: &[&Language]) -> Result<Box<dyn Records>> {
-    let mut parts = Vec::new();
+    let mut all = Vec::new();
     for language in languages {
-        let recordings = fetch(language.folders[0], &language.packages[0])?.join(language.voice);
-        let text = fetch(language.folders[1], &language.packages[1])?.join(format!("core-sounds-{}.txt.gz", language.code));
-        parts.push((language.code.to_string(), recordings, text));
+        let (folder, list) = parts(language)?;
+        all.push(Spoken { class: language.code.to_string(), folder, list });
     }
-    Ok(Box::new(Prompts::open(&parts)?))
+    Ok(Box::new(Prompts::open(&all)?))
+}
+
+fn speakers() -> Result<Box<dyn Records>> {
+    let mut all = Vec::new();
+    for (voice, places) in SPEAKERS {
+        for &place in places {
+            let (folder, list) = parts(&LANGUAGES[place])?;
+            all.push(Spoken { class: voice.to_string(), folder, list });
+        }
+    }
+    // Its package lists no words; the names are those of the other Italian.
+    let folder = fetch("asterisk-it-menardi-wav", &PAOLA)?.join("it_IT_f_Menardi");
+    all.push(Spoken { class: "Paola".to_string(), folder, list: parts(&LANGUAGES[3])?.1 });
+    let mut prompts = Prompts::open(&all)?;
+    prompts.prompts.iter_mut().for_each(|p| p.said = None);
+    Ok(Box::new(prompts))
+}
+
+/// Recordings of a class.
+#[derive(Clone, Debug)]
+pub struct Spoken {
+    /// Language or voice; several folders may be of one.
+    pub class: String,
+    /// The folder of recordings.
+    pub folder: PathBuf,
+    /// The list `NAME: what is said` (gzip).
+    pub list: PathBuf,
 }
 
 /// One prompt.
@@ -129,7 +184,7 @@ struct Prompt {
     path: PathBuf,
     name: String,
     label: u32,
-    said: String,
+    said: Option<String>,
 }
 
 /// Prompts that have a recording and words: what is only a sound (`[beep]`), silence, or music is left out.
@@ -139,27 +194,31 @@ pub struct Prompts {
 }
 
 impl Prompts {
-    /// Languages, each with its folder of recordings and its list `NAME: what is said` (gzip).
+    /// What the folders hold, classes in the order in which they come.
     ///
     /// # Errors
-    /// If a list cannot be read, is not UTF-8 or has a line without a colon, or a language has no recording with words.
-    pub fn open(languages: &[(String, PathBuf, PathBuf)]) -> Result<Self> {
-        let mut prompts = Vec::new();
-        for (label, (code, folder, list)) in languages.iter().enumerate() {
+    /// If a list cannot be read, is not UTF-8 or has a line without a colon, or a folder has no recording with words.
+    pub fn open(all: &[Spoken]) -> Result<Self> {
+        let (mut prompts, mut classes) = (Vec::new(), Vec::<String>::new());
+        for Spoken { class, folder, list } in all {
+            let label = classes.iter().position(|c| c == class).unwrap_or_else(|| {
+                classes.push(class.clone());
+                classes.len() - 1
+            });
             let said = transcripts(list)?;
             let before = prompts.len();
             for (name, said) in said {
                 let path = folder.join(format!("{name}.wav"));
                 let words = said.chars().any(char::is_alphabetic) && !said.starts_with(['[', '(', '<']);
                 if words && path.is_file() {
-                    prompts.push(Prompt { path, name, label: label as u32, said });
+                    prompts.push(Prompt { path, name, label: label as u32, said: Some(said) });
                 }
             }
             if prompts.len() == before {
-                return Err(Error::file(folder, format_args!("holds no recording that {} lists for {code}", list.display())));
+                return Err(Error::file(folder, format_args!("holds no recording that {} lists for {class}", list.display())));
             }
         }
-        Ok(Prompts { prompts, classes: languages.iter().map(|l| l.0.clone()).collect() })
+        Ok(Prompts { prompts, classes })
     }
 }
 
@@ -205,7 +264,7 @@ impl Records for Prompts {
     }
 
     fn transcript(&self, index: usize) -> Option<String> {
-        Some(self.prompts.get(index)?.said.clone())
+        self.prompts.get(index)?.said.clone()
     }
 
     fn classes(&self) -> &[String] {
@@ -234,11 +293,14 @@ mod tests {
             std::fs::write(dir.path().join(format!("{name}.wav")), "").unwrap();
         }
         let text = list(dir.path(), "\u{feff}; a list\n\nhello: Hello: you.\nbeep: [beep]\ndigits/1: one\nabsent: gone\n");
-        let languages = ["en", "fr"].map(|l| (l.to_string(), dir.path().to_path_buf(), text.clone()));
+        let spoken = |class: &str| Spoken { class: class.into(), folder: dir.path().to_path_buf(), list: text.clone() };
+        let languages = ["en", "fr"].map(spoken);
         let set = Prompts::open(&languages).unwrap();
         assert_eq!((set.len(), set.classes()), (4, &["en".to_string(), "fr".to_string()][..]));
         assert_eq!((set.label(3), set.group(3).as_deref(), set.transcript(3).as_deref()), (Some(1), Some("hello"), Some("Hello: you.")));
         assert_eq!(set.group(0), set.group(2), "one prompt in two languages is one group");
+        let one = Prompts::open(&["en", "fr", "en"].map(spoken)).unwrap();
+        assert_eq!((one.len(), one.classes().len(), one.label(2), one.label(4)), (6, 2, Some(1), Some(0)), "two folders of one class");
         assert!(set.get(0).unwrap().id.ends_with("1.wav") && set.get(4).is_err());
     }
 
@@ -246,11 +308,11 @@ mod tests {
     fn wrong_lists_are_named() {
         let dir = tempfile::tempdir().unwrap();
         for (text, part) in [("hello\n", "line 1: no colon"), ("../x: y\n", "line 1: the name ../x"), ("a: b\n", "holds no recording")] {
-            let languages = [("en".to_string(), dir.path().to_path_buf(), list(dir.path(), text))];
+            let languages = [Spoken { class: "en".into(), folder: dir.path().to_path_buf(), list: list(dir.path(), text) }];
             let e = Prompts::open(&languages).err().unwrap().to_string();
             assert!(e.contains(part), "{e}");
         }
-        let absent = [("en".to_string(), dir.path().to_path_buf(), dir.path().join("absent.gz"))];
+        let absent = [Spoken { class: "en".into(), folder: dir.path().to_path_buf(), list: dir.path().join("absent.gz") }];
         assert!(Prompts::open(&absent).err().unwrap().to_string().contains("absent.gz"));
     }
 
@@ -265,5 +327,17 @@ mod tests {
             assert!(set.get(i).unwrap().source.content().unwrap().starts_with(b"RIFF"));
         }
         assert!(counts.iter().all(|c| *c > 450), "{counts:?}");
+    }
+
+    /// Fetches 98 MB: run with `--ignored` where there is apt and a network.
+    #[test]
+    #[ignore = "fetches packages"]
+    fn all_speakers() {
+        let set = (CARDS[2].open)().unwrap();
+        assert_eq!(set.classes(), ["Allison", "June", "Carlo", "Paola"]);
+        let mut counts = [0; 4];
+        (0..set.len()).for_each(|i| counts[set.label(i).unwrap() as usize] += 1);
+        assert!(counts[0] > 900 && counts[1..].iter().all(|c| *c > 350), "{counts:?}");
+        assert!((0..set.len()).all(|i| set.transcript(i).is_none()));
     }
 }

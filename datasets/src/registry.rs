@@ -52,6 +52,7 @@ pub const CARDS: &[Card] = &[
     festvox_ru::CARDS[3],
     asterisk_sounds::CARDS[0],
     asterisk_sounds::CARDS[1],
+    asterisk_sounds::CARDS[2],
     tuxpaint_voices::CARD,
     mni152::CARDS[0],
     mni152::CARDS[1],

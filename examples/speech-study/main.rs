@@ -1,4 +1,4 @@
-//! What pre-training on the 80 minutes of a Russian reader is worth: phones in frames, languages, and recognition from few labels.
+//! What pre-training on the 80 minutes of a Russian reader is worth: phones in frames, languages, speakers, and recognition from few labels.
 //!
 //!     cargo run --release --example speech-study -- runs/study                       all cells that are not there yet
 //!     cargo run --release --example speech-study -- runs/study phones-hubert ...     some of them
@@ -60,6 +60,7 @@ enum Cell {
     Pretrain(&'static str),
     Phones(&'static str),
     Languages(&'static str),
+    Speakers(&'static str),
     /// Minutes, steps, and the run that is started from; without one from random weights.
     Ctc(u32, u64, Option<&'static str>),
     /// The same with the encoder left as it is: a layer over the characters alone.
@@ -71,6 +72,7 @@ impl Cell {
     fn all() -> Vec<Cell> {
         let mut cells: Vec<Cell> = METHODS.map(Cell::Pretrain).into_iter().chain(METHODS.map(Cell::Phones)).collect();
         cells.extend(METHODS.map(Cell::Languages));
+        cells.extend(METHODS.map(Cell::Speakers));
         for (minutes, steps) in LABELS {
             cells.extend([Some("hubert"), None, Some("wav2vec2")].map(|start| Cell::Head(minutes, steps, start)));
         }
@@ -85,6 +87,7 @@ impl Cell {
             Cell::Pretrain(method) => (*method).to_string(),
             Cell::Phones(method) => format!("phones-{method}"),
             Cell::Languages(method) => format!("languages-{method}"),
+            Cell::Speakers(method) => format!("speakers-{method}"),
             Cell::Ctc(minutes, _, start) => format!("ctc-{minutes}-{}", start.unwrap_or("scratch")),
             Cell::Head(minutes, _, start) => format!("head-{minutes}-{}", start.unwrap_or("random")),
         }
@@ -96,6 +99,7 @@ impl Cell {
             Cell::Pretrain(method) => root.join(method).join("result.json"),
             Cell::Phones(method) => root.join(method).join("frames.json"),
             Cell::Languages(method) => root.join(method).join("probe.json"),
+            Cell::Speakers(method) => root.join(method).join("speakers.json"),
             Cell::Ctc(..) | Cell::Head(..) => root.join(self.name()).join("noise.csv"),
         }
     }
@@ -121,17 +125,24 @@ impl Cell {
                 snr: SNR.to_vec(),
                 ..probe::Request::default()
             }),
-            Cell::Languages(method) => probe::run(&probe::Request {
-                run: root.join(method),
-                // 1,621 prompts of four languages to fit on, 496 to test on: the same prompt in two languages stays together.
-                data: Some("asterisk-sounds".into()),
-                overrides: ["data.hold_out=0.2", "eval.few=[100]", "eval.batch_size=8"].map(String::from).to_vec(),
-                snr: SNR.to_vec(),
-                ..probe::Request::default()
-            }),
+            // The same prompt in two languages, or by two voices, stays together.
+            Cell::Languages(method) => self.utterances(root, method, "asterisk-sounds"),
+            Cell::Speakers(method) => self.utterances(root, method, "asterisk-sounds/speakers"),
             Cell::Ctc(minutes, steps, start) => self.recognise(root, *minutes, *steps, *start, if start.is_some() { ALL } else { SCRATCH }),
             Cell::Head(minutes, steps, start) => self.recognise(root, *minutes, *steps, *start, HEAD),
         }
+    }
+
+    /// Probes whole recordings of `data`, of which a fifth is tested.
+    fn utterances(&self, root: &Path, method: &str, data: &str) -> Result<()> {
+        probe::run(&probe::Request {
+            run: root.join(method),
+            data: Some(data.into()),
+            overrides: ["data.hold_out=0.2", "eval.few=[100]", "eval.batch_size=8"].map(String::from).to_vec(),
+            snr: SNR.to_vec(),
+            out: Some(self.result(root)),
+            ..probe::Request::default()
+        })
     }
 
     /// Fine-tunes on some sentences and measures on all test sentences. The schedule is fixed beforehand: nothing is chosen by the test.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentConfig {
-    /// Depth, height and width of a patch in voxels.
+    /// Depth, height and width of a patch in voxels; a depth of 1 makes patches of slices, which are turned in their plane only.
     pub size: [usize; 3],
     /// Voxel size in mm (z, y, x) to which volumes are resampled; as they are if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,8 +150,12 @@ impl AugmentConfig {
 
     /// Turning, bending, mirroring, on a patch with a margin that is cut afterwards; labels move along.
     fn spatial(&self, steps: &mut Vec<Step>) {
-        if self.rotate != [0.0; 3] || self.zoom != [1.0; 2] {
-            steps.push(Box::new(Rotate { degrees: self.rotate, scale: self.zoom }));
+        // A single plane stays in its plane: turned out of it, it would be a line.
+        let flat = |axis: usize| self.size[axis] == 1;
+        let free = |axis: usize| (0..3).filter(|a| *a != axis).all(|a| !flat(a));
+        let rotate = [0, 1, 2].map(|axis| if free(axis) { self.rotate[axis] } else { 0.0 });
+        if rotate != [0.0; 3] || self.zoom != [1.0; 2] {
+            steps.push(Box::new(Rotate { degrees: rotate, scale: self.zoom }));
         }
         if self.elastic > 0.0 {
             steps.push(Box::new(Elastic { nodes: self.elastic_nodes, strength: self.elastic }));
@@ -178,7 +182,7 @@ impl AugmentConfig {
     fn with_margin(&self) -> [usize; 3] {
         let turned = self.rotate != [0.0; 3] || self.zoom != [1.0; 2] || self.elastic > 0.0;
         // A quarter covers turns of 15 degrees and scales down to 0.85: 1 / 0.85 * (cos 15 + sin 15) = 1.44 at the corners, 1.2 on average.
-        self.size.map(|s| if turned { s + s.div_ceil(4) } else { s })
+        self.size.map(|s| if turned && s > 1 { s + s.div_ceil(4) } else { s })
     }
 
     /// The views that a method wants. With `scale` intensities are scaled patch by patch, for volumes that were not prepared because they are
@@ -196,7 +200,9 @@ impl AugmentConfig {
                 steps.push(Box::new(CropRandom { size: margin }));
                 self.spatial(&mut steps);
                 self.intensity(&mut steps);
-                let region = [0, 1, 2].map(|a| margin[a].max((self.size[a] as f32 * self.region).round() as usize));
+                // The views of a slice are of that slice.
+                let wide = |s: usize| if s == 1 { 1 } else { (s as f32 * self.region).round() as usize };
+                let region = [0, 1, 2].map(|a| margin[a].max(wide(self.size[a])));
                 Augment { region, patch: CropRandom { size: region }, view: Pipeline::new(steps), views, spoil: None, scale }
             }
             other => {
@@ -277,6 +283,26 @@ mod tests {
         assert_eq!(small[0].shape(), [8, 6, 4]);
         let labelled = config().labelled().unwrap().apply(v, &mut rng(3)).unwrap();
         assert!(labelled.shape() == [8, 6, 4] && labelled.labels().is_some());
+    }
+
+    #[test]
+    fn slices_stay_in_their_plane() {
+        // Every plane of the volume has a value of its own, so a patch tells where it comes from.
+        let mut v = volume([6, 20, 16], 1);
+        v.values_mut().iter_mut().enumerate().for_each(|(i, x)| *x = 0.1 * (i / 320) as f32 + 0.2);
+        let c = AugmentConfig { size: [1, 8, 8], gamma_p: 0.0, noise_p: 0.0, bias_p: 0.0, zoom: [1.0, 1.0], ..AugmentConfig::default() };
+        let joint = c.views(Wanted::Joint(2), false).unwrap();
+        assert_eq!(joint.region()[0], 1);
+        let mut planes = std::collections::BTreeSet::new();
+        for seed in 0..20 {
+            let made = joint.apply(v.clone(), &mut rng(seed)).unwrap();
+            let level = made[0].values()[27];
+            assert!(made.iter().all(|m| m.shape() == [1, 8, 8]), "{:?}", made[0].shape());
+            // Turned in the plane: the middle is all of that plane, and so is that of the other view.
+            assert!((level - made[1].values()[27]).abs() < 1e-5 && level >= 0.2 - 1e-5, "{level}");
+            planes.insert((level * 10.0).round() as i32);
+        }
+        assert!(planes.len() > 2, "{planes:?}");
     }
 
     #[test]

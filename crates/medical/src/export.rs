@@ -25,7 +25,7 @@ pub fn write(architecture: &Architecture, method: &MethodConfig, augment: &Augme
     let (config, tensors, how) = match architecture {
         Architecture::Monai(c) => monai(c, params, method.restores())?,
         Architecture::UNet(c) => (
-            json!({"architecture": "unet3d", "channels": c.channels, "widths": c.widths, "norm": c.norm, "act": c.act}),
+            json!({"architecture": if c.planar { "unet2d" } else { "unet3d" }, "channels": c.channels, "widths": c.widths, "norm": c.norm, "act": c.act}),
             prefixed(params, if method.restores() { &["encoder", "decoder"] } else { &["encoder"] }),
             "encoder.pretrained = \"DIR\" of a configuration, or `safetensors.torch.load_file`: names are encoder.STAGE.{conv,norm}{1,2}.".to_string(),
         ),

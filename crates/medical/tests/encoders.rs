@@ -26,9 +26,11 @@ fn check(a: &Architecture, x: &Tensor, outputs: usize) {
     let net = a.dense(&Scope::root(&params, 0, &Device::Cpu), outputs, false).unwrap();
     let (n, _, d, h, w) = x.dims5().unwrap();
     let maps = net.encoder.maps(x, &train()).unwrap();
+    let planar = matches!(a, Architecture::UNet(c) if c.planar);
     assert_eq!(maps.len(), net.encoder.scales().len());
     for (map, scale) in maps.iter().zip(net.encoder.scales()) {
-        assert_eq!(map.dims(), [n, d / scale.stride, h / scale.stride, w / scale.stride, scale.width], "{a:?}");
+        let across = if planar { 1 } else { scale.stride };
+        assert_eq!(map.dims(), [n, d / across, h / scale.stride, w / scale.stride, scale.width], "{a:?}");
     }
     assert_eq!(net.encoder.forward(x, None, &[], &train()).unwrap().pooled.dims(), [n, net.encoder.dim()]);
     let (y, _) = net.forward(x, &train()).unwrap();
@@ -65,12 +67,49 @@ proptest! {
     }
 
     #[test]
-    fn unets(levels in 1usize..4, norm in 0usize..4, act in 0usize..4, seed in 0u64..99) {
+    fn unets(levels in 1usize..4, norm in 0usize..4, act in 0usize..4, planar in prop::bool::ANY, seed in 0u64..99) {
         let mut c = UNet3dConfig::new(1, &[4, 5, 6][..levels]);
         c.norm = [NormKind::InstancePlain, NormKind::Instance, NormKind::Batch, NormKind::None][norm];
         c.act = [ActKind::Prelu, ActKind::Relu, ActKind::LeakyRelu, ActKind::None][act];
-        check(&Architecture::UNet(c), &random(&[2, 1, 4, 8, 4], seed), 2);
+        c.planar = planar;
+        // Planes are not halved: any number of them will do.
+        check(&Architecture::UNet(c), &random(&[2, 1, if planar { 3 } else { 4 }, 8, 4], seed), 2);
     }
+}
+
+/// A planar network is the one in three dimensions whose kernels are zero but in their middle plane; each plane is taken by itself.
+#[test]
+fn planes_are_taken_by_themselves() {
+    let c = UNet3dConfig { norm: NormKind::Batch, planar: true, ..UNet3dConfig::new(1, &[5]) };
+    let (flat, deep) = (Params::new(), Params::new());
+    let net = Architecture::UNet(c.clone()).dense(&Scope::root(&flat, 3, &Device::Cpu), 2, false).unwrap();
+    let same = Architecture::UNet(UNet3dConfig { planar: false, ..c }).dense(&Scope::root(&deep, 4, &Device::Cpu), 2, false).unwrap();
+    for (name, theirs) in selfsup_core::weights::export(&flat, "") {
+        let p = deep.get(&name).unwrap();
+        let made = match theirs.dims() {
+            &[o, i, h, w] => {
+                let (plane, d) = (theirs.reshape((o, i, 1, h, w)).unwrap(), p.var.dims()[2]);
+                plane.pad_with_zeros(2, d / 2, d / 2).unwrap()
+            }
+            _ => theirs,
+        };
+        p.var.set(&made).unwrap();
+    }
+    let x = random(&[2, 1, 3, 6, 5], 1);
+    let run = |net: &selfsup_medical::encoder::Dense, x: &Tensor, pass: &Pass| net.forward(x, pass).unwrap().0;
+    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let near = |a: &Tensor, b: &Tensor| values(a).iter().zip(values(b)).all(|(a, b)| (a - b).abs() < 1e-4);
+    assert!(near(&run(&net, &x, &train()), &run(&same, &x, &train())));
+    let all = run(&net, &x, &Pass::eval());
+    for plane in 0..3 {
+        let alone = run(&net, &x.narrow(2, plane, 1).unwrap().contiguous().unwrap(), &Pass::eval());
+        assert!(near(&alone, &all.narrow(1, plane, 1).unwrap()), "{plane}");
+    }
+    // Three planes are fine, a width that cannot be halved is not.
+    let net = Architecture::UNet(UNet3dConfig { planar: true, ..UNet3dConfig::new(1, &[2, 2]) })
+        .maps(&Scope::root(&Params::new(), 0, &Device::Cpu))
+        .unwrap();
+    assert!(net.maps(&random(&[1, 1, 3, 4, 5], 0), &Pass::eval()).unwrap_err().to_string().contains("multiples of 2"));
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn train<O: Objective>(method: &O, dir: &Path, source: &dyn Source<O::Batch>, ep
 #[test]
 fn every_parameter_moves() {
     for name in MethodConfig::NAMES {
-        for network in ["unet3d", "monai_unet", "resnet3d", "vit3d"] {
+        for network in ["unet3d", "unet2d", "monai_unet", "resnet3d", "vit3d"] {
             let dir = tempfile::tempdir().unwrap();
             trial(name).every_parameter_moves(&build(name, network, 0), &dir.path().join("run")).unwrap();
         }
@@ -206,7 +206,7 @@ fn dice(net: &Segment, planes: std::ops::Range<usize>) -> f64 {
 /// From labels of all voxels, and from one plane a patch; every parameter moves; the parts of a batch add up only without coupling.
 #[test]
 fn segmentation_learns() {
-    for (network, plane) in [("unet3d", None), ("unet3d", Some(SIZE / 2)), ("resnet3d", None)] {
+    for (network, plane) in [("unet3d", None), ("unet3d", Some(SIZE / 2)), ("unet2d", Some(SIZE / 2)), ("resnet3d", None)] {
         let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
         let net = Segment::new(&scope, &architecture(network, false), SegmentConfig::default()).unwrap();
         // Who was taught the middle of patches knows nothing of their ends.

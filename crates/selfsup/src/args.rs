@@ -127,6 +127,9 @@ pub(crate) struct Probe {
     /// Recordings: probe which phone is said in each frame, by the alignments NAME.lab, .phn or .tsv in DIR (by default where the data has them).
     #[arg(long, value_name = "DIR")]
     pub(crate) frames: Option<Option<PathBuf>>,
+    /// Where to write what was found; by default probe.json (with --frames frames.json) in the run's folder.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) noise: Noise,
 }

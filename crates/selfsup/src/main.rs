@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             test: a.test,
             labels: a.labels,
             frames: a.frames.map(Option::unwrap_or_default),
+            out: a.out,
             snr: a.noise.snr,
             noise: a.noise.noise,
         }),

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A task: its patches, and how its labels are used.
+#[derive(Clone)]
 pub struct Task {
     /// Voxels of a patch (z, y, x).
     pub patch: [usize; 3],
@@ -124,6 +125,11 @@ pub fn part(v: &Volume, axis: usize, range: Range<usize>) -> Result<Volume> {
     Ok(v.part(start, shape, 0.0)?)
 }
 
+/// The method of a start, and whether its network sees slices: `simclr-2d` is `simclr` on patches of one plane.
+fn method_of(start: &str) -> (&str, bool) {
+    start.strip_suffix("-2d").map_or((start, false), |method| (method, true))
+}
+
 /// Whether a start is one of transformers.
 fn transformer(start: &str) -> bool {
     matches!(start, "mae" | "scratch-vit")
@@ -156,6 +162,12 @@ where
 }
 
 impl Task {
+    /// The task as a start sees it: in slices, for networks of slices.
+    fn of(&self, start: &str) -> Task {
+        let [d, h, w] = self.patch;
+        Task { patch: [if method_of(start).1 { 1 } else { d }, h, w], ..self.clone() }
+    }
+
     /// The network of a start.
     fn architecture(&self, o: &Options, start: &str) -> Result<Architecture> {
         let encoder = if transformer(start) {
@@ -167,14 +179,16 @@ impl Task {
                 "batch" => NormKind::Batch,
                 other => bail!("--norm {other}: expected instance or batch"),
             };
-            EncoderConfig { widths: Some(o.widths.clone()), norm: Some(norm), ..EncoderConfig::default() }
+            let name = if method_of(start).1 { "unet2d" } else { "unet3d" };
+            EncoderConfig { name: name.into(), widths: Some(o.widths.clone()), norm: Some(norm), ..EncoderConfig::default() }
         };
         Ok(encoder.resolve(self.patch, transformer(start))?)
     }
 
-    /// Pre-trains on `volumes` without their labels; the tensors of the last step. Goes on where a run of the folder stopped.
+    /// Pre-trains on `volumes` without their labels, by the method of the start `name`; the tensors of the last step. Goes on where a run of the folder stopped.
     fn pretrain(&self, o: &Options, name: &str, volumes: &[Arc<Volume>]) -> Result<BTreeMap<String, Tensor>> {
-        let mut method = MethodConfig::named(name)?;
+        let (method, flat) = method_of(name);
+        let mut method = MethodConfig::named(method)?;
         match &mut method {
             MethodConfig::Mae(c) => (c.decoder_dim, c.decoder_depth, c.decoder_heads) = (96, 2, 4),
             MethodConfig::Simclr(c) => (c.temperature, c.hidden_dim, c.out_dim) = (0.2, 128, 64),
@@ -192,7 +206,8 @@ impl Task {
         let params = Params::new();
         let objective = method.build(&Scope::root(&params, 0, &Device::Cpu), &self.architecture(o, name)?)?;
         // A contrastive batch needs others to differ from; restoration has to bring the scale of a random network's outputs down first.
-        let batch = if method.restores() || method.masked() { 4 } else { 16 };
+        // Slices are cheap.
+        let batch = if method.restores() || method.masked() { 4 } else { 16 } * if flat { 4 } else { 1 };
         let lr = if method.restores() { 5e-3 } else { 1e-3 };
         let widths: Vec<String> = o.widths.iter().map(usize::to_string).collect();
         let dir = o.folder().join(format!(
@@ -293,7 +308,7 @@ impl Task {
         if let Some(patch) = o.patch
             && patch != self.patch
         {
-            patched = Task { patch, test: self.test.clone(), ..*self };
+            patched = Task { patch, ..self.clone() };
             return patched.run(o, scan, unlabelled, names, labelled);
         }
         std::fs::create_dir_all(o.folder())?;
@@ -310,7 +325,7 @@ impl Task {
             lr: o.lr,
             widths: o.widths.clone(),
             norm: o.norm.clone(),
-            patch: self.patch,
+            patch: self.of(start).patch,
             balanced: o.balanced,
             slab: (test.start, test.end),
         };
@@ -318,17 +333,17 @@ impl Task {
         for &labels in &o.labels {
             for seed in 0..o.seeds {
                 for start in &o.starts {
-                    let name = name(start, labels, seed);
+                    let (task, name) = (self.of(start), name(start, labels, seed));
                     if cells.has(&name) {
                         continue;
                     }
                     if name.steps > 0 && !pretrained.contains_key(start) {
-                        pretrained.insert(start.clone(), self.pretrain(o, start, &unlabelled)?);
+                        pretrained.insert(start.clone(), task.pretrain(o, start, &unlabelled)?);
                     }
                     let begin = Instant::now();
-                    let net = self.tune(o, &name, labelled(labels, self.patch)?, pretrained.get(start))?;
+                    let net = task.tune(o, &name, labelled(labels, task.patch)?, pretrained.get(start))?;
                     let trained = begin.elapsed().as_secs_f64();
-                    let dice = self.dice(&net, scan, test.clone())?.split_off(1);
+                    let dice = task.dice(&net, scan, test.clone())?.split_off(1);
                     let mean = dice.iter().sum::<f64>() / dice.len().max(1) as f64;
                     println!("{labels:>4} {start:>12} seed {seed}: mean {mean:.4}, {dice:.4?}, {trained:.0} s");
                     let seconds = (trained, begin.elapsed().as_secs_f64() - trained);

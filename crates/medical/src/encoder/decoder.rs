@@ -2,7 +2,7 @@
 //! three dimensions Çiçek et al. 2016, arXiv 1606.06650), for any encoder whose maps are a power of two apart.
 
 use super::layers::{ActKind, BlockSpec, ConvBlock, DoubleConv, NormKind};
-use super::{MapEncoder, Scale};
+use super::{MapEncoder, Scale, planes, volumes};
 use candle_core::Tensor;
 use selfsup_core::{Error, Init, Pass, Result, Scope};
 use selfsup_kernels::Path;
@@ -24,19 +24,40 @@ struct Step {
     skip: Option<usize>,
 }
 
+/// What a decoder is built like.
+#[derive(Clone, Copy, Debug)]
+pub struct UpSpec {
+    /// Values of each voxel.
+    pub outputs: usize,
+    /// Normalisation.
+    pub norm: NormKind,
+    /// Activation.
+    pub act: ActKind,
+    /// Every plane by itself, with kernels of two dimensions; only the two axes of a plane are doubled.
+    pub planar: bool,
+    /// Width of two convolutions that the finest map goes through before it is joined: for encoders that hand over the volume itself, since
+    /// their features are all coarse (UNETR, Hatamizadeh et al. 2021, arXiv 2103.10504).
+    pub stem: Option<usize>,
+}
+
 /// The expanding path and its 1x1x1 convolution to the outputs.
 pub struct UpDecoder {
     steps: Vec<Step>,
     head: ConvBlock,
+    stem: Option<DoubleConv>,
     maps: usize,
+    planar: bool,
 }
 
 impl UpDecoder {
-    /// Steps live at `scope.0` (the coarsest), `scope.1` ..., the last convolution at `scope.head`.
+    /// Steps live at `scope.0` (the coarsest), `scope.1` ..., the last convolution at `scope.head`, those of the finest map at
+    /// `scope.stem`.
     ///
     /// # Errors
     /// If the strides of the maps are not powers of two, coarsest last.
-    pub fn new(scope: &Scope, scales: &[Scale], outputs: usize, norm: NormKind, act: ActKind) -> Result<Self> {
+    pub fn new(scope: &Scope, scales: &[Scale], spec: UpSpec) -> Result<Self> {
+        let UpSpec { outputs, norm, act, planar, stem } = spec;
+        let rank = if planar { 2 } else { 3 };
         let Some(last) = scales.last() else { return Err(Error::config("a decoder needs maps: the encoder has none")) };
         if outputs == 0 || scales.iter().any(|s| !s.stride.is_power_of_two()) || scales.windows(2).any(|w| w[0].stride > w[1].stride) {
             let strides: Vec<usize> = scales.iter().map(|s| s.stride).collect();
@@ -44,6 +65,14 @@ impl UpDecoder {
                 "a decoder over maps of strides {strides:?} with {outputs} outputs: expected powers of two, coarsest last, and outputs above 0"
             )));
         }
+        let mut scales = scales.to_vec();
+        let stem = match (stem, scales.first_mut()) {
+            (Some(width), Some(finest)) => {
+                let inputs = std::mem::replace(&mut finest.width, width);
+                Some(DoubleConv::new(&scope.sub("stem"), rank, inputs, width, norm, act)?)
+            }
+            _ => None,
+        };
         let (mut width, mut stride, mut steps) = (last.width, last.stride, Vec::new());
         while stride > 1 {
             stride /= 2;
@@ -57,17 +86,21 @@ impl UpDecoder {
                 transposed: true,
                 bias: true,
                 init: Init::TorchLinear,
-                ..BlockSpec::new(width, outputs, NormKind::None, ActKind::None)
+                ..BlockSpec::new(rank, width, outputs, NormKind::None, ActKind::None)
             };
             let up = ConvBlock::new(&sub.sub("up"), &sub, &sub, spec)?;
             let joined = outputs + skip.map_or(0, |i| scales[i].width);
-            steps.push(Step { up, body: DoubleConv::new(&sub, joined, outputs, norm, act)?, skip });
+            steps.push(Step { up, body: DoubleConv::new(&sub, rank, joined, outputs, norm, act)?, skip });
             width = outputs;
         }
         let head = scope.sub("head");
-        let spec =
-            BlockSpec { kernel: 1, bias: true, init: Init::TorchLinear, ..BlockSpec::new(width, outputs, NormKind::None, ActKind::None) };
-        Ok(UpDecoder { steps, head: ConvBlock::new(&head, &head, &head, spec)?, maps: scales.len() })
+        let spec = BlockSpec {
+            kernel: 1,
+            bias: true,
+            init: Init::TorchLinear,
+            ..BlockSpec::new(rank, width, outputs, NormKind::None, ActKind::None)
+        };
+        Ok(UpDecoder { steps, head: ConvBlock::new(&head, &head, &head, spec)?, stem, maps: scales.len(), planar })
     }
 }
 
@@ -76,15 +109,23 @@ impl MapDecoder for UpDecoder {
         let (Some(last), true) = (maps.last(), maps.len() == self.maps) else {
             return Err(Error::input("maps", format!("{}, expected {}", maps.len(), self.maps)));
         };
-        let mut y = last.clone();
+        let map = |i: usize| -> Result<Tensor> {
+            let m = if self.planar { planes(&maps[i])? } else { maps[i].clone() };
+            match &self.stem {
+                Some(stem) if i == 0 => stem.forward(&m, pass),
+                _ => Ok(m),
+            }
+        };
+        let mut y = map(maps.len() - 1)?;
         for step in &self.steps {
             y = step.up.forward(&y, pass)?;
             if let Some(i) = step.skip {
-                y = join_channels(&y, &maps[i], Path::Auto)?;
+                y = join_channels(&y, &map(i)?, Path::Auto)?;
             }
             y = step.body.forward(&y, pass)?;
         }
-        self.head.forward(&y, pass)
+        let y = self.head.forward(&y, pass)?;
+        if self.planar { volumes(&y, last.dim(0)?) } else { Ok(y) }
     }
 }
 

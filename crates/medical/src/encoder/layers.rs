@@ -44,6 +44,8 @@ pub enum ActKind {
 /// Size and kind of a [`ConvBlock`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct BlockSpec {
+    /// Spatial axes: 3 for volumes, 2 for planes.
+    pub rank: usize,
     pub inputs: usize,
     pub outputs: usize,
     pub kernel: usize,
@@ -58,10 +60,10 @@ pub(crate) struct BlockSpec {
 }
 
 impl BlockSpec {
-    /// A 3x3x3 convolution without bias, of stride 1.
-    pub fn new(inputs: usize, outputs: usize, norm: NormKind, act: ActKind) -> Self {
+    /// A 3x3x3 (3x3 in planes) convolution without bias, of stride 1.
+    pub fn new(rank: usize, inputs: usize, outputs: usize, norm: NormKind, act: ActKind) -> Self {
         let init = Init::KaimingFanOut;
-        BlockSpec { inputs, outputs, kernel: 3, stride: 1, dilation: 1, transposed: false, bias: false, norm, act, init }
+        BlockSpec { rank, inputs, outputs, kernel: 3, stride: 1, dilation: 1, transposed: false, bias: false, norm, act, init }
     }
 }
 
@@ -72,7 +74,7 @@ enum Norm {
     None,
 }
 
-/// Convolution, normalisation, activation over `(N, D, H, W, C)`.
+/// Convolution, normalisation, activation over `(N, D, H, W, C)`, of planes over `(N, H, W, C)`.
 pub(crate) struct ConvBlock {
     spec: BlockSpec,
     weight: Tensor,
@@ -85,8 +87,9 @@ impl ConvBlock {
     /// Weights live at the three scopes. Padding is half the kernel.
     pub fn new(conv: &Scope, norm: &Scope, act: &Scope, spec: BlockSpec) -> Result<Self> {
         let (k, c) = (spec.kernel, if spec.transposed { (spec.inputs, spec.outputs) } else { (spec.outputs, spec.inputs) });
-        let weight = conv.get("weight", (c.0, c.1, k, k, k), spec.init)?;
-        let fan_in = c.1 * k * k * k;
+        let shape: Vec<usize> = [c.0, c.1].into_iter().chain(std::iter::repeat_n(k, spec.rank)).collect();
+        let fan_in: usize = shape.iter().skip(1).product();
+        let weight = conv.get("weight", shape, spec.init)?;
         let bias_init = if spec.init == Init::TorchLinear { Init::Uniform(1.0 / (fan_in.max(1) as f32).sqrt()) } else { Init::Const(0.0) };
         let bias = if spec.bias { Some(conv.get("bias", spec.outputs, bias_init)?) } else { None };
         let norm = match spec.norm {
@@ -105,7 +108,7 @@ impl ConvBlock {
         Ok(ConvBlock { spec, weight, bias, norm, slope })
     }
 
-    /// `(N, D, H, W, C_in)` to `(N, D', H', W', C_out)`.
+    /// `(N, D, H, W, C_in)` to `(N, D', H', W', C_out)`; of planes likewise, without depth.
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let BlockSpec { kernel, stride, dilation, .. } = self.spec;
         let act = if self.spec.act == ActKind::Relu { Act::Relu } else { Act::None };
@@ -146,14 +149,14 @@ impl ConvBlock {
     }
 }
 
-/// Two 3x3x3 blocks: `conv1`, `norm1`, `conv2`, `norm2`.
+/// Two 3x3x3 blocks, or 3x3 ones in planes: `conv1`, `norm1`, `conv2`, `norm2`.
 pub(crate) struct DoubleConv(ConvBlock, ConvBlock);
 
 impl DoubleConv {
-    pub fn new(scope: &Scope, inputs: usize, outputs: usize, norm: NormKind, act: ActKind) -> Result<Self> {
+    pub fn new(scope: &Scope, rank: usize, inputs: usize, outputs: usize, norm: NormKind, act: ActKind) -> Result<Self> {
         let block = |i: usize, inputs: usize| {
             let sub = |name: &str| scope.sub(format!("{name}{i}"));
-            ConvBlock::new(&sub("conv"), &sub("norm"), &sub("act"), BlockSpec::new(inputs, outputs, norm, act))
+            ConvBlock::new(&sub("conv"), &sub("norm"), &sub("act"), BlockSpec::new(rank, inputs, outputs, norm, act))
         };
         Ok(DoubleConv(block(1, inputs)?, block(2, outputs)?))
     }

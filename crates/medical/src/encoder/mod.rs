@@ -9,7 +9,7 @@ pub mod resnet;
 pub mod unet;
 pub mod vit;
 
-pub use decoder::{Dense, MapDecoder, UpDecoder};
+pub use decoder::{Dense, MapDecoder, UpDecoder, UpSpec};
 pub use layers::{ActKind, NormKind};
 pub use monai::{MonaiConfig, MonaiDecoder, MonaiEncoder};
 pub use resnet::{ResNet3d, ResNet3dConfig};
@@ -24,7 +24,7 @@ use selfsup_core::{Encoder, Error, Pass, Result};
 pub struct Scale {
     /// Channels.
     pub width: usize,
-    /// Voxels of the input between neighbouring positions, on each axis; 0 where axes differ.
+    /// Voxels of the input between neighbouring positions, on each axis (of a planar network: within a plane); 0 where axes differ.
     pub stride: usize,
 }
 
@@ -51,7 +51,19 @@ pub(crate) fn channels_last(x: &Tensor, channels: usize) -> Result<Tensor> {
     }
 }
 
-/// Refuses spatial sizes of `x (N, D, H, W, C)` that are not multiples of `factor`.
+/// The planes of `x (N, D, H, W, C)` as images, `(N * D, H, W, C)`.
+pub(crate) fn planes(x: &Tensor) -> Result<Tensor> {
+    let (n, d, h, w, c) = x.dims5()?;
+    Ok(x.reshape((n * d, h, w, c))?)
+}
+
+/// Planes of `n` volumes, `(n * D, H, W, C)`, as `(n, D, H, W, C)`.
+pub(crate) fn volumes(x: &Tensor, n: usize) -> Result<Tensor> {
+    let (planes, h, w, c) = x.dims4()?;
+    Ok(x.reshape((n, planes / n.max(1), h, w, c))?)
+}
+
+/// Refuses spatial sizes of `x (N, S.., C)` that are not multiples of `factor`.
 pub(crate) fn divisible(x: &Tensor, factor: usize) -> Result<()> {
     match x.dims() {
         [_, space @ .., _] if space.iter().all(|s| s.is_multiple_of(factor)) => Ok(()),

@@ -87,7 +87,7 @@ impl MonaiConfig {
     }
 
     fn block(&self, inputs: usize, outputs: usize, kernel: usize, stride: usize) -> BlockSpec {
-        BlockSpec { kernel, stride, bias: true, init: Init::TorchLinear, ..BlockSpec::new(inputs, outputs, self.norm, self.act) }
+        BlockSpec { kernel, stride, bias: true, init: Init::TorchLinear, ..BlockSpec::new(3, inputs, outputs, self.norm, self.act) }
     }
 }
 

@@ -1,12 +1,15 @@
-//! The contracting half of a 3-D U-Net (Çiçek et al. 2016, arXiv 1606.06650): stages of two 3x3x3 convolutions, each with instance
+//! The contracting half of a U-Net, in three dimensions (Çiçek et al. 2016, arXiv 1606.06650): stages of two 3x3x3 convolutions, each with instance
 //! normalisation (as nnU-Net, Isensee et al. 2018, arXiv 1809.10486; the paper had batch normalisation) and a ReLU, with a 2x2x2 max pooling
 //! between stages. [`UpDecoder`](super::UpDecoder) is the other half.
+//!
+//! A planar one (nnU-Net's 2-D configuration; Ronneberger et al. 2015, arXiv 1505.04597) takes every plane by itself, with 3x3 kernels and 2x2
+//! pooling: for slices, radiographs, and scans whose slices are far apart.
 //!
 //! The features of a volume are the mean over its coarsest map, as Models Genesis (Zhou et al. 2019, arXiv 1908.06912) classifies from the
 //! encoder alone.
 
 use super::layers::{ActKind, DoubleConv, NormKind};
-use super::{MapEncoder, Scale, channels_last, divisible};
+use super::{MapEncoder, Scale, channels_last, divisible, planes, volumes};
 use candle_core::Tensor;
 use selfsup_core::encoder::no_padding;
 use selfsup_core::{Encoder, Error, Features, Layer, Pass, Result, Scope};
@@ -24,12 +27,14 @@ pub struct UNet3dConfig {
     pub norm: NormKind,
     /// Activation.
     pub act: ActKind,
+    /// Every plane by itself, with kernels of two dimensions.
+    pub planar: bool,
 }
 
 impl UNet3dConfig {
-    /// Instance normalisation and ReLU.
+    /// Instance normalisation and ReLU, in three dimensions.
     pub fn new(channels: usize, widths: &[usize]) -> Self {
-        UNet3dConfig { channels, widths: widths.to_vec(), norm: NormKind::Instance, act: ActKind::Relu }
+        UNet3dConfig { channels, widths: widths.to_vec(), norm: NormKind::Instance, act: ActKind::Relu, planar: false }
     }
 }
 
@@ -48,10 +53,11 @@ impl UNet3d {
         if config.widths.is_empty() || config.widths.len() > 8 || config.widths.contains(&0) || config.channels == 0 {
             return Err(Error::config(format!("encoder.widths = {:?}: expected one to eight widths above 0", config.widths)));
         }
+        let rank = if config.planar { 2 } else { 3 };
         let mut inputs = config.channels;
         let mut stages = Vec::new();
         for (i, &width) in config.widths.iter().enumerate() {
-            stages.push(DoubleConv::new(&scope.sub(i), inputs, width, config.norm, config.act)?);
+            stages.push(DoubleConv::new(&scope.sub(i), rank, inputs, width, config.norm, config.act)?);
             inputs = width;
         }
         Ok(UNet3d { config, stages })
@@ -66,14 +72,19 @@ impl UNet3d {
 impl MapEncoder for UNet3d {
     fn maps(&self, x: &Tensor, pass: &Pass) -> Result<Vec<Tensor>> {
         let mut x = channels_last(x, self.config.channels)?;
+        let (n, planar) = (x.dim(0)?, self.config.planar);
+        if planar {
+            x = planes(&x)?;
+        }
+        let two = if planar { &[2; 2][..] } else { &[2; 3] };
         divisible(&x, 1 << (self.stages.len() - 1))?;
         let mut maps: Vec<Tensor> = Vec::with_capacity(self.stages.len());
         for (i, stage) in self.stages.iter().enumerate() {
             if i > 0 {
-                x = max_pool(&x, &[2; 3], &[2; 3], &[0; 3], Path::Auto)?;
+                x = max_pool(&x, two, two, &[0; 3][..two.len()], Path::Auto)?;
             }
             x = stage.forward(&x, pass)?;
-            maps.push(x.clone());
+            maps.push(if planar { volumes(&x, n)? } else { x.clone() });
         }
         Ok(maps)
     }

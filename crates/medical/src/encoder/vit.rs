@@ -118,18 +118,21 @@ impl Encoder for ViT3d {
     }
 }
 
+/// The volume itself and the tokens: nothing between them is finer than a box.
 impl MapEncoder for ViT3d {
     fn maps(&self, x: &Tensor, pass: &Pass) -> Result<Vec<Tensor>> {
         let (tokens, [d, h, w]) = self.tokens(x)?;
         let (y, _) = self.trunk.forward(&tokens, None, &[], pass)?;
         let (n, _, dim) = y.dims3()?;
-        Ok(vec![self.norm.forward(&y)?.reshape((n, d, h, w, dim))?]) // (N, L, D) -> (N, d, h, w, D)
+        let coarse = self.norm.forward(&y)?.reshape((n, d, h, w, dim))?; // (N, L, D) -> (N, d, h, w, D)
+        Ok(vec![channels_last(x, self.config.channels)?, coarse])
     }
 
     fn scales(&self) -> Vec<Scale> {
         // Boxes that are not cubes have no stride that a decoder could double: 0 is none.
         let p = self.config.patch;
-        vec![Scale { width: self.config.trunk.dim, stride: if p == [p[0]; 3] { p[0] } else { 0 } }]
+        let own = Scale { width: self.config.channels, stride: 1 };
+        vec![own, Scale { width: self.config.trunk.dim, stride: if p == [p[0]; 3] { p[0] } else { 0 } }]
     }
 }
 
@@ -179,7 +182,7 @@ mod tests {
         let features = net.forward(&x, None, &[Layer::Tokens], &Pass::eval())?;
         assert_eq!(features.pooled.dims(), [2, 24]);
         assert_eq!(features.tokens.as_ref().map(|t| t.dims().to_vec()), Some(vec![2, 16, 24]));
-        assert_eq!(net.maps(&x, &Pass::eval())?[0].dims(), [2, 2, 2, 4, 24]);
+        assert_eq!(net.maps(&x, &Pass::eval())?[1].dims(), [2, 2, 2, 4, 24]);
         assert_eq!((net.patchify(&x)?.dims(), net.patch_dim()), ([2, 16, 64].as_slice(), 64));
         Ok(())
     }

@@ -3,7 +3,7 @@
 use crate::encoder::resnet::Shortcut;
 use crate::encoder::{
     ActKind, Dense, MapEncoder, MonaiConfig, MonaiDecoder, MonaiEncoder, NormKind, ResNet3d, ResNet3dConfig, UNet3d, UNet3dConfig,
-    UpDecoder, ViT3d, ViT3dConfig,
+    UpDecoder, UpSpec, ViT3d, ViT3dConfig,
 };
 use selfsup_core::{Encoder, Error, Result, Role, Scope};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EncoderConfig {
-    /// `unet3d`, `monai_unet`, `resnet3d10`, `resnet3d18`, `resnet3d34`, `resnet3d50`, or `resnet3d` with `depths` and `widths`; `vit3d_tiny`,
+    /// `unet3d`, `unet2d` (every plane by itself), `monai_unet`, `resnet3d10`, `resnet3d18`, `resnet3d34`, `resnet3d50`, or `resnet3d` with `depths` and `widths`; `vit3d_tiny`,
     /// `vit3d_small`, `vit3d_base`, or `vit3d` with `dim`, `depth` and `heads`.
     pub name: String,
     /// U-Nets and ResNet: width of each level or stage.
@@ -141,10 +141,14 @@ impl Architecture {
         let (e, d) = (scope.sub("encoder"), scope.sub("decoder"));
         let e = if frozen { e.with_role(Role::Frozen) } else { e };
         let encoder = self.maps(&e)?;
+        let spec = UpSpec { outputs, norm: NormKind::Instance, act: ActKind::Relu, planar: false, stem: None };
         let decoder: Box<dyn crate::encoder::MapDecoder> = match self {
             Architecture::Monai(c) => Box::new(MonaiDecoder::new(&d, &MonaiConfig { out_channels: outputs, ..c.clone() })?),
-            Architecture::UNet(c) => Box::new(UpDecoder::new(&d, &encoder.scales(), outputs, c.norm, c.act)?),
-            _ => Box::new(UpDecoder::new(&d, &encoder.scales(), outputs, NormKind::Instance, ActKind::Relu)?),
+            Architecture::UNet(c) => {
+                Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { norm: c.norm, act: c.act, planar: c.planar, ..spec })?)
+            }
+            Architecture::ViT(_) => Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { stem: Some(16), ..spec })?),
+            Architecture::ResNet(_) => Box::new(UpDecoder::new(&d, &encoder.scales(), spec)?),
         };
         Ok(Dense { encoder, decoder })
     }
@@ -162,10 +166,11 @@ impl EncoderConfig {
     /// If the name is unknown or the sizes do not fit.
     pub fn resolve(&self, size: [usize; 3], masked: bool) -> Result<Architecture> {
         let longest = size.iter().copied().max().unwrap_or(0);
-        if self.name == "unet3d" {
+        if let "unet3d" | "unet2d" = self.name.as_str() {
             let mut c = UNet3dConfig::new(1, self.widths.as_deref().unwrap_or(&[16, 32, 64, 128]));
             c.norm = self.norm.unwrap_or(c.norm);
             c.act = self.act.unwrap_or(c.act);
+            c.planar = self.name == "unet2d";
             return Ok(Architecture::UNet(c));
         }
         if self.name == "monai_unet" {
@@ -207,7 +212,7 @@ impl EncoderConfig {
 
     fn unknown(&self) -> Error {
         Error::config(format!(
-            "encoder.name = \"{}\": expected unet3d, monai_unet, resnet3d10, resnet3d18, resnet3d34, resnet3d50, resnet3d, vit3d_tiny, \
+            "encoder.name = \"{}\": expected unet3d, unet2d, monai_unet, resnet3d10, resnet3d18, resnet3d34, resnet3d50, resnet3d, vit3d_tiny, \
              vit3d_small, vit3d_base or vit3d",
             self.name
         ))

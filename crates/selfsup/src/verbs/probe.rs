@@ -26,11 +26,13 @@ pub struct Request {
     pub frames: Option<PathBuf>,
     /// Ratios of signal to noise in decibels at which testing is repeated.
     pub snr: Vec<f32>,
+    /// Where to write what was found; by default `probe.json` (`frames.json`) in the run's folder.
+    pub out: Option<PathBuf>,
     /// The noise: a folder of recordings, or its colour.
     pub noise: String,
 }
 
-/// Evaluates a run on its own labelled data, or on other data; writes `probe.json` beside `result.json`.
+/// Evaluates a run on its own labelled data, or on other data; writes `probe.json` beside `result.json`, or where it is told to.
 ///
 /// # Errors
 /// If the run cannot be read or there are no labels.
@@ -74,7 +76,7 @@ fn evaluate<M: Modality>(request: &Request) -> Result<()> {
         device: &opened.device,
     };
     let found = probe.run(&labelled, &request.snr, &request.noise)?;
-    let path = dir.join("probe.json");
+    let path = request.out.clone().unwrap_or_else(|| dir.join("probe.json"));
     let text = serde_json::to_string_pretty(&found).map_err(|e| Error::Other(e.to_string()))?;
     super::export::text(&path, &text)?;
     say!("checkpoint of step {}", opened.step);
@@ -104,7 +106,7 @@ fn frames<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Re
         noise: &request.noise,
         device: &opened.device,
     })?;
-    let path = request.run.join("frames.json");
+    let path = request.out.clone().unwrap_or_else(|| request.run.join("frames.json"));
     super::export::text(&path, &super::export::pretty(&found)?)?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{table}");
