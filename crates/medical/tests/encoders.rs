@@ -120,7 +120,17 @@ fn residual_networks() {
         (true, true, true, Shortcut::Convolution),
         (false, false, true, Shortcut::Zeros),
     ] {
-        let c = ResNet3dConfig { depths: vec![1, 2, 1], widths: vec![4, 6, 8], stem: 4, bottleneck, small, dilated, shortcut, channels: 1 };
+        let c = ResNet3dConfig {
+            depths: vec![1, 2, 1],
+            widths: vec![4, 6, 8],
+            stem: 4,
+            bottleneck,
+            small,
+            dilated,
+            shortcut,
+            channels: 1,
+            decoder_norm: NormKind::Batch,
+        };
         check(&Architecture::ResNet(c), &random(&[2, 1, 16, 16, 16], 1), 2);
     }
     // MedicalNet's ResNet-10: 14.4 million parameters, the last map at an eighth of the resolution.

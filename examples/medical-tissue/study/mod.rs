@@ -170,17 +170,17 @@ impl Task {
 
     /// The network of a start.
     fn architecture(&self, o: &Options, start: &str) -> Result<Architecture> {
+        let norm = Some(match o.norm.as_str() {
+            "instance" => NormKind::Instance,
+            "batch" => NormKind::Batch,
+            other => bail!("--norm {other}: expected instance or batch"),
+        });
         let encoder = if transformer(start) {
             let [dim, depth, heads] = [96, 4, 4].map(Some);
-            EncoderConfig { name: "vit3d".into(), dim, depth, heads, patch: Some([4; 3]), ..EncoderConfig::default() }
+            EncoderConfig { name: "vit3d".into(), dim, depth, heads, patch: Some([4; 3]), norm, ..EncoderConfig::default() }
         } else {
-            let norm = match o.norm.as_str() {
-                "instance" => NormKind::Instance,
-                "batch" => NormKind::Batch,
-                other => bail!("--norm {other}: expected instance or batch"),
-            };
             let name = if method_of(start).1 { "unet2d" } else { "unet3d" };
-            EncoderConfig { name: name.into(), widths: Some(o.widths.clone()), norm: Some(norm), ..EncoderConfig::default() }
+            EncoderConfig { name: name.into(), widths: Some(o.widths.clone()), norm, ..EncoderConfig::default() }
         };
         Ok(encoder.resolve(self.patch, transformer(start))?)
     }

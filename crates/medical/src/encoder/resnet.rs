@@ -4,7 +4,7 @@
 //! For small patches (`small`) the stem is a 3x3x3 convolution of stride 1 without pooling.
 
 use super::unet::features;
-use super::{MapEncoder, Scale, channels_last};
+use super::{MapEncoder, NormKind, Scale, channels_last};
 use candle_core::Tensor;
 use selfsup_core::encoder::no_padding;
 use selfsup_core::nn::ConvBn;
@@ -43,6 +43,8 @@ pub struct ResNet3dConfig {
     pub dilated: bool,
     /// How the shortcut changes shape.
     pub shortcut: Shortcut,
+    /// Normalisation of a decoder that brings its maps back to voxels.
+    pub decoder_norm: NormKind,
     /// Channels of the volumes.
     pub channels: usize,
 }
@@ -65,6 +67,7 @@ impl ResNet3dConfig {
             small: false,
             dilated: false,
             shortcut: Shortcut::Convolution,
+            decoder_norm: NormKind::Instance,
             channels: 1,
         })
     }

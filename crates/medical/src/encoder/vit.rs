@@ -4,7 +4,7 @@
 //!
 //! Trunk and names are those of timm's ViT; `patch_embed.proj.weight` is `(D, C, p, p, p)`.
 
-use super::{MapEncoder, Scale, channels_last};
+use super::{MapEncoder, NormKind, Scale, channels_last};
 use candle_core::Tensor;
 use selfsup_core::encoder::no_padding;
 use selfsup_core::nn::{LayerNorm, PatchEmbed, Transformer, TransformerConfig, sin_cos_3d};
@@ -23,6 +23,8 @@ pub struct ViT3dConfig {
     pub trunk: TransformerConfig,
     /// Whether positions are fixed sines and cosines (MAE), which fit any grid, or learned.
     pub fixed_positions: bool,
+    /// Normalisation of a decoder that brings its features back to voxels.
+    pub decoder_norm: NormKind,
 }
 
 impl ViT3dConfig {
@@ -35,7 +37,7 @@ impl ViT3dConfig {
             _ => return None,
         };
         let trunk = TransformerConfig::vit(dim, depth, heads, 4 * dim);
-        Some(ViT3dConfig { size, patch, channels: 1, trunk, fixed_positions: false })
+        Some(ViT3dConfig { size, patch, channels: 1, trunk, fixed_positions: false, decoder_norm: NormKind::Instance })
     }
 }
 

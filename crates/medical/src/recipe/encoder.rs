@@ -18,7 +18,7 @@ pub struct EncoderConfig {
     /// U-Nets and ResNet: width of each level or stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub widths: Option<Vec<usize>>,
-    /// U-Nets: normalisation.
+    /// Normalisation: of a U-Net, or of the decoder above a ResNet or ViT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm: Option<NormKind>,
     /// U-Nets: activation.
@@ -147,8 +147,10 @@ impl Architecture {
             Architecture::UNet(c) => {
                 Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { norm: c.norm, act: c.act, planar: c.planar, ..spec })?)
             }
-            Architecture::ViT(_) => Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { stem: Some(16), ..spec })?),
-            Architecture::ResNet(_) => Box::new(UpDecoder::new(&d, &encoder.scales(), spec)?),
+            Architecture::ViT(c) => {
+                Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { norm: c.decoder_norm, stem: Some(16), ..spec })?)
+            }
+            Architecture::ResNet(c) => Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { norm: c.decoder_norm, ..spec })?),
         };
         Ok(Dense { encoder, decoder })
     }
@@ -192,6 +194,7 @@ impl EncoderConfig {
             c.small = self.small.unwrap_or(longest <= 32);
             c.dilated = self.dilated.unwrap_or(false);
             c.shortcut = self.shortcut.unwrap_or(c.shortcut);
+            c.decoder_norm = self.norm.unwrap_or(c.decoder_norm);
             return Ok(Architecture::ResNet(c));
         }
         let patch = self.patch.unwrap_or_else(|| size.map(|s| (s / 8).max(2)));
@@ -203,6 +206,7 @@ impl EncoderConfig {
         c.trunk.heads = self.heads.unwrap_or(c.trunk.heads);
         c.trunk.hidden = (c.trunk.dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize;
         c.trunk.drop_path = self.drop_path.unwrap_or(0.0);
+        c.decoder_norm = self.norm.unwrap_or(c.decoder_norm);
         c.fixed_positions = masked;
         if masked {
             c.trunk.init = selfsup_core::Init::XavierUniform;

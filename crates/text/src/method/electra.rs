@@ -67,12 +67,18 @@ struct DetectorHead {
 }
 
 impl DetectorHead {
-    fn new(scope: &Scope, c: &BertConfig) -> Result<Self> {
-        Ok(DetectorHead {
+    /// At first everything is original with the probability that it is: `share` of the tokens are hidden (Lin et al. 2017, arXiv 1708.02002,
+    /// section 4.1). Were it one half, the first hundred steps would teach the whole trunk to say the same of every token.
+    fn new(scope: &Scope, c: &BertConfig, share: f64) -> Result<Self> {
+        let head = DetectorHead {
             dense: Linear::new(&scope.sub("dense"), c.dim, c.dim, true, BertConfig::INIT)?,
             out: Linear::new(&scope.sub("out"), c.dim, 1, true, BertConfig::INIT)?,
             config: c.clone(),
-        })
+        };
+        let share = share.clamp(1e-3, 1.0 - 1e-3);
+        let prior = Tensor::new(&[(share / (1.0 - share)).ln() as f32], scope.device())?;
+        scope.params().set(scope.sub("out").sub("bias").path(), &prior)?;
+        Ok(head)
     }
 
     /// `(.., D)` to `(.., 1)`.
@@ -109,7 +115,7 @@ impl Electra {
         let g = scope.sub("generator");
         Ok(Electra {
             params: scope.params().clone(),
-            detector: DetectorHead::new(&scope.sub("head"), c)?,
+            detector: DetectorHead::new(&scope.sub("head"), c, config.masking.share)?,
             generator: Bert::sharing(&g, small.clone(), encoder.embeddings().clone())?,
             head: LmHead::new(&g.sub("head"), &small)?,
             encoder,

@@ -258,8 +258,7 @@ fn count(inner: &tokenizers::Tokenizer, texts: impl Iterator<Item = String>) -> 
 /// The vocabulary of pieces of words.
 ///
 /// The library keeps words in hash maps whose order differs from run to run, and so would the ids. Here the words come sorted, and for
-/// WordPiece the characters inside of words have their ids beforehand, which leaves nothing to that order. For Unigram there is a rest:
-/// pieces of equal probability at the end of the vocabulary.
+/// WordPiece the characters inside of words have their ids beforehand, which leaves nothing to that order; for Unigram see [`in_order`].
 fn pieces(config: &TokenizerConfig, kind: TokenizerKind, specials: &[AddedToken], words: &BTreeMap<String, u64>) -> Result<ModelWrapper> {
     if words.is_empty() {
         // Reported by the caller, behind an error of the texts.
@@ -275,7 +274,7 @@ fn pieces(config: &TokenizerConfig, kind: TokenizerKind, specials: &[AddedToken]
         // The library gives up on corpora of a few words by a panic.
         let done = catch_unwind(AssertUnwindSafe(|| trainer.do_train(sentences, &mut model)));
         done.map_err(|_| failed("the corpus is too small for pieces of words"))?.map_err(failed)?;
-        return Ok(ModelWrapper::Unigram(model));
+        return Ok(ModelWrapper::Unigram(in_order(&model, specials.len())?));
     }
     let builder = BpeTrainer::builder().vocab_size(size).min_frequency(config.min_frequency).show_progress(false);
     let mut first = specials.to_vec();
@@ -305,6 +304,28 @@ fn pieces(config: &TokenizerConfig, kind: TokenizerKind, specials: &[AddedToken]
     model.unk_token = "[UNK]".into();
     model.continuing_subword_prefix = "##".into();
     Ok(ModelWrapper::WordPiece(model))
+}
+
+/// A Unigram model without the traces of a run. The library adds up probabilities in the order of its threads, gives equally likely pieces the
+/// order of a hash map, and characters that it has no probability for the lowest one plus steps of 1e-4, in that order too. Here scores are
+/// rounded to 1e-9, such characters have the lowest score all, and equals stand in the order of the alphabet.
+fn in_order(model: &Unigram, specials: usize) -> Result<Unigram> {
+    const STEP: f64 = 1e-4;
+    let mut all: Vec<(String, f64)> = model.iter().cloned().collect();
+    let mut rest = all.split_off(specials.min(all.len()));
+    let single = |piece: &str| piece.chars().count() == 1;
+    let (lowest, singles) = (rest.iter().fold(f64::INFINITY, |m, p| m.min(p.1)), rest.iter().filter(|p| single(&p.0)).count());
+    for (piece, score) in &mut rest {
+        let steps = (*score - lowest) / STEP;
+        if single(piece) && steps.round() < singles as f64 && (steps - steps.round()).abs() < 1e-3 {
+            *score = lowest;
+        }
+        *score = (*score * 1e9).round() / 1e9;
+    }
+    rest.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let unknown = all.iter().position(|(piece, _)| piece == "<unk>");
+    all.extend(rest);
+    Unigram::from(all, unknown, model.byte_fallback()).map_err(failed)
 }
 
 /// What stands before and behind the model.
