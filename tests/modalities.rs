@@ -260,26 +260,42 @@ fn volumes() {
         writeln!(table, "{}/{i}.nii.gz,masks/{i}.nii.gz,p{i}", if i % 2 == 0 { "even" } else { "odd" }).unwrap();
     }
     let labels = w.file("masks.csv", &table);
+    // Plane by plane too, from slices that were told apart.
+    let flat = w.text("flat");
+    let planes = ["--method", "simclr", "method.hidden_dim=8", "method.out_dim=4", "encoder.name=unet2d", "augment.size=[1, 8, 8]"];
+    good(&selfsup(&["pretrain", "--data", &data, "--out", &flat, "--no-probe"], &[VOLUMES, &planes].concat()));
+    for (run, tuned, epochs) in [(&flat, "planes", "train.epochs=40"), (&run, "segmenter", "train.epochs=12")] {
+        good(&selfsup(
+            &[
+                "finetune",
+                "--run",
+                run,
+                "--labels",
+                &labels,
+                "--out",
+                &w.text(tuned),
+                "task.kind=segmentation",
+                "task.class_weights=balanced",
+            ],
+            &[
+                "data.hold_out=0.4",
+                epochs,
+                "train.batch_size=4",
+                "optim.lr=0.01",
+                "augment.rotate=[0, 0, 0]",
+                "augment.elastic=0",
+                "augment.gamma_p=0",
+            ],
+        ));
+        let found = w.json(&format!("{tuned}/result.json"));
+        assert!(found["validation"]["dice"].as_f64().unwrap() > 70.0, "{tuned}: {found}");
+        let out = format!("{tuned}-masks");
+        good(&selfsup(&["segment", &w.text(tuned), &w.text("scans/odd"), "--out", &w.text(&out)], &[]));
+        let (grid, made) = selfsup::medical::read::labels(w.path(&format!("{out}/3.nii.gz")), &Default::default()).unwrap();
+        assert_eq!(grid.shape(), [14, 13, 12]);
+        assert!(made.contains(&0) && made.contains(&1));
+    }
     let tuned = w.text("segmenter");
-    good(&selfsup(
-        &["finetune", "--run", &run, "--labels", &labels, "--out", &tuned, "task.kind=segmentation", "task.class_weights=balanced"],
-        &[
-            "data.hold_out=0.4",
-            "train.epochs=12",
-            "train.batch_size=4",
-            "optim.lr=0.01",
-            "augment.rotate=[0, 0, 0]",
-            "augment.elastic=0",
-            "augment.gamma_p=0",
-        ],
-    ));
-    let found = w.json("segmenter/result.json");
-    assert!(found["validation"]["dice"].as_f64().unwrap() > 70.0, "{found}");
-    let out = w.text("segmented");
-    good(&selfsup(&["segment", &tuned, &w.text("scans/odd"), "--out", &out], &[]));
-    let (grid, made) = selfsup::medical::read::labels(w.path("segmented/3.nii.gz"), &Default::default()).unwrap();
-    assert_eq!(grid.shape(), [14, 13, 12]);
-    assert!(made.contains(&0) && made.contains(&1));
     refused(&selfsup(&["predict", &tuned, &data], &[]), &["selfsup segment"]);
     let bad = w.file("bad.csv", "path,mask\neven/0.nii.gz,absent.nii.gz\n");
     refused(&selfsup(&["finetune", "--run", &run, "--labels", &bad, "task.kind=segmentation"], &[]), &["line 2", "absent.nii.gz"]);

@@ -37,7 +37,7 @@ pub struct EncoderConfig {
     /// Dropout of embeddings, of the outputs of all parts and of attention weights (0.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f32>,
-    /// How tokens become one vector: `mean`, `class` or `pooler`.
+    /// How tokens become one vector: `mean`, `first-last`, `class` or `pooler`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
     /// Start from these weights: a folder with `config.json` and `model.safetensors`, whose shape then counts.

@@ -20,7 +20,7 @@ pub enum Family {
 
 /// How tokens become one vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Pool {
     /// BERT's pooler: `tanh(W h_0 + b)` of the first token.
     Pooler,
@@ -29,6 +29,9 @@ pub enum Pool {
     /// The mean over all tokens that are no padding.
     #[default]
     Mean,
+    /// That of the average of the first and the last block's states (Gao et al. 2021, arXiv 2104.08821, table 1): the last block serves the task of
+    /// pre-training, and in ELECTRA that task alone.
+    FirstLast,
 }
 
 /// The shape of a [`super::Bert`].

@@ -89,14 +89,14 @@ impl Bert {
         self.trunk.forward(&y, valid, keep, pass)
     }
 
-    /// One vector a sample, `(N, D)`, of all tokens `(N, L, D)`.
+    /// One vector a sample, `(N, D)`, of all tokens `(N, L, D)`: of those of the last block, or for [`Pool::FirstLast`] of the average of two.
     ///
     /// # Errors
     /// If shapes do not fit.
     pub fn pool(&self, hidden: &Tensor, valid: Option<&Tensor>) -> Result<Tensor> {
         let first = || -> Result<Tensor> { Ok(hidden.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?) };
         match (self.config.pool, &self.pooler) {
-            (Pool::Mean, _) => mean_pool(hidden, valid),
+            (Pool::Mean | Pool::FirstLast, _) => mean_pool(hidden, valid),
             (_, Some(pooler)) => Ok(pooler.forward(&first()?)?.tanh()?),
             (_, None) => first(),
         }
@@ -121,9 +121,21 @@ pub fn mean_pool(hidden: &Tensor, valid: Option<&Tensor>) -> Result<Tensor> {
 impl Encoder for Bert {
     /// `x`: ids `(N, L)`, or `(N, 2, L)` with the type of each token in the second row; integers.
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
-        let keep: Vec<usize> = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
-        let (y, layers) = self.hidden(x, valid, &keep, pass)?;
-        Ok(Features { pooled: self.pool(&y, valid)?, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
+        let mut keep: Vec<usize> = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
+        let both = self.config.pool == Pool::FirstLast;
+        let added = both && !keep.contains(&0);
+        if added {
+            keep.push(0);
+        }
+        let (y, mut layers) = self.hidden(x, valid, &keep, pass)?;
+        let pooled = match layers.first() {
+            Some(first) if both => self.pool(&((first + &y)? * 0.5)?, valid)?,
+            _ => self.pool(&y, valid)?,
+        };
+        if added {
+            layers.remove(0);
+        }
+        Ok(Features { pooled, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
     }
 
     fn dim(&self) -> usize {
@@ -162,6 +174,22 @@ mod tests {
             let gap = (a.pooled - b.pooled)?.abs()?.max_all()?.to_scalar::<f32>()?;
             assert!(gap < 1e-5, "{family:?}: {gap}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn first_and_last_are_averaged() -> Result<()> {
+        let (_, bert) = build(BertConfig { pool: Pool::FirstLast, ..small(Family::Electra) })?;
+        let ids = Tensor::new(&[[5u32, 6, 7, 0]], &Device::Cpu)?;
+        let valid = Tensor::new(&[[1f32, 1.0, 1.0, 0.0]], &Device::Cpu)?;
+        let wanted = bert.forward(&ids, Some(&valid), &[Layer::Hidden(0), Layer::Hidden(1)], &Pass::eval())?;
+        let alone = bert.forward(&ids, Some(&valid), &[Layer::Hidden(1)], &Pass::eval())?;
+        assert_eq!((wanted.layers.len(), alone.layers.len()), (2, 1));
+        let mean = ((mean_pool(&wanted.layers[0], Some(&valid))? + mean_pool(&wanted.layers[1], Some(&valid))?)? * 0.5)?;
+        for features in [&wanted, &alone] {
+            assert!((&features.pooled - &mean)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
+        }
+        assert!((&alone.layers[0] - &wanted.layers[1])?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
         Ok(())
     }
 
