@@ -20,13 +20,15 @@ use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::softmax::softmax;
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ElectraConfig {
-    /// Which tokens are hidden, and how.
+    /// Which tokens are hidden, and how; keys that are not given are those of [`ElectraConfig::default`], not BERT's.
+    #[serde(deserialize_with = "masking")]
     pub masking: MaskConfig,
     /// Width of the generator as a share of the discriminator's (the paper's section 3.2: 1/4 to 1/2).
     pub generator_share: f64,
@@ -39,6 +41,16 @@ impl Default for ElectraConfig {
         let masking = MaskConfig { mask: 1.0, random: 0.0, ..MaskConfig::default() };
         ElectraConfig { masking, generator_share: 0.25, lambda: 50.0 }
     }
+}
+
+/// `masking` over ELECTRA's defaults.
+fn masking<'de, D: serde::Deserializer<'de>>(given: D) -> std::result::Result<MaskConfig, D::Error> {
+    let given = serde_json::Map::deserialize(given)?;
+    let mut all = serde_json::to_value(ElectraConfig::default().masking).map_err(D::Error::custom)?;
+    if let Some(all) = all.as_object_mut() {
+        all.extend(given);
+    }
+    serde_json::from_value(all).map_err(D::Error::custom)
 }
 
 impl ElectraConfig {
@@ -274,6 +286,15 @@ mod tests {
             counts[draw(&p, rng.uniform()) as usize] += 1.0 / 20_000.0;
         }
         assert!(counts.iter().zip(&p).all(|(c, p)| (c - f64::from(*p)).abs() < 0.015), "{counts:?}");
+    }
+
+    #[test]
+    fn masking_keeps_the_defaults_of_the_method() {
+        let read = |text: &str| serde_json::from_str::<ElectraConfig>(text);
+        let want = ElectraConfig::default().masking;
+        assert_eq!(read(r#"{"masking": {"share": 0.3}}"#).map(|c| c.masking).ok(), Some(MaskConfig { share: 0.3, ..want.clone() }));
+        assert_eq!(read("{}").map(|c| c.masking).ok(), Some(want));
+        assert!(read(r#"{"masking": {"shares": 0.3}}"#).is_err_and(|e| e.to_string().contains("shares")));
     }
 
     /// `-log sigmoid(s)` for a replaced token, `-log (1 - sigmoid(s))` for an original one; ignored ones do not count.
