@@ -21,10 +21,11 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// A language: its code, its folder of recordings, and its packages.
+/// A language: its code, its folder of recordings, who speaks, and its packages.
 struct Language {
     code: &'static str,
     voice: &'static str,
+    speaker: &'static str,
     folders: [&'static str; 2],
     packages: [Package; 2],
 }
@@ -37,6 +38,7 @@ const LANGUAGES: [Language; 4] = [
     Language {
         code: "en",
         voice: "en_US_f_Allison",
+        speaker: "Allison",
         folders: ["asterisk-en-wav", "asterisk-en-text"],
         packages: [
             package(
@@ -54,6 +56,7 @@ const LANGUAGES: [Language; 4] = [
     Language {
         code: "es",
         voice: "es_MX_f_Allison",
+        speaker: "Allison",
         folders: ["asterisk-es-wav", "asterisk-es-text"],
         packages: [
             package(
@@ -71,6 +74,7 @@ const LANGUAGES: [Language; 4] = [
     Language {
         code: "fr",
         voice: "fr_CA_f_June",
+        speaker: "June",
         folders: ["asterisk-fr-wav", "asterisk-fr-text"],
         packages: [
             package(
@@ -88,6 +92,7 @@ const LANGUAGES: [Language; 4] = [
     Language {
         code: "it",
         voice: "it_IT_m_Carlo",
+        speaker: "Carlo",
         folders: ["asterisk-it-wav", "asterisk-it-text"],
         packages: [
             package(
@@ -104,8 +109,6 @@ const LANGUAGES: [Language; 4] = [
     },
 ];
 
-/// The voices of `asterisk-sounds/speakers`, each with its places in [`LANGUAGES`].
-const SPEAKERS: [(&str, &[usize]); 3] = [("Allison", &[0, 1]), ("June", &[2]), ("Carlo", &[3])];
 /// A second Italian voice: prompts of the same names in words of its own.
 const PAOLA: Package = Package {
     client: Client::Apt,
@@ -152,17 +155,16 @@ fn fetched(languages: &[&Language]) -> Result<Box<dyn Records>> {
     Ok(Box::new(Prompts::open(&all)?))
 }
 
+/// Without transcripts: Paola's package lists none. Her prompts have the names of the other Italian's, in words of their own.
 fn speakers() -> Result<Box<dyn Records>> {
     let mut all = Vec::new();
-    for (voice, places) in SPEAKERS {
-        for &place in places {
-            let (folder, list) = parts(&LANGUAGES[place])?;
-            all.push(Spoken { class: voice.to_string(), folder, list });
-        }
+    for language in &LANGUAGES {
+        let (folder, list) = parts(language)?;
+        all.push(Spoken { class: language.speaker.to_string(), folder, list });
     }
-    // Its package lists no words; the names are those of the other Italian.
     let folder = fetch("asterisk-it-menardi-wav", &PAOLA)?.join("it_IT_f_Menardi");
-    all.push(Spoken { class: "Paola".to_string(), folder, list: parts(&LANGUAGES[3])?.1 });
+    let list = parts(&LANGUAGES[3])?.1;
+    all.push(Spoken { class: "Paola".to_string(), folder, list });
     let mut prompts = Prompts::open(&all)?;
     prompts.prompts.iter_mut().for_each(|p| p.said = None);
     Ok(Box::new(prompts))

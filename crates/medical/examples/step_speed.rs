@@ -9,7 +9,7 @@ use selfsup_core::{Key, Params, Pass, Progress, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::Act;
 use selfsup_kernels::conv::{ConvSpec, conv, conv_instance_act};
-use selfsup_medical::encoder::UNet3dConfig;
+use selfsup_medical::encoder::UNetConfig;
 use selfsup_medical::method::{Restoration, RestorationLoss};
 use selfsup_medical::recipe::Architecture;
 use std::time::Instant;
@@ -52,7 +52,7 @@ fn main() -> Result<()> {
         );
     }
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-    let net = Architecture::UNet(UNet3dConfig::new(1, &[16, 32, 64])).dense(&scope, 1, false)?;
+    let net = Architecture::UNet(UNetConfig::new(1, &[16, 32, 64])).dense(&scope, 1, false)?;
     let method = Restoration::new(&scope, net, RestorationLoss::Mse);
     let shape = [2, 1, 48, 48, 48];
     let batch = Views { views: vec![random(&shape, 1)?, random(&shape, 2)?], globals: 2, indices: vec![0, 1] };

@@ -148,14 +148,19 @@ impl AugmentConfig {
         Ok(Pipeline::new(steps))
     }
 
+    /// Largest angles. A single plane stays in its plane: turned out of it, it would be a line.
+    fn degrees(&self) -> [f32; 3] {
+        let thick = self.size.map(|s| s > 1);
+        let [z, y, x] = self.rotate;
+        [(z, thick[1] && thick[2]), (y, thick[0] && thick[2]), (x, thick[0] && thick[1])]
+            .map(|(angle, free)| if free { angle } else { 0.0 })
+    }
+
     /// Turning, bending, mirroring, on a patch with a margin that is cut afterwards; labels move along.
     fn spatial(&self, steps: &mut Vec<Step>) {
-        // A single plane stays in its plane: turned out of it, it would be a line.
-        let flat = |axis: usize| self.size[axis] == 1;
-        let free = |axis: usize| (0..3).filter(|a| *a != axis).all(|a| !flat(a));
-        let rotate = [0, 1, 2].map(|axis| if free(axis) { self.rotate[axis] } else { 0.0 });
-        if rotate != [0.0; 3] || self.zoom != [1.0; 2] {
-            steps.push(Box::new(Rotate { degrees: rotate, scale: self.zoom }));
+        let degrees = self.degrees();
+        if degrees != [0.0; 3] || self.zoom != [1.0; 2] {
+            steps.push(Box::new(Rotate { degrees, scale: self.zoom }));
         }
         if self.elastic > 0.0 {
             steps.push(Box::new(Elastic { nodes: self.elastic_nodes, strength: self.elastic }));
@@ -180,7 +185,7 @@ impl AugmentConfig {
 
     /// Sides of the patch with the margin that turning needs.
     fn with_margin(&self) -> [usize; 3] {
-        let turned = self.rotate != [0.0; 3] || self.zoom != [1.0; 2] || self.elastic > 0.0;
+        let turned = self.degrees() != [0.0; 3] || self.zoom != [1.0; 2] || self.elastic > 0.0;
         // A quarter covers turns of 15 degrees and scales down to 0.85: 1 / 0.85 * (cos 15 + sin 15) = 1.44 at the corners, 1.2 on average.
         self.size.map(|s| if turned && s > 1 { s + s.div_ceil(4) } else { s })
     }

@@ -51,7 +51,7 @@ pub fn write(architecture: &Architecture, method: &MethodConfig, augment: &Augme
     text(
         &out.join("README.md"),
         &format!(
-            "# 3-D encoder pre-trained with {}\n\n{how}\n\nInput: (N, 1, z, y, x) of volumes in RAS+ order; preprocessing.json says how their intensities and voxel sizes were.\n",
+            "# Encoder of volumes pre-trained with {}\n\n{how}\n\nInput: (N, 1, z, y, x) of volumes in RAS+ order; preprocessing.json says how their intensities and voxel sizes were.\n",
             method.name()
         ),
     )

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use selfsup_core::{Key, Params, Pass, Progress, Scope};
 use selfsup_medical::encoder::resnet::Shortcut;
-use selfsup_medical::encoder::{ActKind, MonaiConfig, NormKind, ResNet3dConfig, UNet3dConfig, ViT3dConfig};
+use selfsup_medical::encoder::{ActKind, MonaiConfig, NormKind, ResNet3dConfig, UNetConfig, ViT3dConfig};
 use selfsup_medical::names;
 use selfsup_medical::recipe::Architecture;
 
@@ -68,7 +68,7 @@ proptest! {
 
     #[test]
     fn unets(levels in 1usize..4, norm in 0usize..4, act in 0usize..4, planar in prop::bool::ANY, seed in 0u64..99) {
-        let mut c = UNet3dConfig::new(1, &[4, 5, 6][..levels]);
+        let mut c = UNetConfig::new(1, &[4, 5, 6][..levels]);
         c.norm = [NormKind::InstancePlain, NormKind::Instance, NormKind::Batch, NormKind::None][norm];
         c.act = [ActKind::Prelu, ActKind::Relu, ActKind::LeakyRelu, ActKind::None][act];
         c.planar = planar;
@@ -80,10 +80,10 @@ proptest! {
 /// A planar network is the one in three dimensions whose kernels are zero but in their middle plane; each plane is taken by itself.
 #[test]
 fn planes_are_taken_by_themselves() {
-    let c = UNet3dConfig { norm: NormKind::Batch, planar: true, ..UNet3dConfig::new(1, &[5]) };
+    let c = UNetConfig { norm: NormKind::Batch, planar: true, ..UNetConfig::new(1, &[5]) };
     let (flat, deep) = (Params::new(), Params::new());
     let net = Architecture::UNet(c.clone()).dense(&Scope::root(&flat, 3, &Device::Cpu), 2, false).unwrap();
-    let same = Architecture::UNet(UNet3dConfig { planar: false, ..c }).dense(&Scope::root(&deep, 4, &Device::Cpu), 2, false).unwrap();
+    let same = Architecture::UNet(UNetConfig { planar: false, ..c }).dense(&Scope::root(&deep, 4, &Device::Cpu), 2, false).unwrap();
     for (name, theirs) in selfsup_core::weights::export(&flat, "") {
         let p = deep.get(&name).unwrap();
         let made = match theirs.dims() {
@@ -106,7 +106,7 @@ fn planes_are_taken_by_themselves() {
         assert!(near(&alone, &all.narrow(1, plane, 1).unwrap()), "{plane}");
     }
     // Three planes are fine, a width that cannot be halved is not.
-    let net = Architecture::UNet(UNet3dConfig { planar: true, ..UNet3dConfig::new(1, &[2, 2]) })
+    let net = Architecture::UNet(UNetConfig { planar: true, ..UNetConfig::new(1, &[2, 2]) })
         .maps(&Scope::root(&Params::new(), 0, &Device::Cpu))
         .unwrap();
     assert!(net.maps(&random(&[1, 1, 3, 4, 5], 0), &Pass::eval()).unwrap_err().to_string().contains("multiples of 2"));
@@ -162,12 +162,12 @@ fn what_cannot_be_built_is_named() {
         let e = a.dense(&scope(), 2, false).err().unwrap().to_string();
         assert!(e.contains(part), "{e}");
     };
-    says(Architecture::UNet(UNet3dConfig::new(1, &[])), "widths");
-    says(Architecture::UNet(UNet3dConfig::new(1, &[4, 0])), "widths");
+    says(Architecture::UNet(UNetConfig::new(1, &[])), "widths");
+    says(Architecture::UNet(UNetConfig::new(1, &[4, 0])), "widths");
     says(Architecture::Monai(MonaiConfig::new(1, 1, &[4, 8], &[2, 2])), "strides");
     says(Architecture::Monai(MonaiConfig { kernel_size: 2, ..MonaiConfig::new(1, 1, &[4, 8], &[2]) }), "odd");
     says(Architecture::ResNet(ResNet3dConfig { widths: vec![4], ..ResNet3dConfig::named("resnet3d18").unwrap() }), "depths");
     let x = Tensor::zeros((1, 1, 6, 8, 8), DType::F32, &Device::Cpu).unwrap();
-    let net = Architecture::UNet(UNet3dConfig::new(1, &[2, 2, 2])).maps(&scope()).unwrap();
+    let net = Architecture::UNet(UNetConfig::new(1, &[2, 2, 2])).maps(&scope()).unwrap();
     assert!(net.maps(&x, &Pass::eval()).unwrap_err().to_string().contains("multiples of 4"));
 }

@@ -206,8 +206,9 @@ impl Task {
         let params = Params::new();
         let objective = method.build(&Scope::root(&params, 0, &Device::Cpu), &self.architecture(o, name)?)?;
         // A contrastive batch needs others to differ from; restoration has to bring the scale of a random network's outputs down first.
+        let patches = if method.restores() || method.masked() { 4 } else { 16 };
         // Slices are cheap.
-        let batch = if method.restores() || method.masked() { 4 } else { 16 } * if flat { 4 } else { 1 };
+        let batch = if flat { 4 * patches } else { patches };
         let lr = if method.restores() { 5e-3 } else { 1e-3 };
         let widths: Vec<String> = o.widths.iter().map(usize::to_string).collect();
         let dir = o.folder().join(format!(

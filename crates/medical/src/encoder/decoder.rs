@@ -66,7 +66,8 @@ impl UpDecoder {
             )));
         }
         let mut scales = scales.to_vec();
-        let stem = match (stem, scales.first_mut()) {
+        // Maps that are all as fine as the input have nothing to join.
+        let stem = match (stem.filter(|_| last.stride > 1), scales.first_mut()) {
             (Some(width), Some(finest)) => {
                 let inputs = std::mem::replace(&mut finest.width, width);
                 Some(DoubleConv::new(&scope.sub("stem"), rank, inputs, width, norm, act)?)

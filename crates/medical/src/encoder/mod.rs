@@ -13,7 +13,7 @@ pub use decoder::{Dense, MapDecoder, UpDecoder, UpSpec};
 pub use layers::{ActKind, NormKind};
 pub use monai::{MonaiConfig, MonaiDecoder, MonaiEncoder};
 pub use resnet::{ResNet3d, ResNet3dConfig};
-pub use unet::{UNet3d, UNet3dConfig};
+pub use unet::{UNet, UNetConfig};
 pub use vit::{ViT3d, ViT3dConfig};
 
 use candle_core::Tensor;

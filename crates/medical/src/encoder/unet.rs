@@ -16,9 +16,9 @@ use selfsup_core::{Encoder, Error, Features, Layer, Pass, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::pool::{global_avg_pool, max_pool};
 
-/// Shape of a [`UNet3d`].
+/// Shape of a [`UNet`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UNet3dConfig {
+pub struct UNetConfig {
     /// Channels of the volumes.
     pub channels: usize,
     /// Width of each stage.
@@ -31,25 +31,25 @@ pub struct UNet3dConfig {
     pub planar: bool,
 }
 
-impl UNet3dConfig {
+impl UNetConfig {
     /// Instance normalisation and ReLU, in three dimensions.
     pub fn new(channels: usize, widths: &[usize]) -> Self {
-        UNet3dConfig { channels, widths: widths.to_vec(), norm: NormKind::Instance, act: ActKind::Relu, planar: false }
+        UNetConfig { channels, widths: widths.to_vec(), norm: NormKind::Instance, act: ActKind::Relu, planar: false }
     }
 }
 
 /// The contracting path.
-pub struct UNet3d {
-    config: UNet3dConfig,
+pub struct UNet {
+    config: UNetConfig,
     stages: Vec<DoubleConv>,
 }
 
-impl UNet3d {
+impl UNet {
     /// Stages live at `scope.0`, `scope.1` ...
     ///
     /// # Errors
     /// If there is no stage, or a width of 0.
-    pub fn new(scope: &Scope, config: UNet3dConfig) -> Result<Self> {
+    pub fn new(scope: &Scope, config: UNetConfig) -> Result<Self> {
         if config.widths.is_empty() || config.widths.len() > 8 || config.widths.contains(&0) || config.channels == 0 {
             return Err(Error::config(format!("encoder.widths = {:?}: expected one to eight widths above 0", config.widths)));
         }
@@ -60,16 +60,16 @@ impl UNet3d {
             stages.push(DoubleConv::new(&scope.sub(i), rank, inputs, width, config.norm, config.act)?);
             inputs = width;
         }
-        Ok(UNet3d { config, stages })
+        Ok(UNet { config, stages })
     }
 
     /// The shape it was built with.
-    pub fn config(&self) -> &UNet3dConfig {
+    pub fn config(&self) -> &UNetConfig {
         &self.config
     }
 }
 
-impl MapEncoder for UNet3d {
+impl MapEncoder for UNet {
     fn maps(&self, x: &Tensor, pass: &Pass) -> Result<Vec<Tensor>> {
         let mut x = channels_last(x, self.config.channels)?;
         let (n, planar) = (x.dim(0)?, self.config.planar);
@@ -94,7 +94,7 @@ impl MapEncoder for UNet3d {
     }
 }
 
-impl Encoder for UNet3d {
+impl Encoder for UNet {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
         no_padding(valid)?;
         features(self.maps(x, pass)?, want)

@@ -87,9 +87,13 @@ impl ViT3d {
         &self.config
     }
 
-    /// Tokens with their positions, `(N, L, D)`, and the grid that they lie on.
-    fn tokens(&self, x: &Tensor) -> Result<(Tensor, [usize; 3])> {
-        let x = channels_last(x, self.config.channels)?;
+    /// Tokens of `x (N, C, D, H, W)` with their positions, `(N, L, D)`.
+    fn tokens(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.boxes(&channels_last(x, self.config.channels)?)?.0)
+    }
+
+    /// Tokens of `x (N, D, H, W, C)` with their positions, and the grid that they lie on.
+    fn boxes(&self, x: &Tensor) -> Result<(Tensor, [usize; 3])> {
         let grid = self.patch.grid(&x.dims()[1..4])?;
         let grid = [grid[0], grid[1], grid[2]];
         let positions = if grid == self.grid {
@@ -102,7 +106,7 @@ impl ViT3d {
                 format!("{:?} boxes, but positions were learned for {:?}: expected {:?} voxels", grid, self.grid, self.config.size),
             ));
         };
-        Ok((self.patch.forward(&x)?.broadcast_add(&positions)?, grid))
+        Ok((self.patch.forward(x)?.broadcast_add(&positions)?, grid))
     }
 }
 
@@ -110,7 +114,7 @@ impl Encoder for ViT3d {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
         no_padding(valid)?;
         let keep: Vec<usize> = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
-        let (y, layers) = self.trunk.forward(&self.tokens(x)?.0, None, &keep, pass)?;
+        let (y, layers) = self.trunk.forward(&self.tokens(x)?, None, &keep, pass)?;
         let y = self.norm.forward(&y)?;
         Ok(Features { pooled: y.mean(1)?, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
     }
@@ -123,11 +127,12 @@ impl Encoder for ViT3d {
 /// The volume itself and the tokens: nothing between them is finer than a box.
 impl MapEncoder for ViT3d {
     fn maps(&self, x: &Tensor, pass: &Pass) -> Result<Vec<Tensor>> {
-        let (tokens, [d, h, w]) = self.tokens(x)?;
+        let x = channels_last(x, self.config.channels)?;
+        let (tokens, [d, h, w]) = self.boxes(&x)?;
         let (y, _) = self.trunk.forward(&tokens, None, &[], pass)?;
         let (n, _, dim) = y.dims3()?;
         let coarse = self.norm.forward(&y)?.reshape((n, d, h, w, dim))?; // (N, L, D) -> (N, d, h, w, D)
-        Ok(vec![channels_last(x, self.config.channels)?, coarse])
+        Ok(vec![x, coarse])
     }
 
     fn scales(&self) -> Vec<Scale> {
@@ -140,7 +145,7 @@ impl MapEncoder for ViT3d {
 
 impl TokenEncoder for ViT3d {
     fn embed(&self, x: &Tensor, _pass: &Pass) -> Result<Tensor> {
-        Ok(self.tokens(x)?.0)
+        self.tokens(x)
     }
 
     fn contextualize(&self, tokens: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {

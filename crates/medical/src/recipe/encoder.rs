@@ -2,8 +2,8 @@
 
 use crate::encoder::resnet::Shortcut;
 use crate::encoder::{
-    ActKind, Dense, MapEncoder, MonaiConfig, MonaiDecoder, MonaiEncoder, NormKind, ResNet3d, ResNet3dConfig, UNet3d, UNet3dConfig,
-    UpDecoder, UpSpec, ViT3d, ViT3dConfig,
+    ActKind, Dense, MapEncoder, MonaiConfig, MonaiDecoder, MonaiEncoder, NormKind, ResNet3d, ResNet3dConfig, UNet, UNetConfig, UpDecoder,
+    UpSpec, ViT3d, ViT3dConfig,
 };
 use selfsup_core::{Encoder, Error, Result, Role, Scope};
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ impl Default for EncoderConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Architecture {
     /// A U-Net of two convolutions a stage.
-    UNet(UNet3dConfig),
+    UNet(UNetConfig),
     /// MONAI's U-Net.
     Monai(MonaiConfig),
     /// A residual network.
@@ -117,7 +117,7 @@ impl Architecture {
     /// If the configuration is not possible.
     pub fn maps(&self, scope: &Scope) -> Result<Box<dyn MapEncoder>> {
         Ok(match self {
-            Architecture::UNet(c) => Box::new(UNet3d::new(scope, c.clone())?),
+            Architecture::UNet(c) => Box::new(UNet::new(scope, c.clone())?),
             Architecture::Monai(c) => Box::new(MonaiEncoder::new(scope, c.clone())?),
             Architecture::ResNet(c) => Box::new(ResNet3d::new(scope, c.clone())?),
             Architecture::ViT(c) => Box::new(ViT3d::new(scope, c.clone())?),
@@ -169,7 +169,7 @@ impl EncoderConfig {
     pub fn resolve(&self, size: [usize; 3], masked: bool) -> Result<Architecture> {
         let longest = size.iter().copied().max().unwrap_or(0);
         if let "unet3d" | "unet2d" = self.name.as_str() {
-            let mut c = UNet3dConfig::new(1, self.widths.as_deref().unwrap_or(&[16, 32, 64, 128]));
+            let mut c = UNetConfig::new(1, self.widths.as_deref().unwrap_or(&[16, 32, 64, 128]));
             c.norm = self.norm.unwrap_or(c.norm);
             c.act = self.act.unwrap_or(c.act);
             c.planar = self.name == "unet2d";
