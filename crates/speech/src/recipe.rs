@@ -56,6 +56,9 @@ pub struct EncoderConfig {
     /// Chance that a block is left out of a step (0.05 for wav2vec 2.0 and HuBERT; 0 here: it helps deep trunks only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_drop: Option<f32>,
+    /// Share of the gradient that enters the front (1, as in transformers; fairseq's base models of wav2vec 2.0 and HuBERT 0.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub front_gradient: Option<f64>,
     /// Frames that fine-tuning hides (SpecAugment); a method's own mask takes its place in pre-training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<SpanMask>,
@@ -108,6 +111,7 @@ impl EncoderConfig {
         c.activation_dropout = self.activation_dropout.unwrap_or(0.0);
         c.projection_dropout = self.projection_dropout.unwrap_or(0.0);
         c.layer_drop = self.layer_drop.unwrap_or(0.0);
+        c.front_gradient = self.front_gradient.unwrap_or(1.0);
         c.mask = self.mask.unwrap_or(SpanMask::NONE);
         c.channel_mask = self.channel_mask.unwrap_or(SpanMask::NONE);
         if c.heads == 0 || !c.dim.is_multiple_of(c.heads) {

@@ -74,6 +74,7 @@ fn build(name: &str, seed: u64, dropout: f32) -> Method {
             match &mut method {
                 MethodConfig::Wav2vec2(c) => {
                     (c.mask, c.codes, c.code_dim, c.out_dim, c.negatives) = (spans, 5, 8, 8, 4);
+                    c.feature_penalty = 10.0;
                 }
                 MethodConfig::Hubert(c) => (c.mask, c.code_dim, c.iterations[0].clusters) = (spans, 8, 7),
                 MethodConfig::Data2vec(c) => (c.mask, c.top_layers, c.momentum) = (spans, 2, 0.9),
@@ -164,6 +165,67 @@ fn layers_that_are_left_out_still_train() {
         seen.push(after);
     }
     assert_eq!(seen[0], seen[1]);
+}
+
+#[test]
+fn the_front_takes_its_share_of_the_gradient() {
+    // The same loss to the bit; gradients inside the front are scaled, all others are left alone.
+    let gradients = |share: f64| {
+        let params = Params::new();
+        let config = SpeechConfig { front_gradient: share, ..encoder(Family::Wav2vec2, 0.0) };
+        let mut method = MethodConfig::named("wav2vec2").unwrap();
+        if let MethodConfig::Wav2vec2(c) = &mut method {
+            (c.codes, c.code_dim, c.out_dim, c.negatives, c.feature_penalty) = (5, 8, 8, 4, 10.0);
+        }
+        let method = method.build(&Scope::root(&params, 0, &Device::Cpu), &config).unwrap();
+        let pass = Pass::train(0, Progress::default());
+        let loss = method.criterion(&method.embed(&tones("wav2vec2", 0, 0).unwrap(), &pass).unwrap(), &pass).unwrap().value;
+        let grads = loss.backward().unwrap();
+        let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let by_name = params.with_role(Role::Trained).into_iter().map(|p| {
+            let g = grads.get(p.var.as_tensor()).map(&values);
+            (p.name, g.unwrap_or_default())
+        });
+        (loss.to_scalar::<f32>().unwrap(), by_name.collect::<Vec<_>>())
+    };
+    let ((whole_loss, whole), (loss, scaled)) = (gradients(1.0), gradients(0.25));
+    assert_eq!(whole_loss, loss);
+    let (mut inside, mut outside) = (0, 0);
+    for ((name, a), (_, b)) in whole.iter().zip(&scaled) {
+        let front = name.starts_with("encoder.front");
+        *(if front { &mut inside } else { &mut outside }) += a.len();
+        let share = if front { 0.25 } else { 1.0 };
+        let size = a.iter().fold(0f32, |m, v| m.max(v.abs()));
+        for (a, b) in a.iter().zip(b) {
+            assert!((a * share - b).abs() <= 1e-5 * size.max(1e-6), "{name}: {a} and {b}");
+        }
+    }
+    assert!(inside > 0 && outside > 0, "{inside}, {outside}");
+    let wrong = SpeechConfig { front_gradient: 0.0, ..encoder(Family::Wav2vec2, 0.0) };
+    let refused = SpeechEncoder::new(&Scope::root(&Params::new(), 0, &Device::Cpu), wrong).err().unwrap().to_string();
+    assert!(refused.contains("encoder.front_gradient = 0"), "{refused}");
+}
+
+#[test]
+fn the_penalty_is_the_mean_square_of_the_front() {
+    let part = |method: &Method, name: &str| {
+        let pass = Pass::train(0, Progress::default());
+        let loss = method.criterion(&method.embed(&tones("wav2vec2", 0, 0).unwrap(), &pass).unwrap(), &pass).unwrap();
+        let value = f64::from(loss.value.to_scalar::<f32>().unwrap());
+        let part = |n: &str| f64::from(loss.parts.iter().find(|(p, _)| *p == n).unwrap().1.to_scalar::<f32>().unwrap());
+        let rest = part("contrastive") + 0.1 * part("diversity");
+        (value - rest, part(name))
+    };
+    let (penalty, energy) = part(&build("wav2vec2", 3, 0.0), "feature_energy");
+    let front = SpeechEncoder::new(&Scope::root(&Params::new(), 3, &Device::Cpu).sub("encoder"), {
+        let spans = SpanMask { prob: 0.5, length: 2, min_spans: 2 };
+        SpeechConfig { mask: spans, ..encoder(Family::Wav2vec2, 0.0) }
+    });
+    let frames = front.unwrap().convolve(&tones("wav2vec2", 0, 0).unwrap().values).unwrap();
+    let values: Vec<f32> = frames.flatten_all().unwrap().to_vec1().unwrap();
+    let expected = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64;
+    assert!(expected > 1e-3 && (energy - expected).abs() < 1e-5 * expected, "{energy}, {expected}");
+    assert!((penalty - 10.0 * expected).abs() < 1e-4 * (10.0 * expected).max(1.0), "{penalty}, {expected}");
 }
 
 #[test]

@@ -104,6 +104,8 @@ pub struct SpeechConfig {
     pub projection_dropout: f32,
     /// Chance that a block is left out of a training step.
     pub layer_drop: f32,
+    /// Share of the gradient that enters the front, above 0 (fairseq's `feature_grad_mult`).
+    pub front_gradient: f64,
     /// Frames that training hides: a masked method's own spans, or SpecAugment in fine-tuning.
     pub mask: SpanMask,
     /// Channels that training sets to zero.
@@ -136,6 +138,7 @@ impl Default for SpeechConfig {
             activation_dropout: 0.0,
             projection_dropout: 0.0,
             layer_drop: 0.0,
+            front_gradient: 1.0,
             mask: SpanMask::NONE,
             channel_mask: SpanMask::NONE,
         }
@@ -202,6 +205,9 @@ impl SpeechConfig {
             if !(0.0..1.0).contains(&p) {
                 return Err(Error::config(format!("encoder.{key} = {p}: expected 0 or more and below 1")));
             }
+        }
+        if !(self.front_gradient > 0.0 && self.front_gradient <= 1.0) {
+            return Err(Error::config(format!("encoder.front_gradient = {}: expected a share above 0 and at most 1", self.front_gradient)));
         }
         self.mask.check("encoder.mask")?;
         self.channel_mask.check("encoder.channel_mask")

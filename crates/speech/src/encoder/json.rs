@@ -89,6 +89,7 @@ impl SpeechConfig {
             activation_dropout: real("activation_dropout", 0.1) as f32,
             projection_dropout: real("feat_proj_dropout", 0.0) as f32,
             layer_drop: real("layerdrop", 0.1) as f32,
+            front_gradient: d.front_gradient,
             mask: spans("time", 2)?,
             channel_mask: spans("feature", 0)?,
         };

@@ -106,10 +106,32 @@ impl SpeechEncoder {
     /// # Errors
     /// If the waves are too short for one frame.
     pub fn frames(&self, x: &Tensor) -> Result<Tensor> {
+        self.normalize(&self.convolve(x)?)
+    }
+
+    /// Waves `(N, T)` to what the convolutions make of them, before any normalisation of frames, `(N, L, C)`.
+    ///
+    /// # Errors
+    /// If the waves are too short for one frame.
+    pub fn convolve(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.front.forward(x)?;
+        let share = self.config.front_gradient;
+        if share == 1.0 {
+            return Ok(y);
+        }
+        // The difference is zero: it carries the share of the gradient and leaves the values as they are, to the bit.
+        let fixed = y.detach();
+        Ok(((y - &fixed)? * share)?.add(&fixed)?)
+    }
+
+    /// The normalisation between the convolutions and what reads their frames, where the network has one.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn normalize(&self, frames: &Tensor) -> Result<Tensor> {
         match &self.front_norm {
-            Some(norm) => norm.forward(&y),
-            None => Ok(y),
+            Some(norm) => norm.forward(frames),
+            None => Ok(frames.clone()),
         }
     }
 

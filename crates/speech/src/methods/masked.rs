@@ -21,8 +21,12 @@ pub(super) struct Masked {
 impl Masked {
     /// Runs the convolutions and draws the spans.
     pub(super) fn of(encoder: &SpeechEncoder, spans: &SpanMask, batch: &Waves, pass: &Pass) -> Result<Self> {
+        Self::behind(encoder, encoder.frames(&batch.values)?, spans, batch, pass)
+    }
+
+    /// Draws the spans of frames `(N, L, C)` that the convolutions have made of the batch.
+    pub(super) fn behind(encoder: &SpeechEncoder, frames: Tensor, spans: &SpanMask, batch: &Waves, pass: &Pass) -> Result<Self> {
         let counts = encoder.frame_counts(&batch.lengths)?;
-        let frames = encoder.frames(&batch.values)?;
         let (width, device) = (frames.dim(1)?, frames.device());
         let valid = encoder.frame_mask(&counts, width, device)?;
         let mask = spans.batch(&counts, width, |i| pass.sample_key("mask", i), device)?;

@@ -5,10 +5,10 @@
 //! other hidden frames of the same utterance,
 //!
 //! `L_m = -log exp(cos(c_t, q_t) / T) / sum over q in {q_t, distractors} of exp(cos(c_t, q) / T)`, mean over the hidden frames, and
-//! `L = L_m + alpha (G V - sum_g exp H(mean p_g)) / (G V)`: the diversity term wants all entries used alike.
+//! `L = L_m + alpha (G V - sum_g exp H(mean p_g)) / (G V) + beta mean(z^2)`: the diversity term wants all entries used alike, the last, which
+//! fairseq adds to the paper's, keeps the front's activations `z` (before their normalisation) small.
 //!
-//! The first term is in `contrast.rs`. Frames that are not hidden are not quantised. The penalty on the front's activations that fairseq
-//! adds is absent.
+//! The first term is in `contrast.rs`. Frames that are not hidden are not quantised.
 
 use super::contrast::{contrastive, draw_negatives};
 use super::frames::{Rows, Splice};
@@ -44,6 +44,8 @@ pub struct Wav2Vec2Config {
     pub temperature: f64,
     /// Weight alpha of the diversity term (0.1).
     pub diversity_weight: f64,
+    /// Weight beta of the mean square of the front's activations (transformers has none; fairseq's base model 10).
+    pub feature_penalty: f64,
     /// Temperature tau of the Gumbel softmax at the start (2).
     pub gumbel_start: f64,
     /// Its lowest value (0.5).
@@ -65,6 +67,7 @@ impl Default for Wav2Vec2Config {
             negatives: 100,
             temperature: 0.1,
             diversity_weight: 0.1,
+            feature_penalty: 0.0,
             gumbel_start: 2.0,
             gumbel_end: 0.5,
             gumbel_decay: 0.999_995,
@@ -88,6 +91,12 @@ impl Wav2Vec2Config {
         }
         if self.negatives == 0 || self.temperature <= 0.0 || self.gumbel_end <= 0.0 || self.gumbel_start < self.gumbel_end {
             return wrong("method: negatives, temperature and gumbel_end must be above 0, and gumbel_start at least gumbel_end".into());
+        }
+        if !(self.diversity_weight >= 0.0 && self.feature_penalty >= 0.0) {
+            return wrong(format!(
+                "method: diversity_weight = {}, feature_penalty = {}: expected 0 or more",
+                self.diversity_weight, self.feature_penalty
+            ));
         }
         if !(0.0..1.0).contains(&self.quantizer_dropout) {
             return wrong(format!("method.quantizer_dropout = {}: expected 0 or more and below 1", self.quantizer_dropout));
@@ -172,9 +181,11 @@ impl Objective for Wav2Vec2 {
     }
 
     fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
-        let masked = Masked::of(&self.encoder, &self.config.mask, batch, pass)?;
+        let front = self.encoder.convolve(&batch.values)?;
+        let energy = front.sqr()?.mean((1, 2))?; // (N, L, C) -> (N)
+        let masked = Masked::behind(&self.encoder, self.encoder.normalize(&front)?, &self.config.mask, batch, pass)?;
         let context = masked.encode(&self.encoder, pass)?;
-        Ok(Embeddings { graph: vec![context, masked.frames], fixed: vec![masked.mask] })
+        Ok(Embeddings { graph: vec![context, masked.frames, energy], fixed: vec![masked.mask] })
     }
 
     fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
@@ -204,15 +215,18 @@ impl Objective for Wav2Vec2 {
         let contrastive = (Tensor::stack(&sums, 0)?.sum_all()? / rows.len() as f64)?;
         let all = (g * self.config.codes) as f64;
         let diversity = quantized.perplexity.affine(-1.0 / all, 1.0)?;
-        let value = if self.config.diversity_weight > 0.0 {
-            (&contrastive + (&diversity * self.config.diversity_weight)?)?
-        } else {
-            contrastive.clone()
-        };
+        let energy = e.graph[2].mean_all()?;
+        let mut value = contrastive.clone();
+        for (term, weight) in [(&diversity, self.config.diversity_weight), (&energy, self.config.feature_penalty)] {
+            if weight > 0.0 {
+                value = (value + (term * weight)?)?;
+            }
+        }
         let parts = vec![
             ("contrastive", contrastive.detach()),
             ("diversity", diversity.detach()),
             ("code_perplexity", quantized.perplexity.detach()),
+            ("feature_energy", energy.detach()),
         ];
         Ok(Loss { value, parts })
     }
@@ -261,5 +275,6 @@ mod tests {
         wrong(&|c| c.codes = 1);
         wrong(&|c| c.temperature = 0.0);
         wrong(&|c| c.gumbel_start = 0.1);
+        wrong(&|c| c.feature_penalty = -1.0);
     }
 }
