@@ -135,6 +135,41 @@ fn over_time(x: &Tensor, counts: &[usize], valid: Option<&Tensor>) -> Result<Ten
     Ok(centred.broadcast_div(&(variance + 1e-5)?.sqrt()?)?)
 }
 
+/// Below this share of content, targets say where a frame is and hardly what is said in it.
+const CONTENT: f64 = 0.3;
+
+/// Which share of the variance of targets `(M, D)` is left within a place: 1 where the number of a frame says nothing about its target, 0
+/// where it says all, which is a collapse that the spread of the targets does not show. `rows` are the frames that were picked out of
+/// utterances of `width`. Nothing where no place was picked in two utterances.
+fn content(rows: &Rows, targets: &Tensor, width: usize) -> Result<Option<f64>> {
+    let values: Vec<Vec<f32>> = targets.to_vec2()?;
+    let mut places: Vec<Vec<&[f32]>> = vec![Vec::new(); width];
+    for (&row, value) in rows.flat().iter().zip(&values) {
+        places[row as usize % width].push(value);
+    }
+    places.retain(|p| p.len() > 1);
+    let all: Vec<&[f32]> = places.iter().flatten().copied().collect();
+    // Variances of samples: the mean of a place takes a degree of freedom with it, and so does that of all.
+    let (within, freedom) = places.iter().fold((0.0, 0), |(sum, n), p| (sum + squares_about_mean(p), n + p.len() - 1));
+    let total = squares_about_mean(&all);
+    if freedom == 0 || total == 0.0 {
+        return Ok(None);
+    }
+    Ok(Some((within / freedom as f64) / (total / (all.len() - 1) as f64)))
+}
+
+/// The sum of squared distances from the mean.
+fn squares_about_mean(rows: &[&[f32]]) -> f64 {
+    let n = rows.len() as f64;
+    let channels = rows.first().map_or(0, |r| r.len());
+    (0..channels)
+        .map(|c| {
+            let mean = rows.iter().map(|r| f64::from(r[c])).sum::<f64>() / n;
+            rows.iter().map(|r| (f64::from(r[c]) - mean).powi(2)).sum::<f64>()
+        })
+        .sum()
+}
+
 impl Objective for Data2Vec {
     type Batch = Waves;
 
@@ -185,8 +220,12 @@ impl Objective for Data2Vec {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let targets = embedding_std(&rows.take(&e.fixed[1])?)?;
-        Ok(vec![embedding_std(&rows.take(&e.graph[0])?.detach())?, Vital { name: "target_std", ..targets }])
+        let targets = rows.take(&e.fixed[1])?;
+        let mut vitals = vec![embedding_std(&rows.take(&e.graph[0])?.detach())?, Vital { name: "target_std", ..embedding_std(&targets)? }];
+        if let Some(value) = content(&rows, &targets, e.fixed[1].dim(1)?)? {
+            vitals.push(Vital { name: "target_content", value, healthy_above: Some(CONTENT) });
+        }
+        Ok(vitals)
     }
 
     fn may_skip(&self) -> Vec<String> {
@@ -215,6 +254,26 @@ mod tests {
         let y: Vec<Vec<f32>> = over_time(&x, &[2, 3], Some(&valid)).unwrap().squeeze(2).unwrap().to_vec2().unwrap();
         assert!((y[0][0] + 1.0).abs() < 1e-4 && (y[0][1] - 1.0).abs() < 1e-4 && y[0][2] == 0.0, "{y:?}");
         assert!(y[1][1].abs() < 1e-6 && (y[1][2] - 1.5f32.sqrt()).abs() < 1e-4, "{y:?}");
+    }
+
+    #[test]
+    fn targets_that_say_where_a_frame_is_have_no_content() {
+        let (n, width, dim) = (6, 20, 4);
+        let rows = Rows::picked(vec![vec![true; width]; n]);
+        let noise = |i: usize| selfsup_core::Key::new(3).fold(i as u64).rng().normal();
+        let share = |of: &dyn Fn(usize, usize, usize) -> f32| {
+            let values = (0..n * width * dim).map(|i| of(i / (width * dim), i / dim % width, i % dim)).collect();
+            content(&rows, &Tensor::from_vec(values, (n * width, dim), &Device::Cpu).unwrap(), width).unwrap()
+        };
+        let place = |_: usize, t: usize, c: usize| noise(t * dim + c);
+        let speech = |i: usize, t: usize, c: usize| noise((i * width + t) * dim + c);
+        assert!(share(&place).unwrap() < 1e-6);
+        assert!((share(&speech).unwrap() - 1.0).abs() < 0.1, "{:?}", share(&speech));
+        let mixed = share(&|i, t, c| place(i, t, c) + speech(i, t, c)).unwrap();
+        assert!((mixed - 0.5).abs() < 0.15, "{mixed}");
+        assert_eq!(share(&|_, _, _| 1.0), None);
+        let apart = Rows::picked(vec![vec![true, false], vec![false, true]]);
+        assert_eq!(content(&apart, &Tensor::zeros((2, 4), candle_core::DType::F32, &Device::Cpu).unwrap(), 2).unwrap(), None);
     }
 
     #[test]
