@@ -4,6 +4,7 @@
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use crate::rng::Key;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
@@ -77,7 +78,7 @@ struct Dropout {
 
 impl Dropout {
     fn run(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len()];
+        let mut y = unwritten(x.len());
         for_chunks(&mut y, CHUNK, |i, y| {
             let block = (i * CHUNK / 4) as u64;
             drop_chunk(&x[i * CHUNK..][..y.len()], y, self.key.bits(), block, threshold(self.p), 1.0 / (1.0 - self.p));
@@ -119,7 +120,7 @@ struct ScaleSamples(Vec<f32>);
 impl ScaleSamples {
     fn run(&self, x: &[f32]) -> Vec<f32> {
         let width = x.len().checked_div(self.0.len()).unwrap_or(0).max(1);
-        let mut y = vec![0.0; x.len()];
+        let mut y = unwritten(x.len());
         for_chunks(&mut y, CHUNK, |i, y| {
             let (from, to) = (i * CHUNK, i * CHUNK + y.len());
             // The part of each sample that lies in this chunk.

@@ -5,6 +5,7 @@
 
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
+use crate::memory::unwritten;
 use crate::sink::deliver;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -60,7 +61,7 @@ impl CustomOp1 for Embedding {
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let (_, width) = l.shape().dims2()?;
         let table = floats(s, l)?;
-        let mut y = vec![0f32; self.ids.len() * width];
+        let mut y = unwritten(self.ids.len() * width);
         if width > 0 {
             let per = rows_of(width, CHUNK);
             for_chunks(&mut y, per * width, |i, y| {
@@ -80,13 +81,14 @@ impl CustomOp1 for Embedding {
         let g = g.contiguous()?;
         let gs = Floats::new(&g)?;
         let gs: &[f32] = &gs;
-        let mut d = vec![0f32; rows * width];
+        let mut d = unwritten(rows * width);
         if width > 0 {
             // At most 32 tasks: each reads all ids.
             let per = rows_of(width, CHUNK).max(rows.div_ceil(32));
             d.par_chunks_mut(per * width).enumerate().for_each(|(task, d)| {
                 let first = task * per;
                 let own = first..first + d.len() / width;
+                d.fill(0.0);
                 for (&id, g) in self.ids.iter().zip(gs.chunks_exact(width)) {
                     let row = id as usize;
                     if own.contains(&row) && Some(id) != self.frozen {

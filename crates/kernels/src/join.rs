@@ -5,6 +5,7 @@
 
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, output, tensor, wants_fused};
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -31,7 +32,7 @@ fn rows(c: usize) -> usize {
 
 /// Columns `from .. from + to` of `x (M, c)`.
 fn columns(x: &[f32], c: usize, from: usize, width: usize) -> Vec<f32> {
-    let mut out = vec![0f32; x.len() / c * width];
+    let mut out = unwritten(x.len() / c * width);
     let rows = rows(c);
     out.par_chunks_mut(rows * width).zip(x.par_chunks(rows * c)).for_each(|(out, x)| {
         for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(c)) {
@@ -54,7 +55,7 @@ impl CustomOp2 for Join {
         if let Some(d) = dims.last_mut() {
             *d = c;
         }
-        let mut out = vec![0f32; x.len() + y.len()];
+        let mut out = unwritten(x.len() + y.len());
         let rows = rows(c);
         out.par_chunks_mut(rows * c).zip(x.par_chunks(rows * a)).zip(y.par_chunks(rows * b)).for_each(|((out, x), y)| {
             for ((out, x), y) in out.chunks_exact_mut(c).zip(x.chunks_exact(a)).zip(y.chunks_exact(b)) {

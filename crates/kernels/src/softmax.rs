@@ -4,6 +4,7 @@ use crate::Path;
 use crate::activation::math::{exp, lanes, largest};
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 
 fn check(name: &str, x: &Tensor) -> Result<()> {
@@ -102,7 +103,7 @@ impl CustomOp1 for Softmax {
         let x = floats(storage, layout)?;
         let width = layout.dims().last().copied().unwrap_or(1).max(1);
         let size = width * rows_of(width, CHUNK);
-        let mut y = vec![0.0; x.len()];
+        let mut y = unwritten(x.len());
         for_chunks(&mut y, size, |i, y| {
             let x = &x[i * size..][..y.len()];
             if self.log { log_softmax_rows(x, width, y) } else { softmax_rows(x, width, y) }
@@ -116,7 +117,7 @@ impl CustomOp1 for Softmax {
         let (ys, gs): (&[f32], &[f32]) = (&ys, &gs);
         let width = x.dim(D::Minus1)?.max(1);
         let size = width * rows_of(width, CHUNK);
-        let mut d = vec![0.0; ys.len()];
+        let mut d = unwritten(ys.len());
         for_chunks(&mut d, size, |i, d| {
             let at = i * size..i * size + d.len();
             let (y, g) = (&ys[at.clone()], &gs[at]);

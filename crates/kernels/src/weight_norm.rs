@@ -4,6 +4,7 @@ use crate::Path;
 use crate::activation::math::lanes;
 use crate::activation::slices::{Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -115,7 +116,7 @@ fn sum_products(a: &[f32], b: &[f32], view: View) -> Vec<f64> {
 }
 
 fn combined(a: &[f32], b: &[f32], scale: &[f32], shift: &[f32], view: View) -> Vec<f32> {
-    let mut out = vec![0.0; a.len()];
+    let mut out = unwritten(a.len());
     for_chunks(&mut out, view.chunk(), |i, out| {
         let at = i * view.chunk()..i * view.chunk() + out.len();
         combine(&a[at.clone()], &b[at], scale, shift, view, out);

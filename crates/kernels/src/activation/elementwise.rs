@@ -4,6 +4,7 @@ use super::Act;
 use super::math::{erf, exp, sigmoid};
 use super::slices::{CHUNK, Floats, floats, for_chunks, output, tensor};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -146,7 +147,7 @@ impl CustomOp1 for Unary {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = floats(storage, layout)?;
-        let mut y = vec![0.0; x.len()];
+        let mut y = unwritten(x.len());
         for_chunks(&mut y, CHUNK, |i, y| self.0.forward(&x[i * CHUNK..][..y.len()], y));
         Ok(output(y, layout.shape()))
     }
@@ -155,7 +156,7 @@ impl CustomOp1 for Unary {
         let g = g.contiguous()?;
         let (xs, gs) = (Floats::new(x)?, Floats::new(&g)?);
         let (xs, gs): (&[f32], &[f32]) = (&xs, &gs);
-        let mut d = vec![0.0; xs.len()];
+        let mut d = unwritten(xs.len());
         for_chunks(&mut d, CHUNK, |i, d| {
             let at = i * CHUNK..i * CHUNK + d.len();
             self.0.backward(&xs[at.clone()], &gs[at], d);
@@ -192,7 +193,7 @@ impl CustomOp2 for Prelu {
 
     fn cpu_fwd(&self, sx: &CpuStorage, lx: &Layout, sw: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, w) = (floats(sx, lx)?, floats(sw, lw)?[0]);
-        let mut y = vec![0.0; x.len()];
+        let mut y = unwritten(x.len());
         for_chunks(&mut y, CHUNK, |i, y| prelu(&x[i * CHUNK..][..y.len()], w, y));
         Ok(output(y, lx.shape()))
     }
@@ -202,7 +203,7 @@ impl CustomOp2 for Prelu {
         let (xs, gs) = (Floats::new(x)?, Floats::new(&g)?);
         let (xs, gs): (&[f32], &[f32]) = (&xs, &gs);
         let slope = Floats::new(w)?[0];
-        let mut d = vec![0.0; xs.len()];
+        let mut d = unwritten(xs.len());
         let parts: Vec<f32> = d
             .par_chunks_mut(CHUNK)
             .zip(xs.par_chunks(CHUNK))

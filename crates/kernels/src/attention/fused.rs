@@ -8,6 +8,7 @@ use super::{AttentionOpts, Dims, dropout};
 use crate::activation::math::lanes;
 use crate::linear::gemm::{Matrix, Packed, Scratch, Shared, multiply, pack_into, packed_len};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -257,7 +258,7 @@ impl Inputs<'_> {
     /// The result `(N, T, H, D)` and the logarithms of the sums of exponentials `(N, H, T)`, infinite where a query sees nothing.
     pub(super) fn forward(&self) -> (Vec<f32>, Vec<f32>) {
         let Dims { n, t, h, d, .. } = self.dims;
-        let (mut y, mut log_sums) = (vec![0f32; n * t * h * d], vec![0f32; n * h * t]);
+        let (mut y, mut log_sums) = (unwritten(n * t * h * d), unwritten(n * h * t));
         let out = Shared::new(&mut y);
         log_sums.par_chunks_exact_mut(t).with_max_len(1).enumerate().for_each(|(i, log_sums)| {
             BUFFERS.with_borrow_mut(|buffers| self.forward_head(i / h, i % h, out, log_sums, buffers));

@@ -4,6 +4,7 @@ use super::fused::{Bias, Inputs, Out, Part};
 use super::{AttentionOpts, Dims};
 use crate::activation::slices::{Floats, floats, output, tensor};
 use crate::linear::gemm::Shared;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::OnceLock;
 
@@ -87,8 +88,8 @@ impl Node {
         let (qs, kvs, ys, gs) = (Floats::new(q)?, Floats::new(kv)?, Floats::new(y)?, Floats::new(&grad)?);
         let bs = bias.map(Floats::new).transpose()?;
         let b = bs.as_deref().zip(bias).map(|(b, t)| bias_of(b, t.shape())).transpose()?;
-        let mut dq = vec![0f32; if q.track_op() { qs.len() } else { 0 }];
-        let mut dkv = vec![0f32; if kv.track_op() { kvs.len() } else { 0 }];
+        let mut dq = unwritten(if q.track_op() { qs.len() } else { 0 });
+        let mut dkv = unwritten(if kv.track_op() { kvs.len() } else { 0 });
         let to_q = (!dq.is_empty()).then(|| Out { data: Shared::new(&mut dq), first: 0, row: w });
         let to_kv = (!dkv.is_empty()).then(|| {
             let data = Shared::new(&mut dkv);
@@ -108,7 +109,7 @@ impl Node {
         let (xs, ys, gs) = (Floats::new(qkv)?, Floats::new(y)?, Floats::new(&grad)?);
         let bs = bias.map(Floats::new).transpose()?;
         let b = bs.as_deref().zip(bias).map(|(b, t)| bias_of(b, t.shape())).transpose()?;
-        let mut dx = vec![0f32; if qkv.track_op() { xs.len() } else { 0 }];
+        let mut dx = unwritten(if qkv.track_op() { xs.len() } else { 0 });
         let outs = (!dx.is_empty()).then(|| {
             let data = Shared::new(&mut dx);
             [0, 1, 2].map(|i| Out { data, first: i * w, row: 3 * w })

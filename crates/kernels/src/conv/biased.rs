@@ -7,6 +7,7 @@ use super::fused::forward;
 use super::node::{gradients, slice, with};
 use crate::activation::{Act, act_backward, act_forward};
 use crate::linear::fused::column_sums;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -35,7 +36,7 @@ impl ConvAct {
         };
         if self.keep {
             let mut z = y;
-            let mut y = vec![0f32; z.len()];
+            let mut y = unwritten(z.len());
             z.par_chunks_mut(ROWS * o).zip(y.par_chunks_mut(ROWS * o)).for_each(|(z, y)| {
                 biased(z);
                 y.copy_from_slice(z);
@@ -77,7 +78,7 @@ impl ConvAct {
     /// The gradient before the activation; `z` is what came before it, or for ReLU also after.
     fn before(&self, z: &[f32], grad: &[f32]) -> Vec<f32> {
         let size = ROWS * self.g.outputs;
-        let mut dz = vec![0f32; grad.len()];
+        let mut dz = unwritten(grad.len());
         dz.par_chunks_mut(size).zip(grad.par_chunks(size)).zip(z.par_chunks(size)).for_each(|((dz, g), z)| {
             dz.copy_from_slice(g);
             act_backward(self.act, z, dz);

@@ -12,6 +12,7 @@ use super::same;
 use super::weights::{matrix, pack_backward, pack_forward, unpack_gradient, unpack_transposed};
 use super::windows::Windows;
 use crate::linear::gemm::{Cut, Matrix, Packed, Shared, multiply, pack_into, packed_len};
+use crate::memory::unwritten;
 use rayon::prelude::*;
 
 /// Most columns of windows that are gathered at a time; `K` of the product between two writes of its result.
@@ -36,7 +37,7 @@ struct Panels {
 impl Panels {
     fn new(groups: usize, depth: usize, columns: usize, pack: impl Fn(usize, &mut [f32])) -> Self {
         let size = packed_len(depth, columns);
-        let mut data = vec![0f32; groups * size];
+        let mut data = unwritten(groups * size);
         data.chunks_exact_mut(size).enumerate().for_each(|(group, out)| pack(group, out));
         Panels { data, depth, columns }
     }
@@ -86,7 +87,7 @@ pub(super) fn forward<S: Send>(g: &Geometry, x: &[f32], w: &[f32], after: impl F
     let windows = Windows::forward(g);
     let weights = Panels::new(g.groups, windows.depth(), g.outputs / g.groups, |group, out| pack_forward(g, w, group, out));
     let rows = windows.rows();
-    let mut y = vec![0f32; rows * g.outputs];
+    let mut y = unwritten(rows * g.outputs);
     let block = block(rows);
     let seen = y
         .par_chunks_mut(block * g.outputs)
@@ -105,8 +106,12 @@ pub(super) fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
     if let Some(turned) = g.turned().filter(Geometry::same) {
         return same::forward(&turned, dy, &matrix(g, w, true));
     }
-    let mut dx = vec![0f32; g.n * g.size.iter().product::<usize>() * c];
-    for phase in Windows::backward(g) {
+    let phases = Windows::backward(g);
+    // Where a stride is longer than the kernel some positions are in no window.
+    let seen = phases.len() == (0..3).map(|a| g.stride[a].min(g.size[a])).product::<usize>();
+    let len = g.n * g.size.iter().product::<usize>() * c;
+    let mut dx = if seen { unwritten(len) } else { vec![0f32; len] };
+    for phase in phases {
         let windows = &phase.windows;
         let weights = Panels::new(g.groups, windows.depth(), c / g.groups, |group, out| pack_backward(g, w, group, &phase.taps, out));
         let rows = windows.rows();

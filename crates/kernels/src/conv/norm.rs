@@ -1,6 +1,7 @@
 //! Batch normalisation inside the convolution's node: loops over rows `(positions, C)`.
 
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use rayon::prelude::*;
 
 /// Positions of a block.
@@ -121,7 +122,7 @@ impl Affine {
     /// `act(normalised y)`.
     pub fn forward(&self, y: &[f32], floor: f32) -> Vec<f32> {
         let block = ROWS * self.scale.len();
-        let mut out = vec![0f32; y.len()];
+        let mut out = unwritten(y.len());
         out.par_chunks_mut(block).zip(y.par_chunks(block)).for_each(|(out, y)| affine_rows(y, &self.scale, &self.shift, floor, out));
         out
     }
@@ -149,7 +150,7 @@ impl Affine {
         let n = (y.len() / c.max(1)).max(1) as f64;
         let slope: Vec<f32> = (0..c).map(|k| -self.scale[k] * self.inverse[k] * (sums[k] / n) as f32).collect();
         let offset: Vec<f32> = (0..c).map(|k| -self.scale[k] * (sums[c + k] / n) as f32).collect();
-        let mut dy = vec![0f32; y.len()];
+        let mut dy = unwritten(y.len());
         dy.par_chunks_mut(block)
             .zip(y.par_chunks(block).zip(g.par_chunks(block)))
             .for_each(|(dy, (y, g))| gradient_rows(y, g, self, floor, &slope, &offset, dy));

@@ -95,6 +95,8 @@ fn volumes_that_keep_their_size() {
         ([1, 6, 2, 17, 16], 16, [3, 1, 3]),
         ([1, 2, 3, 1, 30], 70, [3, 3, 1]),
         ([2, 1, 4, 9, 12], 20, [3, 3, 5]),
+        // Several bands of several rows.
+        ([1, 8, 10, 3, 9], 6, [5, 3, 3]),
     ] {
         let mut spec = ConvSpec::new();
         spec.padding = kernel.map(|k| k / 2);

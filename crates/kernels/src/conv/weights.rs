@@ -2,13 +2,14 @@
 
 use super::Geometry;
 use crate::linear::gemm::{Cut, packed_len};
+use crate::memory::unwritten;
 use rayon::prelude::*;
 
 /// The matrix `(taps * C_in, C_out)` of the forward of an ungrouped convolution, or with `turned` that `(taps * C_out, C_in)` of its input
 /// gradient as a convolution, the taps in reverse order. For small kernels: large ones are packed without this step.
 pub(super) fn matrix(g: &Geometry, w: &[f32], turned: bool) -> Vec<f32> {
     let (c, o, taps) = (g.inputs, g.outputs, g.taps());
-    let mut out = vec![0f32; w.len()];
+    let mut out = unwritten(w.len());
     out.par_chunks_mut(o * c).enumerate().for_each(|(t, rows)| {
         if turned {
             for (k, row) in rows.chunks_exact_mut(c).enumerate() {
@@ -80,7 +81,7 @@ pub(super) fn pack_backward(g: &Geometry, w: &[f32], group: usize, chosen: &[usi
 /// The gradient `(taps * C_in, C_out)` of an ungrouped convolution in the order of the weights.
 pub(super) fn unpack_transposed(g: &Geometry, sum: &[f32]) -> Vec<f32> {
     let (c, o, taps) = (g.inputs, g.outputs, g.taps());
-    let mut dw = vec![0f32; o * c * taps];
+    let mut dw = unwritten(o * c * taps);
     dw.par_chunks_mut(c * taps).enumerate().for_each(|(k, out)| {
         for i in 0..c {
             for t in 0..taps {
@@ -97,7 +98,7 @@ pub(super) fn unpack_gradient(g: &Geometry, sum: Vec<f32>) -> Vec<f32> {
     if taps == 1 {
         return sum;
     }
-    let mut dw = vec![0f32; sum.len()];
+    let mut dw = unwritten(sum.len());
     dw.par_chunks_mut(c * taps).zip(sum.par_chunks(c * taps)).for_each(|(out, sum)| {
         for (i, out) in out.chunks_exact_mut(taps).enumerate() {
             for (t, v) in out.iter_mut().enumerate() {

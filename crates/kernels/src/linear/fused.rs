@@ -3,6 +3,7 @@
 use super::gemm::{Matrix, Shared, matmul};
 use crate::activation::slices::{Floats, floats, output, tensor};
 use crate::activation::{Act, act_backward, act_forward};
+use crate::memory::unwritten;
 use crate::sink::deliver;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -39,9 +40,9 @@ impl Linear {
                 }
             }
         };
-        let mut y = vec![0f32; m * o];
+        let mut y = unwritten(m * o);
         if self.keep {
-            let mut z = vec![0f32; m * o];
+            let mut z = unwritten(m * o);
             let shared = Shared::new(&mut y);
             matmul(m, o, k, a, wt, &mut z, |i, from, row| {
                 add_bias(from, row);
@@ -76,7 +77,7 @@ impl Linear {
             _ => bail!("linear: backward before forward"),
         };
         if self.act != Act::None {
-            dz = vec![0f32; m * o];
+            dz = unwritten(m * o);
             dz.par_chunks_mut(ROWS * o.max(1)).zip(g.par_chunks(ROWS * o.max(1))).zip(pre.par_chunks(ROWS * o.max(1))).for_each(
                 |((dz, g), z)| {
                     dz.copy_from_slice(g);
@@ -87,14 +88,14 @@ impl Linear {
         let dz: &[f32] = if self.act == Act::None { &g } else { &dz };
         let db = want_bias.then(|| tensor(column_sums(dz, o), o)).transpose()?;
         let dx = if x.track_op() {
-            let mut dx = vec![0f32; m * k];
+            let mut dx = unwritten(m * k);
             matmul(m, k, o, Matrix::rows(dz, o), Matrix::rows(&ws, k), &mut dx, |_, _, _| ());
             Some(tensor(dx, (m, k))?)
         } else {
             None
         };
         let dw = if w.track_op() {
-            let mut dw = vec![0f32; o * k];
+            let mut dw = unwritten(o * k);
             matmul(o, k, m, Matrix::rows(dz, o).t(), Matrix::rows(&xs, k), &mut dw, |_, _, _| ());
             deliver(w, tensor(dw, (o, k))?)?
         } else {

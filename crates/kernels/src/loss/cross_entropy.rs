@@ -7,6 +7,7 @@ use crate::Path;
 use crate::activation::math::{exp, lanes, largest};
 use crate::activation::slices::{CHUNK, Floats, floats, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -122,12 +123,14 @@ impl CustomOp1 for CrossEntropy {
         let (m, c) = arg.dims2()?;
         let factor = grad.to_scalar::<f32>()? * self.factor;
         let x = Floats::new(arg)?;
-        let mut dx = vec![0f32; m * c];
+        let mut dx = unwritten(m * c);
         let rows = dx.par_chunks_exact_mut(c).with_min_len((CHUNK / c).max(1)).zip(x.par_chunks_exact(c));
         rows.zip(self.classes.par_iter().zip(log_sums)).for_each(|((dx, x), (&class, &log_sum))| {
             if let Ok(class) = usize::try_from(class) {
                 gradient(x, log_sum, self.smoothing / c as f32, factor, dx);
                 dx[class] -= factor * (1.0 - self.smoothing);
+            } else {
+                dx.fill(0.0);
             }
         });
         Ok(Some(tensor(dx, (m, c))?))

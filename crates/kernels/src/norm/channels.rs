@@ -9,6 +9,7 @@
 use crate::activation::slices::{Floats, floats, output, tensor};
 use crate::activation::{Act, act_backward, act_forward};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -188,7 +189,7 @@ impl Affine {
     }
 
     pub(crate) fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len()];
+        let mut y = unwritten(x.len());
         for_blocks(self.shape, &mut y, |sample, from, y| {
             let [mean, _, scale, shift] = self.of(sample);
             affine_rows(&x[from..from + y.len()], mean, scale, shift, self.act == Act::Relu, y);
@@ -240,7 +241,7 @@ impl Affine {
     /// The gradient of `x`, given `first` and `second (B, C)`: the means over the group of `w u` and of `w u h`, divided by the deviation.
     pub(crate) fn input_gradient(&self, x: &[f32], g: &[f32], first: &[f32], second: &[f32]) -> Vec<f32> {
         let c = self.shape.channels;
-        let mut d = vec![0.0; x.len()];
+        let mut d = unwritten(x.len());
         for_blocks(self.shape, &mut d, |sample, from, d| {
             let [mean, inverse, scale, shift] = self.of(sample);
             let (x, g) = (&x[from..from + d.len()], &g[from..from + d.len()]);

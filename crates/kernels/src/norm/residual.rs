@@ -4,6 +4,7 @@ use crate::Path;
 use crate::activation::relu;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 /// `max(a + b, 0)` for `a` and `b` of one shape (He et al. 2015, arXiv 1512.03385); the derivative at 0 is 0.
@@ -47,7 +48,7 @@ impl CustomOp2 for AddRelu {
 
     fn cpu_fwd(&self, sa: &CpuStorage, la: &Layout, sb: &CpuStorage, lb: &Layout) -> Result<(CpuStorage, Shape)> {
         let (a, b) = (floats(sa, la)?, floats(sb, lb)?);
-        let mut y = vec![0.0; a.len()];
+        let mut y = unwritten(a.len());
         for_chunks(&mut y, CHUNK, |i, y| {
             let at = i * CHUNK..i * CHUNK + y.len();
             forward(&a[at.clone()], &b[at], y);
@@ -59,7 +60,7 @@ impl CustomOp2 for AddRelu {
         let g = g.contiguous()?;
         let (ys, gs) = (Floats::new(y)?, Floats::new(&g)?);
         let (ys, gs): (&[f32], &[f32]) = (&ys, &gs);
-        let mut d = vec![0.0; ys.len()];
+        let mut d = unwritten(ys.len());
         for_chunks(&mut d, CHUNK, |i, d| {
             let at = i * CHUNK..i * CHUNK + d.len();
             backward(&ys[at.clone()], &gs[at], d);

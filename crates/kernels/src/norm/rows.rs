@@ -7,6 +7,7 @@
 use crate::activation::math::lanes;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -81,7 +82,7 @@ impl CustomOp2 for RowNorm {
         let c = lx.dims().last().copied().unwrap_or(0).max(1);
         let (w, b) = gb.split_at(c.min(gb.len()));
         let rows = rows_of(c, CHUNK);
-        let (mut y, mut stats) = (vec![0.0; x.len()], vec![0.0; 2 * x.len() / c]);
+        let (mut y, mut stats) = (unwritten(x.len()), unwritten(2 * x.len() / c));
         y.par_chunks_mut(rows * c).zip(x.par_chunks(rows * c)).zip(stats.par_chunks_mut(2 * rows)).for_each(|((y, x), stats)| {
             forward(x, w, b, self.eps, y, stats);
         });
@@ -99,7 +100,7 @@ impl CustomOp2 for RowNorm {
         let w = &ws[..c.min(ws.len())];
         // Larger blocks than forward, at most 64: each has its own sums for weight and bias.
         let rows = rows_of(c, 2 * CHUNK).max((xs.len() / c).div_ceil(64));
-        let mut d = vec![0.0; xs.len()];
+        let mut d = unwritten(xs.len());
         let parts: Vec<Vec<f32>> = d
             .par_chunks_mut(rows * c)
             .zip(xs.par_chunks(rows * c))
@@ -176,7 +177,7 @@ impl CustomOp1 for Length {
         let x = floats(storage, layout)?;
         let c = layout.dims().last().copied().unwrap_or(0).max(1);
         let rows = rows_of(c, CHUNK);
-        let (mut y, mut scale) = (vec![0.0; x.len()], vec![0.0; x.len() / c]);
+        let (mut y, mut scale) = (unwritten(x.len()), unwritten(x.len() / c));
         y.par_chunks_mut(rows * c).zip(x.par_chunks(rows * c)).zip(scale.par_chunks_mut(rows)).for_each(|((y, x), scale)| {
             length_forward(x, c, self.eps, y, scale);
         });
@@ -191,7 +192,7 @@ impl CustomOp1 for Length {
         let (ys, gs): (&[f32], &[f32]) = (&ys, &gs);
         let c = x.dim(D::Minus1)?.max(1);
         let rows = rows_of(c, CHUNK);
-        let mut d = vec![0.0; ys.len()];
+        let mut d = unwritten(ys.len());
         for_chunks(&mut d, rows * c, |i, d| {
             let at = i * rows * c..i * rows * c + d.len();
             length_backward(&ys[at.clone()], &gs[at], c, &scale[i * rows..][..d.len() / c], d);

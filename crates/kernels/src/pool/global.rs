@@ -3,6 +3,7 @@
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -78,7 +79,7 @@ impl CustomOp1 for GlobalMean {
         let gs = Floats::new(&g)?;
         let gs: &[f32] = &gs;
         let (_, s, c) = x.dims3()?;
-        let mut d = vec![0.0; x.elem_count()];
+        let mut d = unwritten(x.elem_count());
         d.par_chunks_mut(s * c).zip(gs.par_chunks(c)).for_each(|(d, g)| {
             for_chunks(d, c * (CHUNK / c).max(1), |_, d| fill_rows(g, 1.0 / s as f32, d));
         });

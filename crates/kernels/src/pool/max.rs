@@ -3,6 +3,7 @@
 use super::Axis;
 use crate::activation::slices::{Floats, floats, for_chunks, output, tensor};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -46,6 +47,7 @@ simd_fn! {
         let ([d, h, w], (i, j)) = (axes, row);
         for (k, out) in out.chunks_exact_mut(c).enumerate() {
             let position = ((i * h.size + j) * w.size + k) as u32;
+            out.fill(0.0);
             for od in d.windows_of(i) {
                 for oh in h.windows_of(j) {
                     for ow in w.windows_of(k) {
@@ -94,7 +96,7 @@ impl CustomOp1 for MaxPool {
         }
         let (sample, row) = (d.size * h.size * w.size * c, w.windows * c);
         let count = dims.iter().product();
-        let (mut y, mut at) = (vec![0.0; count], vec![0; count]);
+        let (mut y, mut at) = (unwritten(count), vec![0; count]);
         y.par_chunks_mut(row).zip(at.par_chunks_mut(row)).enumerate().for_each(|(r, (y, at))| {
             let (n, od, oh) = (r / (d.windows * h.windows), r / h.windows % d.windows, r % h.windows);
             forward(&x[n * sample..][..sample], &self.axes, (od, oh), c, y, at);
@@ -113,7 +115,7 @@ impl CustomOp1 for MaxPool {
         let [d, h, w] = &self.axes;
         let c = x.dim(self.rank + 1)?;
         let sample = d.windows * h.windows * w.windows * c;
-        let mut out = vec![0.0; x.elem_count()];
+        let mut out = unwritten(x.elem_count());
         for_chunks(&mut out, w.size * c, |r, out| {
             let (n, i, j) = (r / (d.size * h.size), r / h.size % d.size, r % h.size);
             let from = n * sample;

@@ -3,6 +3,7 @@
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
+use crate::memory::unwritten;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use std::borrow::Cow;
 
@@ -48,7 +49,10 @@ simd_fn! {
         for (r, out) in out.chunks_exact_mut(width).enumerate() {
             let (before, o) = ((first + r) / map.new, (first + r) % map.new);
             let from = |i: usize| &x[(before * map.old + i) * width..][..width];
-            let Some((&(i, w), rest)) = map.row(o).split_first() else { continue };
+            let Some((&(i, w), rest)) = map.row(o).split_first() else {
+                out.fill(0.0);
+                continue;
+            };
             for (out, &x) in out.iter_mut().zip(from(i)) {
                 *out = x * w;
             }
@@ -64,7 +68,7 @@ simd_fn! {
 /// `(before, old, width)` to `(before, new, width)`.
 fn along(x: &[f32], map: &Taps, width: usize) -> Vec<f32> {
     let before = x.len() / (map.old * width);
-    let mut out = vec![0.0; before * map.new * width];
+    let mut out = unwritten(before * map.new * width);
     let rows = rows_of(width, CHUNK);
     for_chunks(&mut out, rows * width, |i, out| mix(x, map, i * rows, width, out));
     out
