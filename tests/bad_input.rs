@@ -128,6 +128,29 @@ fn images_of_one_pixel_train() {
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
+/// Pictures without anything in them: all embeddings are the same, which the run says, and only then.
+#[test]
+fn a_collapse_is_said() {
+    let w = Work::new();
+    let mut blank = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(20, 20).write_to(&mut blank, image::ImageFormat::Png).unwrap();
+    (0..8).for_each(|i| drop(w.write(&format!("blank/{i}.png"), blank.get_ref())));
+    let told = ["train.steps=12", "train.log_every=1"];
+    let (good_out, bad_out) = (w.path("good"), w.path("bad"));
+    let said = common::good(&pretrain(&w.pictures("data", 8, 20), &good_out, &told));
+    assert!(!said.contains("warning"), "{said}");
+    assert_eq!(w.json("good/result.json")["training"].get("unhealthy"), None);
+    let said = common::good(&pretrain(&w.path("blank"), &bad_out, &told));
+    assert!(said.contains("embedding_std") && said.contains("collapsed"), "{said}");
+    let unhealthy = &w.json("bad/result.json")["training"]["unhealthy"];
+    assert_eq!((&unhealthy[0]["vital"], &unhealthy[0]["since_step"]), (&"embedding_std".into(), &1.into()), "{unhealthy}");
+    for run in ["good", "bad"] {
+        let bound = w.json(&format!("{run}/bounds.json"))["embedding_std"].as_f64().unwrap();
+        assert_eq!(bound, unhealthy[0]["healthy_above"].as_f64().unwrap());
+        assert!(std::fs::read_to_string(w.path(&format!("{run}/curves.svg"))).unwrap().contains("#5A5A5A"), "no dashed line");
+    }
+}
+
 #[test]
 fn configurations_that_cannot_be() {
     let w = Work::new();
@@ -145,6 +168,7 @@ fn configurations_that_cannot_be() {
         ("optim.lr=\"fast\"", &["optim.lr"]),
         ("encoder.pretrained=/no/such/folder", &["/no/such/folder"]),
         ("device=cuda", &["cuda"]),
+        ("eval.read=statistics", &["eval.read", "pooled"]),
         ("nonsense", &["nonsense"]),
     ] {
         ended(&pretrain(&data, &w.path("run"), &[key]), 2, parts);

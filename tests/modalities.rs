@@ -188,6 +188,9 @@ fn speech() {
     let probe =
         good(&selfsup(&["probe", &run, "--labels", &labels], &["data.hold_out=0.4", "eval.few=[]", "eval.knn_k=1", "eval.batch_size=4"]));
     assert!(probe.contains("MFCC"), "{probe}");
+    let read = ["data.hold_out=0.4", "eval.few=[]", "eval.knn_k=1", "eval.batch_size=4", "eval.read=statistics"];
+    let all = good(&selfsup(&["probe", &run, "--labels", &labels], &read));
+    assert!(all.contains("MFCC") && all != probe, "{all}");
 
     std::fs::write(w.path("waves/00.wav"), b"RIFF\0\0\0\0WAVE").unwrap();
     refused(&selfsup(&["pretrain", "--data", &data, "--out", &w.text("x")], SPEECH), &["00.wav"]);

@@ -8,6 +8,7 @@
 //! - use: English CTC, resampling 8 to 16 kHz, a language probe. A language has one voice, and one woman speaks English and Spanish: a probe
 //!   that tells English from French may have learnt the voice, and telling English from Spanish is the honest half. The group is the
 //!   prompt's name, so that the same prompt in all languages stays on one side of a split.
+//! - `asterisk-sounds/one-voice`: that half, for a probe of languages that no voice can tell apart.
 //! - `asterisk-sounds/speakers`: which of the four voices speaks. Two of them share a language and one speaks two, so that a voice is not told by
 //!   its language alone; each was recorded in a room of its own, and that a probe may have learnt.
 
@@ -124,11 +125,14 @@ const fn card(name: &'static str, about: &'static str, size: &'static str, open:
 }
 
 /// The cards of this data set.
-pub const CARDS: [Card; 3] = [
+pub const CARDS: [Card; 4] = [
     card("asterisk-sounds", "spoken prompts in English, Spanish, French and Italian, 8 kHz, with transcripts", "79 MB", || {
         fetched(&LANGUAGES.each_ref())
     }),
     card("asterisk-sounds/en", "the English prompts, one voice, 8 kHz, with transcripts", "18 MB", || fetched(&[&LANGUAGES[0]])),
+    card("asterisk-sounds/one-voice", "the English and the Spanish prompts, one voice for both, 8 kHz, with transcripts", "42 MB", || {
+        fetched(&[&LANGUAGES[0], &LANGUAGES[1]])
+    }),
     Card {
         source: "apt-get download asterisk-core-sounds-{en,es,fr,it}-wav asterisk-core-sounds-{en,es,fr,it} asterisk-prompt-it-menardi-wav",
         ..card(
@@ -335,7 +339,7 @@ mod tests {
     #[test]
     #[ignore = "fetches packages"]
     fn all_speakers() {
-        let set = (CARDS[2].open)().unwrap();
+        let set = (CARDS[3].open)().unwrap();
         assert_eq!(set.classes(), ["Allison", "June", "Carlo", "Paola"]);
         let mut counts = [0; 4];
         (0..set.len()).for_each(|i| counts[set.label(i).unwrap() as usize] += 1);

@@ -53,6 +53,7 @@ pub const CARDS: &[Card] = &[
     asterisk_sounds::CARDS[0],
     asterisk_sounds::CARDS[1],
     asterisk_sounds::CARDS[2],
+    asterisk_sounds::CARDS[3],
     tuxpaint_voices::CARD,
     mni152::CARDS[0],
     mni152::CARDS[1],

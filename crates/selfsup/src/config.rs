@@ -85,6 +85,18 @@ impl Default for DataConfig {
     }
 }
 
+/// What is read off an encoder for each sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Read {
+    /// Its own summary: the mean of the last frames, the class token.
+    #[default]
+    Pooled,
+    /// Mean and standard deviation over time of every block, side by side; of recordings only. What is not about phones (the voice, the
+    /// language, the room) is clearer in the first blocks (SUPERB, arXiv 2105.01051, reads all of them), and in how much they vary.
+    Statistics,
+}
+
 /// `[eval]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -103,11 +115,22 @@ pub struct EvalConfig {
     pub online_knn: usize,
     /// Samples that are encoded at once.
     pub batch_size: usize,
+    /// What is read off the encoder, for every number of this section and for `selfsup embed`.
+    pub read: Read,
 }
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        EvalConfig { knn_k: 20, knn_temperature: 0.1, few: vec![100, 1000], draws: 10, c: 0.1, online_knn: 2000, batch_size: 256 }
+        EvalConfig {
+            knn_k: 20,
+            knn_temperature: 0.1,
+            few: vec![100, 1000],
+            draws: 10,
+            c: 0.1,
+            online_knn: 2000,
+            batch_size: 256,
+            read: Read::Pooled,
+        }
     }
 }
 
@@ -134,6 +157,12 @@ impl<K: Keys> PretrainConfig<K> {
         let other = of_another_method(text, overrides);
         let mut c: Self = selfsup_core::config::load(other.as_deref().unwrap_or(text), file, &all)?;
         c.keys.resolve();
+        if c.eval.read != Read::Pooled && K::KIND != Kind::Speech {
+            return Err(Error::config(format!(
+                "eval.read = \"statistics\" is for recordings: expected \"pooled\" for {}",
+                K::KIND.samples()
+            )));
+        }
         Ok(c)
     }
 }

@@ -1,14 +1,14 @@
 //! The evaluation of an encoder: features of labelled samples by the trained encoder, by the same encoder with random weights, and features
 //! that need none, side by side.
 
-use crate::config::EvalConfig;
+use crate::config::{EvalConfig, Read};
 use crate::modality::Modality;
 use crate::set::{Labelled, Set};
 use candle_core::Device;
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::objective::Batch;
 use selfsup_core::trainer::{Look, Observer};
-use selfsup_core::{Encoder, Error, Pass, Result};
+use selfsup_core::{Encoder, Error, Result};
 use selfsup_eval::knn::{KnnConfig, classify};
 use selfsup_eval::linear::LogisticConfig;
 use selfsup_eval::protocol::{EvalInput, FeatureSet, Named, ProbeReport, evaluate};
@@ -19,21 +19,30 @@ pub fn in_order(batch_size: usize, workers: usize) -> LoaderConfig {
     LoaderConfig { batch_size: batch_size.max(1), workers, prefetch: 2, drop_last: false, shuffle: false, seed: 0, max_bad_fraction: 0.0 }
 }
 
-/// Pooled features of all samples of `set`, `(n, d)`, without augmentation. A modality may give several inputs of one sample (patches of a
+/// Features of all samples of `set`, `(n, d)`, without augmentation, as `read` says. A modality may give several inputs of one sample (patches of a
 /// volume): then it is their mean.
 ///
 /// # Errors
 /// If a sample cannot be read or has no input, or a feature is not finite.
-pub fn encode<M: Modality>(modality: &M, encoder: &dyn Encoder, set: &Set, loader: &LoaderConfig, device: &Device) -> Result<Matrix> {
-    let (n, d) = (set.len(), encoder.dim());
-    let mut sums = Means::new(n, d);
+pub fn encode<M: Modality>(
+    modality: &M,
+    encoder: &dyn Encoder,
+    set: &Set,
+    read: Read,
+    loader: &LoaderConfig,
+    device: &Device,
+) -> Result<Matrix> {
+    let (n, mut sums) = (set.len(), None);
     for loaded in modality.inputs(set, false, loader.clone())?.epoch_from(0, 0)? {
         let batch = loaded?.batch.to_device(device)?;
-        let features = encoder.forward(&batch.x, batch.valid.as_ref(), &[], &Pass::eval())?.pooled.detach();
+        let features = modality.features(encoder, &batch, read)?;
+        let (_, d) = features.dims2()?;
         let rows: Vec<f32> = features.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+        let sums = sums.get_or_insert_with(|| Means::new(n, d));
         batch.indices.iter().zip(rows.chunks_exact(d.max(1))).try_for_each(|(&i, row)| sums.add(i, row))?;
     }
-    Matrix::new(sums.rows()?, n, d)
+    let sums = sums.unwrap_or_else(|| Means::new(n, encoder.dim()));
+    Matrix::new(sums.rows()?, n, sums.width)
 }
 
 /// Means of rows by the sample that they are of.
@@ -126,7 +135,7 @@ impl<M: Modality> Probe<'_, M> {
     /// Features of a set, read by `modality`: of the trained encoder and of the random one.
     fn encoded(&self, modality: &M, set: &Set) -> Result<[Matrix; 2]> {
         let loader = in_order(self.eval.batch_size, self.workers);
-        let of = |encoder: &dyn Encoder| encode(modality, encoder, set, &loader, self.device);
+        let of = |encoder: &dyn Encoder| encode(modality, encoder, set, self.eval.read, &loader, self.device);
         Ok([of(self.trained)?, of(self.random)?])
     }
 
@@ -176,6 +185,7 @@ pub struct OnlineKnn<'a, M> {
     data: Labelled,
     labels: (Vec<u32>, Vec<u32>, usize),
     knn: KnnConfig,
+    read: Read,
     loader: LoaderConfig,
 }
 
@@ -188,13 +198,13 @@ impl<'a, M: Modality> OnlineKnn<'a, M> {
         let data = Labelled { train: data.train.limit(eval.online_knn)?, test: data.test.limit(eval.online_knn)? };
         let labels = data.labels()?;
         let knn = KnnConfig { k: eval.knn_k.min(labels.0.len()), temperature: eval.knn_temperature };
-        Ok(OnlineKnn { modality, data, labels, knn, loader: in_order(eval.batch_size, workers) })
+        Ok(OnlineKnn { modality, data, labels, knn, read: eval.read, loader: in_order(eval.batch_size, workers) })
     }
 }
 
 impl<M: Modality> Observer for OnlineKnn<'_, M> {
     fn observe(&mut self, look: &Look) -> Result<Vec<(String, f64)>> {
-        let of = |set: &Set| encode(self.modality, look.encoder, set, &self.loader, look.device);
+        let of = |set: &Set| encode(self.modality, look.encoder, set, self.read, &self.loader, look.device);
         let (train, test) = (of(&self.data.train)?, of(&self.data.test)?);
         let votes = classify(train.view(), &self.labels.0, test.view(), self.labels.2, &self.knn)?;
         let right = votes.predictions.iter().zip(&self.labels.1).filter(|(p, y)| p == y).count();

@@ -80,6 +80,27 @@ pub fn layer_frames(encoder: &dyn Encoder, layers: &[Layer], wave: &[f32], timin
     values.into_iter().zip(dims).map(|(v, dim)| Frames::new(v, dim, timing.centre(), timing.seconds())).collect()
 }
 
+/// Mean and standard deviation of each value over the first `counts` frames of layers `(N, L, D)`, layer by layer: `(N, layers x 2 D)` on the CPU,
+/// without graph.
+///
+/// # Errors
+/// If a layer has another shape, or a wave no frame.
+pub fn statistics(layers: &[Tensor], counts: &[usize]) -> Result<Tensor> {
+    let (n, mut values) = (counts.len(), Vec::new());
+    for (i, &count) in counts.iter().enumerate() {
+        for layer in layers {
+            let (of, l, d) = layer.dims3()?;
+            if of != n || count == 0 || count > l {
+                return Err(Error::input("layers", format!("({of}, {l}, D), wave {i} of {n} has {count} frames: expected 1 to {l}")));
+            }
+            let frames = layer.detach().narrow(0, i, 1)?.narrow(1, 0, count)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+            values.extend(Frames::new(frames, d, 0.0, 1.0)?.pooled());
+        }
+    }
+    let width = values.len() / n.max(1);
+    Ok(Tensor::from_vec(values, (n, width), &Device::Cpu)?)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -114,6 +135,19 @@ mod tests {
         assert!(layer_frames(&Blocks, &[Layer::Hidden(1)], &wave, TIMING, &Device::Cpu).unwrap_err().to_string().contains("Hidden(1)"));
         let short = layer_frames(&Blocks, &[Layer::Tokens], &wave[..300], TIMING, &Device::Cpu).unwrap_err().to_string();
         assert!(short.contains("300 samples") && short.contains("320"), "{short}");
+    }
+
+    #[test]
+    fn statistics_of_the_frames_that_are_there() {
+        let first = Tensor::new(&[[[1f32, 10.0], [3.0, 10.0], [90.0, 90.0]], [[5.0, 0.0], [5.0, 6.0], [8.0, 6.0]]], &Device::Cpu).unwrap();
+        let second = first.affine(-2.0, 1.0).unwrap();
+        let rows: Vec<Vec<f32>> = statistics(&[first.clone(), second], &[2, 3]).unwrap().to_vec2().unwrap();
+        let (a, b) = (2f32.sqrt(), 8f32.sqrt());
+        let want = [[2.0, 10.0, 1.0, 0.0, -3.0, -19.0, 2.0, 0.0], [6.0, 4.0, a, b, -11.0, -7.0, 2.0 * a, 2.0 * b]];
+        assert!(rows.iter().flatten().zip(want.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-5), "{rows:?}");
+        for counts in [&[2, 0][..], &[2, 4], &[2]] {
+            assert!(statistics(std::slice::from_ref(&first), counts).is_err());
+        }
     }
 
     #[test]

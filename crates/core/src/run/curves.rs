@@ -1,4 +1,5 @@
-//! The curves of runs as a picture, one small panel a metric: `curves.svg` beside the `metrics.jsonl` that it shows, or several runs in one.
+//! The curves of runs as a picture, one small panel a metric: `curves.svg` beside the `metrics.jsonl` that it shows, or several runs in one. A
+//! dashed line is what a healthy run is above, from the `bounds.json` beside them.
 
 use crate::error::{Error, Result};
 use plotters::coord::Shift;
@@ -31,6 +32,9 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(230, 159, 0),
 ];
 
+/// Colour of a bound.
+const BOUND: RGBColor = RGBColor(90, 90, 90);
+
 /// Reads the curves of `metrics.jsonl` by name; what never differs from 0 is left out.
 fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
@@ -48,6 +52,12 @@ fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
     }
     curves.retain(|_, c| c.iter().any(|(_, v)| *v != 0.0));
     Ok(curves)
+}
+
+/// What metrics are above in a healthy run, noted beside a `metrics.jsonl`; none where there is no such note.
+pub(super) fn bounds(metrics: &Path) -> BTreeMap<String, f64> {
+    let text = std::fs::read(metrics.with_file_name("bounds.json")).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// The means of groups of neighbours.
@@ -82,15 +92,16 @@ fn label(v: f64) -> String {
 
 type Drawn<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// One metric of runs; a run that has not got it is an empty curve.
-fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, runs: &[Curve]) -> Drawn<()> {
+/// One metric of runs; a run that has not got it is an empty curve. Healthy ones are above `bound`.
+fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, runs: &[Curve], bound: Option<f64>) -> Drawn<()> {
     let points = || runs.iter().flatten();
+    let (steps, values) = (range(points().map(|p| p.0)), range(points().map(|p| p.1).chain(bound)));
     let mut chart = ChartBuilder::on(area)
         .caption(name.replace('_', " "), ("sans-serif", 14))
         .margin(8)
         .x_label_area_size(24)
         .y_label_area_size(56)
-        .build_cartesian_2d(range(points().map(|p| p.0)), range(points().map(|p| p.1)))?;
+        .build_cartesian_2d(steps.clone(), values)?;
     chart
         .configure_mesh()
         .x_labels(4)
@@ -101,6 +112,9 @@ fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, runs: &[Curve]) 
         .x_label_formatter(&|v| format!("{v:.0}"))
         .y_label_formatter(&|v| label(*v))
         .draw()?;
+    if let Some(bound) = bound {
+        chart.draw_series(DashedLineSeries::new([(steps.start, bound), (steps.end, bound)], 5, 4, BOUND.stroke_width(1)))?;
+    }
     for (curve, colour) in runs.iter().zip(COLOURS.iter().cycle()) {
         chart.draw_series(LineSeries::new(curve.iter().copied(), colour.stroke_width(2)))?;
         // A line of one point is not seen.
@@ -129,6 +143,7 @@ fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, names: &[&str]) -> Drawn<()
 pub fn svg(runs: &[(&str, &Path)]) -> Result<Option<String>> {
     let curves = runs.iter().map(|(_, path)| read(path)).collect::<Result<Vec<_>>>()?;
     let metrics: BTreeSet<&String> = curves.iter().flat_map(BTreeMap::keys).collect();
+    let bounds: BTreeMap<String, f64> = runs.iter().flat_map(|(_, path)| bounds(path)).collect();
     let mut metrics: Vec<_> = metrics.into_iter().collect();
     metrics.sort_by_key(|name| *name != "loss"); // stable
     if metrics.is_empty() {
@@ -147,7 +162,7 @@ pub fn svg(runs: &[(&str, &Path)]) -> Result<Option<String>> {
         }
         for (metric, area) in metrics.iter().zip(body.split_evenly((rows, columns))) {
             let of_runs: Vec<Curve> = curves.iter().map(|c| c.get(*metric).map(|c| thinned(c)).unwrap_or_default()).collect();
-            panel(&area, metric, &of_runs)?;
+            panel(&area, metric, &of_runs, bounds.get(*metric).copied())?;
         }
         area.present()?;
         Ok(())
@@ -186,6 +201,11 @@ mod tests {
         let two = svg(&[("a", &path), ("the other", &path)]).unwrap().unwrap();
         assert_eq!((two.matches("#0072B2").count(), two.matches("#D55E00").count()), (3, 3), "and a mark in the legend");
         assert!(two.contains("the other"));
+        assert_eq!(picture.matches("#5A5A5A").count(), 0, "no bound is known");
+        std::fs::write(dir.path().join("bounds.json"), "{\"accuracy\": 0.5, \"gone\": 1.0}").unwrap();
+        let bounded = svg(&[("a", &path)]).unwrap().unwrap();
+        assert!(bounded.matches("#5A5A5A").count() > 1, "a dashed line");
+        assert_eq!(bounded.matches("#0072B2").count(), 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! config.toml      the configuration as given
 //! metrics.jsonl    one JSON object a line: step, epoch, time and the values
 //! curves.svg       the same values as a picture, drawn with every checkpoint and at the end
+//! bounds.json      what some of them are above in a healthy run: dashed lines in the picture
 //! tensorboard/     the same values as TensorBoard event files
 //! checkpoints/     see crate::checkpoint
 //! model/           the exported model
@@ -22,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::pass::Progress;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -62,6 +64,7 @@ pub struct Run {
     dir: PathBuf,
     metrics: File,
     events: EventWriter,
+    bounds: BTreeMap<String, f64>,
 }
 
 impl Run {
@@ -111,7 +114,8 @@ impl Run {
     fn open(dir: PathBuf) -> Result<Self> {
         let metrics = append(&dir.join("metrics.jsonl"))?;
         let events = EventWriter::create(&dir.join("tensorboard"))?;
-        Ok(Run { dir, metrics, events })
+        let bounds = curves::bounds(&dir.join("metrics.jsonl"));
+        Ok(Run { dir, metrics, events, bounds })
     }
 
     /// The folder.
@@ -195,6 +199,18 @@ impl Run {
         }
         self.events.restart(step + 1, now())?;
         Ok(cut)
+    }
+
+    /// Notes what metric `name` is above in a healthy run, in `bounds.json`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn bound(&mut self, name: &str, above: f64) -> Result<()> {
+        if self.bounds.get(name) == Some(&above) {
+            return Ok(());
+        }
+        self.bounds.insert(name.to_string(), above);
+        write_text(&self.dir.join("bounds.json"), &format!("{}\n", serde_json::json!(self.bounds)))
     }
 
     /// Draws the metrics so far into `curves.svg`.

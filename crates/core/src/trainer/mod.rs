@@ -5,15 +5,19 @@
 
 mod config;
 mod gradients;
+mod health;
 
 pub use config::{NonFinite, Precision, TrainConfig};
 pub use gradients::{Gradients, gradients};
+pub use health::Low;
+
+use health::Health;
 
 use crate::checkpoint::{Best, Checkpoint, Extra};
 use crate::data::Source;
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::objective::{Batch, Objective};
+use crate::objective::{Batch, Objective, Vital};
 use crate::optim::{OptimConfig, Optimizer};
 use crate::params::Role;
 use crate::pass::{Pass, Progress, World};
@@ -89,6 +93,9 @@ pub struct Summary {
     /// The best evaluation, if there was any; a validation loss stands there as `-val_loss`, for which higher is better too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
+    /// Vitals of the method that were below their bound at the end, and for long: the representation has probably collapsed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unhealthy: Vec<Low>,
 }
 
 impl Summary {
@@ -96,6 +103,14 @@ impl Summary {
     pub fn shown_loss(&self) -> String {
         self.loss.map_or_else(|| "already complete".into(), |loss| format!("loss {loss:.4}"))
     }
+}
+
+/// What a step gave; metrics and vitals only where it was logged.
+#[derive(Default)]
+struct Stepped {
+    loss: f64,
+    metrics: Vec<(String, f64)>,
+    vitals: Vec<Vital>,
 }
 
 /// The loop.
@@ -108,6 +123,7 @@ pub struct Trainer<'a, O: Objective> {
     device: Device,
     display: Display,
     stop: Stop,
+    health: Health,
 }
 
 impl<'a, O: Objective> Trainer<'a, O> {
@@ -130,6 +146,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
             device: device.clone(),
             display: Display::quiet(),
             stop: Stop::manual(),
+            health: Health::default(),
         })
     }
 
@@ -190,7 +207,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
                 let progress = Progress { step: at.step, total_steps: total, epoch: at.epoch };
                 let count = loaded.batch.samples() as u64;
                 let logged = at.step % self.config.log_every == 0 || at.step + 1 == total;
-                let (value, mut metrics) = self.step(&loaded.batch, progress, logged, &mut missing, at.step - first_step, &mut at)?;
+                let Stepped { loss: value, mut metrics, vitals } =
+                    self.step(&loaded.batch, progress, logged, &mut missing, at.step - first_step, &mut at)?;
                 loss = Some(value);
                 samples += count;
                 at.step += 1;
@@ -206,6 +224,10 @@ impl<'a, O: Objective> Trainer<'a, O> {
                     metrics.push(("bad_samples".into(), at.bad_samples as f64));
                     metrics.push(("skipped_steps".into(), at.skipped_steps as f64));
                     log(run, Progress { step: at.step, total_steps: total, epoch: at.epoch }, &metrics)?;
+                    self.health.look(at.step, &vitals).iter().for_each(|said| self.display.note(said));
+                    for vital in &vitals {
+                        vital.healthy_above.map_or(Ok(()), |bound| run.bound(vital.name, bound))?;
+                    }
                 }
                 self.display.update(Progress { step: at.step, total_steps: total, epoch: at.epoch }, &[("loss", value)]);
                 let done = at.step >= total;
@@ -254,6 +276,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
             bad_samples: at.bad_samples,
             skipped_steps: at.skipped_steps,
             best,
+            unhealthy: self.health.low(),
         })
     }
 
@@ -267,7 +290,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
         self.objective.params().with_role(Role::Trained).into_iter().map(|p| p.name).collect()
     }
 
-    /// One step, `since` steps after this process began; returns its loss and, where `logged`, its metrics.
+    /// One step, `since` steps after this process began; `logged` or not.
     fn step(
         &mut self,
         batch: &O::Batch,
@@ -276,7 +299,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
         missing: &mut BTreeSet<String>,
         since: u64,
         at: &mut Position,
-    ) -> Result<(f64, Vec<(String, f64)>)> {
+    ) -> Result<Stepped> {
         let batch = batch.to_device(&self.device)?;
         let pass = Pass::train(self.config.seed, progress);
         let mut made = gradients(self.objective, &batch, self.config.micro_batch_size, &pass)?;
@@ -289,7 +312,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
         if let Some(what) = bad {
             if self.config.non_finite == NonFinite::Skip {
                 at.skipped_steps += 1;
-                return Ok((made.loss, Vec::new()));
+                return Ok(Stepped { loss: made.loss, ..Stepped::default() });
             }
             return Err(Error::NonFinite {
                 step: progress.step,
@@ -304,17 +327,16 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let info = self.optimizer.step(&made.grads, progress.step, progress.total_steps)?;
         pass.write_deferred(self.objective.params())?;
         self.objective.after_step(&made.embeddings, &progress, &World)?;
-        let mut metrics = Vec::new();
+        let (mut metrics, mut vitals) = (Vec::new(), Vec::new());
         if logged {
             metrics.push(("loss".to_string(), made.loss));
             metrics.extend(made.parts.iter().map(|(name, v)| (format!("loss/{name}"), *v)));
             metrics.push(("lr".into(), info.lr));
             metrics.push(("grad_norm".into(), info.grad_norm));
-            for vital in self.objective.vitals(&made.embeddings)? {
-                metrics.push((vital.name.to_string(), vital.value));
-            }
+            vitals = self.objective.vitals(&made.embeddings)?;
+            metrics.extend(vitals.iter().map(|v| (v.name.to_string(), v.value)));
         }
-        Ok((made.loss, metrics))
+        Ok(Stepped { loss: made.loss, metrics, vitals })
     }
 
     /// Asks the observers and the held-out samples; returns what decides which checkpoint is best (higher is better).

@@ -12,18 +12,18 @@ pub mod text;
 #[cfg(feature = "vision")]
 pub mod vision;
 
-use crate::config::{Keys, PretrainConfig};
+use crate::config::{Keys, PretrainConfig, Read};
 use crate::set::{Set, Sets};
 use crate::task::TaskKeys;
 use crate::task::classification::Classification;
 use crate::verbs::{finetune, predict};
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Inputs, Objective};
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::signal::Stop;
 use selfsup_core::trainer::{Summary, TrainConfig};
-use selfsup_core::{Encoder, Error, Params, Result, Scope};
+use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use selfsup_datasets::Kind;
 use selfsup_eval::Matrix;
 use std::path::Path;
@@ -114,6 +114,14 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// # Errors
     /// If they cannot be read or do not fit.
     fn load_pretrained(&self, params: &Params) -> Result<Option<String>>;
+
+    /// Features `(N, D)` of a batch, as `[eval] read` says; only recordings may be read otherwise than pooled, which the configuration checks.
+    ///
+    /// # Errors
+    /// If the batch does not fit the encoder.
+    fn features(&self, encoder: &dyn Encoder, batch: &Inputs, _read: Read) -> Result<Tensor> {
+        Ok(encoder.forward(&batch.x, batch.valid.as_ref(), &[], &Pass::eval())?.pooled.detach())
+    }
 
     /// Features that need no encoder, of samples to fit and to test on: pixels, words, spectra.
     ///

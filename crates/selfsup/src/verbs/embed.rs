@@ -36,7 +36,7 @@ fn embed<M: Modality>(dir: &Path, data: Option<&str>) -> Result<(Set, Matrix)> {
     let opened = open_run::<M>(dir, &[])?;
     let set = opened.modality.open(data.unwrap_or(&opened.config.data.path))?;
     let loader = in_order(opened.config.eval.batch_size, opened.config.train.workers);
-    let features = encode(&opened.modality, opened.method.encoder(), &set, &loader, &opened.device)?;
+    let features = encode(&opened.modality, opened.method.encoder(), &set, opened.config.eval.read, &loader, &opened.device)?;
     Ok((set, features))
 }
 

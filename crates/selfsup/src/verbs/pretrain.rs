@@ -242,6 +242,15 @@ fn report(summary: &Summary, kind: Kind, found: Option<&Probed>, asked: bool, di
     if summary.bad_samples > 0 {
         say!("{} unreadable samples were skipped", summary.bad_samples);
     }
+    for low in &summary.unhealthy {
+        say!(
+            "warning: {} ended at {:.4} and has been below {} since step {}: the representation has probably collapsed (see curves.svg)",
+            low.vital,
+            low.value,
+            low.healthy_above,
+            low.since_step
+        );
+    }
     match found {
         Some(found) => say_text!("{}", table(found)),
         None if asked => say!(

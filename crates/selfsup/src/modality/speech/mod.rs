@@ -5,17 +5,18 @@ mod recognition;
 mod transcripts;
 
 use super::{FrameWork, Method, Modality, Staged};
-use crate::config::{self, PretrainConfig};
+use crate::config::{self, PretrainConfig, Read};
 use crate::set::Set;
 use crate::task::TaskKeys;
 use crate::task::classification::Classification;
 use crate::verbs::{finetune, predict};
+use candle_core::Tensor;
 use selfsup_core::cluster::ClusterConfig;
 use selfsup_core::data::{Collate, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Inputs;
 use selfsup_core::run::Display;
 use selfsup_core::trainer::Summary;
-use selfsup_core::{Encoder, Error, Key, Params, Result, Role, Scope};
+use selfsup_core::{Encoder, Error, Key, Layer, Params, Pass, Result, Role, Scope};
 use selfsup_datasets::{Kind, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_speech::audio::Content;
@@ -25,6 +26,7 @@ use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig};
 use selfsup_speech::encoder::{SpeechConfig, SpeechEncoder};
 use selfsup_speech::features::{Extractor, FeatureConfig};
 use selfsup_speech::hubert_plan::{HubertPlan, Recordings};
+use selfsup_speech::layers::statistics;
 use selfsup_speech::methods::Hubert;
 use selfsup_speech::names::{Head, load_pretrained, read_config, save_folder};
 use selfsup_speech::recipe::{EncoderConfig, MethodConfig};
@@ -226,6 +228,23 @@ impl Modality for Speech {
         Ok(Some(format!("{} tensors of {}", report.loaded.len(), path.display())))
     }
 
+    fn features(&self, encoder: &dyn Encoder, batch: &Inputs, read: Read) -> Result<Tensor> {
+        let layers: Vec<Layer> = match read {
+            Read::Pooled => Vec::new(),
+            Read::Statistics => (0..self.encoder.depth).map(Layer::Hidden).collect(),
+        };
+        let made = encoder.forward(&batch.x, batch.valid.as_ref(), &layers, &Pass::eval())?;
+        if read == Read::Pooled {
+            return Ok(made.pooled.detach());
+        }
+        let lengths: Vec<usize> = match &batch.valid {
+            Some(valid) => valid.sum(1)?.to_vec1::<f32>()?.into_iter().map(|v| v as usize).collect(),
+            None => vec![batch.x.dim(1)?; batch.x.dim(0)?],
+        };
+        let counts: Vec<usize> = lengths.into_iter().map(|n| self.encoder.frames(n)).collect();
+        statistics(&made.layers, &counts)
+    }
+
     /// Mean and standard deviation over time of MFCCs with first and second differences.
     fn raw(&self, train: &Set, test: &Set, _loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
         let features = Extractor::new(&FeatureConfig::default(), self.keys.input.audio.rate)?;
@@ -233,19 +252,9 @@ impl Modality for Speech {
         let of = |set: &Set| -> Result<Matrix> {
             let (mut rows, mut width) = (Vec::new(), 0);
             for clip in corpus(set)?.clips() {
-                let frames = features.compute(&prepare.whole(clip)?).map_err(|e| Error::input(&clip.id, e))?;
-                let (d, n) = (frames.dim(), (frames.as_slice().len() / frames.dim().max(1)).max(1) as f32);
-                width = 2 * d;
-                let (mut mean, mut square) = (vec![0f32; d], vec![0f32; d]);
-                for frame in frames.as_slice().chunks_exact(d) {
-                    for (k, v) in frame.iter().enumerate() {
-                        mean[k] += v / n;
-                        square[k] += v * v / n;
-                    }
-                }
-                let sd = mean.iter().zip(&square).map(|(m, s)| (s - m * m).max(0.0).sqrt()).collect::<Vec<_>>();
-                rows.extend(mean);
-                rows.extend(sd);
+                let pooled = features.compute(&prepare.whole(clip)?).map_err(|e| Error::input(&clip.id, e))?.pooled();
+                width = pooled.len();
+                rows.extend(pooled);
             }
             Matrix::new(rows, set.len(), width)
         };
