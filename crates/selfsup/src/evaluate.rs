@@ -7,6 +7,7 @@ use crate::set::{Labelled, Set};
 use candle_core::Device;
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::objective::Batch;
+use selfsup_core::run::counted;
 use selfsup_core::trainer::{Look, Observer};
 use selfsup_core::{Encoder, Error, Result};
 use selfsup_eval::knn::{KnnConfig, classify};
@@ -33,7 +34,7 @@ pub fn encode<M: Modality>(
     device: &Device,
 ) -> Result<Matrix> {
     let (n, mut sums) = (set.len(), None);
-    for loaded in modality.inputs(set, false, loader.clone())?.epoch_from(0, 0)? {
+    for loaded in counted("features: batch", &*modality.inputs(set, false, loader.clone())?)? {
         let batch = loaded?.batch.to_device(device)?;
         let features = modality.features(encoder, &batch, read)?;
         let (_, d) = features.dims2()?;

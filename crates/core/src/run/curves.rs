@@ -35,7 +35,7 @@ const COLOURS: [RGBColor; 6] = [
 /// Colour of a bound.
 const BOUND: RGBColor = RGBColor(90, 90, 90);
 
-/// Reads the curves of `metrics.jsonl` by name; what never differs from 0 is left out.
+/// Reads the curves of `metrics.jsonl` by name; what never differs from 0 is left out, unless it should (a collapse can be exact).
 fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut curves: BTreeMap<String, Curve> = BTreeMap::new();
@@ -50,7 +50,8 @@ fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
             }
         }
     }
-    curves.retain(|_, c| c.iter().any(|(_, v)| *v != 0.0));
+    let bounds = bounds(path);
+    curves.retain(|name, c| bounds.contains_key(name) || c.iter().any(|(_, v)| *v != 0.0));
     Ok(curves)
 }
 

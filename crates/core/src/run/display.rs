@@ -1,9 +1,15 @@
 //! Progress for people: a bar on a terminal, a plain line every few seconds elsewhere (a log file, a batch system).
+//!
+//! Trainings are shown by their steps, other work by the pieces that are done ([`Display::counting`], [`counted`]): that is shown only if it takes
+//! longer than the interval, goes away when it ends, and keeps silent beside a training, which has a display of its own.
 
+use crate::data::{LoadedBatch, Source};
+use crate::error::Result;
 use crate::pass::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 enum Sink {
@@ -12,6 +18,9 @@ enum Sink {
     Quiet,
 }
 
+/// Displays of trainings that are open in this process.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
 /// Shows how far a run is: rate, time left and the values it is given (loss, lr ...). Writes to standard error.
 pub struct Display {
     sink: Sink,
@@ -19,6 +28,10 @@ pub struct Display {
     /// Step and time from which the rate is taken: a resumed run counts its own steps only.
     start: Option<(u64, Instant)>,
     last: Option<Instant>,
+    /// What is counted, where it is not the steps of a training.
+    what: Option<String>,
+    /// Whether it is among [`OPEN`].
+    open: bool,
 }
 
 impl fmt::Debug for Display {
@@ -35,13 +48,27 @@ impl fmt::Debug for Display {
 impl Display {
     /// A bar if standard error is a terminal, else at most one line per `every`.
     pub fn new(every: Duration) -> Self {
+        let mut shown = Self::stderr(every);
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        shown.open = true;
+        shown
+    }
+
+    /// For work other than a training: `what` it is, in a word or two. Nothing is shown in the first `every`, nor while a training is.
+    pub fn counting(what: &str, every: Duration) -> Self {
+        let mut shown = if OPEN.load(Ordering::Relaxed) > 0 { Self::quiet() } else { Self::stderr(every) };
+        shown.what = Some(what.to_string());
+        shown
+    }
+
+    fn stderr(every: Duration) -> Self {
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             // The template is a constant that its test parses; without it the default bar does.
             if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
                 bar.set_style(style.progress_chars("=> "));
             }
-            Display { sink: Sink::Bar(bar), every, start: None, last: None }
+            Self::to(Sink::Bar(bar), every)
         } else {
             Self::lines(Box::new(std::io::stderr()), every)
         }
@@ -49,12 +76,16 @@ impl Display {
 
     /// At most one line per `every`, to `out`.
     pub fn lines(out: Box<dyn Write + Send>, every: Duration) -> Self {
-        Display { sink: Sink::Lines(out), every, start: None, last: None }
+        Self::to(Sink::Lines(out), every)
     }
 
     /// Shows nothing.
     pub fn quiet() -> Self {
-        Display { sink: Sink::Quiet, every: Duration::ZERO, start: None, last: None }
+        Self::to(Sink::Quiet, Duration::ZERO)
+    }
+
+    fn to(sink: Sink, every: Duration) -> Self {
+        Display { sink, every, start: None, last: None, what: None, open: false }
     }
 
     /// Shows the state after a step. Cheap: call it at every step.
@@ -62,34 +93,45 @@ impl Display {
         self.update_at(Instant::now(), progress, values);
     }
 
+    /// Shows that `done` of `total` pieces are done.
+    pub fn count(&mut self, done: u64, total: u64) {
+        self.update(Progress { step: done, total_steps: total, epoch: 0 }, &[]);
+    }
+
     fn update_at(&mut self, now: Instant, p: Progress, values: &[(&str, f64)]) {
         let (first, begun) = *self.start.get_or_insert((p.step, now));
         let seconds = now.saturating_duration_since(begun).as_secs_f64();
         let rate = if seconds > 0.0 { p.step.saturating_sub(first) as f64 / seconds } else { 0.0 };
         let left = p.total_steps.saturating_sub(p.step);
+        // What is over at once is not worth a line.
+        if self.what.is_some() && now.saturating_duration_since(begun) < self.every {
+            return;
+        }
         let tail = || {
-            let mut text = format!("epoch {}", p.epoch);
+            let mut parts = Vec::new();
+            if self.what.is_none() {
+                parts.push(format!("epoch {}", p.epoch));
+            }
             if rate > 0.0 {
-                text += &format!("  {}  {} left", rate_text(rate), time_text(left as f64 / rate));
+                parts.push(format!("{}  {} left", rate_text(rate, self.what.is_none()), time_text(left as f64 / rate)));
             }
-            for (name, v) in values {
-                text += &format!("  {name} {}", number(*v));
-            }
-            text
+            parts.extend(values.iter().map(|(name, v)| format!("{name} {}", number(*v))));
+            parts.join("  ")
         };
         match &mut self.sink {
             Sink::Quiet => {}
             Sink::Bar(bar) => {
                 bar.set_length(p.total_steps);
                 bar.set_position(p.step);
-                bar.set_message(tail());
+                bar.set_message(self.what.as_ref().map_or_else(tail, |what| format!("{what}  {}", tail())));
             }
             Sink::Lines(out) => {
-                let due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.every) || left == 0;
+                let due =
+                    self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.every) || left == 0 && self.what.is_none();
                 if due {
                     self.last = Some(now);
                     // Nobody to show it to is no reason to end a run.
-                    let _ = writeln!(out, "step {}/{}  {}", p.step, p.total_steps, tail());
+                    let _ = writeln!(out, "{} {}/{}  {}", self.what.as_deref().unwrap_or("step"), p.step, p.total_steps, tail());
                 }
             }
         }
@@ -106,18 +148,55 @@ impl Display {
         }
     }
 
-    /// Ends the display; the last state stays visible.
+    /// Ends the display; the last state of a training stays visible.
     pub fn finish(&mut self) {
         if let Sink::Bar(bar) = &self.sink {
-            bar.abandon();
+            if self.what.is_some() { bar.finish_and_clear() } else { bar.abandon() }
+        }
+        self.close();
+    }
+
+    fn close(&mut self) {
+        if std::mem::take(&mut self.open) {
+            OPEN.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
+impl Drop for Display {
+    fn drop(&mut self) {
+        if let (Sink::Bar(bar), Some(_)) = (&self.sink, &self.what) {
+            bar.finish_and_clear();
+        }
+        self.close();
+    }
+}
+
+/// The batches of a source, once, counted on a display as `what`.
+///
+/// # Errors
+/// As [`Source::epoch_from`].
+pub fn counted<'a, B>(what: &str, source: &'a dyn Source<B>) -> Result<impl Iterator<Item = Result<LoadedBatch<B>>> + 'a> {
+    let mut display = Display::counting(what, Duration::from_secs(10));
+    let (mut done, total) = (0, source.batches() as u64);
+    let mut batches = source.epoch_from(0, 0)?;
+    Ok(std::iter::from_fn(move || {
+        // Those that were handed out before are done.
+        display.count(done, total);
+        done += 1;
+        batches.next()
+    }))
+}
+
 const TEMPLATE: &str = "{wide_bar} {pos}/{len}  {msg}";
 
-fn rate_text(rate: f64) -> String {
-    if rate >= 1.0 { format!("{rate:.1} steps/s") } else { format!("{:.1} s/step", 1.0 / rate) }
+fn rate_text(rate: f64, steps: bool) -> String {
+    match (rate >= 1.0, steps) {
+        (true, true) => format!("{rate:.1} steps/s"),
+        (false, true) => format!("{:.1} s/step", 1.0 / rate),
+        (true, false) => format!("{rate:.1}/s"),
+        (false, false) => format!("{:.1} s each", 1.0 / rate),
+    }
 }
 
 fn time_text(seconds: f64) -> String {
@@ -178,10 +257,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_is_shown_if_it_takes_long() {
+        let out = Shared::default();
+        let mut d = Display::lines(Box::new(out.clone()), Duration::from_secs(10));
+        d.what = Some("features: batch".into());
+        let t = Instant::now();
+        for step in 0..=60 {
+            d.update_at(t + Duration::from_millis(500 * step), Progress { step, total_steps: 60, epoch: 0 }, &[]);
+        }
+        d.finish();
+        let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            ["features: batch 20/60  2.0/s  20s left", "features: batch 40/60  2.0/s  10s left", "features: batch 60/60  2.0/s  0s left",]
+        );
+    }
+
+    #[test]
+    fn nothing_is_counted_beside_a_training() {
+        let open = || OPEN.load(Ordering::Relaxed);
+        let (mut training, before) = (Display::new(Duration::from_secs(10)), open());
+        assert!(before > 0 && matches!(Display::counting("x", Duration::ZERO).sink, Sink::Quiet));
+        assert_eq!(open(), before, "what is counted is no training");
+        training.finish();
+        drop(training);
+        assert_eq!(open(), before - 1, "once");
+    }
+
+    #[test]
     fn texts() {
         assert_eq!(time_text(59.6), "1m00s");
         assert_eq!(time_text(3725.0), "1h02m");
-        assert_eq!(rate_text(0.25), "4.0 s/step");
+        assert_eq!(rate_text(0.25, true), "4.0 s/step");
+        assert_eq!((rate_text(0.25, false), rate_text(2.5, false)), ("4.0 s each".into(), "2.5/s".into()));
         for (v, want) in [(0.0, "0"), (12345.6, "12346"), (0.5, "0.5000"), (-2.5, "-2.500"), (1e-7, "1.00e-7"), (f64::NAN, "NaN")] {
             assert_eq!(number(v), want);
         }

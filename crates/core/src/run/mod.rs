@@ -15,7 +15,7 @@ pub mod curves;
 mod display;
 mod events;
 
-pub use display::Display;
+pub use display::{Display, counted};
 pub use events::EventWriter;
 
 use crate::checkpoint::{Store, write_atomic};

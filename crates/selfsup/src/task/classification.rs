@@ -7,6 +7,7 @@ use crate::set::{Set, Sets};
 use candle_core::Device;
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Classify, ClassifyConfig, Inputs};
+use selfsup_core::run::counted;
 use selfsup_core::{Error, Result};
 use selfsup_eval::metrics::{Confusion, expected_calibration_error, macro_auroc, negative_log_likelihood};
 use serde_json::{Value, json};
@@ -123,7 +124,7 @@ fn probabilities<M: Modality>(
 ) -> Result<Vec<Vec<f32>>> {
     let classes = objective.classes();
     let mut means = Means::new(set.len(), classes);
-    for loaded in modality.inputs(set, false, loader.clone())?.epoch_from(0, 0)? {
+    for loaded in counted("predictions: batch", &*modality.inputs(set, false, loader.clone())?)? {
         let batch = loaded?.batch.to_device(device)?;
         batch.indices.iter().zip(objective.probabilities(&batch)?).try_for_each(|(&i, row)| means.add(i, &row))?;
     }

@@ -3,6 +3,7 @@
 use selfsup_core::Result;
 use selfsup_core::data::Source;
 use selfsup_core::objective::Inputs;
+use selfsup_core::run::counted;
 use selfsup_eval::Matrix;
 
 /// Side of the intensities that are kept: 512 values.
@@ -11,7 +12,7 @@ const SIDE: usize = 8;
 /// The patches of a source in its order, averaged down to at most 8 x 8 x 8.
 pub fn boxes(patches: &dyn Source<Inputs>) -> Result<Matrix> {
     let (mut rows, mut n) = (Vec::new(), 0);
-    for loaded in patches.epoch_from(0, 0)? {
+    for loaded in counted("intensities: batch", patches)? {
         let x = loaded?.batch.x;
         let (b, _, d, h, w) = x.dims5()?;
         let values: Vec<f32> = x.flatten_all()?.to_vec1()?;

@@ -11,6 +11,7 @@ use crate::verbs::predict::{Work, gather};
 use candle_core::Device;
 use selfsup_core::data::{Loader, LoaderConfig, Source, Transform};
 use selfsup_core::objective::class_counts;
+use selfsup_core::run::Display;
 use selfsup_core::{Error, Key, Params, Result, Rng};
 use selfsup_datasets::Records;
 use selfsup_eval::segmentation::{dice_per_class, surface_distance};
@@ -26,6 +27,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The task.
 pub struct Segmentation;
@@ -180,7 +182,9 @@ pub fn segment(work: &Work<Medical>) -> Result<(String, usize)> {
     let set = gather(work.files(), &|what| modality.open(what))?;
     std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
     let (mut text, mut done, mut count) = (String::new(), BTreeSet::new(), 0);
+    let mut display = Display::counting("masks: file", Duration::from_secs(10));
     for i in 0..set.len() {
+        display.count(i as u64, set.len() as u64);
         let path = path_of(&set, i)?;
         // Every file of a series stands for it: `*.dcm` is one volume.
         if !done.insert(read::files(&path)?) {

@@ -29,6 +29,7 @@ use selfsup_speech::hubert_plan::{HubertPlan, Recordings};
 use selfsup_speech::layers::statistics;
 use selfsup_speech::methods::Hubert;
 use selfsup_speech::names::{Head, load_pretrained, read_config, save_folder};
+use selfsup_speech::probe::utterances;
 use selfsup_speech::recipe::{EncoderConfig, MethodConfig};
 use selfsup_speech::transcript::TranscriptConfig;
 use serde::{Deserialize, Serialize};
@@ -250,13 +251,9 @@ impl Modality for Speech {
         let features = Extractor::new(&FeatureConfig::default(), self.keys.input.audio.rate)?;
         let prepare = self.prepare(false)?;
         let of = |set: &Set| -> Result<Matrix> {
-            let (mut rows, mut width) = (Vec::new(), 0);
-            for clip in corpus(set)?.clips() {
-                let pooled = features.compute(&prepare.whole(clip)?).map_err(|e| Error::input(&clip.id, e))?.pooled();
-                width = pooled.len();
-                rows.extend(pooled);
-            }
-            Matrix::new(rows, set.len(), width)
+            let kinds = utterances(&corpus(set)?, &prepare, &|wave: &[f32]| Ok(vec![features.compute(wave)?]))?;
+            let rows = kinds.into_iter().next().unwrap_or_default();
+            Matrix::new(rows.values, set.len(), rows.dim)
         };
         Ok((of(train)?, of(test)?))
     }

@@ -6,6 +6,7 @@ use crate::task::{Build, Task, TaskKeys};
 use candle_core::{DType, Device};
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::Batch;
+use selfsup_core::run::counted;
 use selfsup_core::{Error, Pass, Result};
 use selfsup_eval::text::{cer, wer};
 use selfsup_speech::batch::{Target, Waves};
@@ -154,7 +155,7 @@ fn each(
     device: &Device,
     f: &mut dyn FnMut(usize, String) -> Result<()>,
 ) -> Result<()> {
-    for loaded in source.epoch_from(0, 0)? {
+    for loaded in counted("transcripts: batch", source)? {
         let batch = loaded?.batch.to_device(device)?;
         let (logits, counts) = objective.logits(&batch, &Pass::eval())?;
         let (_, _, labels) = logits.dims3()?;

@@ -8,6 +8,7 @@ use crate::task::{Build, ClassWeights, Task, TaskKeys};
 use candle_core::{DType, Device};
 use selfsup_core::data::{Dataset, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Batch;
+use selfsup_core::run::counted;
 use selfsup_core::{Error, Pass, Result, Rng};
 use selfsup_datasets::Records;
 use selfsup_kernels::Path as Kernel;
@@ -81,7 +82,7 @@ fn each(
     device: &Device,
     f: &mut dyn FnMut(usize, Sentence, Vec<Vec<f32>>) -> Result<()>,
 ) -> Result<()> {
-    for loaded in batches(modality, keys, set, loader.clone())?.epoch_from(0, 0)? {
+    for loaded in counted("predictions: batch", &*batches(modality, keys, set, loader.clone())?)? {
         let batch = loaded?.batch.to_device(device)?;
         let scores = softmax(&objective.logits(&batch, &Pass::eval())?.detach().to_dtype(DType::F32)?, Kernel::Auto)?.to_vec3::<f32>()?;
         let labels = batch.labels.to_vec2::<i64>()?;

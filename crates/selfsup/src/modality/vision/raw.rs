@@ -3,6 +3,7 @@
 use selfsup_core::Result;
 use selfsup_core::data::Source;
 use selfsup_core::objective::Inputs;
+use selfsup_core::run::counted;
 use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
 
@@ -21,7 +22,7 @@ pub struct Pixels {
 /// Pixels in `[0, 1]` of all images, averaged down to at most 28 by 28.
 pub fn pixels(images: &dyn Source<Inputs>, augment: &AugmentConfig, channels: usize) -> Result<Pixels> {
     let mut out = Pixels { rows: Vec::new(), n: 0, width: 0, channels, gray: true };
-    for loaded in images.epoch_from(0, 0)? {
+    for loaded in counted("pixels: batch", images)? {
         let batch = loaded?.batch;
         let (b, c, h, w) = batch.x.dims4()?;
         let mut x: Vec<f32> = batch.x.flatten_all()?.to_vec1()?;
