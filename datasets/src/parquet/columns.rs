@@ -1,0 +1,73 @@
+//! Values of columns, whatever is wrong with the file.
+
+use ::parquet::basic::Type as Physical;
+use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use ::parquet::data_type::{ByteArray, DataType};
+use ::parquet::errors::ParquetError;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use selfsup_core::{Error, Result};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Runs a call into the reader of Parquet: what it reports names the file, and a panic over a damaged file is an error too.
+pub(super) fn guard<T>(path: &Path, f: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(e)) => Err(Error::file(path, format_args!("not a whole Parquet file: {e}"))),
+        Err(_) => Err(Error::file(path, "not a whole Parquet file: its reader gave up")),
+    }
+}
+
+pub(super) fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    guard(path, || SerializedFileReader::new(file))
+}
+
+/// All `rows` values of a column without lists; `None` where one is null.
+fn values<T: DataType>(mut column: ColumnReaderImpl<T>, rows: usize, max_def: i16) -> Result<Vec<Option<T::T>>, ParquetError> {
+    let (mut levels, mut found) = (Vec::new(), Vec::new());
+    let mut done = 0;
+    while done < rows {
+        let (records, ..) = column.read_records(rows - done, Some(&mut levels), None, &mut found)?;
+        if records == 0 {
+            return Err(ParquetError::General(format!("a column ends after {done} of {rows} rows")));
+        }
+        done += records;
+    }
+    if max_def == 0 {
+        return Ok(found.into_iter().map(Some).collect());
+    }
+    let mut found = found.into_iter();
+    Ok(levels.into_iter().map(|l| if l == max_def { found.next() } else { None }).collect())
+}
+
+/// A column of integers or of text.
+pub(super) enum Column {
+    Numbers(Vec<Option<i64>>),
+    Texts(Vec<Option<ByteArray>>),
+}
+
+/// The values of leaf `leaf` in row group `group`.
+pub(super) fn column(reader: &SerializedFileReader<File>, group: usize, leaf: usize) -> Result<Column, ParquetError> {
+    let row_group = reader.get_row_group(group)?;
+    let meta = row_group.metadata();
+    let rows = usize::try_from(meta.num_rows()).map_err(|_| ParquetError::General("a negative number of rows".into()))?;
+    let descr = meta.schema_descr().column(leaf);
+    if descr.max_rep_level() != 0 {
+        return Err(ParquetError::General(format!("column {} is a list, expected one value a row", descr.path())));
+    }
+    let d = descr.max_def_level();
+    Ok(match row_group.get_column_reader(leaf)? {
+        ColumnReader::Int64ColumnReader(r) => Column::Numbers(values(r, rows, d)?),
+        ColumnReader::Int32ColumnReader(r) => Column::Numbers(values(r, rows, d)?.into_iter().map(|v| v.map(i64::from)).collect()),
+        ColumnReader::ByteArrayColumnReader(r) => Column::Texts(values(r, rows, d)?),
+        _ => return Err(ParquetError::General(format!("column {} is neither integers nor text nor bytes", descr.path()))),
+    })
+}
+
+/// The leaves of a table by their paths, with their types.
+pub(super) fn leaves(reader: &SerializedFileReader<File>) -> Vec<(Vec<String>, Physical)> {
+    let schema = reader.metadata().file_metadata().schema_descr();
+    schema.columns().iter().map(|c| (c.path().parts().to_vec(), c.physical_type())).collect()
+}
