@@ -53,7 +53,7 @@ impl Health {
             low.values += 1;
             if low.values == PATIENCE {
                 said.push(format!(
-                    "warning: {} has been below {bound} since step {} (now {:.4}): the run is collapsing, or is still on a plateau; the method's page in docs/methods tells which",
+                    "warning: {} has been below {bound} since step {} (now {:.4}): the run is collapsing, or is still on a plateau; docs/methods shows healthy curves of the method",
                     v.name, low.since_step, v.value
                 ));
             }

@@ -254,8 +254,11 @@ impl SpeechEncoder {
         Ok(sum.broadcast_div(&valid.sum_keepdim(1)?)?)
     }
 
-    /// Lengths of waves from `valid (N, T)`.
-    fn lengths(x: &Tensor, valid: Option<&Tensor>) -> Result<Vec<usize>> {
+    /// Lengths of the waves `x (N, T)` from `valid (N, T)`.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn lengths(x: &Tensor, valid: Option<&Tensor>) -> Result<Vec<usize>> {
         let (n, t) = x.dims2()?;
         let Some(valid) = valid else { return Ok(vec![t; n]) };
         if valid.dims() != [n, t] {

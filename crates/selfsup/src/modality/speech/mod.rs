@@ -238,10 +238,7 @@ impl Modality for Speech {
         if read == Read::Pooled {
             return Ok(made.pooled.detach());
         }
-        let lengths: Vec<usize> = match &batch.valid {
-            Some(valid) => valid.sum(1)?.to_vec1::<f32>()?.into_iter().map(|v| v as usize).collect(),
-            None => vec![batch.x.dim(1)?; batch.x.dim(0)?],
-        };
+        let lengths = SpeechEncoder::lengths(&batch.x, batch.valid.as_ref())?;
         let counts: Vec<usize> = lengths.into_iter().map(|n| self.encoder.frames(n)).collect();
         statistics(&made.layers, &counts)
     }
