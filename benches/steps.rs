@@ -2,8 +2,9 @@
 //!
 //! `cargo bench --bench steps -- [--steps N] [--precision f32|bf16] [--list] [CASE ...]`
 //!
-//! Each case runs in a process of its own, so that peak memory is its own. Two uncounted warm-ups, then the median of N steps. Prints one JSON
-//! line a case: case, mode, samples, ms, samples_per_s, peak_rss_mb. A figure counts only next to the peer's from the same machine and hour.
+//! Each case runs in a process of its own, so that peak memory is its own. Two uncounted warm-ups, then the
+//! median of N steps. Prints one JSON line a case: case, mode, samples, ms, samples_per_s, peak_rss_mb. A
+//! figure counts only next to the peer's from the same machine and hour.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 #[path = "steps/medical.rs"]
@@ -136,7 +137,11 @@ fn adamw(lr: f64, weight_decay: f64) -> OptimConfig {
 }
 
 /// A whole step of the trainer, without its loader.
-fn training<O: Objective<Batch: 'static> + 'static>(objective: O, batch: O::Batch, optim: OptimConfig) -> Step {
+fn training<O: Objective<Batch: 'static> + 'static>(
+    objective: O,
+    batch: O::Batch,
+    optim: OptimConfig,
+) -> Step {
     selfsup_core::kernels::memory::keep_pages(); // as the trainer does
     let mut optimizer = Optimizer::new(objective.params(), optim).unwrap();
     let mut n = 0;
@@ -163,7 +168,9 @@ fn simclr() -> (usize, Step) {
     let scope = Scope::root(&params, 0, &Device::Cpu);
     let config = ResNetConfig { small_images: true, ..ResNetConfig::named("resnet18").unwrap() };
     let build = |s: &Scope| -> Result<Box<dyn Encoder>> { Ok(Box::new(ResNet::new(s, config.clone())?)) };
-    let method = SimClr::new(&scope, &build, SimClrConfig { temperature: 0.5, hidden_dim: 512, out_dim: 128 }).unwrap();
+    let method =
+        SimClr::new(&scope, &build, SimClrConfig { temperature: 0.5, hidden_dim: 512, out_dim: 128 })
+            .unwrap();
     (64, training(method, views(vec![images(&[64, 3, 32, 32], 1), images(&[64, 3, 32, 32], 2)]), sgd(5e-4)))
 }
 
@@ -172,7 +179,14 @@ fn moco() -> (usize, Step) {
     let scope = Scope::root(&params, 0, &Device::Cpu);
     let config = ResNetConfig::named("resnet50").unwrap();
     let build = |s: &Scope| -> Result<Box<dyn Encoder>> { Ok(Box::new(ResNet::new(s, config.clone())?)) };
-    let settings = MoCoConfig { version: 2, temperature: 0.2, queue: 4096, hidden_dim: 2048, out_dim: 128, momentum: 0.99 };
+    let settings = MoCoConfig {
+        version: 2,
+        temperature: 0.2,
+        queue: 4096,
+        hidden_dim: 2048,
+        out_dim: 128,
+        momentum: 0.99,
+    };
     let method = MoCo::new(&scope, &build, settings).unwrap();
     (8, training(method, views(vec![images(&[8, 3, 96, 96], 1), images(&[8, 3, 96, 96], 2)]), sgd(1e-4)))
 }
@@ -187,14 +201,17 @@ fn mae() -> (usize, Step) {
     (16, training(method, views(vec![images(&[16, 3, 224, 224], 1)]), adamw(1e-3, 0.05)))
 }
 
-/// The peer decodes a JPEG of 500 x 375 pixels and makes two SimCLR views (lightly's defaults) of 224 pixels, for 64 images.
+/// The peer decodes a JPEG of 500 x 375 pixels and makes two SimCLR views (lightly's defaults) of 224 pixels,
+/// for 64 images.
 fn augment() -> (usize, Step) {
     use rayon::prelude::*;
     use selfsup_core::data::{Collate, Transform};
     use selfsup_vision::augment::AugmentConfig;
     use selfsup_vision::data::{Collated, Content, Sample};
     let mut rng = Key::new(0).rng();
-    let small = image::RgbImage::from_fn(16, 12, |_, _| image::Rgb([rng.next_u32() as u8, rng.next_u32() as u8, rng.next_u32() as u8]));
+    let small = image::RgbImage::from_fn(16, 12, |_, _| {
+        image::Rgb([rng.next_u32() as u8, rng.next_u32() as u8, rng.next_u32() as u8])
+    });
     let large = image::imageops::resize(&small, 500, 375, image::imageops::FilterType::CatmullRom);
     let mut jpeg = Vec::new();
     image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90).encode_image(&large).unwrap();

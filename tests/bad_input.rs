@@ -1,4 +1,5 @@
-//! Everything that users get wrong: each ends with exit code 2, a message that names the file, key or tensor, and no panic.
+//! Everything that users get wrong: each ends with exit code 2, a message that names the file, key or tensor,
+//! and no panic.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -49,7 +50,8 @@ const SMALL: &[&str] = &[
 ];
 
 fn pretrain(data: &Path, out: &Path, more: &[&str]) -> Output {
-    let mut args = vec!["pretrain", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap(), "--no-probe"];
+    let mut args =
+        vec!["pretrain", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap(), "--no-probe"];
     args.extend(SMALL);
     args.extend(more);
     selfsup(&args)
@@ -60,7 +62,9 @@ fn a_good_run_is_good() {
     let w = Work::new();
     let out = pretrain(&w.pictures("data", 8, 20), &w.path("run"), &[]);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
-    for file in ["config.toml", "metrics.jsonl", "result.json", "model/model.safetensors", "model/config.json"] {
+    for file in
+        ["config.toml", "metrics.jsonl", "result.json", "model/model.safetensors", "model/config.json"]
+    {
         assert!(w.path("run").join(file).exists(), "{file} is missing");
     }
     // A second run into the same folder would overwrite the first.
@@ -143,11 +147,18 @@ fn a_collapse_is_said() {
     let said = common::good(&pretrain(&w.path("blank"), &bad_out, &told));
     assert!(said.contains("embedding_std") && said.contains("collapsed"), "{said}");
     let unhealthy = &w.json("bad/result.json")["training"]["unhealthy"];
-    assert_eq!((&unhealthy[0]["vital"], &unhealthy[0]["since_step"]), (&"embedding_std".into(), &1.into()), "{unhealthy}");
+    assert_eq!(
+        (&unhealthy[0]["vital"], &unhealthy[0]["since_step"]),
+        (&"embedding_std".into(), &1.into()),
+        "{unhealthy}"
+    );
     for run in ["good", "bad"] {
         let bound = w.json(&format!("{run}/bounds.json"))["embedding_std"].as_f64().unwrap();
         assert_eq!(bound, unhealthy[0]["healthy_above"].as_f64().unwrap());
-        assert!(std::fs::read_to_string(w.path(&format!("{run}/curves.svg"))).unwrap().contains("#5A5A5A"), "no dashed line");
+        assert!(
+            std::fs::read_to_string(w.path(&format!("{run}/curves.svg"))).unwrap().contains("#5A5A5A"),
+            "no dashed line"
+        );
     }
 }
 
@@ -183,7 +194,10 @@ fn checkpoints_that_are_damaged_or_of_another_model() {
     let w = Work::new();
     let data = w.pictures("data", 8, 20);
     let run = w.path("run");
-    assert_eq!(pretrain(&data, &run, &["train.checkpoint_every=1", "train.keep_last=1"]).status.code(), Some(0));
+    assert_eq!(
+        pretrain(&data, &run, &["train.checkpoint_every=1", "train.keep_last=1"]).status.code(),
+        Some(0)
+    );
     let checkpoints: Vec<PathBuf> = std::fs::read_dir(run.join("checkpoints"))
         .unwrap()
         .map(|e| e.unwrap().path())
@@ -198,7 +212,11 @@ fn checkpoints_that_are_damaged_or_of_another_model() {
     std::fs::write(&checkpoints[0], &whole[..whole.len() / 2]).unwrap();
     let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
     assert!(text.contains("widths"));
-    ended(&selfsup(&["embed", run.to_str().unwrap(), "--out", w.path("x.npy").to_str().unwrap()]), 2, &["checkpoint"]);
+    ended(
+        &selfsup(&["embed", run.to_str().unwrap(), "--out", w.path("x.npy").to_str().unwrap()]),
+        2,
+        &["checkpoint"],
+    );
 }
 
 /// `.pth` files with code in them are refused by the name of what they would call.
@@ -208,16 +226,28 @@ fn weights_with_code_in_them() {
     let data = w.pictures("data", 8, 20);
     // protocol 2, GLOBAL os system, the argument, REDUCE, STOP
     let evil = w.write("evil.pth", b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.");
-    ended(&pretrain(&data, &w.path("run"), &[&format!("encoder.pretrained={}", evil.display())]), 2, &["evil.pth"]);
+    ended(
+        &pretrain(&data, &w.path("run"), &[&format!("encoder.pretrained={}", evil.display())]),
+        2,
+        &["evil.pth"],
+    );
     let deep = w.write("deep.pth", [&b"\x80\x02"[..], &vec![b'('; 1_000_000], b"."].concat());
-    ended(&pretrain(&data, &w.path("run2"), &[&format!("encoder.pretrained={}", deep.display())]), 2, &["deep.pth"]);
+    ended(
+        &pretrain(&data, &w.path("run2"), &[&format!("encoder.pretrained={}", deep.display())]),
+        2,
+        &["deep.pth"],
+    );
     let mut bomb = b"\x80\x02]q\x00".to_vec();
     for _ in 0..200_000 {
         bomb.extend(b"(h\x00h\x00e");
     }
     bomb.push(b'.');
     let bomb = w.write("bomb.pth", &bomb);
-    ended(&pretrain(&data, &w.path("run3"), &[&format!("encoder.pretrained={}", bomb.display())]), 2, &["bomb.pth"]);
+    ended(
+        &pretrain(&data, &w.path("run3"), &[&format!("encoder.pretrained={}", bomb.display())]),
+        2,
+        &["bomb.pth"],
+    );
 }
 
 /// A full disk: the run ends with an error that names the file, and what was written stays readable.
@@ -228,14 +258,27 @@ fn a_full_disk() {
     let w = Work::new();
     let data = w.pictures("data", 8, 20);
     let mut command = Command::new(env!("CARGO_BIN_EXE_selfsup"));
-    command.args(["pretrain", "--data", data.to_str().unwrap(), "--out", w.path("run").to_str().unwrap(), "--no-probe"]).args(SMALL);
+    command
+        .args([
+            "pretrain",
+            "--data",
+            data.to_str().unwrap(),
+            "--out",
+            w.path("run").to_str().unwrap(),
+            "--no-probe",
+        ])
+        .args(SMALL);
     #[allow(unsafe_code)]
     // SAFETY: both calls are async-signal-safe, and nothing is allocated between fork and exec.
     unsafe {
         command.pre_exec(|| {
             let limit = libc::rlimit { rlim_cur: 6_000, rlim_max: 6_000 };
             libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-            if libc::setrlimit(libc::RLIMIT_FSIZE, &limit) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+            if libc::setrlimit(libc::RLIMIT_FSIZE, &limit) == 0 {
+                Ok(())
+            } else {
+                Err(std::io::Error::last_os_error())
+            }
         });
     }
     ended(&command.output().unwrap(), 2, &["step-"]);

@@ -1,4 +1,5 @@
-//! The configurations of `examples/`: each is read, its data opened, a batch made and a step taken; every method has one.
+//! The configurations of `examples/`: each is read, its data opened, a batch made and a step taken; every
+//! method has one.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -62,8 +63,13 @@ fn fetched_ones_take_a_step() {
 fn every_method_has_one() {
     let all = configurations(false);
     let of = |begins: &str| -> BTreeSet<String> {
-        let here = |file: &PathBuf| file.parent().unwrap().file_name().unwrap().to_string_lossy().starts_with(begins);
-        all.iter().filter(|(file, _)| here(file)).map(|(_, t)| t["method"]["name"].as_str().unwrap().to_string()).collect()
+        let here = |file: &PathBuf| {
+            file.parent().unwrap().file_name().unwrap().to_string_lossy().starts_with(begins)
+        };
+        all.iter()
+            .filter(|(file, _)| here(file))
+            .map(|(_, t)| t["method"]["name"].as_str().unwrap().to_string())
+            .collect()
     };
     for name in selfsup::vision::recipe::MethodConfig::NAMES {
         assert!(of("vision-").contains(name), "no example of {name} on images");

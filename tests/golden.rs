@@ -1,8 +1,9 @@
 //! Golden cases: numbers made by PyTorch, lightly, timm, transformers and others, which ours must meet.
 //!
-//! Reads the folder that `SELFSUP_GOLDEN` names, else `tests/golden`, walks its `index.json` and runs each case, on both paths where there
-//! are two. Prints one line a case and last `N passed, N failed, N pending`. Arguments that do not start with `-` filter by name. Exits 1 on
-//! a failed case, on a case without a handler that `pending.txt` does not name, and on a line of that file that is no longer true.
+//! Reads the folder that `SELFSUP_GOLDEN` names, else `tests/golden`, walks its `index.json` and runs each
+//! case, on both paths where there are two. Prints one line a case and last `N passed, N failed, N pending`.
+//! Arguments that do not start with `-` filter by name. Exits 1 on a failed case, on a case without a handler
+//! that `pending.txt` does not name, and on a line of that file that is no longer true.
 
 #![allow(clippy::print_stdout)] // a report is what this test is
 
@@ -75,7 +76,8 @@ fn run(case: &Case) -> Result<Outcome, String> {
         .map_err(|e| format!("{e}"))?;
     let mut worst = 0f64;
     for (label, outputs) in made {
-        let error = compare(case, &outputs).map_err(|e| if label.is_empty() { e } else { format!("{label}: {e}") })?;
+        let error = compare(case, &outputs)
+            .map_err(|e| if label.is_empty() { e } else { format!("{label}: {e}") })?;
         worst = worst.max(error);
     }
     Ok(Outcome::Worst(worst))

@@ -55,17 +55,24 @@ fn newest(run: &Path) -> Option<Vec<u8>> {
     std::fs::read(files.last()?).ok()
 }
 
-/// An interrupt while a complete run is evaluated ends it at once: weights are there, and so is an earlier evaluation.
+/// An interrupt while a complete run is evaluated ends it at once: weights are there, and so is an earlier
+/// evaluation.
 #[test]
 #[allow(unsafe_code)]
 fn interrupted_evaluation() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");
-    let result = || -> serde_json::Value { serde_json::from_slice(&std::fs::read(run.join("result.json")).unwrap()).unwrap() };
+    let result = || -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(run.join("result.json")).unwrap()).unwrap()
+    };
     let interrupt = |resume: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_selfsup"));
         let args = ARGS.iter().filter(|a| !matches!(**a, "--no-probe" | "data.limit=256"));
-        command.args(args).args(["train.steps=2", "data.test=fashion-mnist/test", "--out"]).arg(&run).args(resume);
+        command
+            .args(args)
+            .args(["train.steps=2", "data.test=fashion-mnist/test", "--out"])
+            .arg(&run)
+            .args(resume);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(said.any(|line| line.unwrap().starts_with("evaluating on")));
@@ -89,7 +96,8 @@ fn killed_thirty_times() {
     let whole = dir.path().join("whole");
     let began = Instant::now();
     finish(start(&whole, false));
-    // Moments spread over a little more than the start of a process and a few steps, so that the run advances between kills.
+    // Moments spread over a little more than the start of a process and a few steps, so that the run advances
+    // between kills.
     let span = (began.elapsed() / 40).max(Duration::from_millis(120));
     let parts = dir.path().join("parts");
     let mut rng = Key::new(2026).rng();
@@ -103,7 +111,10 @@ fn killed_thirty_times() {
         }
         let out = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&out.stderr);
-        assert!(!text.contains("panicked") && !text.contains("damaged") && !text.contains("skipped:"), "{text}");
+        assert!(
+            !text.contains("panicked") && !text.contains("damaged") && !text.contains("skipped:"),
+            "{text}"
+        );
         if out.status.success() {
             // It came through before it could be killed: further kills would prove nothing.
             panic!("the run was complete after {kills} kills: make it longer");
@@ -111,5 +122,9 @@ fn killed_thirty_times() {
         kills += 1;
     }
     finish(start(&parts, parts.join("config.toml").exists()));
-    assert_eq!(newest(&whole).unwrap(), newest(&parts).unwrap(), "after {kills} kills the run ended with other bytes");
+    assert_eq!(
+        newest(&whole).unwrap(),
+        newest(&parts).unwrap(),
+        "after {kills} kills the run ended with other bytes"
+    );
 }

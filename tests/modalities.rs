@@ -1,5 +1,5 @@
-//! Text, speech and volumes through the real command: the modality is found, trained, resumed, probed, embedded, exported and fine-tuned by
-//! the verbs that images use.
+//! Text, speech and volumes through the real command: the modality is found, trained, resumed, probed,
+//! embedded, exported and fine-tuned by the verbs that images use.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -27,7 +27,8 @@ fn resumes(w: &Work, args: &[&str]) {
     }
     let _ = std::fs::remove_file(w.path("parts/checkpoints/best.safetensors"));
     good(&selfsup(&["pretrain", "--out", &parts, "--resume", "--no-probe"], &[]));
-    let last = |run: &str| std::fs::read(Path::new(run).join("checkpoints/step-000000004.safetensors")).unwrap();
+    let last =
+        |run: &str| std::fs::read(Path::new(run).join("checkpoints/step-000000004.safetensors")).unwrap();
     assert!(last(&whole) == last(&parts), "another checkpoint after resuming");
     // Once more: nothing is left to train, and no loss is made up.
     let said = good(&selfsup(&["pretrain", "--out", &parts, "--resume", "--no-probe"], &[]));
@@ -68,7 +69,9 @@ fn text() {
     assert_eq!(w.json("whole/result.json")["modality"], "text");
     assert_eq!(w.json("whole/result.json")["training"]["best"]["metric"], "-val_loss");
     assert_eq!(embeddings(&w, &run), [120, 16]);
-    for file in ["model/model.safetensors", "model/config.json", "model/tokenizer.json", "tokenizer/tokenizer.json"] {
+    for file in
+        ["model/model.safetensors", "model/config.json", "model/tokenizer.json", "tokenizer/tokenizer.json"]
+    {
         assert!(Path::new(&run).join(file).exists(), "{file}");
     }
     good(&selfsup(&["export", &run, "--out", &w.text("hf")], &[]));
@@ -89,14 +92,32 @@ fn text() {
     let said = good(&selfsup(&["predict", &tuned, &new], &[]));
     let labels: Vec<&str> = said.lines().skip(1).map(|l| l.split(',').nth(1).unwrap()).collect();
     assert_eq!(labels, ["weather", "metal"], "{said}");
-    let probe = good(&selfsup(&["probe", &run, "--labels", &w.text("labels.csv")], &["data.hold_out=0.3", "eval.few=[]", "eval.knn_k=3"]));
+    let probe = good(&selfsup(
+        &["probe", &run, "--labels", &w.text("labels.csv")],
+        &["data.hold_out=0.3", "eval.few=[]", "eval.knn_k=3"],
+    ));
     assert!(probe.contains("TF-IDF"), "{probe}");
 
     // The method alone says that it is text; the network goes with the method.
-    good(&selfsup(
-        &[&["pretrain", "--data", &data, "--method", "causal-lm", "--out", &w.text("gpt"), "--no-probe"][..], TEXT].concat(),
-        &[],
-    ));
+    good(
+        &selfsup(
+            &[
+                &[
+                    "pretrain",
+                    "--data",
+                    &data,
+                    "--method",
+                    "causal-lm",
+                    "--out",
+                    &w.text("gpt"),
+                    "--no-probe",
+                ][..],
+                TEXT,
+            ]
+            .concat(),
+            &[],
+        ),
+    );
     assert_eq!(w.json("gpt/result.json")["encoder"], "gpt2");
 
     // Going on from a folder: its vocabulary and shape count, and the new run stands without it.
@@ -120,7 +141,9 @@ fn vocabularies() {
     let w = Work::new();
     let all: Vec<String> = (0..60).map(line).collect();
     let data = w.file("a.txt", &all.join("\n"));
-    for (kind, more) in [("wordpiece", "vocab_size=80"), ("bpe", "vocab_size=300"), ("characters", "lowercase=false")] {
+    for (kind, more) in
+        [("wordpiece", "vocab_size=80"), ("bpe", "vocab_size=300"), ("characters", "lowercase=false")]
+    {
         let out = w.text(kind);
         good(&selfsup(&["tokenizer", "train", &data, "--out", &out], &[&format!("kind={kind}"), more]));
         assert!(w.path(kind).join("tokenizer.json").exists());
@@ -137,7 +160,10 @@ fn vocabularies() {
 fn tones(w: &Work, count: usize) {
     for i in 0..count {
         let wave: Vec<f32> = (0..5200 + 160 * i)
-            .map(|t| (t as f32 * if i % 2 == 0 { 0.05 } else { 0.21 }).sin() * 0.4 + ((t * 7919 + i * 31) % 101) as f32 * 5e-4)
+            .map(|t| {
+                (t as f32 * if i % 2 == 0 { 0.05 } else { 0.21 }).sin() * 0.4
+                    + ((t * 7919 + i * 31) % 101) as f32 * 5e-4
+            })
             .collect();
         let path = w.path(&format!("waves/{i:02}.wav"));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -183,12 +209,17 @@ fn speech() {
     assert!(said.starts_with("path,transcript\n") && said.lines().count() == 2, "{said}");
 
     let mut table = "path,label,speaker\n".to_string();
-    (0..12).for_each(|i| writeln!(table, "{i:02}.wav,{},s{}", if i % 2 == 0 { "low" } else { "high" }, i / 2).unwrap());
+    (0..12).for_each(|i| {
+        writeln!(table, "{i:02}.wav,{},s{}", if i % 2 == 0 { "low" } else { "high" }, i / 2).unwrap()
+    });
     let labels = w.file("labels.csv", &table);
-    let probe =
-        good(&selfsup(&["probe", &run, "--labels", &labels], &["data.hold_out=0.4", "eval.few=[]", "eval.knn_k=1", "eval.batch_size=4"]));
+    let probe = good(&selfsup(
+        &["probe", &run, "--labels", &labels],
+        &["data.hold_out=0.4", "eval.few=[]", "eval.knn_k=1", "eval.batch_size=4"],
+    ));
     assert!(probe.contains("MFCC"), "{probe}");
-    let read = ["data.hold_out=0.4", "eval.few=[]", "eval.knn_k=1", "eval.batch_size=4", "eval.read=statistics"];
+    let read =
+        ["data.hold_out=0.4", "eval.few=[]", "eval.knn_k=1", "eval.batch_size=4", "eval.read=statistics"];
     let all = good(&selfsup(&["probe", &run, "--labels", &labels], &read));
     assert!(all.contains("MFCC") && all != probe, "{all}");
 
@@ -204,19 +235,40 @@ fn hubert_in_one_command() {
     let run = w.text("run");
     let stages = "method.iterations=[{features=\"mfcc\", clusters=4, steps=2}, {features={layer=1}, clusters=5, steps=2}]";
     let args = [
-        &["pretrain", "--data", &data, "--method", "hubert", "--no-probe", "method.code_dim=8", "data.hold_out=0", stages][..],
+        &[
+            "pretrain",
+            "--data",
+            &data,
+            "--method",
+            "hubert",
+            "--no-probe",
+            "method.code_dim=8",
+            "data.hold_out=0",
+            stages,
+        ][..],
         &["--out", &run],
     ]
     .concat();
     good(&selfsup(&args, SPEECH));
-    for file in ["stages/1-training/result.json", "stages/2-training/result.json", "model/model.safetensors", "result.json"] {
+    for file in [
+        "stages/1-training/result.json",
+        "stages/2-training/result.json",
+        "model/model.safetensors",
+        "result.json",
+    ] {
         assert!(w.path("run").join(file).exists(), "{file}");
     }
     assert_eq!(embeddings(&w, &w.text("run")), [8, 16]);
 }
 
-const VOLUMES: &[&str] =
-    &["encoder.widths=[4, 8]", "augment.size=[8, 8, 8]", "volumes.patches=4", "train.batch_size=4", "train.steps=2", "eval.online_knn=0"];
+const VOLUMES: &[&str] = &[
+    "encoder.widths=[4, 8]",
+    "augment.size=[8, 8, 8]",
+    "volumes.patches=4",
+    "train.batch_size=4",
+    "train.steps=2",
+    "eval.online_knn=0",
+];
 
 #[test]
 fn volumes() {
@@ -230,7 +282,9 @@ fn volumes() {
     }
     let data = w.text("scans");
     // A dry run draws its picture where it is started: two views of four patches of 8 x 8, with gaps of 4.
-    let dry = common::command(&[&["pretrain", "--data", &data, "--dry-run"][..], VOLUMES].concat()).current_dir(w.path("")).output();
+    let dry = common::command(&[&["pretrain", "--data", &data, "--dry-run"][..], VOLUMES].concat())
+        .current_dir(w.path(""))
+        .output();
     let dry = good(&dry.unwrap());
     assert!(dry.contains("view 1: [4, 1, 8, 8, 8]"), "{dry}");
     let picture = dry.lines().find_map(|l| l.strip_prefix("middle slices: ")).unwrap();
@@ -243,31 +297,56 @@ fn volumes() {
     // Read from blocks on the disk instead of memory; SimCLR is of two modalities, so the data decides.
     let blocks = format!("volumes.blocks={}", w.text("blocks"));
     good(&selfsup(
-        &["pretrain", "--data", &data, "--out", &w.text("blocked"), "--no-probe", "volumes.in_memory=100", &blocks],
+        &[
+            "pretrain",
+            "--data",
+            &data,
+            "--out",
+            &w.text("blocked"),
+            "--no-probe",
+            "volumes.in_memory=100",
+            &blocks,
+        ],
         &[VOLUMES, &["--method", "simclr", "method.hidden_dim=8", "method.out_dim=4"]].concat(),
     ));
     assert!(w.path("blocks").read_dir().unwrap().count() >= 6);
     let tuned = w.text("tuned");
-    good(&selfsup(&["finetune", "--run", &run, "--out", &tuned, "data.hold_out=0.4"], &["train.steps=2", "train.batch_size=2"]));
+    good(&selfsup(
+        &["finetune", "--run", &run, "--out", &tuned, "data.hold_out=0.4"],
+        &["train.steps=2", "train.batch_size=2"],
+    ));
     let said = good(&selfsup(&["predict", &tuned, &data], &[]));
     assert!(said.starts_with("path,label,confidence,p(even),p(odd)") && said.lines().count() == 7, "{said}");
 
     // Two classes that intensity tells apart, on the grid of the volumes.
     let mut table = "path,mask,patient\n".to_string();
     for i in 0..6usize {
-        let labels: Vec<u16> = (0..14 * 13 * 12).map(|v| u16::from((v * (7 + i % 2 * 6) + i) % 97 > 48)).collect();
+        let labels: Vec<u16> =
+            (0..14 * 13 * 12).map(|v| u16::from((v * (7 + i % 2 * 6) + i) % 97 > 48)).collect();
         let grid = Grid::with_spacing([14, 13, 12], [1.0; 3]).unwrap();
         let path = w.path(&format!("masks/{i}.nii.gz"));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         selfsup::medical::write::labels(&path, &grid, None, &labels).unwrap();
-        writeln!(table, "{}/{i}.nii.gz,masks/{i}.nii.gz,p{i}", if i % 2 == 0 { "even" } else { "odd" }).unwrap();
+        writeln!(table, "{}/{i}.nii.gz,masks/{i}.nii.gz,p{i}", if i % 2 == 0 { "even" } else { "odd" })
+            .unwrap();
     }
     let labels = w.file("masks.csv", &table);
     // Plane by plane too, from slices that were told apart.
     let flat = w.text("flat");
-    let planes = ["--method", "simclr", "method.hidden_dim=8", "method.out_dim=4", "encoder.name=unet2d", "augment.size=[1, 8, 8]"];
-    good(&selfsup(&["pretrain", "--data", &data, "--out", &flat, "--no-probe"], &[VOLUMES, &planes].concat()));
-    for (run, tuned, epochs) in [(&flat, "planes", "train.epochs=40"), (&run, "segmenter", "train.epochs=12")] {
+    let planes = [
+        "--method",
+        "simclr",
+        "method.hidden_dim=8",
+        "method.out_dim=4",
+        "encoder.name=unet2d",
+        "augment.size=[1, 8, 8]",
+    ];
+    good(&selfsup(
+        &["pretrain", "--data", &data, "--out", &flat, "--no-probe"],
+        &[VOLUMES, &planes].concat(),
+    ));
+    for (run, tuned, epochs) in [(&flat, "planes", "train.epochs=40"), (&run, "segmenter", "train.epochs=12")]
+    {
         good(&selfsup(
             &[
                 "finetune",
@@ -294,14 +373,18 @@ fn volumes() {
         assert!(found["validation"]["dice"].as_f64().unwrap() > 70.0, "{tuned}: {found}");
         let out = format!("{tuned}-masks");
         good(&selfsup(&["segment", &w.text(tuned), &w.text("scans/odd"), "--out", &w.text(&out)], &[]));
-        let (grid, made) = selfsup::medical::read::labels(w.path(&format!("{out}/3.nii.gz")), &Default::default()).unwrap();
+        let (grid, made) =
+            selfsup::medical::read::labels(w.path(&format!("{out}/3.nii.gz")), &Default::default()).unwrap();
         assert_eq!(grid.shape(), [14, 13, 12]);
         assert!(made.contains(&0) && made.contains(&1));
     }
     let tuned = w.text("segmenter");
     refused(&selfsup(&["predict", &tuned, &data], &[]), &["selfsup segment"]);
     let bad = w.file("bad.csv", "path,mask\neven/0.nii.gz,absent.nii.gz\n");
-    refused(&selfsup(&["finetune", "--run", &run, "--labels", &bad, "task.kind=segmentation"], &[]), &["line 2", "absent.nii.gz"]);
+    refused(
+        &selfsup(&["finetune", "--run", &run, "--labels", &bad, "task.kind=segmentation"], &[]),
+        &["line 2", "absent.nii.gz"],
+    );
 
     let cut = std::fs::read(w.path("scans/odd/1.nii.gz")).unwrap();
     std::fs::write(w.path("scans/odd/1.nii.gz"), &cut[..cut.len() / 2]).unwrap();

@@ -9,16 +9,30 @@ fn table(name: &str) -> String {
     format!("{}/tests/data/parquet/{name}.parquet", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The modality is seen in the columns; the labels serve the evaluation, a task and the features that are written.
+/// The modality is seen in the columns; the labels serve the evaluation, a task and the features that are
+/// written.
 #[test]
 fn texts_of_pyarrow() {
     let w = Work::new();
     let (data, run) = (table("pyarrow"), w.text("run"));
-    let said = good(&selfsup(&[&["pretrain", "--data", &data, "--out", &run, "data.hold_out=0.2", "--method=masked-lm"], SMALL].concat()));
+    let said = good(&selfsup(
+        &[&["pretrain", "--data", &data, "--out", &run, "data.hold_out=0.2", "--method=masked-lm"], SMALL]
+            .concat(),
+    ));
     assert!(said.contains("linear, all labels"), "no labels were read: {said}");
 
     let tuned = w.text("tuned");
-    let args = ["finetune", "--run", &run, "--out", &tuned, "train.epochs=25", "train.batch_size=8", "optim.lr=0.01", "train.patience=0"];
+    let args = [
+        "finetune",
+        "--run",
+        &run,
+        "--out",
+        &tuned,
+        "train.epochs=25",
+        "train.batch_size=8",
+        "optim.lr=0.01",
+        "train.patience=0",
+    ];
     good(&selfsup(&args));
     let accuracy = w.json("tuned/result.json")["validation"]["accuracy"].as_f64().unwrap();
     assert!(accuracy > 90.0, "{accuracy}");
@@ -32,12 +46,17 @@ fn texts_of_pyarrow() {
     assert_eq!(found.len(), 120, "{said}");
 }
 
-/// Another column, in the long strings and the compression of polars; a column that is not there is named with those that are.
+/// Another column, in the long strings and the compression of polars; a column that is not there is named
+/// with those that are.
 #[test]
 fn texts_of_polars() {
     let w = Work::new();
     let (data, run) = (table("polars"), w.text("run"));
-    let all = [&["pretrain", "--data", &data, "--out", &run, "modality=text", "--method=masked-lm", "--no-probe"], SMALL].concat();
+    let all = [
+        &["pretrain", "--data", &data, "--out", &run, "modality=text", "--method=masked-lm", "--no-probe"],
+        SMALL,
+    ]
+    .concat();
     refused(&selfsup(&all), &["polars.parquet", "no column `text`", "body"]);
     good(&selfsup(&[&all[..], &["corpus.column=body"]].concat()));
     assert!(w.path("run/model/model.safetensors").is_file());

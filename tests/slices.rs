@@ -34,7 +34,8 @@ const SMALL: &[&str] = &[
     "eval.online_knn=0",
 ];
 
-/// Four volumes of 10 x 14 x 12 voxels: bright ones and dark ones, with a bright edge so that their range is the same.
+/// Four volumes of 10 x 14 x 12 voxels: bright ones and dark ones, with a bright edge so that their range is
+/// the same.
 fn scans(root: &Path) {
     for i in 0..4usize {
         let grid = Grid::with_spacing([10, 14, 12], [1.0; 3]).unwrap();
@@ -57,27 +58,43 @@ fn slices_are_images() {
     let at = |name: &str| dir.path().join(name).display().to_string();
     scans(&dir.path().join("scans"));
     let (data, run) = (at("scans"), at("run"));
-    let dry = good(&selfsup(&["pretrain", "--data", &data, "--dry-run", "volumes.slices=axial", "data.hold_out=0.4"], SMALL));
+    let dry = good(&selfsup(
+        &["pretrain", "--data", &data, "--dry-run", "volumes.slices=axial", "data.hold_out=0.4"],
+        SMALL,
+    ));
     assert!(dry.contains("view 1: [4, 1, 16, 16]"), "{dry}");
     // Whole volumes of 10 slices are held out.
     let counts = dry.lines().find_map(|l| l.strip_prefix("images: ")).unwrap();
     let counts: Vec<usize> = counts.split(' ').filter_map(|w| w.parse().ok()).collect();
     assert!(counts[0] + counts[1] == 40 && counts.iter().all(|n| n % 10 == 0), "{dry}");
-    good(&selfsup(&["pretrain", "--data", &data, "--no-probe", "--out", &run, "volumes.slices=axial"], SMALL));
+    good(&selfsup(
+        &["pretrain", "--data", &data, "--no-probe", "--out", &run, "volumes.slices=axial"],
+        SMALL,
+    ));
     let config = std::fs::read_to_string(dir.path().join("run/config.toml")).unwrap();
     assert!(config.contains("modality = \"vision\"") && config.contains("slices = \"axial\""), "{config}");
     let made = |more: &[&str]| embeddings(&dir.path().join("run"), more, &dir.path().join("e.safetensors"));
     assert_eq!(made(&[]), [40, 8]);
     assert!(dir.path().join("run/model/config.json").exists());
 
-    // The middle half of coronal slices, from blocks on the disk, by MoCo and BYOL, whose objectives are those of images.
+    // The middle half of coronal slices, from blocks on the disk, by MoCo and BYOL, whose objectives are
+    // those of images.
     for method in ["moco", "byol"] {
         let out = at(method);
         let blocks = format!("volumes.blocks={}", at("blocks"));
         let method = ["--method", method, "method.hidden_dim=8", "method.out_dim=4"];
         let rest: Vec<&str> = SMALL.iter().copied().filter(|s| !s.starts_with("method.")).collect();
         good(&selfsup(
-            &["pretrain", "--data", &data, "--no-probe", "--out", &out, "volumes.slices=coronal", "volumes.keep=[0.25, 0.75]"],
+            &[
+                "pretrain",
+                "--data",
+                &data,
+                "--no-probe",
+                "--out",
+                &out,
+                "volumes.slices=coronal",
+                "volumes.keep=[0.25, 0.75]",
+            ],
             &[&method[..], &rest, &["volumes.in_memory=100", &blocks, "data.hold_out=0"]].concat(),
         ));
     }
@@ -97,20 +114,31 @@ fn slices_are_images() {
         &["finetune", "--run", &run, "--labels", &labels, "--out", &tuned],
         &["train.epochs=10", "train.steps=0", "train.batch_size=8", "optim.lr=0.01", "optim.layer_decay=1.0"],
     ));
-    let found: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("tuned/result.json")).unwrap()).unwrap();
+    let found: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("tuned/result.json")).unwrap()).unwrap();
     assert_eq!((found["train"].as_u64(), found["classes"].as_u64()), (Some(20), Some(2)));
     assert!(found["test"]["accuracy"].as_f64().unwrap() > 90.0, "{found}");
-    std::fs::write(&table, "path,label,patient,split\n0.nii.gz,bright,a,train\n1.nii.gz,bright,a,test\n2.nii.gz,dark,c,train\n").unwrap();
+    std::fs::write(
+        &table,
+        "path,label,patient,split\n0.nii.gz,bright,a,train\n1.nii.gz,bright,a,test\n2.nii.gz,dark,c,train\n",
+    )
+    .unwrap();
     refused(
         &selfsup(&["finetune", "--run", &run, "--labels", &labels, "--out", &at("leak")], &[]),
         &["group `a`", "training data", "leak"],
     );
 
     refused(&selfsup(&["pretrain", "--data", &data, "volumes.slices=oblique"], SMALL), &["oblique", "axial"]);
-    refused(&selfsup(&["pretrain", "--data", &data, "volumes.slices=axial", "volumes.keep=[0.9, 0.2]"], SMALL), &["volumes.keep"]);
+    refused(
+        &selfsup(&["pretrain", "--data", &data, "volumes.slices=axial", "volumes.keep=[0.9, 0.2]"], SMALL),
+        &["volumes.keep"],
+    );
     refused(&selfsup(&["pretrain", "--data", &data, "volumes.slices=stored"], SMALL), &["0.nii.gz"]);
     refused(
-        &selfsup(&["pretrain", "--data", &data, "volumes.slices=axial", "volumes.scale={ kind = \"z-score\" }"], SMALL),
+        &selfsup(
+            &["pretrain", "--data", &data, "volumes.slices=axial", "volumes.scale={ kind = \"z-score\" }"],
+            SMALL,
+        ),
         &["volumes.scale"],
     );
 }
@@ -163,16 +191,29 @@ fn radiographs_are_images() {
     let dir = tempfile::tempdir().unwrap();
     for i in 0..6usize {
         let kind = if i % 2 == 0 { "MONOCHROME1" } else { "MONOCHROME2" };
-        radiograph(&dir.path().join(format!("films/{}/{i}.dcm", if i < 3 { "left" } else { "right" })), kind, |p| {
-            ((p * 31 + i) % 251) as u8
-        });
+        radiograph(
+            &dir.path().join(format!("films/{}/{i}.dcm", if i < 3 { "left" } else { "right" })),
+            kind,
+            |p| ((p * 31 + i) % 251) as u8,
+        );
     }
     let (data, run) = (dir.path().join("films").display().to_string(), dir.path().join("run"));
     let out = run.display().to_string();
     // They have no place in space, so they are no volumes.
     refused(&selfsup(&["pretrain", "--data", &data], &["augment.size=[8, 8, 8]"]), &[".dcm", "not guessed"]);
-    let said =
-        good(&selfsup(&["pretrain", "--data", &data, "--no-probe", "--out", &out, "volumes.slices=stored", "data.hold_out=0"], SMALL));
+    let said = good(&selfsup(
+        &[
+            "pretrain",
+            "--data",
+            &data,
+            "--no-probe",
+            "--out",
+            &out,
+            "volumes.slices=stored",
+            "data.hold_out=0",
+        ],
+        SMALL,
+    ));
     assert!(said.contains("on 6 images"), "{said}");
     assert_eq!(embeddings(&run, &[], &dir.path().join("e.safetensors")), [6, 8]);
 }

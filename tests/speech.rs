@@ -1,4 +1,5 @@
-//! Recordings through the real command: the probe of frames, testing in noise, bounds on lengths, and transcripts.
+//! Recordings through the real command: the probe of frames, testing in noise, bounds on lengths, and
+//! transcripts.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +10,8 @@ use std::fmt::Write;
 use std::process::{Command, Output};
 
 impl Work {
-    /// `waves/NN.wav`, each a low tone (`lo`) and then a high one (`hi`) with transcripts, alignments in `phones`, and a run of two steps.
+    /// `waves/NN.wav`, each a low tone (`lo`) and then a high one (`hi`) with transcripts, alignments in
+    /// `phones`, and a run of two steps.
     fn with_waves() -> Self {
         let w = Work::new();
         for dir in ["waves", "phones", "noise"] {
@@ -34,7 +36,10 @@ impl Work {
 
     fn pretrain(&self, run: &str, more: &[&str]) -> Output {
         let (data, out) = (self.text("waves"), self.text(run));
-        selfsup(&["pretrain", "--data", &data, "--out", &out, "--no-probe", "train.steps=2", "data.hold_out=0"], &[SMALL, more].concat())
+        selfsup(
+            &["pretrain", "--data", &data, "--out", &out, "--no-probe", "train.steps=2", "data.hold_out=0"],
+            &[SMALL, more].concat(),
+        )
     }
 }
 
@@ -45,7 +50,9 @@ fn selfsup(args: &[&str], more: &[&str]) -> Output {
 const COUNT: usize = 20;
 
 fn wave(i: usize, turn: usize) -> Vec<f32> {
-    let at = |t: usize| (t as f32 * if t < turn { 0.08 } else { 0.9 }).sin() * 0.4 + ((t * 7919 + i * 31) % 101) as f32 * 2e-4;
+    let at = |t: usize| {
+        (t as f32 * if t < turn { 0.08 } else { 0.9 }).sin() * 0.4 + ((t * 7919 + i * 31) % 101) as f32 * 2e-4
+    };
     (0..8000).map(at).collect()
 }
 
@@ -69,19 +76,28 @@ fn frames_are_probed_by_alignments() {
         &["probe", &run, "--frames", &phones, "--snr", "20,-20", "--noise", &noise, "data.hold_out=0.25"],
         &["train.workers=0"],
     ));
-    assert!(out.contains("2 phones") && out.contains("random encoder, block") && out.contains("-20 dB"), "{out}");
+    assert!(
+        out.contains("2 phones") && out.contains("random encoder, block") && out.contains("-20 dB"),
+        "{out}"
+    );
     let found = w.json("run/frames.json");
-    assert_eq!((found["phones"].as_u64(), found["step_ms"].as_f64(), found["left_out"].as_u64()), (Some(2), Some(20.0), Some(0)));
+    assert_eq!(
+        (found["phones"].as_u64(), found["step_ms"].as_f64(), found["left_out"].as_u64()),
+        (Some(2), Some(20.0), Some(0))
+    );
     // 24 frames in each half second.
-    let recordings = found["recordings"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap()).collect::<Vec<_>>();
+    let recordings =
+        found["recordings"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap()).collect::<Vec<_>>();
     assert_eq!(recordings.iter().sum::<u64>(), COUNT as u64);
     assert_eq!(found["train_frames"].as_u64().unwrap(), 24 * recordings[0]);
     assert_eq!(found["test_frames"].as_u64().unwrap(), 24 * recordings[1]);
     let features = found["features"].as_array().unwrap();
-    let named = |name: &str| features.iter().find(|f| f["name"] == name).unwrap_or_else(|| panic!("{name}: {found}"));
+    let named =
+        |name: &str| features.iter().find(|f| f["name"] == name).unwrap_or_else(|| panic!("{name}: {found}"));
     // Two tones: any sensible features tell them apart in clean sound, and few do at -20 dB.
     for name in ["MFCC + deltas", "log-mel"] {
-        let (clean, loud) = (named(name)["test"].as_f64().unwrap(), named(name)["noisy"][1][1].as_f64().unwrap());
+        let (clean, loud) =
+            (named(name)["test"].as_f64().unwrap(), named(name)["noisy"][1][1].as_f64().unwrap());
         assert!(clean > 95.0 && loud < clean - 10.0, "{name}: {clean} {loud}");
     }
     assert_eq!(named("log-mel, 5 frames of context")["dim"], 880);
@@ -89,21 +105,37 @@ fn frames_are_probed_by_alignments() {
     assert_eq!(blocks.len(), 2);
     let chosen = named("trained")["block"].as_u64().unwrap() as usize;
     let best = blocks.iter().map(|b| b["chooses"].as_f64().unwrap()).fold(0.0, f64::max);
-    assert_eq!(blocks[chosen - 1]["chooses"].as_f64().unwrap(), best, "the held-out training recordings chose: {found}");
+    assert_eq!(
+        blocks[chosen - 1]["chooses"].as_f64().unwrap(),
+        best,
+        "the held-out training recordings chose: {found}"
+    );
     assert!(named("trained")["test"].as_f64().unwrap() > 80.0, "{found}");
     let joined = named("trained, all 2 blocks");
     assert_eq!(joined["dim"].as_u64().unwrap(), 2 * named("trained")["dim"].as_u64().unwrap());
     assert!(joined["test"].as_f64().unwrap() > 80.0, "{found}");
 
-    refused(&selfsup(&["probe", &run, "--frames", "data.hold_out=0.25"], &[]), &["data.hold_out=0.25", "no such folder"]);
-    refused(&selfsup(&["probe", &run, "data.hold_out=0.25", "--frames"], &[]), &["none of", "alignment", ".tsv"]);
+    refused(
+        &selfsup(&["probe", &run, "--frames", "data.hold_out=0.25"], &[]),
+        &["data.hold_out=0.25", "no such folder"],
+    );
+    refused(
+        &selfsup(&["probe", &run, "data.hold_out=0.25", "--frames"], &[]),
+        &["none of", "alignment", ".tsv"],
+    );
     refused(&selfsup(&["probe", &run, "--frames", &phones], &[]), &["held out", "--test"]);
     refused(
-        &selfsup(&["probe", &run, "--frames", &phones, "data.hold_out=0.25", "--snr", "10", "--noise", "gone"], &[]),
+        &selfsup(
+            &["probe", &run, "--frames", &phones, "data.hold_out=0.25", "--snr", "10", "--noise", "gone"],
+            &[],
+        ),
         &["--noise gone"],
     );
     std::fs::write(w.path("phones/01.phn"), "0 x lo\n").unwrap();
-    refused(&selfsup(&["probe", &run, "--frames", &phones, "data.hold_out=0.25"], &[]), &["01.phn", "line 1"]);
+    refused(
+        &selfsup(&["probe", &run, "--frames", &phones, "data.hold_out=0.25"], &[]),
+        &["01.phn", "line 1"],
+    );
 }
 
 #[test]
@@ -112,7 +144,17 @@ fn recordings_are_tested_in_noise() {
     good(&w.pretrain("run", &[]));
     let (run, tuned) = (w.text("run"), w.text("tuned"));
     let out = good(&selfsup(
-        &["finetune", "--run", &run, "--out", &tuned, "task.kind=ctc", "train.steps=2", "train.batch_size=4", "data.hold_out=0.3"],
+        &[
+            "finetune",
+            "--run",
+            &run,
+            "--out",
+            &tuned,
+            "task.kind=ctc",
+            "train.steps=2",
+            "train.batch_size=4",
+            "data.hold_out=0.3",
+        ],
         &[],
     ));
     // `L+o, hi!` is learnt as `lo hi`: blank, unknown, space and four letters.
@@ -123,10 +165,17 @@ fn recordings_are_tested_in_noise() {
     let table = good(&selfsup(&["transcribe", &tuned, &waves, "--snr", "20,0"], &[]));
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines[0], "snr_db,character_accuracy,cer,wer");
-    assert_eq!(lines[1..].iter().map(|l| l.split(',').next().unwrap()).collect::<Vec<_>>(), ["clean", "20.0", "0.0"]);
+    assert_eq!(
+        lines[1..].iter().map(|l| l.split(',').next().unwrap()).collect::<Vec<_>>(),
+        ["clean", "20.0", "0.0"]
+    );
     let rows = w.text("rows.jsonl");
-    good(&selfsup(&["transcribe", &tuned, &waves, "--snr", "-5", "--noise", &w.text("noise"), "--out", &rows], &[]));
-    let row: serde_json::Value = serde_json::from_str(std::fs::read_to_string(&rows).unwrap().lines().nth(1).unwrap()).unwrap();
+    good(&selfsup(
+        &["transcribe", &tuned, &waves, "--snr", "-5", "--noise", &w.text("noise"), "--out", &rows],
+        &[],
+    ));
+    let row: serde_json::Value =
+        serde_json::from_str(std::fs::read_to_string(&rows).unwrap().lines().nth(1).unwrap()).unwrap();
     assert!(row["snr_db"] == -5.0 && row["cer"].is_number(), "{row}");
     std::fs::remove_file(w.path("waves/07.txt")).unwrap();
     refused(&selfsup(&["transcribe", &tuned, &waves, "--snr", "20"], &[]), &["07.wav", "no transcript"]);
@@ -139,12 +188,35 @@ fn recordings_are_tested_in_noise() {
     (0..COUNT).for_each(|i| writeln!(labels, "{i:02}.wav,{}", ["a", "b"][i % 2]).unwrap());
     std::fs::write(w.path("labels.csv"), labels).unwrap();
     let labels = w.text("labels.csv");
-    let probe = ["probe", &run, "--labels", &labels, "--snr", "10,0", "data.hold_out=0.4", "eval.few=[]", "eval.knn_k=1"];
+    let probe = [
+        "probe",
+        &run,
+        "--labels",
+        &labels,
+        "--snr",
+        "10,0",
+        "data.hold_out=0.4",
+        "eval.few=[]",
+        "eval.knn_k=1",
+    ];
     let out = good(&selfsup(&probe, &["eval.batch_size=4"]));
     assert!(out.contains("linear, 10 dB") && out.contains("kNN, 0 dB"), "{out}");
     assert_eq!(w.json("run/probe.json")["noisy"].as_array().unwrap().len(), 2);
     let told = w.text("told");
-    good(&selfsup(&["finetune", "--run", &run, "--labels", &labels, "--out", &told, "train.steps=2", "train.batch_size=4"], &[]));
+    good(&selfsup(
+        &[
+            "finetune",
+            "--run",
+            &run,
+            "--labels",
+            &labels,
+            "--out",
+            &told,
+            "train.steps=2",
+            "train.batch_size=4",
+        ],
+        &[],
+    ));
     let table = good(&selfsup(&["predict", &told, &waves, "--labels", &labels, "--snr", "10"], &[]));
     assert!(table.starts_with("snr_db,accuracy,") && table.lines().count() == 3, "{table}");
     refused(&selfsup(&["predict", &told, &waves, "--snr", "10"], &[]), &["classes"]);
@@ -159,14 +231,19 @@ fn lengths_have_bounds() {
     let left_out = |output: &Output| {
         good(output);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        text.lines().find(|l| l.contains("left out")).map(|l| l.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap())
+        text.lines()
+            .find(|l| l.contains("left out"))
+            .map(|l| l.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap())
     };
     // By default what has no frames is left out.
     assert_eq!(left_out(&w.pretrain("a", &[])), Some(1));
     assert_eq!(left_out(&w.pretrain("b", &["input.min_seconds=0.2", "input.max_seconds=1"])), Some(2));
     assert_eq!(left_out(&w.pretrain("c", &["input.min_seconds=0.03"])), None);
     refused(&w.pretrain("d", &["input.min_seconds=3"]), &["input.min_seconds", "none of 22"]);
-    refused(&w.pretrain("e", &["input.min_seconds=3", "input.max_seconds=2"]), &["min_seconds = 3", "max_seconds = 2"]);
+    refused(
+        &w.pretrain("e", &["input.min_seconds=3", "input.max_seconds=2"]),
+        &["min_seconds = 3", "max_seconds = 2"],
+    );
     // HuBERT clusters and trains on the same recordings.
     let stages = "method.iterations=[{features=\"mfcc\", clusters=4, steps=2}]";
     let output = w.pretrain("f", &["--method", "hubert", "method.code_dim=8", "input.max_seconds=1", stages]);
@@ -176,24 +253,42 @@ fn lengths_have_bounds() {
     for name in ["short", "long"] {
         std::fs::write(w.path(&format!("waves/{name}.txt")), "hi").unwrap();
     }
-    let args = ["finetune", "--run", &run, "--out", &tuned, "task.kind=ctc", "train.steps=2", "train.batch_size=4", "data.hold_out=0"];
+    let args = [
+        "finetune",
+        "--run",
+        &run,
+        "--out",
+        &tuned,
+        "task.kind=ctc",
+        "train.steps=2",
+        "train.batch_size=4",
+        "data.hold_out=0",
+    ];
     assert_eq!(left_out(&selfsup(&args, &[])), Some(2));
 }
 
-/// Who works on recordings alone compiles no decoder of pictures and no other modality. (candle-core itself brings tokenizers.)
+/// Who works on recordings alone compiles no decoder of pictures and no other modality. (candle-core itself
+/// brings tokenizers.)
 #[test]
 fn the_speech_crate_brings_no_other_modality() {
     let crates = |package: &str| {
         let args = ["tree", "--locked", "--offline", "-e", "normal,build", "--prefix", "none", "-p", package];
-        let output = Command::new(env!("CARGO")).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-        let names = good(&output).lines().filter_map(|l| l.split_whitespace().next().map(str::to_string)).collect::<Vec<_>>();
+        let output =
+            Command::new(env!("CARGO")).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        let names = good(&output)
+            .lines()
+            .filter_map(|l| l.split_whitespace().next().map(str::to_string))
+            .collect::<Vec<_>>();
         assert!(names.iter().any(|n| n == package), "{names:?}");
         names
     };
     let other = |n: &String| {
         let pictures = ["image", "png", "jpeg-decoder", "fast_image_resize", "nifti", "openjp2"];
         let crates = ["selfsup-vision", "selfsup-text", "selfsup-medical"];
-        pictures.contains(&n.as_str()) || crates.contains(&n.as_str()) || n.starts_with("zune-") || n.starts_with("dicom-")
+        pictures.contains(&n.as_str())
+            || crates.contains(&n.as_str())
+            || n.starts_with("zune-")
+            || n.starts_with("dicom-")
     };
     let speech = crates("selfsup-speech");
     assert!(speech.iter().any(|n| n == "symphonia") && !speech.iter().any(other), "{speech:?}");

@@ -8,7 +8,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 impl Work {
-    /// A folder `data` of striped pictures, lying or standing, and `labels.csv` with four patients of each kind.
+    /// A folder `data` of striped pictures, lying or standing, and `labels.csv` with four patients of each
+    /// kind.
     fn with_pictures() -> Self {
         let w = Work::new();
         std::fs::create_dir(w.path("data")).unwrap();
@@ -29,7 +30,9 @@ impl Work {
     /// A pre-training run of two steps in `run`.
     fn pretrained(&self) -> String {
         let (data, run) = (self.text("data"), self.text("run"));
-        let args = [&["pretrain", "--data", &data, "--out", &run, "--no-probe", "data.hold_out=0"][..], SMALL].concat();
+        let args =
+            [&["pretrain", "--data", &data, "--out", &run, "--no-probe", "data.hold_out=0"][..], SMALL]
+                .concat();
         good(&selfsup(&args));
         run
     }
@@ -113,7 +116,8 @@ fn labels_are_learnt_and_predicted() {
     refused(&selfsup(&["probe", &tuned]), &["fine-tuned"]);
 }
 
-/// The head alone: no tensor of the encoder changes, running statistics included. The last block: what is below it does not change.
+/// The head alone: no tensor of the encoder changes, running statistics included. The last block: what is
+/// below it does not change.
 #[test]
 fn only_what_is_asked_for_is_trained() {
     let w = Work::with_pictures();
@@ -126,12 +130,24 @@ fn only_what_is_asked_for_is_trained() {
     for (blocks, may_change) in [("0", &[][..]), ("1", &["layer2.", "bn"][..])] {
         let tuned = w.text(&format!("tuned{blocks}"));
         let blocks = format!("task.train_blocks={blocks}");
-        good(&selfsup(&["finetune", "--run", &run, "--labels", &labels, "--out", &tuned, &blocks, "train.steps=3", "train.batch_size=16"]));
+        good(&selfsup(&[
+            "finetune",
+            "--run",
+            &run,
+            "--labels",
+            &labels,
+            "--out",
+            &tuned,
+            &blocks,
+            "train.steps=3",
+            "train.batch_size=16",
+        ]));
         let after = tensors(&tuned);
         let mut changed = 0;
         for (name, old) in &before {
             let same = old.dtype() != candle_core::DType::F32
-                || old.flatten_all().unwrap().to_vec1::<f32>().unwrap() == after[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                || old.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+                    == after[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
             changed += usize::from(!same);
             let allowed = may_change.iter().any(|p| name.contains(p));
             assert!(same || allowed, "{blocks}: {name} changed");
@@ -145,7 +161,17 @@ fn a_stopped_fine_tuning_goes_on_to_the_same_bytes() {
     let w = Work::with_pictures();
     let (run, labels) = (w.pretrained(), w.text("labels.csv"));
     let tune = |out: &str, more: &[&str]| {
-        let args = ["finetune", "--run", &run, "--labels", &labels, "--out", out, "task.dropout=0.2", "train.batch_size=8"];
+        let args = [
+            "finetune",
+            "--run",
+            &run,
+            "--labels",
+            &labels,
+            "--out",
+            out,
+            "task.dropout=0.2",
+            "train.batch_size=8",
+        ];
         good(&selfsup(&[&args[..], more].concat()))
     };
     let (whole, parts) = (w.text("whole"), w.text("parts"));
@@ -153,7 +179,8 @@ fn a_stopped_fine_tuning_goes_on_to_the_same_bytes() {
     tune(&parts, &["train.steps=12", "train.checkpoint_every=1", "train.keep_last=0"]);
     // As if it had been stopped after step 7.
     for step in 8..=12 {
-        std::fs::remove_file(Path::new(&parts).join(format!("checkpoints/step-{step:09}.safetensors"))).unwrap();
+        std::fs::remove_file(Path::new(&parts).join(format!("checkpoints/step-{step:09}.safetensors")))
+            .unwrap();
     }
     let _ = std::fs::remove_file(Path::new(&parts).join("result.json"));
     tune(&parts, &["train.steps=12", "train.checkpoint_every=1", "train.keep_last=0", "--resume"]);
@@ -185,7 +212,10 @@ fn a_leaking_group_is_refused() {
     refused(&selfsup(&["probe", &run, "--labels", &leak]), &parts);
     let data = w.text("data");
     let labels = format!("data.labels={leak}");
-    refused(&selfsup(&[&["pretrain", "--data", &data, "--out", &w.text("other"), &labels][..], SMALL].concat()), &parts);
+    refused(
+        &selfsup(&[&["pretrain", "--data", &data, "--out", &w.text("other"), &labels][..], SMALL].concat()),
+        &parts,
+    );
     // Held out by share: groups stay whole, so that there is nothing to refuse.
     let whole = w.text("labels.csv");
     good(&selfsup(&["finetune", "--run", &run, "--labels", &whole, "--out", &w.text("t"), "train.steps=1"]));
@@ -208,7 +238,8 @@ fn a_given_split_is_kept() {
     }
     let labels = w.file("labels.tsv", &table);
     let tuned = w.text("tuned");
-    let out = good(&selfsup(&["finetune", "--run", &run, "--labels", &labels, "--out", &tuned, "train.steps=2"]));
+    let out =
+        good(&selfsup(&["finetune", "--run", &run, "--labels", &labels, "--out", &tuned, "train.steps=2"]));
     assert!(out.contains("20 images into 2 classes, 6 held out"), "{out}");
     let found = w.json("tuned/result.json");
     assert!(found["test"]["accuracy"].is_number() && found["validation"]["accuracy"].is_number(), "{found}");
@@ -226,7 +257,10 @@ fn what_cannot_be_is_refused() {
     refused(&selfsup(&["finetune", "--run", &run]), &["no labels"]);
     refused(&tune(&w.text("absent.csv"), &[]), &["absent.csv"]);
     refused(&tune(&w.file("a.csv", "path,label\n99.png,x\n"), &[]), &["a.csv", "line 2", "99.png"]);
-    refused(&tune(&w.file("b.csv", "path,label\n01.png,x\n02.png,x\n"), &["data.hold_out=0"]), &["classes", "at least 2"]);
+    refused(
+        &tune(&w.file("b.csv", "path,label\n01.png,x\n02.png,x\n"), &["data.hold_out=0"]),
+        &["classes", "at least 2"],
+    );
     refused(&tune(&labels, &["task.kind=poetry"]), &["poetry"]);
     refused(&tune(&labels, &["task.train_block=1"]), &["train_block", "train_blocks"]);
     refused(&tune(&labels, &["task.label_smoothing=2"]), &["label_smoothing"]);
@@ -241,7 +275,14 @@ fn a_folder_of_two_kinds_of_data_is_refused() {
     refused(&selfsup(&["pretrain", "--data", &w.text("data")]), &["40 images", "1 recordings", "modality="]);
     refused(&selfsup(&["pretrain", "--data", &w.text("data"), "modality=smell"]), &["smell", "vision"]);
     // Said, it is taken at its word.
-    good(&selfsup(&[&["pretrain", "--data", &w.text("data"), "--out", &w.text("r"), "--no-probe", "modality=vision"][..], SMALL].concat()));
+    good(&selfsup(
+        &[
+            &["pretrain", "--data", &w.text("data"), "--out", &w.text("r"), "--no-probe", "modality=vision"]
+                [..],
+            SMALL,
+        ]
+        .concat(),
+    ));
 }
 
 #[test]
@@ -253,7 +294,17 @@ fn a_probe_reads_labels_from_a_table() {
     let found: serde_json::Value = serde_json::from_slice(&read("run/probe.json")).unwrap();
     // Beside another probe, which stays.
     let (kept, out) = (read("run/probe.json"), w.text("other.json"));
-    good(&selfsup(&["probe", &run, "--labels", &labels, "--out", &out, "data.hold_out=0.3", "eval.few=[]", "eval.knn_k=5"]));
+    good(&selfsup(&[
+        "probe",
+        &run,
+        "--labels",
+        &labels,
+        "--out",
+        &out,
+        "data.hold_out=0.3",
+        "eval.few=[]",
+        "eval.knn_k=5",
+    ]));
     assert!(read("run/probe.json") == kept && read("other.json").starts_with(b"{"));
     for part in ["knn", "linear"] {
         for set in ["trained", "random", "raw"] {

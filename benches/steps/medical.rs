@@ -12,5 +12,12 @@ pub fn unet3d() -> (usize, Step) {
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
     let net = Architecture::UNet(UNetConfig::new(1, &[16, 32, 64])).dense(&scope, 1, false).unwrap();
     let shape = [2, 1, 48, 48, 48];
-    (2, training(Restoration::new(&scope, net, RestorationLoss::Mse), views(vec![images(&shape, 1), images(&shape, 2)]), adamw(1e-3, 0.05)))
+    (
+        2,
+        training(
+            Restoration::new(&scope, net, RestorationLoss::Mse),
+            views(vec![images(&shape, 1), images(&shape, 2)]),
+            adamw(1e-3, 0.05),
+        ),
+    )
 }

@@ -13,7 +13,11 @@ const LENGTH: usize = 32_000;
 /// Noise, with the dropout of transformers' configurations and without their layer drop.
 fn batch(target: impl Fn(usize) -> Target) -> Waves {
     let mut rng = Key::new(1).rng();
-    let items = (0..SAMPLES).map(|i| Utterance { samples: (0..LENGTH).map(|_| rng.normal()).collect(), start: 0, target: target(i) });
+    let items = (0..SAMPLES).map(|i| Utterance {
+        samples: (0..LENGTH).map(|_| rng.normal()).collect(),
+        start: 0,
+        target: target(i),
+    });
     Waves::stack(items.collect(), &(0..SAMPLES).collect::<Vec<_>>()).unwrap()
 }
 
@@ -32,7 +36,13 @@ pub fn wav2vec2() -> (usize, Step) {
 /// A linear layer over 100 clusters, on the hidden frames.
 pub fn hubert() -> (usize, Step) {
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-    let method = Hubert::new(&scope, encoder(Family::Hubert), HubertConfig { code_dim: 0, ..HubertConfig::default() }, 100).unwrap();
+    let method = Hubert::new(
+        &scope,
+        encoder(Family::Hubert),
+        HubertConfig { code_dim: 0, ..HubertConfig::default() },
+        100,
+    )
+    .unwrap();
     let labels = |i: usize| {
         let mut rng = Key::new(2).fold(i as u64).rng();
         Target::Frames((0..99).map(|_| rng.below(100) as i64).collect())

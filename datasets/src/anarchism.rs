@@ -1,7 +1,8 @@
 //! An Anarchist FAQ: a long book of modern running prose.
 //!
 //! - what: its paragraphs, in the order of the files, without headings, lists of links and marks of emphasis
-//! - source: Debian package `anarchism` (6.9 MB), or its folder `markdown` in the folder `anarchism` of the cache
+//! - source: Debian package `anarchism` (6.9 MB), or its folder `markdown` in the folder `anarchism` of the
+//!   cache
 //! - licence: GPL-2 (never bundled)
 //! - use: perplexity of a language model on prose that is unlike dictionaries
 
@@ -43,7 +44,8 @@ const MOST: u64 = 50 << 20;
 pub fn open() -> Result<Prose> {
     let folder = fetch("anarchism", &PACKAGE)?.join("markdown");
     let entries = std::fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))?;
-    let mut files = entries.map(|e| Ok(e.map_err(|e| Error::io(&folder, e))?.path())).collect::<Result<Vec<_>>>()?;
+    let mut files =
+        entries.map(|e| Ok(e.map_err(|e| Error::io(&folder, e))?.path())).collect::<Result<Vec<_>>>()?;
     files.sort();
     let mut texts = Vec::new();
     for path in files {
@@ -58,7 +60,11 @@ pub fn open() -> Result<Prose> {
         read.map_err(|e| Error::io(&path, e))?;
         texts.extend(paragraphs(&text));
     }
-    if texts.is_empty() { Err(Error::file(&folder, "no paragraphs: expected files *.md.gz")) } else { Ok(Prose::new(folder, texts)) }
+    if texts.is_empty() {
+        Err(Error::file(&folder, "no paragraphs: expected files *.md.gz"))
+    } else {
+        Ok(Prose::new(folder, texts))
+    }
 }
 
 /// Paragraphs of at least 20 words between blank lines, but for headings, lists and quoted code.
@@ -77,7 +83,11 @@ fn unmarked(text: &str) -> String {
         out.push_str(&rest[..at]);
         let after = &rest[at + 1..];
         // `](address)` is left out whole.
-        rest = match after.strip_prefix('(').filter(|_| rest.as_bytes()[at] == b']').and_then(|a| a.split_once(')')) {
+        rest = match after
+            .strip_prefix('(')
+            .filter(|_| rest.as_bytes()[at] == b']')
+            .and_then(|a| a.split_once(')'))
+        {
             Some((_, behind)) => behind,
             None => after,
         };
@@ -93,7 +103,9 @@ mod tests {
     #[test]
     fn paragraphs_lose_their_marks() {
         let words = "and some more words so that the paragraph is long enough to be kept by the rule";
-        let text = format!("# A heading with {words}\n\nKropotkin's _\"Mutual\nAid\"_ (see [section](secA.html)) {words}.\n\nshort\n");
+        let text = format!(
+            "# A heading with {words}\n\nKropotkin's _\"Mutual\nAid\"_ (see [section](secA.html)) {words}.\n\nshort\n"
+        );
         let found: Vec<_> = paragraphs(&text).collect();
         assert_eq!(found.len(), 1);
         assert_eq!(&*found[0], format!("Kropotkin's \"Mutual Aid\" (see section) {words}."));

@@ -1,16 +1,19 @@
 //! Prompts of the telephone exchange Asterisk in four languages.
 //!
-//! - what: more than 2,100 spoken prompts with transcripts, 8 kHz: English (Allison), French (June), Spanish (Allison), Italian (Carlo); and
-//!   500 Italian ones of a second voice (Paola)
-//! - source: Debian packages `asterisk-core-sounds-LANG-wav` and, for the transcripts, `asterisk-core-sounds-LANG` (79 MB in all), or what
-//!   they hold in the folders `asterisk-LANG-wav` and `asterisk-LANG-text` of the cache; Paola's are `asterisk-prompt-it-menardi-wav` (19 MB)
+//! - what: more than 2,100 spoken prompts with transcripts, 8 kHz: English (Allison), French (June), Spanish
+//!   (Allison), Italian (Carlo); and 500 Italian ones of a second voice (Paola)
+//! - source: Debian packages `asterisk-core-sounds-LANG-wav` and, for the transcripts,
+//!   `asterisk-core-sounds-LANG` (79 MB in all), or what they hold in the folders `asterisk-LANG-wav` and
+//!   `asterisk-LANG-text` of the cache; Paola's are `asterisk-prompt-it-menardi-wav` (19 MB)
 //! - licence: CC-BY-SA-3.0 (never bundled)
-//! - use: English CTC, resampling 8 to 16 kHz, a language probe. A language has one voice, and one woman speaks English and Spanish: a probe
-//!   that tells English from French may have learnt the voice, and telling English from Spanish is the honest half. The group is the
-//!   prompt's name, so that the same prompt in all languages stays on one side of a split.
+//! - use: English CTC, resampling 8 to 16 kHz, a language probe. A language has one voice, and one woman
+//!   speaks English and Spanish: a probe that tells English from French may have learnt the voice, and
+//!   telling English from Spanish is the honest half. The group is the prompt's name, so that the same prompt
+//!   in all languages stays on one side of a split.
 //! - `asterisk-sounds/one-voice`: that half, for a probe of languages that no voice can tell apart.
-//! - `asterisk-sounds/speakers`: which of the four voices speaks. Two of them share a language and one speaks two, so that a voice is not told by
-//!   its language alone; each was recorded in a room of its own, and that a probe may have learnt.
+//! - `asterisk-sounds/speakers`: which of the four voices speaks. Two of them share a language and one speaks
+//!   two, so that a voice is not told by its language alone; each was recorded in a room of its own, and that
+//!   a probe may have learnt.
 
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
@@ -119,20 +122,33 @@ const PAOLA: Package = Package {
     keep: &["usr/share/asterisk/sounds/it_IT_f_Menardi"],
 };
 
-const fn card(name: &'static str, about: &'static str, size: &'static str, open: fn() -> Result<Box<dyn Records>>) -> Card {
+const fn card(
+    name: &'static str,
+    about: &'static str,
+    size: &'static str,
+    open: fn() -> Result<Box<dyn Records>>,
+) -> Card {
     let source = "apt-get download asterisk-core-sounds-{en,es,fr,it}-wav asterisk-core-sounds-{en,es,fr,it}";
     Card { name, kind: Kind::Speech, about, licence: "CC-BY-SA-3.0", size, source, open }
 }
 
 /// The cards of this data set.
 pub const CARDS: [Card; 4] = [
-    card("asterisk-sounds", "spoken prompts in English, Spanish, French and Italian, 8 kHz, with transcripts", "79 MB", || {
-        fetched(&LANGUAGES.each_ref())
+    card(
+        "asterisk-sounds",
+        "spoken prompts in English, Spanish, French and Italian, 8 kHz, with transcripts",
+        "79 MB",
+        || fetched(&LANGUAGES.each_ref()),
+    ),
+    card("asterisk-sounds/en", "the English prompts, one voice, 8 kHz, with transcripts", "18 MB", || {
+        fetched(&[&LANGUAGES[0]])
     }),
-    card("asterisk-sounds/en", "the English prompts, one voice, 8 kHz, with transcripts", "18 MB", || fetched(&[&LANGUAGES[0]])),
-    card("asterisk-sounds/one-voice", "the English and the Spanish prompts, one voice for both, 8 kHz, with transcripts", "42 MB", || {
-        fetched(&[&LANGUAGES[0], &LANGUAGES[1]])
-    }),
+    card(
+        "asterisk-sounds/one-voice",
+        "the English and the Spanish prompts, one voice for both, 8 kHz, with transcripts",
+        "42 MB",
+        || fetched(&[&LANGUAGES[0], &LANGUAGES[1]]),
+    ),
     Card {
         source: "apt-get download asterisk-core-sounds-{en,es,fr,it}-wav asterisk-core-sounds-{en,es,fr,it} asterisk-prompt-it-menardi-wav",
         ..card(
@@ -147,7 +163,11 @@ pub const CARDS: [Card; 4] = [
 /// The recordings and the list of a language, fetched if need be.
 fn parts(language: &Language) -> Result<(PathBuf, PathBuf)> {
     let recordings = fetch(language.folders[0], &language.packages[0])?.join(language.voice);
-    Ok((recordings, fetch(language.folders[1], &language.packages[1])?.join(format!("core-sounds-{}.txt.gz", language.code))))
+    Ok((
+        recordings,
+        fetch(language.folders[1], &language.packages[1])?
+            .join(format!("core-sounds-{}.txt.gz", language.code)),
+    ))
 }
 
 fn fetched(languages: &[&Language]) -> Result<Box<dyn Records>> {
@@ -159,7 +179,8 @@ fn fetched(languages: &[&Language]) -> Result<Box<dyn Records>> {
     Ok(Box::new(Prompts::open(&all)?))
 }
 
-/// Without transcripts: Paola's package lists none. Her prompts have the names of the other Italian's, in words of their own.
+/// Without transcripts: Paola's package lists none. Her prompts have the names of the other Italian's, in
+/// words of their own.
 fn speakers() -> Result<Box<dyn Records>> {
     let mut all = Vec::new();
     for language in &LANGUAGES {
@@ -203,7 +224,8 @@ impl Prompts {
     /// What the folders hold, classes in the order in which they come.
     ///
     /// # Errors
-    /// If a list cannot be read, is not UTF-8 or has a line without a colon, or a folder has no recording with words.
+    /// If a list cannot be read, is not UTF-8 or has a line without a colon, or a folder has no recording
+    /// with words.
     pub fn open(all: &[Spoken]) -> Result<Self> {
         let (mut prompts, mut classes) = (Vec::new(), Vec::<String>::new());
         for Spoken { class, folder, list } in all {
@@ -221,7 +243,10 @@ impl Prompts {
                 }
             }
             if prompts.len() == before {
-                return Err(Error::file(folder, format_args!("holds no recording that {} lists for {class}", list.display())));
+                return Err(Error::file(
+                    folder,
+                    format_args!("holds no recording that {} lists for {class}", list.display()),
+                ));
             }
         }
         Ok(Prompts { prompts, classes })
@@ -239,11 +264,15 @@ fn transcripts(list: &Path) -> Result<BTreeMap<String, String>> {
         if line.is_empty() || line.starts_with(';') {
             continue;
         }
-        let (name, said) =
-            line.split_once(':').ok_or_else(|| Error::file(list, format_args!("line {}: no colon after the name", i + 1)))?;
+        let (name, said) = line
+            .split_once(':')
+            .ok_or_else(|| Error::file(list, format_args!("line {}: no colon after the name", i + 1)))?;
         let name = name.trim();
         if name.split('/').any(|p| p == "..") || name.starts_with('/') {
-            return Err(Error::file(list, format_args!("line {}: the name {name} leads out of the folder", i + 1)));
+            return Err(Error::file(
+                list,
+                format_args!("line {}: the name {name} leads out of the folder", i + 1),
+            ));
         }
         out.insert(name.to_string(), said.trim().to_string());
     }
@@ -285,7 +314,8 @@ mod tests {
 
     fn list(dir: &Path, text: &str) -> PathBuf {
         let path = dir.join("list.txt.gz");
-        let mut w = flate2::write::GzEncoder::new(std::fs::File::create(&path).unwrap(), flate2::Compression::fast());
+        let mut w =
+            flate2::write::GzEncoder::new(std::fs::File::create(&path).unwrap(), flate2::Compression::fast());
         w.write_all(text.as_bytes()).unwrap();
         w.finish().unwrap();
         path
@@ -298,27 +328,53 @@ mod tests {
         for name in ["hello", "beep", "digits/1", "unlisted"] {
             std::fs::write(dir.path().join(format!("{name}.wav")), "").unwrap();
         }
-        let text = list(dir.path(), "\u{feff}; a list\n\nhello: Hello: you.\nbeep: [beep]\ndigits/1: one\nabsent: gone\n");
-        let spoken = |class: &str| Spoken { class: class.into(), folder: dir.path().to_path_buf(), list: text.clone() };
+        let text = list(
+            dir.path(),
+            "\u{feff}; a list\n\nhello: Hello: you.\nbeep: [beep]\ndigits/1: one\nabsent: gone\n",
+        );
+        let spoken = |class: &str| Spoken {
+            class: class.into(),
+            folder: dir.path().to_path_buf(),
+            list: text.clone(),
+        };
         let languages = ["en", "fr"].map(spoken);
         let set = Prompts::open(&languages).unwrap();
         assert_eq!((set.len(), set.classes()), (4, &["en".to_string(), "fr".to_string()][..]));
-        assert_eq!((set.label(3), set.group(3).as_deref(), set.transcript(3).as_deref()), (Some(1), Some("hello"), Some("Hello: you.")));
+        assert_eq!(
+            (set.label(3), set.group(3).as_deref(), set.transcript(3).as_deref()),
+            (Some(1), Some("hello"), Some("Hello: you."))
+        );
         assert_eq!(set.group(0), set.group(2), "one prompt in two languages is one group");
         let one = Prompts::open(&["en", "fr", "en"].map(spoken)).unwrap();
-        assert_eq!((one.len(), one.classes().len(), one.label(2), one.label(4)), (6, 2, Some(1), Some(0)), "two folders of one class");
+        assert_eq!(
+            (one.len(), one.classes().len(), one.label(2), one.label(4)),
+            (6, 2, Some(1), Some(0)),
+            "two folders of one class"
+        );
         assert!(set.get(0).unwrap().id.ends_with("1.wav") && set.get(4).is_err());
     }
 
     #[test]
     fn wrong_lists_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        for (text, part) in [("hello\n", "line 1: no colon"), ("../x: y\n", "line 1: the name ../x"), ("a: b\n", "holds no recording")] {
-            let languages = [Spoken { class: "en".into(), folder: dir.path().to_path_buf(), list: list(dir.path(), text) }];
+        for (text, part) in [
+            ("hello\n", "line 1: no colon"),
+            ("../x: y\n", "line 1: the name ../x"),
+            ("a: b\n", "holds no recording"),
+        ] {
+            let languages = [Spoken {
+                class: "en".into(),
+                folder: dir.path().to_path_buf(),
+                list: list(dir.path(), text),
+            }];
             let e = Prompts::open(&languages).err().unwrap().to_string();
             assert!(e.contains(part), "{e}");
         }
-        let absent = [Spoken { class: "en".into(), folder: dir.path().to_path_buf(), list: dir.path().join("absent.gz") }];
+        let absent = [Spoken {
+            class: "en".into(),
+            folder: dir.path().to_path_buf(),
+            list: dir.path().join("absent.gz"),
+        }];
         assert!(Prompts::open(&absent).err().unwrap().to_string().contains("absent.gz"));
     }
 

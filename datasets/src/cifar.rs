@@ -1,12 +1,14 @@
-//! CIFAR-10 and CIFAR-100 in their binary form (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images").
+//! CIFAR-10 and CIFAR-100 in their binary form (Krizhevsky 2009, "Learning Multiple Layers of Features from
+//! Tiny Images").
 //!
 //! - what: 60,000 colour photos, 32 x 32 pixels, 50,000 for training; 10 or 100 balanced classes
-//! - files: `cifar-10-binary.tar.gz` or `cifar-100-binary.tar.gz` of www.cs.toronto.edu/~kriz/cifar.html, unpacked
+//! - files: `cifar-10-binary.tar.gz` or `cifar-100-binary.tar.gz` of www.cs.toronto.edu/~kriz/cifar.html,
+//!   unpacked
 //! - licence: none stated; never bundled
 //! - use: pre-train on the training images without labels; kNN and linear probe on the test images
 //!
-//! A record is one label byte (CIFAR-100: a coarse and a fine one, of which the fine counts) and 3 planes of 1,024 bytes. Labels are read at
-//! the start, pixels by position.
+//! A record is one label byte (CIFAR-100: a coarse and a fine one, of which the fine counts) and 3 planes of
+//! 1,024 bytes. Labels are read at the start, pixels by position.
 
 use crate::record::{Record, Records, Source, missing, read_at};
 use selfsup_core::{Error, Result};
@@ -63,10 +65,15 @@ pub struct Cifar {
 
 /// The files of a set in `folder`, if it has all of one part: `(files, kind)`.
 pub(crate) fn files(folder: &Path, train: bool) -> Option<(Vec<PathBuf>, Kind)> {
-    let ten: Vec<PathBuf> =
-        if train { (1..=5).map(|i| folder.join(format!("data_batch_{i}.bin"))).collect() } else { vec![folder.join("test_batch.bin")] };
+    let ten: Vec<PathBuf> = if train {
+        (1..=5).map(|i| folder.join(format!("data_batch_{i}.bin"))).collect()
+    } else {
+        vec![folder.join("test_batch.bin")]
+    };
     let hundred = vec![folder.join(if train { "train.bin" } else { "test.bin" })];
-    [(ten, Kind::Ten), (hundred, Kind::Hundred)].into_iter().find(|(files, _)| files.iter().all(|f| f.is_file()))
+    [(ten, Kind::Ten), (hundred, Kind::Hundred)]
+        .into_iter()
+        .find(|(files, _)| files.iter().all(|f| f.is_file()))
 }
 
 impl Cifar {
@@ -75,13 +82,19 @@ impl Cifar {
     /// # Errors
     /// If files are missing or damaged.
     pub fn open(folder: &Path, train: bool) -> Result<Self> {
-        let part = if train { "data_batch_1.bin to data_batch_5.bin, or train.bin" } else { "test_batch.bin, or test.bin" };
-        let (files, kind) = files(folder, train)
-            .ok_or_else(|| Error::file(folder, format_args!("not a folder of CIFAR's binary files, expected {part} in it")))?;
+        let part = if train {
+            "data_batch_1.bin to data_batch_5.bin, or train.bin"
+        } else {
+            "test_batch.bin, or test.bin"
+        };
+        let (files, kind) = files(folder, train).ok_or_else(|| {
+            Error::file(folder, format_args!("not a folder of CIFAR's binary files, expected {part} in it"))
+        })?;
         Self::files(&files, kind)
     }
 
-    /// The images of `files`, in their order. Names of classes are read from the file of names beside the first, if there is one.
+    /// The images of `files`, in their order. Names of classes are read from the file of names beside the
+    /// first, if there is one.
     ///
     /// # Errors
     /// If a file is damaged, or there is none.
@@ -107,7 +120,10 @@ impl Cifar {
                 file.read_exact(&mut record).map_err(io)?;
                 let label = record[kind.labels() - 1];
                 if usize::from(label) >= kind.classes() {
-                    return Err(Error::file(path, format_args!("record {i} has label {label}, expected one below {}", kind.classes())));
+                    return Err(Error::file(
+                        path,
+                        format_args!("record {i} has label {label}, expected one below {}", kind.classes()),
+                    ));
                 }
                 labels.push(label);
             }
@@ -128,7 +144,8 @@ fn names(file: &Path, kind: Kind) -> Vec<String> {
         // A file of names that cannot be read costs names, not images.
         let _ = f.take(1 << 16).read_to_string(&mut text);
     }
-    let names: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect();
+    let names: Vec<String> =
+        text.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect();
     if names.len() == kind.classes() { names } else { (0..kind.classes()).map(|c| c.to_string()).collect() }
 }
 
@@ -144,9 +161,15 @@ impl Records for Cifar {
         let size = self.kind.labels() + 3 * PLANE;
         let planes = read_at(path, (place * size + self.kind.labels()) as u64, 3 * PLANE)?;
         // Planes to interleaved channels.
-        let data: Vec<u8> = (0..PLANE).flat_map(|i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]]).collect();
+        let data: Vec<u8> =
+            (0..PLANE).flat_map(|i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]]).collect();
         let source = Source::Pixels { width: 32, height: 32, channels: 3, data: Arc::from(data) };
-        Ok(Record { id: format!("{}[{place}]", path.display()), source, label: self.label(index), group: None })
+        Ok(Record {
+            id: format!("{}[{place}]", path.display()),
+            source,
+            label: self.label(index),
+            group: None,
+        })
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -174,8 +197,11 @@ mod tests {
             std::fs::write(dir.path().join(format!("data_batch_{i}.bin")), two).unwrap();
         }
         assert!(Cifar::open(dir.path(), false).err().unwrap().to_string().contains("test_batch.bin"));
-        std::fs::write(dir.path().join("batches.meta.txt"), "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n")
-            .unwrap();
+        std::fs::write(
+            dir.path().join("batches.meta.txt"),
+            "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n",
+        )
+        .unwrap();
         let set = Cifar::open(dir.path(), true).unwrap();
         assert_eq!((set.len(), set.classes()[3].as_str(), set.label(9)), (10, "cat", Some(6)));
         let r = set.get(4).unwrap();
@@ -190,7 +216,8 @@ mod tests {
     #[test]
     fn hundred_takes_the_fine_label() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("train.bin"), [record(&[3, 99], 0), record(&[3, 4], 1)].concat()).unwrap();
+        std::fs::write(dir.path().join("train.bin"), [record(&[3, 99], 0), record(&[3, 4], 1)].concat())
+            .unwrap();
         let set = Cifar::open(dir.path(), true).unwrap();
         assert_eq!((set.label(0), set.label(1), set.classes().len()), (Some(99), Some(4), 100));
         assert_eq!(Kind::of(Path::new("x/train.bin")), Some(Kind::Hundred));

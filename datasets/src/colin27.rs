@@ -1,12 +1,14 @@
-//! Colin27: one man's head, the average of 27 scans (Holmes et al. 1998), with an atlas of its parts; and a macaque's.
+//! Colin27: one man's head, the average of 27 scans (Holmes et al. 1998), with an atlas of its parts; and a
+//! macaque's.
 //!
-//! - what: `colin27`, T1-weighted MR of 181 x 217 x 181 voxels of 1 mm, with the 116 regions of AAL (Tzourio-Mazoyer et al. 2002) merged
-//!   into ten structures by the first digits of their codes; `inia19`, T1 of 168 x 206 x 128 voxels of 0.5 mm, the mean of 19 macaques,
-//!   with the regions of NeuroMaps (Rohlfing et al. 2012)
+//! - what: `colin27`, T1-weighted MR of 181 x 217 x 181 voxels of 1 mm, with the 116 regions of AAL
+//!   (Tzourio-Mazoyer et al. 2002) merged into ten structures by the first digits of their codes; `inia19`,
+//!   T1 of 168 x 206 x 128 voxels of 0.5 mm, the mean of 19 macaques, with the regions of NeuroMaps (Rohlfing
+//!   et al. 2012)
 //! - source: Debian package `mricron-data` (16 MB), or its files in the folder `colin27` of the cache
 //! - licence: BSD-3-Clause (MRIcron)
-//! - use: segmentation that intensity cannot solve (patches without coordinates, a slab held out); another subject and another species.
-//!   Grids differ between files of the package: go through the affines.
+//! - use: segmentation that intensity cannot solve (patches without coordinates, a slab held out); another
+//!   subject and another species. Grids differ between files of the package: go through the affines.
 
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
@@ -82,7 +84,8 @@ pub fn open(folder: &Path) -> Result<Volumes> {
         let structures: Vec<u8> = regions.iter().map(|r| table[usize::from(*r)]).collect();
         write_gzip(&mask, &[&header, &structures])?;
     }
-    let volume = Volume { image: folder.join("ch2.nii.gz"), mask: Some(mask), subject: "colin27".to_string() };
+    let volume =
+        Volume { image: folder.join("ch2.nii.gz"), mask: Some(mask), subject: "colin27".to_string() };
     Volumes::new(vec![volume], &STRUCTURES)
 }
 
@@ -95,11 +98,13 @@ pub fn inia19(folder: &Path) -> Result<Volumes> {
     Volumes::new(vec![Volume { image, mask: Some(mask), subject: "inia19".to_string() }], &[])
 }
 
-/// For each value of AAL the structure, from lines `value name code`: codes 2xxx are frontal, 40xx the cingulum ...
+/// For each value of AAL the structure, from lines `value name code`: codes 2xxx are frontal, 40xx the
+/// cingulum ...
 fn merged(path: &Path, text: &str) -> Result<[u8; 256]> {
     let mut table = [0; 256];
     for (number, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let bad = || Error::file(path, format_args!("line {} is `{line}`, expected `value name code`", number + 1));
+        let bad =
+            || Error::file(path, format_args!("line {} is `{line}`, expected `value name code`", number + 1));
         let [value, _, code] = line.split_whitespace().collect::<Vec<_>>()[..] else { return Err(bad()) };
         let (value, code): (u8, u16) = (value.parse().map_err(|_| bad())?, code.parse().map_err(|_| bad())?);
         table[usize::from(value)] = match code {
@@ -127,7 +132,11 @@ mod tests {
     #[test]
     fn codes_become_structures() {
         let path = Path::new("aal.nii.txt");
-        let table = merged(path, "1 Precentral_L 2001\r\n37 Hippocampus_L 4101\n78 Thalamus_R 7102\n116 Vermis_10 9170\n\n").unwrap();
+        let table = merged(
+            path,
+            "1 Precentral_L 2001\r\n37 Hippocampus_L 4101\n78 Thalamus_R 7102\n116 Vermis_10 9170\n\n",
+        )
+        .unwrap();
         assert_eq!(
             [0, 1, 37, 78, 116].map(|v: usize| STRUCTURES[usize::from(table[v])]),
             ["background", "frontal", "hippocampus and amygdala", "thalamus", "cerebellum"]

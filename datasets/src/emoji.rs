@@ -1,9 +1,12 @@
 //! Emoji in Google's drawing: small colour images with categories.
 //!
-//! - what: 3,786 RGBA PNG files, 64 x 64 pixels, 10 categories (unbalanced: most are people in five skin tones); grouped by emoji
-//! - source: npm package `emoji-datasource-google` 16.0.0 (74 MB), or its `img/google/64` and `emoji.json` in the folder `emoji` of the cache
+//! - what: 3,786 RGBA PNG files, 64 x 64 pixels, 10 categories (unbalanced: most are people in five skin
+//!   tones); grouped by emoji
+//! - source: npm package `emoji-datasource-google` 16.0.0 (74 MB), or its `img/google/64` and `emoji.json` in
+//!   the folder `emoji` of the cache
 //! - licence: the package MIT (Cal Henderson), the pictures Apache-2.0 (Google, Noto Emoji)
-//! - use: colour images to pre-train on; a probe over categories. Hold out whole groups: skin tones of one emoji are nearly one picture.
+//! - use: colour images to pre-train on; a probe over categories. Hold out whole groups: skin tones of one
+//!   emoji are nearly one picture.
 
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
@@ -48,13 +51,16 @@ impl Emoji {
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("emoji.json");
         let bytes = Source::File(path.clone()).content()?;
-        let list: Value = serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format_args!("is not JSON: {e}")))?;
+        let list: Value = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::file(&path, format_args!("is not JSON: {e}")))?;
         let list = list.as_array().ok_or_else(|| Error::file(&path, "is no list, expected one of emoji"))?;
         let mut found: Vec<(String, String, String)> = Vec::new();
         for (i, emoji) in list.iter().enumerate() {
             let text = |of: &Value, key: &str| -> Result<String> {
                 let value = of.get(key).and_then(Value::as_str);
-                value.map(String::from).ok_or_else(|| Error::file(&path, format_args!("entry {i} has no text `{key}`")))
+                value
+                    .map(String::from)
+                    .ok_or_else(|| Error::file(&path, format_args!("entry {i} has no text `{key}`")))
             };
             let variants = emoji.get("skin_variations").and_then(Value::as_object);
             for one in std::iter::once(emoji).chain(variants.into_iter().flat_map(|v| v.values())) {
@@ -63,7 +69,10 @@ impl Emoji {
                 }
                 let image = text(one, "image")?;
                 if image.contains(['/', '\\']) || !image.ends_with(".png") {
-                    return Err(Error::file(&path, format_args!("entry {i} has the image `{image}`, expected the name of a .png")));
+                    return Err(Error::file(
+                        &path,
+                        format_args!("entry {i} has the image `{image}`, expected the name of a .png"),
+                    ));
                 }
                 found.push((image, text(emoji, "category")?, text(emoji, "unified")?));
             }
@@ -76,7 +85,10 @@ impl Emoji {
         classes.sort();
         classes.dedup();
         let label = |name: &String| classes.binary_search(name).map_or(0, |i| i as u32);
-        let images = found.iter().map(|(image, category, emoji)| (image.clone(), label(category), emoji.clone())).collect();
+        let images = found
+            .iter()
+            .map(|(image, category, emoji)| (image.clone(), label(category), emoji.clone()))
+            .collect();
         Ok(Emoji { root: folder.to_path_buf(), images, classes })
     }
 }
@@ -87,9 +99,15 @@ impl Records for Emoji {
     }
 
     fn get(&self, index: usize) -> Result<Record> {
-        let (image, label, group) = self.images.get(index).ok_or_else(|| missing("emoji", index, self.len()))?;
+        let (image, label, group) =
+            self.images.get(index).ok_or_else(|| missing("emoji", index, self.len()))?;
         let path = self.root.join("64").join(image);
-        Ok(Record { id: path.display().to_string(), source: Source::File(path), label: Some(*label), group: Some(group.clone()) })
+        Ok(Record {
+            id: path.display().to_string(),
+            source: Source::File(path),
+            label: Some(*label),
+            group: Some(group.clone()),
+        })
     }
 
     fn label(&self, index: usize) -> Option<u32> {

@@ -1,11 +1,13 @@
 //! Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747).
 //!
-//! - what: grey images of clothes, 28 x 28 pixels, 10 balanced classes; 60,000 for training and 10,000 for testing
+//! - what: grey images of clothes, 28 x 28 pixels, 10 balanced classes; 60,000 for training and 10,000 for
+//!   testing
 //! - bundled: the first 10,000 training images and all test images (8.4 MB)
-//! - in full: Debian package `dataset-fashion-mnist` (31 MB), or the four files of github.com/zalandoresearch/fashion-mnist in the folder
-//!   `fashion-mnist-full` of the cache
+//! - in full: Debian package `dataset-fashion-mnist` (31 MB), or the four files of
+//!   github.com/zalandoresearch/fashion-mnist in the folder `fashion-mnist-full` of the cache
 //! - licence: MIT, Zalando SE
-//! - use: pre-train on the training images without labels; kNN and linear probe on the test images. Raw pixels are a strong baseline.
+//! - use: pre-train on the training images without labels; kNN and linear probe on the test images. Raw
+//!   pixels are a strong baseline.
 
 use crate::fetch::{Client, Package, cache, fetch};
 use crate::idx::Idx;
@@ -15,13 +17,18 @@ use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The classes, by label.
-pub const CLASSES: [&str; 10] = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
+pub const CLASSES: [&str; 10] =
+    ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
 
 /// Training images that are bundled.
 const BUNDLED: usize = 10_000;
 
-const FILES: [&str; 4] =
-    ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"];
+const FILES: [&str; 4] = [
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+];
 
 const PACKAGE: Package = Package {
     client: Client::Apt,
@@ -76,8 +83,9 @@ pub const CARDS: [Card; 4] = [
     },
 ];
 
-/// The bundled images: the first 10,000 for training, or the 10,000 for testing. Looked for in this crate's sources, then in
-/// `SELFSUP_DATA/fashion-mnist`, then in the whole set, which is fetched if need be: the same images from each.
+/// The bundled images: the first 10,000 for training, or the 10,000 for testing. Looked for in this crate's
+/// sources, then in `SELFSUP_DATA/fashion-mnist`, then in the whole set, which is fetched if need be: the
+/// same images from each.
 ///
 /// # Errors
 /// If the files are not there and cannot be fetched, or are damaged.
@@ -90,7 +98,8 @@ pub fn bundled(train: bool) -> Result<Idx> {
     Ok(open(&folder, train)?.truncate(BUNDLED))
 }
 
-/// The whole set: 60,000 images for training or 10,000 for testing, fetched as a Debian package the first time.
+/// The whole set: 60,000 images for training or 10,000 for testing, fetched as a Debian package the first
+/// time.
 ///
 /// # Errors
 /// If the files are not in the cache and cannot be fetched, or are damaged.
@@ -103,14 +112,20 @@ pub fn full(train: bool) -> Result<Idx> {
 /// # Errors
 /// If the files are not there or damaged.
 pub fn open(folder: &Path, train: bool) -> Result<Idx> {
-    let (images, labels) = files(folder, train)
-        .ok_or_else(|| Error::file(folder, format_args!("lacks files of MNIST's naming, expected {} (.gz or not)", FILES.join(", "))))?;
+    let (images, labels) = files(folder, train).ok_or_else(|| {
+        Error::file(
+            folder,
+            format_args!("lacks files of MNIST's naming, expected {} (.gz or not)", FILES.join(", ")),
+        )
+    })?;
     Ok(Idx::open(&images, Some(&labels))?.with_classes(&CLASSES))
 }
 
 /// The images and labels of one part by MNIST's naming.
 pub(crate) fn files(folder: &Path, train: bool) -> Option<(PathBuf, PathBuf)> {
-    let at = |name: &str| [folder.join(name), folder.join(name.trim_end_matches(".gz"))].into_iter().find(|p| p.is_file());
+    let at = |name: &str| {
+        [folder.join(name), folder.join(name.trim_end_matches(".gz"))].into_iter().find(|p| p.is_file())
+    };
     let part = if train { &FILES[..2] } else { &FILES[2..] };
     Some((at(part[0])?, at(part[1])?))
 }
@@ -129,7 +144,10 @@ mod tests {
             let mut counts = [0; 10];
             (0..set.len()).for_each(|i| counts[set.label(i).unwrap() as usize] += 1);
             assert!(counts.iter().all(|&c| (900..1100).contains(&c)), "{counts:?}");
-            assert!(matches!(set.get(9_999).unwrap().source, Source::Pixels { width: 28, height: 28, channels: 1, .. }));
+            assert!(matches!(
+                set.get(9_999).unwrap().source,
+                Source::Pixels { width: 28, height: 28, channels: 1, .. }
+            ));
         }
         // The first labels of the published files.
         let first = |train| (0..5).map(|i| bundled(train).unwrap().label(i).unwrap()).collect::<Vec<_>>();

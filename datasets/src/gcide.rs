@@ -1,11 +1,14 @@
-//! GCIDE, the GNU version of the Collaborative International Dictionary of English: Webster's of 1913 with its quotations.
+//! GCIDE, the GNU version of the Collaborative International Dictionary of English: Webster's of 1913 with
+//! its quotations.
 //!
-//! - what: definitions and quotations, one paragraph a record, without headwords, etymologies and marks of sources
+//! - what: definitions and quotations, one paragraph a record, without headwords, etymologies and marks of
+//!   sources
 //! - source: Debian package `dict-gcide` (14.8 MB), or its `gcide.dict.dz` in the folder `gcide` of the cache
 //! - licence: GPL-2+ (never bundled)
 //! - use: English prose to pre-train on
-//! - leaks: the dictionary took over definitions of WordNet. Every paragraph tells its source, and those that name WordNet or nothing are left
-//!   out: else a corpus of this and a test on WordNet's glosses would share texts.
+//! - leaks: the dictionary took over definitions of WordNet. Every paragraph tells its source, and those that
+//!   name WordNet or nothing are left out: else a corpus of this and a test on WordNet's glosses would share
+//!   texts.
 
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
@@ -48,20 +51,31 @@ pub fn open() -> Result<Prose> {
     let mut bytes = Vec::new();
     MultiGzDecoder::new(file).take(MOST).read_to_end(&mut bytes).map_err(|e| Error::io(&path, e))?;
     let texts = paragraphs(&String::from_utf8_lossy(&bytes));
-    if texts.is_empty() { Err(Error::file(&path, "no paragraph of the dictionary in it")) } else { Ok(Prose::new(path, texts)) }
+    if texts.is_empty() {
+        Err(Error::file(&path, "no paragraph of the dictionary in it"))
+    } else {
+        Ok(Prose::new(path, texts))
+    }
 }
 
 /// Whether a line is the mark of a source, such as `[1913 Webster +PJC]`.
 fn mark(line: &str) -> bool {
-    line.starts_with('[') && line.ends_with(']') && ["Webster", "WordNet", "PJC"].iter().any(|s| line.contains(s))
+    line.starts_with('[')
+        && line.ends_with(']')
+        && ["Webster", "WordNet", "PJC"].iter().any(|s| line.contains(s))
 }
 
-/// Paragraphs whose source is the printed dictionary. An entry begins with a line that is not indented; a source ends one or more paragraphs.
+/// Paragraphs whose source is the printed dictionary. An entry begins with a line that is not indented; a
+/// source ends one or more paragraphs.
 fn paragraphs(text: &str) -> Vec<Box<str>> {
     let (mut kept, mut open, mut current) = (Vec::new(), Vec::new(), String::new());
     // Opened less closed brackets of an entry's head, while the head goes on.
     let mut head: Option<i32> = None;
-    let depth = |line: &str| line.chars().map(|c| i32::from(matches!(c, '[' | '(')) - i32::from(matches!(c, ']' | ')'))).sum::<i32>();
+    let depth = |line: &str| {
+        line.chars()
+            .map(|c| i32::from(matches!(c, '[' | '(')) - i32::from(matches!(c, ']' | ')')))
+            .sum::<i32>()
+    };
     for line in text.lines() {
         let trimmed = line.trim();
         if !line.starts_with(' ') && !trimmed.is_empty() {
@@ -85,7 +99,8 @@ fn paragraphs(text: &str) -> Vec<Box<str>> {
     kept
 }
 
-/// Without brackets and what is in them, braces around references, and the number in front; `None` for scraps, and where letters are lost.
+/// Without brackets and what is in them, braces around references, and the number in front; `None` for
+/// scraps, and where letters are lost.
 fn cleaned(paragraph: &str) -> Option<Box<str>> {
     let mut depth = 0usize;
     let plain: String = paragraph
@@ -103,7 +118,8 @@ fn cleaned(paragraph: &str) -> Option<Box<str>> {
         })
         .collect();
     let plain = squeezed(&plain);
-    let numbered = plain.split_once(". ").filter(|(n, _)| n.chars().all(|c| c.is_ascii_digit()) && !n.is_empty());
+    let numbered =
+        plain.split_once(". ").filter(|(n, _)| n.chars().all(|c| c.is_ascii_digit()) && !n.is_empty());
     let plain = numbered.map_or(plain.as_str(), |(_, rest)| rest);
     let lost = plain.contains("??") || plain.contains(char::REPLACEMENT_CHARACTER);
     (plain.split(' ').count() >= 4 && !lost).then(|| plain.into())

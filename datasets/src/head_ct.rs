@@ -1,11 +1,13 @@
 //! A head CT with its bone, the example of InVesalius.
 //!
-//! - what: 108 slices of 256 x 256 pixels in Hounsfield units, 0.957 x 0.957 x 1.5 mm; label 1 is bone (from 226 HU on, as its project file
-//!   has it)
-//! - source: Debian package `invesalius-examples` (19 MB), or its `Cranium.inv3` in the folder `head-ct` of the cache
+//! - what: 108 slices of 256 x 256 pixels in Hounsfield units, 0.957 x 0.957 x 1.5 mm; label 1 is bone (from
+//!   226 HU on, as its project file has it)
+//! - source: Debian package `invesalius-examples` (19 MB), or its `Cranium.inv3` in the folder `head-ct` of
+//!   the cache
 //! - licence: GPL-2 (CTI Renato Archer): never bundled
-//! - use: pre-train on CT, windows. The project keeps no orientation: that rows run to the front and slices to the head is seen in the
-//!   image; that columns run to the left, as DICOM's do, is taken on trust, so do not tell left from right by it.
+//! - use: pre-train on CT, windows. The project keeps no orientation: that rows run to the front and slices
+//!   to the head is seen in the image; that columns run to the left, as DICOM's do, is taken on trust, so do
+//!   not tell left from right by it.
 
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
@@ -90,7 +92,11 @@ fn write(path: &Path, kind: &str, voxels: &[u8]) -> Result<()> {
         "NRRD0004\ntype: {kind}\ndimension: 3\nspace: left-anterior-superior\nsizes: {w} {h} {d}\n\
          space directions: (0.9570312,0,0) (0,0.9570312,0) (0,0,1.5)\nspace origin: (0,0,0)\nendian: little\nencoding: raw\n\n"
     );
-    write_atomic(path, |file| file.write_all(header.as_bytes()).and_then(|()| file.write_all(voxels)).map_err(|e| Error::io(path, e)))
+    write_atomic(path, |file| {
+        file.write_all(header.as_bytes())
+            .and_then(|()| file.write_all(voxels))
+            .map_err(|e| Error::io(path, e))
+    })
 }
 
 #[cfg(test)]
@@ -107,11 +113,13 @@ mod tests {
         };
         says("");
         let project = |name: &str| {
-            let mut w = ::tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+            let mut w =
+                ::tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
             let mut h = ::tar::Header::new_gnu();
             h.set_size(2);
             w.append_data(&mut h, name, &b"hi"[..]).unwrap();
-            std::fs::write(dir.path().join("Cranium.inv3"), w.into_inner().unwrap().finish().unwrap()).unwrap();
+            std::fs::write(dir.path().join("Cranium.inv3"), w.into_inner().unwrap().finish().unwrap())
+                .unwrap();
         };
         project("x/other");
         says("no matrix.dat");
@@ -133,7 +141,11 @@ mod tests {
         let (hu, bone) = (voxels(image), voxels(set.mask(0).unwrap()));
         // Bone is what the project says it is.
         assert_eq!(bone.len() * 2, hu.len());
-        assert!(hu.chunks_exact(2).zip(&bone).all(|(v, b)| (226..=3071).contains(&i16::from_le_bytes([v[0], v[1]])) == (*b == 1)));
+        assert!(
+            hu.chunks_exact(2)
+                .zip(&bone)
+                .all(|(v, b)| (226..=3071).contains(&i16::from_le_bytes([v[0], v[1]])) == (*b == 1))
+        );
         assert_eq!(bone.iter().filter(|b| **b == 1).count(), 475_759);
     }
 }

@@ -1,19 +1,23 @@
-//! Dividing a set in two for ever: by a hash of each record's group, or of its index where there are no groups.
+//! Dividing a set in two for ever: by a hash of each record's group, or of its index where there are no
+//! groups.
 //!
-//! The same records are held out in every run, on every machine, and whatever else is in the set: a group never stands on both sides, and
-//! a record that joins the end of the set moves no other.
+//! The same records are held out in every run, on every machine, and whatever else is in the set: a group
+//! never stands on both sides, and a record that joins the end of the set moves no other.
 
 use crate::record::Records;
 use selfsup_core::{Error, Result};
 
-/// Indices to train on and indices held out, each rising: about `share` of the groups (or records) are held out. `salt` gives another
-/// division of the same set.
+/// Indices to train on and indices held out, each rising: about `share` of the groups (or records) are held
+/// out. `salt` gives another division of the same set.
 ///
 /// # Errors
 /// If `share` is not between 0 and 1, or one side would be empty (too few records or groups).
 pub fn hold_out(records: &dyn Records, share: f64, salt: u64) -> Result<(Vec<usize>, Vec<usize>)> {
     if !(share > 0.0 && share < 1.0) {
-        return Err(Error::input("hold_out", format_args!("share is {share}, expected a number between 0 and 1")));
+        return Err(Error::input(
+            "hold_out",
+            format_args!("share is {share}, expected a number between 0 and 1"),
+        ));
     }
     let (out, kept): (Vec<usize>, Vec<usize>) = (0..records.len()).partition(|&i| match records.group(i) {
         Some(group) => unit(salt, b'g', group.as_bytes()) < share,
@@ -31,7 +35,8 @@ pub fn hold_out(records: &dyn Records, share: f64, salt: u64) -> Result<(Vec<usi
     Ok((kept, out))
 }
 
-/// A number in `[0, 1)` from a hash. The kind keeps a group that is called like an index apart from that index.
+/// A number in `[0, 1)` from a hash. The kind keeps a group that is called like an index apart from that
+/// index.
 fn unit(salt: u64, kind: u8, bytes: &[u8]) -> f64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&salt.to_le_bytes());

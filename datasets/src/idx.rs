@@ -40,20 +40,30 @@ fn parse(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     let mut head = Vec::new();
     file.by_ref().take(4 + 4 * rank as u64).read_to_end(&mut head).map_err(broken)?;
     if head.len() < 4 + 4 * rank || head[..3] != [0, 0, 8] || usize::from(head[3]) != rank {
-        let problem = format_args!("not an idx file of bytes with {rank} dimensions (expected it to start with 00 00 08 0{rank})");
+        let problem = format_args!(
+            "not an idx file of bytes with {rank} dimensions (expected it to start with 00 00 08 0{rank})"
+        );
         return Err(Error::file(path, problem));
     }
-    let dims: Vec<usize> = head[4..].chunks_exact(4).map(|c| c.iter().fold(0usize, |v, &b| (v << 8) | usize::from(b))).collect();
+    let dims: Vec<usize> =
+        head[4..].chunks_exact(4).map(|c| c.iter().fold(0usize, |v, &b| (v << 8) | usize::from(b))).collect();
     let want = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).filter(|&w| w <= LIMIT);
     let Some(want) = want else {
-        return Err(Error::file(path, format_args!("sizes {dims:?} in the header, expected at most {LIMIT} values in all")));
+        return Err(Error::file(
+            path,
+            format_args!("sizes {dims:?} in the header, expected at most {LIMIT} values in all"),
+        ));
     };
-    // One more than promised, to see that nothing follows. Grows with what is there: a header that lies does not allocate.
+    // One more than promised, to see that nothing follows. Grows with what is there: a header that lies does
+    // not allocate.
     let mut values = Vec::new();
     file.take(want as u64 + 1).read_to_end(&mut values).map_err(broken)?;
     if values.len() != want {
         let found = if values.len() > want { format!("more than {want}") } else { values.len().to_string() };
-        return Err(Error::file(path, format_args!("holds {found} values, its header promises {dims:?} = {want}")));
+        return Err(Error::file(
+            path,
+            format_args!("holds {found} values, its header promises {dims:?} = {want}"),
+        ));
     }
     Ok((dims, values))
 }
@@ -66,14 +76,20 @@ impl Idx {
     pub fn open(images: &Path, labels: Option<&Path>) -> Result<Self> {
         let (dims, pixels) = parse(images, 3)?;
         if dims.contains(&0) {
-            return Err(Error::file(images, format_args!("sizes {dims:?}: expected at least one image of at least one pixel")));
+            return Err(Error::file(
+                images,
+                format_args!("sizes {dims:?}: expected at least one image of at least one pixel"),
+            ));
         }
         let labels = match labels {
             None => None,
             Some(path) => {
                 let (n, labels) = parse(path, 1)?;
                 if n[0] != dims[0] {
-                    return Err(Error::file(path, format_args!("holds {} labels, expected {}: one for each image", n[0], dims[0])));
+                    return Err(Error::file(
+                        path,
+                        format_args!("holds {} labels, expected {}: one for each image", n[0], dims[0]),
+                    ));
                 }
                 Some(labels)
             }
@@ -118,9 +134,23 @@ impl Records for Idx {
 
     fn get(&self, index: usize) -> Result<Record> {
         let n = self.size.0 * self.size.1;
-        let data = self.pixels.chunks_exact(n).nth(index).ok_or_else(|| missing(self.path.display(), index, self.len()))?;
-        let source = Source::Pixels { width: self.size.1 as u32, height: self.size.0 as u32, channels: 1, data: Arc::from(data) };
-        Ok(Record { id: format!("{}[{index}]", self.path.display()), source, label: self.label(index), group: None })
+        let data = self
+            .pixels
+            .chunks_exact(n)
+            .nth(index)
+            .ok_or_else(|| missing(self.path.display(), index, self.len()))?;
+        let source = Source::Pixels {
+            width: self.size.1 as u32,
+            height: self.size.0 as u32,
+            channels: 1,
+            data: Arc::from(data),
+        };
+        Ok(Record {
+            id: format!("{}[{index}]", self.path.display()),
+            source,
+            label: self.label(index),
+            group: None,
+        })
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -157,13 +187,17 @@ mod tests {
         let bytes = [&HEAD[..], &[1, 2, 3, 4, 5, 6]].concat();
         file(dir.path(), "a-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2, 7, 1]);
         file(dir.path(), "a-labels-idx1-ubyte.gz", &gzip(&[0, 0, 8, 1, 0, 0, 0, 2, 7, 1]));
-        for (name, bytes) in [("a-images-idx3-ubyte", bytes.clone()), ("a-images-idx3-ubyte.gz", gzip(&bytes))] {
+        for (name, bytes) in
+            [("a-images-idx3-ubyte", bytes.clone()), ("a-images-idx3-ubyte.gz", gzip(&bytes))]
+        {
             let images = file(dir.path(), name, &bytes);
             assert!(is_idx(&images, 3) && !is_idx(&images, 1));
             let idx = Idx::open(&images, Idx::labels_beside(&images).as_deref()).unwrap();
             assert_eq!((idx.len(), idx.classes().len(), idx.label(0), idx.label(2)), (2, 8, Some(7), None));
             let record = idx.get(1).unwrap();
-            assert!(matches!(&record.source, Source::Pixels { width: 3, height: 1, channels: 1, data } if data[..] == [4, 5, 6]));
+            assert!(
+                matches!(&record.source, Source::Pixels { width: 3, height: 1, channels: 1, data } if data[..] == [4, 5, 6])
+            );
             assert!(idx.get(2).is_err() && idx.get(usize::MAX).is_err());
         }
     }

@@ -1,6 +1,8 @@
-//! Looking through a data set before training on it: counts, classes, groups, formats, sizes, and the first problems.
+//! Looking through a data set before training on it: counts, classes, groups, formats, sizes, and the first
+//! problems.
 //!
-//! Images are not decoded: formats and sizes come from the first bytes of each. That a picture decodes whole, only decoding can tell.
+//! Images are not decoded: formats and sizes come from the first bytes of each. That a picture decodes whole,
+//! only decoding can tell.
 
 use crate::record::{Record, Records, Source};
 use crate::size::{ENOUGH, head};
@@ -30,7 +32,8 @@ pub struct Inspection {
     pub formats: BTreeMap<String, usize>,
     /// Smallest and largest `(width, height)`, each on its own.
     pub sizes: Option<[(u32, u32); 2]>,
-    /// Records by their shorter side: the key is the upper end of a range that begins above half of it (64: 33 to 64 pixels).
+    /// Records by their shorter side: the key is the upper end of a range that begins above half of it (64:
+    /// 33 to 64 pixels).
     pub shorter_side: BTreeMap<u64, usize>,
 }
 
@@ -108,7 +111,10 @@ fn look(record: &Record) -> Result<(&'static str, Option<(u32, u32)>)> {
             return if want > 0 && want == data.len() as u64 {
                 Ok(("pixels", Some((*width, *height))))
             } else {
-                Err(Error::input(&record.id, format_args!("has {} values for {width} x {height} x {channels}", data.len())))
+                Err(Error::input(
+                    &record.id,
+                    format_args!("has {} values for {width} x {height} x {channels}", data.len()),
+                ))
             };
         }
         Source::Bytes(bytes) => bytes,
@@ -138,7 +144,8 @@ mod tests {
     #[test]
     fn a_folder_with_every_problem() {
         let dir = tempfile::tempdir().unwrap();
-        let png = |w: u8, h: u8| [&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0"[..], &[w], b"\0\0\0", &[h]].concat();
+        let png =
+            |w: u8, h: u8| [&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0"[..], &[w], b"\0\0\0", &[h]].concat();
         for (name, bytes) in [
             ("a/1.png", png(33, 40)),
             ("a/2.png", png(64, 200)),
@@ -160,9 +167,12 @@ mod tests {
         assert_eq!(found.formats, [("gif".to_string(), 1), ("png".to_string(), 2)].into());
         assert_eq!(found.shorter_side, [(8, 1), (64, 2)].into());
         assert_eq!(found.sizes, Some([(5, 40), (64, 262)]));
-        for (problem, parts) in
-            found.problems.iter().zip([["4.png", "without pixels"], ["5.jpg", "empty"], ["6.jpg", "no image"], ["7.jpg", ""]])
-        {
+        for (problem, parts) in found.problems.iter().zip([
+            ["4.png", "without pixels"],
+            ["5.jpg", "empty"],
+            ["6.jpg", "no image"],
+            ["7.jpg", ""],
+        ]) {
             assert!(parts.iter().all(|p| problem.contains(p)), "{problem}");
         }
         let text = found.to_string();

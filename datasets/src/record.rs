@@ -39,7 +39,10 @@ impl Source {
             Source::File(path) => {
                 let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
                 if !meta.is_file() || meta.len() > LIMIT {
-                    return Err(Error::file(path, format!("expected a regular file of at most {} MiB", LIMIT >> 20)));
+                    return Err(Error::file(
+                        path,
+                        format!("expected a regular file of at most {} MiB", LIMIT >> 20),
+                    ));
                 }
                 Ok(Arc::from(std::fs::read(path).map_err(|e| Error::io(path, e))?))
             }
@@ -102,12 +105,14 @@ pub trait Records: Send + Sync {
         None
     }
 
-    /// The file of a label volume on the grid of record `index`, where there is one: its values are [`Records::classes`].
+    /// The file of a label volume on the grid of record `index`, where there is one: its values are
+    /// [`Records::classes`].
     fn mask(&self, _index: usize) -> Option<PathBuf> {
         None
     }
 
-    /// The name of what record `index` is a part of (the volume of a slice), where it is: a table that names it speaks of all its parts.
+    /// The name of what record `index` is a part of (the volume of a slice), where it is: a table that names
+    /// it speaks of all its parts.
     fn whole(&self, _index: usize) -> Option<String> {
         None
     }
@@ -226,9 +231,10 @@ impl Concat {
     pub fn new(parts: Vec<Box<dyn Records>>) -> Result<Self> {
         let Some(first) = parts.first() else { return Err(Error::input("data", "nothing was named")) };
         match parts.iter().find(|p| p.classes() != first.classes()) {
-            Some(other) => {
-                Err(Error::input("data", format_args!("sets of different classes: {:?} and {:?}", first.classes(), other.classes())))
-            }
+            Some(other) => Err(Error::input(
+                "data",
+                format_args!("sets of different classes: {:?} and {:?}", first.classes(), other.classes()),
+            )),
             None => Ok(Concat { parts }),
         }
     }
@@ -289,7 +295,8 @@ pub(crate) fn missing(what: impl std::fmt::Display, index: usize, len: usize) ->
     Error::input(what, format_args!("there is no record {index}, expected an index below {len}"))
 }
 
-/// `len` bytes of a file from `offset`. Opened for each read: a thousand shards must not hold a thousand descriptors.
+/// `len` bytes of a file from `offset`. Opened for each read: a thousand shards must not hold a thousand
+/// descriptors.
 pub(crate) fn read_at(path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
     let io = |e| Error::io(path, e);
     let mut file = std::fs::File::open(path).map_err(io)?;
@@ -298,7 +305,10 @@ pub(crate) fn read_at(path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
     // Grows with what is there: a length that lies does not allocate.
     file.take(len as u64).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() < len {
-        return Err(Error::file(path, format_args!("ends after {} of the {len} bytes expected at {offset}; cut short?", bytes.len())));
+        return Err(Error::file(
+            path,
+            format_args!("ends after {} of the {len} bytes expected at {offset}; cut short?", bytes.len()),
+        ));
     }
     Ok(bytes)
 }
@@ -313,7 +323,12 @@ mod tests {
             3
         }
         fn get(&self, i: usize) -> Result<Record> {
-            Ok(Record { id: i.to_string(), source: Source::Bytes(Arc::from([])), label: self.label(i), group: self.group(i) })
+            Ok(Record {
+                id: i.to_string(),
+                source: Source::Bytes(Arc::from([])),
+                label: self.label(i),
+                group: self.group(i),
+            })
         }
         fn label(&self, i: usize) -> Option<u32> {
             Some(i as u32 * 10)
@@ -335,7 +350,10 @@ mod tests {
         assert!(subset.get(2).unwrap_err().to_string().contains("below 2"));
         assert!(Subset::new(Three, vec![3]).is_err());
         let both = Concat::new(vec![Box::new(Three), Box::new(subset)]).unwrap();
-        assert_eq!((both.len(), both.label(2), both.label(3), both.id(4).unwrap()), (5, Some(20), Some(20), "0".to_string()));
+        assert_eq!(
+            (both.len(), both.label(2), both.label(3), both.id(4).unwrap()),
+            (5, Some(20), Some(20), "0".to_string())
+        );
         assert!(both.get(5).unwrap_err().to_string().contains("below 5"));
         assert!(Concat::new(Vec::new()).is_err());
     }
@@ -350,7 +368,19 @@ mod tests {
             assert!(read_at(&path, offset, len).unwrap_err().to_string().contains("cut short"));
         }
         assert_eq!(&*Source::File(path).content().unwrap(), b"hello");
-        assert!(Source::File(dir.path().join("absent.jpg")).content().unwrap_err().to_string().contains("absent.jpg"));
-        assert!(Source::File(dir.path().to_path_buf()).content().unwrap_err().to_string().contains("regular file"));
+        assert!(
+            Source::File(dir.path().join("absent.jpg"))
+                .content()
+                .unwrap_err()
+                .to_string()
+                .contains("absent.jpg")
+        );
+        assert!(
+            Source::File(dir.path().to_path_buf())
+                .content()
+                .unwrap_err()
+                .to_string()
+                .contains("regular file")
+        );
     }
 }

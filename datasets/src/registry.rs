@@ -8,7 +8,8 @@ use crate::manifest::Manifest;
 use crate::record::Records;
 use crate::tar::Tar;
 use crate::{
-    anarchism, asterisk_sounds, colin27, emoji, fashion_mnist, festvox_ru, gcide, head_ct, mni152, pydicom_data, tuxpaint_voices, wordnet,
+    anarchism, asterisk_sounds, colin27, emoji, fashion_mnist, festvox_ru, gcide, head_ct, mni152,
+    pydicom_data, tuxpaint_voices, wordnet,
 };
 use selfsup_core::{Error, Result};
 use std::io::Read;
@@ -70,10 +71,12 @@ pub fn list() -> &'static [Card] {
 
 /// Opens a data set by name, or whatever a path leads to.
 ///
-/// - a folder of CIFAR's binary files, of tar shards, of Parquet files (or with them in `data/`), of MNIST's four files, or of images
+/// - a folder of CIFAR's binary files, of tar shards, of Parquet files (or with them in `data/`), of MNIST's
+///   four files, or of images
 /// - a file: a tar shard, Parquet, idx (labels are looked for beside), one file of CIFAR
 ///
-/// Files are told by their content. A folder of both parts of CIFAR or MNIST gives the training part: name a file for the other.
+/// Files are told by their content. A folder of both parts of CIFAR or MNIST gives the training part: name a
+/// file for the other.
 ///
 /// # Errors
 /// If there is nothing of that name, or it is none of these, or it cannot be read.
@@ -88,14 +91,17 @@ pub fn open(what: &str) -> Result<Box<dyn Records>> {
         Ok(_) => Err(Error::file(path, "is neither a file nor a folder")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let names = CARDS.iter().map(|c| c.name).collect::<Vec<_>>().join(", ");
-            Err(Error::input(what, format_args!("no such file or folder, and no data set of that name (known: {names})")))
+            Err(Error::input(
+                what,
+                format_args!("no such file or folder, and no data set of that name (known: {names})"),
+            ))
         }
         Err(e) => Err(Error::io(path, e)),
     }
 }
 
-/// Opens a data set of a modality by name, or the files of that modality that a path leads to: a folder of them, one file, or for speech a
-/// table that names files ([`Manifest`]).
+/// Opens a data set of a modality by name, or the files of that modality that a path leads to: a folder of
+/// them, one file, or for speech a table that names files ([`Manifest`]).
 ///
 /// # Errors
 /// As [`open`], and if the named data set is of another modality.
@@ -103,15 +109,22 @@ pub fn open_kind(what: &str, kind: Kind) -> Result<Box<dyn Records>> {
     match CARDS.iter().find(|c| c.name == what) {
         Some(card) if card.kind == kind => return (card.open)(),
         Some(card) => {
-            return Err(Error::input(what, format_args!("is a data set of {}, expected {}", card.kind.samples(), kind.samples())));
+            return Err(Error::input(
+                what,
+                format_args!("is a data set of {}, expected {}", card.kind.samples(), kind.samples()),
+            ));
         }
         None => {}
     }
     let path = Path::new(what);
     match std::fs::metadata(path) {
         Ok(meta) if kind != Kind::Vision && meta.is_dir() => Ok(Box::new(Folder::open_kind(path, kind)?)),
-        Ok(meta) if kind == Kind::Speech && meta.is_file() && Manifest::is_table(path) => Ok(Box::new(Manifest::open(path)?)),
-        Ok(meta) if meta.is_file() && (kind != Kind::Vision || crate::folder::is_image(path)) => Ok(Box::new(Folder::one(path))),
+        Ok(meta) if kind == Kind::Speech && meta.is_file() && Manifest::is_table(path) => {
+            Ok(Box::new(Manifest::open(path)?))
+        }
+        Ok(meta) if meta.is_file() && (kind != Kind::Vision || crate::folder::is_image(path)) => {
+            Ok(Box::new(Folder::one(path)))
+        }
         _ => open(what),
     }
 }
@@ -146,7 +159,8 @@ fn folder(path: &Path) -> Result<Box<dyn Records>> {
     if !tables.is_empty() {
         return parquet(&tables);
     }
-    if let Some((images, labels)) = [true, false].iter().find_map(|&train| fashion_mnist::files(path, train)) {
+    if let Some((images, labels)) = [true, false].iter().find_map(|&train| fashion_mnist::files(path, train))
+    {
         return Ok(Box::new(Idx::open(&images, Some(&labels))?));
     }
     Ok(Box::new(Folder::open(path)?))
@@ -182,7 +196,8 @@ fn file(path: &Path) -> Result<Box<dyn Records>> {
     Err(Error::file(path, format_args!("not a kind of data that is known: {kinds}{hint}")))
 }
 
-/// The texts in the column `column` of a Parquet file, or of those in a folder (or in `data/` of it); `None` where there is no such file.
+/// The texts in the column `column` of a Parquet file, or of those in a folder (or in `data/` of it); `None`
+/// where there is no such file.
 ///
 /// # Errors
 /// If one cannot be read or has no such column, or this build is without Parquet.
@@ -197,7 +212,11 @@ pub fn open_tables_of_text(path: &Path, column: &str) -> Result<Option<Box<dyn R
 /// If a folder cannot be read.
 pub fn tables(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
-        return Ok(if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) { vec![path.to_path_buf()] } else { Vec::new() });
+        return Ok(if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) {
+            vec![path.to_path_buf()]
+        } else {
+            Vec::new()
+        });
     }
     for dir in [path.to_path_buf(), path.join("data")] {
         let found = if dir.is_dir() { ending_in(&dir, "parquet")? } else { Vec::new() };
@@ -297,7 +316,11 @@ mod tests {
         fails("empty", "no images");
         write("hub/data/train-0.parquet", b"PAR1PAR1");
         let e = open(&at(dir.path(), "hub")).err().unwrap().to_string();
-        assert!(e.contains("train-0.parquet") && (e.contains("--features parquet") || e.contains("not a whole Parquet")), "{e}");
+        assert!(
+            e.contains("train-0.parquet")
+                && (e.contains("--features parquet") || e.contains("not a whole Parquet")),
+            "{e}"
+        );
         #[cfg(unix)]
         fails("/dev/null", "neither a file nor a folder");
     }

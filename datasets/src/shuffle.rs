@@ -1,7 +1,8 @@
-//! The order that `numpy.random.RandomState(seed).shuffle` gives: published splits and label budgets are often made by it.
+//! The order that `numpy.random.RandomState(seed).shuffle` gives: published splits and label budgets are
+//! often made by it.
 //!
-//! The generator is MT19937 (Matsumoto and Nishimura 1998, ACM TOMACS 8(1)). The shuffle is Fisher-Yates from the end; an index up to `i` is
-//! drawn by masking 32 bits and drawing again where they exceed `i`.
+//! The generator is MT19937 (Matsumoto and Nishimura 1998, ACM TOMACS 8(1)). The shuffle is Fisher-Yates from
+//! the end; an index up to `i` is drawn by masking 32 bits and drawing again where they exceed `i`.
 
 const N: usize = 624;
 const M: usize = 397;

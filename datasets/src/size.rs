@@ -1,4 +1,5 @@
-//! Format and size of an encoded image, from its first bytes: enough to look through a set without decoding it.
+//! Format and size of an encoded image, from its first bytes: enough to look through a set without decoding
+//! it.
 
 /// What the head of a file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,9 @@ fn jpeg(b: &[u8]) -> Option<(u32, u32)> {
             0xff => at += 1,
             0x01 | 0xd0..=0xd8 => at += 2,
             // Frames are C0 to CF but for tables (C4), an extension (C8) and conditioning (CC).
-            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => return Some((be(b, at + 7, 2)?, be(b, at + 5, 2)?)),
+            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
+                return Some((be(b, at + 7, 2)?, be(b, at + 5, 2)?));
+            }
             _ => at += 2 + be(b, at + 2, 2)?.max(2) as usize,
         }
     }
@@ -113,13 +116,23 @@ mod tests {
         says(b"RIFF....WEBPVP8X\x0a\0\0\0\0\0\0\0\x09\0\0\x13\0\0", "webp", Some((10, 20)));
         says(b"RIFF....WEBPVP8 \0\0\0\0...\x9d\x01\x2a\x40\0\x30\0", "webp", Some((64, 48)));
         says(b"RIFF....WEBPVP8L\0\0\0\0\x2f\x0f\xc0\x07\x00", "webp", Some((16, 32)));
-        says(b"II*\0\x08\0\0\0\x02\0\0\x01\x03\0\x01\0\0\0\x40\0\0\0\x01\x01\x04\0\x01\0\0\0\x30\0\0\0", "tiff", Some((64, 48)));
+        says(
+            b"II*\0\x08\0\0\0\x02\0\0\x01\x03\0\x01\0\0\0\x40\0\0\0\x01\x01\x04\0\x01\0\0\0\x30\0\0\0",
+            "tiff",
+            Some((64, 48)),
+        );
         let exif = [&b"\xff\xd8\xff\xe1\0\x06abcd"[..], b"\xff\xff\xc2\0\x0b\x08\0\x30\0\x40\x03"].concat();
         says(&exif, "jpeg", Some((64, 48)));
         assert_eq!(head(b"hello"), None);
         assert_eq!(head(b""), None);
         // Cut anywhere: no size, no panic.
-        for whole in [&exif[..], &bmp, b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"\xff\xd8\xff\xe1\xff\xff"] {
+        for whole in [
+            &exif[..],
+            &bmp,
+            b"II*\0\xff\xff\xff\xff",
+            b"MM\0*\0\0\0\x08\xff\xff",
+            b"\xff\xd8\xff\xe1\xff\xff",
+        ] {
             for cut in 0..=whole.len() {
                 let _ = head(&whole[..cut]);
             }

@@ -1,12 +1,14 @@
-//! Tar shards in WebDataset's layout: the members of one sample follow each other and share their path up to the ending.
+//! Tar shards in WebDataset's layout: the members of one sample follow each other and share their path up to
+//! the ending.
 //!
 //! ```text
 //! 0001.jpg 0001.cls 0002.jpg 0002.cls ...     .cls: a class number or name
 //! 0001.jpg 0001.json ...                      .json: {"label": 3 or "cat", "group": "patient 7"}
 //! ```
 //!
-//! A shard is walked once, jumping over contents; afterwards members are read by position. Nothing is unpacked to the disk. See
-//! github.com/webdataset/webdataset (Aizman, Maltby and Breuel 2019, arXiv 2001.01858).
+//! A shard is walked once, jumping over contents; afterwards members are read by position. Nothing is
+//! unpacked to the disk. See github.com/webdataset/webdataset (Aizman, Maltby and Breuel 2019, arXiv
+//! 2001.01858).
 
 use crate::folder::is_image;
 use crate::record::{Record, Records, Source, missing, read_at};
@@ -57,8 +59,8 @@ impl Tar {
     /// Indexes the shards, in the given order.
     ///
     /// # Errors
-    /// If a shard is no tar, is cut short, holds a path that leads out of it (`../`, absolute), an image that is no plain file, a label that
-    /// cannot be read, or if there is no image in any.
+    /// If a shard is no tar, is cut short, holds a path that leads out of it (`../`, absolute), an image that
+    /// is no plain file, a label that cannot be read, or if there is no image in any.
     pub fn open(shards: &[PathBuf]) -> Result<Self> {
         let (mut images, mut written) = (Vec::new(), Vec::new());
         for (shard, path) in shards.iter().enumerate() {
@@ -68,7 +70,8 @@ impl Tar {
                 // The brief key first: `a.left.png` belongs to `a.left.cls` if there is one, else to `a.cls`.
                 let stem = stem(&image.name);
                 let short = short_key(&image.name);
-                let about = members.about.get(stem).or_else(|| members.about.get(short)).cloned().unwrap_or_default();
+                let about =
+                    members.about.get(stem).or_else(|| members.about.get(short)).cloned().unwrap_or_default();
                 image.group = about.group;
                 written.push(about.label);
                 images.push(image);
@@ -78,7 +81,10 @@ impl Tar {
             let names: Vec<String> = shards.iter().take(3).map(|p| p.display().to_string()).collect();
             return Err(Error::input(
                 names.join(", "),
-                format_args!("no images found: expected members ending in {}", crate::folder::ENDINGS.join(", ")),
+                format_args!(
+                    "no images found: expected members ending in {}",
+                    crate::folder::ENDINGS.join(", ")
+                ),
             ));
         }
         let (labels, classes) = classes(written);
@@ -90,8 +96,16 @@ impl Tar {
 fn classes(written: Vec<Option<Label>>) -> (Vec<Option<u32>>, Vec<String>) {
     let named = written.iter().flatten().any(|l| matches!(l, Label::Name(_)));
     if !named {
-        let count = written.iter().flatten().map(|l| if let Label::Number(n) = l { n + 1 } else { 0 }).max().unwrap_or(0);
-        let labels = written.into_iter().map(|l| l.and_then(|l| if let Label::Number(n) = l { Some(n as u32) } else { None })).collect();
+        let count = written
+            .iter()
+            .flatten()
+            .map(|l| if let Label::Number(n) = l { n + 1 } else { 0 })
+            .max()
+            .unwrap_or(0);
+        let labels = written
+            .into_iter()
+            .map(|l| l.and_then(|l| if let Label::Number(n) = l { Some(n as u32) } else { None }))
+            .collect();
         return (labels, (0..count).map(|c| c.to_string()).collect());
     }
     let text = |l: Label| match l {
@@ -102,7 +116,10 @@ fn classes(written: Vec<Option<Label>>) -> (Vec<Option<u32>>, Vec<String>) {
     let mut names: Vec<String> = texts.iter().flatten().cloned().collect();
     names.sort();
     names.dedup();
-    let labels = texts.iter().map(|t| t.as_ref().and_then(|t| names.binary_search(t).ok()).map(|i| i as u32)).collect();
+    let labels = texts
+        .iter()
+        .map(|t| t.as_ref().and_then(|t| names.binary_search(t).ok()).map(|i| i as u32))
+        .collect();
     (labels, names)
 }
 
@@ -151,16 +168,21 @@ impl Shard<'_> {
                 return Err(self.wrong(&name, format_args!("is cut short: {there} of {len} bytes are there")));
             }
             if !Path::new(&name).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
-                return Err(self.wrong(&name, "leads out of the archive, expected a relative path without `..`"));
+                return Err(
+                    self.wrong(&name, "leads out of the archive, expected a relative path without `..`")
+                );
             }
             let kind = entry.header().entry_type();
             end = offset + len.next_multiple_of(BLOCK);
             if kind.is_file() || kind.is_contiguous() {
                 self.member(&name, offset, len)?;
             } else if is_image(&name) {
-                return Err(
-                    self.wrong(&name, format_args!("is of the kind {kind:?}, expected a plain file (write the tar with links followed)"))
-                );
+                return Err(self.wrong(
+                    &name,
+                    format_args!(
+                        "is of the kind {kind:?}, expected a plain file (write the tar with links followed)"
+                    ),
+                ));
             }
             last = name;
         }
@@ -168,7 +190,9 @@ impl Shard<'_> {
             // Writers end a tar with two blocks of zeros; one is enough to know that nothing is missing.
             return Err(Error::file(
                 self.path,
-                format_args!("ends after member `{last}` without the closing zero blocks of a tar: cut short?"),
+                format_args!(
+                    "ends after member `{last}` without the closing zero blocks of a tar: cut short?"
+                ),
             ));
         }
         Ok(())
@@ -180,7 +204,8 @@ impl Shard<'_> {
             return Ok(());
         }
         if is_image(name) {
-            let len = usize::try_from(len).map_err(|_| self.wrong(name, format_args!("has {len} bytes: too large")))?;
+            let len = usize::try_from(len)
+                .map_err(|_| self.wrong(name, format_args!("has {len} bytes: too large")))?;
             self.images.push(Image { shard: self.shard, name: name.to_string(), offset, len, group: None });
             return Ok(());
         }
@@ -191,10 +216,16 @@ impl Shard<'_> {
             _ => return Ok(()),
         };
         if len > SMALL {
-            return Err(self.wrong(name, format_args!("has {len} bytes, expected a label of at most {SMALL}")));
+            return Err(
+                self.wrong(name, format_args!("has {len} bytes, expected a label of at most {SMALL}"))
+            );
         }
         let bytes = read_at(self.path, offset, len as usize)?;
-        let found = if json { self.json(name, &bytes)? } else { About { label: self.text(name, &bytes)?, group: None } };
+        let found = if json {
+            self.json(name, &bytes)?
+        } else {
+            About { label: self.text(name, &bytes)?, group: None }
+        };
         let about = self.about.entry(stem(name).to_string()).or_default();
         about.label = about.label.take().or(found.label);
         about.group = about.group.take().or(found.group);
@@ -202,19 +233,26 @@ impl Shard<'_> {
     }
 
     fn number(&self, name: &str, n: u64) -> Result<Label> {
-        if n <= CLASSES { Ok(Label::Number(n)) } else { Err(self.wrong(name, format_args!("has class {n}, expected at most {CLASSES}"))) }
+        if n <= CLASSES {
+            Ok(Label::Number(n))
+        } else {
+            Err(self.wrong(name, format_args!("has class {n}, expected at most {CLASSES}")))
+        }
     }
 
     /// A `.cls`: a number (-1: unknown) or a name.
     fn text(&self, name: &str, bytes: &[u8]) -> Result<Option<Label>> {
-        let text =
-            std::str::from_utf8(bytes).map(str::trim).map_err(|_| self.wrong(name, "is not text, expected a class number or name"))?;
+        let text = std::str::from_utf8(bytes)
+            .map(str::trim)
+            .map_err(|_| self.wrong(name, "is not text, expected a class number or name"))?;
         match text {
             "" => Err(self.wrong(name, "is empty, expected a class number or name")),
             "-1" => Ok(None),
             _ => match text.parse::<u64>() {
                 Ok(n) => Ok(Some(self.number(name, n)?)),
-                Err(_) if text.contains('\n') => Err(self.wrong(name, "has several lines, expected a class number or name")),
+                Err(_) if text.contains('\n') => {
+                    Err(self.wrong(name, "has several lines, expected a class number or name"))
+                }
                 Err(_) => Ok(Some(Label::Name(text.to_string()))),
             },
         }
@@ -223,7 +261,8 @@ impl Shard<'_> {
     /// A `.json`: `label`, `cls` or `class`, and `group`; anything else in it is passed over.
     fn json(&self, name: &str, bytes: &[u8]) -> Result<About> {
         use serde_json::Value;
-        let value: Value = serde_json::from_slice(bytes).map_err(|e| self.wrong(name, format_args!("is not JSON: {e}")))?;
+        let value: Value =
+            serde_json::from_slice(bytes).map_err(|e| self.wrong(name, format_args!("is not JSON: {e}")))?;
         let label = ["label", "cls", "class"].iter().find_map(|k| value.get(k)).filter(|v| !v.is_null());
         let label = match label {
             None => None,
@@ -231,7 +270,11 @@ impl Shard<'_> {
             Some(v) if v.as_i64() == Some(-1) => None,
             Some(v) => match v.as_u64() {
                 Some(n) => Some(self.number(name, n)?),
-                None => return Err(self.wrong(name, format_args!("has the label {v}, expected a class number or name"))),
+                None => {
+                    return Err(
+                        self.wrong(name, format_args!("has the label {v}, expected a class number or name"))
+                    );
+                }
             },
         };
         let group = match value.get("group") {
@@ -253,7 +296,12 @@ impl Records for Tar {
         let path = &self.shards[image.shard];
         let bytes = read_at(path, image.offset, image.len)?;
         let id = format!("{}:{}", path.display(), image.name);
-        Ok(Record { id, source: Source::Bytes(Arc::from(bytes)), label: self.label(index), group: image.group.clone() })
+        Ok(Record {
+            id,
+            source: Source::Bytes(Arc::from(bytes)),
+            label: self.label(index),
+            group: image.group.clone(),
+        })
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -306,14 +354,27 @@ mod tests {
     fn two_shards_with_numbers() {
         let dir = tempfile::tempdir().unwrap();
         let paths = [dir.path().join("0.tar"), dir.path().join("1.tar")];
-        std::fs::write(&paths[0], shard(&[("./a.jpg", b"first"), ("./a.cls", b"2\n"), ("b.cls", b"0"), ("b.png", &[7; 1500])])).unwrap();
+        std::fs::write(
+            &paths[0],
+            shard(&[("./a.jpg", b"first"), ("./a.cls", b"2\n"), ("b.cls", b"0"), ("b.png", &[7; 1500])]),
+        )
+        .unwrap();
         std::fs::write(
             &paths[1],
-            shard(&[("d/c.left.png", b"x"), ("d/c.cls", b"1"), ("d/c.txt", b"?"), ("a.webp", b"y"), ("._a.jpg", b"mac")]),
+            shard(&[
+                ("d/c.left.png", b"x"),
+                ("d/c.cls", b"1"),
+                ("d/c.txt", b"?"),
+                ("a.webp", b"y"),
+                ("._a.jpg", b"mac"),
+            ]),
         )
         .unwrap();
         let set = Tar::open(&paths).unwrap();
-        assert_eq!((0..set.len()).map(|i| set.label(i)).collect::<Vec<_>>(), [Some(2), Some(0), Some(1), None]);
+        assert_eq!(
+            (0..set.len()).map(|i| set.label(i)).collect::<Vec<_>>(),
+            [Some(2), Some(0), Some(1), None]
+        );
         assert_eq!(set.classes(), ["0", "1", "2"]);
         assert_eq!(set.get(0).unwrap().source, Source::Bytes(Arc::from(*b"first")));
         assert_eq!(set.get(1).unwrap().source, Source::Bytes(Arc::from([7; 1500])));
@@ -336,7 +397,10 @@ mod tests {
         .unwrap();
         assert_eq!(set.classes(), ["cat", "dog"]);
         assert_eq!((0..4).map(|i| set.label(i)).collect::<Vec<_>>(), [Some(1), Some(0), None, None]);
-        assert_eq!((0..4).map(|i| set.group(i)).collect::<Vec<_>>(), [Some("p7".into()), None, Some("9".into()), None]);
+        assert_eq!(
+            (0..4).map(|i| set.group(i)).collect::<Vec<_>>(),
+            [Some("p7".into()), None, Some("9".into()), None]
+        );
     }
 
     #[test]
@@ -391,7 +455,11 @@ mod tests {
         // A size that lies.
         let mut bytes = shard(&[("a.jpg", b"x")]);
         bytes[124..135].copy_from_slice(b"77777777777");
-        let sum: u32 = bytes[..512].iter().enumerate().map(|(i, &b)| if (148..156).contains(&i) { 32 } else { u32::from(b) }).sum();
+        let sum: u32 = bytes[..512]
+            .iter()
+            .enumerate()
+            .map(|(i, &b)| if (148..156).contains(&i) { 32 } else { u32::from(b) })
+            .sum();
         bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         says(&bytes, &["a.jpg", "cut short"]);
     }

@@ -1,10 +1,12 @@
 //! What volunteers say about the stamps of Tux Paint, in eight languages.
 //!
-//! - what: about 6,900 clips of one sentence each, 3 hours, Ogg Vorbis: Bulgarian, Belarusian, Catalan, Greek, Spanish, French, Romanian,
-//!   Russian; transcripts; a handful of speakers a language
-//! - source: Debian package `tuxpaint-stamps-default` (161 MB), or its folder `stamps` in the folder `tuxpaint-voices` of the cache
+//! - what: about 6,900 clips of one sentence each, 3 hours, Ogg Vorbis: Bulgarian, Belarusian, Catalan,
+//!   Greek, Spanish, French, Romanian, Russian; transcripts; a handful of speakers a language
+//! - source: Debian package `tuxpaint-stamps-default` (161 MB), or its folder `stamps` in the folder
+//!   `tuxpaint-voices` of the cache
 //! - licence: GPL-2+ (never bundled)
-//! - use: pre-training without labels, a language probe. The group is the stamp: the same sentence in all languages stays on one side.
+//! - use: pre-training without labels, a language probe. The group is the stamp: the same sentence in all
+//!   languages stays on one side.
 
 use crate::fetch::{Client, Package, fetch};
 use crate::folder::Walk;
@@ -57,9 +59,13 @@ impl Voices {
             Some((label as u32, path.with_file_name(stamp)))
         };
         let files = Walk::files(root, |path| parts(path).is_some())?;
-        let clips: Vec<_> = files.into_iter().filter_map(|p| parts(&p).map(|(label, stamp)| (p, label, stamp))).collect();
+        let clips: Vec<_> =
+            files.into_iter().filter_map(|p| parts(&p).map(|(label, stamp)| (p, label, stamp))).collect();
         if clips.is_empty() {
-            return Err(Error::file(root, format_args!("holds no clip named STAMP_desc_LANG.ogg, LANG one of {}", LANGUAGES.join(", "))));
+            return Err(Error::file(
+                root,
+                format_args!("holds no clip named STAMP_desc_LANG.ogg, LANG one of {}", LANGUAGES.join(", ")),
+            ));
         }
         Ok(Voices { root: root.to_path_buf(), clips, classes: LANGUAGES.map(String::from).to_vec() })
     }
@@ -71,8 +77,14 @@ impl Records for Voices {
     }
 
     fn get(&self, index: usize) -> Result<Record> {
-        let (path, label, _) = self.clips.get(index).ok_or_else(|| missing("tuxpaint-voices", index, self.len()))?;
-        Ok(Record { id: path.display().to_string(), source: Source::File(path.clone()), label: Some(*label), group: self.group(index) })
+        let (path, label, _) =
+            self.clips.get(index).ok_or_else(|| missing("tuxpaint-voices", index, self.len()))?;
+        Ok(Record {
+            id: path.display().to_string(),
+            source: Source::File(path.clone()),
+            label: Some(*label),
+            group: self.group(index),
+        })
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -107,7 +119,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let sub = dir.path().join("food/fruit");
         std::fs::create_dir_all(&sub).unwrap();
-        for name in ["apple_desc_fr.ogg", "apple_desc_ru.ogg", "apple_desc.ogg", "apple_desc_xx.ogg", "apple.ogg"] {
+        for name in
+            ["apple_desc_fr.ogg", "apple_desc_ru.ogg", "apple_desc.ogg", "apple_desc_xx.ogg", "apple.ogg"]
+        {
             std::fs::write(sub.join(name), "").unwrap();
         }
         std::fs::write(sub.join("apple.txt"), "An apple.\nfr.utf8=Une pomme. \nru.utf8=Яблоко.\n").unwrap();

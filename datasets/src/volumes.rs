@@ -71,7 +71,8 @@ impl Records for Volumes {
     }
 }
 
-/// Header and voxels of a `.nii.gz` of a fetched package: one byte a voxel, 352 bytes of header, `voxels` of them.
+/// Header and voxels of a `.nii.gz` of a fetched package: one byte a voxel, 352 bytes of header, `voxels` of
+/// them.
 ///
 /// # Errors
 /// If it is another kind of file.
@@ -79,8 +80,12 @@ pub(crate) fn byte_nifti(path: &Path, voxels: usize) -> Result<(Vec<u8>, Vec<u8>
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut header = Vec::new();
     let limit = (352 + voxels + 1) as u64;
-    MultiGzDecoder::new(BufReader::new(file)).take(limit).read_to_end(&mut header).map_err(|e| Error::io(path, e))?;
-    let dims = |at: usize| header.get(at..at + 2).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])));
+    MultiGzDecoder::new(BufReader::new(file))
+        .take(limit)
+        .read_to_end(&mut header)
+        .map_err(|e| Error::io(path, e))?;
+    let dims =
+        |at: usize| header.get(at..at + 2).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])));
     if header.len() != 352 + voxels || dims(42) * dims(44) * dims(46) != voxels || dims(70) != 2 {
         return Err(Error::file(path, format_args!("expected NIfTI of {voxels} voxels of one byte")));
     }
@@ -112,8 +117,14 @@ mod tests {
         std::fs::write(at("b.nii"), "").unwrap();
         let volume = |mask: &str| Volume { image: at("a.nii"), mask: Some(at(mask)), subject: "s1".into() };
         let set = Volumes::new(vec![volume("b.nii")], &["background", "bone"]).unwrap();
-        assert_eq!((set.group(0).as_deref(), set.mask(0), set.label(0)), (Some("s1"), Some(at("b.nii")), None));
-        assert_eq!((set.get(0).unwrap().source, set.classes()[1].as_str()), (Source::File(at("a.nii")), "bone"));
+        assert_eq!(
+            (set.group(0).as_deref(), set.mask(0), set.label(0)),
+            (Some("s1"), Some(at("b.nii")), None)
+        );
+        assert_eq!(
+            (set.get(0).unwrap().source, set.classes()[1].as_str()),
+            (Source::File(at("a.nii")), "bone")
+        );
         assert!(set.get(1).is_err() && set.mask(1).is_none());
         assert!(Volumes::new(vec![volume("c.nii")], &[]).err().unwrap().to_string().contains("c.nii"));
         assert!(Volumes::new(vec![], &[]).is_err());

@@ -1,14 +1,19 @@
-//! WordNet's glosses (Miller 1995, "WordNet: a lexical database for English", Communications of the ACM 38(11)).
+//! WordNet's glosses (Miller 1995, "WordNet: a lexical database for English", Communications of the ACM
+//! 38(11)).
 //!
-//! - what: definitions with examples, one a synset, each labelled with the topic that a lexicographer filed it under (noun.person,
-//!   noun.animal, verb.motion ...): 82,115 of nouns with 26 topics, 117,659 in all with 45
-//! - bundled: all glosses of nouns with their topics (2.0 MB); every fifth is for testing (line number modulo 5 is 4)
-//! - in full: Debian package `wordnet-base` (6.5 MB), or its four files `data.*` in the folder `wordnet-glosses-full` of the cache
+//! - what: definitions with examples, one a synset, each labelled with the topic that a lexicographer filed
+//!   it under (noun.person, noun.animal, verb.motion ...): 82,115 of nouns with 26 topics, 117,659 in all
+//!   with 45
+//! - bundled: all glosses of nouns with their topics (2.0 MB); every fifth is for testing (line number modulo
+//!   5 is 4)
+//! - in full: Debian package `wordnet-base` (6.5 MB), or its four files `data.*` in the folder
+//!   `wordnet-glosses-full` of the cache
 //! - licence: WordNet 3.0, which is like BSD
-//! - use: a small corpus of clean English, and topics of short texts. The majority class has 14.1%; TF-IDF and logistic regression reach
-//!   30.9, 51.4, 71.7 and 82.5% of the test glosses of nouns with 100, 1,000, 10,000 and all labels.
-//! - groups: glosses that define the same in the same words are one group of the whole set. The published split into training and test lines
-//!   divides some of them, so its two parts carry no groups
+//! - use: a small corpus of clean English, and topics of short texts. The majority class has 14.1%; TF-IDF
+//!   and logistic regression reach 30.9, 51.4, 71.7 and 82.5% of the test glosses of nouns with 100, 1,000,
+//!   10,000 and all labels.
+//! - groups: glosses that define the same in the same words are one group of the whole set. The published
+//!   split into training and test lines divides some of them, so its two parts carry no groups
 
 use crate::fetch::{Client, Package, cache, fetch};
 use crate::kind::Kind;
@@ -76,7 +81,12 @@ const PACKAGE: Package = Package {
     name: "wordnet-base",
     version: "1:3.0-37",
     sha256: "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752",
-    keep: &["usr/share/wordnet/data.noun", "usr/share/wordnet/data.verb", "usr/share/wordnet/data.adj", "usr/share/wordnet/data.adv"],
+    keep: &[
+        "usr/share/wordnet/data.noun",
+        "usr/share/wordnet/data.verb",
+        "usr/share/wordnet/data.adj",
+        "usr/share/wordnet/data.adv",
+    ],
 };
 
 /// The cards of this data set.
@@ -141,7 +151,8 @@ pub struct Glosses {
     rows: Vec<(usize, u32, Box<str>)>,
 }
 
-/// The glosses of nouns: from this crate's sources, from `SELFSUP_DATA/wordnet-glosses`, or from the whole set, which is fetched if need be.
+/// The glosses of nouns: from this crate's sources, from `SELFSUP_DATA/wordnet-glosses`, or from the whole
+/// set, which is fetched if need be.
 ///
 /// # Errors
 /// If the files are not there and cannot be fetched, or are damaged.
@@ -161,14 +172,15 @@ pub fn nouns(part: Part) -> Result<Glosses> {
         Part::Train => i % 5 != 4,
         Part::Test => i % 5 == 4,
     };
-    let rows = rows.into_iter().enumerate().filter(|(i, _)| wanted(*i)).map(|(i, (topic, gloss))| (i, topic, gloss));
+    let rows =
+        rows.into_iter().enumerate().filter(|(i, _)| wanted(*i)).map(|(i, (topic, gloss))| (i, topic, gloss));
     let mut set = Glosses::new(path, NOUNS, rows)?;
     set.grouped = part == Part::All;
     Ok(set)
 }
 
-/// The records of [`Part::Train`] that a budget of `labels` has: the first ones after numpy's `RandomState(0)` has shuffled them. The figures
-/// at the top of this file are for these.
+/// The records of [`Part::Train`] that a budget of `labels` has: the first ones after numpy's
+/// `RandomState(0)` has shuffled them. The figures at the top of this file are for these.
 ///
 /// # Errors
 /// As [`nouns`].
@@ -188,7 +200,11 @@ pub fn full() -> Result<Glosses> {
     for part in ["noun", "verb", "adj", "adv"] {
         rows.extend(database(&folder.join(format!("data.{part}")))?);
     }
-    Glosses::new(folder, 0..TOPICS.len(), rows.into_iter().enumerate().map(|(i, (topic, gloss))| (i, topic, gloss)))
+    Glosses::new(
+        folder,
+        0..TOPICS.len(),
+        rows.into_iter().enumerate().map(|(i, (topic, gloss))| (i, topic, gloss)),
+    )
 }
 
 /// Lines of `topic, tab, gloss`, gzip.
@@ -196,10 +212,19 @@ fn table(path: &Path) -> Result<Vec<(usize, Box<str>)>> {
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let mut text = String::new();
     // 6.5 MB; more than ten times as much is another file.
-    flate2::read::GzDecoder::new(file).take(80 << 20).read_to_string(&mut text).map_err(|e| Error::io(path, e))?;
+    flate2::read::GzDecoder::new(file)
+        .take(80 << 20)
+        .read_to_string(&mut text)
+        .map_err(|e| Error::io(path, e))?;
     let row = |(i, line): (usize, &str)| {
-        let parts = line.split_once('\t').and_then(|(topic, gloss)| Some((topic.parse().ok()?, gloss.into())));
-        parts.ok_or_else(|| Error::file(path, format_args!("line {}: expected the number of a topic, a tab and a gloss", i + 1)))
+        let parts =
+            line.split_once('\t').and_then(|(topic, gloss)| Some((topic.parse().ok()?, gloss.into())));
+        parts.ok_or_else(|| {
+            Error::file(
+                path,
+                format_args!("line {}: expected the number of a topic, a tab and a gloss", i + 1),
+            )
+        })
     };
     text.lines().enumerate().map(row).collect()
 }
@@ -213,18 +238,27 @@ fn database(path: &Path) -> Result<Vec<(usize, Box<str>)>> {
         .map(|(i, line)| {
             let topic = line.split(' ').nth(1).and_then(|t| t.parse().ok());
             let gloss = line.split_once(" | ").map(|(_, gloss)| gloss.trim().into());
-            topic.zip(gloss).ok_or_else(|| Error::file(path, format_args!("line {}: no synset with a topic and a gloss", i + 1)))
+            topic.zip(gloss).ok_or_else(|| {
+                Error::file(path, format_args!("line {}: no synset with a topic and a gloss", i + 1))
+            })
         })
         .collect::<Result<_>>()?;
     if rows.is_empty() { Err(Error::file(path, "no synsets")) } else { Ok(rows) }
 }
 
 impl Glosses {
-    fn new(path: PathBuf, topics: std::ops::Range<usize>, rows: impl Iterator<Item = (usize, usize, Box<str>)>) -> Result<Self> {
+    fn new(
+        path: PathBuf,
+        topics: std::ops::Range<usize>,
+        rows: impl Iterator<Item = (usize, usize, Box<str>)>,
+    ) -> Result<Self> {
         let rows = rows
             .map(|(i, topic, gloss)| {
                 if !topics.contains(&topic) {
-                    return Err(Error::file(&path, format_args!("gloss {i} has topic {topic}, expected one in {topics:?}")));
+                    return Err(Error::file(
+                        &path,
+                        format_args!("gloss {i} has topic {topic}, expected one in {topics:?}"),
+                    ));
                 }
                 Ok((i, (topic - topics.start) as u32, gloss))
             })
@@ -247,7 +281,8 @@ impl Records for Glosses {
     }
 
     fn get(&self, index: usize) -> Result<Record> {
-        let (line, _, gloss) = self.rows.get(index).ok_or_else(|| missing(self.path.display(), index, self.rows.len()))?;
+        let (line, _, gloss) =
+            self.rows.get(index).ok_or_else(|| missing(self.path.display(), index, self.rows.len()))?;
         Ok(Record {
             id: format!("{}:{}", self.path.display(), line + 1),
             source: Source::Bytes(gloss.as_bytes().into()),
@@ -282,23 +317,33 @@ mod tests {
     /// The figures of `docs`: sizes and the majority class.
     #[test]
     fn bundled_glosses_are_there() {
-        let (all, train, test) = (nouns(Part::All).unwrap(), nouns(Part::Train).unwrap(), nouns(Part::Test).unwrap());
+        let (all, train, test) =
+            (nouns(Part::All).unwrap(), nouns(Part::Train).unwrap(), nouns(Part::Test).unwrap());
         assert_eq!((all.len(), train.len(), test.len()), (82_115, 65_692, 16_423));
         assert_eq!(all.classes().len(), 26);
-        assert!(text(&all, 0).starts_with("that which is perceived or known or inferred to have its own distinct existence"));
+        assert!(
+            text(&all, 0).starts_with(
+                "that which is perceived or known or inferred to have its own distinct existence"
+            )
+        );
         assert_eq!((text(&all, 4), text(&all, 5)), (text(&test, 0), text(&train, 4)));
         let mut counts = [0usize; 26];
         (0..test.len()).for_each(|i| counts[test.label(i).unwrap() as usize] += 1);
         let majority = counts.iter().max().unwrap();
         assert!((*majority as f64 / test.len() as f64 - 0.141).abs() < 5e-4, "{majority}");
         let person = all.classes().iter().position(|c| c == "noun.person").unwrap();
-        let physicist = (0..all.len()).find(|&i| text(&all, i).starts_with("a scientist trained in physics")).unwrap();
+        let physicist =
+            (0..all.len()).find(|&i| text(&all, i).starts_with("a scientist trained in physics")).unwrap();
         assert_eq!(all.label(physicist), Some(person as u32));
         let plain = all.without_labels();
-        assert_eq!((plain.label(physicist), plain.get(physicist).unwrap().label, plain.classes().len()), (None, None, 0));
+        assert_eq!(
+            (plain.label(physicist), plain.get(physicist).unwrap().label, plain.classes().len()),
+            (None, None, 0)
+        );
     }
 
-    /// Line 4,590 of the nouns is the first of the budgets: `numpy.random.RandomState(0).shuffle` of the training lines.
+    /// Line 4,590 of the nouns is the first of the budgets: `numpy.random.RandomState(0).shuffle` of the
+    /// training lines.
     #[test]
     fn budgets_are_those_of_the_baseline() {
         let (all, budget) = (nouns(Part::All).unwrap(), budget(100).unwrap());
@@ -311,7 +356,11 @@ mod tests {
 
     #[test]
     fn groups_are_definitions_without_examples() {
-        let rows = [(0, 5, "a feline; \"the cat sat\"".into()), (1, 5, "a feline".into()), (2, 5, "a canine".into())];
+        let rows = [
+            (0, 5, "a feline; \"the cat sat\"".into()),
+            (1, 5, "a feline".into()),
+            (2, 5, "a canine".into()),
+        ];
         let set = Glosses::new("x".into(), NOUNS, rows.into_iter()).unwrap();
         assert_eq!(set.group(0), set.group(1));
         assert_ne!(set.group(0), set.group(2));
@@ -323,9 +372,15 @@ mod tests {
     fn the_database_is_read_and_damage_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data.noun");
-        std::fs::write(&path, "  1 licence | text  \n00001740 03 n 01 entity 0 000 | that which exists; \"x | y\"  \n").unwrap();
+        std::fs::write(
+            &path,
+            "  1 licence | text  \n00001740 03 n 01 entity 0 000 | that which exists; \"x | y\"  \n",
+        )
+        .unwrap();
         assert_eq!(database(&path).unwrap(), [(3, "that which exists; \"x | y\"".into())]);
-        for (content, says) in [("", "no synsets"), ("00001740 xx n | y\n", "line 1"), ("00001740 03 n\n", "line 1")] {
+        for (content, says) in
+            [("", "no synsets"), ("00001740 xx n | y\n", "line 1"), ("00001740 03 n\n", "line 1")]
+        {
             std::fs::write(&path, content).unwrap();
             assert!(database(&path).err().unwrap().to_string().contains(says));
         }

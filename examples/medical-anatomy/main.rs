@@ -1,11 +1,13 @@
-//! Ten structures of a brain, which intensity cannot tell apart: pre-training without labels, then a segmentation from a few labelled slabs.
+//! Ten structures of a brain, which intensity cannot tell apart: pre-training without labels, then a
+//! segmentation from a few labelled slabs.
 //!
 //!     cargo run --release --example medical-anatomy -- T1 ATLAS NAMES FOLDER [--starts scratch,genesis] [--steps 400] [--tune 300] [--labels 1,2]
 //!         [--extra FILE ...]
 //!
-//! `T1`, `ATLAS` and `NAMES` are Colin27 with the AAL atlas (`ch2bet.nii.gz`, `aal.nii.gz`, `aal.nii.txt` of Debian's mricron-data); their grids
-//! differ, so the atlas goes through the affines. Patches carry no coordinates. Labelled slabs lie in the left hemisphere, the tested one in the
-//! right, and nothing of it is seen before.
+//! `T1`, `ATLAS` and `NAMES` are Colin27 with the AAL atlas (`ch2bet.nii.gz`, `aal.nii.gz`, `aal.nii.txt` of
+//! Debian's mricron-data); their grids differ, so the atlas goes through the affines. Patches carry no
+//! coordinates. Labelled slabs lie in the left hemisphere, the tested one in the right, and nothing of it is
+//! seen before.
 
 #![allow(clippy::print_stdout)] // a report is what this program is
 
@@ -33,8 +35,17 @@ const STRUCTURES: [(&str, &[&str]); 10] = [
     ("cerebellum", &["Cerebelum", "Vermis"]),
 ];
 
-/// Sagittal planes of Colin27: 181 of 1 mm, the middle at 90. No more of the surroundings is seen than lies between the hemispheres.
-const TASK: Task = Task { patch: [48, 48, 32], classes: 11, slices: false, flip: [0.0, 0.0, 0.5], axis: 2, test: 108..148, around: 8 };
+/// Sagittal planes of Colin27: 181 of 1 mm, the middle at 90. No more of the surroundings is seen than lies
+/// between the hemispheres.
+const TASK: Task = Task {
+    patch: [48, 48, 32],
+    classes: 11,
+    slices: false,
+    flip: [0.0, 0.0, 0.5],
+    axis: 2,
+    test: 108..148,
+    around: 8,
+};
 /// Planes that pre-training sees.
 const SEEN: usize = 100;
 
@@ -47,7 +58,8 @@ fn structures(names: &Path) -> Result<Vec<u16>> {
         let (Some(Ok(number)), Some(name)) = (words.next().map(str::parse::<usize>), words.next()) else {
             bail!("{}: line {}: expected a number and a name", names.display(), i + 1);
         };
-        let Some(s) = STRUCTURES.iter().position(|(_, starts)| starts.iter().any(|s| name.starts_with(s))) else {
+        let Some(s) = STRUCTURES.iter().position(|(_, starts)| starts.iter().any(|s| name.starts_with(s)))
+        else {
             bail!("{}: line {}: no structure for {name}", names.display(), i + 1);
         };
         if number > 10_000 {
@@ -67,7 +79,12 @@ fn main() -> Result<()> {
     let atlas = read::volume(&o.paths[1], &ReadConfig::default())?;
     let regions = selfsup::medical::volume::whole(atlas.id(), atlas.values())?;
     let there = resample_to(&atlas.with_labels(regions)?, t1.grid(), 0.0)?;
-    let labels = there.labels().context("no labels")?.iter().map(|&l| of.get(usize::from(l)).copied().unwrap_or(0)).collect();
+    let labels = there
+        .labels()
+        .context("no labels")?
+        .iter()
+        .map(|&l| of.get(usize::from(l)).copied().unwrap_or(0))
+        .collect();
     let scan = t1.with_labels(labels)?;
     if scan.shape()[2] < TASK.test.end + TASK.patch[2] {
         bail!("{} has {} sagittal planes, expected Colin27's 181", scan.id(), scan.shape()[2]);
@@ -80,7 +97,11 @@ fn main() -> Result<()> {
     let labelled = |n: usize, patch: [usize; 3]| -> Result<Vec<Volume>> {
         let width = patch[2];
         let room = 88 - width - 8;
-        (0..n).map(|i| part(&scan, 2, 8 + (2 * i + 1) * room / (2 * n)..8 + (2 * i + 1) * room / (2 * n) + width)).collect()
+        (0..n)
+            .map(|i| {
+                part(&scan, 2, 8 + (2 * i + 1) * room / (2 * n)..8 + (2 * i + 1) * room / (2 * n) + width)
+            })
+            .collect()
     };
     let names: Vec<&str> = STRUCTURES.iter().map(|(name, _)| *name).collect();
     TASK.run(&o, &scan, unlabelled, &names, labelled)

@@ -1,8 +1,10 @@
-//! A poor scan, as numpy makes it from seed 0: a bias field and noise, so that a study in Python can use the same voxels.
+//! A poor scan, as numpy makes it from seed 0: a bias field and noise, so that a study in Python can use the
+//! same voxels.
 //!
-//! `T1 (1 + 0.4 b) + 0.2 q n`: `b` a Gaussian-smoothed (40 voxels) random field scaled to `[-1, 1]`, `q` the 99th percentile of the voxels
-//! above 0, `n` normal. The numbers are those of numpy's `RandomState(0).randn`: Mersenne twister (Matsumoto and Nishimura 1998) and the polar
-//! method (Marsaglia and Bray 1964), in the order of the file's array.
+//! `T1 (1 + 0.4 b) + 0.2 q n`: `b` a Gaussian-smoothed (40 voxels) random field scaled to `[-1, 1]`, `q` the
+//! 99th percentile of the voxels above 0, `n` normal. The numbers are those of numpy's
+//! `RandomState(0).randn`: Mersenne twister (Matsumoto and Nishimura 1998) and the polar method (Marsaglia
+//! and Bray 1964), in the order of the file's array.
 
 use rayon::prelude::*;
 
@@ -18,7 +20,8 @@ impl RandomState {
         let mut state = [0u32; 624];
         state[0] = seed;
         for i in 1..624 {
-            state[i] = 1_812_433_253u32.wrapping_mul(state[i - 1] ^ (state[i - 1] >> 30)).wrapping_add(i as u32);
+            state[i] =
+                1_812_433_253u32.wrapping_mul(state[i - 1] ^ (state[i - 1] >> 30)).wrapping_add(i as u32);
         }
         RandomState { state, next: 624, spare: None }
     }
@@ -62,10 +65,12 @@ impl RandomState {
     }
 }
 
-/// scipy's `gaussian_filter` with mirrored borders (`reflect`) and four deviations, over an array `(I, J, K)`, `k` fastest.
+/// scipy's `gaussian_filter` with mirrored borders (`reflect`) and four deviations, over an array `(I, J,
+/// K)`, `k` fastest.
 pub fn gaussian(values: &mut [f32], shape: [usize; 3], sigma: f64) {
     let radius = (4.0 * sigma + 0.5) as usize;
-    let raw: Vec<f64> = (0..=2 * radius).map(|i| (-0.5 * ((i as f64 - radius as f64) / sigma).powi(2)).exp()).collect();
+    let raw: Vec<f64> =
+        (0..=2 * radius).map(|i| (-0.5 * ((i as f64 - radius as f64) / sigma).powi(2)).exp()).collect();
     let sum: f64 = raw.iter().sum();
     let kernel: Vec<f64> = raw.iter().map(|v| v / sum).collect();
     let steps = [shape[1] * shape[2], shape[2], 1];
@@ -81,9 +86,14 @@ pub fn gaussian(values: &mut [f32], shape: [usize; 3], sigma: f64) {
         let made: Vec<Vec<f32>> = lines
             .par_iter()
             .map(|&start| {
-                let line: Vec<f64> =
-                    (-(radius as isize)..(n + radius) as isize).map(|i| f64::from(old[start + mirror(i) * step])).collect();
-                (0..n).map(|i| line[i..i + kernel.len()].iter().zip(&kernel).map(|(a, b)| a * b).sum::<f64>() as f32).collect()
+                let line: Vec<f64> = (-(radius as isize)..(n + radius) as isize)
+                    .map(|i| f64::from(old[start + mirror(i) * step]))
+                    .collect();
+                (0..n)
+                    .map(|i| {
+                        line[i..i + kernel.len()].iter().zip(&kernel).map(|(a, b)| a * b).sum::<f64>() as f32
+                    })
+                    .collect()
             })
             .collect();
         for (start, line) in lines.into_iter().zip(made) {

@@ -1,11 +1,12 @@
-//! Pre-training on volumes without labels, and what it is worth with a few labelled slices: grey matter, white matter and the rest of a head
-//! in a poor scan.
+//! Pre-training on volumes without labels, and what it is worth with a few labelled slices: grey matter,
+//! white matter and the rest of a head in a poor scan.
 //!
 //!     cargo run --release --example medical-tissue -- DATA FOLDER [--starts scratch,genesis] [--steps 400] [--tune 300] [--seeds 1]
 //!         [--labels 2,8,35] [--extra FILE ...]
 //!
-//! `DATA` holds the MNI template of nilearn (`*t1*`, `*gm*`, `*wm*` .nii.gz); `--extra` adds unlabelled volumes. Slices from z 20 to 89 are
-//! labelled, z 100 to 149 is tested; nothing of the tested slab is seen before.
+//! `DATA` holds the MNI template of nilearn (`*t1*`, `*gm*`, `*wm*` .nii.gz); `--extra` adds unlabelled
+//! volumes. Slices from z 20 to 89 are labelled, z 100 to 149 is tested; nothing of the tested slab is seen
+//! before.
 
 #![allow(clippy::print_stdout)] // a report is what this program is
 
@@ -19,7 +20,15 @@ use std::path::{Path, PathBuf};
 use study::{Options, Task, part, read_standardised, standardised};
 
 /// Flat patches, since slices are labelled.
-const TASK: Task = Task { patch: [4, 96, 96], classes: 4, slices: true, flip: [0.0, 0.0, 0.5], axis: 0, test: 100..150, around: 4 };
+const TASK: Task = Task {
+    patch: [4, 96, 96],
+    classes: 4,
+    slices: true,
+    flip: [0.0, 0.0, 0.5],
+    axis: 0,
+    test: 100..150,
+    around: 4,
+};
 
 fn find(folder: &Path, word: &str) -> Result<PathBuf> {
     let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
@@ -32,7 +41,8 @@ fn find(folder: &Path, word: &str) -> Result<PathBuf> {
 
 /// The poor scan with its classes: 1 grey, 2 white, 3 other voxels with signal, 0 background.
 fn template(folder: &Path) -> Result<Volume> {
-    let read = |word: &str| -> Result<Volume> { Ok(read::volume(find(folder, word)?, &ReadConfig::default())?) };
+    let read =
+        |word: &str| -> Result<Volume> { Ok(read::volume(find(folder, word)?, &ReadConfig::default())?) };
     let (t1, grey, white) = (read("t1")?, read("gm")?, read("wm")?);
     let most = |v: &Volume| v.values().iter().copied().fold(f32::MIN_POSITIVE, f32::max);
     let (g, w) = (most(&grey), most(&white));

@@ -1,10 +1,12 @@
-//! What a learnt representation of speech has to beat: linear probes on MFCC and log-mel energies, clean and in noise.
+//! What a learnt representation of speech has to beat: linear probes on MFCC and log-mel energies, clean and
+//! in noise.
 //!
 //!     cargo run --release --example speech-baselines -- phones festvox-ru-full
 //!     cargo run --release --example speech-baselines -- languages asterisk-sounds
 //!
-//! `phones` reads the phone said in the middle of each frame of 10 ms; the data set's `/test` part is for testing. `languages` reads the
-//! class of a recording from the mean and standard deviation of its features; a fifth of the groups is for testing.
+//! `phones` reads the phone said in the middle of each frame of 10 ms; the data set's `/test` part is for
+//! testing. `languages` reads the class of a recording from the mean and standard deviation of its features;
+//! a fifth of the groups is for testing.
 
 #![allow(clippy::print_stdout)] // a table is what this program is for
 
@@ -45,7 +47,9 @@ fn corpus(records: &dyn Records) -> Result<Corpus> {
         let content = match record.source {
             Source::File(path) => Content::File(path),
             Source::Bytes(bytes) => Content::Bytes(bytes),
-            Source::Pixels { .. } => return Err(Error::input(&record.id, "holds pixels, expected a recording")),
+            Source::Pixels { .. } => {
+                return Err(Error::input(&record.id, "holds pixels, expected a recording"));
+            }
         };
         Ok(Clip {
             label: record.label,
@@ -103,7 +107,9 @@ fn on_phones(data: &str) -> Result<()> {
     for (i, (name, features)) in kinds().into_iter().enumerate() {
         let extractor = Extractor::new(&features, 16_000)?;
         let frames = |corpus: &Corpus, level: Option<f32>| -> Result<Rows> {
-            Ok(only(phone_frames(corpus, &phones, &waves(level)?, &|w: &[f32]| Ok(vec![extractor.compute(w)?]))?))
+            Ok(only(phone_frames(corpus, &phones, &waves(level)?, &|w: &[f32]| {
+                Ok(vec![extractor.compute(w)?])
+            })?))
         };
         let rows = frames(&train, None)?;
         let (labels, n, d) = (rows.labels, rows.clips.len(), rows.dim);
@@ -114,7 +120,8 @@ fn on_phones(data: &str) -> Result<()> {
             let clean = frames(&test, None)?;
             let mut counts = vec![0usize; phones.len()];
             labels.iter().for_each(|&l| counts[l as usize] += 1);
-            let most = (0..counts.len()).fold(0, |best, c| if counts[c] > counts[best] { c } else { best }) as u32;
+            let most =
+                (0..counts.len()).fold(0, |best, c| if counts[c] > counts[best] { c } else { best }) as u32;
             let majority = clean.labels.iter().filter(|l| **l == most).count() as f64 / clean.len() as f64;
             let sentences = train.clips().len() + test.clips().len();
             println!(
@@ -142,16 +149,28 @@ fn on_languages(data: &str) -> Result<()> {
     // What is shorter than a window holds no frame.
     let long = |c: Corpus| c.measure()?.0.filter(&Default::default()).map(|(c, _)| c);
     let (train, test) = (long(corpus(&train)?)?, long(corpus(&test)?)?);
-    println!("{} training and {} test recordings, classes {}", train.clips().len(), test.clips().len(), train.classes().join(", "));
+    println!(
+        "{} training and {} test recordings, classes {}",
+        train.clips().len(),
+        test.clips().len(),
+        train.classes().join(", ")
+    );
     head("accuracy, %; noise in testing only");
-    for (name, features) in [("MFCC + deltas (39)", FeatureConfig::default()), ("log-mel 80", FeatureConfig::fbank())] {
+    for (name, features) in
+        [("MFCC + deltas (39)", FeatureConfig::default()), ("log-mel 80", FeatureConfig::fbank())]
+    {
         let extractor = Extractor::new(&features, 16_000)?;
         let pooled = |corpus: &Corpus, level: Option<f32>| -> Result<Rows> {
             Ok(only(utterances(corpus, &waves(level)?, &|w: &[f32]| Ok(vec![extractor.compute(w)?]))?))
         };
         let rows = pooled(&train, None)?;
         let (labels, n, d) = (rows.labels, rows.clips.len(), rows.dim);
-        let probe = LinearProbe::fit(Matrix::new(rows.values, n, d)?.view(), &labels, train.classes().len(), &LogisticConfig::default())?;
+        let probe = LinearProbe::fit(
+            Matrix::new(rows.values, n, d)?.view(),
+            &labels,
+            train.classes().len(),
+            &LogisticConfig::default(),
+        )?;
         print!("{:40}", format!("{name}, mean and deviation"));
         for level in LEVELS {
             print!(" {:7.1}", percent(&probe, pooled(&test, level)?)?);

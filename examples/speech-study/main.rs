@@ -1,11 +1,13 @@
-//! What pre-training on the 80 minutes of a Russian reader is worth: phones in frames, languages, speakers, and recognition from few labels.
+//! What pre-training on the 80 minutes of a Russian reader is worth: phones in frames, languages, speakers,
+//! and recognition from few labels.
 //!
 //!     cargo run --release --example speech-study -- runs/study                       all cells that are not there yet
 //!     cargo run --release --example speech-study -- runs/study phones-hubert ...     some of them
 //!     cargo run --release --example speech-study -- runs/study --list
 //!
-//! Every cell leaves its result in the folder; a cell whose result is there is not run again, and a training that was stopped goes on. The
-//! cells are those of the command (`selfsup pretrain`, `probe --frames`, `finetune`, `transcribe --snr`); this program only names them.
+//! Every cell leaves its result in the folder; a cell whose result is there is not run again, and a training
+//! that was stopped goes on. The cells are those of the command (`selfsup pretrain`, `probe --frames`,
+//! `finetune`, `transcribe --snr`); this program only names them.
 
 #![allow(clippy::print_stdout)] // what it does is told
 
@@ -52,10 +54,17 @@ const ALL: &[&str] = &[
     "optim.weight_decay=0.01",
 ];
 /// From random weights there is nothing to spare: all is trained from the first step, the front too.
-const SCRATCH: &[&str] = &["task.dropout=0.1", "encoder.dropout=0.1", "optim.lr=1e-3", "optim.weight_decay=0.01"];
+const SCRATCH: &[&str] =
+    &["task.dropout=0.1", "encoder.dropout=0.1", "optim.lr=1e-3", "optim.weight_decay=0.01"];
 /// A layer over the characters alone.
-const HEAD: &[&str] =
-    &["task.train_blocks=0", "task.dropout=0", "encoder.dropout=0", "encoder.attention_dropout=0", "optim.lr=1e-2", "optim.weight_decay=0"];
+const HEAD: &[&str] = &[
+    "task.train_blocks=0",
+    "task.dropout=0",
+    "encoder.dropout=0",
+    "encoder.attention_dropout=0",
+    "optim.lr=1e-2",
+    "optim.weight_decay=0",
+];
 
 /// One result.
 enum Cell {
@@ -72,14 +81,19 @@ enum Cell {
 impl Cell {
     /// In the order of what is worth most.
     fn all() -> Vec<Cell> {
-        let mut cells: Vec<Cell> = PROBED.map(Cell::Pretrain).into_iter().chain(PROBED.map(Cell::Phones)).collect();
+        let mut cells: Vec<Cell> =
+            PROBED.map(Cell::Pretrain).into_iter().chain(PROBED.map(Cell::Phones)).collect();
         cells.extend(PROBED.map(Cell::Languages));
         cells.extend(PROBED.map(Cell::Speakers));
         for (minutes, steps) in LABELS {
-            cells.extend([Some("hubert"), None, Some("wav2vec2")].map(|start| Cell::Head(minutes, steps, start)));
+            cells.extend(
+                [Some("hubert"), None, Some("wav2vec2")].map(|start| Cell::Head(minutes, steps, start)),
+            );
         }
         for (minutes, steps) in LABELS {
-            cells.extend([Some("hubert"), None, Some("wav2vec2")].map(|start| Cell::Ctc(minutes, steps, start)));
+            cells.extend(
+                [Some("hubert"), None, Some("wav2vec2")].map(|start| Cell::Ctc(minutes, steps, start)),
+            );
         }
         cells
     }
@@ -110,7 +124,8 @@ impl Cell {
         match self {
             Cell::Pretrain(method) => {
                 let out = root.join(method);
-                let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/speech-study/{method}.toml"));
+                let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join(format!("examples/speech-study/{method}.toml"));
                 let resume = out.join("config.toml").is_file();
                 pretrain::run(pretrain::Request {
                     args: vec![file.display().to_string()],
@@ -130,7 +145,9 @@ impl Cell {
             // The same prompt in two languages, or by two voices, stays together.
             Cell::Languages(method) => self.utterances(root, method, "asterisk-sounds"),
             Cell::Speakers(method) => self.utterances(root, method, "asterisk-sounds/speakers"),
-            Cell::Ctc(minutes, steps, start) => self.recognise(root, *minutes, *steps, *start, if start.is_some() { ALL } else { SCRATCH }),
+            Cell::Ctc(minutes, steps, start) => {
+                self.recognise(root, *minutes, *steps, *start, if start.is_some() { ALL } else { SCRATCH })
+            }
             Cell::Head(minutes, steps, start) => self.recognise(root, *minutes, *steps, *start, HEAD),
         }
     }
@@ -140,15 +157,25 @@ impl Cell {
         probe::run(&probe::Request {
             run: root.join(method),
             data: Some(data.into()),
-            overrides: ["data.hold_out=0.2", "eval.few=[100]", "eval.batch_size=8"].map(String::from).to_vec(),
+            overrides: ["data.hold_out=0.2", "eval.few=[100]", "eval.batch_size=8"]
+                .map(String::from)
+                .to_vec(),
             snr: SNR.to_vec(),
             out: Some(self.result(root)),
             ..probe::Request::default()
         })
     }
 
-    /// Fine-tunes on some sentences and measures on all test sentences. The schedule is fixed beforehand: nothing is chosen by the test.
-    fn recognise(&self, root: &Path, minutes: u32, steps: u64, start: Option<&str>, what: &[&str]) -> Result<()> {
+    /// Fine-tunes on some sentences and measures on all test sentences. The schedule is fixed beforehand:
+    /// nothing is chosen by the test.
+    fn recognise(
+        &self,
+        root: &Path,
+        minutes: u32,
+        steps: u64,
+        start: Option<&str>,
+        what: &[&str],
+    ) -> Result<()> {
         let out = root.join(self.name());
         // From scratch the shape comes from the same run.
         let run = root.join(start.unwrap_or(METHODS[0]));
@@ -179,7 +206,8 @@ impl Cell {
     }
 }
 
-/// How many training sentences, taken evenly over all as `data.limit` takes them, last at most `minutes`; and how long they last in seconds.
+/// How many training sentences, taken evenly over all as `data.limit` takes them, last at most `minutes`; and
+/// how long they last in seconds.
 fn budget(minutes: u32) -> Result<(usize, f64)> {
     let records = open_kind(DATA, Kind::Speech)?;
     let lasts = (0..records.len()).map(|i| {
@@ -218,7 +246,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let Some((root, chosen)) = arguments.split_first() else {
-        eprintln!("expected a folder for the results, then cells if only some are wanted (--list names them)");
+        eprintln!(
+            "expected a folder for the results, then cells if only some are wanted (--list names them)"
+        );
         return ExitCode::from(2);
     };
     match study(Path::new(root), chosen) {

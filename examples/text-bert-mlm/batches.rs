@@ -23,12 +23,20 @@ impl Dataset for Examples {
 pub type Loading<T> = Loader<Examples, T, Pad>;
 
 /// Batches of like length, so that little is padded.
-pub fn loader<T>(examples: Vec<Example>, transform: T, batch_size: usize, shuffle: bool, seed: u64, pad: u32) -> Result<Loading<T>>
+pub fn loader<T>(
+    examples: Vec<Example>,
+    transform: T,
+    batch_size: usize,
+    shuffle: bool,
+    seed: u64,
+    pad: u32,
+) -> Result<Loading<T>>
 where
     T: Transform<Example, Out = Example> + 'static,
 {
     let lengths: Vec<u32> = examples.iter().map(|e| e.ids.len() as u32).collect();
-    let config = LoaderConfig { batch_size, workers: 1, drop_last: false, shuffle, seed, ..LoaderConfig::default() };
+    let config =
+        LoaderConfig { batch_size, workers: 1, drop_last: false, shuffle, seed, ..LoaderConfig::default() };
     let (data, pad) = (Arc::new(Examples(examples)), Arc::new(Pad { pad, length: None }));
     Ok(Loader::by_length(data, Arc::new(transform), pad, config, lengths, if shuffle { 16 } else { 1 })?)
 }
@@ -46,7 +54,11 @@ pub fn plain(e: &Example) -> Example {
 }
 
 /// What `f` makes of batches of the examples, one row each, in their order.
-pub fn rows(examples: &[Example], pad: u32, f: impl Fn(&Sequences) -> Result<Tensor>) -> Result<Vec<Vec<f32>>> {
+pub fn rows(
+    examples: &[Example],
+    pad: u32,
+    f: impl Fn(&Sequences) -> Result<Tensor>,
+) -> Result<Vec<Vec<f32>>> {
     let mut out = vec![Vec::new(); examples.len()];
     for chunk in by_length(examples).chunks(128) {
         let items = chunk.iter().map(|&i| plain(&examples[i])).collect();

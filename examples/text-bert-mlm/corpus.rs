@@ -39,17 +39,27 @@ fn texts(set: &dyn Records) -> Result<Vec<String>> {
     (0..set.len()).map(|i| Ok(std::str::from_utf8(&set.get(i)?.source.content()?)?.to_string())).collect()
 }
 
-/// Texts without labels: the glosses of nouns that are not tested on; with `all` also the glosses of verbs, adjectives and adverbs and a part
-/// of a dictionary, both fetched. What defines something in the words of a test gloss is left out.
+/// Texts without labels: the glosses of nouns that are not tested on; with `all` also the glosses of verbs,
+/// adjectives and adverbs and a part of a dictionary, both fetched. What defines something in the words of a
+/// test gloss is left out.
 pub fn unlabelled(glosses: &Glosses, all: bool) -> Result<Vec<String>> {
     let mut found: Vec<String> = glosses.train.iter().map(|g| g.0.clone()).collect();
     if all {
         let tested: BTreeSet<&str> = glosses.test.iter().map(|g| definition(&g.0)).collect();
         let full = wordnet::full()?;
-        let nouns: BTreeSet<u32> = (0..).zip(full.classes()).filter(|(_, name)| name.starts_with("noun.")).map(|(i, _)| i).collect();
-        let others = texts(&full)?.into_iter().enumerate().filter(|(i, _)| full.label(*i).is_some_and(|l| !nouns.contains(&l)));
+        let nouns: BTreeSet<u32> =
+            (0..).zip(full.classes()).filter(|(_, name)| name.starts_with("noun.")).map(|(i, _)| i).collect();
+        let others = texts(&full)?
+            .into_iter()
+            .enumerate()
+            .filter(|(i, _)| full.label(*i).is_some_and(|l| !nouns.contains(&l)));
         found.extend(others.map(|(_, text)| text).filter(|text| !tested.contains(definition(text))));
-        found.extend(texts(&gcide::open()?)?.into_iter().step_by(DICTIONARY).filter(|text| !tested.contains(definition(text))));
+        found.extend(
+            texts(&gcide::open()?)?
+                .into_iter()
+                .step_by(DICTIONARY)
+                .filter(|text| !tested.contains(definition(text))),
+        );
     }
     Ok(found)
 }

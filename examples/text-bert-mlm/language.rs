@@ -1,4 +1,5 @@
-//! Masked language modelling: the training, and accuracy and perplexity at hidden tokens next to those of unigrams.
+//! Masked language modelling: the training, and accuracy and perplexity at hidden tokens next to those of
+//! unigrams.
 
 use crate::batches::{Loading, by_length, loader, plain};
 use anyhow::{Context, Result};
@@ -39,7 +40,8 @@ pub fn pretrain(
     dir: &Path,
 ) -> Result<bool> {
     let source: Loading<Masking> = loader(texts.to_vec(), masking.clone(), BATCH, true, budget.seed, pad)?;
-    let watched: Loading<Masking> = loader(held_out.to_vec(), masking.clone(), BATCH, false, budget.seed, pad)?;
+    let watched: Loading<Masking> =
+        loader(held_out.to_vec(), masking.clone(), BATCH, false, budget.seed, pad)?;
     let mut run = if dir.exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
     let optim: OptimConfig = toml::from_str(
         "lr = 1e-3\nbetas = [0.9, 0.98]\nweight_decay = 0.01\nclip_grad_norm = 1.0\nschedule = { kind = \"warmup_linear\", warmup = { ratio = 0.06 } }",
@@ -63,10 +65,17 @@ pub fn pretrain(
         });
     }
     let per_epoch = texts.len().div_ceil(BATCH) as u64;
-    let trainer = Trainer::new(bert, config, &optim, per_epoch, &Device::Cpu)?.with_stop(stop).with_validation(watched);
+    let trainer =
+        Trainer::new(bert, config, &optim, per_epoch, &Device::Cpu)?.with_stop(stop).with_validation(watched);
     match trainer.with_display(Display::new(Duration::from_secs(60))).fit(&source, &mut run) {
         Ok(s) => {
-            println!("pre-trained: {} steps, {}, {:.0} s, {:.0} texts a second", s.steps, s.shown_loss(), s.seconds, s.samples_per_second);
+            println!(
+                "pre-trained: {} steps, {}, {:.0} s, {:.0} texts a second",
+                s.steps,
+                s.shown_loss(),
+                s.seconds,
+                s.samples_per_second
+            );
             Ok(true)
         }
         Err(Error::Interrupted { step, checkpoint }) => {
@@ -87,10 +96,13 @@ pub struct Unigrams {
 impl Unigrams {
     pub fn of(texts: &[Example], vocabulary: usize) -> Self {
         let mut counts = vec![1.0f64; vocabulary];
-        for (id, _) in texts.iter().flat_map(|e| e.ids.iter().zip(&e.words)).filter(|(_, word)| word.is_some()) {
+        for (id, _) in
+            texts.iter().flat_map(|e| e.ids.iter().zip(&e.words)).filter(|(_, word)| word.is_some())
+        {
             counts[*id as usize] += 1.0;
         }
-        let commonest = counts.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i as i64);
+        let commonest =
+            counts.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i as i64);
         Unigrams { all: counts.iter().sum(), counts, commonest }
     }
 }
@@ -107,7 +119,13 @@ pub struct Language {
 }
 
 /// Measures on `texts`, whose hidden tokens are drawn once and for all.
-pub fn measure(bert: &MaskedLm, texts: &[Example], unigrams: &Unigrams, masking: &Masking, pad: u32) -> Result<Language> {
+pub fn measure(
+    bert: &MaskedLm,
+    texts: &[Example],
+    unigrams: &Unigrams,
+    masking: &Masking,
+    pad: u32,
+) -> Result<Language> {
     let (mut nll, mut right, mut unigram, mut commonest, mut n) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (b, chunk) in by_length(texts).chunks(128).enumerate() {
         let mut items = Vec::new();
@@ -141,7 +159,9 @@ pub fn look(bert: &MaskedLm, tokenizer: &Tokenizer, text: &str, longest: usize) 
     let ids = tokenizer.example(text, None, longest)?.ids;
     let mask = tokenizer.vocabulary().mask.context("a mask token")?;
     for guesses in fill_mask(bert, &ids, mask, 5)? {
-        let words = guesses.iter().map(|g| format!("{} {:.0}%", tokenizer.token(g.id).unwrap_or_default(), 100.0 * g.probability));
+        let words = guesses
+            .iter()
+            .map(|g| format!("{} {:.0}%", tokenizer.token(g.id).unwrap_or_default(), 100.0 * g.probability));
         println!("{text}: {}", words.collect::<Vec<_>>().join(", "));
     }
     Ok(())

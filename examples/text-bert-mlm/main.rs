@@ -1,11 +1,13 @@
-//! A small BERT on dictionaries, and what it is good for: masked accuracy and perplexity against unigrams, and the topic of a gloss from few
-//! labels, frozen and fine-tuned, against the same encoder with random weights and from scratch.
+//! A small BERT on dictionaries, and what it is good for: masked accuracy and perplexity against unigrams,
+//! and the topic of a gloss from few labels, frozen and fine-tuned, against the same encoder with random
+//! weights and from scratch.
 //!
 //!     cargo run --release --example text-bert-mlm -- FOLDER [--steps 4000] [--seconds 0] [--seed 0] [--tunings 3] [--nouns] [--start MODEL]
 //!
-//! `FOLDER` keeps the tokenizer, the run and the results; a second call goes on where the first stopped (`--seconds` stops the training).
-//! `--nouns` reads the bundled glosses alone; else the other glosses and a dictionary are fetched. With `--start` nothing is pre-trained: the
-//! weights and the tokenizer of that folder are judged instead (`--start minilm` fetches MiniLM's).
+//! `FOLDER` keeps the tokenizer, the run and the results; a second call goes on where the first stopped
+//! (`--seconds` stops the training). `--nouns` reads the bundled glosses alone; else the other glosses and a
+//! dictionary are fetched. With `--start` nothing is pre-trained: the weights and the tokenizer of that
+//! folder are judged instead (`--start minilm` fetches MiniLM's).
 
 #![allow(clippy::print_stdout)] // a report is what this program is
 
@@ -52,7 +54,9 @@ fn options() -> Result<Options> {
         match arg.strip_prefix("--") {
             None => places.push(PathBuf::from(arg)),
             Some("nouns") => nouns = true,
-            Some("start") => start = Some(PathBuf::from(args.next().context("--start needs a folder, or minilm")?)),
+            Some("start") => {
+                start = Some(PathBuf::from(args.next().context("--start needs a folder, or minilm")?))
+            }
             Some(name) => {
                 let value = args.next().context("an option needs a value")?.parse()?;
                 match named.get_mut(name) {
@@ -105,7 +109,11 @@ fn main() -> Result<()> {
     };
     let labelled = |set: &[(String, u32)]| -> Result<Vec<Example>> {
         let examples = encode(&tokenizer, set.iter().map(|g| g.0.as_str()))?;
-        Ok(examples.into_iter().zip(set).map(|(e, g)| Example { targets: vec![i64::from(g.1)], ..e }).collect())
+        Ok(examples
+            .into_iter()
+            .zip(set)
+            .map(|(e, g)| Example { targets: vec![i64::from(g.1)], ..e })
+            .collect())
     };
     let (train_set, test_set) = (labelled(&glosses.train)?, labelled(&glosses.test)?);
     let vocabulary = tokenizer.vocabulary();
@@ -119,21 +127,32 @@ fn main() -> Result<()> {
     };
     let network = shape.resolve(&vocabulary)?;
     let Architecture::Bert(shape) = network.clone() else { bail!("expected a BERT") };
-    // A quarter of the tokens is hidden in training: more to learn from a text than the paper's 15%, which a short run cannot spare; nothing is
-    // dropped (Geiping and Goldstein 2022, arXiv 2212.14034, sections 4.2 and 4.4). What is measured hides 15%.
+    // A quarter of the tokens is hidden in training: more to learn from a text than the paper's 15%, which a
+    // short run cannot spare; nothing is dropped (Geiping and Goldstein 2022, arXiv 2212.14034, sections 4.2
+    // and 4.4). What is measured hides 15%.
     let hide = |share| Masking::new(MaskConfig { share, ..MaskConfig::default() }, &vocabulary);
-    let method = MaskedLmConfig { masking: MaskConfig { share: 0.25, ..MaskConfig::default() }, ..MaskedLmConfig::default() };
+    let method = MaskedLmConfig {
+        masking: MaskConfig { share: 0.25, ..MaskConfig::default() },
+        ..MaskedLmConfig::default()
+    };
     let params = Params::new();
     let undropped = BertConfig { dropout: 0.0, attention_dropout: 0.0, ..shape.clone() };
     let bert = MaskedLm::new(&Scope::root(&params, o.budget.seed, &Device::Cpu), undropped, &method)?;
-    let random = weights::export(&params, "encoder").into_iter().map(|(k, t)| Ok((k, t.copy()?))).collect::<Result<BTreeMap<_, _>>>()?;
+    let random = weights::export(&params, "encoder")
+        .into_iter()
+        .map(|(k, t)| Ok((k, t.copy()?)))
+        .collect::<Result<BTreeMap<_, _>>>()?;
     let results = Results(o.folder.join("results.jsonl"));
     match &o.start {
         Some(folder) => drop(network.load(&params, "encoder", folder)?),
         None => {
             let texts = encode(&tokenizer, unlabelled.iter().map(String::as_str))?;
             let tokens: usize = texts.iter().map(|e| e.ids.len()).sum();
-            println!("{} texts of {tokens} tokens to pre-train on, {} tokens in the vocabulary", texts.len(), tokenizer.size());
+            println!(
+                "{} texts of {tokens} tokens to pre-train on, {} tokens in the vocabulary",
+                texts.len(),
+                tokenizer.size()
+            );
             let dir = o.folder.join(format!("run-{}-{}", o.budget.steps, o.budget.seed));
             let watched: Vec<Example> = test_set.iter().take(1024).map(plain).collect();
             if !language::pretrain(&bert, &o.budget, &texts, &watched, &hide(0.25)?, vocabulary.pad, &dir)? {
@@ -143,18 +162,28 @@ fn main() -> Result<()> {
             let folder = o.folder.join("model");
             export(&folder, &MethodConfig::MaskedLm(method), &network, &params, Some(&tokenizer))?;
             println!("{}: for AutoModelForMaskedLM.from_pretrained", folder.display());
-            for text in ["a small furry [MASK] kept as a pet", "the [MASK] of a church", "a person who [MASK] music"] {
+            for text in
+                ["a small furry [MASK] kept as a pet", "the [MASK] of a church", "a person who [MASK] music"]
+            {
                 language::look(&bert, &tokenizer, text, LONGEST)?;
             }
             let unigrams = Unigrams::of(&texts, tokenizer.size());
             let masking = hide(0.15)?;
             let found = |texts: &[Example]| -> Result<serde_json::Value> {
-                Ok(serde_json::to_value(language::measure(&bert, texts, &unigrams, &masking, vocabulary.pad)?)?)
+                Ok(serde_json::to_value(language::measure(
+                    &bert,
+                    texts,
+                    &unigrams,
+                    &masking,
+                    vocabulary.pad,
+                )?)?)
             };
             results.cell("hidden tokens of the test glosses", || found(&test_set))?;
             if !o.nouns {
                 let prose = corpus::prose()?;
-                results.cell("hidden tokens of running prose", || found(&encode(&tokenizer, prose.iter().map(String::as_str))?))?;
+                results.cell("hidden tokens of running prose", || {
+                    found(&encode(&tokenizer, prose.iter().map(String::as_str))?)
+                })?;
             }
         }
     }
@@ -176,10 +205,12 @@ fn judge(
     trained: &BTreeMap<String, Tensor>,
     random: &BTreeMap<String, Tensor>,
 ) -> Result<()> {
-    let scores = |(accuracy, macro_f1): (f64, f64)| serde_json::json!({ "accuracy": accuracy, "macro_f1": macro_f1 });
+    let scores =
+        |(accuracy, macro_f1): (f64, f64)| serde_json::json!({ "accuracy": accuracy, "macro_f1": macro_f1 });
     for (name, start) in [("pre-trained", trained), ("random", random)] {
-        results
-            .cell(&format!("frozen, {name}, {BUDGETS:?} labels"), || Ok(task.probe(start, &BUDGETS)?.into_iter().map(scores).collect()))?;
+        results.cell(&format!("frozen, {name}, {BUDGETS:?} labels"), || {
+            Ok(task.probe(start, &BUDGETS)?.into_iter().map(scores).collect())
+        })?;
     }
     for seed in 0..o.tunings {
         for labels in BUDGETS {

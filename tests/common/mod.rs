@@ -87,7 +87,8 @@ pub const SMALL_TEXT: &[&str] = &[
     "eval.online_knn=0",
 ];
 
-pub const WORDS: [&str; 12] = ["sun", "rain", "cloud", "wind", "snow", "storm", "iron", "gold", "tin", "lead", "zinc", "copper"];
+pub const WORDS: [&str; 12] =
+    ["sun", "rain", "cloud", "wind", "snow", "storm", "iron", "gold", "tin", "lead", "zinc", "copper"];
 
 /// Lines about the weather (even) and lines about metals (odd).
 pub fn line(i: usize) -> String {

@@ -41,10 +41,18 @@ pub fn index(root: &Path) -> Result<Vec<Case>> {
     for (name, entry) in index {
         let file = root.join(format!("{name}.safetensors"));
         // A case that is a folder of foreign files (NIfTI, DICOM) has no tensors of its own.
-        let tensors =
-            if file.exists() { candle_core::safetensors::load(&file, &Device::Cpu)?.into_iter().collect() } else { BTreeMap::new() };
+        let tensors = if file.exists() {
+            candle_core::safetensors::load(&file, &Device::Cpu)?.into_iter().collect()
+        } else {
+            BTreeMap::new()
+        };
         let folder = file.parent().map_or_else(|| root.to_path_buf(), Path::to_path_buf);
-        cases.push(Case { name, params: entry.get("params").cloned().unwrap_or(Value::Null), tensors, folder });
+        cases.push(Case {
+            name,
+            params: entry.get("params").cloned().unwrap_or(Value::Null),
+            tensors,
+            folder,
+        });
     }
     Ok(cases)
 }
@@ -57,7 +65,10 @@ impl Case {
 
     /// An input tensor.
     pub fn input(&self, name: &str) -> Result<Tensor> {
-        self.tensors.get(&format!("input.{name}")).cloned().ok_or_else(|| format!("no input.{name} in the file").into())
+        self.tensors
+            .get(&format!("input.{name}"))
+            .cloned()
+            .ok_or_else(|| format!("no input.{name} in the file").into())
     }
 
     /// An input tensor that may be absent.
@@ -80,8 +91,8 @@ impl Case {
         Ok(self.input(name)?.to_dtype(DType::I64)?.flatten_all()?.to_vec1()?)
     }
 
-    /// `f` on variables of the named inputs (absent ones are skipped): `expected.OUT`, and the gradient of `sum(out * grad_y)` or of a
-    /// scalar out, as `grad.NAME`.
+    /// `f` on variables of the named inputs (absent ones are skipped): `expected.OUT`, and the gradient of
+    /// `sum(out * grad_y)` or of a scalar out, as `grad.NAME`.
     pub fn differentiate(
         &self,
         names: &[&str],
@@ -112,7 +123,10 @@ impl Case {
 
 /// The largest error over everything that the case expects; an error names the tensor.
 pub fn compare(case: &Case, outputs: &Outputs) -> Result<f64, String> {
-    let norm = case.tensors.get("expected.grad_norm").and_then(|t| t.flatten_all().ok()?.to_vec1::<f32>().ok()?.first().copied());
+    let norm = case
+        .tensors
+        .get("expected.grad_norm")
+        .and_then(|t| t.flatten_all().ok()?.to_vec1::<f32>().ok()?.first().copied());
     let mut worst = 0f64;
     let mut checked = 0;
     for (name, expected) in &case.tensors {
@@ -139,7 +153,8 @@ pub fn difference(got: &Tensor, expected: &Tensor, floor: f64) -> Result<f64, St
     if expected.elem_count() > 1 && got.dims() != expected.dims() {
         return Err(format!("shape {:?}, expected {:?}", got.dims(), expected.dims()));
     }
-    let values = |t: &Tensor| -> candle_core::Result<Vec<f64>> { t.to_dtype(DType::F64)?.flatten_all()?.to_vec1() };
+    let values =
+        |t: &Tensor| -> candle_core::Result<Vec<f64>> { t.to_dtype(DType::F64)?.flatten_all()?.to_vec1() };
     let (a, b) = (values(got).map_err(|e| e.to_string())?, values(expected).map_err(|e| e.to_string())?);
     let whole = !expected.dtype().is_float();
     let (mut gap, mut size) = (0f64, floor);

@@ -1,4 +1,5 @@
-//! Evaluation: kNN votes, representation metrics, classification and segmentation metrics, error rates, k-means.
+//! Evaluation: kNN votes, representation metrics, classification and segmentation metrics, error rates,
+//! k-means.
 
 use super::case::{Case, Handler, Outputs, Result};
 use candle_core::{DType, Device, Tensor};
@@ -21,17 +22,28 @@ pub fn handler(case: &Case) -> Option<Handler> {
             one(
                 |c| {
                     let (x, y) = (matrix(c, "x")?, matrix(c, "y")?);
-                    outputs([("align", metrics::alignment(x.view(), y.view())?), ("uniform", metrics::uniformity(x.view())?)])
+                    outputs([
+                        ("align", metrics::alignment(x.view(), y.view())?),
+                        ("uniform", metrics::uniformity(x.view())?),
+                    ])
                 },
                 c,
             )
         },
-        "linear_cka" => |c| one(|c| outputs([("cka", metrics::linear_cka(matrix(c, "x")?.view(), matrix(c, "y")?.view())?)]), c),
+        "linear_cka" => |c| {
+            one(
+                |c| outputs([("cka", metrics::linear_cka(matrix(c, "x")?.view(), matrix(c, "y")?.view())?)]),
+                c,
+            )
+        },
         "binary" => |c| {
             one(
                 |c| {
                     let (scores, positive) = (floats(&c.input("scores")?)?, mask(c, "labels")?);
-                    outputs([("auroc", metrics::auroc(&scores, &positive)?), ("auprc", metrics::average_precision(&scores, &positive)?)])
+                    outputs([
+                        ("auroc", metrics::auroc(&scores, &positive)?),
+                        ("auprc", metrics::average_precision(&scores, &positive)?),
+                    ])
                 },
                 c,
             )
@@ -93,7 +105,9 @@ fn neighbours(c: &Case) -> Result<Outputs> {
 fn multiclass(c: &Case) -> Result<Outputs> {
     let (probs, labels) = (floats(&c.input("probs")?)?, labels(c, "labels")?);
     let classes = c.input("probs")?.dim(1)?;
-    let first_largest = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best }) as u32;
+    let first_largest = |row: &[f32]| {
+        row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best }) as u32
+    };
     let predictions: Vec<u32> = probs.chunks_exact(classes).map(first_largest).collect();
     outputs([
         ("macro_f1", Confusion::new(&predictions, &labels, classes)?.macro_f1()),
@@ -104,19 +118,34 @@ fn multiclass(c: &Case) -> Result<Outputs> {
 }
 
 fn segmentation(c: &Case) -> Result<Outputs> {
-    let spacing: Vec<f64> = c.params.get("spacing").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_f64).collect();
+    let spacing: Vec<f64> = c
+        .params
+        .get("spacing")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_f64)
+        .collect();
     let shape = c.input("box_a")?.dims().to_vec();
-    let d = surface_distance(&mask(c, "box_a")?, &mask(c, "box_b")?, &shape, &spacing)?.ok_or("an empty surface")?;
-    outputs([("dice", dice(&mask(c, "pred")?, &mask(c, "target")?)?), ("hd95", d.hausdorff95), ("hausdorff", d.hausdorff)])
+    let d = surface_distance(&mask(c, "box_a")?, &mask(c, "box_b")?, &shape, &spacing)?
+        .ok_or("an empty surface")?;
+    outputs([
+        ("dice", dice(&mask(c, "pred")?, &mask(c, "target")?)?),
+        ("hd95", d.hausdorff95),
+        ("hausdorff", d.hausdorff),
+    ])
 }
 
 fn clusters(c: &Case) -> Result<Outputs> {
     let x = matrix(c, "x")?;
-    let found = kmeans::fit(x.view(), &KMeansConfig { k: c.whole("k", 2), ..KMeansConfig::default() }, Key::new(0))?;
+    let found =
+        kmeans::fit(x.view(), &KMeansConfig { k: c.whole("k", 2), ..KMeansConfig::default() }, Key::new(0))?;
     // Labels are right up to a permutation: rename ours by where each first appears.
-    let want: Vec<i64> = c.tensors.get("expected.labels").ok_or("no labels")?.to_dtype(DType::I64)?.to_vec1()?;
+    let want: Vec<i64> =
+        c.tensors.get("expected.labels").ok_or("no labels")?.to_dtype(DType::I64)?.to_vec1()?;
     let mut names = std::collections::BTreeMap::new();
-    let renamed: Vec<i64> = found.labels.iter().zip(&want).map(|(l, w)| *names.entry(*l).or_insert(*w)).collect();
+    let renamed: Vec<i64> =
+        found.labels.iter().zip(&want).map(|(l, w)| *names.entry(*l).or_insert(*w)).collect();
     let mut out = outputs([("inertia", found.inertia)])?;
     out.insert("expected.labels".into(), Tensor::from_vec(renamed, want.len(), &Device::Cpu)?);
     Ok(out)

@@ -8,18 +8,38 @@ type LossOf = fn(&Case, &dyn Fn(&str) -> Result<Tensor>) -> Result<Tensor>;
 
 fn loss_of(name: &str) -> Option<(&'static [&'static str], LossOf)> {
     Some(match name {
-        "ntxent" => (&["z0", "z1"], |c, t| Ok(loss::nt_xent(&t("z0")?, &t("z1")?, c.number("temperature", 0.5))?)),
-        "infonce_queue" => {
-            (&["q"], |c, t| Ok(loss::info_nce_queue(&t("q")?, &t("const_k")?, &t("const_queue")?, c.number("temperature", 0.07))?))
+        "ntxent" => {
+            (&["z0", "z1"], |c, t| Ok(loss::nt_xent(&t("z0")?, &t("z1")?, c.number("temperature", 0.5))?))
         }
-        "mocov3" => {
-            (&["q1", "q2"], |c, t| Ok(loss::moco_v3(&t("q1")?, &t("q2")?, &t("const_k1")?, &t("const_k2")?, c.number("temperature", 0.2))?))
+        "infonce_queue" => (&["q"], |c, t| {
+            Ok(loss::info_nce_queue(
+                &t("q")?,
+                &t("const_k")?,
+                &t("const_queue")?,
+                c.number("temperature", 0.07),
+            )?)
+        }),
+        "mocov3" => (&["q1", "q2"], |c, t| {
+            Ok(loss::moco_v3(
+                &t("q1")?,
+                &t("q2")?,
+                &t("const_k1")?,
+                &t("const_k2")?,
+                c.number("temperature", 0.2),
+            )?)
+        }),
+        "byol" => {
+            (&["p0", "p1"], |_, t| Ok(loss::byol(&t("p0")?, &t("p1")?, &t("const_z0")?, &t("const_z1")?)?))
         }
-        "byol" => (&["p0", "p1"], |_, t| Ok(loss::byol(&t("p0")?, &t("p1")?, &t("const_z0")?, &t("const_z1")?)?)),
-        "simsiam" => (&["p0", "p1"], |_, t| Ok(loss::sim_siam(&t("p0")?, &t("p1")?, &t("const_z0")?, &t("const_z1")?)?)),
-        "barlow_twins" => (&["z0", "z1"], |c, t| Ok(loss::barlow_twins(&t("z0")?, &t("z1")?, c.number("lambda_param", 5e-3))?)),
+        "simsiam" => (&["p0", "p1"], |_, t| {
+            Ok(loss::sim_siam(&t("p0")?, &t("p1")?, &t("const_z0")?, &t("const_z1")?)?)
+        }),
+        "barlow_twins" => (&["z0", "z1"], |c, t| {
+            Ok(loss::barlow_twins(&t("z0")?, &t("z1")?, c.number("lambda_param", 5e-3))?)
+        }),
         "vicreg" => (&["z0", "z1"], |c, t| {
-            let (l, m, n) = (c.number("lambda_param", 25.0), c.number("mu_param", 25.0), c.number("nu_param", 1.0));
+            let (l, m, n) =
+                (c.number("lambda_param", 25.0), c.number("mu_param", 25.0), c.number("nu_param", 1.0));
             Ok(loss::vicreg(&t("z0")?, &t("z1")?, l, m, n)?)
         }),
         "dcl" => (&["z0", "z1"], |c, t| Ok(loss::dcl(&t("z0")?, &t("z1")?, c.number("temperature", 0.1))?)),
@@ -34,20 +54,38 @@ fn loss_of(name: &str) -> Option<(&'static [&'static str], LossOf)> {
             Ok(loss::dino(&views("s"), &views("const_t"), &t("const_center")?, student, teacher)?)
         }),
         "koleo" => (&["z"], |_, t| Ok(loss::koleo(&t("z")?)?)),
-        "triplet" => (&["a", "p", "q"], |c, t| Ok(loss::triplet(&t("a")?, &t("p")?, &t("q")?, c.number("margin", 1.0))?)),
-        "supcon" => (&["z"], |c, t| Ok(loss::sup_con(&t("z")?, &t("labels")?, c.number("temperature", 0.1))?)),
-        "mae_normpix" => {
-            (&["pred"], |_, t| Ok(loss::mae_normalized_pixels(&t("pred")?, &t("const_target")?, &t("mask")?.to_dtype(DType::F32)?, true)?))
+        "triplet" => (&["a", "p", "q"], |c, t| {
+            Ok(loss::triplet(&t("a")?, &t("p")?, &t("q")?, c.number("margin", 1.0))?)
+        }),
+        "supcon" => {
+            (&["z"], |c, t| Ok(loss::sup_con(&t("z")?, &t("labels")?, c.number("temperature", 0.1))?))
         }
+        "mae_normpix" => (&["pred"], |_, t| {
+            Ok(loss::mae_normalized_pixels(
+                &t("pred")?,
+                &t("const_target")?,
+                &t("mask")?.to_dtype(DType::F32)?,
+                true,
+            )?)
+        }),
         "ctc" => (&["logits"], |c, t| {
-            let lengths = |name: &str| -> Result<Vec<usize>> { Ok(c.integers(name)?.into_iter().map(|v| v as usize).collect()) };
+            let lengths = |name: &str| -> Result<Vec<usize>> {
+                Ok(c.integers(name)?.into_iter().map(|v| v as usize).collect())
+            };
             let targets = t("targets")?.to_dtype(DType::I64)?;
-            Ok(loss::ctc_mean(&t("logits")?, &targets, &lengths("input_lengths")?, &lengths("target_lengths")?, 0)?)
+            Ok(loss::ctc_mean(
+                &t("logits")?,
+                &targets,
+                &lengths("input_lengths")?,
+                &lengths("target_lengths")?,
+                0,
+            )?)
         }),
         "dice_ce" => (&["logits"], |_, t| {
             // (N, C, S..) -> (N, S.., C); the target has a channel of its own in MONAI.
             let logits = t("logits")?;
-            let order: Vec<usize> = std::iter::once(0).chain(2..logits.rank()).chain(std::iter::once(1)).collect();
+            let order: Vec<usize> =
+                std::iter::once(0).chain(2..logits.rank()).chain(std::iter::once(1)).collect();
             Ok(loss::dice_ce(&logits.permute(order)?, &t("target")?.squeeze(1)?, &[])?)
         }),
         _ => return None,

@@ -21,7 +21,8 @@ fn canonical(case: &Case) -> Result<Vec<(String, Outputs)>> {
     let volume = read::volume(case.folder.join(file), &ReadConfig::default())?;
     let [d, h, w] = volume.shape();
     // (z, y, x) -> [x, y, z]
-    let values = Tensor::from_slice(volume.values(), (d, h, w), &Device::Cpu)?.permute((2, 1, 0))?.contiguous()?;
+    let values =
+        Tensor::from_slice(volume.values(), (d, h, w), &Device::Cpu)?.permute((2, 1, 0))?.contiguous()?;
     let affine: Vec<f64> = volume.grid().affine().iter().flatten().copied().collect();
     let [z, y, x] = volume.spacing();
     let outputs = Outputs::from([
@@ -39,9 +40,15 @@ fn series(case: &Case) -> Result<Vec<(String, Outputs)>> {
     let [i, j, k] = slices.stored().shape();
     let mut values = vec![0f32; i * j * k];
     slices.next(&mut values)?;
-    let expected: Vec<f64> = case.params["spacing_zyx"].as_array().ok_or("no spacing")?.iter().filter_map(|v| v.as_f64()).collect();
+    let expected: Vec<f64> = case.params["spacing_zyx"]
+        .as_array()
+        .ok_or("no spacing")?
+        .iter()
+        .filter_map(|v| v.as_f64())
+        .collect();
     let affine = slices.stored().affine();
-    let spacing: Vec<f64> = [2, 1, 0].map(|c| (0..3).map(|r| affine[r][c].powi(2)).sum::<f64>().sqrt()).to_vec();
+    let spacing: Vec<f64> =
+        [2, 1, 0].map(|c| (0..3).map(|r| affine[r][c].powi(2)).sum::<f64>().sqrt()).to_vec();
     if spacing.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 1e-4 * b) {
         return Err(format!("spacing {spacing:?}, expected {expected:?}").into());
     }

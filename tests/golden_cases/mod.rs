@@ -25,9 +25,10 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "eval" => eval::handler(case),
         "optim" => optim::handler(case),
         "signal" => signal::handler(case).or_else(|| speech::handler(case)),
-        "models" | "real" => {
-            vision::handler(case).or_else(|| text::handler(case)).or_else(|| speech::handler(case)).or_else(|| volumes::handler(case))
-        }
+        "models" | "real" => vision::handler(case)
+            .or_else(|| text::handler(case))
+            .or_else(|| speech::handler(case))
+            .or_else(|| volumes::handler(case)),
         "medical" => medical::handler(case).or_else(|| volumes::handler(case)),
         _ => None,
     }

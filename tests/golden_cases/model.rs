@@ -1,4 +1,5 @@
-//! What the cases of models share: the folder's configuration, loading its weights, gradients under its names.
+//! What the cases of models share: the folder's configuration, loading its weights, gradients under its
+//! names.
 
 use super::case::{Case, Error, Outputs, Result};
 use candle_core::{Device, Tensor};
@@ -19,12 +20,19 @@ pub fn config(case: &Case) -> Result<Value> {
 
 /// A whole number of config.json.
 pub fn whole(config: &Value, key: &str) -> Result<usize> {
-    config.get(key).and_then(Value::as_u64).map(|v| v as usize).ok_or_else(|| Error::from(format!("config.json has no {key}")))
+    config
+        .get(key)
+        .and_then(Value::as_u64)
+        .map(|v| v as usize)
+        .ok_or_else(|| Error::from(format!("config.json has no {key}")))
 }
 
 /// A list of whole numbers of config.json.
 pub fn list(config: &Value, key: &str) -> Result<Vec<usize>> {
-    let items = config.get(key).and_then(Value::as_array).ok_or_else(|| Error::from(format!("config.json has no {key}")))?;
+    let items = config
+        .get(key)
+        .and_then(Value::as_array)
+        .ok_or_else(|| Error::from(format!("config.json has no {key}")))?;
     Ok(items.iter().filter_map(Value::as_u64).map(|v| v as usize).collect())
 }
 

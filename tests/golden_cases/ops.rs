@@ -21,10 +21,16 @@ fn op(name: &str) -> Option<Op> {
     const OPS: &[(&str, Op)] = &[
         ("conv_transpose", conv_transpose_case),
         ("conv", conv_case),
-        ("batch_norm", |c, t, p| channels_last(t, |x| Ok(batch_norm(x, &packed(t)?, c.number("eps", 1e-5), Act::None, p)?.0))),
-        ("instance_norm", |c, t, p| channels_last(t, |x| Ok(instance_norm(x, Some(&packed(t)?), c.number("eps", 1e-5), p)?))),
+        ("batch_norm", |c, t, p| {
+            channels_last(t, |x| Ok(batch_norm(x, &packed(t)?, c.number("eps", 1e-5), Act::None, p)?.0))
+        }),
+        ("instance_norm", |c, t, p| {
+            channels_last(t, |x| Ok(instance_norm(x, Some(&packed(t)?), c.number("eps", 1e-5), p)?))
+        }),
         ("group_norm", |c, t, p| {
-            channels_last(t, |x| Ok(group_norm(x, Some(&packed(t)?), c.whole("groups", 1), c.number("eps", 1e-5), p)?))
+            channels_last(t, |x| {
+                Ok(group_norm(x, Some(&packed(t)?), c.whole("groups", 1), c.number("eps", 1e-5), p)?)
+            })
         }),
         ("layer_norm", |c, t, p| {
             let gb = if t("w").is_some() { Some(packed(t)?) } else { None };
@@ -41,7 +47,9 @@ fn op(name: &str) -> Option<Op> {
         ("max_pool", |c, t, p| channels_last(t, |x| pool(c, x, |k, s, q| Ok(max_pool(x, k, s, q, p)?)))),
         ("avg_pool", |c, t, p| channels_last(t, |x| pool(c, x, |k, s, q| Ok(avg_pool(x, k, s, q, p)?)))),
         ("attention", attention_case),
-        ("cross_entropy", |c, t, p| Ok(cross_entropy(&x(t)?, &c.input("y")?, c.number("label_smoothing", 0.0), p)?)),
+        ("cross_entropy", |c, t, p| {
+            Ok(cross_entropy(&x(t)?, &c.input("y")?, c.number("label_smoothing", 0.0), p)?)
+        }),
         ("upsample_nearest2d_used_twice", |c, t, p| {
             let y = resized(c, t, Resize::Nearest, p)?;
             Ok(y.broadcast_add(&x(t)?.sum_all()?)?)
@@ -59,7 +67,8 @@ pub fn handler(case: &Case) -> Option<Handler> {
     Some(|case| {
         let op = op(case.short()).ok_or("no operator")?;
         let names = ["x", "w", "b", "v", "g", "q", "k", "bias"];
-        let names: Vec<&str> = if case.short().starts_with("attention") { vec!["q", "k", "v", "bias"] } else { names.to_vec() };
+        let names: Vec<&str> =
+            if case.short().starts_with("attention") { vec!["q", "k", "v", "bias"] } else { names.to_vec() };
         let run = |path| -> Result<Outputs> { case.differentiate(&names, "y", |t| op(case, t, path)) };
         Ok(vec![("fused".into(), run(Path::Fused)?), ("composed".into(), run(Path::Composed)?)])
     })
@@ -86,7 +95,10 @@ fn to_first(y: &Tensor) -> Result<Tensor> {
 }
 
 /// `f` in channels-last, on a view that is not contiguous.
-fn channels_last(t: &dyn Fn(&str) -> Option<Tensor>, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+fn channels_last(
+    t: &dyn Fn(&str) -> Option<Tensor>,
+    f: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
     to_first(&f(&to_last(&x(t)?)?)?)
 }
 

@@ -18,7 +18,9 @@ fn image_ops(c: &Case) -> Result<Outputs> {
     let (channels, h, w) = x.dims3()?;
     let values: Vec<u8> = x.to_dtype(DType::U8)?.permute((1, 2, 0))?.flatten_all()?.to_vec1()?;
     let image = Image::new(w as u32, h as u32, channels as u8, Pixels::U8(values))?;
-    let crop = |key: &str| c.params.get("crop").and_then(|p| p.get(key)).and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+    let crop = |key: &str| {
+        c.params.get("crop").and_then(|p| p.get(key)).and_then(serde_json::Value::as_f64).unwrap_or(0.0)
+    };
     let rect = Rect { top: crop("top"), left: crop("left"), height: crop("height"), width: crop("width") };
     let size = c.whole("size", 20) as u32;
     let edit = |f: &dyn Fn(&mut Image)| {
@@ -46,7 +48,11 @@ fn image_ops(c: &Case) -> Result<Outputs> {
         let got = Tensor::from_vec(v, shape, &Device::Cpu)?.permute((2, 0, 1))?.contiguous()?;
         let key = format!("expected.{name}");
         let want = c.tensors.get(&key).ok_or_else(|| format!("no {key}"))?;
-        let gap = (got.to_dtype(DType::F32)? - want.to_dtype(DType::F32)?)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        let gap = (got.to_dtype(DType::F32)? - want.to_dtype(DType::F32)?)?
+            .abs()?
+            .flatten_all()?
+            .max(0)?
+            .to_scalar::<f32>()?;
         if gap > 1.0 {
             return Err(format!("{name}: differs by {gap} levels, 1 is allowed").into());
         }

@@ -1,4 +1,5 @@
-//! Speech models and features: load the folder as a user would, compare outputs, loss and gradients under the names of the file.
+//! Speech models and features: load the folder as a user would, compare outputs, loss and gradients under the
+//! names of the file.
 
 use super::case::{Case, Handler, Outputs, Result};
 use super::model::{config, gradients, one, whole};
@@ -29,7 +30,10 @@ pub fn handler(case: &Case) -> Option<Handler> {
 fn kaldi(case: &Case) -> Result<Outputs> {
     let wave: Vec<f32> = case.input("wav")?.to_vec1()?;
     let mut out = Outputs::new();
-    for (name, config) in [("mfcc", FeatureConfig { deltas: 0, ..FeatureConfig::default() }), ("fbank80", FeatureConfig::fbank())] {
+    for (name, config) in [
+        ("mfcc", FeatureConfig { deltas: 0, ..FeatureConfig::default() }),
+        ("fbank80", FeatureConfig::fbank()),
+    ] {
         let frames = Extractor::new(&config, 16_000)?.compute(&wave)?;
         let shape = (frames.len(), frames.dim());
         out.insert(format!("expected.{name}"), Tensor::from_vec(frames.into_vec(), shape, &Device::Cpu)?);
@@ -65,7 +69,10 @@ fn number(config: &Value, key: &str) -> Result<f64> {
 
 fn encoder(case: &Case) -> Result<Outputs> {
     let params = Params::new();
-    let net = SpeechEncoder::new(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"), read_config(&case.folder)?)?;
+    let net = SpeechEncoder::new(
+        &Scope::root(&params, 0, &Device::Cpu).sub("encoder"),
+        read_config(&case.folder)?,
+    )?;
     load(case, &params, "")?;
     let batch = waves(case, vec![])?;
     let counts = net.frame_counts(&batch.lengths)?;
@@ -81,29 +88,49 @@ fn recognition(case: &Case) -> Result<Outputs> {
     let json = config(case)?;
     let params = Params::new();
     let settings = CtcConfig { freeze_front: false, ..CtcConfig::default() };
-    let task = Ctc::new(&Scope::root(&params, 0, &Device::Cpu), read_config(&case.folder)?, settings, whole(&json, "vocab_size")?)?;
+    let task = Ctc::new(
+        &Scope::root(&params, 0, &Device::Cpu),
+        read_config(&case.folder)?,
+        settings,
+        whole(&json, "vocab_size")?,
+    )?;
     load(case, &params, "wav2vec2")?;
     let labels: Vec<Vec<i64>> = case.input("labels")?.to_dtype(candle_core::DType::I64)?.to_vec2()?;
-    let target = |row: &Vec<i64>| Target::Transcript(row.iter().filter(|l| **l >= 0).map(|l| *l as u32).collect());
+    let target =
+        |row: &Vec<i64>| Target::Transcript(row.iter().filter(|l| **l >= 0).map(|l| *l as u32).collect());
     let batch = waves(case, labels.iter().map(target).collect())?;
     let embeddings = task.embed(&batch, &Pass::eval())?;
     let mut out = Outputs::from([("expected.logits".into(), embeddings.graph[0].detach())]);
-    gradients(&params, &task.criterion(&embeddings, &Pass::eval())?.value, &rules("wav2vec2", "encoder")?, &mut out)?;
+    gradients(
+        &params,
+        &task.criterion(&embeddings, &Pass::eval())?.value,
+        &rules("wav2vec2", "encoder")?,
+        &mut out,
+    )?;
     Ok(out)
 }
 
 fn classification(case: &Case) -> Result<Outputs> {
     let json = config(case)?;
     let params = Params::new();
-    let settings =
-        ClassifyConfig { freeze_front: false, projection_dim: whole(&json, "classifier_proj_size")?, ..ClassifyConfig::default() };
+    let settings = ClassifyConfig {
+        freeze_front: false,
+        projection_dim: whole(&json, "classifier_proj_size")?,
+        ..ClassifyConfig::default()
+    };
     let classes = json.get("id2label").and_then(Value::as_object).map_or(2, serde_json::Map::len);
-    let task = Classify::new(&Scope::root(&params, 0, &Device::Cpu), read_config(&case.folder)?, settings, classes)?;
+    let task =
+        Classify::new(&Scope::root(&params, 0, &Device::Cpu), read_config(&case.folder)?, settings, classes)?;
     load(case, &params, "hubert")?;
     let batch = waves(case, case.integers("labels")?.into_iter().map(|l| Target::Class(l as u32)).collect())?;
     let embeddings = task.embed(&batch, &Pass::eval())?;
     let mut out = Outputs::from([("expected.logits".into(), embeddings.graph[0].detach())]);
-    gradients(&params, &task.criterion(&embeddings, &Pass::eval())?.value, &rules("hubert", "encoder")?, &mut out)?;
+    gradients(
+        &params,
+        &task.criterion(&embeddings, &Pass::eval())?.value,
+        &rules("hubert", "encoder")?,
+        &mut out,
+    )?;
     Ok(out)
 }
 
@@ -153,7 +180,12 @@ fn pretraining(case: &Case) -> Result<Outputs> {
             }
         }
         let codes = &quantized.codes[start * settings.groups..(start + len) * settings.groups];
-        sums.push(method.contrast(&context.narrow(0, start, len)?, &targets.narrow(0, start, len)?, &counts, codes)?);
+        sums.push(method.contrast(
+            &context.narrow(0, start, len)?,
+            &targets.narrow(0, start, len)?,
+            &counts,
+            codes,
+        )?);
     }
     let contrastive = Tensor::stack(&sums, 0)?.sum_all()?;
     let diversity = (quantized.perplexity.affine(-1.0 / all, 1.0)? * rows.len() as f64)?;

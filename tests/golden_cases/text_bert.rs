@@ -1,4 +1,5 @@
-//! BERT and its relatives: load the folder as a user would, compare scores, loss and gradients under the names of the file.
+//! BERT and its relatives: load the folder as a user would, compare scores, loss and gradients under the
+//! names of the file.
 
 use super::case::{Case, Handler, Outputs, Result};
 use super::model::{gradients, one};
@@ -10,7 +11,9 @@ use selfsup_text::encoder::{Bert, BertConfig};
 use selfsup_text::hf;
 use selfsup_text::method::{Electra, ElectraConfig, MaskedLm, MaskedLmConfig, detection_loss};
 use selfsup_text::names::{Head, layout};
-use selfsup_text::task::{AnswerConfig, AnswerFinder, SequenceClassifier, SequenceConfig, TokenClassifier, TokenConfig};
+use selfsup_text::task::{
+    AnswerConfig, AnswerFinder, SequenceClassifier, SequenceConfig, TokenClassifier, TokenConfig,
+};
 use selfsup_text::tokenizer::Tokenizer;
 
 /// Who runs a case, if anyone.
@@ -54,7 +57,13 @@ fn load(case: &Case, params: &Params, shape: &BertConfig, head: Head) -> Result<
 }
 
 /// Loss and gradients of an objective without dropout.
-fn finish(o: &impl Objective<Batch = Sequences>, case: &Case, shape: &BertConfig, head: Head, mut out: Outputs) -> Result<Outputs> {
+fn finish(
+    o: &impl Objective<Batch = Sequences>,
+    case: &Case,
+    shape: &BertConfig,
+    head: Head,
+    mut out: Outputs,
+) -> Result<Outputs> {
     let loss = o.criterion(&o.embed(&batch(case)?, &Pass::eval())?, &Pass::eval())?.value;
     gradients(o.params(), &loss, &layout(shape.family, head), &mut out)?;
     Ok(out)
@@ -66,7 +75,11 @@ fn scope(params: &Params) -> Scope {
 
 fn masked(case: &Case, next_sentence: bool) -> Result<Outputs> {
     let (shape, params) = (shape(case)?, Params::new());
-    let method = MaskedLm::new(&scope(&params), shape.clone(), &MaskedLmConfig { next_sentence, ..MaskedLmConfig::default() })?;
+    let method = MaskedLm::new(
+        &scope(&params),
+        shape.clone(),
+        &MaskedLmConfig { next_sentence, ..MaskedLmConfig::default() },
+    )?;
     load(case, &params, &shape, Head::MaskedLm)?;
     let (batch, pass) = (batch(case)?, Pass::eval());
     let logits = method.logits(&batch, &pass)?.detach();
@@ -87,7 +100,8 @@ fn electra(case: &Case) -> Result<Outputs> {
     let (shape, params) = (shape(case)?, Params::new());
     let method = Electra::new(&scope(&params), shape.clone(), ElectraConfig::default())?;
     let ours = hf::read_weights(&case.folder, shape.family, Head::Discriminator)?;
-    let report = weights::load_into(&params, &ours, "", &Options { allow_missing: true, allow_unexpected: false })?;
+    let report =
+        weights::load_into(&params, &ours, "", &Options { allow_missing: true, allow_unexpected: false })?;
     if let Some(name) = report.missing.iter().find(|n| !n.starts_with("generator.")) {
         return Err(format!("{name} of the discriminator is not in the file").into());
     }
@@ -99,7 +113,12 @@ fn electra(case: &Case) -> Result<Outputs> {
         None => batch.labels.clone(),
     };
     let mut out = Outputs::from([("expected.logits".into(), scores.detach())]);
-    gradients(&params, &detection_loss(&scores, &labels)?, &layout(shape.family, Head::Discriminator), &mut out)?;
+    gradients(
+        &params,
+        &detection_loss(&scores, &labels)?,
+        &layout(shape.family, Head::Discriminator),
+        &mut out,
+    )?;
     Ok(out)
 }
 
@@ -111,17 +130,27 @@ fn classes(case: &Case) -> Result<usize> {
 
 fn sequence(case: &Case) -> Result<Outputs> {
     let (shape, params) = (shape(case)?, Params::new());
-    let task = SequenceClassifier::new(&scope(&params), &shape, SequenceConfig { classes: classes(case)?, ..SequenceConfig::default() })?;
+    let task = SequenceClassifier::new(
+        &scope(&params),
+        &shape,
+        SequenceConfig { classes: classes(case)?, ..SequenceConfig::default() },
+    )?;
     load(case, &params, &shape, Head::Sequence)?;
-    let out = Outputs::from([("expected.logits".into(), task.logits(&batch(case)?, &Pass::eval())?.detach())]);
+    let out =
+        Outputs::from([("expected.logits".into(), task.logits(&batch(case)?, &Pass::eval())?.detach())]);
     finish(&task, case, &shape, Head::Sequence, out)
 }
 
 fn tokens(case: &Case) -> Result<Outputs> {
     let (shape, params) = (shape(case)?, Params::new());
-    let task = TokenClassifier::new(&scope(&params), &shape, TokenConfig { classes: classes(case)?, ..TokenConfig::default() })?;
+    let task = TokenClassifier::new(
+        &scope(&params),
+        &shape,
+        TokenConfig { classes: classes(case)?, ..TokenConfig::default() },
+    )?;
     load(case, &params, &shape, Head::Tokens)?;
-    let out = Outputs::from([("expected.logits".into(), task.logits(&batch(case)?, &Pass::eval())?.detach())]);
+    let out =
+        Outputs::from([("expected.logits".into(), task.logits(&batch(case)?, &Pass::eval())?.detach())]);
     finish(&task, case, &shape, Head::Tokens, out)
 }
 
@@ -130,7 +159,10 @@ fn answer(case: &Case) -> Result<Outputs> {
     let task = AnswerFinder::new(&scope(&params), &shape, &AnswerConfig::default())?;
     load(case, &params, &shape, Head::Answer)?;
     let (start, end) = task.logits(&batch(case)?, &Pass::eval())?;
-    let out = Outputs::from([("expected.start_logits".into(), start.detach()), ("expected.end_logits".into(), end.detach())]);
+    let out = Outputs::from([
+        ("expected.start_logits".into(), start.detach()),
+        ("expected.end_logits".into(), end.detach()),
+    ]);
     finish(&task, case, &shape, Head::Answer, out)
 }
 
@@ -142,7 +174,8 @@ fn minilm(case: &Case) -> Result<Outputs> {
     let tokenizer = Tokenizer::load(&folder)?;
     let texts = case.params.get("texts").and_then(|t| t.as_array()).ok_or("no texts")?;
     for (i, text) in texts.iter().enumerate() {
-        let made = tokenizer.example(text.as_str().unwrap_or_default(), None, case.whole("max_length", 128))?.ids;
+        let made =
+            tokenizer.example(text.as_str().unwrap_or_default(), None, case.whole("max_length", 128))?.ids;
         let row: Vec<i64> = ids.get(i)?.to_dtype(DType::I64)?.to_vec1()?;
         let length = valid.get(i)?.sum_all()?.to_scalar::<f32>()? as usize;
         if made.iter().map(|&id| i64::from(id)).ne(row[..length].iter().copied()) {

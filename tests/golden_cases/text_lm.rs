@@ -45,10 +45,12 @@ fn t5(case: &Case) -> Result<Outputs> {
     let (params, tied) = (Params::new(), c.tied);
     let method = SpanCorruption::new(&Scope::root(&params, 0, &Device::Cpu), c)?;
     folder::load(&params, "encoder", &case.folder, &T5::rules(tied)?, "")?;
-    let (ids, valid, labels) = (case.input("input_ids")?, case.input("attention_mask")?, case.input("labels")?);
+    let (ids, valid, labels) =
+        (case.input("input_ids")?, case.input("attention_mask")?, case.input("labels")?);
     let (model, pass) = (method.model(), Pass::eval());
     let encoded = model.encode(&ids, Some(&valid), &pass)?;
-    let logits = model.scores(&model.decode(&model.shift_right(&labels)?, &encoded, Some(&valid), &pass)?)?;
+    let logits =
+        model.scores(&model.decode(&model.shift_right(&labels)?, &encoded, Some(&valid), &pass)?)?;
     let batch = Sequences::new(ids, Some(valid), labels.clone(), None, None)?;
     let loss = method.criterion(&method.embed(&batch, &pass)?, &pass)?.value;
     // The method computes the scores of what is predicted alone: the same loss.
@@ -63,9 +65,20 @@ fn t5(case: &Case) -> Result<Outputs> {
 }
 
 /// Gradients of the encoder's parameters under transformers' names, below `path`.
-fn under(params: &Params, loss: &Tensor, path: &str, rules: &selfsup_core::weights::Rules, out: &mut Outputs) -> Result<()> {
+fn under(
+    params: &Params,
+    loss: &Tensor,
+    path: &str,
+    rules: &selfsup_core::weights::Rules,
+    out: &mut Outputs,
+) -> Result<()> {
     let mut plain = Outputs::new();
-    gradients(params, loss, &selfsup_core::weights::Rules::new(&[selfsup_core::weights::Rule::prefix("", "encoder")])?, &mut plain)?;
+    gradients(
+        params,
+        loss,
+        &selfsup_core::weights::Rules::new(&[selfsup_core::weights::Rule::prefix("", "encoder")])?,
+        &mut plain,
+    )?;
     let mut grads = std::collections::BTreeMap::new();
     for (name, t) in plain {
         match name.strip_prefix("grad.") {

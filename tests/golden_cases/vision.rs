@@ -1,4 +1,5 @@
-//! Vision models: load the folder as a user would, compare outputs, loss and gradients under the names of the file.
+//! Vision models: load the folder as a user would, compare outputs, loss and gradients under the names of the
+//! file.
 
 use super::case::{Case, Handler, Outputs, Result};
 use super::model::{config, gradients, list, load, one, whole};
@@ -62,7 +63,9 @@ fn vit(case: &Case, layout: Layout) -> Result<Outputs> {
     config.trunk.heads = whole(&c, key("num_heads", "num_attention_heads"))?;
     config.trunk.hidden = match whole(&c, "intermediate_size") {
         Ok(hidden) => hidden,
-        Err(_) => (config.trunk.dim as f64 * c.get("mlp_ratio").and_then(Value::as_f64).unwrap_or(4.0)) as usize,
+        Err(_) => {
+            (config.trunk.dim as f64 * c.get("mlp_ratio").and_then(Value::as_f64).unwrap_or(4.0)) as usize
+        }
     };
     config.trunk.eps = c.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-6);
     config.trunk.layer_scale = (layout == Layout::Dinov2).then_some(1.0);
@@ -93,7 +96,8 @@ fn vit(case: &Case, layout: Layout) -> Result<Outputs> {
 fn mae(case: &Case) -> Result<Outputs> {
     let c = config(case)?;
     let eps = c.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-12);
-    let mut vit = ViTConfig::named("vit_tiny", whole(&c, "image_size")?, whole(&c, "patch_size")?).ok_or("no vit_tiny")?;
+    let mut vit = ViTConfig::named("vit_tiny", whole(&c, "image_size")?, whole(&c, "patch_size")?)
+        .ok_or("no vit_tiny")?;
     vit.trunk.dim = whole(&c, "hidden_size")?;
     vit.trunk.depth = whole(&c, "num_hidden_layers")?;
     vit.trunk.heads = whole(&c, "num_attention_heads")?;
@@ -111,7 +115,9 @@ fn mae(case: &Case) -> Result<Outputs> {
         decoder_eps: eps,
     };
     let params = Params::new();
-    let build = |s: &Scope| -> selfsup_core::Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, vit.clone())?)) };
+    let build = |s: &Scope| -> selfsup_core::Result<Box<dyn TokenEncoder>> {
+        Ok(Box::new(ViT::new(s, vit.clone())?))
+    };
     let method = Mae::new(&Scope::root(&params, 0, &Device::Cpu), &build, settings.clone())?;
     load(case, &params, &Layout::VitMae.rules())?;
     let x = case.input("pixel_values")?;
@@ -123,7 +129,10 @@ fn mae(case: &Case) -> Result<Outputs> {
     let mut out = Outputs::from([
         ("expected.logits".into(), made.pixels.detach()),
         ("expected.mask".into(), made.mask.clone()),
-        ("expected.ids_restore".into(), Tensor::from_vec(restore, (noise.len(), noise[0].len()), &Device::Cpu)?),
+        (
+            "expected.ids_restore".into(),
+            Tensor::from_vec(restore, (noise.len(), noise[0].len()), &Device::Cpu)?,
+        ),
     ]);
     gradients(method.params(), &loss, &Layout::VitMae.rules(), &mut out)?;
     Ok(out)

@@ -29,7 +29,8 @@ fn monai_unet(case: &Case) -> Result<Outputs> {
     };
     let rules = names::monai(c.levels())?;
     load(case, &params, &rules)?;
-    let y = net.forward(&case.input("x")?, &Pass::train(0, Progress::default()))?.0.permute((0, 4, 1, 2, 3))?;
+    let y =
+        net.forward(&case.input("x")?, &Pass::train(0, Progress::default()))?.0.permute((0, 4, 1, 2, 3))?;
     let loss = ((&y * case.input("w")?)?.mean_all()? + y.sqr()?.mean_all()?)?;
     let mut out = Outputs::from([("expected.y".into(), y.detach())]);
     gradients(&params, &loss, &rules, &mut out)?;
@@ -46,5 +47,8 @@ fn resample(case: &Case) -> Result<Outputs> {
     let volume = Volume::new(case.short(), grid, volume.flatten_all()?.to_vec1()?)?;
     let made = Resample { spacing: [1.0; 3], fill: 0.0 }.apply(volume, &mut Key::new(0).rng())?;
     let shape = made.shape();
-    Ok(Outputs::from([("expected.resampled".into(), Tensor::from_slice(made.values(), shape.as_slice(), &Device::Cpu)?)]))
+    Ok(Outputs::from([(
+        "expected.resampled".into(),
+        Tensor::from_slice(made.values(), shape.as_slice(), &Device::Cpu)?,
+    )]))
 }

@@ -1,8 +1,10 @@
-//! Mini-batch k-means (Sculley 2010, "Web-scale k-means clustering"): centres move towards the mean of the samples that they are nearest to,
-//! a batch at a time, each by the share that the batch has of all samples it has seen.
+//! Mini-batch k-means (Sculley 2010, "Web-scale k-means clustering"): centres move towards the mean of the
+//! samples that they are nearest to, a batch at a time, each by the share that the batch has of all samples
+//! it has seen.
 //!
-//! Starts are drawn by k-means++ (Arthur and Vassilvitskii 2007) from a part of the data. Distances come from one matrix product per block of
-//! rows; blocks are cut by the shape alone and sums are taken in order, so the centres have the same bits for any number of threads.
+//! Starts are drawn by k-means++ (Arthur and Vassilvitskii 2007) from a part of the data. Distances come from
+//! one matrix product per block of rows; blocks are cut by the shape alone and sums are taken in order, so
+//! the centres have the same bits for any number of threads.
 
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -17,7 +19,8 @@ pub struct ClusterConfig {
     pub batch: usize,
     /// Batches at most.
     pub steps: usize,
-    /// The search ends when this many batches in a row have not lowered the smoothed distance by a thousandth.
+    /// The search ends when this many batches in a row have not lowered the smoothed distance by a
+    /// thousandth.
     pub patience: usize,
     /// Samples that the starts are drawn from, at most.
     pub init: usize,
@@ -46,7 +49,10 @@ impl Clusters {
     /// If they are not whole rows, or none.
     pub fn new(centers: Vec<f32>, dim: usize) -> Result<Self> {
         if dim == 0 || centers.is_empty() || !centers.len().is_multiple_of(dim) {
-            return Err(Error::input("clusters", format!("{} values for centres of width {dim}", centers.len())));
+            return Err(Error::input(
+                "clusters",
+                format!("{} values for centres of width {dim}", centers.len()),
+            ));
         }
         Ok(Clusters { centers, dim })
     }
@@ -67,16 +73,23 @@ impl Clusters {
             return Err(Error::config("clustering: batch and init must be at least 1"));
         }
         if let Some(at) = rows.iter().position(|v| !v.is_finite()) {
-            return Err(Error::input("clusters", format!("value {} of sample {} is {}", at % dim, at / dim, rows[at])));
+            return Err(Error::input(
+                "clusters",
+                format!("value {} of sample {} is {}", at % dim, at / dim, rows[at]),
+            ));
         }
         let mut rng = key.named("init").rng();
-        let pool: Vec<f32> = pick(n, config.init.max(k).min(n), &mut rng).flat_map(|i| rows[i * dim..(i + 1) * dim].to_vec()).collect();
+        let pool: Vec<f32> = pick(n, config.init.max(k).min(n), &mut rng)
+            .flat_map(|i| rows[i * dim..(i + 1) * dim].to_vec())
+            .collect();
         let mut found = Clusters { centers: plus_plus(&pool, dim, k, key.named("start"))?, dim };
         let mut seen = vec![0f64; k];
         let (mut smooth, mut best, mut waited) = (None::<f64>, f64::INFINITY, 0);
         for step in 0..config.steps {
             let mut rng = key.named("batch").fold(step as u64).rng();
-            let batch: Vec<f32> = pick(n, config.batch.min(n), &mut rng).flat_map(|i| rows[i * dim..(i + 1) * dim].to_vec()).collect();
+            let batch: Vec<f32> = pick(n, config.batch.min(n), &mut rng)
+                .flat_map(|i| rows[i * dim..(i + 1) * dim].to_vec())
+                .collect();
             let distance = found.move_by(&batch, &mut seen)?;
             let now = smooth.map_or(distance, |s| 0.8 * s + 0.2 * distance);
             smooth = Some(now);
@@ -120,12 +133,16 @@ impl Clusters {
             return Err(Error::input("clusters", format!("{} values, expected rows of {d}", rows.len())));
         }
         let centers = Tensor::from_slice(&self.centers, (k, d), &Device::Cpu)?.t()?.contiguous()?;
-        let norms: Vec<f64> = self.centers.chunks_exact(d).map(|c| c.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
+        let norms: Vec<f64> =
+            self.centers.chunks_exact(d).map(|c| c.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
         let blocks: Vec<Result<(Vec<u32>, Vec<f64>)>> = rows
             .par_chunks(ROWS * d)
             .map(|block| {
                 let n = block.len() / d;
-                let products = Tensor::from_slice(block, (n, d), &Device::Cpu)?.matmul(&centers)?.flatten_all()?.to_vec1::<f32>()?;
+                let products = Tensor::from_slice(block, (n, d), &Device::Cpu)?
+                    .matmul(&centers)?
+                    .flatten_all()?
+                    .to_vec1::<f32>()?;
                 let (mut labels, mut gaps) = (Vec::with_capacity(n), Vec::with_capacity(n));
                 for (row, products) in block.chunks_exact(d).zip(products.chunks_exact(k)) {
                     let square: f64 = row.iter().map(|v| f64::from(*v).powi(2)).sum();
@@ -187,7 +204,8 @@ fn plus_plus(rows: &[f32], dim: usize, k: usize, key: Key) -> Result<Vec<f32>> {
         let last = centers[centers.len() - dim..].to_vec();
         nearest.par_chunks_mut(ROWS).zip(rows.par_chunks(ROWS * dim)).for_each(|(nearest, rows)| {
             for (gap, row) in nearest.iter_mut().zip(rows.chunks_exact(dim)) {
-                let new: f64 = row.iter().zip(&last).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+                let new: f64 =
+                    row.iter().zip(&last).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
                 *gap = gap.min(new);
             }
         });
@@ -214,7 +232,12 @@ mod tests {
         let mut rng = Key::new(1).rng();
         let means: Vec<f32> = (0..k * d).map(|_| 30.0 * rng.normal()).collect();
         let of: Vec<usize> = (0..n).map(|i| i % k).collect();
-        (of.iter().flat_map(|c| (0..d).map(|j| means[c * d + j] + rng.normal()).collect::<Vec<_>>()).collect(), of)
+        (
+            of.iter()
+                .flat_map(|c| (0..d).map(|j| means[c * d + j] + rng.normal()).collect::<Vec<_>>())
+                .collect(),
+            of,
+        )
     }
 
     #[test]
@@ -225,9 +248,12 @@ mod tests {
         let labels = found.assign(&rows).unwrap();
         // One cluster for each blob, and the centre within a few standard errors of its mean.
         for blob in 0..5 {
-            let mine: Vec<u32> = labels.iter().zip(&of).filter(|(_, b)| **b == blob).map(|(l, _)| *l).collect();
+            let mine: Vec<u32> =
+                labels.iter().zip(&of).filter(|(_, b)| **b == blob).map(|(l, _)| *l).collect();
             assert!(mine.iter().all(|l| *l == mine[0]), "blob {blob} is torn");
-            let mean: f32 = rows.chunks_exact(6).zip(&of).filter(|(_, b)| **b == blob).map(|(r, _)| r[0]).sum::<f32>() / 800.0;
+            let mean: f32 =
+                rows.chunks_exact(6).zip(&of).filter(|(_, b)| **b == blob).map(|(r, _)| r[0]).sum::<f32>()
+                    / 800.0;
             assert!((found.centers()[mine[0] as usize * 6] - mean).abs() < 0.3);
         }
         let mut all = labels;
@@ -242,7 +268,14 @@ mod tests {
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                Clusters::fit(&rows, 7, 12, &ClusterConfig { batch: 3000, steps: 20, ..ClusterConfig::default() }, Key::new(1)).unwrap()
+                Clusters::fit(
+                    &rows,
+                    7,
+                    12,
+                    &ClusterConfig { batch: 3000, steps: 20, ..ClusterConfig::default() },
+                    Key::new(1),
+                )
+                .unwrap()
             })
         };
         let one = run(1);

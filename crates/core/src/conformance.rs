@@ -1,5 +1,5 @@
-//! What every method must satisfy, as checks that a test of a method calls: each parameter moves, resuming is exact, micro-batches compute
-//! the gradient of the whole batch, and the number of threads changes no bit.
+//! What every method must satisfy, as checks that a test of a method calls: each parameter moves, resuming is
+//! exact, micro-batches compute the gradient of the whole batch, and the number of threads changes no bit.
 //!
 //! A check ends with an error that names the method and the parameter. See docs/adding-a-method.md.
 
@@ -38,7 +38,14 @@ impl<'a, B: Batch> Trial<'a, B> {
     /// Three epochs of three batches that `make(epoch, batch)` makes, with AdamW of a learning rate of 0.01.
     pub fn new(name: impl Into<String>, make: impl Fn(u64, usize) -> Result<B> + Send + Sync + 'a) -> Self {
         let optim = OptimConfig { lr: 1e-2, ..OptimConfig::default() };
-        Trial { name: name.into(), batches: 3, epochs: 3, optim, freeze_encoder_steps: 0, make: Box::new(make) }
+        Trial {
+            name: name.into(),
+            batches: 3,
+            epochs: 3,
+            optim,
+            freeze_encoder_steps: 0,
+            make: Box::new(make),
+        }
     }
 
     /// With another number of epochs.
@@ -65,7 +72,12 @@ impl<'a, B: Batch> Trial<'a, B> {
     }
 
     /// As [`Trial::train`], stopped when the batch of this `(epoch, batch)` is asked for.
-    fn train_until<O: Objective<Batch = B>>(&self, method: &O, dir: &Path, stop_at: Option<(u64, usize)>) -> Result<f64> {
+    fn train_until<O: Objective<Batch = B>>(
+        &self,
+        method: &O,
+        dir: &Path,
+        stop_at: Option<(u64, usize)>,
+    ) -> Result<f64> {
         let mut run = if dir.exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
         let stop = Stop::manual();
         let source = Stopping { trial: self, stop_at, stop: stop.clone() };
@@ -80,15 +92,17 @@ impl<'a, B: Batch> Trial<'a, B> {
         };
         let trainer = Trainer::new(method, config, &self.optim, self.batches as u64, &Device::Cpu)?;
         let summary = trainer.with_stop(stop).fit(&source, &mut run)?;
-        summary.loss.ok_or_else(|| Error::Other(format!("{}: the run in {} was already complete", self.name, dir.display())))
+        summary.loss.ok_or_else(|| {
+            Error::Other(format!("{}: the run in {} was already complete", self.name, dir.display()))
+        })
     }
 
     fn fail<T>(&self, problem: impl std::fmt::Display) -> Result<T> {
         Err(Error::Other(format!("{}: {problem}", self.name)))
     }
 
-    /// Every trained parameter, and every one that an exponential average or an update in `after_step` is to change, differs after the training;
-    /// no frozen one does. `dir` is a folder that does not exist yet.
+    /// Every trained parameter, and every one that an exponential average or an update in `after_step` is to
+    /// change, differs after the training; no frozen one does. `dir` is a folder that does not exist yet.
     ///
     /// # Errors
     /// If one does not, or the training fails.
@@ -99,25 +113,37 @@ impl<'a, B: Batch> Trial<'a, B> {
         for p in method.params().all() {
             let moved = before.get(&p.name) != after.get(&p.name);
             if moved == (p.role == Role::Frozen) {
-                return self.fail(format_args!("{} ({:?}) {}", p.name, p.role, if moved { "moved" } else { "did not move" }));
+                return self.fail(format_args!(
+                    "{} ({:?}) {}",
+                    p.name,
+                    p.role,
+                    if moved { "moved" } else { "did not move" }
+                ));
             }
         }
         Ok(())
     }
 
-    /// A run that is stopped in the middle of its second epoch and continued by a method with other initial weights ends with the same bytes
-    /// as a run without a stop. `build(seed)` makes the method; `dir` is an empty folder.
+    /// A run that is stopped in the middle of its second epoch and continued by a method with other initial
+    /// weights ends with the same bytes as a run without a stop. `build(seed)` makes the method; `dir` is an
+    /// empty folder.
     ///
     /// # Errors
     /// If it does not, or a training fails.
-    pub fn resuming_is_exact<O: Objective<Batch = B>>(&self, build: impl Fn(u64) -> Result<O>, dir: &Path) -> Result<()> {
+    pub fn resuming_is_exact<O: Objective<Batch = B>>(
+        &self,
+        build: impl Fn(u64) -> Result<O>,
+        dir: &Path,
+    ) -> Result<()> {
         let whole = build(3)?;
         self.train(&whole, &dir.join("whole"))?;
         let parts = dir.join("parts");
         let step = self.batches as u64 + 2;
         match self.train_until(&build(3)?, &parts, Some((1, 1))) {
             Err(Error::Interrupted { step: at, .. }) if at == step => {}
-            other => return self.fail(format_args!("expected an interruption at step {step}, got {other:?}")),
+            other => {
+                return self.fail(format_args!("expected an interruption at step {step}, got {other:?}"));
+            }
         }
         let second = build(99)?;
         self.train(&second, &parts)?;
@@ -128,9 +154,16 @@ impl<'a, B: Batch> Trial<'a, B> {
     ///
     /// # Errors
     /// If they do not, or a training fails.
-    pub fn threads_do_not_change_a_bit<O: Objective<Batch = B>>(&self, build: impl Fn(u64) -> Result<O> + Sync, dir: &Path) -> Result<()> {
+    pub fn threads_do_not_change_a_bit<O: Objective<Batch = B>>(
+        &self,
+        build: impl Fn(u64) -> Result<O> + Sync,
+        dir: &Path,
+    ) -> Result<()> {
         let run = |threads: usize| -> Result<_> {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| Error::Other(e.to_string()))?;
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .map_err(|e| Error::Other(e.to_string()))?;
             pool.install(|| {
                 let method = build(0)?;
                 self.train(&method, &dir.join(threads.to_string()))?;
@@ -142,12 +175,17 @@ impl<'a, B: Batch> Trial<'a, B> {
         self.same(&one, &run(5)?, "five threads")
     }
 
-    /// The gradient that is put together from micro-batches of each of `sizes` is that of the whole batch, but for a share `tolerance` of the
-    /// largest element of each gradient; the loss likewise.
+    /// The gradient that is put together from micro-batches of each of `sizes` is that of the whole batch,
+    /// but for a share `tolerance` of the largest element of each gradient; the loss likewise.
     ///
     /// # Errors
     /// If it is not.
-    pub fn parts_compute_the_gradient<O: Objective<Batch = B>>(&self, method: &O, sizes: &[usize], tolerance: f64) -> Result<()> {
+    pub fn parts_compute_the_gradient<O: Objective<Batch = B>>(
+        &self,
+        method: &O,
+        sizes: &[usize],
+        tolerance: f64,
+    ) -> Result<()> {
         let batch = (self.make)(0, 0)?;
         let pass = || Pass::train(5, Progress { step: 2, total_steps: 9, epoch: 0 });
         let whole = gradients(method, &batch, 0, &pass())?;
@@ -157,10 +195,14 @@ impl<'a, B: Batch> Trial<'a, B> {
                 return self.fail(format_args!("loss {}, from parts of {micro} {}", whole.loss, parts.loss));
             }
             for (key, g) in whole.grads.iter() {
-                let Some(h) = parts.grads.get(key) else { return self.fail(format_args!("no gradient of {key} from parts of {micro}")) };
+                let Some(h) = parts.grads.get(key) else {
+                    return self.fail(format_args!("no gradient of {key} from parts of {micro}"));
+                };
                 let (gap, size) = (largest(&(g - h)?)?, largest(g)?);
                 if gap > tolerance * size.max(1e-3) {
-                    return self.fail(format_args!("the gradient of {key} from parts of {micro} differs by {gap} of {size}"));
+                    return self.fail(format_args!(
+                        "the gradient of {key} from parts of {micro} differs by {gap} of {size}"
+                    ));
                 }
             }
         }
@@ -187,7 +229,11 @@ impl<B: Batch> Source<B> for Stopping<'_, B> {
         self.trial.batches
     }
 
-    fn epoch_from(&self, epoch: u64, first: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<B>>> + '_>> {
+    fn epoch_from(
+        &self,
+        epoch: u64,
+        first: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<B>>> + '_>> {
         Ok(Box::new((first..self.trial.batches).map(move |b| {
             if self.stop_at == Some((epoch, b)) {
                 self.stop.request();
@@ -207,7 +253,9 @@ type Bits = BTreeMap<String, Vec<u32>>;
 /// # Errors
 /// If one is not of single precision.
 pub fn bits(params: &Params) -> Result<Bits> {
-    let of = |t: &Tensor| -> Result<Vec<u32>> { Ok(t.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect()) };
+    let of = |t: &Tensor| -> Result<Vec<u32>> {
+        Ok(t.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+    };
     params.all().into_iter().map(|p| Ok((p.name, of(p.var.as_tensor())?))).collect()
 }
 
@@ -272,7 +320,8 @@ mod tests {
         fn criterion(&self, e: &Embeddings, _: &Pass) -> Result<Loss> {
             let squares = e.graph[0].sqr()?;
             let loss = if self.fault == Fault::Sums { squares.sum_all()? } else { squares.mean_all()? };
-            let calls = if self.fault == Fault::Forgets { self.calls.fetch_add(1, Ordering::Relaxed) } else { 0 };
+            let calls =
+                if self.fault == Fault::Forgets { self.calls.fetch_add(1, Ordering::Relaxed) } else { 0 };
             Ok(Loss { value: (loss * f64::from(1 + calls))?, parts: vec![] })
         }
     }
@@ -280,7 +329,8 @@ mod tests {
     fn trial<'a>() -> Trial<'a, Views> {
         Trial::new("faulty", |epoch, b| {
             let mut rng = Key::new(1).fold(epoch).fold(b as u64).rng();
-            let x = Tensor::from_vec((0..12).map(|_| rng.normal()).collect::<Vec<f32>>(), (4, 3), &Device::Cpu)?;
+            let x =
+                Tensor::from_vec((0..12).map(|_| rng.normal()).collect::<Vec<f32>>(), (4, 3), &Device::Cpu)?;
             Ok(Views { views: vec![x], globals: 1, indices: (b * 4..b * 4 + 4).collect() })
         })
     }
@@ -305,7 +355,8 @@ mod tests {
         let t = trial();
         let idle = message(t.every_parameter_moves(&build(Fault::Idle, 0), &dir.path().join("a")));
         assert!(idle.contains("faulty: idle.") && idle.contains("did not move"), "{idle}");
-        let forgets = message(t.resuming_is_exact(|seed| Ok(build(Fault::Forgets, seed)), &dir.path().join("b")));
+        let forgets =
+            message(t.resuming_is_exact(|seed| Ok(build(Fault::Forgets, seed)), &dir.path().join("b")));
         assert!(forgets.contains("resuming changed map."), "{forgets}");
         let sums = message(t.parts_compute_the_gradient(&build(Fault::Sums, 0), &[1], 1e-5));
         assert!(sums.contains("from parts of 1"), "{sums}");

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A device as written in a config or on the command line: `cpu`, `cuda`, `cuda:N`, `metal`, `metal:N` or `auto`.
+/// A device as written in a config or on the command line: `cpu`, `cuda`, `cuda:N`, `metal`, `metal:N` or
+/// `auto`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Device {
@@ -44,7 +45,9 @@ impl FromStr for Device {
             ("cpu", _) if text == "cpu" => Ok(Device::Cpu),
             ("cuda", Some(i)) => Ok(Device::Cuda(i)),
             ("metal", Some(i)) => Ok(Device::Metal(i)),
-            _ => Err(Error::config(format!("device {text:?}: expected cpu, cuda, cuda:N, metal, metal:N or auto"))),
+            _ => Err(Error::config(format!(
+                "device {text:?}: expected cpu, cuda, cuda:N, metal, metal:N or auto"
+            ))),
         }
     }
 }
@@ -75,11 +78,14 @@ impl Device {
     /// Opens the device.
     ///
     /// # Errors
-    /// If this build has no support for it (the message names the feature to build with), or the driver refuses it.
+    /// If this build has no support for it (the message names the feature to build with), or the driver
+    /// refuses it.
     pub fn open(self) -> Result<candle_core::Device> {
         let refused = |e: candle_core::Error| Error::Other(format!("device {self}: {}", Error::from(e)));
         let unbuilt = |feature: &str| {
-            Error::config(format!("device {self}: this build has no support for it; build with `--features {feature}`, or use device cpu"))
+            Error::config(format!(
+                "device {self}: this build has no support for it; build with `--features {feature}`, or use device cpu"
+            ))
         };
         match self {
             Device::Cpu => Ok(candle_core::Device::Cpu),
@@ -88,8 +94,10 @@ impl Device {
             Device::Metal(i) if cfg!(feature = "metal") => candle_core::Device::new_metal(i).map_err(refused),
             Device::Metal(_) => Err(unbuilt("metal")),
             Device::Auto => {
-                let built = [(cfg!(feature = "cuda"), Device::Cuda(0)), (cfg!(feature = "metal"), Device::Metal(0))];
-                // A build with CUDA on a machine without a card is a normal case: only a device asked for by name must exist.
+                let built =
+                    [(cfg!(feature = "cuda"), Device::Cuda(0)), (cfg!(feature = "metal"), Device::Metal(0))];
+                // A build with CUDA on a machine without a card is a normal case: only a device asked for by
+                // name must exist.
                 let found = built.into_iter().filter(|(b, _)| *b).find_map(|(_, d)| d.open().ok());
                 Ok(found.unwrap_or(candle_core::Device::Cpu))
             }
@@ -97,13 +105,16 @@ impl Device {
     }
 }
 
-/// The variable and value that suit candle's own pool to this machine, or `None` if the caller's environment has settled either.
+/// The variable and value that suit candle's own pool to this machine, or `None` if the caller's environment
+/// has settled either.
 ///
-/// The kernels run on rayon's threads; candle's element-wise operators have a pool beside them whose workers spin for a while before they sleep.
-/// On few cores they spin where a kernel would run, so there the pool is turned off; on many, the time that they spin is cut.
-/// candle reads the variable at its first operator: it counts for a process only if it is set before that. No result depends on it.
+/// The kernels run on rayon's threads; candle's element-wise operators have a pool beside them whose workers
+/// spin for a while before they sleep. On few cores they spin where a kernel would run, so there the pool is
+/// turned off; on many, the time that they spin is cut. candle reads the variable at its first operator: it
+/// counts for a process only if it is set before that. No result depends on it.
 pub fn candle_pool_setting() -> Option<(&'static str, &'static str)> {
-    const VARIABLES: [(&str, &str); 2] = [("CANDLE_NUM_THREADS", "1"), ("CANDLE_BARRIER_POOL_SPIN_LIMIT", "200")];
+    const VARIABLES: [(&str, &str); 2] =
+        [("CANDLE_NUM_THREADS", "1"), ("CANDLE_BARRIER_POOL_SPIN_LIMIT", "200")];
     const FEW: usize = 4;
     if VARIABLES.iter().any(|(name, _)| std::env::var_os(name).is_some()) {
         return None;
@@ -147,7 +158,11 @@ pub fn describe() -> Description {
         version: env!("CARGO_PKG_VERSION").into(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         threads: rayon::current_num_threads(),
-        cpu_features: cpu_features().into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_string()).collect(),
+        cpu_features: cpu_features()
+            .into_iter()
+            .filter(|(_, on)| *on)
+            .map(|(name, _)| name.to_string())
+            .collect(),
         build_features: built.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_string()).collect(),
         auto: auto.into(),
     }

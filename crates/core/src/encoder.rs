@@ -28,10 +28,12 @@ pub struct Features {
 
 /// Maps a batch to features.
 pub trait Encoder: Send + Sync {
-    /// Public layout: images `(N, C, H, W)`, volumes `(N, C, D, H, W)`, waves `(N, T)`, token ids `(N, L)`; the result is channels-last.
+    /// Public layout: images `(N, C, H, W)`, volumes `(N, C, D, H, W)`, waves `(N, T)`, token ids `(N, L)`;
+    /// the result is channels-last.
     ///
-    /// `valid (N, T | L)` is 1 where a sequence has a value and 0 where it is padded; `pooled` averages (or picks) valid positions only.
-    /// Encoders of images and volumes have no padding and refuse it ([`no_padding`]).
+    /// `valid (N, T | L)` is 1 where a sequence has a value and 0 where it is padded; `pooled` averages (or
+    /// picks) valid positions only. Encoders of images and volumes have no padding and refuse it
+    /// ([`no_padding`]).
     ///
     /// # Errors
     /// If the shape does not fit; the error names what was expected.
@@ -40,7 +42,8 @@ pub trait Encoder: Send + Sync {
     /// Width of the pooled features.
     fn dim(&self) -> usize;
 
-    /// Parameters that may stay without a gradient in a step, relative to the encoder (a mask token that a method does not use).
+    /// Parameters that may stay without a gradient in a step, relative to the encoder (a mask token that a
+    /// method does not use).
     fn may_skip(&self) -> Vec<String> {
         Vec::new()
     }
@@ -53,7 +56,10 @@ pub trait Encoder: Send + Sync {
 pub fn no_padding(valid: Option<&Tensor>) -> Result<()> {
     match valid {
         None => Ok(()),
-        Some(v) => Err(Error::input("valid", format!("padding of shape {:?}, but this encoder takes inputs of one size", v.dims()))),
+        Some(v) => Err(Error::input(
+            "valid",
+            format!("padding of shape {:?}, but this encoder takes inputs of one size", v.dims()),
+        )),
     }
 }
 
@@ -65,8 +71,9 @@ pub trait TokenEncoder: Encoder {
     /// If the shape does not fit.
     fn embed(&self, x: &Tensor, pass: &Pass) -> Result<Tensor>;
 
-    /// Runs the trunk on tokens (all of them, or those that are visible), adding the class token if the encoder has one:
-    /// `(N, V, D)` to `(N, P + V, D)` after the final norm, with `P` = [`TokenEncoder::prefix`].
+    /// Runs the trunk on tokens (all of them, or those that are visible), adding the class token if the
+    /// encoder has one: `(N, V, D)` to `(N, P + V, D)` after the final norm, with `P` =
+    /// [`TokenEncoder::prefix`].
     ///
     /// # Errors
     /// If the shape does not fit.

@@ -1,4 +1,5 @@
-//! The one error type of the libraries: every message names the file, key or tensor and says what was expected.
+//! The one error type of the libraries: every message names the file, key or tensor and says what was
+//! expected.
 
 use std::path::{Path, PathBuf};
 
@@ -74,7 +75,8 @@ impl Error {
         Error::Config(problem.to_string())
     }
 
-    /// Exit code of the command: 2 for bad input, config or files, 3 for an interruption with a checkpoint, 1 for the rest.
+    /// Exit code of the command: 2 for bad input, config or files, 3 for an interruption with a checkpoint, 1
+    /// for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Input { .. } | Error::Config(_) | Error::Io { .. } => 2,

@@ -1,15 +1,17 @@
-//! Models by name: `org/name[@revision]` in the Hugging Face cache, and from the Hub where the feature `hub` is on.
+//! Models by name: `org/name[@revision]` in the Hugging Face cache, and from the Hub where the feature `hub`
+//! is on.
 //!
-//! The cache is the one that Python's `huggingface_hub` keeps, so what one of them downloaded the other finds:
+//! The cache is the one that Python's `huggingface_hub` keeps, so what one of them downloaded the other
+//! finds:
 //!
 //! ```text
 //! models--org--name/refs/main               the commit that a branch or tag was at
 //! models--org--name/snapshots/COMMIT/FILE   usually a link into blobs/
 //! ```
 //!
-//! Reading it needs no network and is always built. Downloading is the work of the crate `hf-hub`, whose 288 dependencies take minutes to
-//! build: hence the feature. The environment means what it means to Python: `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`,
-//! `HF_TOKEN`.
+//! Reading it needs no network and is always built. Downloading is the work of the crate `hf-hub`, whose 288
+//! dependencies take minutes to build: hence the feature. The environment means what it means to Python:
+//! `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN`.
 
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -23,7 +25,8 @@ pub struct HubOptions {
     pub endpoint: Option<String>,
     /// For private and gated models; else `HF_TOKEN`, else the file that `hf auth login` writes.
     pub token: Option<String>,
-    /// The cache folder; else `HF_HUB_CACHE`, `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub` or `~/.cache/huggingface/hub`.
+    /// The cache folder; else `HF_HUB_CACHE`, `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub` or
+    /// `~/.cache/huggingface/hub`.
     pub cache: Option<PathBuf>,
 }
 
@@ -32,32 +35,44 @@ impl std::fmt::Debug for HubOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let token = self.token.as_ref().map(|_| "(set)");
         let mut s = f.debug_struct("HubOptions");
-        s.field("offline", &self.offline).field("endpoint", &self.endpoint).field("token", &token).field("cache", &self.cache).finish()
+        s.field("offline", &self.offline)
+            .field("endpoint", &self.endpoint)
+            .field("token", &token)
+            .field("cache", &self.cache)
+            .finish()
     }
 }
 
 /// The folder with the `files` of a model, downloaded if need be.
 ///
-/// `model` is `org/name` (or `name`, for the oldest models), followed by `@` and a branch, tag or commit if not `main`. Each of `files`
-/// has to be there: a name (`config.json`), a pattern (`*` for any characters, `?` for one), or alternatives of which the first that
-/// exists is taken (`model*.safetensors|pytorch_model*.bin`). An empty list stands for all files.
+/// `model` is `org/name` (or `name`, for the oldest models), followed by `@` and a branch, tag or commit if
+/// not `main`. Each of `files` has to be there: a name (`config.json`), a pattern (`*` for any characters,
+/// `?` for one), or alternatives of which the first that exists is taken
+/// (`model*.safetensors|pytorch_model*.bin`). An empty list stands for all files.
 ///
-/// With the feature `hub` and not offline, a branch or tag is looked up on the Hub each time; if the Hub does not answer or is out of
-/// order, what the cache has is used. A commit whose files are all cached asks nobody.
+/// With the feature `hub` and not offline, a branch or tag is looked up on the Hub each time; if the Hub does
+/// not answer or is out of order, what the cache has is used. A commit whose files are all cached asks
+/// nobody.
 ///
 /// # Errors
-/// [`Error::Config`] for a name that is none; [`Error::Input`] naming model and file if it is neither cached nor to be had, with what to
-/// do about it.
+/// [`Error::Config`] for a name that is none; [`Error::Input`] naming model and file if it is neither cached
+/// nor to be had, with what to do about it.
 pub fn pull(model: &str, files: &[&str], options: &HubOptions) -> Result<PathBuf> {
     pull_with(model, files, options, &|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
 }
 
-fn pull_with(model: &str, files: &[&str], options: &HubOptions, env: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf> {
+fn pull_with(
+    model: &str,
+    files: &[&str],
+    options: &HubOptions,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<PathBuf> {
     let model = Model::parse(model)?;
     let wanted = files.iter().map(|f| Wanted::parse(f)).collect::<Result<Vec<_>>>()?;
     let cache = options.cache.clone().map_or_else(|| cache_folder(env), Ok)?;
-    let offline =
-        options.offline || env("HF_HUB_OFFLINE").is_some_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes" | "on"));
+    let offline = options.offline
+        || env("HF_HUB_OFFLINE")
+            .is_some_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes" | "on"));
     let cached = cached(&model, &wanted, &cache);
     // A folder is known to be complete only if files were asked for.
     if let Ok(folder) = &cached
@@ -67,7 +82,8 @@ fn pull_with(model: &str, files: &[&str], options: &HubOptions, env: &dyn Fn(&st
         return Ok(folder.clone());
     }
     if offline {
-        return cached.map_err(|why| model.error(format!("{why} (offline: HF_HUB_OFFLINE or the option is set)")));
+        return cached
+            .map_err(|why| model.error(format!("{why} (offline: HF_HUB_OFFLINE or the option is set)")));
     }
     download(&model, &wanted, &cache, options, cached)
 }
@@ -89,7 +105,9 @@ impl Model {
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         };
         if id.split('/').count() > 2 || !id.split('/').all(ok) {
-            return Err(Error::config(format!("`{text}` is not a model of the Hub; expected org/name or org/name@revision")));
+            return Err(Error::config(format!(
+                "`{text}` is not a model of the Hub; expected org/name or org/name@revision"
+            )));
         }
         if !revision.split('/').all(ok) {
             return Err(Error::config(format!("`{text}`: `{revision}` is not a branch, tag or commit")));
@@ -119,9 +137,12 @@ impl Wanted {
     fn parse(text: &str) -> Result<Self> {
         let all: Vec<String> = text.split('|').map(|s| s.trim().to_string()).collect();
         for p in &all {
-            let inside = !p.is_empty() && p.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+            let inside =
+                !p.is_empty() && p.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
             if !inside || p.contains(['\\', '[', ']', '{', '}']) {
-                return Err(Error::config(format!("`{text}`: expected names of files in a model, with `*` and `?` as wildcards")));
+                return Err(Error::config(format!(
+                    "`{text}`: expected names of files in a model, with `*` and `?` as wildcards"
+                )));
             }
         }
         Ok(Wanted(all))
@@ -170,7 +191,9 @@ fn cache_folder(env: &dyn Fn(&str) -> Option<String>) -> Result<PathBuf> {
     if let Some(p) = env("XDG_CACHE_HOME") {
         return Ok(Path::new(&p).join("huggingface").join("hub"));
     }
-    let home = env("HOME").or_else(|| env("USERPROFILE")).ok_or_else(|| Error::config("no cache folder: set HF_HOME or HF_HUB_CACHE"))?;
+    let home = env("HOME")
+        .or_else(|| env("USERPROFILE"))
+        .ok_or_else(|| Error::config("no cache folder: set HF_HOME or HF_HUB_CACHE"))?;
     Ok(Path::new(&home).join(".cache").join("huggingface").join("hub"))
 }
 
@@ -187,7 +210,11 @@ fn cached(model: &Model, wanted: &[Wanted], cache: &Path) -> Result<PathBuf, Str
         let commit = text.trim();
         // What a file says must not lead out of the cache.
         if commit.is_empty() || !commit.chars().all(|c| c.is_ascii_alphanumeric()) {
-            return Err(format!("the cache {} does not know the revision {}", root.display(), model.revision));
+            return Err(format!(
+                "the cache {} does not know the revision {}",
+                root.display(),
+                model.revision
+            ));
         }
         commit.to_string()
     };
@@ -222,7 +249,13 @@ fn list(folder: &Path, prefix: &str, depth: usize, out: &mut Vec<String>) {
 }
 
 #[cfg(not(feature = "hub"))]
-fn download(model: &Model, _: &[Wanted], _: &Path, _: &HubOptions, cached: Result<PathBuf, String>) -> Result<PathBuf> {
+fn download(
+    model: &Model,
+    _: &[Wanted],
+    _: &Path,
+    _: &HubOptions,
+    cached: Result<PathBuf, String>,
+) -> Result<PathBuf> {
     cached.map_err(|why| {
         model.error(format!(
             "{why}; this build cannot download: build it with the feature `hub` (`cargo build --features hub`), or fetch the files with \
@@ -233,10 +266,17 @@ fn download(model: &Model, _: &[Wanted], _: &Path, _: &HubOptions, cached: Resul
 }
 
 #[cfg(feature = "hub")]
-fn download(model: &Model, wanted: &[Wanted], cache: &Path, options: &HubOptions, cached: Result<PathBuf, String>) -> Result<PathBuf> {
+fn download(
+    model: &Model,
+    wanted: &[Wanted],
+    cache: &Path,
+    options: &HubOptions,
+    cached: Result<PathBuf, String>,
+) -> Result<PathBuf> {
     match fetch(model, wanted, cache, options) {
         Ok(folder) => Ok(folder),
-        // No answer, or not a good one: what was fetched before is better than nothing, if fetch() did not have to remove part of it.
+        // No answer, or not a good one: what was fetched before is better than nothing, if fetch() did not
+        // have to remove part of it.
         Err((true, e)) => cached
             .and_then(|folder| complete(folder, wanted))
             .map_err(|why| model.error(format!("the Hub does not answer as it should ({e}), and {why}"))),
@@ -246,8 +286,15 @@ fn download(model: &Model, wanted: &[Wanted], cache: &Path, options: &HubOptions
 
 /// Downloads into the cache. The error says whether the Hub was out of order or out of reach.
 #[cfg(feature = "hub")]
-fn fetch(model: &Model, wanted: &[Wanted], cache: &Path, options: &HubOptions) -> Result<PathBuf, (bool, String)> {
-    let mut client = hf_hub::HFClient::builder().cache_dir(cache).user_agent(concat!("selfsup/", env!("CARGO_PKG_VERSION")));
+fn fetch(
+    model: &Model,
+    wanted: &[Wanted],
+    cache: &Path,
+    options: &HubOptions,
+) -> Result<PathBuf, (bool, String)> {
+    let mut client = hf_hub::HFClient::builder()
+        .cache_dir(cache)
+        .user_agent(concat!("selfsup/", env!("CARGO_PKG_VERSION")));
     if let Some(endpoint) = &options.endpoint {
         client = client.endpoint(endpoint);
     }
@@ -266,7 +313,9 @@ fn fetch(model: &Model, wanted: &[Wanted], cache: &Path, options: &HubOptions) -
         .collect();
     let files: Vec<String> = sizes.keys().cloned().collect();
     // The names become paths below the snapshot.
-    if let Some(bad) = files.iter().find(|f| f.contains('\\') || f.split('/').any(|p| p.is_empty() || p == "." || p == "..")) {
+    if let Some(bad) =
+        files.iter().find(|f| f.contains('\\') || f.split('/').any(|p| p.is_empty() || p == "." || p == ".."))
+    {
         return Err((false, format!("the Hub lists a file `{bad}`, which is not a path inside a model")));
     }
     let mut chosen: Vec<String> = if wanted.is_empty() { files.clone() } else { vec![] };
@@ -279,14 +328,24 @@ fn fetch(model: &Model, wanted: &[Wanted], cache: &Path, options: &HubOptions) -
         chosen.extend(found.into_iter().cloned());
     }
     // hf-hub takes patterns: characters that mean something there stand for themselves in brackets.
-    let literal = |f: &String| f.chars().map(|c| if "*?[]{}!".contains(c) { format!("[{c}]") } else { c.to_string() }).collect::<String>();
+    let literal = |f: &String| {
+        f.chars()
+            .map(|c| if "*?[]{}!".contains(c) { format!("[{c}]") } else { c.to_string() })
+            .collect::<String>()
+    };
     let patterns: Vec<String> = chosen.iter().map(literal).collect();
-    let folder = repo.snapshot_download().revision(&model.revision).allow_patterns(patterns).send().map_err(explain)?;
+    let folder = repo
+        .snapshot_download()
+        .revision(&model.revision)
+        .allow_patterns(patterns)
+        .send()
+        .map_err(explain)?;
     for f in &chosen {
         let path = folder.join(f);
         let size = std::fs::metadata(&path).map(|m| m.len()).ok();
         if size != sizes.get(f).copied() {
-            // hf-hub 1.0.0 keeps the body of a failed answer (a 500 after a good HEAD) as the file: it must not stay in the cache.
+            // hf-hub 1.0.0 keeps the body of a failed answer (a 500 after a good HEAD) as the file: it must
+            // not stay in the cache.
             if let Ok(blob) = path.canonicalize()
                 && cache.canonicalize().is_ok_and(|c| blob.starts_with(c))
             {
@@ -294,7 +353,10 @@ fn fetch(model: &Model, wanted: &[Wanted], cache: &Path, options: &HubOptions) -
             }
             let _ = std::fs::remove_file(&path);
             let size = size.map_or("nothing".to_string(), |n| format!("{n} bytes"));
-            return Err((true, format!("{f}: {size} came, {} bytes expected", sizes.get(f).copied().unwrap_or(0))));
+            return Err((
+                true,
+                format!("{f}: {size} came, {} bytes expected", sizes.get(f).copied().unwrap_or(0)),
+            ));
         }
     }
     Ok(folder)
@@ -357,22 +419,47 @@ mod tests {
         assert_eq!(ok("org/name"), ("org/name".into(), "main".into()));
         assert_eq!(ok("gpt2@v1.0"), ("gpt2".into(), "v1.0".into()));
         assert_eq!(ok("a/b@refs/pr/1").1, "refs/pr/1");
-        for bad in ["", "a/b/c", "../x", "a/..", "a//b", "/etc/passwd", "a b", "a/b@", "a/b@../x", "a/b@/x", "a@b@c", "a/b@x/../y"] {
+        for bad in [
+            "",
+            "a/b/c",
+            "../x",
+            "a/..",
+            "a//b",
+            "/etc/passwd",
+            "a b",
+            "a/b@",
+            "a/b@../x",
+            "a/b@/x",
+            "a@b@c",
+            "a/b@x/../y",
+        ] {
             assert!(matches!(Model::parse(bad), Err(Error::Config(_))), "{bad}");
         }
         for bad in ["", "../x", "/x", "a/./b", "a\\b", "[ab]", "x|"] {
             assert!(Wanted::parse(bad).is_err(), "{bad}");
         }
-        assert!(glob(b"model*.safetensors", b"model-00001-of-00002.safetensors") && glob(b"*", b"a/b") && glob(b"a?c*", b"abc"));
-        assert!(!glob(b"model*.bin", b"model.safetensors") && !glob(b"a", b"ab") && !glob(b"ab", b"a") && !glob(b"?", b""));
+        assert!(
+            glob(b"model*.safetensors", b"model-00001-of-00002.safetensors")
+                && glob(b"*", b"a/b")
+                && glob(b"a?c*", b"abc")
+        );
+        assert!(
+            !glob(b"model*.bin", b"model.safetensors")
+                && !glob(b"a", b"ab")
+                && !glob(b"ab", b"a")
+                && !glob(b"?", b"")
+        );
         assert!(!glob(&b"*a".repeat(40), &b"a".repeat(39)), "no blow-up");
     }
 
     #[test]
     fn cache_folders() {
         let of = |vars: &[(&str, &str)]| {
-            let vars: Vec<(String, String)> = vars.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
-            cache_folder(&|n| vars.iter().find(|v| v.0 == n).map(|v| v.1.clone())).map(|p| p.display().to_string()).ok()
+            let vars: Vec<(String, String)> =
+                vars.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
+            cache_folder(&|n| vars.iter().find(|v| v.0 == n).map(|v| v.1.clone()))
+                .map(|p| p.display().to_string())
+                .ok()
         };
         assert_eq!(of(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]).as_deref(), Some("/c"));
         assert_eq!(of(&[("HF_HOME", "/h"), ("HOME", "/u")]).as_deref(), Some("/h/hub"));
@@ -410,7 +497,12 @@ mod tests {
             _ => None,
         };
         assert_eq!(pull_with("org/name", &["config.json"], &HubOptions::default(), &env).unwrap(), snapshot);
-        assert!(pull_with("org/none", &[], &HubOptions::default(), &env).unwrap_err().to_string().contains("offline"));
+        assert!(
+            pull_with("org/none", &[], &HubOptions::default(), &env)
+                .unwrap_err()
+                .to_string()
+                .contains("offline")
+        );
         // A commit with all its files asks nobody, offline or not.
         let online = HubOptions { endpoint: Some("http://127.0.0.1:1".into()), offline: false, ..o };
         assert_eq!(pull(&format!("org/name@{COMMIT}"), &["config.json"], &online).unwrap(), snapshot);

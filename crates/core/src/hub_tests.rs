@@ -6,8 +6,12 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-const FILES: [(&str, &str); 4] =
-    [("config.json", "{\"a\": 1}"), ("model.safetensors", "weights"), ("pytorch_model.bin", "old weights"), ("sub/extra.txt", "x")];
+const FILES: [(&str, &str); 4] = [
+    ("config.json", "{\"a\": 1}"),
+    ("model.safetensors", "weights"),
+    ("pytorch_model.bin", "old weights"),
+    ("sub/extra.txt", "x"),
+];
 
 /// A Hub with the model org/name. Every request is noted as `METHOD path token`.
 struct Hub {
@@ -36,29 +40,38 @@ fn respond(mood: Mood, request: &str, token: &str) -> (String, Vec<u8>) {
     if path.starts_with("/api/models/org/gated") && token.is_empty() {
         return ("401 Unauthorized".into(), b"{\"error\": \"Access is restricted\"}".to_vec());
     }
-    let Some(rest) = path.strip_prefix("/api/models/org/name/").or_else(|| path.strip_prefix("/api/models/org/gated/")) else {
+    let Some(rest) =
+        path.strip_prefix("/api/models/org/name/").or_else(|| path.strip_prefix("/api/models/org/gated/"))
+    else {
         let file = path.split_once("/resolve/").and_then(|(_, r)| r.split_once('/'));
         return match file.and_then(|(r, f)| FILES.iter().find(|x| x.0 == f && revision(r))) {
             Some(_) if mood == Mood::Failing || mood == Mood::FailingLate && request.starts_with("GET") => {
                 ("500 Internal Server Error".into(), b"no".to_vec())
             }
-            Some((name, body)) => {
-                (format!("200 OK\r\nETag: \"etag-{}\"\r\nX-Repo-Commit: {COMMIT}", name.replace('/', "-")), body.as_bytes().to_vec())
-            }
+            Some((name, body)) => (
+                format!("200 OK\r\nETag: \"etag-{}\"\r\nX-Repo-Commit: {COMMIT}", name.replace('/', "-")),
+                body.as_bytes().to_vec(),
+            ),
             None => ("404 Not Found".into(), b"{\"error\": \"not found\"}".to_vec()),
         };
     };
     match rest.split_once('/') {
-        Some(("revision", r)) if revision(r) => json(format!("{{\"id\": \"org/name\", \"sha\": \"{COMMIT}\", \"siblings\": []}}")),
+        Some(("revision", r)) if revision(r) => {
+            json(format!("{{\"id\": \"org/name\", \"sha\": \"{COMMIT}\", \"siblings\": []}}"))
+        }
         Some(("tree", r)) if revision(r.split('?').next().unwrap_or("")) => {
-            let item = |n: &str, size: usize| format!("{{\"type\": \"file\", \"oid\": \"{size}\", \"size\": {size}, \"path\": \"{n}\"}}");
+            let item = |n: &str, size: usize| {
+                format!("{{\"type\": \"file\", \"oid\": \"{size}\", \"size\": {size}, \"path\": \"{n}\"}}")
+            };
             let mut items: Vec<String> = FILES.iter().map(|(n, b)| item(n, b.len())).collect();
             if mood == Mood::Hostile {
                 items.push(item("../../../../escape.txt", 1));
             }
             json(format!("[{}]", items.join(",")))
         }
-        _ => ("404 Not Found\r\nX-Error-Code: RevisionNotFound".into(), b"{\"error\": \"not found\"}".to_vec()),
+        _ => {
+            ("404 Not Found\r\nX-Error-Code: RevisionNotFound".into(), b"{\"error\": \"not found\"}".to_vec())
+        }
     }
 }
 
@@ -76,10 +89,18 @@ impl Hub {
                     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(|l| l.ok());
                     let Some(request) = lines.next() else { return };
                     let headers: Vec<String> = lines.take_while(|l| !l.is_empty()).collect();
-                    let token = headers.iter().find_map(|h| h.strip_prefix("authorization: Bearer ")).unwrap_or("").to_string();
+                    let token = headers
+                        .iter()
+                        .find_map(|h| h.strip_prefix("authorization: Bearer "))
+                        .unwrap_or("")
+                        .to_string();
                     noted.lock().unwrap().push(format!("{} {token}", request.trim_end_matches(" HTTP/1.1")));
                     let (head, body) = respond(mood, &request, &token);
-                    let _ = write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                        body.len()
+                    );
                     if !request.starts_with("HEAD") {
                         let short = mood == Mood::Short && request.contains("/resolve/");
                         let _ = stream.write_all(if short { &body[..body.len() / 2] } else { &body });
@@ -91,7 +112,12 @@ impl Hub {
     }
 
     fn options(&self, cache: &Path) -> HubOptions {
-        HubOptions { endpoint: Some(self.endpoint.clone()), cache: Some(cache.into()), token: Some("tok".into()), offline: false }
+        HubOptions {
+            endpoint: Some(self.endpoint.clone()),
+            cache: Some(cache.into()),
+            token: Some("tok".into()),
+            offline: false,
+        }
     }
 }
 
@@ -152,8 +178,13 @@ fn an_unreachable_hub_leaves_the_cache() {
     let o = HubOptions { endpoint: Some(format!("http://{gone}")), ..hub.options(dir.path()) };
     assert_eq!(pull("org/name", &["config.json"], &o).unwrap(), folder);
     let e = pull("org/name", &["model.safetensors"], &o).unwrap_err().to_string();
-    assert!(e.contains("the Hub does not answer") && e.contains("model.safetensors is not in the cache"), "{e}");
-    assert!(pull("org/name", &["config.json"], &HubOptions { endpoint: Some("no address".into()), ..o }).is_err());
+    assert!(
+        e.contains("the Hub does not answer") && e.contains("model.safetensors is not in the cache"),
+        "{e}"
+    );
+    assert!(
+        pull("org/name", &["config.json"], &HubOptions { endpoint: Some("no address".into()), ..o }).is_err()
+    );
 }
 
 #[test]
@@ -168,7 +199,10 @@ fn broken_downloads_do_not_stay() {
         let o = hub.options(dir.path());
         let e = pull("org/name", &["config.json"], &o).unwrap_err().to_string();
         assert!(e.contains(says), "{e}");
-        assert!(pull("org/name", &["config.json"], &HubOptions { offline: true, ..o }).is_err(), "nothing half-done is in the cache");
+        assert!(
+            pull("org/name", &["config.json"], &HubOptions { offline: true, ..o }).is_err(),
+            "nothing half-done is in the cache"
+        );
         assert!(!dir.path().parent().unwrap().join("escape.txt").exists());
     }
 }

@@ -1,4 +1,5 @@
-//! The core of selfsup: parameters, layers, losses, optimisers, the data loader, checkpoints and the training loop.
+//! The core of selfsup: parameters, layers, losses, optimisers, the data loader, checkpoints and the training
+//! loop.
 //!
 //! A modality crate plugs in encoders and transforms; everything else is here and the same for all.
 

@@ -1,8 +1,9 @@
 //! Every tensor that outlives a step, by name and role.
 //!
-//! A module is built from a [`Scope`]: a name path, a role and a seed. It asks for tensors by name and shape; initial values depend on
-//! `(seed, name)` alone, so adding a layer changes no other layer's initial weights. [`Params`] owns what was asked for. A checkpoint is
-//! `Params` + optimiser moments + progress, and no trait needs a save or load.
+//! A module is built from a [`Scope`]: a name path, a role and a seed. It asks for tensors by name and shape;
+//! initial values depend on `(seed, name)` alone, so adding a layer changes no other layer's initial weights.
+//! [`Params`] owns what was asked for. A checkpoint is `Params` + optimiser moments + progress, and no trait
+//! needs a save or load.
 
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Shape, Tensor, Var};
@@ -123,8 +124,9 @@ impl Params {
         self.lock().get(name).cloned()
     }
 
-    /// Changes the role of everything under `prefix` (a dotted path, or "" for all) from one role to another. Modules that were
-    /// built before keep their own view of the graph, so call this before building, or for the optimiser's eyes only.
+    /// Changes the role of everything under `prefix` (a dotted path, or "" for all) from one role to another.
+    /// Modules that were built before keep their own view of the graph, so call this before building, or for
+    /// the optimiser's eyes only.
     pub fn set_role(&self, prefix: &str, from: Role, to: Role) {
         for p in self.lock().values_mut() {
             if p.role == from && under(&p.name, prefix) {
@@ -151,7 +153,8 @@ impl Params {
         Ok(p.var.set(&value)?)
     }
 
-    /// Copies every tensor under `from` onto the tensor of the same relative name under `to` (a teacher's start).
+    /// Copies every tensor under `from` onto the tensor of the same relative name under `to` (a teacher's
+    /// start).
     ///
     /// # Errors
     /// If a target is missing or has another shape.
@@ -175,7 +178,8 @@ impl Params {
 
 /// Whether the dotted `name` is `prefix` or lies below it.
 pub fn under(name: &str, prefix: &str) -> bool {
-    prefix.is_empty() || (name.starts_with(prefix) && matches!(name.as_bytes().get(prefix.len()), None | Some(b'.')))
+    prefix.is_empty()
+        || (name.starts_with(prefix) && matches!(name.as_bytes().get(prefix.len()), None | Some(b'.')))
 }
 
 /// What modules are built from: a name path, a role, a seed and a device.
@@ -233,8 +237,8 @@ impl Scope {
         &self.params
     }
 
-    /// The tensor `name`, created on first use. Trained tensors come back tracked; all others detached, so that no graph is built
-    /// through them. Initial values depend on the seed and the full name only.
+    /// The tensor `name`, created on first use. Trained tensors come back tracked; all others detached, so
+    /// that no graph is built through them. Initial values depend on the seed and the full name only.
     ///
     /// # Errors
     /// If the name is taken by a tensor of another shape.
@@ -260,7 +264,10 @@ impl Scope {
         let mut map = self.params.lock();
         if let Some(p) = map.get(&full) {
             if p.var.shape() != &shape {
-                return Err(Error::input(&full, format!("asked for with shape {shape:?}, but exists with {:?}", p.var.shape())));
+                return Err(Error::input(
+                    &full,
+                    format!("asked for with shape {shape:?}, but exists with {:?}", p.var.shape()),
+                ));
             }
             return Ok(view(p));
         }
@@ -276,7 +283,8 @@ fn view(p: &Param) -> Tensor {
     if p.role == Role::Trained { p.var.as_tensor().clone() } else { p.var.as_tensor().detach() }
 }
 
-/// A named buffer: its current value, and the name under which a new value is handed to [`crate::pass::Pass::defer`].
+/// A named buffer: its current value, and the name under which a new value is handed to
+/// [`crate::pass::Pass::defer`].
 #[derive(Clone, Debug)]
 pub struct Buffer {
     /// Full dotted name in [`Params`].

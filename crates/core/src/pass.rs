@@ -24,7 +24,8 @@ impl Progress {
     }
 }
 
-/// The processes that train together. `Single` today: the interface is used from day one by everything that couples samples.
+/// The processes that train together. `Single` today: the interface is used from day one by everything that
+/// couples samples.
 #[derive(Clone, Debug, Default)]
 pub struct World;
 
@@ -52,7 +53,8 @@ impl World {
 pub enum Deferred {
     /// The buffer takes this value.
     Set(Tensor),
-    /// `buffer = (1 - momentum) * buffer + momentum * value`: running statistics, in the order in which they were handed over.
+    /// `buffer = (1 - momentum) * buffer + momentum * value`: running statistics, in the order in which they
+    /// were handed over.
     Average {
         /// The new statistic.
         value: Tensor,
@@ -106,7 +108,8 @@ impl Pass {
         Pass { train: false, ..self.clone() }
     }
 
-    /// The same pass whose deferred writes are dropped: for recomputing a forward without updating statistics twice.
+    /// The same pass whose deferred writes are dropped: for recomputing a forward without updating statistics
+    /// twice.
     #[must_use]
     pub fn silent(&self) -> Self {
         Pass { deferred: Arc::default(), ..self.clone() }
@@ -125,7 +128,10 @@ impl Pass {
     /// Hands over a write to the buffer `name`; it is carried out after the step. Ignored in evaluation.
     pub fn defer(&self, name: &str, write: Deferred) {
         if self.train {
-            self.deferred.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((name.to_string(), write));
+            self.deferred
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .push((name.to_string(), write));
         }
     }
 
@@ -134,12 +140,18 @@ impl Pass {
     /// # Errors
     /// If a buffer does not exist or has another shape.
     pub fn write_deferred(&self, params: &Params) -> Result<()> {
-        let writes = std::mem::take(&mut *self.deferred.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let writes =
+            std::mem::take(&mut *self.deferred.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         for (name, write) in writes {
             let new = match write {
                 Deferred::Set(value) => value,
                 Deferred::Average { value, momentum } => {
-                    let old = params.get(&name).ok_or_else(|| Error::input(&name, "no such buffer"))?.var.as_tensor().detach();
+                    let old = params
+                        .get(&name)
+                        .ok_or_else(|| Error::input(&name, "no such buffer"))?
+                        .var
+                        .as_tensor()
+                        .detach();
                     ((old * (1.0 - momentum))? + (value.detach() * momentum)?)?
                 }
             };

@@ -1,5 +1,5 @@
-//! A plan: stages one after the other, each in a folder of its own, for methods that are more than one training (HuBERT: cluster, train,
-//! cluster again, train again).
+//! A plan: stages one after the other, each in a folder of its own, for methods that are more than one
+//! training (HuBERT: cluster, train, cluster again, train again).
 //!
 //! ```text
 //! RUN/1-clusters/stage.json      written when the stage is done: its settings
@@ -7,9 +7,10 @@
 //! RUN/1-training/                a run of its own: checkpoints, metrics
 //! ```
 //!
-//! A stage with a `stage.json` is done and is not run again; its results are read from its folder. One that was interrupted runs again, and a
-//! training goes on from its newest checkpoint. Settings that differ from those that a finished stage was made with are an error: what comes
-//! after it would not be what the settings say.
+//! A stage with a `stage.json` is done and is not run again; its results are read from its folder. One that
+//! was interrupted runs again, and a training goes on from its newest checkpoint. Settings that differ from
+//! those that a finished stage was made with are an error: what comes after it would not be what the settings
+//! say.
 
 use crate::checkpoint::write_atomic;
 use crate::error::{Error, Result};
@@ -50,16 +51,23 @@ impl Plan {
         &self.ran
     }
 
-    /// Runs `work` in the stage's folder, unless it is finished, and returns the folder. `settings` are what its results depend on.
+    /// Runs `work` in the stage's folder, unless it is finished, and returns the folder. `settings` are what
+    /// its results depend on.
     ///
     /// # Errors
     /// What `work` returns; [`Error::Input`] if the stage was finished with other settings.
-    pub fn stage(&mut self, name: &str, settings: &Value, work: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    pub fn stage(
+        &mut self,
+        name: &str,
+        settings: &Value,
+        work: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
         let dir = self.folder(name);
         let done = dir.join("stage.json");
         if done.is_file() {
             let text = std::fs::read(&done).map_err(|e| Error::io(&done, e))?;
-            let value: Value = serde_json::from_slice(&text).map_err(|e| Error::file(&done, format!("not JSON: {e}")))?;
+            let value: Value =
+                serde_json::from_slice(&text).map_err(|e| Error::file(&done, format!("not JSON: {e}")))?;
             let before = value.get("settings").unwrap_or(&Value::Null);
             if before != settings {
                 return Err(Error::file(

@@ -1,8 +1,9 @@
 //! The `[method]` section of a modality: which objective, by name, with that objective's own keys.
 
-/// Declares the methods of a modality as an enum: each variant holds a method's configuration and has the name that files and the command
-/// use. The first is the default. Made with it: `NAMES`, `named` (the defaults of a method), `name`, and serde's form, where the key `name` tells
-/// which method's keys stand beside it.
+/// Declares the methods of a modality as an enum: each variant holds a method's configuration and has the
+/// name that files and the command use. The first is the default. Made with it: `NAMES`, `named` (the
+/// defaults of a method), `name`, and serde's form, where the key `name` tells which method's keys stand
+/// beside it.
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};

@@ -1,9 +1,11 @@
-//! What changes over a run by formula: the learning rate, the momentum it is cycled against, weight decay and EMA momentum.
+//! What changes over a run by formula: the learning rate, the momentum it is cycled against, weight decay and
+//! EMA momentum.
 //!
-//! A schedule is a pure function of `(step, total)` with `step` counted from 0, so a resumed run reads the same values as one that
-//! never stopped. Lengths inside a schedule are [`Span`]s: shares of the run, epochs or steps. Epochs need the number of steps in an
-//! epoch, which only the loader knows: [`LrSchedule::resolve`] turns them into steps, and [`LrSchedule::check`] refuses a schedule
-//! where that was forgotten.
+//! A schedule is a pure function of `(step, total)` with `step` counted from 0, so a resumed run reads the
+//! same values as one that never stopped. Lengths inside a schedule are [`Span`]s: shares of the run, epochs
+//! or steps. Epochs need the number of steps in an epoch, which only the loader knows:
+//! [`LrSchedule::resolve`] turns them into steps, and [`LrSchedule::check`] refuses a schedule where that was
+//! forgotten.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -42,7 +44,8 @@ impl Span {
         }
     }
 
-    /// Length in steps of a run of `total` steps. Epochs that were not resolved count as 0; [`LrSchedule::check`] refuses them.
+    /// Length in steps of a run of `total` steps. Epochs that were not resolved count as 0;
+    /// [`LrSchedule::check`] refuses them.
     pub fn steps(self, total: u64) -> f64 {
         match self {
             Span::Ratio(r) => (r * total as f64).round(),
@@ -56,10 +59,12 @@ impl Span {
             Span::Ratio(r) if !(0.0..=1.0).contains(&r) => {
                 Err(Error::config(format!("{key}.ratio = {r}: expected a share between 0 and 1")))
             }
-            Span::Epochs(e) if !e.is_finite() || e < 0.0 => Err(Error::config(format!("{key}.epochs = {e}: expected 0 or more"))),
-            Span::Epochs(e) if resolved => {
-                Err(Error::config(format!("{key}.epochs = {e}: the number of steps in an epoch is not known here; give ratio or steps")))
+            Span::Epochs(e) if !e.is_finite() || e < 0.0 => {
+                Err(Error::config(format!("{key}.epochs = {e}: expected 0 or more")))
             }
+            Span::Epochs(e) if resolved => Err(Error::config(format!(
+                "{key}.epochs = {e}: the number of steps in an epoch is not known here; give ratio or steps"
+            ))),
             _ => Ok(()),
         }
     }
@@ -77,7 +82,8 @@ pub enum LrSchedule {
         #[serde(default)]
         warmup: Span,
     },
-    /// Linear warm-up from 0, then half a cosine down to `end_factor` times the base rate at the last step (1608.03983 without restarts).
+    /// Linear warm-up from 0, then half a cosine down to `end_factor` times the base rate at the last step
+    /// (1608.03983 without restarts).
     WarmupCosine {
         /// Linear warm-up from 0 (default: a tenth of the run).
         #[serde(default = "Span::tenth")]
@@ -86,7 +92,8 @@ pub enum LrSchedule {
         #[serde(default)]
         end_factor: f64,
     },
-    /// Linear warm-up from 0, then a straight line down to `end_factor` times the base rate (BERT, 1810.04805).
+    /// Linear warm-up from 0, then a straight line down to `end_factor` times the base rate (BERT,
+    /// 1810.04805).
     WarmupLinear {
         /// Linear warm-up from 0 (default: a tenth of the run).
         #[serde(default = "Span::tenth")]
@@ -95,7 +102,8 @@ pub enum LrSchedule {
         #[serde(default)]
         end_factor: f64,
     },
-    /// The rate times `gamma` at each milestone (MoCo, 1911.05722: 120 and 160 of 200 epochs), after an optional linear warm-up.
+    /// The rate times `gamma` at each milestone (MoCo, 1911.05722: 120 and 160 of 200 epochs), after an
+    /// optional linear warm-up.
     Step {
         /// Linear warm-up from 0 (default: none).
         #[serde(default)]
@@ -106,8 +114,9 @@ pub enum LrSchedule {
         #[serde(default = "tenth")]
         gamma: f64,
     },
-    /// One cycle (1708.07120) as in PyTorch's `OneCycleLR` with cosine annealing and two phases: from base/div up to base, then down to
-    /// base/(div * final_div). The first momentum of the optimiser runs the other way, `max_momentum` to `base_momentum` and back.
+    /// One cycle (1708.07120) as in PyTorch's `OneCycleLR` with cosine annealing and two phases: from
+    /// base/div up to base, then down to base/(div * final_div). The first momentum of the optimiser runs the
+    /// other way, `max_momentum` to `base_momentum` and back.
     OneCycle {
         /// Share of the run that the rate rises (default 0.3).
         #[serde(default = "d_pct")]
@@ -186,7 +195,9 @@ impl LrSchedule {
     pub fn resolve(&self, steps_per_epoch: f64) -> Self {
         let mut s = self.clone();
         match &mut s {
-            LrSchedule::Constant { warmup } | LrSchedule::WarmupCosine { warmup, .. } | LrSchedule::WarmupLinear { warmup, .. } => {
+            LrSchedule::Constant { warmup }
+            | LrSchedule::WarmupCosine { warmup, .. }
+            | LrSchedule::WarmupLinear { warmup, .. } => {
                 *warmup = warmup.resolve(steps_per_epoch);
             }
             LrSchedule::Step { warmup, milestones, .. } => {
@@ -206,14 +217,23 @@ impl LrSchedule {
     /// Naming the key and what was expected.
     pub fn check(&self, resolved: bool) -> Result<()> {
         let positive = |key: &str, v: f64| {
-            if v.is_finite() && v > 0.0 { Ok(()) } else { Err(Error::config(format!("schedule.{key} = {v}: expected more than 0"))) }
+            if v.is_finite() && v > 0.0 {
+                Ok(())
+            } else {
+                Err(Error::config(format!("schedule.{key} = {v}: expected more than 0")))
+            }
         };
         let share = |key: &str, v: f64| {
-            if (0.0..=1.0).contains(&v) { Ok(()) } else { Err(Error::config(format!("schedule.{key} = {v}: expected 0 to 1"))) }
+            if (0.0..=1.0).contains(&v) {
+                Ok(())
+            } else {
+                Err(Error::config(format!("schedule.{key} = {v}: expected 0 to 1")))
+            }
         };
         match self {
             LrSchedule::Constant { warmup } => warmup.check("schedule.warmup", resolved),
-            LrSchedule::WarmupCosine { warmup, end_factor } | LrSchedule::WarmupLinear { warmup, end_factor } => {
+            LrSchedule::WarmupCosine { warmup, end_factor }
+            | LrSchedule::WarmupLinear { warmup, end_factor } => {
                 warmup.check("schedule.warmup", resolved)?;
                 share("end_factor", *end_factor)
             }
@@ -234,7 +254,8 @@ impl LrSchedule {
         }
     }
 
-    /// Learning rate of step `step` (from 0) of `total`, for the base rate `base`. Past the end it stays at the last value.
+    /// Learning rate of step `step` (from 0) of `total`, for the base rate `base`. Past the end it stays at
+    /// the last value.
     pub fn lr(&self, base: f64, step: u64, total: u64) -> f64 {
         match self {
             LrSchedule::Constant { warmup } => base * rise(*warmup, step, total),
@@ -257,7 +278,8 @@ impl LrSchedule {
         }
     }
 
-    /// Cycled first momentum (beta1 of AdamW, momentum of SGD) of step `step` of `total`; `None` where the schedule leaves it alone.
+    /// Cycled first momentum (beta1 of AdamW, momentum of SGD) of step `step` of `total`; `None` where the
+    /// schedule leaves it alone.
     pub fn beta1(&self, step: u64, total: u64) -> Option<f64> {
         match self {
             LrSchedule::OneCycle { pct_start, cycle_momentum: true, base_momentum, max_momentum, .. } => {
@@ -281,18 +303,25 @@ fn after(warmup: Span, step: u64, total: u64) -> f64 {
     if rest > 0.0 { ((step as f64 - w) / rest).clamp(0.0, 1.0) } else { 1.0 }
 }
 
-/// Half a cosine from `start` (t = 0) to `end` (t = 1). The sum is in PyTorch's order, so that values agree to the last digits.
+/// Half a cosine from `start` (t = 0) to `end` (t = 1). The sum is in PyTorch's order, so that values agree
+/// to the last digits.
 pub fn cosine(start: f64, end: f64, t: f64) -> f64 {
     end + (start - end) / 2.0 * ((PI * t).cos() + 1.0)
 }
 
-/// The two cosine phases of one cycle through `values`. PyTorch's boundaries: pct_start * total - 1 and total - 1.
+/// The two cosine phases of one cycle through `values`. PyTorch's boundaries: pct_start * total - 1 and total
+/// - 1.
 fn one_cycle(pct_start: f64, step: u64, total: u64, values: [f64; 3]) -> f64 {
     let step = step.min(total.saturating_sub(1)) as f64;
     let (first, last) = (pct_start * total as f64 - 1.0, total as f64 - 1.0);
     // A phase without length (PyTorch divides by zero there) is at its end.
-    let part = |from: f64, to: f64| if to > from { ((step - from) / (to - from)).clamp(0.0, 1.0) } else { 1.0 };
-    if step <= first { cosine(values[0], values[1], part(0.0, first)) } else { cosine(values[1], values[2], part(first, last)) }
+    let part =
+        |from: f64, to: f64| if to > from { ((step - from) / (to - from)).clamp(0.0, 1.0) } else { 1.0 };
+    if step <= first {
+        cosine(values[0], values[1], part(0.0, first))
+    } else {
+        cosine(values[1], values[2], part(first, last))
+    }
 }
 
 /// Momentum of an exponential moving average over the run: `teacher = m * teacher + (1 - m) * student`.
@@ -342,7 +371,8 @@ impl EmaSchedule {
         }
     }
 
-    /// The momentum of step `step` (from 0) of `total`: for the cosine, `1 - (1 - m) (cos(pi k / K) + 1) / 2` where `end` is 1.
+    /// The momentum of step `step` (from 0) of `total`: for the cosine, `1 - (1 - m) (cos(pi k / K) + 1) / 2`
+    /// where `end` is 1.
     pub fn value(&self, step: u64, total: u64) -> f64 {
         match *self {
             EmaSchedule::Constant { momentum } => momentum,
@@ -375,29 +405,64 @@ mod tests {
         assert!(close(s.lr(2.0, 35, 110), 0.2 + 1.8 * (1.0 + (0.25 * PI).cos()) / 2.0));
         assert!(close(s.lr(2.0, 110, 110), 0.2) && close(s.lr(2.0, 5000, 110), 0.2));
         let l = LrSchedule::WarmupLinear { warmup: Span::Ratio(0.1), end_factor: 0.0 };
-        assert!(close(l.lr(1.0, 10, 100), 1.0) && close(l.lr(1.0, 55, 100), 0.5) && close(l.lr(1.0, 5, 100), 0.5));
+        assert!(
+            close(l.lr(1.0, 10, 100), 1.0) && close(l.lr(1.0, 55, 100), 0.5) && close(l.lr(1.0, 5, 100), 0.5)
+        );
     }
 
     #[test]
     fn milestones() {
-        let s = LrSchedule::Step { warmup: Span::default(), milestones: vec![Span::Epochs(120.0), Span::Ratio(0.8)], gamma: 0.1 };
+        let s = LrSchedule::Step {
+            warmup: Span::default(),
+            milestones: vec![Span::Epochs(120.0), Span::Ratio(0.8)],
+            gamma: 0.1,
+        };
         assert!(s.check(true).is_err() && s.check(false).is_ok());
         let s = s.resolve(7.0);
         assert!(s.check(true).is_ok());
         let total = 1400;
-        for (step, want) in [(0, 0.03), (839, 0.03), (840, 0.003), (1119, 0.003), (1120, 0.0003), (1400, 0.0003)] {
+        for (step, want) in
+            [(0, 0.03), (839, 0.03), (840, 0.003), (1119, 0.003), (1120, 0.0003), (1400, 0.0003)]
+        {
             assert!(close(s.lr(0.03, step, total), want), "{step}");
         }
     }
 
-    /// `OneCycleLR(optimizer, max_lr=1.0, total_steps=10)` by PyTorch's algorithm, run in Python: its phases end at steps 2 and 9.
+    /// `OneCycleLR(optimizer, max_lr=1.0, total_steps=10)` by PyTorch's algorithm, run in Python: its phases
+    /// end at steps 2 and 9.
     #[test]
     fn one_cycle_like_pytorch() {
         let s = LrSchedule::one_cycle();
-        let want_lr = [0.04, 0.52, 1.0, 0.950484632, 0.811745654, 0.611262022, 0.388741978, 0.188258346, 0.049519368, 4e-6];
-        let want_beta = [0.95, 0.9, 0.85, 0.854951557, 0.868825510, 0.888873953, 0.911126047, 0.931174490, 0.945048443, 0.95];
+        let want_lr = [
+            0.04,
+            0.52,
+            1.0,
+            0.950484632,
+            0.811745654,
+            0.611262022,
+            0.388741978,
+            0.188258346,
+            0.049519368,
+            4e-6,
+        ];
+        let want_beta = [
+            0.95,
+            0.9,
+            0.85,
+            0.854951557,
+            0.868825510,
+            0.888873953,
+            0.911126047,
+            0.931174490,
+            0.945048443,
+            0.95,
+        ];
         for (i, (lr, beta)) in want_lr.iter().zip(want_beta).enumerate() {
-            assert!((s.lr(1.0, i as u64, 10) - lr).abs() < 1e-8, "step {i}: {} {lr}", s.lr(1.0, i as u64, 10));
+            assert!(
+                (s.lr(1.0, i as u64, 10) - lr).abs() < 1e-8,
+                "step {i}: {} {lr}",
+                s.lr(1.0, i as u64, 10)
+            );
             let b = s.beta1(i as u64, 10).unwrap();
             assert!((b - beta).abs() < 1e-8, "step {i}: {b} {beta}");
         }
@@ -438,9 +503,16 @@ mod tests {
         assert_eq!(parse("schedule = { kind = \"constant\" }").unwrap(), LrSchedule::constant());
         assert!(parse("schedule = { kind = \"constant\", gama = 3 }").unwrap_err().contains("gama"));
         assert!(parse("schedule = { kind = \"one_cycle\", pct = 3 }").unwrap_err().contains("pct"));
-        assert!(parse("schedule = { kind = \"constant\", warmup = { epoch = 3 } }").unwrap_err().contains("epoch"));
+        assert!(
+            parse("schedule = { kind = \"constant\", warmup = { epoch = 3 } }")
+                .unwrap_err()
+                .contains("epoch")
+        );
         let text = toml::to_string(&LrSchedule::warmup_cosine(Span::Steps(3), 0.5)).unwrap();
-        assert_eq!(toml::from_str::<LrSchedule>(&text).unwrap(), LrSchedule::warmup_cosine(Span::Steps(3), 0.5));
+        assert_eq!(
+            toml::from_str::<LrSchedule>(&text).unwrap(),
+            LrSchedule::warmup_cosine(Span::Steps(3), 0.5)
+        );
         assert!(LrSchedule::warmup_cosine(Span::Ratio(1.5), 0.0).check(true).is_err());
         assert!(LrSchedule::warmup_cosine(Span::Steps(1), f64::NAN).check(true).is_err());
     }

@@ -1,4 +1,5 @@
-//! Stopping on request: the first SIGINT or SIGTERM sets a flag that the loop reads between steps, the second ends the process at once.
+//! Stopping on request: the first SIGINT or SIGTERM sets a flag that the loop reads between steps, the second
+//! ends the process at once.
 
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,8 @@ impl Stop {
         Self::default()
     }
 
-    /// The flag that SIGINT and SIGTERM set. A second signal acts as if there were no handler. Installing twice gives the same flag.
+    /// The flag that SIGINT and SIGTERM set. A second signal acts as if there were no handler. Installing
+    /// twice gives the same flag.
     ///
     /// # Errors
     /// If the system refuses the handler.
@@ -28,10 +30,12 @@ impl Stop {
         }
         let stop = Stop::default();
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // Order matters: the handler that ends the process must look at the flag before the other one sets it.
+            // Order matters: the handler that ends the process must look at the flag before the other one
+            // sets it.
             let registered = signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop.0))
                 .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop.0)));
-            registered.map_err(|e| Error::Other(format!("signal {signal}: cannot install a handler: {e}")))?;
+            registered
+                .map_err(|e| Error::Other(format!("signal {signal}: cannot install a handler: {e}")))?;
         }
         *installed = Some(stop.clone());
         Ok(stop)
@@ -47,7 +51,8 @@ impl Stop {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// From now on the first signal ends the process: for work that nothing would be lost of. [`Stop::clear`] takes it back.
+    /// From now on the first signal ends the process: for work that nothing would be lost of. [`Stop::clear`]
+    /// takes it back.
     pub fn end_at_once(&self) {
         self.request();
     }
@@ -91,7 +96,12 @@ mod tests {
     fn first_signal_asks_second_kills() {
         let run = |count: &str| {
             let exe = std::env::current_exe().unwrap();
-            Command::new(exe).args(["--exact", "signal::tests::child", "--test-threads=1"]).env(CHILD, count).output().unwrap().status
+            Command::new(exe)
+                .args(["--exact", "signal::tests::child", "--test-threads=1"])
+                .env(CHILD, count)
+                .output()
+                .unwrap()
+                .status
         };
         assert_eq!(run("0").code(), Some(42));
         assert_eq!(run("1").code(), Some(42));

@@ -1,6 +1,8 @@
-//! Time of the exact top-20 of 10,000 queries over 50,000 keys of 512 dimensions: 512 GFLOP and the selection.
+//! Time of the exact top-20 of 10,000 queries over 50,000 keys of 512 dimensions: 512 GFLOP and the
+//! selection.
 //!
-//! `cargo run --release -p selfsup-eval --example knn_speed [QUERIES KEYS DIMENSIONS K]` prints one line of JSON.
+//! `cargo run --release -p selfsup-eval --example knn_speed [QUERIES KEYS DIMENSIONS K]` prints one line of
+//! JSON.
 #![allow(clippy::print_stdout)]
 
 use selfsup_eval::knn::top_k;

@@ -1,5 +1,5 @@
-//! Time of the whole probe report at the size of the bundled image recipe: 10,000 training and 10,000 test samples, features of 128, 128
-//! and 784 dimensions, 10 classes, 10 draws of 100 and 1,000 labels.
+//! Time of the whole probe report at the size of the bundled image recipe: 10,000 training and 10,000 test
+//! samples, features of 128, 128 and 784 dimensions, 10 classes, 10 draws of 100 and 1,000 labels.
 //!
 //! `cargo run --release -p selfsup-eval --example probe_speed [SAMPLES]`
 #![allow(clippy::print_stdout)]
@@ -7,7 +7,8 @@
 use selfsup_eval::{Error, EvalInput, FeatureSet, Key, Matrix, Result, evaluate};
 use std::time::Instant;
 
-/// Classes overlap, and features are correlated as pixels and pooled features are: the spectrum falls like 1 / i.
+/// Classes overlap, and features are correlated as pixels and pooled features are: the spectrum falls like 1
+/// / i.
 fn features(labels: &[u32], d: usize, noise: f32, key: Key) -> Result<Matrix> {
     let rank = d.min(96);
     let mut r = Key::new(7).named("mix").fold(d as u64).rng();
@@ -35,11 +36,16 @@ fn main() -> Result<()> {
         (0..n).map(|_| r.below(10) as u32).collect()
     };
     let (y, z) = (labels(1), labels(2));
-    let make = |d, noise| -> Result<(Matrix, Matrix)> { Ok((features(&y, d, noise, Key::new(3))?, features(&z, d, noise, Key::new(4))?)) };
+    let make = |d, noise| -> Result<(Matrix, Matrix)> {
+        Ok((features(&y, d, noise, Key::new(3))?, features(&z, d, noise, Key::new(4))?))
+    };
     let (trained, random, raw) = (make(128, 1.0)?, make(128, 1.5)?, make(784, 1.2)?);
-    let set = |name, pair: &'_ (Matrix, Matrix)| -> (&'static str, Matrix, Matrix) { (name, pair.0.clone(), pair.1.clone()) };
+    let set = |name, pair: &'_ (Matrix, Matrix)| -> (&'static str, Matrix, Matrix) {
+        (name, pair.0.clone(), pair.1.clone())
+    };
     for part in [vec![set("trained", &trained)], vec![set("random", &random)], vec![set("raw", &raw)]] {
-        let sets: Vec<FeatureSet<'_>> = part.iter().map(|(name, a, b)| FeatureSet { name, train: a.view(), test: b.view() }).collect();
+        let sets: Vec<FeatureSet<'_>> =
+            part.iter().map(|(name, a, b)| FeatureSet { name, train: a.view(), test: b.view() }).collect();
         for few in [&[][..], &[100], &[1000]] {
             let start = Instant::now();
             let report = evaluate(&EvalInput { few, ..EvalInput::new(&sets, &y, &z, 10) })?;

@@ -1,10 +1,11 @@
 //! Has the encoder collapsed? Three symptoms, none of which needs labels.
 //!
-//! - *Spread*: standard deviation per dimension of the L2-normalised embeddings, times `sqrt(d)`. It is 0 if every sample has the same
-//!   embedding and about 1 if directions are uniform (Chen and He 2021, SimSiam, arXiv 2011.10566, section 4.1).
+//! - *Spread*: standard deviation per dimension of the L2-normalised embeddings, times `sqrt(d)`. It is 0 if
+//!   every sample has the same embedding and about 1 if directions are uniform (Chen and He 2021, SimSiam,
+//!   arXiv 2011.10566, section 4.1).
 //! - *Dead dimensions*: those that hardly vary.
-//! - *Effective rank* of the centred embeddings: how many directions carry the variation (dimensional collapse: Jing et al. 2022,
-//!   arXiv 2110.09348).
+//! - *Effective rank* of the centred embeddings: how many directions carry the variation (dimensional
+//!   collapse: Jing et al. 2022, arXiv 2110.09348).
 
 use crate::data::Features;
 use crate::knn::normalize_rows;
@@ -35,7 +36,8 @@ pub struct CollapseReport {
     pub samples: usize,
     /// Dimensions.
     pub dimensions: usize,
-    /// Mean over dimensions of the standard deviation of the normalised embeddings, times `sqrt(d)`: 0 collapsed, 1 uniform.
+    /// Mean over dimensions of the standard deviation of the normalised embeddings, times `sqrt(d)`: 0
+    /// collapsed, 1 uniform.
     pub spread: f64,
     /// Share of dimensions whose standard deviation is below a hundredth of the largest dimension's.
     pub dead: f64,
@@ -72,7 +74,11 @@ pub fn diagnose(z: Features<'_>) -> Result<CollapseReport> {
     let largest = std.iter().copied().fold(0.0, f64::max);
     // Where nothing varies at all, every dimension is dead; 1e-6 is what f32 rounding alone leaves.
     let dead = std.iter().filter(|s| **s < 0.01 * largest || **s <= 1e-6).count() as f64 / d as f64;
-    let effective_rank = if largest <= 1e-6 { 0.0 } else { crate::metrics::entropy_rank(&singular_values(&deviations, d)?, 0.0)? };
+    let effective_rank = if largest <= 1e-6 {
+        0.0
+    } else {
+        crate::metrics::entropy_rank(&singular_values(&deviations, d)?, 0.0)?
+    };
     let possible = (n - 1).min(d) as f64;
     let verdict = if spread < COMPLETE {
         Verdict::Complete
@@ -97,7 +103,17 @@ pub fn diagnose(z: Features<'_>) -> Result<CollapseReport> {
         ),
     };
     let rankme = rankme(z).unwrap_or(0.0);
-    Ok(CollapseReport { verdict, sentence, samples: n, dimensions: d, spread, dead, effective_rank, rankme, std })
+    Ok(CollapseReport {
+        verdict,
+        sentence,
+        samples: n,
+        dimensions: d,
+        spread,
+        dead,
+        effective_rank,
+        rankme,
+        std,
+    })
 }
 
 #[cfg(test)]
@@ -115,7 +131,10 @@ mod tests {
     fn tells_the_kinds_of_collapse_apart() {
         let healthy = make(|r, _| r.normal(), 500, 32);
         assert_eq!(healthy.verdict, Verdict::Healthy);
-        assert!((healthy.spread - 1.0).abs() < 0.02 && healthy.dead == 0.0 && healthy.effective_rank > 30.0, "{healthy:?}");
+        assert!(
+            (healthy.spread - 1.0).abs() < 0.02 && healthy.dead == 0.0 && healthy.effective_rank > 30.0,
+            "{healthy:?}"
+        );
         let same = make(|_, i| (i % 32) as f32 + 1.0, 100, 32);
         assert_eq!((same.verdict, same.dead, same.effective_rank), (Verdict::Complete, 1.0, 0.0));
         let nearly = make(|r, i| (i % 32) as f32 + 1.0 + 0.01 * r.normal(), 100, 32);
@@ -129,7 +148,11 @@ mod tests {
         assert_eq!(line.verdict, Verdict::Dimensional, "{line:?}");
         let relu = make(|r, _| r.normal().max(0.0), 500, 32);
         assert_eq!(relu.verdict, Verdict::Healthy, "{relu:?}");
-        assert!(healthy.sentence.starts_with("No sign") && dead.sentence.contains("81%"), "{}", dead.sentence);
+        assert!(
+            healthy.sentence.starts_with("No sign") && dead.sentence.contains("81%"),
+            "{}",
+            dead.sentence
+        );
         assert!(diagnose(Matrix::new(vec![1.0], 1, 1).unwrap().view()).is_err());
         let zero = make(|_, _| 0.0, 4, 3);
         assert_eq!(zero.verdict, Verdict::Complete);

@@ -17,13 +17,19 @@ impl<'a> Features<'a> {
     /// If a size is zero, the length is not `n * d`, or a value is NaN or infinite (named by row and column).
     pub fn new(rows: &'a [f32], n: usize, d: usize) -> Result<Self> {
         if n == 0 || d == 0 {
-            return Err(Error::input("features", format!("shape ({n}, {d}), expected at least one row and one column")));
+            return Err(Error::input(
+                "features",
+                format!("shape ({n}, {d}), expected at least one row and one column"),
+            ));
         }
         if n.checked_mul(d) != Some(rows.len()) {
             return Err(Error::input("features", format!("{} values, expected {n} x {d}", rows.len())));
         }
         if let Some(i) = rows.iter().position(|v| !v.is_finite()) {
-            return Err(Error::input("features", format!("row {}, column {} is {}, expected a finite number", i / d, i % d, rows[i])));
+            return Err(Error::input(
+                "features",
+                format!("row {}, column {} is {}, expected a finite number", i / d, i % d, rows[i]),
+            ));
         }
         Ok(Features { rows, n, d })
     }
@@ -56,7 +62,10 @@ impl<'a> Features<'a> {
         let mut data = Vec::with_capacity(index.len() * self.d);
         for &i in index {
             if i >= self.n {
-                return Err(Error::input("features", format!("sample {i} asked for, but there are {}", self.n)));
+                return Err(Error::input(
+                    "features",
+                    format!("sample {i} asked for, but there are {}", self.n),
+                ));
             }
             data.extend_from_slice(self.row(i));
         }
@@ -124,7 +133,11 @@ pub(crate) fn check_labels(what: &str, labels: &[u32], n: usize, classes: usize)
 
 /// Two feature sets have the same number of columns.
 pub(crate) fn check_width(what: &str, a: Features<'_>, b: Features<'_>) -> Result<()> {
-    if a.d() == b.d() { Ok(()) } else { Err(Error::input(what, format!("{} columns, expected {}", b.d(), a.d()))) }
+    if a.d() == b.d() {
+        Ok(())
+    } else {
+        Err(Error::input(what, format!("{} columns, expected {}", b.d(), a.d())))
+    }
 }
 
 #[cfg(test)]

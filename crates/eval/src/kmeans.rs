@@ -1,7 +1,8 @@
-//! k-means: k-means++ starts (Arthur and Vassilvitskii 2007) and Lloyd's iterations, several times, keeping the lowest inertia.
+//! k-means: k-means++ starts (Arthur and Vassilvitskii 2007) and Lloyd's iterations, several times, keeping
+//! the lowest inertia.
 //!
-//! Each start draws a few candidates per centre and keeps the best (greedy k-means++). Distances come from one blocked product per
-//! iteration; sums run over blocks of rows in a fixed order, in f64.
+//! Each start draws a few candidates per centre and keeps the best (greedy k-means++). Distances come from
+//! one blocked product per iteration; sums run over blocks of rows in a fixed order, in f64.
 
 use crate::data::{Features, Matrix, check_width};
 use crate::product::{View, multiply};
@@ -21,7 +22,8 @@ pub struct KMeansConfig {
     pub starts: usize,
     /// Most iterations a start. Default 300.
     pub max_iterations: usize,
-    /// A start ends when the centres' squared movement is at most this share of the mean variance of a column. Default 1e-4.
+    /// A start ends when the centres' squared movement is at most this share of the mean variance of a
+    /// column. Default 1e-4.
     pub tolerance: f64,
 }
 
@@ -50,18 +52,24 @@ pub struct KMeans {
 /// If `k` is 0 or above the number of samples, or a setting is out of range.
 pub fn fit(x: Features<'_>, config: &KMeansConfig, key: Key) -> Result<KMeans> {
     if config.k == 0 || config.k > x.n() {
-        return Err(Error::input("k-means", format!("k = {}, expected 1 to {} (the number of samples)", config.k, x.n())));
+        return Err(Error::input(
+            "k-means",
+            format!("k = {}, expected 1 to {} (the number of samples)", config.k, x.n()),
+        ));
     }
     if config.starts == 0 || config.tolerance.is_nan() || config.tolerance < 0.0 {
-        let problem =
-            format!("{} starts, tolerance {}: expected at least one start and a tolerance of at least 0", config.starts, config.tolerance);
+        let problem = format!(
+            "{} starts, tolerance {}: expected at least one start and a tolerance of at least 0",
+            config.starts, config.tolerance
+        );
         return Err(Error::input("k-means", problem));
     }
     // Around the mean, so that |x|^2 - 2 x c + |c|^2 does not cancel for data far from the origin.
     let (n, d) = (x.n(), x.d());
     let (wide, mean) = crate::math::centered(x.as_slice(), d);
     let rows: Vec<f32> = wide.iter().map(|v| *v as f32).collect();
-    let square: Vec<f64> = rows.chunks_exact(d).map(|r| r.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
+    let square: Vec<f64> =
+        rows.chunks_exact(d).map(|r| r.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
     let variance = square.iter().sum::<f64>() / (n * d) as f64;
     let data = Data { rows: &rows, square: &square, d };
     let mut best: Option<KMeans> = None;
@@ -81,7 +89,10 @@ pub fn fit(x: Features<'_>, config: &KMeansConfig, key: Key) -> Result<KMeans> {
         let (labels, _) = data.assign(&centers)?;
         let inertia = data.inertia(&centers, &labels);
         if best.as_ref().is_none_or(|b| inertia < b.inertia) {
-            let centers = centers.chunks_exact(d).flat_map(|c| c.iter().zip(&mean).map(|(v, m)| (v + m) as f32)).collect();
+            let centers = centers
+                .chunks_exact(d)
+                .flat_map(|c| c.iter().zip(&mean).map(|(v, m)| (v + m) as f32))
+                .collect();
             best = Some(KMeans { centers: Matrix::new(centers, config.k, d)?, labels, inertia, iterations });
         }
     }
@@ -95,7 +106,8 @@ impl KMeans {
     /// If the number of columns differs.
     pub fn predict(&self, x: Features<'_>) -> Result<Vec<u32>> {
         check_width("k-means", self.centers.view(), x)?;
-        let square: Vec<f64> = x.as_slice().chunks_exact(x.d()).map(|r| r.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
+        let square: Vec<f64> =
+            x.as_slice().chunks_exact(x.d()).map(|r| r.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
         let centers: Vec<f64> = self.centers.as_slice().iter().map(|v| f64::from(*v)).collect();
         Ok(Data { rows: x.as_slice(), square: &square, d: x.d() }.assign(&centers)?.0)
     }
@@ -125,7 +137,8 @@ impl Data<'_> {
         out
     }
 
-    /// Centres drawn with chance proportional to the squared distance to the nearest one so far; the best of `2 + ln k` candidates each.
+    /// Centres drawn with chance proportional to the squared distance to the nearest one so far; the best of
+    /// `2 + ln k` candidates each.
     fn plus_plus(&self, k: usize, key: Key) -> Vec<f64> {
         let n = self.square.len();
         let mut r = key.rng();
@@ -164,29 +177,39 @@ impl Data<'_> {
         let (n, d) = (self.square.len(), self.d);
         let k = centers.len() / d;
         let narrow: Vec<f32> = centers.iter().map(|v| *v as f32).collect();
-        let norms: Vec<f64> = narrow.chunks_exact(d).map(|c| c.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
+        let norms: Vec<f64> =
+            narrow.chunks_exact(d).map(|c| c.iter().map(|v| f64::from(*v).powi(2)).sum()).collect();
         let (mut labels, mut gaps) = (vec![0u32; n], vec![0f64; n]);
-        labels.par_chunks_mut(ROWS).zip(gaps.par_chunks_mut(ROWS)).enumerate().try_for_each(|(b, (labels, gaps))| {
-            let rows = labels.len();
-            let mut tile = vec![0f32; rows * k];
-            multiply(&mut tile, k, View::rows(&self.rows[b * ROWS * d..], rows, d, d), View::rows(&narrow, k, d, d).t(), None)?;
-            for (i, products) in tile.chunks_exact(k).enumerate() {
-                let mut best = (f64::INFINITY, 0);
-                for (c, (p, norm)) in products.iter().zip(&norms).enumerate() {
-                    let gap = norm - 2.0 * f64::from(*p);
-                    if gap < best.0 {
-                        best = (gap, c);
+        labels.par_chunks_mut(ROWS).zip(gaps.par_chunks_mut(ROWS)).enumerate().try_for_each(
+            |(b, (labels, gaps))| {
+                let rows = labels.len();
+                let mut tile = vec![0f32; rows * k];
+                multiply(
+                    &mut tile,
+                    k,
+                    View::rows(&self.rows[b * ROWS * d..], rows, d, d),
+                    View::rows(&narrow, k, d, d).t(),
+                    None,
+                )?;
+                for (i, products) in tile.chunks_exact(k).enumerate() {
+                    let mut best = (f64::INFINITY, 0);
+                    for (c, (p, norm)) in products.iter().zip(&norms).enumerate() {
+                        let gap = norm - 2.0 * f64::from(*p);
+                        if gap < best.0 {
+                            best = (gap, c);
+                        }
                     }
+                    labels[i] = best.1 as u32;
+                    gaps[i] = (best.0 + self.square[b * ROWS + i]).max(0.0);
                 }
-                labels[i] = best.1 as u32;
-                gaps[i] = (best.0 + self.square[b * ROWS + i]).max(0.0);
-            }
-            Ok::<(), Error>(())
-        })?;
+                Ok::<(), Error>(())
+            },
+        )?;
         Ok((labels, gaps))
     }
 
-    /// Means of the clusters; an empty one takes the sample that is farthest from its centre (the next farthest for the next empty one).
+    /// Means of the clusters; an empty one takes the sample that is farthest from its centre (the next
+    /// farthest for the next empty one).
     fn means(&self, labels: &[u32], gaps: &[f64], k: usize) -> Vec<f64> {
         let d = self.d;
         let parts: Vec<(Vec<f64>, Vec<f64>)> = labels
@@ -224,11 +247,15 @@ impl Data<'_> {
         sum
     }
 
-    /// Sum of squared distances to the centres, by differences (the products of [`Data::assign`] round in f32).
+    /// Sum of squared distances to the centres, by differences (the products of [`Data::assign`] round in
+    /// f32).
     fn inertia(&self, centers: &[f64], labels: &[u32]) -> f64 {
         let d = self.d;
         let own = |(row, &c): (&[f32], &u32)| -> f64 {
-            row.iter().zip(&centers[c as usize * d..(c as usize + 1) * d]).map(|(v, m)| (f64::from(*v) - m).powi(2)).sum()
+            row.iter()
+                .zip(&centers[c as usize * d..(c as usize + 1) * d])
+                .map(|(v, m)| (f64::from(*v) - m).powi(2))
+                .sum()
         };
         self.rows.chunks_exact(d).zip(labels).map(own).sum()
     }
@@ -244,8 +271,12 @@ mod tests {
         let mut r = Key::new(seed).rng();
         let means: Vec<f32> = (0..k * d).map(|_| 20.0 * r.normal()).collect();
         let labels: Vec<u32> = (0..n).map(|i| (i % k) as u32).collect();
-        let data =
-            labels.iter().flat_map(|&y| (0..d).map(|j| means[y as usize * d + j] + offset + r.normal()).collect::<Vec<_>>()).collect();
+        let data = labels
+            .iter()
+            .flat_map(|&y| {
+                (0..d).map(|j| means[y as usize * d + j] + offset + r.normal()).collect::<Vec<_>>()
+            })
+            .collect();
         (Matrix::new(data, n, d).unwrap(), labels)
     }
 
@@ -274,7 +305,9 @@ mod tests {
         assert!(all.inertia < 1e-6, "{}", all.inertia);
         assert!(fit(x.view(), &KMeansConfig { k: 11, ..KMeansConfig::default() }, Key::new(1)).is_err());
         assert!(fit(x.view(), &KMeansConfig { k: 0, ..KMeansConfig::default() }, Key::new(1)).is_err());
-        assert!(fit(x.view(), &KMeansConfig { k: 2, starts: 0, ..KMeansConfig::default() }, Key::new(1)).is_err());
+        assert!(
+            fit(x.view(), &KMeansConfig { k: 2, starts: 0, ..KMeansConfig::default() }, Key::new(1)).is_err()
+        );
     }
 
     #[test]
@@ -282,7 +315,10 @@ mod tests {
         let (x, _) = blobs(5000, 7, 9, 0.0, 5);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| fit(x.view(), &KMeansConfig { k: 12, starts: 2, ..KMeansConfig::default() }, Key::new(1)).unwrap())
+            pool.install(|| {
+                fit(x.view(), &KMeansConfig { k: 12, starts: 2, ..KMeansConfig::default() }, Key::new(1))
+                    .unwrap()
+            })
         };
         let one = run(1);
         assert_eq!(one, run(2));

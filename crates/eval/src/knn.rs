@@ -1,11 +1,13 @@
 //! Exact nearest neighbours by inner product, and the weighted kNN classifier.
 //!
-//! Each of the `k` nearest training samples votes for its class with weight `exp(cosine / T)` (Wu, Xiong, Yu and Lin 2018, "Unsupervised
-//! Feature Learning via Non-Parametric Instance Discrimination", arXiv 1805.01978). No training: what is measured is the metric space.
+//! Each of the `k` nearest training samples votes for its class with weight `exp(cosine / T)` (Wu, Xiong, Yu
+//! and Lin 2018, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", arXiv
+//! 1805.01978). No training: what is measured is the metric space.
 //!
-//! The search is a blocked product: a task owns a block of queries, walks over panels of keys, and selects from each tile of scores while it
-//! is in cache, so queries x keys is never held. A score enters a query's list only if it beats the current k-th one, which one vectorised
-//! comparison per 16 scores decides; with keys in random order a query of n keys has about `k ln(n / k)` entries in all.
+//! The search is a blocked product: a task owns a block of queries, walks over panels of keys, and selects
+//! from each tile of scores while it is in cache, so queries x keys is never held. A score enters a query's
+//! list only if it beats the current k-th one, which one vectorised comparison per 16 scores decides; with
+//! keys in random order a query of n keys has about `k ln(n / k)` entries in all.
 
 use crate::data::{Features, check_labels, check_width};
 use crate::product::{View, multiply};
@@ -68,8 +70,9 @@ pub fn normalize_rows(x: Features<'_>) -> Vec<f32> {
     out
 }
 
-/// The `k` keys of largest inner product with each query, exactly. Inputs are taken as they are: normalise rows for cosine similarity.
-/// Memory beside the inputs: a copy of the keys, `k` entries a query, and a tile per task.
+/// The `k` keys of largest inner product with each query, exactly. Inputs are taken as they are: normalise
+/// rows for cosine similarity. Memory beside the inputs: a copy of the keys, `k` entries a query, and a tile
+/// per task.
 ///
 /// # Errors
 /// If widths differ, `k` is 0 or above the number of keys, or there are more than 2^32 - 1 keys.
@@ -85,32 +88,35 @@ pub fn top_k(queries: Features<'_>, keys: Features<'_>, k: usize) -> Result<Neig
     let panels = Panels::new(keys);
     let mut index = vec![0u32; n * k];
     let mut score = vec![0f32; n * k];
-    index.par_chunks_mut(QUERIES * k).zip(score.par_chunks_mut(QUERIES * k)).enumerate().try_for_each(|(task, (index, score))| {
-        let first = task * QUERIES;
-        let rows = QUERIES.min(n - first);
-        let block = View::rows(&queries.as_slice()[first * d..(first + rows) * d], rows, d, d);
-        let mut tile = vec![0f32; QUERIES * (KEYS + LANES)];
-        let mut lists: Vec<List> = (0..rows).map(|_| List::new(k)).collect();
-        for panel in 0..panels.count() {
-            let (base, width, keys) = panels.get(panel);
-            // (rows, d) x (d, width); the stride KEYS + LANES keeps rows off a multiple of 4 KiB.
-            multiply(&mut tile, KEYS + LANES, block, keys, None)?;
-            for (list, scores) in lists.iter_mut().zip(tile.chunks_exact(KEYS + LANES)) {
-                list.offer(&scores[..width], base);
+    index.par_chunks_mut(QUERIES * k).zip(score.par_chunks_mut(QUERIES * k)).enumerate().try_for_each(
+        |(task, (index, score))| {
+            let first = task * QUERIES;
+            let rows = QUERIES.min(n - first);
+            let block = View::rows(&queries.as_slice()[first * d..(first + rows) * d], rows, d, d);
+            let mut tile = vec![0f32; QUERIES * (KEYS + LANES)];
+            let mut lists: Vec<List> = (0..rows).map(|_| List::new(k)).collect();
+            for panel in 0..panels.count() {
+                let (base, width, keys) = panels.get(panel);
+                // (rows, d) x (d, width); the stride KEYS + LANES keeps rows off a multiple of 4 KiB.
+                multiply(&mut tile, KEYS + LANES, block, keys, None)?;
+                for (list, scores) in lists.iter_mut().zip(tile.chunks_exact(KEYS + LANES)) {
+                    list.offer(&scores[..width], base);
+                }
             }
-        }
-        for (i, list) in lists.iter().enumerate() {
-            for (j, &(s, key)) in list.entries.iter().enumerate() {
-                index[i * k + j] = key;
-                score[i * k + j] = s;
+            for (i, list) in lists.iter().enumerate() {
+                for (j, &(s, key)) in list.entries.iter().enumerate() {
+                    index[i * k + j] = key;
+                    score[i * k + j] = s;
+                }
             }
-        }
-        Ok::<(), Error>(())
-    })?;
+            Ok::<(), Error>(())
+        },
+    )?;
     Ok(Neighbours { k, index, score })
 }
 
-/// Keys in panels of `KEYS`, each `(d, width)` with the key index contiguous: the product then reads them without packing.
+/// Keys in panels of `KEYS`, each `(d, width)` with the key index contiguous: the product then reads them
+/// without packing.
 struct Panels {
     data: Vec<f32>,
     n: usize,
@@ -161,9 +167,14 @@ impl List {
         List { k, entries: Vec::with_capacity(k + 1) }
     }
 
-    /// What a score must exceed to enter. Keys come in rising order, so an equal score loses to the one that is there.
+    /// What a score must exceed to enter. Keys come in rising order, so an equal score loses to the one that
+    /// is there.
     fn bar(&self) -> f32 {
-        if self.entries.len() < self.k { f32::NEG_INFINITY } else { self.entries.last().map_or(f32::NEG_INFINITY, |e| e.0) }
+        if self.entries.len() < self.k {
+            f32::NEG_INFINITY
+        } else {
+            self.entries.last().map_or(f32::NEG_INFINITY, |e| e.0)
+        }
     }
 
     fn offer(&mut self, scores: &[f32], base: u32) {
@@ -201,13 +212,22 @@ impl List {
 /// Classifies `test` by the weighted vote of its `k` nearest neighbours in `train` by cosine similarity.
 ///
 /// # Errors
-/// If widths differ, labels are missing or not below `classes`, `k` is 0 or above the number of training samples, or the temperature is
-/// below 0.002 (its weights overflow) or not finite.
-pub fn classify(train: Features<'_>, labels: &[u32], test: Features<'_>, classes: usize, config: &KnnConfig) -> Result<Votes> {
+/// If widths differ, labels are missing or not below `classes`, `k` is 0 or above the number of training
+/// samples, or the temperature is below 0.002 (its weights overflow) or not finite.
+pub fn classify(
+    train: Features<'_>,
+    labels: &[u32],
+    test: Features<'_>,
+    classes: usize,
+    config: &KnnConfig,
+) -> Result<Votes> {
     check_labels("kNN training labels", labels, train.n(), classes)?;
     check_width("kNN test features", train, test)?;
     if !(config.temperature.is_finite() && config.temperature >= 0.002) {
-        return Err(Error::input("kNN", format!("temperature {}, expected a number of at least 0.002", config.temperature)));
+        return Err(Error::input(
+            "kNN",
+            format!("temperature {}, expected a number of at least 0.002", config.temperature),
+        ));
     }
     let (keys, queries) = (normalize_rows(train), normalize_rows(test));
     let keys = Features::new(&keys, train.n(), train.d())?;
@@ -215,7 +235,9 @@ pub fn classify(train: Features<'_>, labels: &[u32], test: Features<'_>, classes
     let near = top_k(queries, keys, config.k)?;
     let mut votes = vec![0f64; test.n() * classes];
     let mut predictions = Vec::with_capacity(test.n());
-    for (row, (index, score)) in votes.chunks_exact_mut(classes).zip(near.index.chunks(near.k).zip(near.score.chunks(near.k))) {
+    for (row, (index, score)) in
+        votes.chunks_exact_mut(classes).zip(near.index.chunks(near.k).zip(near.score.chunks(near.k)))
+    {
         for (&i, &s) in index.iter().zip(score) {
             row[labels[i as usize] as usize] += (f64::from(s) / config.temperature).exp();
         }
@@ -245,8 +267,9 @@ mod tests {
     fn brute(q: &Matrix, x: &Matrix, k: usize) -> (Vec<u32>, Vec<f32>) {
         let (mut index, mut score) = (Vec::new(), Vec::new());
         for i in 0..q.n() {
-            let mut all: Vec<(f32, u32)> =
-                (0..x.n()).map(|j| (q.view().row(i).iter().zip(x.view().row(j)).map(|(a, b)| a * b).sum(), j as u32)).collect();
+            let mut all: Vec<(f32, u32)> = (0..x.n())
+                .map(|j| (q.view().row(i).iter().zip(x.view().row(j)).map(|(a, b)| a * b).sum(), j as u32))
+                .collect();
             // By value: -0.0 equals 0.0.
             all.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap().then(a.1.cmp(&b.1)));
             all[..k].iter().for_each(|e| {

@@ -1,8 +1,9 @@
-//! Evaluation of representations: weighted kNN, linear probes, metrics, clustering, collapse and the probe report.
+//! Evaluation of representations: weighted kNN, linear probes, metrics, clustering, collapse and the probe
+//! report.
 //!
-//! Everything here works on plain `f32` feature matrices ([`Features`], [`Matrix`]) and `u32` labels, so features of any modality, or
-//! features that another program wrote, are evaluated alike. Results have the same bits for any number of threads: work is split by
-//! shape, and partial sums are added in a fixed order.
+//! Everything here works on plain `f32` feature matrices ([`Features`], [`Matrix`]) and `u32` labels, so
+//! features of any modality, or features that another program wrote, are evaluated alike. Results have the
+//! same bits for any number of threads: work is split by shape, and partial sums are added in a fixed order.
 //!
 //! ```
 //! use selfsup_eval::{Matrix, knn::{KnnConfig, classify}};

@@ -1,4 +1,5 @@
-//! Small numeric helpers: dot products, Cholesky factors, eigenvalues of symmetric matrices. All in f64, the same bits for any thread count.
+//! Small numeric helpers: dot products, Cholesky factors, eigenvalues of symmetric matrices. All in f64, the
+//! same bits for any thread count.
 
 use crate::product::{View, multiply};
 use rayon::prelude::*;
@@ -38,7 +39,8 @@ pub(crate) fn axpy(y: &mut [f64], a: f64, x: &[f64]) {
 /// Columns of `x` minus their means, in f64, with the means.
 pub(crate) fn centered(x: &[f32], d: usize) -> (Vec<f64>, Vec<f64>) {
     let mean = column_means(x, d);
-    let out = x.chunks_exact(d).flat_map(|row| row.iter().zip(&mean).map(|(v, m)| f64::from(*v) - m)).collect();
+    let out =
+        x.chunks_exact(d).flat_map(|row| row.iter().zip(&mean).map(|(v, m)| f64::from(*v) - m)).collect();
     (out, mean)
 }
 
@@ -66,7 +68,8 @@ pub(crate) fn cross(a: &[f64], p: usize, b: &[f64], q: usize) -> Result<Vec<f64>
     Ok(out)
 }
 
-/// The smaller of the two Gram matrices of `(n, d)`: `x^T x` or `x x^T`, with its size. Their non-zero eigenvalues are the same.
+/// The smaller of the two Gram matrices of `(n, d)`: `x^T x` or `x x^T`, with its size. Their non-zero
+/// eigenvalues are the same.
 pub(crate) fn small_gram(x: &[f64], d: usize) -> Result<(Vec<f64>, usize)> {
     let n = x.len() / d.max(1);
     if d <= n {
@@ -80,16 +83,21 @@ pub(crate) fn small_gram(x: &[f64], d: usize) -> Result<(Vec<f64>, usize)> {
     Ok((out, n))
 }
 
-/// Singular values of `(n, d)`, largest first, from the smaller Gram matrix (so small ones are exact to about 1e-8 of the largest).
+/// Singular values of `(n, d)`, largest first, from the smaller Gram matrix (so small ones are exact to about
+/// 1e-8 of the largest).
 pub(crate) fn singular_values(x: &[f64], d: usize) -> Result<Vec<f64>> {
     let (gram, size) = small_gram(x, d)?;
     Ok(eigenvalues(gram, size).into_iter().map(|v| v.max(0.0).sqrt()).collect())
 }
 
-/// Eigenvalues of a symmetric matrix, largest first: Householder reduction to tridiagonal form, then bisection on Sturm counts.
+/// Eigenvalues of a symmetric matrix, largest first: Householder reduction to tridiagonal form, then
+/// bisection on Sturm counts.
 pub(crate) fn eigenvalues(mut a: Vec<f64>, n: usize) -> Vec<f64> {
     let (diagonal, off) = tridiagonal(&mut a, n);
-    let radius = |i: usize| off.get(i).map_or(0.0, |v| v.abs()) + i.checked_sub(1).and_then(|j| off.get(j)).map_or(0.0, |v| v.abs());
+    let radius = |i: usize| {
+        off.get(i).map_or(0.0, |v| v.abs())
+            + i.checked_sub(1).and_then(|j| off.get(j)).map_or(0.0, |v| v.abs())
+    };
     let low = (0..n).map(|i| diagonal[i] - radius(i)).fold(f64::INFINITY, f64::min);
     let high = (0..n).map(|i| diagonal[i] + radius(i)).fold(f64::NEG_INFINITY, f64::max);
     let tiny = f64::MIN_POSITIVE.max(f64::EPSILON * f64::EPSILON * high.abs().max(low.abs()));
@@ -168,7 +176,8 @@ fn tridiagonal(a: &mut [f64], n: usize) -> (Vec<f64>, Vec<f64>) {
 /// Side of the blocks that the factorisations work on.
 const BLOCK: usize = 64;
 
-/// The lower Cholesky factor of a symmetric positive definite matrix in place (the upper part is cleared), or `false` if it is not one.
+/// The lower Cholesky factor of a symmetric positive definite matrix in place (the upper part is cleared), or
+/// `false` if it is not one.
 pub(crate) fn cholesky(a: &mut [f64], n: usize) -> Result<bool> {
     for j0 in (0..n).step_by(BLOCK) {
         let j1 = (j0 + BLOCK).min(n);
@@ -212,7 +221,13 @@ pub(crate) fn invert_lower(l: &[f64], n: usize) -> Result<Vec<f64>> {
         let i1 = (i0 + BLOCK).min(n);
         let (done, rest) = x.split_at_mut(i0 * n);
         if i0 > 0 {
-            multiply(rest, n, View::rows(&l[i0 * n..], i1 - i0, i0, n), View::rows(done, i0, i0, n), Some(-1.0))?;
+            multiply(
+                rest,
+                n,
+                View::rows(&l[i0 * n..], i1 - i0, i0, n),
+                View::rows(done, i0, i0, n),
+                Some(-1.0),
+            )?;
         }
         for i in i0..i1 {
             let (above, row) = rest.split_at_mut((i - i0) * n);
@@ -226,7 +241,8 @@ pub(crate) fn invert_lower(l: &[f64], n: usize) -> Result<Vec<f64>> {
     Ok(x)
 }
 
-/// `k = l l^T` with pivots, cut where what is left is below `cut` of the largest diagonal entry: `l` as `(n, r)` rows, and the pivots.
+/// `k = l l^T` with pivots, cut where what is left is below `cut` of the largest diagonal entry: `l` as `(n,
+/// r)` rows, and the pivots.
 pub(crate) fn pivoted_cholesky(k: &[f64], n: usize, cut: f64) -> (Vec<f64>, Vec<usize>) {
     let mut left: Vec<f64> = (0..n).map(|i| k[i * n + i]).collect();
     let stop = cut * left.iter().copied().fold(0.0, f64::max);

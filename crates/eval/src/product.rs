@@ -1,6 +1,8 @@
-//! Matrix products on strided views: the one place of this crate that is `unsafe`, because `gemm` takes pointers.
+//! Matrix products on strided views: the one place of this crate that is `unsafe`, because `gemm` takes
+//! pointers.
 //!
-//! Always on the calling thread: callers split their work over rayon by shape, so the bits do not depend on the number of threads.
+//! Always on the calling thread: callers split their work over rayon by shape, so the bits do not depend on
+//! the number of threads.
 
 use selfsup_core::{Error, Result};
 
@@ -53,19 +55,30 @@ impl Real for f64 {
 ///
 /// # Errors
 /// If shapes do not fit, or a slice is too short.
-pub(crate) fn multiply<T: Real>(c: &mut [T], stride: usize, a: View<'_, T>, b: View<'_, T>, add: Option<T>) -> Result<()> {
+pub(crate) fn multiply<T: Real>(
+    c: &mut [T],
+    stride: usize,
+    a: View<'_, T>,
+    b: View<'_, T>,
+    add: Option<T>,
+) -> Result<()> {
     let (m, k, n) = (a.rows, a.cols, b.cols);
     if m == 0 || n == 0 {
         return Ok(());
     }
     let c_fits = stride >= n && last(m, n, stride, 1).is_some_and(|end| end < c.len());
     if b.rows != k || !c_fits || (k > 0 && !(a.fits() && b.fits())) {
-        return Err(Error::Other(format!("matrix product ({m}, {k}) x ({}, {n}): shapes or lengths do not fit", b.rows)));
+        return Err(Error::Other(format!(
+            "matrix product ({m}, {k}) x ({}, {n}): shapes or lengths do not fit",
+            b.rows
+        )));
     }
-    let (rs_c, rs_a, cs_a, rs_b, cs_b) = (stride as isize, a.rs as isize, a.cs as isize, b.rs as isize, b.cs as isize);
+    let (rs_c, rs_a, cs_a, rs_b, cs_b) =
+        (stride as isize, a.rs as isize, a.cs as isize, b.rs as isize, b.cs as isize);
     #[allow(unsafe_code)]
-    // SAFETY: `fits` proved that every index i * rs + j * cs that is read lies in `a` and `b`, and `last` that every index written lies in
-    // `c` at rows that do not overlap (stride >= n). `c` is borrowed mutably, so it aliases neither input. T is f32 or f64.
+    // SAFETY: `fits` proved that every index i * rs + j * cs that is read lies in `a` and `b`, and `last`
+    // that every index written lies in `c` at rows that do not overlap (stride >= n). `c` is borrowed
+    // mutably, so it aliases neither input. T is f32 or f64.
     unsafe {
         gemm::gemm(
             m,

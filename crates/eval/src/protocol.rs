@@ -1,9 +1,10 @@
 //! The probe report: one protocol for every modality.
 //!
-//! A representation is worth something if it beats the same encoder with random weights and the raw input. So the same measurements are
-//! taken on several feature sets of the same samples (`trained`, `random`, `raw`): weighted kNN, a linear probe on all labels, and linear
-//! probes on few labels. Few labels are class-balanced draws, the same ones for every feature set; the mean and the standard deviation over
-//! draws are given, and `C` is chosen by 5-fold cross-validation inside the labels, so the test set decides nothing.
+//! A representation is worth something if it beats the same encoder with random weights and the raw input. So
+//! the same measurements are taken on several feature sets of the same samples (`trained`, `random`, `raw`):
+//! weighted kNN, a linear probe on all labels, and linear probes on few labels. Few labels are class-balanced
+//! draws, the same ones for every feature set; the mean and the standard deviation over draws are given, and
+//! `C` is chosen by 5-fold cross-validation inside the labels, so the test set decides nothing.
 
 use crate::data::{Features, check_labels, check_width};
 use crate::knn::{KnnConfig, classify};
@@ -106,7 +107,12 @@ pub struct EvalInput<'a> {
 
 impl<'a> EvalInput<'a> {
     /// Default settings: 100 and 1,000 labels, 10 draws, seed 0.
-    pub fn new(features: &'a [FeatureSet<'a>], train_labels: &'a [u32], test_labels: &'a [u32], classes: usize) -> Self {
+    pub fn new(
+        features: &'a [FeatureSet<'a>],
+        train_labels: &'a [u32],
+        test_labels: &'a [u32],
+        classes: usize,
+    ) -> Self {
         EvalInput {
             features,
             train_labels,
@@ -132,8 +138,12 @@ impl<'a> EvalInput<'a> {
             }
             check_width(set.name, set.train, set.test)?;
             if (set.train.n(), set.test.n()) != (n, m) {
-                let problem =
-                    format!("{} training and {} test rows, expected {n} and {m} as `{}`", set.train.n(), set.test.n(), first.name);
+                let problem = format!(
+                    "{} training and {} test rows, expected {n} and {m} as `{}`",
+                    set.train.n(),
+                    set.test.n(),
+                    first.name
+                );
                 return Err(Error::input(set.name, problem));
             }
         }
@@ -193,9 +203,11 @@ pub struct ProbeReport {
     pub notes: Vec<String>,
 }
 
-/// Measures every feature set by the protocol of this module. The result does not depend on the number of threads.
+/// Measures every feature set by the protocol of this module. The result does not depend on the number of
+/// threads.
 ///
-/// A number of labels that the training set cannot provide (more than it has, fewer than the classes or folds) is left out with a note.
+/// A number of labels that the training set cannot provide (more than it has, fewer than the classes or
+/// folds) is left out with a note.
 ///
 /// # Errors
 /// If shapes and labels do not fit together, two feature sets have one name, or a setting is out of range.
@@ -235,9 +247,10 @@ pub fn evaluate(input: &EvalInput<'_>) -> Result<ProbeReport> {
         report.linear_macro_f1.push(set.name, 100.0 * confusion.macro_f1());
         report.linear_balanced.push(set.name, 100.0 * confusion.balanced_accuracy());
         if !probe.report.converged {
-            report
-                .notes
-                .push(format!("linear probe on {}: stopped after {} iterations before converging", set.name, probe.report.iterations));
+            report.notes.push(format!(
+                "linear probe on {}: stopped after {} iterations before converging",
+                set.name, probe.report.iterations
+            ));
         }
         report.fit.push(set.name, probe.report);
     }
@@ -269,7 +282,14 @@ fn few_labels(input: &EvalInput<'_>, size: usize) -> Result<FewLabels> {
                 let chosen = balanced_draw(input.train_labels, input.classes, size, key);
                 let x = set.train.select(&chosen)?;
                 let y: Vec<u32> = chosen.iter().map(|&i| input.train_labels[i]).collect();
-                let (probe, _) = LinearProbe::fit_few(x.view(), &y, input.classes, &input.cv, Some(&statistics), key.named("folds"))?;
+                let (probe, _) = LinearProbe::fit_few(
+                    x.view(),
+                    &y,
+                    input.classes,
+                    &input.cv,
+                    Some(&statistics),
+                    key.named("folds"),
+                )?;
                 let confusion = percent(&probe.predict(set.test)?, input)?;
                 Ok((100.0 * confusion.accuracy(), probe.report.c))
             })
@@ -284,8 +304,8 @@ fn few_labels(input: &EvalInput<'_>, size: usize) -> Result<FewLabels> {
     Ok(out)
 }
 
-/// `size` training samples, as evenly over the classes as they allow: classes in a random order give one sample each in turn; one that
-/// has none left is passed over. Sorted; fewer only if there are fewer labels.
+/// `size` training samples, as evenly over the classes as they allow: classes in a random order give one
+/// sample each in turn; one that has none left is passed over. Sorted; fewer only if there are fewer labels.
 pub fn balanced_draw(labels: &[u32], classes: usize, size: usize, key: Key) -> Vec<usize> {
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); classes];
     for (i, &y) in labels.iter().enumerate() {
@@ -318,7 +338,9 @@ impl fmt::Display for ProbeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.knn.0.iter().map(|(n, _)| n.as_str()).collect();
         let mut rows: Vec<(String, Vec<String>)> = Vec::new();
-        let plain = |v: &Named<f64>| names.iter().map(|n| v.get(n).map_or_else(|| "-".into(), |v| format!("{v:.1}"))).collect();
+        let plain = |v: &Named<f64>| {
+            names.iter().map(|n| v.get(n).map_or_else(|| "-".into(), |v| format!("{v:.1}"))).collect()
+        };
         rows.push((format!("kNN (k {}, T {})", self.knn_k, self.knn_temperature), plain(&self.knn)));
         rows.push((format!("linear, all {} labels", grouped(self.train)), plain(&self.linear)));
         for (size, few) in self.linear_at.0.iter().rev() {
@@ -331,13 +353,18 @@ impl fmt::Display for ProbeReport {
         }
         rows.push((
             "dimensions".into(),
-            names.iter().map(|n| self.dimensions.get(n).map_or_else(|| "-".into(), usize::to_string)).collect(),
+            names
+                .iter()
+                .map(|n| self.dimensions.get(n).map_or_else(|| "-".into(), usize::to_string))
+                .collect(),
         ));
         let width = rows.iter().map(|r| r.0.chars().count()).max().unwrap_or(0);
         let columns: Vec<usize> = names
             .iter()
             .enumerate()
-            .map(|(i, n)| rows.iter().map(|r| r.1[i].chars().count()).chain([n.chars().count()]).max().unwrap_or(0))
+            .map(|(i, n)| {
+                rows.iter().map(|r| r.1[i].chars().count()).chain([n.chars().count()]).max().unwrap_or(0)
+            })
             .collect();
         let head = format!("accuracy on {} test samples, %", grouped(self.test));
         let width = width.max(head.chars().count());
@@ -353,9 +380,16 @@ impl fmt::Display for ProbeReport {
             }
             writeln!(f)?;
         }
-        let draws =
-            if self.linear_at.0.is_empty() { String::new() } else { format!("; ± is the standard deviation over {} draws", self.draws) };
-        write!(f, "always guessing the most frequent of {} classes: {:.1}{draws}", self.classes, self.majority)?;
+        let draws = if self.linear_at.0.is_empty() {
+            String::new()
+        } else {
+            format!("; ± is the standard deviation over {} draws", self.draws)
+        };
+        write!(
+            f,
+            "always guessing the most frequent of {} classes: {:.1}{draws}",
+            self.classes, self.majority
+        )?;
         for note in &self.notes {
             write!(f, "\nnote: {note}")?;
         }
@@ -388,8 +422,10 @@ mod tests {
         let means: Vec<f32> = (0..4 * d).map(|_| means.normal()).collect();
         let mut r = key.rng();
         let labels: Vec<u32> = (0..n).map(|_| r.below(4) as u32).collect();
-        let rows =
-            labels.iter().flat_map(|&y| (0..d).map(|j| means[y as usize * d + j] + noise * r.normal()).collect::<Vec<_>>()).collect();
+        let rows = labels
+            .iter()
+            .flat_map(|&y| (0..d).map(|j| means[y as usize * d + j] + noise * r.normal()).collect::<Vec<_>>())
+            .collect();
         (Matrix::new(rows, n, d).unwrap(), labels)
     }
 
@@ -406,25 +442,37 @@ mod tests {
             FeatureSet { name: "random", train: bad_train.view(), test: bad_test.view() },
         ];
         let input = EvalInput { few: &[20, 100, 5000], draws: 3, ..EvalInput::new(&sets, &y, &z, 4) };
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| evaluate(&input).unwrap())
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+            .install(|| evaluate(&input).unwrap())
     }
 
     #[test]
     fn report_ranks_features_and_round_trips() {
         let r = report(2);
-        for better in [&r.knn, &r.linear, &r.linear_at.get("100").unwrap().mean, &r.linear_at.get("20").unwrap().mean] {
+        for better in
+            [&r.knn, &r.linear, &r.linear_at.get("100").unwrap().mean, &r.linear_at.get("20").unwrap().mean]
+        {
             assert!(better.get("trained").unwrap() > better.get("random").unwrap(), "{r}");
         }
         assert!(*r.linear.get("trained").unwrap() > 85.0 && r.majority < 40.0, "{r}");
         let json = serde_json::to_value(&r).unwrap();
         assert!(json["linear_at"]["20"]["sd"]["trained"].as_f64().unwrap() > 0.0);
         assert_eq!(json["knn"]["trained"].as_f64(), r.knn.get("trained").copied());
-        assert_eq!(json["linear_at"]["100"]["random"].as_f64(), r.linear_at.get("100").unwrap().mean.get("random").copied());
+        assert_eq!(
+            json["linear_at"]["100"]["random"].as_f64(),
+            r.linear_at.get("100").unwrap().mean.get("random").copied()
+        );
         let back: ProbeReport = serde_json::from_str(&serde_json::to_string(&r).unwrap()).unwrap();
         let text = r.to_string();
         // serde_json's numbers may come back one bit off.
         assert_eq!((back.to_string(), &back.notes, back.linear_at.0.len()), (text.clone(), &r.notes, 2));
-        assert!(text.contains("trained") && text.contains("±") && text.contains("note: 5000 labels: left out"), "{text}");
+        assert!(
+            text.contains("trained") && text.contains("±") && text.contains("note: 5000 labels: left out"),
+            "{text}"
+        );
         println!("{text}");
     }
 
@@ -446,10 +494,17 @@ mod tests {
         let few: &[usize] = &[];
         let base = EvalInput { few, ..EvalInput::new(&[], &y, &y, 4) };
         assert!(evaluate(&EvalInput { features: &[good, good], ..base.clone() }).is_err());
-        assert!(evaluate(&EvalInput { features: &[FeatureSet { name: "sd", ..good }], ..base.clone() }).is_err());
+        assert!(
+            evaluate(&EvalInput { features: &[FeatureSet { name: "sd", ..good }], ..base.clone() }).is_err()
+        );
         assert!(evaluate(&EvalInput { features: &[good], classes: 2, ..base.clone() }).is_err());
         assert!(evaluate(&EvalInput { features: &[good], few: &[10], draws: 0, ..base.clone() }).is_err());
-        let r = evaluate(&EvalInput { features: &[good], knn: KnnConfig { k: 1000, ..KnnConfig::default() }, ..base }).unwrap();
+        let r = evaluate(&EvalInput {
+            features: &[good],
+            knn: KnnConfig { k: 1000, ..KnnConfig::default() },
+            ..base
+        })
+        .unwrap();
         assert_eq!((r.knn_k, r.notes.len()), (30, 1));
         assert_eq!(grouped(1_234_567), "1,234,567");
     }

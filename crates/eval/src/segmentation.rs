@@ -1,8 +1,9 @@
 //! Overlap and surface distance of masks, in two or three dimensions (any number, in fact).
 //!
-//! The surface of a mask is the mask minus its erosion by the voxels that share a face; what lies outside the volume is background. The
-//! distance from each surface voxel of one mask to the surface of the other comes from an exact Euclidean distance transform (Felzenszwalb
-//! and Huttenlocher 2012, one lower envelope of parabolas per line and axis), so the cost is linear in the number of voxels.
+//! The surface of a mask is the mask minus its erosion by the voxels that share a face; what lies outside the
+//! volume is background. The distance from each surface voxel of one mask to the surface of the other comes
+//! from an exact Euclidean distance transform (Felzenszwalb and Huttenlocher 2012, one lower envelope of
+//! parabolas per line and axis), so the cost is linear in the number of voxels.
 
 use rayon::prelude::*;
 use selfsup_core::{Error, Result};
@@ -18,7 +19,11 @@ fn check(pred: &[bool], target: &[bool]) -> Result<()> {
 fn overlap(pred: &[bool], target: &[bool]) -> Result<(f64, f64, f64)> {
     check(pred, target)?;
     let count = |it: &mut dyn Iterator<Item = bool>| it.filter(|v| *v).count() as f64;
-    Ok((count(&mut pred.iter().zip(target).map(|(a, b)| *a && *b)), count(&mut pred.iter().copied()), count(&mut target.iter().copied())))
+    Ok((
+        count(&mut pred.iter().zip(target).map(|(a, b)| *a && *b)),
+        count(&mut pred.iter().copied()),
+        count(&mut target.iter().copied()),
+    ))
 }
 
 /// Dice coefficient `2 |A and B| / (|A| + |B|)`; 1 if both masks are empty.
@@ -66,12 +71,17 @@ pub struct SurfaceDistance {
     pub average: f64,
 }
 
-/// Surface distances of two masks of this row-major `shape`; `spacing` is the size of a voxel along each axis, in axis order. `None` if
-/// either mask is empty.
+/// Surface distances of two masks of this row-major `shape`; `spacing` is the size of a voxel along each
+/// axis, in axis order. `None` if either mask is empty.
 ///
 /// # Errors
 /// If shape, spacing and masks do not fit together, or a spacing is not positive.
-pub fn surface_distance(pred: &[bool], target: &[bool], shape: &[usize], spacing: &[f64]) -> Result<Option<SurfaceDistance>> {
+pub fn surface_distance(
+    pred: &[bool],
+    target: &[bool],
+    shape: &[usize],
+    spacing: &[f64],
+) -> Result<Option<SurfaceDistance>> {
     check(pred, target)?;
     let voxels = shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s));
     if shape.is_empty() || shape.len() != spacing.len() || voxels != Some(pred.len()) {
@@ -137,7 +147,8 @@ fn distances(from: &[usize], to: &[usize], shape: &[usize], spacing: &[f64]) -> 
     out
 }
 
-/// `min_j f_j + (spacing (i - j))^2` for every `i`: the lower envelope of parabolas rooted at the finite values.
+/// `min_j f_j + (spacing (i - j))^2` for every `i`: the lower envelope of parabolas rooted at the finite
+/// values.
 fn envelope(f: &[f64], spacing: f64) -> Vec<f64> {
     // Roots of the parabolas on the envelope, and where each takes over from the one before.
     let mut roots: Vec<(usize, f64)> = Vec::new();
@@ -187,11 +198,17 @@ mod tests {
         assert_eq!(iou(&a, &b).unwrap(), 1.0 / 3.0);
         assert_eq!(dice(&[false], &[false]).unwrap(), 1.0);
         assert!(dice(&a, &b[..3]).is_err());
-        assert_eq!(dice_per_class(&[0, 0, 1], &[0, 1, 1], 3).unwrap(), [Some(2.0 / 3.0), Some(2.0 / 3.0), None]);
+        assert_eq!(
+            dice_per_class(&[0, 0, 1], &[0, 1, 1], 3).unwrap(),
+            [Some(2.0 / 3.0), Some(2.0 / 3.0), None]
+        );
         let d = surface_distance(&a, &b, &[4], &[2.0]).unwrap().unwrap();
         assert_eq!((d.hausdorff, d.average), (2.0, 1.0));
         assert!(surface_distance(&a, &[false; 4], &[2, 2], &[1.0, 1.0]).unwrap().is_none());
-        assert!(surface_distance(&a, &b, &[2, 2], &[1.0]).is_err() && surface_distance(&a, &b, &[4], &[0.0]).is_err());
+        assert!(
+            surface_distance(&a, &b, &[2, 2], &[1.0]).is_err()
+                && surface_distance(&a, &b, &[4], &[0.0]).is_err()
+        );
         assert!(surface_distance(&[], &[], &[0, 3], &[1.0, 1.0]).unwrap().is_none());
     }
 

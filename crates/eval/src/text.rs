@@ -1,4 +1,5 @@
-//! Word and character error rates: the edits that turn what was heard into what was said, over the length of what was said.
+//! Word and character error rates: the edits that turn what was heard into what was said, over the length of
+//! what was said.
 
 use selfsup_core::{Error, Result};
 
@@ -21,7 +22,8 @@ impl Edits {
         self.substitutions + self.deletions + self.insertions
     }
 
-    /// Edits over the length of the reference; above 1 if much was inserted. Without a reference 0 if nothing was inserted, else infinite.
+    /// Edits over the length of the reference; above 1 if much was inserted. Without a reference 0 if nothing
+    /// was inserted, else infinite.
     pub fn rate(&self) -> f64 {
         if self.total() == 0 { 0.0 } else { self.total() as f64 / self.length as f64 }
     }
@@ -34,8 +36,8 @@ impl Edits {
     }
 }
 
-/// Levenshtein alignment of `hypothesis` to `reference`. Among alignments with equally few edits, one with the most substitutions.
-/// Takes `O(reference x hypothesis)` time and `O(hypothesis)` memory.
+/// Levenshtein alignment of `hypothesis` to `reference`. Among alignments with equally few edits, one with
+/// the most substitutions. Takes `O(reference x hypothesis)` time and `O(hypothesis)` memory.
 pub fn edits<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Edits {
     // A cell holds (all edits, deletions, insertions) of the best alignment of the prefixes.
     let mut row: Vec<(usize, usize, usize)> = (0..=hypothesis.len()).map(|j| (j, 0, j)).collect();
@@ -49,7 +51,9 @@ pub fn edits<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Edits {
             let drop = (above.0 + 1, above.1 + 1, above.2);
             let add = (left.0 + 1, left.1, left.2 + 1);
             corner = above;
-            row[j + 1] = [drop, add].into_iter().fold(keep, |best, c| if (c.0, c.1 + c.2) < (best.0, best.1 + best.2) { c } else { best });
+            row[j + 1] = [drop, add]
+                .into_iter()
+                .fold(keep, |best, c| if (c.0, c.1 + c.2) < (best.0, best.1 + best.2) { c } else { best });
         }
     }
     let (all, deletions, insertions) = row[hypothesis.len()];
@@ -66,7 +70,8 @@ pub fn word_edits<S: AsRef<str>, T: AsRef<str>>(references: &[S], hypotheses: &[
     })
 }
 
-/// Edits over characters (Unicode scalar values) of a corpus, summed over its pairs; spaces count, except around the text.
+/// Edits over characters (Unicode scalar values) of a corpus, summed over its pairs; spaces count, except
+/// around the text.
 ///
 /// # Errors
 /// If the numbers of texts differ, or the references have no character at all.
@@ -99,7 +104,10 @@ fn corpus<S: AsRef<str>, T: AsRef<str>>(
     count: impl Fn(&str, &str) -> Edits,
 ) -> Result<Edits> {
     if references.len() != hypotheses.len() {
-        return Err(Error::input(what, format!("{} references and {} hypotheses, expected as many", references.len(), hypotheses.len())));
+        return Err(Error::input(
+            what,
+            format!("{} references and {} hypotheses, expected as many", references.len(), hypotheses.len()),
+        ));
     }
     let mut sum = Edits::default();
     for (r, h) in references.iter().zip(hypotheses) {

@@ -18,7 +18,8 @@ impl Case {
     fn open(name: &str) -> Self {
         let here = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden"));
         let root = std::env::var_os("SELFSUP_GOLDEN").map_or(here, PathBuf::from);
-        let index: Value = serde_json::from_slice(&std::fs::read(root.join("index.json")).expect("index.json")).unwrap();
+        let index: Value =
+            serde_json::from_slice(&std::fs::read(root.join("index.json")).expect("index.json")).unwrap();
         let name = format!("eval/{name}");
         let params = index[&name]["params"].clone();
         Case { bytes: std::fs::read(root.join(format!("{name}.safetensors"))).expect(&name), params }
@@ -30,10 +31,16 @@ impl Case {
         let t = file.tensor(name).unwrap();
         let data = t.data();
         let values = match t.dtype() {
-            Dtype::F32 => data.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect(),
+            Dtype::F32 => {
+                data.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
+            }
             Dtype::F64 => data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
-            Dtype::I64 => data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect(),
-            Dtype::I32 => data.chunks_exact(4).map(|b| f64::from(i32::from_le_bytes(b.try_into().unwrap()))).collect(),
+            Dtype::I64 => {
+                data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect()
+            }
+            Dtype::I32 => {
+                data.chunks_exact(4).map(|b| f64::from(i32::from_le_bytes(b.try_into().unwrap()))).collect()
+            }
             Dtype::U8 | Dtype::BOOL => data.iter().map(|b| f64::from(*b)).collect(),
             other => panic!("{name}: {other:?}"),
         };
@@ -90,7 +97,8 @@ fn knn() {
     let train = features!(c, "input.train", a);
     let test = features!(c, "input.test", b);
     let config = KnnConfig { k: c.whole("k"), temperature: c.params["temperature"].as_f64().unwrap() };
-    let votes = knn::classify(train, &c.labels("input.train_labels"), test, c.whole("classes"), &config).unwrap();
+    let votes =
+        knn::classify(train, &c.labels("input.train_labels"), test, c.whole("classes"), &config).unwrap();
     c.check("votes", &votes.votes);
     assert_eq!(votes.predictions, c.labels("expected.pred"));
 }
@@ -131,7 +139,9 @@ fn multiclass() {
     let c = Case::open("multiclass");
     let (probs, labels) = (c.f32s("input.probs"), c.labels("input.labels"));
     let classes = c.width("input.probs").1;
-    let argmax = |row: &[f32]| row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best }) as u32;
+    let argmax = |row: &[f32]| {
+        row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best }) as u32
+    };
     let predictions: Vec<u32> = probs.chunks_exact(classes).map(argmax).collect();
     c.check("macro_f1", &[Confusion::new(&predictions, &labels, classes).unwrap().macro_f1()]);
     c.check("macro_auroc_ovr", &[metrics::macro_auroc(&probs, &labels, classes).unwrap()]);
@@ -143,9 +153,11 @@ fn multiclass() {
 fn segmentation() {
     let c = Case::open("segmentation");
     c.check("dice", &[dice(&c.mask("input.pred"), &c.mask("input.target")).unwrap()]);
-    let spacing: Vec<f64> = c.params["spacing"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    let spacing: Vec<f64> =
+        c.params["spacing"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
     let shape = c.get("input.box_a").1;
-    let d = surface_distance(&c.mask("input.box_a"), &c.mask("input.box_b"), &shape, &spacing).unwrap().unwrap();
+    let d =
+        surface_distance(&c.mask("input.box_a"), &c.mask("input.box_b"), &shape, &spacing).unwrap().unwrap();
     c.check("hd95", &[d.hausdorff95]);
     c.check("hausdorff", &[d.hausdorff]);
 }
@@ -153,8 +165,9 @@ fn segmentation() {
 #[test]
 fn error_rates() {
     let c = Case::open("wer");
-    let texts =
-        |name: &str| -> Vec<String> { c.params[name].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_string()).collect() };
+    let texts = |name: &str| -> Vec<String> {
+        c.params[name].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_string()).collect()
+    };
     let (references, hypotheses) = (texts("references"), texts("hypotheses"));
     c.check("wer", &[text::wer(&references, &hypotheses).unwrap()]);
     c.check("cer", &[text::cer(&references, &hypotheses).unwrap()]);
@@ -164,7 +177,12 @@ fn error_rates() {
 fn kmeans() {
     let c = Case::open("kmeans");
     let x;
-    let m = kmeans::fit(features!(c, "input.x", x), &KMeansConfig { k: c.whole("k"), ..KMeansConfig::default() }, Key::new(0)).unwrap();
+    let m = kmeans::fit(
+        features!(c, "input.x", x),
+        &KMeansConfig { k: c.whole("k"), ..KMeansConfig::default() },
+        Key::new(0),
+    )
+    .unwrap();
     c.within("inertia", &[m.inertia], 1e-4);
     let want = c.labels("expected.labels");
     assert_eq!(metrics::adjusted_rand_index(&m.labels, &want).unwrap(), 1.0, "labels up to permutation");

@@ -1,8 +1,10 @@
-//! Speed of convolutions on this machine, in GFLOP/s: `cargo run -p selfsup-kernels --example conv_speed -- [WORD ...]`.
+//! Speed of convolutions on this machine, in GFLOP/s: `cargo run -p selfsup-kernels --example conv_speed --
+//! [WORD ...]`.
 //!
-//! Shapes are those of a ResNet-18 on 32 x 32 images in batches of 64 and of a ResNet-50 on 96 x 96 images in batches of 16. Forward, backward
-//! (both gradients: twice the forward's operations) and the same of the whole block with batch norm and ReLU; the words choose lines that hold
-//! one of them. Best of several rounds; the backward is forward + backward less the forward.
+//! Shapes are those of a ResNet-18 on 32 x 32 images in batches of 64 and of a ResNet-50 on 96 x 96 images in
+//! batches of 16. Forward, backward (both gradients: twice the forward's operations) and the same of the
+//! whole block with batch norm and ReLU; the words choose lines that hold one of them. Best of several
+//! rounds; the backward is forward + backward less the forward.
 #![allow(clippy::print_stdout)]
 
 use candle_core::{Device, Result, Tensor, Var};
@@ -35,7 +37,10 @@ fn times(rounds: usize, f: impl Fn() -> Result<Tensor>) -> Result<(f64, f64)> {
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    println!("{:40} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}", "", "forward", "backward", "ms", "ms", "block", "backward", "ms");
+    println!(
+        "{:40} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
+        "", "forward", "backward", "ms", "ms", "block", "backward", "ms"
+    );
     let (mut sum, mut work) = (0.0, 0.0);
     for (net, n, size, inputs, outputs, kernel, stride, groups) in [
         ("r18", 64, 32, 3, 64, 3, 1, 1),
@@ -69,13 +74,16 @@ fn main() -> Result<()> {
         ("depthwise", 16, 24, 384, 384, 7, 1, 384),
         ("grouped", 16, 24, 128, 128, 3, 1, 32),
     ] {
-        let name =
-            format!("{net} {n}x{size}x{size}x{inputs} -> {outputs} {kernel}x{kernel}/{stride}{}", if groups > 1 { " g" } else { "" });
+        let name = format!(
+            "{net} {n}x{size}x{size}x{inputs} -> {outputs} {kernel}x{kernel}/{stride}{}",
+            if groups > 1 { " g" } else { "" }
+        );
         if !words.is_empty() && !words.iter().any(|w| name.contains(w.as_str())) {
             continue;
         }
         let spec = ConvSpec::new().stride(stride).padding(kernel / 2).groups(groups);
-        let (x, w) = (random(&[n, size, size, inputs], 1)?, random(&[outputs, inputs / groups, kernel, kernel], 2)?);
+        let (x, w) =
+            (random(&[n, size, size, inputs], 1)?, random(&[outputs, inputs / groups, kernel, kernel], 2)?);
         let gb = random(&[2, outputs], 3)?;
         // The first layer's input has no gradient.
         let first = inputs == 3;

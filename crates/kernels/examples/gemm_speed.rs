@@ -1,7 +1,9 @@
-//! Speed of linear layers and attention on this machine, in GFLOP/s: `cargo run --release -p selfsup-kernels --example gemm_speed`.
+//! Speed of linear layers and attention on this machine, in GFLOP/s: `cargo run --release -p selfsup-kernels
+//! --example gemm_speed`.
 //!
-//! Shapes are those of a ViT-S on 224 x 224 images in batches of 16: 50 tokens where 3/4 are masked (MAE), 197 where none is, and the decoder of
-//! MAE. Forward and backward are best times over some rounds; the backward is forward + backward less the forward.
+//! Shapes are those of a ViT-S on 224 x 224 images in batches of 16: 50 tokens where 3/4 are masked (MAE),
+//! 197 where none is, and the decoder of MAE. Forward and backward are best times over some rounds; the
+//! backward is forward + backward less the forward.
 #![allow(clippy::print_stdout)]
 
 use candle_core::{Device, Result, Tensor, Var};
@@ -36,7 +38,12 @@ fn times(f: impl Fn() -> Result<Tensor>) -> Result<(f64, f64)> {
 fn main() -> Result<()> {
     println!("{:44} {:>10} {:>10} {:>10}", "", "forward", "backward", "ms in all");
     let report = |name: String, gflop: f64, share: f64, (forward, both): (f64, f64)| {
-        println!("{name:44} {:10.0} {:10.0} {:10.2}", gflop / forward, gflop * share / (both - forward), both * 1e3);
+        println!(
+            "{name:44} {:10.0} {:10.0} {:10.2}",
+            gflop / forward,
+            gflop * share / (both - forward),
+            both * 1e3
+        );
     };
     for (tokens, inputs, outputs, act) in [
         (50, 384, 1152, Act::None),
@@ -50,7 +57,12 @@ fn main() -> Result<()> {
         let m = 16 * tokens;
         let (x, w, b) = (random(&[m, inputs], 1)?, random(&[outputs, inputs], 2)?, random(&[outputs], 3)?);
         let t = times(|| linear_act(&x, &w, Some(&b), act, Path::Auto))?;
-        report(format!("linear {m} x {inputs} -> {outputs} {act:?}"), 2e-9 * (m * inputs * outputs) as f64, 2.0, t);
+        report(
+            format!("linear {m} x {inputs} -> {outputs} {act:?}"),
+            2e-9 * (m * inputs * outputs) as f64,
+            2.0,
+            t,
+        );
     }
     for (n, l, h, d) in [(16, 50, 6, 64), (16, 197, 6, 64), (16, 197, 16, 32), (2, 1024, 12, 64)] {
         let qkv = random(&[n, l, 3, h, d], 1)?;

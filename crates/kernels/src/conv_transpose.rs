@@ -1,16 +1,18 @@
-//! Transposed convolution (the gradient of a convolution with respect to its input, as a layer): channels-last
-//! `(N, S.., C_in)` to `(N, S'.., C_out)` with weights `(C_in, C_out / groups, k..)`, where
-//! `S' = (S - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1`.
+//! Transposed convolution (the gradient of a convolution with respect to its input, as a layer):
+//! channels-last `(N, S.., C_in)` to `(N, S'.., C_out)` with weights `(C_in, C_out / groups, k..)`, where `S'
+//! = (S - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1`.
 
 use crate::Path;
 use crate::conv::{ConvSpec, conv, transposed};
 use candle_core::{Result, Tensor, bail};
 
-/// Transposed convolution of `x (N, S.., C_in)` with `w (C_in, C_out / groups, k..)` and bias `b (C_out)`; one, two or three spatial axes, which
-/// share `stride`, `padding` (taken off both sides of the output), `output_padding` (added on the right) and `dilation`.
+/// Transposed convolution of `x (N, S.., C_in)` with `w (C_in, C_out / groups, k..)` and bias `b (C_out)`;
+/// one, two or three spatial axes, which share `stride`, `padding` (taken off both sides of the output),
+/// `output_padding` (added on the right) and `dilation`.
 ///
 /// # Errors
-/// If the shapes do not fit, the output would be empty, or `output_padding` is not less than `stride` or `dilation`.
+/// If the shapes do not fit, the output would be empty, or `output_padding` is not less than `stride` or
+/// `dilation`.
 #[allow(clippy::too_many_arguments)]
 pub fn conv_transpose(
     x: &Tensor,
@@ -82,7 +84,15 @@ pub fn conv_transpose(
 }
 
 /// Zeros between the inputs, then a convolution with the flipped kernel.
-fn composed(x: &Tensor, w: &Tensor, out: &[usize], stride: usize, padding: usize, dilation: usize, groups: usize) -> Result<Tensor> {
+fn composed(
+    x: &Tensor,
+    w: &Tensor,
+    out: &[usize],
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    groups: usize,
+) -> Result<Tensor> {
     let rank = out.len();
     let kernel = w.dims()[2..].to_vec();
     let (n, inputs) = (x.dim(0)?, x.dim(rank + 1)?);
@@ -98,7 +108,8 @@ fn composed(x: &Tensor, w: &Tensor, out: &[usize], stride: usize, padding: usize
             dims[axis] = size * stride;
             spread = spread.unsqueeze(axis + 1)?.pad_with_zeros(axis + 1, 0, stride - 1)?.reshape(dims)?;
         }
-        // The window of output o covers the inputs o - e ..= o of the padded axis, e the extent of the kernel less 1.
+        // The window of output o covers the inputs o - e ..= o of the padded axis, e the extent of the kernel
+        // less 1.
         let extent = dilation * (kernel[axis - 1] - 1);
         let length = out[axis - 1] + extent;
         let have = spread.dim(axis)?;
@@ -108,14 +119,24 @@ fn composed(x: &Tensor, w: &Tensor, out: &[usize], stride: usize, padding: usize
             spread = spread.pad_with_zeros(axis, extent - padding, 0)?;
         }
         let have = spread.dim(axis)?;
-        spread = if have > length { spread.narrow(axis, 0, length)? } else { spread.pad_with_zeros(axis, 0, length - have)? };
+        spread = if have > length {
+            spread.narrow(axis, 0, length)?
+        } else {
+            spread.pad_with_zeros(axis, 0, length - have)?
+        };
     }
     // (C_in, O / g, k..) -> (O, C_in / g, k..), flipped
     let taps: usize = kernel.iter().product();
     let mut dims = vec![groups * outputs, inputs / groups];
     dims.extend_from_slice(&kernel);
     let axes: Vec<usize> = (2..rank + 2).collect();
-    let w = w.reshape((groups, inputs / groups, outputs, taps))?.transpose(1, 2)?.contiguous()?.reshape(dims)?.flip(&axes)?.contiguous()?;
+    let w = w
+        .reshape((groups, inputs / groups, outputs, taps))?
+        .transpose(1, 2)?
+        .contiguous()?
+        .reshape(dims)?
+        .flip(&axes)?
+        .contiguous()?;
     debug_assert_eq!(spread.dim(0)?, n);
     conv(&spread, &w, None, &ConvSpec::new().dilation(dilation).groups(groups), Path::Composed)
 }
@@ -126,7 +147,11 @@ fn blocks(x: &Tensor, w: &Tensor, out: &[usize], stride: usize) -> Result<Tensor
     let (inputs, outputs) = (w.dim(0)?, w.dim(1)?);
     let taps = stride.pow(rank as u32);
     // (C_in, O, taps) -> (C_in, taps * O)
-    let w = w.reshape((inputs, outputs, taps))?.transpose(1, 2)?.contiguous()?.reshape((inputs, taps * outputs))?;
+    let w = w
+        .reshape((inputs, outputs, taps))?
+        .transpose(1, 2)?
+        .contiguous()?
+        .reshape((inputs, taps * outputs))?;
     let mut dims = x.dims()[..=rank].to_vec();
     dims.extend(std::iter::repeat_n(stride, rank));
     dims.push(outputs);
@@ -156,10 +181,16 @@ mod tests {
     #[test]
     fn fused_is_composed() {
         // Kernel, stride, padding, output padding, dilation, groups.
-        for (i, (k, s, p, e, d, g)) in
-            [(2, 2, 0, 0, 1, 1), (3, 2, 1, 1, 1, 1), (3, 1, 1, 0, 1, 1), (3, 2, 0, 0, 2, 2), (2, 3, 0, 2, 1, 1), (2, 1, 0, 1, 2, 1)]
-                .into_iter()
-                .enumerate()
+        for (i, (k, s, p, e, d, g)) in [
+            (2, 2, 0, 0, 1, 1),
+            (3, 2, 1, 1, 1, 1),
+            (3, 1, 1, 0, 1, 1),
+            (3, 2, 0, 0, 2, 2),
+            (2, 3, 0, 2, 1, 1),
+            (2, 1, 0, 1, 2, 1),
+        ]
+        .into_iter()
+        .enumerate()
         {
             for space in [&[13][..], &[3, 4], &[5, 2, 3]] {
                 let mut shape = vec![2];
@@ -167,7 +198,11 @@ mod tests {
                 shape.push(4 * g);
                 let mut weight = vec![4 * g, 3];
                 weight.extend(std::iter::repeat_n(k, space.len()));
-                let inputs = [random(&shape, i as u64), random(&weight, 50 + i as u64), random(&[3 * g], 90 + i as u64)];
+                let inputs = [
+                    random(&shape, i as u64),
+                    random(&weight, 50 + i as u64),
+                    random(&[3 * g], 90 + i as u64),
+                ];
                 agree(&inputs, |t, path| conv_transpose(&t[0], &t[1], Some(&t[2]), s, p, e, d, g, path));
                 same_bits(&inputs, |t| conv_transpose(&t[0], &t[1], Some(&t[2]), s, p, e, d, g, Path::Fused));
             }

@@ -1,5 +1,5 @@
-//! Dropout and stochastic depth. The mask is a function of the key and the position of the element, so both paths draw the same one, and the
-//! backward pass draws it again instead of keeping it.
+//! Dropout and stochastic depth. The mask is a function of the key and the position of the element, so both
+//! paths draw the same one, and the backward pass draws it again instead of keeping it.
 
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, tensor, wants_fused};
@@ -12,7 +12,8 @@ fn check(name: &str, p: f32) -> Result<()> {
     if (0.0..1.0).contains(&p) { Ok(()) } else { bail!("{name}: probability {p}, expected 0 <= p < 1") }
 }
 
-/// The 24 random bits of [`Key::uniform_at`] below which an element is dropped. `p` and the number have at most 24 bits, so this is exact.
+/// The 24 random bits of [`Key::uniform_at`] below which an element is dropped. `p` and the number have at
+/// most 24 bits, so this is exact.
 fn threshold(p: f32) -> u32 {
     (p * 16_777_216.0).ceil() as u32
 }
@@ -26,8 +27,8 @@ fn mask(n: usize, p: f32, key: Key) -> Vec<f32> {
 /// Blocks of the generator that run side by side.
 const LANES: usize = 16;
 
-/// [`philox`](crate::rng::philox) of the counters `(1, first)`, `(1, first + 1)` ..., word by word: the same rounds, laid out so that they
-/// vectorise. The tests hold it to the scalar one.
+/// [`philox`](crate::rng::philox) of the counters `(1, first)`, `(1, first + 1)` ..., word by word: the same
+/// rounds, laid out so that they vectorise. The tests hold it to the scalar one.
 #[inline(always)]
 fn philox_lanes(key: u64, first: u64) -> [[u32; LANES]; 4] {
     let mut c = [[0u32; LANES], [0; LANES], [1; LANES], [0; LANES]];
@@ -81,7 +82,14 @@ impl Dropout {
         let mut y = unwritten(x.len());
         for_chunks(&mut y, CHUNK, |i, y| {
             let block = (i * CHUNK / 4) as u64;
-            drop_chunk(&x[i * CHUNK..][..y.len()], y, self.key.bits(), block, threshold(self.p), 1.0 / (1.0 - self.p));
+            drop_chunk(
+                &x[i * CHUNK..][..y.len()],
+                y,
+                self.key.bits(),
+                block,
+                threshold(self.p),
+                1.0 / (1.0 - self.p),
+            );
         });
         y
     }
@@ -102,7 +110,8 @@ impl CustomOp1 for Dropout {
     }
 }
 
-/// Each value of `x`, of any shape, is 0 with probability `p`, else divided by `1 - p` (Srivastava et al. 2014). For training only.
+/// Each value of `x`, of any shape, is 0 with probability `p`, else divided by `1 - p` (Srivastava et al.
+/// 2014). For training only.
 ///
 /// # Errors
 /// If `p` is not in `[0, 1)`, or `path` asks for the fused kernel and `x` is not f32 on the CPU.
@@ -150,7 +159,8 @@ impl CustomOp1 for ScaleSamples {
     }
 }
 
-/// Each sample of `x (N, ..)` is 0 with probability `p`, else divided by `1 - p` (Huang et al. 2016, arXiv 1603.09382).
+/// Each sample of `x (N, ..)` is 0 with probability `p`, else divided by `1 - p` (Huang et al. 2016, arXiv
+/// 1603.09382).
 ///
 /// # Errors
 /// If `p` is not in `[0, 1)`, or `x` is a scalar.

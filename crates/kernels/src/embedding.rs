@@ -1,7 +1,7 @@
 //! Looking up rows of a table: `y_i = table[id_i]`.
 //!
-//! One node of the graph on the CPU. The gradient of a row is the sum over the places that looked it up, taken in their order by the one task
-//! that owns the row, so it has the same bits for any number of threads.
+//! One node of the graph on the CPU. The gradient of a row is the sum over the places that looked it up,
+//! taken in their order by the one task that owns the row, so it has the same bits for any number of threads.
 
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
@@ -10,14 +10,16 @@ use crate::sink::deliver;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-/// Rows of `table (V, D)` by `ids (..)`, u32 or i64, to `(.., D)`. Places that hold the id `frozen` give its row no gradient, as PyTorch's
-/// `padding_idx`.
+/// Rows of `table (V, D)` by `ids (..)`, u32 or i64, to `(.., D)`. Places that hold the id `frozen` give its
+/// row no gradient, as PyTorch's `padding_idx`.
 ///
 /// # Errors
-/// If the table is not a matrix, the ids are not integers or one is not below `V` (told for ids on the CPU), or `path` asks for the fused
-/// kernel and the table is not f32 on the CPU.
+/// If the table is not a matrix, the ids are not integers or one is not below `V` (told for ids on the CPU),
+/// or `path` asks for the fused kernel and the table is not f32 on the CPU.
 pub fn embedding(table: &Tensor, ids: &Tensor, frozen: Option<u32>, path: Path) -> Result<Tensor> {
-    let &[rows, width] = table.dims() else { bail!("embedding: table of shape {:?}, expected (rows, width)", table.dims()) };
+    let &[rows, width] = table.dims() else {
+        bail!("embedding: table of shape {:?}, expected (rows, width)", table.dims())
+    };
     if !matches!(ids.dtype(), DType::U32 | DType::I64) {
         bail!("embedding: ids of {:?}, expected u32 or i64", ids.dtype())
     }
@@ -113,7 +115,8 @@ mod tests {
 
     fn ids(n: usize, below: usize, seed: u64) -> Tensor {
         let mut rng = Key::new(seed).rng();
-        Tensor::from_vec((0..n).map(|_| rng.below(below) as u32).collect::<Vec<_>>(), n, &Device::Cpu).unwrap()
+        Tensor::from_vec((0..n).map(|_| rng.below(below) as u32).collect::<Vec<_>>(), n, &Device::Cpu)
+            .unwrap()
     }
 
     proptest! {
@@ -151,7 +154,9 @@ mod tests {
     #[test]
     fn a_wrong_id_is_named() {
         let table = normal(1, &[4, 2]);
-        let e = embedding(&table, &Tensor::new(&[1u32, 4], &Device::Cpu).unwrap(), None, Path::Auto).unwrap_err().to_string();
+        let e = embedding(&table, &Tensor::new(&[1u32, 4], &Device::Cpu).unwrap(), None, Path::Auto)
+            .unwrap_err()
+            .to_string();
         assert!(e.contains("place 1 holds the id 4, expected one in 0..4"), "{e}");
         assert!(embedding(&table, &Tensor::new(&[-1i64], &Device::Cpu).unwrap(), None, Path::Auto).is_err());
         assert!(embedding(&table, &Tensor::new(&[1f32], &Device::Cpu).unwrap(), None, Path::Auto).is_err());

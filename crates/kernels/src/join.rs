@@ -1,7 +1,7 @@
 //! Joining along the channels: the skips of U-Nets.
 //!
-//! candle joins well, but hands back gradients that are views, which it then adds element by element on one thread. Here each side's gradient
-//! is copied out in parallel.
+//! candle joins well, but hands back gradients that are views, which it then adds element by element on one
+//! thread. Here each side's gradient is copied out in parallel.
 
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, output, tensor, wants_fused};
@@ -47,7 +47,13 @@ impl CustomOp2 for Join {
         "join-channels"
     }
 
-    fn cpu_fwd(&self, sa: &CpuStorage, la: &Layout, sb: &CpuStorage, lb: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        sa: &CpuStorage,
+        la: &Layout,
+        sb: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (x, y) = (floats(sa, la)?, floats(sb, lb)?);
         let last = |l: &Layout| l.dims().last().copied().unwrap_or(1);
         let (a, b) = (last(la), last(lb));
@@ -57,21 +63,33 @@ impl CustomOp2 for Join {
         }
         let mut out = unwritten(x.len() + y.len());
         let rows = rows(c);
-        out.par_chunks_mut(rows * c).zip(x.par_chunks(rows * a)).zip(y.par_chunks(rows * b)).for_each(|((out, x), y)| {
-            for ((out, x), y) in out.chunks_exact_mut(c).zip(x.chunks_exact(a)).zip(y.chunks_exact(b)) {
-                out[..a].copy_from_slice(x);
-                out[a..].copy_from_slice(y);
-            }
-        });
+        out.par_chunks_mut(rows * c).zip(x.par_chunks(rows * a)).zip(y.par_chunks(rows * b)).for_each(
+            |((out, x), y)| {
+                for ((out, x), y) in out.chunks_exact_mut(c).zip(x.chunks_exact(a)).zip(y.chunks_exact(b)) {
+                    out[..a].copy_from_slice(x);
+                    out[a..].copy_from_slice(y);
+                }
+            },
+        );
         Ok(output(out, dims))
     }
 
-    fn bwd(&self, a: &Tensor, b: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _y: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let g = g.contiguous()?;
         let g = Floats::new(&g)?;
         let (wa, wb) = (a.dim(D::Minus1)?, b.dim(D::Minus1)?);
         let part = |t: &Tensor, from: usize, width: usize| {
-            if t.track_op() { tensor(columns(&g, wa + wb, from, width), t.shape()).map(Some) } else { Ok(None) }
+            if t.track_op() {
+                tensor(columns(&g, wa + wb, from, width), t.shape()).map(Some)
+            } else {
+                Ok(None)
+            }
         };
         Ok((part(a, 0, wa)?, part(b, wa, wb)?))
     }
@@ -84,7 +102,9 @@ mod tests {
 
     #[test]
     fn both_paths() {
-        for (shape, a, b) in [(vec![], 1, 2), (vec![7], 3, 5), (vec![2, 3, 4, 5], 16, 1), (vec![40, 70], 8, 8)] {
+        for (shape, a, b) in
+            [(vec![], 1, 2), (vec![7], 3, 5), (vec![2, 3, 4, 5], 16, 1), (vec![40, 70], 8, 8)]
+        {
             let of = |c: usize, seed: u64| random(&[shape.as_slice(), &[c]].concat(), seed);
             let inputs = [of(a, 1), of(b, 2)];
             agree(&inputs, |t, path| join_channels(&t[0], &t[1], path));

@@ -1,11 +1,11 @@
 //! Differentiable operators for candle.
 //!
-//! Each operator has two paths: a fused CPU kernel (a candle `CustomOp`, parallel over rayon, split by shape and never by thread count)
-//! and a composition of candle operators that runs on CUDA and Metal and has the same gradients. [`Path`] chooses; [`Path::Auto`] takes
-//! the fused path for tensors on the CPU.
+//! Each operator has two paths: a fused CPU kernel (a candle `CustomOp`, parallel over rayon, split by shape
+//! and never by thread count) and a composition of candle operators that runs on CUDA and Metal and has the
+//! same gradients. [`Path`] chooses; [`Path::Auto`] takes the fused path for tensors on the CPU.
 //!
-//! Images, sequences and volumes are channels-last: `(N, W, C)`, `(N, H, W, C)`, `(N, D, H, W, C)`. Weights keep PyTorch's layout
-//! `(C_out, C_in / groups, k...)`, so that files need no transposition.
+//! Images, sequences and volumes are channels-last: `(N, W, C)`, `(N, H, W, C)`, `(N, D, H, W, C)`. Weights
+//! keep PyTorch's layout `(C_out, C_in / groups, k...)`, so that files need no transposition.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod activation;

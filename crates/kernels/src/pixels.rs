@@ -1,8 +1,10 @@
-//! Loops over the values of decoded images, rows of interleaved channels with 8 or 16 bits: photometric changes and blurring.
+//! Loops over the values of decoded images, rows of interleaved channels with 8 or 16 bits: photometric
+//! changes and blurring.
 //!
-//! They stand here, and not beside the transforms that use them, because here loops are compiled for the instruction sets of the machine
-//! that runs them. Values are computed in f32, clamped and truncated, as torchvision does for integers. No result depends on the machine:
-//! nothing is contracted or summed in another order.
+//! They stand here, and not beside the transforms that use them, because here loops are compiled for the
+//! instruction sets of the machine that runs them. Values are computed in f32, clamped and truncated, as
+//! torchvision does for integers. No result depends on the machine: nothing is contracted or summed in
+//! another order.
 
 use crate::linear::simd::simd_fn;
 
@@ -35,11 +37,12 @@ pub trait Depth: Copy + Default + Send + Sync + 'static {
     /// Turns the hue of each RGB pixel by `shift` turns, -1 to 1.
     fn turn_hue(rgb: &mut [Self], shift: f32);
 
-    /// Convolves rows of `width` pixels of `channels` values with an odd symmetric `kernel` along both axes, the border reflected; rounded.
+    /// Convolves rows of `width` pixels of `channels` values with an odd symmetric `kernel` along both axes,
+    /// the border reflected; rounded.
     fn blur(values: &mut [Self], channels: usize, width: usize, kernel: &[f32]);
 
-    /// `scale x - shift` of each channel of pixels of `affine.len()` channels, one pair `(scale, shift)` for each. `planes` is
-    /// `(channels, pixels)`.
+    /// `scale x - shift` of each channel of pixels of `affine.len()` channels, one pair `(scale, shift)` for
+    /// each. `planes` is `(channels, pixels)`.
     fn to_planes(values: &[Self], affine: &[(f32, f32)], planes: &mut [f32]);
 }
 
@@ -57,7 +60,8 @@ fn luma(r: f32, g: f32, b: f32) -> f32 {
 /// Pixels that are taken apart into channels at a time: a few registers of each.
 const BLOCK: usize = 64;
 
-/// Runs `change` on the channels of RGB pixels, a block at a time; a block that is not full ends with old values.
+/// Runs `change` on the channels of RGB pixels, a block at a time; a block that is not full ends with old
+/// values.
 #[inline(always)]
 fn by_channel<T: Depth>(rgb: &mut [T], change: impl Fn(&mut [[f32; BLOCK]; 3])) {
     let mut planes = [[0f32; BLOCK]; 3];
@@ -91,7 +95,9 @@ fn sum<T: Depth>(values: &[T]) -> u64 {
 
 #[inline(always)]
 fn sum_gray<T: Depth>(rgb: &[T]) -> u64 {
-    let part = |part: &[T]| part.chunks_exact(3).map(|p| luma(p[0].get(), p[1].get(), p[2].get()) as i32 as u32).sum::<u32>();
+    let part = |part: &[T]| {
+        part.chunks_exact(3).map(|p| luma(p[0].get(), p[1].get(), p[2].get()) as i32 as u32).sum::<u32>()
+    };
     rgb.chunks(3 << 16).map(|p| u64::from(part(p))).sum()
 }
 
@@ -131,10 +137,12 @@ fn turn_hue<T: Depth>(rgb: &mut [T], shift: f32) {
             } else {
                 4.0 + (r - g) / range
             };
-            // Positive, so that cutting the fraction off is the remainder; `rem_euclid` calls fmod, which took half of the time.
+            // Positive, so that cutting the fraction off is the remainder; `rem_euclid` calls fmod, which
+            // took half of the time.
             let turns = sector / 6.0 + 1.0 + shift;
             let h = (turns - whole(turns)) * 6.0;
-            // Each channel is max - range * clamp(distance from its peak - 1, 0, 1), which is the usual table of six sectors.
+            // Each channel is max - range * clamp(distance from its peak - 1, 0, 1), which is the usual table
+            // of six sectors.
             let channel = |offset: f32| {
                 let k = if offset + h < 6.0 { offset + h } else { offset + h - 6.0 };
                 (max - range * k.min(4.0 - k).clamp(0.0, 1.0)) * (T::MAX + 1.0 - 1e-3)
@@ -200,7 +208,12 @@ fn blur<T: Depth>(values: &mut [T], channels: usize, width: usize, kernel: &[f32
     let mut sums = vec![0f32; row];
     for (y, values) in values.chunks_exact_mut(row).enumerate() {
         // From a half on: rounded, not truncated.
-        taps(0.5, kernel, |t| &rows[reflect(y as i64 + t as i64 - half as i64, height) * row..][..row], &mut sums);
+        taps(
+            0.5,
+            kernel,
+            |t| &rows[reflect(y as i64 + t as i64 - half as i64, height) * row..][..row],
+            &mut sums,
+        );
         for (x, o) in values.iter_mut().zip(&sums) {
             *x = T::put(*o);
         }
@@ -312,11 +325,17 @@ mod tests {
                     let mut want = 0.0;
                     for (a, ka) in kernel.iter().enumerate() {
                         for (b, kb) in kernel.iter().enumerate() {
-                            let (yy, xx) = (reflect(y as i64 + a as i64 - half, h), reflect(x as i64 + b as i64 - half, w));
+                            let (yy, xx) = (
+                                reflect(y as i64 + a as i64 - half, h),
+                                reflect(x as i64 + b as i64 - half, w),
+                            );
                             want += f64::from(ka * kb) * f64::from(image[(yy * w + xx) * channels + k].get());
                         }
                     }
-                    assert!((f64::from(got.get()) - want).abs() < 0.52, "{h} x {w} x {channels} at {i}: {got:?}, expected {want}");
+                    assert!(
+                        (f64::from(got.get()) - want).abs() < 0.52,
+                        "{h} x {w} x {channels} at {i}: {got:?}, expected {want}"
+                    );
                 }
             }
         }
@@ -350,7 +369,9 @@ mod tests {
     fn a_hue_turned_by_a_third_exchanges_the_primary_colours() {
         let mut pixels = [255u8, 0, 0, 0, 255, 0, 0, 0, 255, 90, 90, 90];
         u8::turn_hue(&mut pixels, 1.0 / 3.0);
-        let near = |p: &[u8], q: [u8; 3]| assert!(p.iter().zip(q).all(|(a, b)| a.abs_diff(b) <= 1), "{p:?}, expected {q:?}");
+        let near = |p: &[u8], q: [u8; 3]| {
+            assert!(p.iter().zip(q).all(|(a, b)| a.abs_diff(b) <= 1), "{p:?}, expected {q:?}")
+        };
         near(&pixels[..3], [0, 255, 0]);
         near(&pixels[3..6], [0, 0, 255]);
         near(&pixels[6..9], [255, 0, 0]);

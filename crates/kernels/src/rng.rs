@@ -1,7 +1,8 @@
 //! Counter-based random numbers: every draw is a pure function of a [`Key`] and a counter.
 //!
-//! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). There is no hidden state: whoever needs
-//! numbers is handed a key, folds in what identifies the draw (step, sample, name), and gets the same numbers on any thread.
+//! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). There is no hidden
+//! state: whoever needs numbers is handed a key, folds in what identifies the draw (step, sample, name), and
+//! gets the same numbers on any thread.
 
 const M0: u32 = 0xD251_1F53;
 const M1: u32 = 0xCD9E_8D57;
@@ -50,7 +51,9 @@ impl Key {
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         // FNV-1a: stable across platforms and releases, unlike std's hasher.
-        let h = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let h = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         self.fold(h)
     }
 
@@ -117,7 +120,8 @@ impl Rng {
         self.uniform() < p
     }
 
-    /// Standard normal number (Box-Muller; the second value is discarded so that the stream position is simple).
+    /// Standard normal number (Box-Muller; the second value is discarded so that the stream position is
+    /// simple).
     pub fn normal(&mut self) -> f32 {
         let u = 1.0 - f64::from(self.uniform());
         let v = f64::from(self.uniform());
@@ -147,7 +151,10 @@ mod tests {
     #[test]
     fn philox_known_answers() {
         assert_eq!(philox(0, 0, 0), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox(u64::MAX, u64::MAX, u64::MAX), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        assert_eq!(
+            philox(u64::MAX, u64::MAX, u64::MAX),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
     }
 
     #[test]

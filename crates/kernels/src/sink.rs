@@ -1,7 +1,8 @@
 //! Gradients of parameters past candle's store.
 //!
-//! candle's backward adds every gradient to a tensor of zeros: three passes over memory on one thread, also for a weight that is used once.
-//! For the leaves of the graph that is wasted work, since nobody reads their gradient before the end: kernels hand it over here instead.
+//! candle's backward adds every gradient to a tensor of zeros: three passes over memory on one thread, also
+//! for a weight that is used once. For the leaves of the graph that is wasted work, since nobody reads their
+//! gradient before the end: kernels hand it over here instead.
 
 use candle_core::{Result, Tensor, TensorId};
 use std::cell::RefCell;
@@ -22,8 +23,8 @@ impl Leaves {
     }
 }
 
-/// Runs a backward; gradients of leaves (variables) that this crate's kernels computed are returned beside what `backward` returns and are
-/// absent from candle's store. A leaf may have a part in both: add them.
+/// Runs a backward; gradients of leaves (variables) that this crate's kernels computed are returned beside
+/// what `backward` returns and are absent from candle's store. A leaf may have a part in both: add them.
 ///
 /// # Errors
 /// Those of `backward`.
@@ -43,7 +44,8 @@ pub fn collect<R>(backward: impl FnOnce() -> Result<R>) -> Result<(R, Leaves)> {
     Ok((done, Leaves(leaves)))
 }
 
-/// What a kernel's backward returns for its argument `leaf`: nothing, if it is a variable and somebody collects.
+/// What a kernel's backward returns for its argument `leaf`: nothing, if it is a variable and somebody
+/// collects.
 pub(crate) fn deliver(leaf: &Tensor, grad: Tensor) -> Result<Option<Tensor>> {
     if !leaf.is_variable() {
         return Ok(Some(grad));
@@ -85,7 +87,14 @@ mod tests {
         for var in [&x, &w, &v] {
             let want = plain.get(var.as_tensor()).unwrap().flatten_all()?.to_vec1::<f32>()?;
             let parts = [store.get(var.as_tensor()), leaves.get(var.as_tensor())];
-            let got = parts.into_iter().flatten().cloned().reduce(|a, b| (a + b).unwrap()).unwrap().flatten_all()?.to_vec1::<f32>()?;
+            let got = parts
+                .into_iter()
+                .flatten()
+                .cloned()
+                .reduce(|a, b| (a + b).unwrap())
+                .unwrap()
+                .flatten_all()?
+                .to_vec1::<f32>()?;
             for (a, b) in want.iter().zip(&got) {
                 assert!((a - b).abs() <= 1e-4 * (1.0 + a.abs()), "{a} {b}");
             }

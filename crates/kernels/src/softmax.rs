@@ -1,4 +1,5 @@
-//! Softmax and its logarithm over the last dimension. On the CPU one node of the graph each, which keeps its result only.
+//! Softmax and its logarithm over the last dimension. On the CPU one node of the graph each, which keeps its
+//! result only.
 
 use crate::Path;
 use crate::activation::math::{exp, lanes, largest};

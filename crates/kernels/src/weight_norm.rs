@@ -1,4 +1,5 @@
-//! Weight normalisation: direction and length of a weight as separate parameters (Salimans and Kingma 2016, arXiv 1602.07868).
+//! Weight normalisation: direction and length of a weight as separate parameters (Salimans and Kingma 2016,
+//! arXiv 1602.07868).
 
 use crate::Path;
 use crate::activation::math::lanes;
@@ -9,8 +10,8 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
-/// `w = g v / ||v||`. The norm is taken over all dimensions of `v` but `dim`, and `g` has the size of that dimension, 1 in the others if it has them.
-/// Where `v` is zero, so are `w` and the gradients.
+/// `w = g v / ||v||`. The norm is taken over all dimensions of `v` but `dim`, and `g` has the size of that
+/// dimension, 1 in the others if it has them. Where `v` is zero, so are `w` and the gradients.
 ///
 /// # Errors
 /// If shapes do not fit, or `path` asks for the fused kernel and a tensor is not f32 on the CPU.
@@ -21,7 +22,11 @@ pub fn weight_norm(v: &Tensor, g: &Tensor, dim: usize, path: Path) -> Result<Ten
     let mut kept = vec![1; v.rank()];
     kept[dim] = v.dim(dim)?;
     if g.dims() != kept && g.dims() != [kept[dim]] {
-        bail!("weight_norm: gain of shape {:?} for a weight of shape {:?}, expected {kept:?}", g.dims(), v.dims())
+        bail!(
+            "weight_norm: gain of shape {:?} for a weight of shape {:?}, expected {kept:?}",
+            g.dims(),
+            v.dims()
+        )
     }
     let g = g.reshape(kept)?;
     if wants_fused("weight_norm", path, &[v, &g])? {
@@ -134,16 +139,32 @@ impl CustomOp2 for WeightNorm {
         "weight-norm"
     }
 
-    fn cpu_fwd(&self, sv: &CpuStorage, lv: &Layout, sg: &CpuStorage, lg: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        sv: &CpuStorage,
+        lv: &Layout,
+        sg: &CpuStorage,
+        lg: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (v, g) = (floats(sv, lv)?, floats(sg, lg)?);
         let view = View::new(lv.dims(), self.dim);
         let lengths: Vec<f64> = sum_products(v, v, view).into_iter().map(f64::sqrt).collect();
-        let scale: Vec<f32> = g.iter().zip(&lengths).map(|(&g, &l)| if l == 0.0 { 0.0 } else { (f64::from(g) / l) as f32 }).collect();
+        let scale: Vec<f32> = g
+            .iter()
+            .zip(&lengths)
+            .map(|(&g, &l)| if l == 0.0 { 0.0 } else { (f64::from(g) / l) as f32 })
+            .collect();
         let _ = self.lengths.set(lengths);
         Ok(output(combined(v, v, &scale, &vec![0.0; scale.len()], view), lv.shape()))
     }
 
-    fn bwd(&self, v: &Tensor, g: &Tensor, _w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        v: &Tensor,
+        g: &Tensor,
+        _w: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let Some(lengths) = self.lengths.get() else { bail!("weight-norm: backward without a forward") };
         let grad = grad.contiguous()?;
         let (vs, gs, us) = (Floats::new(v)?, Floats::new(g)?, Floats::new(&grad)?);
@@ -158,9 +179,14 @@ impl CustomOp2 for WeightNorm {
             None
         };
         let dv = if v.track_op() {
-            let scale: Vec<f32> = gs.iter().zip(lengths).map(|(&g, &l)| over(f64::from(g), l) as f32).collect();
-            let shift: Vec<f32> =
-                gs.iter().zip(lengths).zip(&dots).map(|((&g, &l), &s)| over(over(over(f64::from(g), l), l) * s, l) as f32).collect();
+            let scale: Vec<f32> =
+                gs.iter().zip(lengths).map(|(&g, &l)| over(f64::from(g), l) as f32).collect();
+            let shift: Vec<f32> = gs
+                .iter()
+                .zip(lengths)
+                .zip(&dots)
+                .map(|((&g, &l), &s)| over(over(over(f64::from(g), l), l) * s, l) as f32)
+                .collect();
             Some(tensor(combined(&us, &vs, &scale, &shift, view), v.shape())?)
         } else {
             None

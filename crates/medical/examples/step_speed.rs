@@ -1,4 +1,5 @@
-//! Where the time of a restoration step goes: `cargo run -p selfsup-medical --example step_speed --profile test`.
+//! Where the time of a restoration step goes: `cargo run -p selfsup-medical --example step_speed --profile
+//! test`.
 #![allow(clippy::print_stdout)]
 
 use candle_core::{Device, Tensor, Var};
@@ -34,9 +35,16 @@ fn best(rounds: usize, mut f: impl FnMut() -> Result<Tensor>) -> Result<(f64, f6
 }
 
 fn main() -> Result<()> {
-    for (size, inputs, outputs) in
-        [(48, 1, 16), (48, 16, 16), (48, 32, 16), (24, 16, 32), (24, 32, 32), (24, 64, 32), (12, 32, 64), (12, 64, 64)]
-    {
+    for (size, inputs, outputs) in [
+        (48, 1, 16),
+        (48, 16, 16),
+        (48, 32, 16),
+        (24, 16, 32),
+        (24, 32, 32),
+        (24, 64, 32),
+        (12, 32, 64),
+        (12, 64, 64),
+    ] {
         let x = Var::from_tensor(&random(&[2, size, size, size, inputs], 1)?)?;
         let x = if inputs == 1 { x.as_tensor().detach() } else { x.as_tensor().clone() };
         let w = Var::from_tensor(&random(&[outputs, inputs, 3, 3, 3], 2)?)?;
@@ -44,7 +52,8 @@ fn main() -> Result<()> {
         let spec = ConvSpec::new().padding(1);
         let gflop = 2e-9 * (2 * size * size * size * outputs * inputs * 27) as f64;
         let (f, b) = best(5, || Ok(conv(&x, &w, None, &spec, Path::Auto)?))?;
-        let (bf, bb) = best(5, || Ok(conv_instance_act(&x, &w, Some(&gb), &spec, 1e-5, Act::Relu, Path::Auto)?))?;
+        let (bf, bb) =
+            best(5, || Ok(conv_instance_act(&x, &w, Some(&gb), &spec, 1e-5, Act::Relu, Path::Auto)?))?;
         println!(
             "{size}^3 {inputs} -> {outputs}: conv {f:.1} + {b:.1} ms ({:.0} and {:.0} GFLOP/s), block {bf:.1} + {bb:.1} ms",
             gflop / f * 1e3,
@@ -55,7 +64,8 @@ fn main() -> Result<()> {
     let net = Architecture::UNet(UNetConfig::new(1, &[16, 32, 64])).dense(&scope, 1, false)?;
     let method = Restoration::new(&scope, net, RestorationLoss::Mse);
     let shape = [2, 1, 48, 48, 48];
-    let batch = Views { views: vec![random(&shape, 1)?, random(&shape, 2)?], globals: 2, indices: vec![0, 1] };
+    let batch =
+        Views { views: vec![random(&shape, 1)?, random(&shape, 2)?], globals: 2, indices: vec![0, 1] };
     let mut optimizer = Optimizer::new(method.params(), OptimConfig::default())?;
     let mut times = Vec::new();
     for step in 0..7 {

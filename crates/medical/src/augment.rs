@@ -1,13 +1,14 @@
 //! `[augment]`: from a volume to what a method sees. One set of keys serves all methods.
 //!
-//! A volume is prepared once ([`AugmentConfig::prepare`]: voxel size, foreground, intensities). Of a prepared volume, or of a part of it of
-//! [`Augment::region`] voxels, [`Augment`] makes the views: for contrastive methods several patches that overlap, each turned, bent and
-//! recoloured in its own way; for masked autoencoding the patch; for restoration the spoilt patch and the patch.
+//! A volume is prepared once ([`AugmentConfig::prepare`]: voxel size, foreground, intensities). Of a prepared
+//! volume, or of a part of it of [`Augment::region`] voxels, [`Augment`] makes the views: for contrastive
+//! methods several patches that overlap, each turned, bent and recoloured in its own way; for masked
+//! autoencoding the patch; for restoration the spoilt patch and the patch.
 
 use crate::Volume;
 use crate::transform::{
-    BiasField, CropCenter, CropForeground, CropRandom, Elastic, Flip, Gamma, Noise, Pipeline, Resample, Rotate, Scale, Step, check_range,
-    check_share,
+    BiasField, CropCenter, CropForeground, CropRandom, Elastic, Flip, Gamma, Noise, Pipeline, Resample,
+    Rotate, Scale, Step, check_range, check_share,
 };
 use selfsup_core::data::Transform;
 use selfsup_core::{Error, Result, Rng};
@@ -17,7 +18,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentConfig {
-    /// Depth, height and width of a patch in voxels; a depth of 1 makes patches of slices, which are turned in their plane only.
+    /// Depth, height and width of a patch in voxels; a depth of 1 makes patches of slices, which are turned
+    /// in their plane only.
     pub size: [usize; 3],
     /// Voxel size in mm (z, y, x) to which volumes are resampled; as they are if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +37,8 @@ pub struct AugmentConfig {
     pub rotate: [f32; 3],
     /// Smallest and largest scale.
     pub zoom: [f32; 2],
-    /// Elastic deformation: largest displacement of a node as a share of the distance between nodes, below 0.5.
+    /// Elastic deformation: largest displacement of a node as a share of the distance between nodes, below
+    /// 0.5.
     pub elastic: f32,
     /// Nodes of the deformation along each axis.
     pub elastic_nodes: usize,
@@ -54,7 +57,8 @@ pub struct AugmentConfig {
 }
 
 impl Default for AugmentConfig {
-    /// nnU-Net's ranges (arXiv 1809.10486) where it has them, in milder form; mirroring along x only, which a head survives.
+    /// nnU-Net's ranges (arXiv 1809.10486) where it has them, in milder form; mirroring along x only, which a
+    /// head survives.
     fn default() -> Self {
         AugmentConfig {
             size: [48; 3],
@@ -110,15 +114,22 @@ impl AugmentConfig {
         if let Some(spacing) = self.spacing
             && spacing.iter().any(|s| !(s.is_finite() && *s > 0.0))
         {
-            return Err(Error::config(format!("augment.spacing = {spacing:?}: expected millimetres above 0")));
+            return Err(Error::config(format!(
+                "augment.spacing = {spacing:?}: expected millimetres above 0"
+            )));
         }
         if let Some(share) = self.foreground
             && !(0.0..1.0).contains(&share)
         {
-            return Err(Error::config(format!("augment.foreground = {share}: expected a share from 0 to below 1")));
+            return Err(Error::config(format!(
+                "augment.foreground = {share}: expected a share from 0 to below 1"
+            )));
         }
         if !(1.0..=4.0).contains(&self.region) {
-            return Err(Error::config(format!("augment.region = {}: expected a multiple of the patch from 1 to 4", self.region)));
+            return Err(Error::config(format!(
+                "augment.region = {}: expected a multiple of the patch from 1 to 4",
+                self.region
+            )));
         }
         self.scale.check()?;
         self.flip.iter().try_for_each(|&p| check_share("flip", p))?;
@@ -127,7 +138,9 @@ impl AugmentConfig {
         check_range("gamma", self.gamma, 0.01, 100.0)?;
         check_range("noise", self.noise, 0.0, 1e6)?;
         check_range("bias", self.bias, 0.0, 5.0)?;
-        [("gamma_p", self.gamma_p), ("noise_p", self.noise_p), ("bias_p", self.bias_p)].iter().try_for_each(|(k, p)| check_share(k, *p))
+        [("gamma_p", self.gamma_p), ("noise_p", self.noise_p), ("bias_p", self.bias_p)]
+            .iter()
+            .try_for_each(|(k, p)| check_share(k, *p))
     }
 
     /// What is done once to a whole volume: resampling, the foreground's box, intensities.
@@ -186,12 +199,13 @@ impl AugmentConfig {
     /// Sides of the patch with the margin that turning needs.
     fn with_margin(&self) -> [usize; 3] {
         let turned = self.degrees() != [0.0; 3] || self.zoom != [1.0; 2] || self.elastic > 0.0;
-        // A quarter covers turns of 15 degrees and scales down to 0.85: 1 / 0.85 * (cos 15 + sin 15) = 1.44 at the corners, 1.2 on average.
+        // A quarter covers turns of 15 degrees and scales down to 0.85: 1 / 0.85 * (cos 15 + sin 15) = 1.44
+        // at the corners, 1.2 on average.
         self.size.map(|s| if turned && s > 1 { s + s.div_ceil(4) } else { s })
     }
 
-    /// The views that a method wants. With `scale` intensities are scaled patch by patch, for volumes that were not prepared because they are
-    /// larger than memory.
+    /// The views that a method wants. With `scale` intensities are scaled patch by patch, for volumes that
+    /// were not prepared because they are larger than memory.
     ///
     /// # Errors
     /// Naming the key that cannot be carried out.
@@ -208,7 +222,14 @@ impl AugmentConfig {
                 // The views of a slice are of that slice.
                 let wide = |s: usize| if s == 1 { 1 } else { (s as f32 * self.region).round() as usize };
                 let region = [0, 1, 2].map(|a| margin[a].max(wide(self.size[a])));
-                Augment { region, patch: CropRandom { size: region }, view: Pipeline::new(steps), views, spoil: None, scale }
+                Augment {
+                    region,
+                    patch: CropRandom { size: region },
+                    view: Pipeline::new(steps),
+                    views,
+                    spoil: None,
+                    scale,
+                }
             }
             other => {
                 if self.flip != [0.0; 3] {
@@ -221,7 +242,8 @@ impl AugmentConfig {
         })
     }
 
-    /// Labelled patches for training a segmentation: everything that is done to contrastive views, labels along.
+    /// Labelled patches for training a segmentation: everything that is done to contrastive views, labels
+    /// along.
     ///
     /// # Errors
     /// Naming the key that cannot be carried out.
@@ -274,17 +296,29 @@ mod tests {
         assert!(v.values().iter().all(|x| (0.0..=1.0).contains(x)));
         let joint = config().views(Wanted::Joint(2), false).unwrap();
         let made = joint.apply(v.clone(), &mut rng(1)).unwrap();
-        assert!(made.len() == 2 && made.iter().all(|m| m.shape() == [8, 6, 4]) && made[0].values() != made[1].values());
+        assert!(
+            made.len() == 2
+                && made.iter().all(|m| m.shape() == [8, 6, 4])
+                && made[0].values() != made[1].values()
+        );
         assert_eq!(made, joint.apply(v.clone(), &mut rng(1)).unwrap());
         assert_ne!(made, joint.apply(v.clone(), &mut rng(2)).unwrap());
-        assert_eq!(config().views(Wanted::Plain, false).unwrap().apply(v.clone(), &mut rng(1)).unwrap().len(), 1);
+        assert_eq!(
+            config().views(Wanted::Plain, false).unwrap().apply(v.clone(), &mut rng(1)).unwrap().len(),
+            1
+        );
         let spoil: Step = Box::new(InPaint { boxes: 2, p: 1.0 });
-        let made = config().views(Wanted::Spoilt(spoil), false).unwrap().apply(v.clone(), &mut rng(1)).unwrap();
+        let made =
+            config().views(Wanted::Spoilt(spoil), false).unwrap().apply(v.clone(), &mut rng(1)).unwrap();
         let same = made[0].values().iter().zip(made[1].values()).filter(|(a, b)| a == b).count();
         assert!(same < 192 && same > 90, "{same}");
         // A volume that is smaller than a patch is padded.
         let spoil: Step = Box::new(LowResolution { factor: [2, 2], isotropic: true });
-        let small = config().views(Wanted::Spoilt(spoil), true).unwrap().apply(volume([3, 3, 3], 1), &mut rng(1)).unwrap();
+        let small = config()
+            .views(Wanted::Spoilt(spoil), true)
+            .unwrap()
+            .apply(volume([3, 3, 3], 1), &mut rng(1))
+            .unwrap();
         assert_eq!(small[0].shape(), [8, 6, 4]);
         let labelled = config().labelled().unwrap().apply(v, &mut rng(3)).unwrap();
         assert!(labelled.shape() == [8, 6, 4] && labelled.labels().is_some());
@@ -295,7 +329,14 @@ mod tests {
         // Every plane of the volume has a value of its own, so a patch tells where it comes from.
         let mut v = volume([6, 20, 16], 1);
         v.values_mut().iter_mut().enumerate().for_each(|(i, x)| *x = 0.1 * (i / 320) as f32 + 0.2);
-        let c = AugmentConfig { size: [1, 8, 8], gamma_p: 0.0, noise_p: 0.0, bias_p: 0.0, zoom: [1.0, 1.0], ..AugmentConfig::default() };
+        let c = AugmentConfig {
+            size: [1, 8, 8],
+            gamma_p: 0.0,
+            noise_p: 0.0,
+            bias_p: 0.0,
+            zoom: [1.0, 1.0],
+            ..AugmentConfig::default()
+        };
         let joint = c.views(Wanted::Joint(2), false).unwrap();
         assert_eq!(joint.region()[0], 1);
         let mut planes = std::collections::BTreeSet::new();

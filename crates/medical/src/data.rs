@@ -15,7 +15,10 @@ fn stack<'a>(volumes: impl ExactSizeIterator<Item = &'a Volume>) -> Result<Tenso
     for v in volumes {
         let first = *shape.get_or_insert(v.shape());
         if v.shape() != first {
-            return Err(Error::input(v.id(), format!("a patch of {:?} voxels, expected {first:?}", v.shape())));
+            return Err(Error::input(
+                v.id(),
+                format!("a patch of {:?} voxels, expected {first:?}", v.shape()),
+            ));
         }
         values.extend_from_slice(v.values());
     }
@@ -35,13 +38,15 @@ impl Collate<Vec<Volume>> for Collated {
         if views == 0 || items.iter().any(|i| i.len() != views) {
             return Err(Error::input("batch", "samples without views, or with different numbers of them"));
         }
-        let views: Vec<Tensor> =
-            (0..views).map(|v| stack(items.iter().map(|i| &i[v]).collect::<Vec<_>>().into_iter())).collect::<Result<_>>()?;
+        let views: Vec<Tensor> = (0..views)
+            .map(|v| stack(items.iter().map(|i| &i[v]).collect::<Vec<_>>().into_iter()))
+            .collect::<Result<_>>()?;
         Ok(Views { globals: views.len(), views, indices: indices.to_vec() })
     }
 }
 
-/// Stacks labelled patches into [`Labelled`]. With `plane` only that plane of each patch (the middle one, say) has labels that count.
+/// Stacks labelled patches into [`Labelled`]. With `plane` only that plane of each patch (the middle one,
+/// say) has labels that count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CollatedLabels {
     /// The labelled plane, counted along z; all of them if there is none.
@@ -64,13 +69,19 @@ impl Collate<Volume> for CollatedLabels {
             let all = v.labels().ok_or_else(|| Error::input(v.id(), "has no labels"))?;
             labels.extend(all[from * h * w..(from + planes) * h * w].iter().map(|&l| u32::from(l)));
         }
-        Ok(Labelled { x, labels: Tensor::from_vec(labels, (n, planes, h, w), &Device::Cpu)?, from, indices: indices.to_vec() })
+        Ok(Labelled {
+            x,
+            labels: Tensor::from_vec(labels, (n, planes, h, w), &Device::Cpu)?,
+            from,
+            indices: indices.to_vec(),
+        })
     }
 }
 
-/// Stacks patches whose middle plane alone is labelled, as annotators leave them who draw single slices. A patch has `2 depth - 1` planes;
-/// each batch draws which `depth` of them the network sees, so that the labelled one lies anywhere in its input. Were it always in the same
-/// place, the weights of an upsampling would be fitted there, and the planes beside it guessed.
+/// Stacks patches whose middle plane alone is labelled, as annotators leave them who draw single slices. A
+/// patch has `2 depth - 1` planes; each batch draws which `depth` of them the network sees, so that the
+/// labelled one lies anywhere in its input. Were it always in the same place, the weights of an upsampling
+/// would be fitted there, and the planes beside it guessed.
 #[derive(Clone, Copy, Debug)]
 pub struct CollatedSlices {
     /// Planes that the network sees.
@@ -83,8 +94,11 @@ impl Collate<Volume> for CollatedSlices {
     fn collate(&self, items: Vec<Volume>, indices: &[usize], key: Key) -> Result<Labelled> {
         let planes = (2 * self.depth).saturating_sub(1);
         if let Some(other) = items.iter().find(|v| v.shape()[0] != planes || planes == 0) {
-            let problem =
-                format!("{} planes, expected {planes}, the middle one labelled, of which {} are seen", other.shape()[0], self.depth);
+            let problem = format!(
+                "{} planes, expected {planes}, the middle one labelled, of which {} are seen",
+                other.shape()[0],
+                self.depth
+            );
             return Err(Error::input(other.id(), problem));
         }
         let from = key.rng().below(self.depth);
@@ -103,7 +117,12 @@ impl Collate<(Volume, u32)> for CollatedClasses {
 
     fn collate(&self, items: Vec<(Volume, u32)>, indices: &[usize], _key: Key) -> Result<Inputs> {
         let x = stack(items.iter().map(|(v, _)| v))?;
-        Ok(Inputs { x, valid: None, labels: items.iter().map(|(_, l)| *l).collect(), indices: indices.to_vec() })
+        Ok(Inputs {
+            x,
+            valid: None,
+            labels: items.iter().map(|(_, l)| *l).collect(),
+            indices: indices.to_vec(),
+        })
     }
 }
 
@@ -117,11 +136,21 @@ mod tests {
         let v = volume([5, 2, 3], 1);
         let mut seen = std::collections::BTreeSet::new();
         for batch in 0..40 {
-            let made = CollatedSlices { depth: 3 }.collate(vec![v.clone(), v.clone()], &[0, 1], Key::new(0).fold(batch)).unwrap();
-            assert_eq!((made.x.dims(), made.labels.dims()), ([2, 1, 3, 2, 3].as_slice(), [2, 1, 2, 3].as_slice()));
-            // Always the labels of the middle plane, and the values of that plane where the batch says it lies.
-            assert_eq!(made.labels.flatten_all().unwrap().to_vec1::<u32>().unwrap()[..6], [12, 13, 14, 15, 16, 17]);
-            let plane = made.x.narrow(2, made.from, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let made = CollatedSlices { depth: 3 }
+                .collate(vec![v.clone(), v.clone()], &[0, 1], Key::new(0).fold(batch))
+                .unwrap();
+            assert_eq!(
+                (made.x.dims(), made.labels.dims()),
+                ([2, 1, 3, 2, 3].as_slice(), [2, 1, 2, 3].as_slice())
+            );
+            // Always the labels of the middle plane, and the values of that plane where the batch says it
+            // lies.
+            assert_eq!(
+                made.labels.flatten_all().unwrap().to_vec1::<u32>().unwrap()[..6],
+                [12, 13, 14, 15, 16, 17]
+            );
+            let plane =
+                made.x.narrow(2, made.from, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert_eq!(plane[..6], v.values()[12..18]);
             seen.insert(made.from);
         }
@@ -133,7 +162,9 @@ mod tests {
     #[test]
     fn planes_and_views() {
         let (a, b) = (volume([2, 3, 4], 1), volume([2, 3, 4], 2));
-        let views = Collated.collate(vec![vec![a.clone(), b.clone()], vec![b.clone(), a.clone()]], &[5, 9], Key::new(0)).unwrap();
+        let views = Collated
+            .collate(vec![vec![a.clone(), b.clone()], vec![b.clone(), a.clone()]], &[5, 9], Key::new(0))
+            .unwrap();
         assert_eq!(
             (views.views.len(), views.views[1].dims(), views.indices.as_slice()),
             (2, [2, 1, 2, 3, 4].as_slice(), [5, 9].as_slice())
@@ -141,7 +172,10 @@ mod tests {
         assert_eq!(views.views[1].flatten_all().unwrap().to_vec1::<f32>().unwrap()[..24], *b.values());
         let made = CollatedLabels { plane: Some(1) }.collate(vec![a.clone()], &[0], Key::new(0)).unwrap();
         assert_eq!((made.from, made.labels.dims()), (1, [1, 1, 3, 4].as_slice()));
-        assert_eq!(made.labels.flatten_all().unwrap().to_vec1::<u32>().unwrap(), (12..24).collect::<Vec<u32>>());
+        assert_eq!(
+            made.labels.flatten_all().unwrap().to_vec1::<u32>().unwrap(),
+            (12..24).collect::<Vec<u32>>()
+        );
         assert!(CollatedLabels { plane: Some(2) }.collate(vec![a.clone()], &[0], Key::new(0)).is_err());
         assert!(Collated.collate(vec![vec![a.clone()], vec![a.clone(), b]], &[0, 1], Key::new(0)).is_err());
         assert!(

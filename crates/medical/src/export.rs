@@ -1,7 +1,7 @@
 //! What others open: a folder with `config.json`, `model.safetensors`, `preprocessing.json` and a README.
 //!
-//! A U-Net of MONAI's goes out under MONAI's names, whole where a decoder was trained, else its way down; residual networks under
-//! torchvision's, transformers under timm's, our own U-Net under its own.
+//! A U-Net of MONAI's goes out under MONAI's names, whole where a decoder was trained, else its way down;
+//! residual networks under torchvision's, transformers under timm's, our own U-Net under its own.
 
 use crate::augment::AugmentConfig;
 use crate::encoder::MonaiConfig;
@@ -16,11 +16,18 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes the network that `params` hold (the encoder at `encoder`, the decoder at `decoder` where the method trained one) into `out`.
+/// Writes the network that `params` hold (the encoder at `encoder`, the decoder at `decoder` where the method
+/// trained one) into `out`.
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write(architecture: &Architecture, method: &MethodConfig, augment: &AugmentConfig, params: &Params, out: &Path) -> Result<()> {
+pub fn write(
+    architecture: &Architecture,
+    method: &MethodConfig,
+    augment: &AugmentConfig,
+    params: &Params,
+    out: &Path,
+) -> Result<()> {
     std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
     let (config, tensors, how) = match architecture {
         Architecture::Monai(c) => monai(c, params, method.restores())?,
@@ -57,7 +64,11 @@ pub fn write(architecture: &Architecture, method: &MethodConfig, augment: &Augme
     )
 }
 
-fn monai(c: &MonaiConfig, params: &Params, decoder: bool) -> Result<(Value, BTreeMap<String, Tensor>, String)> {
+fn monai(
+    c: &MonaiConfig,
+    params: &Params,
+    decoder: bool,
+) -> Result<(Value, BTreeMap<String, Tensor>, String)> {
     let ours = prefixed(params, if decoder { &["encoder", "decoder"] } else { &["encoder"] });
     let tensors = counters(names::monai(c.levels())?.to_theirs(ours)?)?;
     let strict = if decoder { "" } else { ", strict=False" };
@@ -71,13 +82,16 @@ fn monai(c: &MonaiConfig, params: &Params, decoder: bool) -> Result<(Value, BTre
 
 /// The tensors below each prefix, with it.
 fn prefixed(params: &Params, prefixes: &[&str]) -> BTreeMap<String, Tensor> {
-    let all = prefixes.iter().map(|p| weights::export(params, p).into_iter().map(move |(k, t)| (format!("{p}.{k}"), t)));
+    let all = prefixes
+        .iter()
+        .map(|p| weights::export(params, p).into_iter().map(move |(k, t)| (format!("{p}.{k}"), t)));
     all.flatten().collect()
 }
 
 /// PyTorch's batch norm counts its batches: strict loading asks for the counter.
 fn counters(mut tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
-    let norms: Vec<String> = tensors.keys().filter_map(|k| k.strip_suffix("running_mean").map(str::to_string)).collect();
+    let norms: Vec<String> =
+        tensors.keys().filter_map(|k| k.strip_suffix("running_mean").map(str::to_string)).collect();
     for prefix in norms {
         tensors.insert(format!("{prefix}num_batches_tracked"), Tensor::new(0i64, &Device::Cpu)?);
     }

@@ -1,7 +1,8 @@
 //! Two-dimensional pictures for encoders of images: radiographs, and slices of volumes.
 //!
-//! A slice is turned as it is looked at: the head or the front is on top. Columns follow the grid, so the patient's left is on the left of
-//! axial and coronal slices (the neurological way), and the back is on the left of sagittal ones.
+//! A slice is turned as it is looked at: the head or the front is on top. Columns follow the grid, so the
+//! patient's left is on the left of axial and coronal slices (the neurological way), and the back is on the
+//! left of sagittal ones.
 
 use crate::blocks::Scan;
 use crate::window::Window;
@@ -29,9 +30,12 @@ pub struct Image {
 }
 
 impl Image {
-    /// The values as 8 bits: through `window`, else the file's first window, else from the least to the greatest value.
+    /// The values as 8 bits: through `window`, else the file's first window, else from the least to the
+    /// greatest value.
     pub fn to_u8(&self, window: Option<Window>) -> Vec<u8> {
-        let window = window.or_else(|| self.windows.first().copied()).unwrap_or_else(|| Window::of_range(&self.values));
+        let window = window
+            .or_else(|| self.windows.first().copied())
+            .unwrap_or_else(|| Window::of_range(&self.values));
         window.to_u8(&self.values)
     }
 }
@@ -77,7 +81,10 @@ pub fn slice(scan: &dyn Scan, plane: Plane, index: usize) -> Result<Image> {
     let shape = scan.grid().shape();
     let axis = plane.axis();
     if index >= shape[axis] {
-        return Err(Error::input(scan.id(), format!("has no {plane:?} slice {index}, expected one below {}", shape[axis])));
+        return Err(Error::input(
+            scan.id(),
+            format!("has no {plane:?} slice {index}, expected one below {}", shape[axis]),
+        ));
     }
     let (mut start, mut part) = ([0isize; 3], shape);
     (start[axis], part[axis]) = (index as isize, 1);
@@ -97,15 +104,26 @@ pub fn slice(scan: &dyn Scan, plane: Plane, index: usize) -> Result<Image> {
     })
 }
 
-/// Puts a picture's labels back where [`slice`](fn@slice) took the picture from: `(H, W)` into the `(D, H, W)` labels of the volume.
+/// Puts a picture's labels back where [`slice`](fn@slice) took the picture from: `(H, W)` into the `(D, H,
+/// W)` labels of the volume.
 ///
 /// # Errors
 /// If the numbers of labels do not fit the volume's shape.
-pub fn put_back(labels: &[u16], volume: &mut [u16], shape: [usize; 3], plane: Plane, index: usize) -> Result<()> {
+pub fn put_back(
+    labels: &[u16],
+    volume: &mut [u16],
+    shape: [usize; 3],
+    plane: Plane,
+    index: usize,
+) -> Result<()> {
     let [r, c] = plane.rows_and_columns();
     let strides = [shape[1] * shape[2], shape[2], 1];
-    if labels.len() != shape[r] * shape[c] || volume.len() != shape.iter().product::<usize>() || index >= shape[plane.axis()] {
-        let problem = format!("{} labels do not fit {plane:?} slice {index} of {shape:?} voxels", labels.len());
+    if labels.len() != shape[r] * shape[c]
+        || volume.len() != shape.iter().product::<usize>()
+        || index >= shape[plane.axis()]
+    {
+        let problem =
+            format!("{} labels do not fit {plane:?} slice {index} of {shape:?} voxels", labels.len());
         return Err(Error::input("slice", problem));
     }
     for (row, labels) in labels.chunks_exact(shape[c]).rev().enumerate() {
@@ -126,7 +144,8 @@ pub struct SliceImages {
 }
 
 impl SliceImages {
-    /// Every slice whose place along the axis lies in `keep`, a part of 0..1: the ends of a scan are often empty.
+    /// Every slice whose place along the axis lies in `keep`, a part of 0..1: the ends of a scan are often
+    /// empty.
     ///
     /// # Errors
     /// If nothing is kept.
@@ -141,7 +160,10 @@ impl SliceImages {
             len += high.saturating_sub(low);
         }
         if len == 0 {
-            return Err(Error::config(format!("no slice of {} volumes lies in {keep:?} of their axis", scans.len())));
+            return Err(Error::config(format!(
+                "no slice of {} volumes lies in {keep:?} of their axis",
+                scans.len()
+            )));
         }
         Ok(SliceImages { scans, plane, starts, len })
     }
@@ -165,7 +187,8 @@ impl Dataset for SliceImages {
     }
 
     fn get(&self, index: usize) -> Result<Image> {
-        let missing = || Error::input("slices", format!("there is no slice {index}, expected one below {}", self.len));
+        let missing =
+            || Error::input("slices", format!("there is no slice {index}, expected one below {}", self.len));
         let (scan, number) = self.place(index).ok_or_else(missing)?;
         slice(&*self.scans[scan], self.plane, number)
     }
@@ -190,9 +213,15 @@ mod tests {
         assert_eq!((axial.shape, axial.spacing), ([3, 4], Some([2.0, 1.0])));
         assert_eq!(axial.values, [20.0, 21.0, 22.0, 23.0, 16.0, 17.0, 18.0, 19.0, 12.0, 13.0, 14.0, 15.0]);
         let coronal = slice(&v, Plane::Coronal, 2).unwrap();
-        assert_eq!((coronal.values.as_slice(), coronal.spacing), (&[20.0, 21.0, 22.0, 23.0, 8.0, 9.0, 10.0, 11.0][..], Some([5.0, 1.0])));
+        assert_eq!(
+            (coronal.values.as_slice(), coronal.spacing),
+            (&[20.0, 21.0, 22.0, 23.0, 8.0, 9.0, 10.0, 11.0][..], Some([5.0, 1.0]))
+        );
         let sagittal = slice(&v, Plane::Sagittal, 0).unwrap();
-        assert_eq!((sagittal.values.as_slice(), sagittal.shape), (&[12.0, 16.0, 20.0, 0.0, 4.0, 8.0][..], [2, 3]));
+        assert_eq!(
+            (sagittal.values.as_slice(), sagittal.shape),
+            (&[12.0, 16.0, 20.0, 0.0, 4.0, 8.0][..], [2, 3])
+        );
         assert_eq!(sagittal.to_u8(None)[..3], [(255.0f32 * 12.0 / 20.0).round() as u8, 204, 255]);
         assert!(slice(&v, Plane::Axial, 2).unwrap_err().to_string().contains("below 2"));
     }
@@ -213,9 +242,13 @@ mod tests {
 
     #[test]
     fn the_data_set_knows_the_volume() {
-        let set = SliceImages::new(vec![Arc::new(scan()), Arc::new(scan())], Plane::Sagittal, 0.25..0.75).unwrap();
+        let set =
+            SliceImages::new(vec![Arc::new(scan()), Arc::new(scan())], Plane::Sagittal, 0.25..0.75).unwrap();
         assert_eq!(set.len(), 4);
-        assert_eq!((0..5).map(|i| set.place(i)).collect::<Vec<_>>(), [Some((0, 1)), Some((0, 2)), Some((1, 1)), Some((1, 2)), None]);
+        assert_eq!(
+            (0..5).map(|i| set.place(i)).collect::<Vec<_>>(),
+            [Some((0, 1)), Some((0, 2)), Some((1, 1)), Some((1, 2)), None]
+        );
         assert_eq!(set.get(2).unwrap().values[0], 13.0);
         assert!(set.get(4).is_err());
         assert!(SliceImages::new(vec![Arc::new(scan())], Plane::Axial, 0.9..0.1).is_err());

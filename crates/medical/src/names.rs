@@ -1,7 +1,8 @@
 //! The names of the same weights in MONAI, MedicalNet and timm, and continuing from them.
 //!
-//! MONAI's U-Net nests levels (`model.1.submodule.1.submodule.0`); MedicalNet's checkpoints wrap torchvision's names in `module.`; the vision
-//! transformer has timm's own. The layout of a file is recognised by its keys.
+//! MONAI's U-Net nests levels (`model.1.submodule.1.submodule.0`); MedicalNet's checkpoints wrap
+//! torchvision's names in `module.`; the vision transformer has timm's own. The layout of a file is
+//! recognised by its keys.
 
 use crate::encoder::{ActKind, MonaiConfig, NormKind};
 use selfsup_core::weights::{self, Options, Report, Rule, Rules};
@@ -51,15 +52,22 @@ pub fn monai_json(c: &MonaiConfig) -> Value {
 /// Naming the key that is missing or that this network cannot have.
 pub fn monai_config(value: &Value) -> Result<MonaiConfig> {
     let wrong = |key: &str, expected: &str| {
-        Error::input("config.json", format!("{key} = {}: expected {expected}", value.get(key).unwrap_or(&Value::Null)))
+        Error::input(
+            "config.json",
+            format!("{key} = {}: expected {expected}", value.get(key).unwrap_or(&Value::Null)),
+        )
     };
     let whole = |key: &str, default: Option<usize>| match value.get(key) {
         None => default.ok_or_else(|| wrong(key, "a whole number")),
         Some(v) => v.as_u64().map(|v| v as usize).ok_or_else(|| wrong(key, "a whole number")),
     };
     let list = |key: &str| -> Result<Vec<usize>> {
-        let items = value.get(key).and_then(Value::as_array).ok_or_else(|| wrong(key, "a list of whole numbers"))?;
-        items.iter().map(|v| v.as_u64().map(|v| v as usize).ok_or_else(|| wrong(key, "a list of whole numbers"))).collect()
+        let items =
+            value.get(key).and_then(Value::as_array).ok_or_else(|| wrong(key, "a list of whole numbers"))?;
+        items
+            .iter()
+            .map(|v| v.as_u64().map(|v| v as usize).ok_or_else(|| wrong(key, "a list of whole numbers")))
+            .collect()
     };
     if whole("spatial_dims", Some(3))? != 3 {
         return Err(wrong("spatial_dims", "3"));
@@ -69,7 +77,8 @@ pub fn monai_config(value: &Value) -> Result<MonaiConfig> {
         match value.get(key)? {
             Value::String(name) => Some((name.to_uppercase(), false)),
             Value::Array(parts) => {
-                let affine = parts.get(1).and_then(|a| a.get("affine")).and_then(Value::as_bool).unwrap_or(false);
+                let affine =
+                    parts.get(1).and_then(|a| a.get("affine")).and_then(Value::as_bool).unwrap_or(false);
                 Some((parts.first()?.as_str()?.to_uppercase(), affine))
             }
             _ => None,
@@ -95,16 +104,23 @@ pub fn monai_config(value: &Value) -> Result<MonaiConfig> {
         up_kernel_size: whole("up_kernel_size", Some(3))?,
         norm,
         act,
-        ..MonaiConfig::new(whole("in_channels", None)?, whole("out_channels", None)?, &list("channels")?, &list("strides")?)
+        ..MonaiConfig::new(
+            whole("in_channels", None)?,
+            whole("out_channels", None)?,
+            &list("channels")?,
+            &list("strides")?,
+        )
     })
 }
 
-/// Reads encoder weights from `path` (a file, or a folder with `model.safetensors`) into the parameters below `prefix`: our own exports and
-/// checkpoints, MONAI's U-Net (`levels` of them, for an encoder that is one), MedicalNet's and torchvision-like residual networks, timm-like
-/// transformers. Decoders and classifiers of the file are left out; every parameter of the encoder must be there.
+/// Reads encoder weights from `path` (a file, or a folder with `model.safetensors`) into the parameters below
+/// `prefix`: our own exports and checkpoints, MONAI's U-Net (`levels` of them, for an encoder that is one),
+/// MedicalNet's and torchvision-like residual networks, timm-like transformers. Decoders and classifiers of
+/// the file are left out; every parameter of the encoder must be there.
 ///
 /// # Errors
-/// If nothing can be read, or the weights are those of another network: missing and misshapen keys are listed.
+/// If nothing can be read, or the weights are those of another network: missing and misshapen keys are
+/// listed.
 pub fn load_pretrained(params: &Params, prefix: &str, path: &Path, levels: Option<usize>) -> Result<Report> {
     let mut tensors = weights::normalise(weights::read(path)?)?;
     tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
@@ -116,7 +132,10 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path, levels: Optio
         tensors = monai(levels)?.to_ours(tensors)?;
     }
     if tensors.keys().any(|k| k.starts_with("encoder.")) {
-        tensors = tensors.into_iter().filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t))).collect();
+        tensors = tensors
+            .into_iter()
+            .filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t)))
+            .collect();
     }
     weights::load_into(params, &tensors, prefix, &Options { allow_missing: false, allow_unexpected: true })
         .map_err(|e| Error::file(path, e))
@@ -158,13 +177,20 @@ mod tests {
     #[test]
     fn configurations_round_trip() -> Result<()> {
         let mut c = MonaiConfig::new(1, 3, &[4, 8, 16], &[2, 2]);
-        for (norm, act) in
-            [(NormKind::InstancePlain, ActKind::Prelu), (NormKind::Instance, ActKind::Relu), (NormKind::Batch, ActKind::LeakyRelu)]
-        {
+        for (norm, act) in [
+            (NormKind::InstancePlain, ActKind::Prelu),
+            (NormKind::Instance, ActKind::Relu),
+            (NormKind::Batch, ActKind::LeakyRelu),
+        ] {
             (c.norm, c.act) = (norm, act);
             assert_eq!(monai_config(&monai_json(&c))?, c);
         }
-        for bad in [json!({"spatial_dims": 2}), json!({"norm": "GROUP"}), json!({"channels": [1, "x"]}), json!({"act": 3})] {
+        for bad in [
+            json!({"spatial_dims": 2}),
+            json!({"norm": "GROUP"}),
+            json!({"channels": [1, "x"]}),
+            json!({"act": 3}),
+        ] {
             let mut value = monai_json(&c);
             for (k, v) in bad.as_object().into_iter().flatten() {
                 value[k.as_str()] = v.clone();

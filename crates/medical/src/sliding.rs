@@ -1,8 +1,8 @@
 //! Sliding windows: a network that was trained on patches labels a whole volume.
 //!
-//! Windows overlap; each votes with its probabilities, weighted by a Gaussian about its middle, since a network sees too little around the
-//! border of its window. `p(v) = sum_w g_w(v) p_w(v) / sum_w g_w(v)`; the deviation is an eighth of the side (nnU-Net, Isensee et al. 2018,
-//! arXiv 1809.10486; MONAI's default).
+//! Windows overlap; each votes with its probabilities, weighted by a Gaussian about its middle, since a
+//! network sees too little around the border of its window. `p(v) = sum_w g_w(v) p_w(v) / sum_w g_w(v)`; the
+//! deviation is an eighth of the side (nnU-Net, Isensee et al. 2018, arXiv 1809.10486; MONAI's default).
 
 use crate::Volume;
 use crate::transform::extremes;
@@ -18,7 +18,8 @@ pub struct SlidingWindow {
     pub size: [usize; 3],
     /// Share of a window that the next one covers again, 0 to below 1.
     pub overlap: f64,
-    /// Standard deviation of the weights, as a share of the side; 0 for windows that weigh the same everywhere.
+    /// Standard deviation of the weights, as a share of the side; 0 for windows that weigh the same
+    /// everywhere.
     pub sigma: f64,
     /// Windows in a batch.
     pub batch: usize,
@@ -44,12 +45,18 @@ pub struct Scores {
 impl Scores {
     /// The class of the highest score of each voxel, the first of equals.
     pub fn labels(&self) -> Vec<u16> {
-        let best = |row: &[f32]| row.iter().enumerate().fold((0, f32::NEG_INFINITY), |b, (i, &v)| if v > b.1 { (i, v) } else { b }).0;
+        let best = |row: &[f32]| {
+            row.iter()
+                .enumerate()
+                .fold((0, f32::NEG_INFINITY), |b, (i, &v)| if v > b.1 { (i, v) } else { b })
+                .0
+        };
         self.values.chunks_exact(self.classes.max(1)).map(|row| best(row) as u16).collect()
     }
 }
 
-/// First voxels of windows of `window` voxels along an axis of `n`: `step` apart, the last one flush with the end.
+/// First voxels of windows of `window` voxels along an axis of `n`: `step` apart, the last one flush with the
+/// end.
 pub fn starts(n: usize, window: usize, step: usize) -> Vec<usize> {
     let last = n.saturating_sub(window);
     let mut at: Vec<usize> = (0..last).step_by(step.max(1)).collect();
@@ -60,13 +67,26 @@ pub fn starts(n: usize, window: usize, step: usize) -> Vec<usize> {
 /// Weights along an axis; never 0, so that every voxel counts.
 fn weights(n: usize, sigma: f64) -> Vec<f32> {
     let (middle, sd) = ((n as f64 - 1.0) / 2.0, sigma * n as f64);
-    (0..n).map(|i| if sd > 0.0 { (-0.5 * ((i as f64 - middle) / sd).powi(2)).exp().max(1e-3) as f32 } else { 1.0 }).collect()
+    (0..n)
+        .map(
+            |i| {
+                if sd > 0.0 {
+                    (-0.5 * ((i as f64 - middle) / sd).powi(2)).exp().max(1e-3) as f32
+                } else {
+                    1.0
+                }
+            },
+        )
+        .collect()
 }
 
 impl SlidingWindow {
     fn check(&self) -> Result<()> {
         if self.size.contains(&0) || self.batch == 0 {
-            return Err(Error::config(format!("windows of {:?} voxels in batches of {}: expected at least 1", self.size, self.batch)));
+            return Err(Error::config(format!(
+                "windows of {:?} voxels in batches of {}: expected at least 1",
+                self.size, self.batch
+            )));
         }
         if !((0.0..1.0).contains(&self.overlap) && self.sigma >= 0.0 && self.sigma.is_finite()) {
             return Err(Error::config(format!(
@@ -77,12 +97,17 @@ impl SlidingWindow {
         Ok(())
     }
 
-    /// Scores of every voxel of `volume`, which is padded with its lowest value to at least one window. `predict` maps `(N, 1, D, H, W)` to
-    /// `(N, D, H, W, classes)`; the last batch may be smaller.
+    /// Scores of every voxel of `volume`, which is padded with its lowest value to at least one window.
+    /// `predict` maps `(N, 1, D, H, W)` to `(N, D, H, W, classes)`; the last batch may be smaller.
     ///
     /// # Errors
     /// If the configuration is not possible, `predict` fails, or it returns another shape.
-    pub fn scores(&self, volume: &Volume, device: &Device, mut predict: impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Scores> {
+    pub fn scores(
+        &self,
+        volume: &Volume,
+        device: &Device,
+        mut predict: impl FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Scores> {
         self.check()?;
         let (shape, size) = (volume.shape(), self.size);
         let padded = [0, 1, 2].map(|a| shape[a].max(size[a]));
@@ -115,9 +140,16 @@ impl SlidingWindow {
             let x = Tensor::from_vec(values, (places.len(), 1, size[0], size[1], size[2]), device)?;
             let y = predict(&x)?;
             let c = match *y.dims() {
-                [n, d, h, w, c] if n == places.len() && [d, h, w] == size && c > 0 && (classes == 0 || c == classes) => c,
+                [n, d, h, w, c]
+                    if n == places.len() && [d, h, w] == size && c > 0 && (classes == 0 || c == classes) =>
+                {
+                    c
+                }
                 ref other => {
-                    return Err(Error::input("network", format!("made {other:?} of {:?}: expected (N, D, H, W, classes)", x.dims())));
+                    return Err(Error::input(
+                        "network",
+                        format!("made {other:?} of {:?}: expected (N, D, H, W, classes)", x.dims()),
+                    ));
                 }
             };
             if classes == 0 {
@@ -133,7 +165,10 @@ impl SlidingWindow {
                     for (x, scores) in scores.chunks_exact(c).enumerate() {
                         let g = weight * line[2][x];
                         total[at + x] += g;
-                        sums[(at + x) * c..(at + x + 1) * c].iter_mut().zip(scores).for_each(|(s, v)| *s += g * v);
+                        sums[(at + x) * c..(at + x + 1) * c]
+                            .iter_mut()
+                            .zip(scores)
+                            .for_each(|(s, v)| *s += g * v);
                     }
                 }
             }
@@ -154,7 +189,12 @@ impl SlidingWindow {
     ///
     /// # Errors
     /// As [`SlidingWindow::scores`].
-    pub fn segment(&self, volume: &Volume, device: &Device, predict: impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Volume> {
+    pub fn segment(
+        &self,
+        volume: &Volume,
+        device: &Device,
+        predict: impl FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Volume> {
         let labels = self.scores(volume, device, predict)?.labels();
         volume.clone().with_labels(labels)
     }
@@ -187,7 +227,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
-        /// A network that returns what it sees returns the volume, whatever the windows: every voxel is covered and the weights cancel.
+        /// A network that returns what it sees returns the volume, whatever the windows: every voxel is
+        /// covered and the weights cancel.
         #[test]
         fn the_identity_is_the_identity(shape in prop::array::uniform3(1usize..9), size in prop::array::uniform3(1usize..6), overlap in 0.0f64..0.9, batch in 1usize..5, flat in prop::bool::ANY) {
             let v = volume(shape, 7);

@@ -5,7 +5,8 @@ use selfsup_core::{Error, Result};
 
 /// Values of `(D, H, W) = (z, y, x)` voxels of a RAS+ grid, with a label for each if there are any.
 ///
-/// Labels are classes, 0 the background. The grid moves with the voxels: who crops or resamples gives a new one.
+/// Labels are classes, 0 the background. The grid moves with the voxels: who crops or resamples gives a new
+/// one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Volume {
     id: String,
@@ -23,7 +24,10 @@ impl Volume {
     pub fn new(id: impl Into<String>, grid: Grid, values: Vec<f32>) -> Result<Self> {
         let id = id.into();
         if values.len() != grid.voxels() {
-            return Err(Error::input(&id, format!("{} values for {} voxels", values.len(), show(grid.shape()))));
+            return Err(Error::input(
+                &id,
+                format!("{} values for {} voxels", values.len(), show(grid.shape())),
+            ));
         }
         Ok(Volume { id, grid, stored: None, values, labels: None })
     }
@@ -46,19 +50,25 @@ impl Volume {
     /// If the number of labels is not that of the voxels.
     pub fn with_labels(mut self, labels: Vec<u16>) -> Result<Self> {
         if labels.len() != self.values.len() {
-            return Err(Error::input(&self.id, format!("{} labels for {} voxels", labels.len(), show(self.grid.shape()))));
+            return Err(Error::input(
+                &self.id,
+                format!("{} labels for {} voxels", labels.len(), show(self.grid.shape())),
+            ));
         }
         self.labels = Some(labels);
         Ok(self)
     }
 
-    /// The same with the labels of a volume that must lie on the same grid (corners within a hundredth of a voxel).
+    /// The same with the labels of a volume that must lie on the same grid (corners within a hundredth of a
+    /// voxel).
     ///
     /// # Errors
     /// If it lies on another grid, or a value is not a whole number from 0 to 65535.
     pub fn labelled_by(self, labels: &Volume) -> Result<Self> {
         if !self.grid.is_close(&labels.grid, 0.01) {
-            let place = |g: &Grid| format!("{} voxels of {:?} mm from {:?}", show(g.shape()), g.spacing(), g.world([0.0; 3]));
+            let place = |g: &Grid| {
+                format!("{} voxels of {:?} mm from {:?}", show(g.shape()), g.spacing(), g.world([0.0; 3]))
+            };
             return Err(Error::input(
                 &labels.id,
                 format!(
@@ -150,13 +160,24 @@ pub fn whole(id: &str, values: &[f32]) -> Result<Vec<u16>> {
     let label = |v: &f32| (v.fract() == 0.0 && (0.0..=65535.0).contains(v)).then_some(*v as u16);
     values
         .iter()
-        .map(|v| label(v).ok_or_else(|| Error::input(id, format!("the value {v} is no label, expected whole numbers from 0 to 65535"))))
+        .map(|v| {
+            label(v).ok_or_else(|| {
+                Error::input(id, format!("the value {v} is no label, expected whole numbers from 0 to 65535"))
+            })
+        })
         .collect()
 }
 
 /// Copies what of `from` lies in the part of `shape` at `start`; the rest of `into` stays.
-pub(crate) fn copy_part<T: Copy>(from: &[T], [d, h, w]: [usize; 3], start: [isize; 3], into: &mut [T], shape: [usize; 3]) {
-    // Along an axis: the first index of the part that lies inside, how many do, and the first one's index in `from`.
+pub(crate) fn copy_part<T: Copy>(
+    from: &[T],
+    [d, h, w]: [usize; 3],
+    start: [isize; 3],
+    into: &mut [T],
+    shape: [usize; 3],
+) {
+    // Along an axis: the first index of the part that lies inside, how many do, and the first one's index in
+    // `from`.
     let range = |n: usize, s: isize, m: usize| {
         let low = (-s).clamp(0, m as isize) as usize;
         let high = (n as isize - s).clamp(0, m as isize) as usize;
@@ -204,7 +225,8 @@ mod tests {
     fn labels_on_another_grid_are_refused() {
         let v = volume([2, 3, 4]);
         assert_eq!(v.clone().labelled_by(&v).unwrap().labels().unwrap()[23], 23);
-        let moved = Volume::new("moved", v.grid().part([0, 0, 1], v.shape()).unwrap(), v.values().to_vec()).unwrap();
+        let moved =
+            Volume::new("moved", v.grid().part([0, 0, 1], v.shape()).unwrap(), v.values().to_vec()).unwrap();
         let e = v.clone().labelled_by(&moved).unwrap_err().to_string();
         assert!(e.contains("moved") && e.contains("another grid") && e.contains("than v"), "{e}");
         assert!(v.clone().labelled_by(&volume([2, 3, 5])).unwrap_err().to_string().contains("2 x 3 x 5"));
@@ -219,6 +241,11 @@ mod tests {
     #[test]
     fn values_must_fit() {
         let grid = Grid::with_spacing([1, 1, 2], [1.0; 3]).unwrap();
-        assert!(Volume::new("short", grid, vec![0.0]).unwrap_err().to_string().contains("short: 1 values for 1 x 1 x 2"));
+        assert!(
+            Volume::new("short", grid, vec![0.0])
+                .unwrap_err()
+                .to_string()
+                .contains("short: 1 values for 1 x 1 x 2")
+        );
     }
 }

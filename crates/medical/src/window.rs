@@ -39,7 +39,10 @@ impl Window {
     /// If the width is below 1 or a number is not finite.
     pub fn new(center: f64, width: f64) -> Result<Self> {
         if !center.is_finite() || !width.is_finite() || width < 1.0 {
-            return Err(Error::input("window", format!("centre {center}, width {width}, expected a width of at least 1")));
+            return Err(Error::input(
+                "window",
+                format!("centre {center}, width {width}, expected a width of at least 1"),
+            ));
         }
         Ok(Window { center, width })
     }
@@ -59,7 +62,8 @@ impl Window {
     /// The window from the least to the greatest finite value: 0 and 1 are reached there.
     pub fn of_range(values: &[f32]) -> Self {
         let finite = values.iter().copied().filter(|v| v.is_finite());
-        let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v.into()), h.max(v.into())));
+        let (low, high) =
+            finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v.into()), h.max(v.into())));
         if low > high {
             return Window { center: 0.5, width: 1.0 };
         }
@@ -67,12 +71,17 @@ impl Window {
         Window { center: (low + high) / 2.0 + 0.5, width: high - low + 1.0 }
     }
 
-    /// The window from one percentile of the finite values (0 to 100) to another, each taken where it lies without interpolation.
+    /// The window from one percentile of the finite values (0 to 100) to another, each taken where it lies
+    /// without interpolation.
     pub fn of_percentiles(values: &[f32], low: f32, high: f32) -> Self {
         let mut sorted: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
         sorted.sort_unstable_by(f32::total_cmp);
-        let at =
-            |q: f32| sorted.get((f64::from(q.clamp(0.0, 100.0)) / 100.0 * sorted.len().saturating_sub(1) as f64).round() as usize).copied();
+        let at = |q: f32| {
+            sorted
+                .get((f64::from(q.clamp(0.0, 100.0)) / 100.0 * sorted.len().saturating_sub(1) as f64).round()
+                    as usize)
+                .copied()
+        };
         Window::of_range(&[at(low).unwrap_or(0.0), at(high).unwrap_or(0.0)])
     }
 
@@ -115,7 +124,9 @@ mod tests {
         assert_eq!(Window::named("teeth"), None);
         // Brain tissue (25 to 40 HU) is inside the brain's window, bone above it, air below.
         let w = BRAIN;
-        assert!(w.apply(30.0) > 0.2 && w.apply(30.0) < 0.8 && w.apply(1000.0) == 1.0 && w.apply(-1000.0) == 0.0);
+        assert!(
+            w.apply(30.0) > 0.2 && w.apply(30.0) < 0.8 && w.apply(1000.0) == 1.0 && w.apply(-1000.0) == 0.0
+        );
     }
 
     proptest! {

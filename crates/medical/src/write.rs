@@ -1,8 +1,9 @@
 //! Writing NIfTI-1: volumes, and predicted masks on the grid of the file that they were predicted for.
 //!
-//! With a [`Stored`] the axes are turned back to the order of the source file, so that a mask lies on it voxel by voxel. The file holds
-//! numbers and geometry, nothing else: the fields for names, descriptions and dates are empty. `.gz` at the end of the name compresses;
-//! equal content gives equal bytes. A file becomes visible only when whole.
+//! With a [`Stored`] the axes are turned back to the order of the source file, so that a mask lies on it
+//! voxel by voxel. The file holds numbers and geometry, nothing else: the fields for names, descriptions and
+//! dates are empty. `.gz` at the end of the name compresses; equal content gives equal bytes. A file becomes
+//! visible only when whole.
 
 use crate::grid::{Affine, Grid, Stored, column, cross, dot, norm, show};
 use crate::volume::Volume;
@@ -29,7 +30,8 @@ pub fn values(path: impl AsRef<Path>, grid: &Grid, stored: Option<&Stored>, valu
     write(path.as_ref(), grid, stored, values, 16, f32::to_le_bytes)
 }
 
-/// Writes `(D, H, W)` labels on `grid`, turned back to `stored` if it is given: 8 bits where they suffice, else 16.
+/// Writes `(D, H, W)` labels on `grid`, turned back to `stored` if it is given: 8 bits where they suffice,
+/// else 16.
 ///
 /// # Errors
 /// As [`values`].
@@ -61,7 +63,11 @@ fn write<T: Copy + Default, const N: usize>(
         None => ([w, h, d], *grid.affine()),
         Some(s) if s.grid()?.is_close(grid, 1e-3) => (s.shape(), *s.affine()),
         Some(s) => {
-            let problem = format!("the source has {} voxels elsewhere, expected the grid of {}", show(s.shape()), show(grid.shape()));
+            let problem = format!(
+                "the source has {} voxels elsewhere, expected the grid of {}",
+                show(s.shape()),
+                show(grid.shape())
+            );
             return Err(Error::file(path, format!("{problem}: resample to the source first")));
         }
     };
@@ -99,7 +105,9 @@ fn header(path: &Path, shape: [usize; 3], affine: &Affine, datatype: i16, bits: 
     put(38, b"r");
     put(40, &3i16.to_le_bytes());
     for (i, n) in shape.iter().chain([&1; 4]).enumerate() {
-        let n = i16::try_from(*n).map_err(|_| Error::file(path, format!("{n} voxels along an axis, NIfTI-1 holds at most 32767")))?;
+        let n = i16::try_from(*n).map_err(|_| {
+            Error::file(path, format!("{n} voxels along an axis, NIfTI-1 holds at most 32767"))
+        })?;
         put(42 + 2 * i, &n.to_le_bytes());
     }
     put(70, &datatype.to_le_bytes());
@@ -131,7 +139,8 @@ fn header(path: &Path, shape: [usize; 3], affine: &Affine, datatype: i16, bits: 
     Ok(h)
 }
 
-/// The vector part of the unit quaternion of the affine's rotation, and the handedness of its third axis; none if it is sheared.
+/// The vector part of the unit quaternion of the affine's rotation, and the handedness of its third axis;
+/// none if it is sheared.
 fn quaternion(affine: &Affine) -> Option<([f64; 3], f64)> {
     let unit = |c: usize| {
         let v = column(affine, c);
@@ -143,7 +152,8 @@ fn quaternion(affine: &Affine) -> Option<([f64; 3], f64)> {
     }
     let handed = if dot(cross(x, y), z) < 0.0 { -1.0 } else { 1.0 };
     z = z.map(|v| v * handed);
-    // Of the four squares 4 a^2, 4 b^2 ... the greatest is at least 1: divide by its root only (Shepperd 1978).
+    // Of the four squares 4 a^2, 4 b^2 ... the greatest is at least 1: divide by its root only (Shepperd
+    // 1978).
     let (xx, yy, zz) = (x[0], y[1], z[2]);
     let squares = [1.0 + xx + yy + zz, 1.0 + xx - yy - zz, 1.0 - xx + yy - zz, 1.0 - xx - yy + zz];
     let best = (0..4).fold(0, |b, i| if squares[i] > squares[b] { i } else { b });
@@ -172,7 +182,8 @@ mod tests {
         for (axis, angle) in angles.into_iter().enumerate() {
             let (a, b) = ([1, 2, 0][axis], [2, 0, 1][axis]);
             let mut turn = affine_of_spacing([1.0; 3]);
-            (turn[a][a], turn[a][b], turn[b][a], turn[b][b]) = (angle.cos(), -angle.sin(), angle.sin(), angle.cos());
+            (turn[a][a], turn[a][b], turn[b][a], turn[b][b]) =
+                (angle.cos(), -angle.sin(), angle.sin(), angle.cos());
             affine = multiply(&turn, &affine);
         }
         affine
@@ -181,7 +192,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
 
-        /// What is written is read again: values, grid and order, through the sform and through the qform alike.
+        /// What is written is read again: values, grid and order, through the sform and through the qform
+        /// alike.
         #[test]
         fn written_is_read(angles in prop::array::uniform3(-3.2f64..3.2), mirror in any::<bool>(), shape in prop::array::uniform3(1usize..6), gzip in any::<bool>()) {
             let mut affine = multiply(&turn(angles), &affine_of_spacing([3.0, 1.25, 0.5]));
@@ -204,8 +216,9 @@ mod tests {
                 bytes[254] = 0;
                 std::fs::write(&path, bytes).unwrap();
                 let by_qform = read::volume(&path, &ReadConfig::default()).unwrap();
-                // The header holds three of a quaternion's four numbers in single precision. Where the fourth is near 0 it is known to
-                // sqrt(2^-23) = 3.5e-4 only, so the turn to 7e-4: up to 0.02 of the smallest voxel over these 12 mm.
+                // The header holds three of a quaternion's four numbers in single precision. Where the fourth
+                // is near 0 it is known to sqrt(2^-23) = 3.5e-4 only, so the turn to 7e-4: up to 0.02 of the
+                // smallest voxel over these 12 mm.
                 prop_assert!(by_qform.grid().is_close(v.grid(), 0.03), "{:?} {:?}", by_qform.grid(), v.grid());
             }
         }
@@ -214,8 +227,14 @@ mod tests {
     #[test]
     fn masks_go_back_on_the_source() {
         let dir = tempfile::tempdir().unwrap();
-        let affine = [[0.0, 0.0, -2.0, 5.0], [-1.0, 0.0, 0.0, 6.0], [0.0, 3.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]];
-        let source = Volume::from_stored("s", Stored::new([2, 3, 4], affine).unwrap(), (0..24).map(|v| v as f32).collect()).unwrap();
+        let affine =
+            [[0.0, 0.0, -2.0, 5.0], [-1.0, 0.0, 0.0, 6.0], [0.0, 3.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]];
+        let source = Volume::from_stored(
+            "s",
+            Stored::new([2, 3, 4], affine).unwrap(),
+            (0..24).map(|v| v as f32).collect(),
+        )
+        .unwrap();
         let mask: Vec<u16> = source.values().iter().map(|v| *v as u16 % 7).collect();
         let path = dir.path().join("mask.nii.gz");
         labels(&path, source.grid(), source.stored(), &mask).unwrap();
@@ -225,7 +244,8 @@ mod tests {
         slices.next(&mut raw).unwrap();
         assert!(raw.iter().enumerate().all(|(i, v)| *v == (i % 7) as f32));
         assert!(slices.stored().affine() == &affine && slices.is_i16());
-        let labelled = source.clone().labelled_by(&read::volume(&path, &ReadConfig::default()).unwrap()).unwrap();
+        let labelled =
+            source.clone().labelled_by(&read::volume(&path, &ReadConfig::default()).unwrap()).unwrap();
         assert_eq!(labelled.labels().unwrap(), mask);
         // 16 bits where 8 do not suffice.
         let wide: Vec<u16> = (0..24).map(|v| 300 + v).collect();
@@ -244,9 +264,14 @@ mod tests {
         let bytes = std::fs::read(&a).unwrap();
         assert_eq!(bytes, std::fs::read(&b).unwrap());
         // No letters but the magic and the mark of byte 38.
-        let letters: Vec<u8> = bytes[..352].iter().copied().filter(u8::is_ascii_alphabetic).filter(|b| *b != b'\\').collect();
+        let letters: Vec<u8> =
+            bytes[..352].iter().copied().filter(u8::is_ascii_alphabetic).filter(|b| *b != b'\\').collect();
         assert!(!String::from_utf8_lossy(&letters).contains("NAME"));
-        assert!(bytes[148..252].iter().all(|b| *b == 0) && bytes[4..38].iter().all(|b| *b == 0) && bytes[328..344].iter().all(|b| *b == 0));
+        assert!(
+            bytes[148..252].iter().all(|b| *b == 0)
+                && bytes[4..38].iter().all(|b| *b == 0)
+                && bytes[328..344].iter().all(|b| *b == 0)
+        );
         assert!(volume(dir.path().join("a.mha"), &v).unwrap_err().to_string().contains(".nii.gz"));
         assert!(values(&a, &grid, None, &[0.0]).unwrap_err().to_string().contains("1 values"));
         let other = Stored::new([2, 2, 3], affine_of_spacing([1.0; 3])).unwrap();

@@ -1,5 +1,5 @@
-//! What every network of volumes must satisfy: maps of the promised widths and strides, a decoder that comes back to the input's grid, names
-//! that files of other libraries have.
+//! What every network of volumes must satisfy: maps of the promised widths and strides, a decoder that comes
+//! back to the input's grid, names that files of other libraries have.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,12 @@ use selfsup_medical::recipe::Architecture;
 
 fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut r = Key::new(seed).rng();
-    Tensor::from_vec((0..shape.iter().product()).map(|_| r.normal()).collect::<Vec<f32>>(), shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(
+        (0..shape.iter().product()).map(|_| r.normal()).collect::<Vec<f32>>(),
+        shape,
+        &Device::Cpu,
+    )
+    .unwrap()
 }
 
 fn train() -> Pass {
@@ -77,13 +82,16 @@ proptest! {
     }
 }
 
-/// A planar network is the one in three dimensions whose kernels are zero but in their middle plane; each plane is taken by itself.
+/// A planar network is the one in three dimensions whose kernels are zero but in their middle plane; each
+/// plane is taken by itself.
 #[test]
 fn planes_are_taken_by_themselves() {
     let c = UNetConfig { norm: NormKind::Batch, planar: true, ..UNetConfig::new(1, &[5]) };
     let (flat, deep) = (Params::new(), Params::new());
     let net = Architecture::UNet(c.clone()).dense(&Scope::root(&flat, 3, &Device::Cpu), 2, false).unwrap();
-    let same = Architecture::UNet(UNetConfig { planar: false, ..c }).dense(&Scope::root(&deep, 4, &Device::Cpu), 2, false).unwrap();
+    let same = Architecture::UNet(UNetConfig { planar: false, ..c })
+        .dense(&Scope::root(&deep, 4, &Device::Cpu), 2, false)
+        .unwrap();
     for (name, theirs) in selfsup_core::weights::export(&flat, "") {
         let p = deep.get(&name).unwrap();
         let made = match theirs.dims() {
@@ -96,7 +104,8 @@ fn planes_are_taken_by_themselves() {
         p.var.set(&made).unwrap();
     }
     let x = random(&[2, 1, 3, 6, 5], 1);
-    let run = |net: &selfsup_medical::encoder::Dense, x: &Tensor, pass: &Pass| net.forward(x, pass).unwrap().0;
+    let run =
+        |net: &selfsup_medical::encoder::Dense, x: &Tensor, pass: &Pass| net.forward(x, pass).unwrap().0;
     let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let near = |a: &Tensor, b: &Tensor| values(a).iter().zip(values(b)).all(|(a, b)| (a - b).abs() < 1e-4);
     assert!(near(&run(&net, &x, &train()), &run(&same, &x, &train())));
@@ -109,7 +118,12 @@ fn planes_are_taken_by_themselves() {
     let net = Architecture::UNet(UNetConfig { planar: true, ..UNetConfig::new(1, &[2, 2]) })
         .maps(&Scope::root(&Params::new(), 0, &Device::Cpu))
         .unwrap();
-    assert!(net.maps(&random(&[1, 1, 3, 4, 5], 0), &Pass::eval()).unwrap_err().to_string().contains("multiples of 2"));
+    assert!(
+        net.maps(&random(&[1, 1, 3, 4, 5], 0), &Pass::eval())
+            .unwrap_err()
+            .to_string()
+            .contains("multiples of 2")
+    );
 }
 
 #[test]
@@ -166,7 +180,13 @@ fn what_cannot_be_built_is_named() {
     says(Architecture::UNet(UNetConfig::new(1, &[4, 0])), "widths");
     says(Architecture::Monai(MonaiConfig::new(1, 1, &[4, 8], &[2, 2])), "strides");
     says(Architecture::Monai(MonaiConfig { kernel_size: 2, ..MonaiConfig::new(1, 1, &[4, 8], &[2]) }), "odd");
-    says(Architecture::ResNet(ResNet3dConfig { widths: vec![4], ..ResNet3dConfig::named("resnet3d18").unwrap() }), "depths");
+    says(
+        Architecture::ResNet(ResNet3dConfig {
+            widths: vec![4],
+            ..ResNet3dConfig::named("resnet3d18").unwrap()
+        }),
+        "depths",
+    );
     let x = Tensor::zeros((1, 1, 6, 8, 8), DType::F32, &Device::Cpu).unwrap();
     let net = Architecture::UNet(UNetConfig::new(1, &[2, 2, 2])).maps(&scope()).unwrap();
     assert!(net.maps(&x, &Pass::eval()).unwrap_err().to_string().contains("multiples of 4"));

@@ -1,6 +1,7 @@
 //! A CT of 512^3 never needs more memory than its patches and a bounded cache.
 //!
-//! The peak of a process holds for all that it ever did, so the volume is written here and read by a child: this very test, told by a variable.
+//! The peak of a process holds for all that it ever did, so the volume is written here and read by a child:
+//! this very test, told by a variable.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests; the child tells its peak
@@ -18,8 +19,8 @@ use std::sync::Arc;
 /// Voxels of a side: 256 MiB in 16 bits, 512 as the floats that patches are.
 const SIDE: usize = 512;
 const CACHE: usize = 16 << 20;
-/// The bound on the whole process, in MiB. What is needed: a layer of 32 slices as floats and its blocks while the file is converted, 32 MiB
-/// each, the cache, 16, patches of 96^3, 3.4 each, and the program.
+/// The bound on the whole process, in MiB. What is needed: a layer of 32 slices as floats and its blocks
+/// while the file is converted, 32 MiB each, the cache, 16, patches of 96^3, 3.4 each, and the program.
 const BOUND: usize = 192;
 const TOLD: &str = "SELFSUP_MEMORY_TEST";
 
@@ -48,7 +49,8 @@ fn source(path: &Path) {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
     out.write_all(&header).unwrap();
     for z in 0..SIDE {
-        let slice: Vec<u8> = (0..SIDE * SIDE).flat_map(|i| value(i % SIDE, i / SIDE, z).to_le_bytes()).collect();
+        let slice: Vec<u8> =
+            (0..SIDE * SIDE).flat_map(|i| value(i % SIDE, i / SIDE, z).to_le_bytes()).collect();
         out.write_all(&slice).unwrap();
     }
     out.flush().unwrap();
@@ -85,9 +87,16 @@ fn a_cube_of_512_stays_within_its_bound() {
     source(&path);
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 352 + 2 * SIDE.pow(3) as u64);
     let program = std::env::current_exe().unwrap();
-    let child =
-        Command::new(program).args(["--exact", "a_cube_of_512_stays_within_its_bound", "--nocapture"]).env(TOLD, &path).output().unwrap();
+    let child = Command::new(program)
+        .args(["--exact", "a_cube_of_512_stays_within_its_bound", "--nocapture"])
+        .env(TOLD, &path)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&child.stdout).into_owned();
-    assert!(child.status.success() && said.contains("peak "), "{said}{}", String::from_utf8_lossy(&child.stderr));
+    assert!(
+        child.status.success() && said.contains("peak "),
+        "{said}{}",
+        String::from_utf8_lossy(&child.stderr)
+    );
     print!("{said}");
 }

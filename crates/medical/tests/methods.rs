@@ -1,5 +1,6 @@
-//! What every method on volumes must satisfy: each parameter moves, resuming is exact, micro-batches compute the gradient of the whole batch,
-//! and the result does not depend on the number of threads. And that segmentation learns, and starts from what was pre-trained.
+//! What every method on volumes must satisfy: each parameter moves, resuming is exact, micro-batches compute
+//! the gradient of the whole batch, and the result does not depend on the number of threads. And that
+//! segmentation learns, and starts from what was pre-trained.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,7 +28,8 @@ const PER_EPOCH: usize = 3;
 /// A volume with a ball in it, brighter than the rest and labelled.
 fn ball(i: usize, size: usize) -> Volume {
     let mut r = Key::new(7).fold(i as u64).rng();
-    let (centre, radius) = ([0, 1, 2].map(|_| r.range_f32(0.3, 0.7) * size as f32), r.range_f32(0.2, 0.35) * size as f32);
+    let (centre, radius) =
+        ([0, 1, 2].map(|_| r.range_f32(0.3, 0.7) * size as f32), r.range_f32(0.2, 0.35) * size as f32);
     let (mut values, mut labels) = (Vec::new(), Vec::new());
     for v in 0..size * size * size {
         let at = [v / (size * size), v / size % size, v % size];
@@ -54,7 +56,9 @@ fn augment() -> AugmentConfig {
 fn views(method: &MethodConfig, epoch: u64, b: usize) -> Result<Views> {
     let transform = method.views(&augment(), false)?;
     let indices: Vec<usize> = (b * BATCH..(b + 1) * BATCH).collect();
-    let items = indices.iter().map(|&i| transform.apply(ball(i, 12), &mut Key::new(3).fold(epoch).fold(i as u64).rng()));
+    let items = indices
+        .iter()
+        .map(|&i| transform.apply(ball(i, 12), &mut Key::new(3).fold(epoch).fold(i as u64).rng()));
     Collated.collate(items.collect::<Result<_>>()?, &indices, Key::new(0))
 }
 
@@ -62,7 +66,9 @@ fn small(name: &str) -> MethodConfig {
     let mut method = MethodConfig::named(name).unwrap();
     match &mut method {
         MethodConfig::Genesis(_) | MethodConfig::SuperResolution(_) => {}
-        MethodConfig::Mae(c) => *c = MaeConfig { decoder_dim: 20, decoder_depth: 1, decoder_heads: 2, ..MaeConfig::default() },
+        MethodConfig::Mae(c) => {
+            *c = MaeConfig { decoder_dim: 20, decoder_depth: 1, decoder_heads: 2, ..MaeConfig::default() }
+        }
         MethodConfig::Simclr(c) => (c.hidden_dim, c.out_dim) = (16, 8),
         MethodConfig::Moco(c) => (c.hidden_dim, c.out_dim, c.queue, c.momentum) = (16, 8, 20, 0.9),
         MethodConfig::MocoV3(c) => (c.hidden_dim, c.out_dim) = (16, 8),
@@ -77,7 +83,10 @@ fn small(name: &str) -> MethodConfig {
 fn encoder(name: &str) -> EncoderConfig {
     let mut c = EncoderConfig { name: name.into(), ..EncoderConfig::default() };
     match name {
-        "vit3d" => (c.dim, c.depth, c.heads, c.mlp_ratio, c.patch) = (Some(24), Some(2), Some(2), Some(2.0), Some([4; 3])),
+        "vit3d" => {
+            (c.dim, c.depth, c.heads, c.mlp_ratio, c.patch) =
+                (Some(24), Some(2), Some(2), Some(2.0), Some([4; 3]))
+        }
         "resnet3d" => (c.depths, c.widths, c.stem) = (Some(vec![1, 1]), Some(vec![6, 8]), Some(6)),
         _ => c.widths = Some(vec![6, 8]),
     }
@@ -104,8 +113,10 @@ fn trial(name: &str) -> Trial<'static, Views> {
 fn train<O: Objective>(method: &O, dir: &Path, source: &dyn Source<O::Batch>, epochs: u64) -> Result<f64> {
     let mut run = Run::create(dir, "")?;
     let optim = OptimConfig { lr: 1e-2, ..OptimConfig::default() };
-    let config = TrainConfig { epochs, batch_size: BATCH, log_every: 1, eval_every: 0, ..TrainConfig::default() };
-    let summary = Trainer::new(method, config, &optim, source.batches() as u64, &Device::Cpu)?.fit(source, &mut run)?;
+    let config =
+        TrainConfig { epochs, batch_size: BATCH, log_every: 1, eval_every: 0, ..TrainConfig::default() };
+    let summary =
+        Trainer::new(method, config, &optim, source.batches() as u64, &Device::Cpu)?.fit(source, &mut run)?;
     Ok(summary.loss.expect("steps were taken"))
 }
 
@@ -130,16 +141,23 @@ fn resuming_is_exact() {
 #[test]
 fn micro_batches_compute_the_same_gradient() {
     // Instance norm and layer norm look at one sample.
-    for (name, network) in [("genesis", "unet3d"), ("super-resolution", "monai_unet"), ("mae", "vit3d"), ("moco", "unet3d")] {
+    for (name, network) in
+        [("genesis", "unet3d"), ("super-resolution", "monai_unet"), ("mae", "vit3d"), ("moco", "unet3d")]
+    {
         trial(name).parts_compute_the_gradient(&build(name, network, 1), &[1, 4], 1e-3).unwrap();
     }
 }
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    for (name, network) in [("genesis", "unet3d"), ("super-resolution", "monai_unet"), ("mae", "vit3d"), ("simclr", "resnet3d")] {
+    for (name, network) in
+        [("genesis", "unet3d"), ("super-resolution", "monai_unet"), ("mae", "vit3d"), ("simclr", "resnet3d")]
+    {
         let dir = tempfile::tempdir().unwrap();
-        trial(name).epochs(2).threads_do_not_change_a_bit(|seed| Ok(build(name, network, seed)), dir.path()).unwrap();
+        trial(name)
+            .epochs(2)
+            .threads_do_not_change_a_bit(|seed| Ok(build(name, network, seed)), dir.path())
+            .unwrap();
     }
 }
 
@@ -148,7 +166,9 @@ fn masked_methods_refuse_networks_without_tokens() {
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
     let error = small("mae").build(&scope, &architecture("unet3d", true)).err().unwrap().to_string();
     assert!(error.contains("vit3d"), "{error}");
-    assert!(EncoderConfig { name: "resnet2d".into(), ..EncoderConfig::default() }.resolve([8; 3], false).is_err());
+    assert!(
+        EncoderConfig { name: "resnet2d".into(), ..EncoderConfig::default() }.resolve([8; 3], false).is_err()
+    );
     assert!(MethodConfig::named("nothing").unwrap_err().to_string().contains("genesis"));
 }
 
@@ -185,7 +205,8 @@ fn labelled(plane: Option<usize>) -> impl Source<Labelled> {
     let transform = AugmentConfig { gamma_p: 0.0, bias_p: 0.0, ..augment() }.labelled().unwrap();
     let run = move |v: Volume, rng: &mut Rng| transform.apply(v, rng);
     let config = LoaderConfig { batch_size: BATCH, workers: 1, ..LoaderConfig::default() };
-    Loader::new(Arc::new(Set(BATCH * PER_EPOCH)), Arc::new(run), Arc::new(CollatedLabels { plane }), config).unwrap()
+    Loader::new(Arc::new(Set(BATCH * PER_EPOCH)), Arc::new(run), Arc::new(CollatedLabels { plane }), config)
+        .unwrap()
 }
 
 /// Dice of the ball over these planes of four volumes.
@@ -203,10 +224,13 @@ fn dice(net: &Segment, planes: std::ops::Range<usize>) -> f64 {
     all
 }
 
-/// From labels of all voxels, and from one plane a patch; every parameter moves; the parts of a batch add up only without coupling.
+/// From labels of all voxels, and from one plane a patch; every parameter moves; the parts of a batch add up
+/// only without coupling.
 #[test]
 fn segmentation_learns() {
-    for (network, plane) in [("unet3d", None), ("unet3d", Some(SIZE / 2)), ("unet2d", Some(SIZE / 2)), ("resnet3d", None)] {
+    for (network, plane) in
+        [("unet3d", None), ("unet3d", Some(SIZE / 2)), ("unet2d", Some(SIZE / 2)), ("resnet3d", None)]
+    {
         let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
         let net = Segment::new(&scope, &architecture(network, false), SegmentConfig::default()).unwrap();
         // Who was taught the middle of patches knows nothing of their ends.
@@ -219,7 +243,11 @@ fn segmentation_learns() {
         let score = dice(&net, planes);
         // One plane of eight has labels: less is learnt from the same steps.
         let enough = if plane.is_some() { 0.65 } else { 0.8 };
-        assert!(score > enough && score > before.1, "{network} {plane:?}: Dice {} before, {score} after, loss {loss}", before.1);
+        assert!(
+            score > enough && score > before.1,
+            "{network} {plane:?}: Dice {} before, {score} after, loss {loss}",
+            before.1
+        );
     }
     // Dice is taken per sample, so the mean over parts is the mean over the whole.
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
@@ -230,15 +258,20 @@ fn segmentation_learns() {
     Trial::new("segmentation", batches).parts_compute_the_gradient(&net, &[1, 4], 1e-3).unwrap();
 }
 
-/// A pre-trained encoder, and decoder, arrive in the segmentation; a frozen one stays as it is; weights of another network are refused.
+/// A pre-trained encoder, and decoder, arrive in the segmentation; a frozen one stays as it is; weights of
+/// another network are refused.
 #[test]
 fn weights_are_transferred() {
     let pretrained = build("genesis", "unet3d", 5);
     let tensors = selfsup_core::weights::export(pretrained.params(), "");
     for frozen in [false, true] {
         let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-        let net =
-            Segment::new(&scope, &architecture("unet3d", false), SegmentConfig { classes: 3, frozen, ..SegmentConfig::default() }).unwrap();
+        let net = Segment::new(
+            &scope,
+            &architecture("unet3d", false),
+            SegmentConfig { classes: 3, frozen, ..SegmentConfig::default() },
+        )
+        .unwrap();
         net.transfer(&tensors, true).unwrap();
         let (theirs, ours) = (bits(pretrained.params()).unwrap(), bits(net.params()).unwrap());
         for (name, v) in &ours {
@@ -252,7 +285,8 @@ fn weights_are_transferred() {
         }
     }
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-    let wider = EncoderConfig { widths: Some(vec![6, 10]), ..encoder("unet3d") }.resolve([SIZE; 3], false).unwrap();
+    let wider =
+        EncoderConfig { widths: Some(vec![6, 10]), ..encoder("unet3d") }.resolve([SIZE; 3], false).unwrap();
     let net = Segment::new(&scope, &wider, SegmentConfig::default()).unwrap();
     assert!(net.transfer(&tensors, false).unwrap_err().to_string().contains("shape"));
 }
@@ -289,9 +323,13 @@ fn classification_learns() {
 /// What is exported comes back, under MONAI's names where the network is MONAI's.
 #[test]
 fn exports_load_again() {
-    for (method, network) in
-        [("genesis", "monai_unet"), ("genesis", "unet3d"), ("simclr", "resnet3d"), ("mae", "vit3d"), ("simclr", "monai_unet")]
-    {
+    for (method, network) in [
+        ("genesis", "monai_unet"),
+        ("genesis", "unet3d"),
+        ("simclr", "resnet3d"),
+        ("mae", "vit3d"),
+        ("simclr", "monai_unet"),
+    ] {
         let made = build(method, network, 5);
         let a = architecture(network, small(method).masked());
         let dir = tempfile::tempdir().unwrap();
@@ -303,7 +341,10 @@ fn exports_load_again() {
         assert!(ours.iter().all(|(name, v)| theirs[name] == *v), "{method} {network}");
         if network == "monai_unet" {
             let keys = selfsup_core::weights::read(dir.path()).unwrap();
-            assert!(keys.contains_key("model.0.conv.weight") && keys.contains_key("model.2.conv.weight") == (method == "genesis"));
+            assert!(
+                keys.contains_key("model.0.conv.weight")
+                    && keys.contains_key("model.2.conv.weight") == (method == "genesis")
+            );
         }
     }
 }

@@ -4,7 +4,8 @@ use clap::{Args, Parser, Subcommand};
 use selfsup::verbs;
 use std::path::PathBuf;
 
-/// Self-supervised pre-training: learn a representation from unlabelled data, see whether it is any good, take it away.
+/// Self-supervised pre-training: learn a representation from unlabelled data, see whether it is any good,
+/// take it away.
 #[derive(Parser)]
 #[command(name = "selfsup", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
@@ -26,7 +27,8 @@ Exit codes: 0 done, 1 failed, 2 bad input or configuration, 3 interrupted after 
 pub(crate) enum Verb {
     /// Pre-train an encoder without labels, and evaluate it where labels exist.
     Pretrain(Pretrain),
-    /// Evaluate a run's encoder: kNN and linear probe against a random encoder and raw features (pixels, words, spectra).
+    /// Evaluate a run's encoder: kNN and linear probe against a random encoder and raw features (pixels,
+    /// words, spectra).
     Probe(Probe),
     /// Learn a task from labels on top of a run's encoder.
     Finetune(Finetune),
@@ -36,7 +38,8 @@ pub(crate) enum Verb {
     Transcribe(Predict),
     /// Write a mask for each volume, by a run that was fine-tuned with `task.kind=segmentation`.
     Segment(Segment),
-    /// Write text by a run of causal-lm (it goes on with the prompt) or span-corruption (it fills <extra_id_0> ... in it).
+    /// Write text by a run of causal-lm (it goes on with the prompt) or span-corruption (it fills
+    /// <extra_id_0> ... in it).
     Generate(Generate),
     /// Guess the words behind [MASK], by a run of masked-lm.
     FillMask(FillMask),
@@ -75,8 +78,8 @@ pub(crate) struct Pretrain {
     /// A configuration (TOML), then KEY=VALUE overrides, e.g. `train.epochs=20 method.temperature=0.1`.
     #[arg(value_name = "FILE.toml | KEY=VALUE")]
     pub(crate) args: Vec<String>,
-    /// Data: a folder (any nesting) of images, texts, recordings or medical images, a file, or the name of a data set. Its modality is found
-    /// by looking at the files, unless `modality=` says it.
+    /// Data: a folder (any nesting) of images, texts, recordings or medical images, a file, or the name of a
+    /// data set. Its modality is found by looking at the files, unless `modality=` says it.
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// Method, for example simclr, moco, byol, mae.
@@ -87,7 +90,8 @@ pub(crate) struct Pretrain {
     pub(crate) encoder: Option<String>,
     #[command(flatten)]
     pub(crate) folder: RunFolder,
-    /// Only show what would run: one batch, shapes, parameters, memory, and what the method sees of the samples.
+    /// Only show what would run: one batch, shapes, parameters, memory, and what the method sees of the
+    /// samples.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Do not evaluate at the end.
@@ -121,10 +125,12 @@ pub(crate) struct Probe {
     /// Labelled data to test on.
     #[arg(long)]
     pub(crate) test: Option<String>,
-    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and split.
+    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and
+    /// split.
     #[arg(long)]
     pub(crate) labels: Option<String>,
-    /// Recordings: probe which phone is said in each frame, by the alignments NAME.lab, .phn or .tsv in DIR (by default where the data has them).
+    /// Recordings: probe which phone is said in each frame, by the alignments NAME.lab, .phn or .tsv in DIR
+    /// (by default where the data has them).
     #[arg(long, value_name = "DIR")]
     pub(crate) frames: Option<Option<PathBuf>>,
     /// Where to write what was found; by default probe.json (with --frames frames.json) in the run's folder.
@@ -137,7 +143,8 @@ pub(crate) struct Probe {
 /// Recordings: test again in noise.
 #[derive(Args)]
 pub(crate) struct Noise {
-    /// Recordings: measure also in noise, at these ratios of signal to noise in decibels, for example 20,10,5.
+    /// Recordings: measure also in noise, at these ratios of signal to noise in decibels, for example
+    /// 20,10,5.
     #[arg(long, value_name = "DB", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) snr: Vec<f32>,
     /// The noise: a folder of recordings, or white, pink or brown.
@@ -147,13 +154,15 @@ pub(crate) struct Noise {
 
 #[derive(Args)]
 pub(crate) struct Finetune {
-    /// A configuration (TOML) with [task] and [data], then KEY=VALUE overrides, e.g. `task.train_blocks=0 train.epochs=10`.
+    /// A configuration (TOML) with [task] and [data], then KEY=VALUE overrides, e.g. `task.train_blocks=0
+    /// train.epochs=10`.
     #[arg(value_name = "TASK.toml | KEY=VALUE")]
     pub(crate) args: Vec<String>,
     /// The pre-training run whose encoder is taken.
     #[arg(long)]
     pub(crate) run: Option<PathBuf>,
-    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label (or transcript), and if wanted group and split.
+    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label (or transcript), and if
+    /// wanted group and split.
     #[arg(long)]
     pub(crate) labels: Option<PathBuf>,
     /// The samples, where they are not those of the run; sub-folders are labels where there is no table.
@@ -186,7 +195,16 @@ impl Predict {
     pub(crate) fn of(self, task: Option<&str>) -> verbs::predict::Request {
         let (run, files, out, labels) = (self.run, self.files, self.out, self.labels);
         let Noise { snr, noise } = self.noise;
-        verbs::predict::Request { run, files, out, task: task.map(str::to_string), folder: false, snr, noise, labels }
+        verbs::predict::Request {
+            run,
+            files,
+            out,
+            task: task.map(str::to_string),
+            folder: false,
+            snr,
+            noise,
+            labels,
+        }
     }
 }
 
@@ -251,7 +269,8 @@ pub(crate) enum Tokenizer {
         /// The folder to write tokenizer.json into.
         #[arg(long)]
         out: PathBuf,
-        /// Keys of [tokenizer] as KEY=VALUE: kind=wordpiece, bpe, unigram or characters; vocab_size=8000; lowercase=false; also corpus.unit=...
+        /// Keys of [tokenizer] as KEY=VALUE: kind=wordpiece, bpe, unigram or characters; vocab_size=8000;
+        /// lowercase=false; also corpus.unit=...
         keys: Vec<String>,
     },
 }
@@ -291,7 +310,8 @@ pub(crate) struct Export {
     /// The folder to write; by default model/ in the run.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
-    /// Layout, by default the first that the modality has. Images: timm, or hf (transformers' ViT; vision transformers only).
+    /// Layout, by default the first that the modality has. Images: timm, or hf (transformers' ViT; vision
+    /// transformers only).
     #[arg(long)]
     pub(crate) layout: Option<String>,
 }

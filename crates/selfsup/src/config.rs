@@ -1,5 +1,5 @@
-//! The configuration of a pre-training run: the keys of its TOML file. The sections that a modality has of its own (`[method]`, `[encoder]`,
-//! `[augment]` ...) are its [`Keys`].
+//! The configuration of a pre-training run: the keys of its TOML file. The sections that a modality has of
+//! its own (`[method]`, `[encoder]`, `[augment]` ...) are its [`Keys`].
 
 use selfsup_core::device::Device;
 use selfsup_core::optim::OptimConfig;
@@ -32,8 +32,8 @@ pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwn
     /// Fills in what depends on other keys, so that the written configuration says everything.
     fn resolve(&mut self) {}
 
-    /// Forgets where the initial weights came from: a checkpoint of `run` has them. Where they also gave the network its shape, that is read
-    /// from what the run kept ([`crate::modality::Modality::keep`]).
+    /// Forgets where the initial weights came from: a checkpoint of `run` has them. Where they also gave the
+    /// network its shape, that is read from what the run kept ([`crate::modality::Modality::keep`]).
     fn forget_pretrained(&mut self, run: &Path);
 
     /// Points at the files that a run keeps in its folder (a tokenizer).
@@ -71,7 +71,8 @@ pub struct DataConfig {
     pub test: String,
     /// A table (CSV, TSV, JSON lines) of labels, groups and splits of the samples in `path`.
     pub labels: String,
-    /// Share that is held out of training, whole groups at a time: for the validation loss, and for testing where there is no `test`.
+    /// Share that is held out of training, whole groups at a time: for the validation loss, and for testing
+    /// where there is no `test`.
     pub hold_out: f64,
     /// At most this many samples, evenly over the whole; 0 for all.
     pub limit: usize,
@@ -81,7 +82,14 @@ pub struct DataConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        DataConfig { path: String::new(), test: String::new(), labels: String::new(), hold_out: 0.1, limit: 0, max_pixels: 100_000_000 }
+        DataConfig {
+            path: String::new(),
+            test: String::new(),
+            labels: String::new(),
+            hold_out: 0.1,
+            limit: 0,
+            max_pixels: 100_000_000,
+        }
     }
 }
 
@@ -92,8 +100,9 @@ pub enum Read {
     /// Its own summary: the mean of the last frames, the class token.
     #[default]
     Pooled,
-    /// Mean and standard deviation over time of every block, side by side; of recordings only. What is not about phones (the voice, the
-    /// language, the room) is clearer in the first blocks (SUPERB, arXiv 2105.01051, reads all of them), and in how much they vary.
+    /// Mean and standard deviation over time of every block, side by side; of recordings only. What is not
+    /// about phones (the voice, the language, the room) is clearer in the first blocks (SUPERB, arXiv
+    /// 2105.01051, reads all of them), and in how much they vary.
     Statistics,
 }
 
@@ -167,7 +176,8 @@ impl<K: Keys> PretrainConfig<K> {
     }
 }
 
-/// The text without its `[method]`, if the command line names another method: the keys of one mean nothing to the other.
+/// The text without its `[method]`, if the command line names another method: the keys of one mean nothing to
+/// the other.
 fn of_another_method(text: &str, overrides: &[String]) -> Option<String> {
     let stated = named(text, &[], "method")?;
     if named(text, overrides, "method")? == stated {
@@ -178,7 +188,8 @@ fn of_another_method(text: &str, overrides: &[String]) -> Option<String> {
     toml::to_string(&table).ok()
 }
 
-/// The modality that a configuration states, if it does. Slices of volumes (`volumes.slices`) are images, whatever it says besides.
+/// The modality that a configuration states, if it does. Slices of volumes (`volumes.slices`) are images,
+/// whatever it says besides.
 ///
 /// # Errors
 /// If it states one that does not exist.
@@ -189,7 +200,9 @@ pub fn stated_kind(text: &str, overrides: &[String]) -> Result<Option<Kind>> {
     if sliced || overrides.iter().any(|o| o.starts_with("volumes.slices=")) {
         return Ok(Some(Kind::Vision));
     }
-    let stated = given.map(|v| v.trim().trim_matches('"')).or_else(|| table.get("modality").map(|v| v.as_str().unwrap_or("")));
+    let stated = given
+        .map(|v| v.trim().trim_matches('"'))
+        .or_else(|| table.get("modality").map(|v| v.as_str().unwrap_or("")));
     stated.map(Kind::named).transpose()
 }
 
@@ -203,8 +216,8 @@ pub fn named(text: &str, overrides: &[String], part: &str) -> Option<String> {
     Some(table.get(part)?.get("name")?.as_str().unwrap_or_default().to_string())
 }
 
-/// `KEY=VALUE` for every key of `defaults` that `given` does not set: defaults that stand behind a file. Tables are descended into;
-/// `[method]` is taken or left whole, since its keys depend on its name.
+/// `KEY=VALUE` for every key of `defaults` that `given` does not set: defaults that stand behind a file.
+/// Tables are descended into; `[method]` is taken or left whole, since its keys depend on its name.
 pub fn behind(given: &toml::Table, defaults: &toml::Table) -> Vec<String> {
     fn walk(given: Option<&toml::Value>, default: &toml::Value, path: &str, out: &mut Vec<String>) {
         match (given, default) {
@@ -245,7 +258,9 @@ mod tests {
     #[test]
     fn defaults_stand_behind_what_is_given() {
         let table = |t: &str| t.parse::<toml::Table>().unwrap();
-        let defaults = table("a = 1\n[train]\nepochs = 5\nlist = [1, 2]\n[train.deep]\nx = \"y\"\n[method]\nname = \"m\"\nk = 1");
+        let defaults = table(
+            "a = 1\n[train]\nepochs = 5\nlist = [1, 2]\n[train.deep]\nx = \"y\"\n[method]\nname = \"m\"\nk = 1",
+        );
         let given = table("a = 2\n[train]\nepochs = 7\n[method]\nname = \"other\"");
         assert_eq!(behind(&given, &defaults), ["train.list=[1, 2]", "train.deep.x=\"y\""]);
         assert_eq!(behind(&table(""), &defaults).len(), 6);
@@ -256,17 +271,26 @@ mod tests {
         let text = "[train]\nepochs = 3\n[method]\nname = \"simclr\"\ntemperature = 0.2\n";
         let other = of_another_method(text, &["method.name=byol".into()]).unwrap();
         assert!(other.contains("epochs = 3") && !other.contains("temperature"), "{other}");
-        assert_eq!(of_another_method(text, &["method.name=\"simclr\"".into(), "method.temperature=0.1".into()]), None);
+        assert_eq!(
+            of_another_method(text, &["method.name=\"simclr\"".into(), "method.temperature=0.1".into()]),
+            None
+        );
         assert_eq!(of_another_method("[train]\nepochs = 3", &["method.name=byol".into()]), None);
     }
 
     #[test]
     fn stated_modalities_and_methods() {
         assert_eq!(stated_kind("modality = \"text\"", &[]).unwrap(), Some(Kind::Text));
-        assert_eq!(stated_kind("modality = \"text\"", &["modality=speech".into()]).unwrap(), Some(Kind::Speech));
+        assert_eq!(
+            stated_kind("modality = \"text\"", &["modality=speech".into()]).unwrap(),
+            Some(Kind::Speech)
+        );
         assert_eq!(stated_kind("[train]", &[]).unwrap(), None);
         assert!(stated_kind("modality = \"smell\"", &[]).is_err());
-        assert_eq!(stated_kind("modality = \"medical\"\n[volumes]\nslices = \"axial\"", &[]).unwrap(), Some(Kind::Vision));
+        assert_eq!(
+            stated_kind("modality = \"medical\"\n[volumes]\nslices = \"axial\"", &[]).unwrap(),
+            Some(Kind::Vision)
+        );
         assert_eq!(stated_kind("", &["volumes.slices=axial".into()]).unwrap(), Some(Kind::Vision));
         assert_eq!(named("[method]\nname = \"mae\"", &[], "method").as_deref(), Some("mae"));
         assert_eq!(named("", &["method.name=\"byol\"".into()], "method").as_deref(), Some("byol"));

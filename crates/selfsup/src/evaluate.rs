@@ -1,5 +1,5 @@
-//! The evaluation of an encoder: features of labelled samples by the trained encoder, by the same encoder with random weights, and features
-//! that need none, side by side.
+//! The evaluation of an encoder: features of labelled samples by the trained encoder, by the same encoder
+//! with random weights, and features that need none, side by side.
 
 use crate::config::{EvalConfig, Read};
 use crate::modality::Modality;
@@ -17,11 +17,19 @@ use selfsup_eval::{Matrix, collapse};
 
 /// Reads all samples in order.
 pub fn in_order(batch_size: usize, workers: usize) -> LoaderConfig {
-    LoaderConfig { batch_size: batch_size.max(1), workers, prefetch: 2, drop_last: false, shuffle: false, seed: 0, max_bad_fraction: 0.0 }
+    LoaderConfig {
+        batch_size: batch_size.max(1),
+        workers,
+        prefetch: 2,
+        drop_last: false,
+        shuffle: false,
+        seed: 0,
+        max_bad_fraction: 0.0,
+    }
 }
 
-/// Features of all samples of `set`, `(n, d)`, without augmentation, as `read` says. A modality may give several inputs of one sample (patches of a
-/// volume): then it is their mean.
+/// Features of all samples of `set`, `(n, d)`, without augmentation, as `read` says. A modality may give
+/// several inputs of one sample (patches of a volume): then it is their mean.
 ///
 /// # Errors
 /// If a sample cannot be read or has no input, or a feature is not finite.
@@ -64,9 +72,13 @@ impl Means {
     /// # Errors
     /// If there is no such sample, or the row has another width.
     pub fn add(&mut self, index: usize, row: &[f32]) -> Result<()> {
-        let sum = self.sums.get_mut(index * self.width..(index + 1) * self.width).filter(|s| s.len() == row.len());
+        let sum =
+            self.sums.get_mut(index * self.width..(index + 1) * self.width).filter(|s| s.len() == row.len());
         let (Some(sum), Some(count)) = (sum, self.counts.get_mut(index)) else {
-            return Err(Error::input("features", format!("{} values of sample {index}: expected {}", row.len(), self.width)));
+            return Err(Error::input(
+                "features",
+                format!("{} values of sample {index}: expected {}", row.len(), self.width),
+            ));
         };
         sum.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
         *count += 1;
@@ -140,7 +152,13 @@ impl<M: Modality> Probe<'_, M> {
         Ok([of(self.trained)?, of(self.random)?])
     }
 
-    fn report(&self, data: &Labelled, train: &[Matrix; 3], test: &[Matrix; 3], few: &[usize]) -> Result<ProbeReport> {
+    fn report(
+        &self,
+        data: &Labelled,
+        train: &[Matrix; 3],
+        test: &[Matrix; 3],
+        few: &[usize],
+    ) -> Result<ProbeReport> {
         let (train_labels, test_labels, classes) = data.labels()?;
         let sets: Vec<FeatureSet> = ["trained", "random", "raw"]
             .into_iter()
@@ -155,21 +173,23 @@ impl<M: Modality> Probe<'_, M> {
         evaluate(&input)
     }
 
-    /// Evaluates on labelled samples; on the test samples also in noise, at each of `snr` decibels of signal over `noise`
-    /// ([`Modality::noisy`]).
+    /// Evaluates on labelled samples; on the test samples also in noise, at each of `snr` decibels of signal
+    /// over `noise` ([`Modality::noisy`]).
     ///
     /// # Errors
     /// If a sample cannot be read, there are no labels, or samples of the modality have no such ratio.
     pub fn run(&self, data: &Labelled, snr: &[f32], noise: &str) -> Result<Probed> {
         data.labels()?;
-        let noisy = snr.iter().map(|&db| Ok((db, self.modality.noisy(db, noise)?))).collect::<Result<Vec<_>>>()?;
+        let noisy =
+            snr.iter().map(|&db| Ok((db, self.modality.noisy(db, noise)?))).collect::<Result<Vec<_>>>()?;
         let loader = in_order(self.eval.batch_size, self.workers);
         let three = |[trained, random]: [Matrix; 2], raw: Matrix| [trained, random, raw];
         let (raw_train, raw_test) = self.modality.raw(&data.train, &data.test, &loader)?;
         let train = three(self.encoded(self.modality, &data.train)?, raw_train);
         let test = three(self.encoded(self.modality, &data.test)?, raw_test);
         let report = self.report(data, &train, &test, &self.eval.few)?;
-        let mut found = Probed { report, collapse: collapse::diagnose(test[0].view())?, raw: M::RAW, noisy: Vec::new() };
+        let mut found =
+            Probed { report, collapse: collapse::diagnose(test[0].view())?, raw: M::RAW, noisy: Vec::new() };
         for (snr_db, modality) in noisy {
             let raw = modality.raw(&data.train, &data.test, &loader)?.1;
             let test = three(self.encoded(&modality, &data.test)?, raw);
@@ -196,10 +216,18 @@ impl<'a, M: Modality> OnlineKnn<'a, M> {
     /// # Errors
     /// If there are no labels.
     pub fn new(modality: &'a M, data: Labelled, eval: &EvalConfig, workers: usize) -> Result<Self> {
-        let data = Labelled { train: data.train.limit(eval.online_knn)?, test: data.test.limit(eval.online_knn)? };
+        let data =
+            Labelled { train: data.train.limit(eval.online_knn)?, test: data.test.limit(eval.online_knn)? };
         let labels = data.labels()?;
         let knn = KnnConfig { k: eval.knn_k.min(labels.0.len()), temperature: eval.knn_temperature };
-        Ok(OnlineKnn { modality, data, labels, knn, read: eval.read, loader: in_order(eval.batch_size, workers) })
+        Ok(OnlineKnn {
+            modality,
+            data,
+            labels,
+            knn,
+            read: eval.read,
+            loader: in_order(eval.batch_size, workers),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Self-supervised pre-training in Rust on candle.
 //!
-//! This crate is the facade: it re-exports the libraries and holds what the `selfsup` command does. Depend on `selfsup-vision` and
-//! `selfsup-core` alone if you only train.
+//! This crate is the facade: it re-exports the libraries and holds what the `selfsup` command does. Depend on
+//! `selfsup-vision` and `selfsup-core` alone if you only train.
 //!
 //! ```no_run
 //! use selfsup::verbs::pretrain::{Request, run};

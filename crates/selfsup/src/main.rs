@@ -75,8 +75,12 @@ fn main() -> ExitCode {
             cache: !a.no_cache,
             seed: a.seed,
         }),
-        Verb::FillMask(a) => verbs::generate::fill(&verbs::generate::FillRequest { run: a.run, text: a.text, top: a.top }),
-        Verb::Tokenizer(Tokenizer::Train { data, out, keys }) => verbs::tokenizer::run(&verbs::tokenizer::Request { data, out, keys }),
+        Verb::FillMask(a) => {
+            verbs::generate::fill(&verbs::generate::FillRequest { run: a.run, text: a.text, top: a.top })
+        }
+        Verb::Tokenizer(Tokenizer::Train { data, out, keys }) => {
+            verbs::tokenizer::run(&verbs::tokenizer::Request { data, out, keys })
+        }
         Verb::Curves { runs, out } => verbs::curves::run(&runs, out.as_deref()),
         Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref()),
         Verb::Data(Data::List) => verbs::data::list(),

@@ -1,8 +1,9 @@
 //! What the command says on the standard output.
 //!
-//! `println!` panics when the reader has gone, as in `selfsup data list | head -3`. Here a closed pipe is no failure: what is said afterwards
-//! goes nowhere, and a training that was piped into `head` still ends with its result on disk. Any other failure (a full disk) is told once
-//! on the standard error, and turns the exit code into 1.
+//! `println!` panics when the reader has gone, as in `selfsup data list | head -3`. Here a closed pipe is no
+//! failure: what is said afterwards goes nowhere, and a training that was piped into `head` still ends with
+//! its result on disk. Any other failure (a full disk) is told once on the standard error, and turns the exit
+//! code into 1.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};

@@ -73,7 +73,8 @@ impl Set {
         Ok(Set::new(Subset::new(self.0.clone(), indices)?))
     }
 
-    /// So many records, evenly over the whole (0: all): those of a folder of classes, or of a table in its order, are then of all kinds.
+    /// So many records, evenly over the whole (0: all): those of a folder of classes, or of a table in its
+    /// order, are then of all kinds.
     ///
     /// # Errors
     /// Never for a limit within the set.
@@ -84,14 +85,16 @@ impl Set {
         self.part(evenly(limit, self.len()).collect())
     }
 
-    /// Divides the records into those to train on and a share that is held out, whole groups at a time and the same ones for every run;
-    /// nothing is held out for a share of 0, or where one side would be empty.
+    /// Divides the records into those to train on and a share that is held out, whole groups at a time and
+    /// the same ones for every run; nothing is held out for a share of 0, or where one side would be empty.
     ///
     /// # Errors
     /// If the share is not from 0 to below 1.
     pub fn hold_out(self, share: f64, salt: u64) -> Result<(Self, Option<Self>)> {
         if !(0.0..1.0).contains(&share) {
-            return Err(Error::config(format!("data.hold_out = {share}: expected a share of at least 0 and below 1")));
+            return Err(Error::config(format!(
+                "data.hold_out = {share}: expected a share of at least 0 and below 1"
+            )));
         }
         if share == 0.0 || self.len() < 2 {
             return Ok((self, None));
@@ -121,7 +124,8 @@ impl Sets {
     /// # Errors
     /// If something cannot be read, a table names other records, or a group stands in two parts.
     pub fn open(data: &DataConfig, kind: Kind, open: &dyn Fn(&str) -> Result<Set>) -> Result<Self> {
-        let table = if data.labels.is_empty() { None } else { Some(LabelFile::read(Path::new(&data.labels))?) };
+        let table =
+            if data.labels.is_empty() { None } else { Some(LabelFile::read(Path::new(&data.labels))?) };
         let mut divided = None;
         let all = match table {
             None => open(&data.path)?,
@@ -131,7 +135,9 @@ impl Sets {
                 } else {
                     table.apply(open(&data.path)?.records().clone(), Path::new(&data.path))?
                 };
-                let splits = labelled.has_splits().then(|| (0..labelled.len()).map(|i| labelled.split(i)).collect::<Vec<_>>());
+                let splits = labelled
+                    .has_splits()
+                    .then(|| (0..labelled.len()).map(|i| labelled.split(i)).collect::<Vec<_>>());
                 let set = Set::new(labelled);
                 divided = splits.map(|splits| (set.clone(), splits));
                 set
@@ -141,13 +147,20 @@ impl Sets {
         let sets = match divided {
             Some((set, splits)) => {
                 let of = |wanted: &[Option<Split>]| -> Result<Option<Set>> {
-                    let indices: Vec<usize> = (0..splits.len()).filter(|&i| wanted.contains(&splits[i])).collect();
+                    let indices: Vec<usize> =
+                        (0..splits.len()).filter(|&i| wanted.contains(&splits[i])).collect();
                     if indices.is_empty() { Ok(None) } else { Ok(Some(set.part(indices)?)) }
                 };
                 let train = of(&[Some(Split::Train), None])?
-                    .ok_or_else(|| Error::file(&data.labels, "no row of split train: nothing is left to train on"))?
+                    .ok_or_else(|| {
+                        Error::file(&data.labels, "no row of split train: nothing is left to train on")
+                    })?
                     .limit(data.limit)?;
-                Sets { train, held_out: of(&[Some(Split::Validation)])?, test: test.or(of(&[Some(Split::Test)])?) }
+                Sets {
+                    train,
+                    held_out: of(&[Some(Split::Validation)])?,
+                    test: test.or(of(&[Some(Split::Test)])?),
+                }
             }
             None => {
                 let (train, held_out) = all.limit(data.limit)?.hold_out(data.hold_out, 0)?;
@@ -158,12 +171,14 @@ impl Sets {
         Ok(sets)
     }
 
-    /// Refuses parts that share a group. Samples are compared by name only where a table divides them: elsewhere a name can cost the
-    /// reading of its sample.
+    /// Refuses parts that share a group. Samples are compared by name only where a table divides them:
+    /// elsewhere a name can cost the reading of its sample.
     fn guard(&self, table: bool) -> Result<()> {
         let grouped = |set: &Set| (0..set.len()).any(|i| set.records().group(i).is_some());
         let check = |a: Option<&Set>, b: Option<&Set>, names| match (a, b) {
-            (Some(a), Some(b)) if table || grouped(a) && grouped(b) => check_leak(a.records(), b.records(), names),
+            (Some(a), Some(b)) if table || grouped(a) && grouped(b) => {
+                check_leak(a.records(), b.records(), names)
+            }
             _ => Ok(()),
         };
         check(Some(&self.train), self.test.as_ref(), ("training", "test"))?;
@@ -204,11 +219,17 @@ impl Labelled {
     /// # Errors
     /// If the classes differ or a label is missing.
     pub fn labels(&self) -> Result<(Vec<u32>, Vec<u32>, usize)> {
-        let of = |set: &Set, what: &str| set.labels().ok_or_else(|| Error::input(what, "has no labels: nothing to evaluate on"));
+        let of = |set: &Set, what: &str| {
+            set.labels().ok_or_else(|| Error::input(what, "has no labels: nothing to evaluate on"))
+        };
         if self.train.classes() != self.test.classes() {
             return Err(Error::input(
                 "test data",
-                format!("classes {:?}, expected those of the training data {:?}", self.test.classes(), self.train.classes()),
+                format!(
+                    "classes {:?}, expected those of the training data {:?}",
+                    self.test.classes(),
+                    self.train.classes()
+                ),
             ));
         }
         Ok((of(&self.train, "training data")?, of(&self.test, "test data")?, self.train.classes().len()))

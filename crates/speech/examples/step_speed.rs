@@ -1,4 +1,5 @@
-//! Milliseconds of whole training steps of wav2vec 2.0 and HuBERT, as `cargo bench --bench steps` has them, from this crate alone.
+//! Milliseconds of whole training steps of wav2vec 2.0 and HuBERT, as `cargo bench --bench steps` has them,
+//! from this crate alone.
 //!
 //! `cargo run -p selfsup-speech --example step_speed -- [STEPS]`
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
@@ -16,10 +17,20 @@ use std::time::Instant;
 pub type Step = Box<dyn FnMut()>;
 
 pub fn adamw(lr: f64, weight_decay: f64) -> OptimConfig {
-    OptimConfig { kind: OptimKind::Adamw, lr, weight_decay, schedule: LrSchedule::constant(), ..OptimConfig::default() }
+    OptimConfig {
+        kind: OptimKind::Adamw,
+        lr,
+        weight_decay,
+        schedule: LrSchedule::constant(),
+        ..OptimConfig::default()
+    }
 }
 
-pub fn training<O: Objective<Batch: 'static> + 'static>(objective: O, batch: O::Batch, optim: OptimConfig) -> Step {
+pub fn training<O: Objective<Batch: 'static> + 'static>(
+    objective: O,
+    batch: O::Batch,
+    optim: OptimConfig,
+) -> Step {
     let mut optimizer = Optimizer::new(objective.params(), optim).unwrap();
     let mut n = 0;
     Box::new(move || {
@@ -33,7 +44,8 @@ pub fn training<O: Objective<Batch: 'static> + 'static>(objective: O, batch: O::
 
 fn main() {
     let steps: usize = std::env::args().nth(1).and_then(|v| v.parse().ok()).unwrap_or(5);
-    for (name, case) in [("wav2vec2", speech::wav2vec2 as fn() -> (usize, Step)), ("hubert", speech::hubert)] {
+    for (name, case) in [("wav2vec2", speech::wav2vec2 as fn() -> (usize, Step)), ("hubert", speech::hubert)]
+    {
         let (_, mut step) = case();
         let mut times: Vec<f64> = (0..steps + 2)
             .map(|_| {

@@ -10,7 +10,8 @@ pub enum Target {
     /// Nothing: pre-training finds its own targets.
     #[default]
     None,
-    /// One class for each frame of the encoder (cluster ids, phones); [`selfsup_core::loss::IGNORED`] for frames without one.
+    /// One class for each frame of the encoder (cluster ids, phones); [`selfsup_core::loss::IGNORED`] for
+    /// frames without one.
     Frames(Vec<i64>),
     /// Ids of the characters or phones that are said, in order.
     Transcript(Vec<u32>),
@@ -61,19 +62,29 @@ impl Waves {
                 return Err(Error::input(format!("sample {index}"), "a wave of 0 samples"));
             }
             if let Some(at) = item.samples.iter().position(|v| !v.is_finite()) {
-                return Err(Error::input(format!("sample {index}"), format!("value {at} of the wave is {}", item.samples[at])));
+                return Err(Error::input(
+                    format!("sample {index}"),
+                    format!("value {at} of the wave is {}", item.samples[at]),
+                ));
             }
         }
         let (n, t) = (items.len(), items.iter().map(|i| i.samples.len()).max().unwrap_or(0));
         let mut values = vec![0f32; n * t];
-        let (mut lengths, mut starts, mut targets) = (Vec::with_capacity(n), Vec::with_capacity(n), Vec::with_capacity(n));
+        let (mut lengths, mut starts, mut targets) =
+            (Vec::with_capacity(n), Vec::with_capacity(n), Vec::with_capacity(n));
         for (row, item) in values.chunks_exact_mut(t).zip(items) {
             row[..item.samples.len()].copy_from_slice(&item.samples);
             lengths.push(item.samples.len());
             starts.push(item.start);
             targets.push(item.target);
         }
-        Ok(Waves { values: Tensor::from_vec(values, (n, t), &Device::Cpu)?, lengths, starts, targets, indices: indices.to_vec() })
+        Ok(Waves {
+            values: Tensor::from_vec(values, (n, t), &Device::Cpu)?,
+            lengths,
+            starts,
+            targets,
+            indices: indices.to_vec(),
+        })
     }
 
     /// `(N, T)`, 1 where a wave has a value and 0 where it is padded; `None` if all have the full length.
@@ -83,7 +94,10 @@ impl Waves {
     pub fn valid(&self) -> Result<Option<Tensor>> {
         let (n, t) = self.values.dims2()?;
         if self.lengths.len() != n || self.lengths.iter().any(|&l| l > t) {
-            return Err(Error::input("batch", format!("lengths {:?} for waves of shape ({n}, {t})", self.lengths)));
+            return Err(Error::input(
+                "batch",
+                format!("lengths {:?} for waves of shape ({n}, {t})", self.lengths),
+            ));
         }
         if self.lengths.iter().all(|&l| l == t) {
             return Ok(None);
@@ -101,8 +115,8 @@ impl Batch for Waves {
         self.lengths.len()
     }
 
-    /// Utterances where each has one loss (a transcript, a class); else seconds of speech count, here in samples, so that a short wave
-    /// beside a long one is not weighed like it.
+    /// Utterances where each has one loss (a transcript, a class); else seconds of speech count, here in
+    /// samples, so that a short wave beside a long one is not weighed like it.
     fn weight(&self) -> f64 {
         match self.targets.first() {
             Some(Target::Transcript(_) | Target::Class(_)) => self.samples() as f64,
@@ -115,7 +129,8 @@ impl Batch for Waves {
         if end > self.samples() {
             return Err(Error::input("batch", format!("samples {start}..{end} of {}", self.samples())));
         }
-        // The padding stays that of the whole batch: a part then computes what the whole computes for its samples.
+        // The padding stays that of the whole batch: a part then computes what the whole computes for its
+        // samples.
         Ok(Waves {
             values: self.values.narrow(0, start, len)?.contiguous()?,
             lengths: self.lengths[start..end].to_vec(),
@@ -143,7 +158,10 @@ mod tests {
     fn stacking_pads_and_narrowing_keeps_the_padding() {
         let batch = Waves::stack(vec![wave(3, Target::None), wave(1, Target::None)], &[7, 4]).unwrap();
         assert_eq!(batch.values.to_vec2::<f32>().unwrap(), [[1.0, 2.0, 3.0], [1.0, 0.0, 0.0]]);
-        assert_eq!(batch.valid().unwrap().unwrap().to_vec2::<f32>().unwrap(), [[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]);
+        assert_eq!(
+            batch.valid().unwrap().unwrap().to_vec2::<f32>().unwrap(),
+            [[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
+        );
         assert_eq!((batch.samples(), batch.weight()), (2, 4.0));
         let part = batch.narrow(1, 1).unwrap();
         assert_eq!(
@@ -158,7 +176,8 @@ mod tests {
 
     #[test]
     fn labelled_utterances_count_one_each() {
-        let batch = Waves::stack(vec![wave(30, Target::Class(1)), wave(1, Target::Class(0))], &[0, 1]).unwrap();
+        let batch =
+            Waves::stack(vec![wave(30, Target::Class(1)), wave(1, Target::Class(0))], &[0, 1]).unwrap();
         assert_eq!(batch.weight(), 2.0);
     }
 

@@ -21,14 +21,18 @@ pub struct FrameLabels {
 }
 
 impl FrameLabels {
-    /// The labels of a recording at `n` instants from `first` on, every `step` seconds: those of the nearest frames.
+    /// The labels of a recording at `n` instants from `first` on, every `step` seconds: those of the nearest
+    /// frames.
     ///
     /// # Errors
     /// If there is no such recording.
     pub fn at(&self, recording: usize, first: f64, step: f64, n: usize) -> Result<Vec<i64>> {
         let labels = self.labels.get(recording).filter(|l| !l.is_empty());
-        let labels = labels.ok_or_else(|| Error::input(format!("sample {recording}"), "no cluster labels: made for other recordings"))?;
-        let place = |t: usize| ((first + step * t as f64 - self.centre) / self.step).round().max(0.0) as usize;
+        let labels = labels.ok_or_else(|| {
+            Error::input(format!("sample {recording}"), "no cluster labels: made for other recordings")
+        })?;
+        let place =
+            |t: usize| ((first + step * t as f64 - self.centre) / self.step).round().max(0.0) as usize;
         Ok((0..n).map(|t| i64::from(labels[place(t).min(labels.len() - 1)])).collect())
     }
 
@@ -59,7 +63,9 @@ impl FrameLabels {
         };
         let (flat, lengths, timing) = (integers("labels")?, integers("lengths")?, integers("timing")?);
         let whole = lengths.iter().all(|l| *l >= 0) && lengths.iter().sum::<i64>() == flat.len() as i64;
-        let &[centre, step] = timing.as_slice() else { return Err(Error::file(path, "timing: expected two numbers")) };
+        let &[centre, step] = timing.as_slice() else {
+            return Err(Error::file(path, "timing: expected two numbers"));
+        };
         if !whole || step <= 0 || flat.iter().any(|l| u32::try_from(*l).is_err()) {
             return Err(Error::file(path, "labels, lengths and timing do not fit together"));
         }
@@ -84,11 +90,17 @@ pub(crate) struct Labelled<'a> {
 impl Labelled<'_> {
     fn label(&self, mut loaded: LoadedBatch<Waves>) -> Result<LoadedBatch<Waves>> {
         let rate = f64::from(self.rate);
-        let (hop, middle) = (self.encoder.hop() as f64 / rate, self.encoder.receptive_field() as f64 / 2.0 / rate);
+        let (hop, middle) =
+            (self.encoder.hop() as f64 / rate, self.encoder.receptive_field() as f64 / 2.0 / rate);
         let batch = &mut loaded.batch;
         let mut targets = Vec::with_capacity(batch.lengths.len());
         for ((&index, &start), &length) in batch.indices.iter().zip(&batch.starts).zip(&batch.lengths) {
-            targets.push(Target::Frames(self.labels.at(index, start as f64 / rate + middle, hop, self.encoder.frames(length))?));
+            targets.push(Target::Frames(self.labels.at(
+                index,
+                start as f64 / rate + middle,
+                hop,
+                self.encoder.frames(length),
+            )?));
         }
         batch.targets = targets;
         Ok(loaded)
@@ -100,7 +112,11 @@ impl Source<Waves> for Labelled<'_> {
         self.inner.batches()
     }
 
-    fn epoch_from(&self, epoch: u64, first: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Waves>>> + '_>> {
+    fn epoch_from(
+        &self,
+        epoch: u64,
+        first: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Waves>>> + '_>> {
         Ok(Box::new(self.inner.epoch_from(epoch, first)?.map(|loaded| self.label(loaded?))))
     }
 
@@ -123,7 +139,8 @@ mod tests {
         // MFCC frames: middles at 12.5 ms, every 10 ms. Encoder frames: 12.5 ms, every 20 ms.
         let labels = FrameLabels { centre: 0.0125, step: 0.01, labels: vec![(0..10).collect()] };
         assert_eq!(labels.at(0, 0.0125, 0.02, 5).unwrap(), [0, 2, 4, 6, 8]);
-        // A crop that starts 1,000 samples (62.5 ms) in: 75 ms is nearest to frame 6 (72.5 ms); the last label stands for what is beyond.
+        // A crop that starts 1,000 samples (62.5 ms) in: 75 ms is nearest to frame 6 (72.5 ms); the last
+        // label stands for what is beyond.
         assert_eq!(labels.at(0, 0.0625 + 0.0125, 0.02, 3).unwrap(), [6, 8, 9]);
         assert!(labels.at(1, 0.0, 0.02, 1).unwrap_err().to_string().contains("sample 1"));
     }

@@ -1,9 +1,10 @@
-//! HuBERT in one go (Hsu et al. 2021, arXiv 2106.07447): cluster MFCCs, train on the clusters, cluster a block of what was trained, train
-//! again from the start; as many iterations as `method.iterations` lists.
+//! HuBERT in one go (Hsu et al. 2021, arXiv 2106.07447): cluster MFCCs, train on the clusters, cluster a
+//! block of what was trained, train again from the start; as many iterations as `method.iterations` lists.
 //!
-//! Each clustering and each training is a stage of a [`Plan`] in a folder of its own (`1-clusters`, `1-training`, `2-clusters` ...), so a
-//! run that was stopped goes on where it was: a finished stage is recognised, a training resumes from its newest checkpoint. k-means sees the
-//! frames of recordings in random order until it has `max_frames`; then every recording is labelled. Labels keep the instants of the frames
+//! Each clustering and each training is a stage of a [`Plan`] in a folder of its own (`1-clusters`,
+//! `1-training`, `2-clusters` ...), so a run that was stopped goes on where it was: a finished stage is
+//! recognised, a training resumes from its newest checkpoint. k-means sees the frames of recordings in random
+//! order until it has `max_frames`; then every recording is labelled. Labels keep the instants of the frames
 //! that they were made from, and a crop's encoder frames take the labels of the nearest instants.
 
 use crate::batch::Waves;
@@ -35,7 +36,8 @@ pub struct Recordings<'a> {
     pub count: usize,
     /// The whole recording `i` as the encoder is to see it, at its rate.
     pub load: &'a (dyn Fn(usize) -> Result<Vec<f32>> + Sync),
-    /// Batches whose `indices` and `starts` say which part of which recording each wave is. Augmentation must not change the time.
+    /// Batches whose `indices` and `starts` say which part of which recording each wave is. Augmentation must
+    /// not change the time.
     pub source: &'a dyn Source<Waves>,
     /// Features of the first clustering: MFCCs with first and second differences.
     pub mfcc: &'a Extractor,
@@ -71,11 +73,12 @@ pub fn final_run(dir: &Path, method: &HubertConfig) -> PathBuf {
 }
 
 impl HubertPlan {
-    /// Runs all stages in `dir` that are not finished, and returns the method of the last and what its training was. `observers` are made
-    /// anew for each training.
+    /// Runs all stages in `dir` that are not finished, and returns the method of the last and what its
+    /// training was. `observers` are made anew for each training.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] after a stop; what a stage reports; settings that differ from those of finished stages.
+    /// [`Error::Interrupted`] after a stop; what a stage reports; settings that differ from those of finished
+    /// stages.
     pub fn run(
         &self,
         dir: &Path,
@@ -92,20 +95,31 @@ impl HubertPlan {
                 "seed": self.train.seed, "recordings": data.count });
             let previous = last.as_ref().map(|(method, _)| method);
             let clusters = plan.stage(&format!("{}-clusters", i + 1), &settings, |dir| {
-                display().note(&format!("iteration {}: {} clusters of {:?}", i + 1, iteration.clusters, iteration.features));
+                display().note(&format!(
+                    "iteration {}: {} clusters of {:?}",
+                    i + 1,
+                    iteration.clusters,
+                    iteration.features
+                ));
                 self.cluster(iteration, previous, data, stop, dir)
             })?;
             let labels = FrameLabels::read(&clusters.join("clusters.safetensors"))?;
             let params = Params::new();
-            let method =
-                Hubert::new(&Scope::root(&params, self.train.seed, device), self.encoder.clone(), self.method.clone(), iteration.clusters)?;
+            let method = Hubert::new(
+                &Scope::root(&params, self.train.seed, device),
+                self.encoder.clone(),
+                self.method.clone(),
+                iteration.clusters,
+            )?;
             // Without the other iterations, so that one can be added to a plan that is finished.
             let alone = HubertConfig { iterations: Vec::new(), ..self.method.clone() };
             let settings = json!({ "iteration": iteration, "method": alone, "train": self.train, "optim": self.optim, "encoder": self.encoder.to_hf() });
             let name = training_stage(i);
             let mut made = None;
             let folder = plan.folder(&name);
-            let train = || self.train(&method, iteration, data, &labels, &folder, device, display(), stop, observers(i));
+            let train = || {
+                self.train(&method, iteration, data, &labels, &folder, device, display(), stop, observers(i))
+            };
             plan.stage(&name, &settings, |_| {
                 made = Some(train()?);
                 Ok(())
@@ -138,12 +152,20 @@ impl HubertPlan {
             config.steps = iteration.steps;
         }
         let text = json!({ "method": "hubert", "iteration": iteration });
-        let toml = format!("# One training of a plan; the whole configuration is in the folder above.\nstage = '{text}'\n");
-        let mut run = if dir.join("config.toml").is_file() { Run::resume(dir, None)?.0 } else { Run::create(dir, &toml)? };
+        let toml = format!(
+            "# One training of a plan; the whole configuration is in the folder above.\nstage = '{text}'\n"
+        );
+        let mut run = if dir.join("config.toml").is_file() {
+            Run::resume(dir, None)?.0
+        } else {
+            Run::create(dir, &toml)?
+        };
         data.source.restore_counts(0, 0);
         let source = Labelled { inner: data.source, labels, encoder: &self.encoder, rate: data.rate };
         let per_epoch = data.source.batches() as u64;
-        let mut trainer = Trainer::new(method, config, &self.optim, per_epoch, device)?.with_display(display).with_stop(stop.clone());
+        let mut trainer = Trainer::new(method, config, &self.optim, per_epoch, device)?
+            .with_display(display)
+            .with_stop(stop.clone());
         for observer in observers {
             trainer = trainer.with_observer(Boxed(observer));
         }
@@ -152,14 +174,24 @@ impl HubertPlan {
         Ok(summary)
     }
 
-    fn cluster(&self, iteration: &Iteration, previous: Option<&Hubert>, data: &Recordings<'_>, stop: &Stop, dir: &Path) -> Result<()> {
+    fn cluster(
+        &self,
+        iteration: &Iteration,
+        previous: Option<&Hubert>,
+        data: &Recordings<'_>,
+        stop: &Stop,
+        dir: &Path,
+    ) -> Result<()> {
         let layer = match iteration.features {
             ClusterFeatures::Mfcc => None,
             ClusterFeatures::Layer(n) => {
-                let model = previous.ok_or_else(|| Error::config("method.iterations: the first has no model before it"))?;
+                let model = previous
+                    .ok_or_else(|| Error::config("method.iterations: the first has no model before it"))?;
                 let depth = self.encoder.depth;
                 if n == 0 || n > depth {
-                    return Err(Error::config(format!("method.iterations: layer {n}, expected 1 to {depth}, the encoder's blocks")));
+                    return Err(Error::config(format!(
+                        "method.iterations: layer {n}, expected 1 to {depth}, the encoder's blocks"
+                    )));
                 }
                 Some((model, n - 1))
             }
@@ -176,7 +208,8 @@ impl HubertPlan {
         let order = Permutation::new(data.count, key.named("order"));
         let (mut rows, mut dim) = (Vec::new(), 0);
         for block in (0..data.count).step_by(BLOCK) {
-            let chosen: Vec<usize> = (block..(block + BLOCK).min(data.count)).filter_map(|i| order.at(i)).collect();
+            let chosen: Vec<usize> =
+                (block..(block + BLOCK).min(data.count)).filter_map(|i| order.at(i)).collect();
             for frames in chosen.par_iter().map(|&i| features(i)).collect::<Vec<_>>() {
                 let frames = frames?;
                 dim = frames.dim();
@@ -219,7 +252,8 @@ fn halted(stop: &Stop, dir: &Path) -> Result<()> {
 /// The output of block `layer` (from 0) for a whole recording.
 fn block_frames(model: &Hubert, layer: usize, wave: &[f32], rate: u32) -> Result<Frames> {
     let timing = Timing::of(model.speech().config(), rate);
-    let mut found = layer_frames(model.speech(), &[Layer::Hidden(layer)], wave, timing, &model_device(model))?;
+    let mut found =
+        layer_frames(model.speech(), &[Layer::Hidden(layer)], wave, timing, &model_device(model))?;
     found.pop().ok_or_else(|| Error::config(format!("the encoder has no block {}", layer + 1)))
 }
 

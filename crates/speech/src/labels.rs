@@ -1,8 +1,9 @@
 //! Which phone is said when: alignments, and the phones of a corpus by number.
 //!
-//! Read are `.lab` files of Festival and ESPS (`end  number  phone` a line after a line `#`, times in seconds), `.phn` files of TIMIT
-//! (`first  last  phone` a line, in samples of 16 kHz), and `.tsv` tables of ends (`end<TAB>phone` a line, in seconds, with or without a
-//! line of column names), which any aligner's output is easily turned into.
+//! Read are `.lab` files of Festival and ESPS (`end  number  phone` a line after a line `#`, times in
+//! seconds), `.phn` files of TIMIT (`first  last  phone` a line, in samples of 16 kHz), and `.tsv` tables of
+//! ends (`end<TAB>phone` a line, in seconds, with or without a line of column names), which any aligner's
+//! output is easily turned into.
 
 use selfsup_core::{Error, Result};
 use std::collections::BTreeSet;
@@ -46,7 +47,8 @@ impl Alignment {
             Some("tsv") => Format::Tsv,
             _ => Format::Lab,
         };
-        Self::parse(text, format).map_err(|(line, problem)| Error::file(path, format!("line {line}: {problem}")))
+        Self::parse(text, format)
+            .map_err(|(line, problem)| Error::file(path, format!("line {line}: {problem}")))
     }
 
     /// The alignment of the recording `id` in `folder`: a file of the same name and one of [`ENDINGS`].
@@ -59,7 +61,11 @@ impl Alignment {
     fn parse(text: &str, format: Format) -> Result<Self, (usize, String)> {
         let (mut ends, mut phones) = (Vec::new(), Vec::new());
         // What stands before a line `#` is a head.
-        let head = if format == Format::Lab { text.lines().position(|l| l.trim() == "#").map_or(0, |i| i + 1) } else { 0 };
+        let head = if format == Format::Lab {
+            text.lines().position(|l| l.trim() == "#").map_or(0, |i| i + 1)
+        } else {
+            0
+        };
         for (i, line) in text.lines().enumerate().skip(head) {
             let wrong = |problem: String| (i + 1, problem);
             if line.trim().is_empty() {
@@ -69,14 +75,22 @@ impl Alignment {
                 // A phone may have a space in it, and a silence may be nothing.
                 Format::Tsv => match line.trim_end_matches(['\r', '\n']).split_once('\t') {
                     Some((time, phone)) if !phone.contains('\t') => (time.trim(), phone.trim()),
-                    Some(_) => return Err(wrong("more than 2 columns, expected an end in seconds and a phone".into())),
-                    None => return Err(wrong("no tab, expected an end in seconds, a tab and a phone".into())),
+                    Some(_) => {
+                        return Err(wrong(
+                            "more than 2 columns, expected an end in seconds and a phone".into(),
+                        ));
+                    }
+                    None => {
+                        return Err(wrong("no tab, expected an end in seconds, a tab and a phone".into()));
+                    }
                 },
                 _ => match (line.split_whitespace().collect::<Vec<_>>().as_slice(), format) {
                     ([_, end, phone], Format::Phn) | ([end, _, phone], Format::Lab) => (*end, *phone),
                     // A silence without a name.
                     ([end, _], Format::Lab) => (*end, ""),
-                    (fields, _) => return Err(wrong(format!("{} fields, expected 3: times and a phone", fields.len()))),
+                    (fields, _) => {
+                        return Err(wrong(format!("{} fields, expected 3: times and a phone", fields.len())));
+                    }
                 },
             };
             let Ok(number) = time.parse::<f64>() else {
@@ -87,12 +101,19 @@ impl Alignment {
             };
             let end = if format == Format::Phn { number / TIMIT } else { number };
             if !end.is_finite() || ends.last().is_some_and(|&last| end < last) {
-                return Err(wrong(format!("the end {end} is before {}", ends.last().copied().unwrap_or(0.0))));
+                return Err(wrong(format!(
+                    "the end {end} is before {}",
+                    ends.last().copied().unwrap_or(0.0)
+                )));
             }
             ends.push(end);
             phones.push(phone.to_string());
         }
-        if ends.is_empty() { Err((text.lines().count(), "holds no phone".into())) } else { Ok(Alignment { ends, phones }) }
+        if ends.is_empty() {
+            Err((text.lines().count(), "holds no phone".into()))
+        } else {
+            Ok(Alignment { ends, phones })
+        }
     }
 
     /// The phones in order.

@@ -1,8 +1,9 @@
 //! Span masks over time: which frames a masked method hides, and SpecAugment inside an encoder.
 //!
-//! `wav2vec 2.0` (Baevski et al. 2020, arXiv 2006.11477) draws the starts of spans of `length` frames without replacement and lets spans
-//! overlap, so the share of hidden frames is below `prob`: with 0.65 and 10 it is about a half. As in transformers, `prob` counts frames:
-//! `prob * frames / length` spans, rounded up or down at random, are drawn.
+//! `wav2vec 2.0` (Baevski et al. 2020, arXiv 2006.11477) draws the starts of spans of `length` frames without
+//! replacement and lets spans overlap, so the share of hidden frames is below `prob`: with 0.65 and 10 it is
+//! about a half. As in transformers, `prob` counts frames: `prob * frames / length` spans, rounded up or down
+//! at random, are drawn.
 
 use candle_core::{Device, Tensor};
 use selfsup_core::{Error, Key, Result, Rng};
@@ -36,7 +37,10 @@ impl SpanMask {
     /// If the share is outside `[0, 1]` or a span has no frame.
     pub fn check(&self, key: &str) -> Result<()> {
         if !(0.0..=1.0).contains(&self.prob) {
-            return Err(Error::config(format!("{key}.prob = {}: expected a share between 0 and 1", self.prob)));
+            return Err(Error::config(format!(
+                "{key}.prob = {}: expected a share between 0 and 1",
+                self.prob
+            )));
         }
         if self.length == 0 {
             return Err(Error::config(format!("{key}.length = 0: expected at least one frame")));
@@ -69,15 +73,25 @@ impl SpanMask {
         mask
     }
 
-    /// Masks for a batch, one for each number of frames, from the keys of the samples: `(N, L)` u8, 1 where hidden.
+    /// Masks for a batch, one for each number of frames, from the keys of the samples: `(N, L)` u8, 1 where
+    /// hidden.
     ///
     /// # Errors
     /// If a sample has more than `width` frames.
-    pub fn batch(&self, frames: &[usize], width: usize, key: impl Fn(usize) -> Key, device: &Device) -> Result<Tensor> {
+    pub fn batch(
+        &self,
+        frames: &[usize],
+        width: usize,
+        key: impl Fn(usize) -> Key,
+        device: &Device,
+    ) -> Result<Tensor> {
         let mut values = vec![0u8; frames.len() * width];
         for (i, (row, &count)) in values.chunks_exact_mut(width.max(1)).zip(frames).enumerate() {
             if count > width {
-                return Err(Error::input("mask", format!("sample {i} has {count} frames, expected at most {width}")));
+                return Err(Error::input(
+                    "mask",
+                    format!("sample {i} has {count} frames, expected at most {width}"),
+                ));
             }
             for (v, hidden) in row.iter_mut().zip(self.draw(count, &mut key(i).rng())) {
                 *v = u8::from(hidden);
@@ -125,17 +139,29 @@ mod tests {
 
     #[test]
     fn about_half_of_the_frames_are_hidden() {
-        // 1 - (1 - 0.065)^10 = 0.49 for spans that start anywhere; drawing starts without replacement comes close.
-        let hidden: usize = (0..200).map(|s| SpanMask::default().draw(500, &mut Key::new(s).rng()).iter().filter(|m| **m).count()).sum();
+        // 1 - (1 - 0.065)^10 = 0.49 for spans that start anywhere; drawing starts without replacement comes
+        // close.
+        let hidden: usize = (0..200)
+            .map(|s| SpanMask::default().draw(500, &mut Key::new(s).rng()).iter().filter(|m| **m).count())
+            .sum();
         let share = hidden as f64 / 100_000.0;
         assert!((0.44..0.54).contains(&share), "{share}");
     }
 
     #[test]
     fn what_cannot_be_drawn_is_refused() {
-        assert!(SpanMask { prob: 1.5, ..SpanMask::default() }.check("method.mask").unwrap_err().to_string().contains("method.mask.prob"));
+        assert!(
+            SpanMask { prob: 1.5, ..SpanMask::default() }
+                .check("method.mask")
+                .unwrap_err()
+                .to_string()
+                .contains("method.mask.prob")
+        );
         assert!(SpanMask { length: 0, ..SpanMask::default() }.check("method.mask").is_err());
-        assert!(SpanMask::default().draw(9, &mut Key::new(0).rng()).iter().all(|m| !m), "shorter than a span");
+        assert!(
+            SpanMask::default().draw(9, &mut Key::new(0).rng()).iter().all(|m| !m),
+            "shorter than a span"
+        );
         assert!(SpanMask::NONE.draw(99, &mut Key::new(0).rng()).iter().all(|m| !m));
         assert!(SpanMask::default().batch(&[3], 2, |_| Key::new(0), &Device::Cpu).is_err());
     }

@@ -1,7 +1,8 @@
 //! The names of the same weights in transformers, continuing from them, and folders that transformers opens.
 //!
-//! Inside, the trunk has timm's names like every trunk here; transformers' names exist at this border only, for loading, saving and
-//! gradients alike. Both spellings of weight normalisation are read (`weight_g`, `weight_v` and `parametrizations`); the newer is written.
+//! Inside, the trunk has timm's names like every trunk here; transformers' names exist at this border only,
+//! for loading, saving and gradients alike. Both spellings of weight normalisation are read (`weight_g`,
+//! `weight_v` and `parametrizations`); the newer is written.
 
 use crate::encoder::{Family, FrontNorm, SpeechConfig};
 use crate::methods::Wav2Vec2Config;
@@ -16,8 +17,8 @@ fn join(side: &str, rest: &str) -> String {
     if side.is_empty() { rest.to_string() } else { format!("{side}.{rest}") }
 }
 
-/// transformers' names below the path `theirs` (`wav2vec2` in a model with a head, else empty) as ours below `ours`. What stands beside
-/// the encoder (`lm_head`, `project_q` ...) keeps its name.
+/// transformers' names below the path `theirs` (`wav2vec2` in a model with a head, else empty) as ours below
+/// `ours`. What stands beside the encoder (`lm_head`, `project_q` ...) keeps its name.
 ///
 /// # Errors
 /// Never for paths without wildcards.
@@ -39,8 +40,13 @@ pub fn rules(theirs: &str, ours: &str) -> Result<Rules> {
         ("encoder.layers.*.feed_forward.intermediate_dense.*", "blocks.*.mlp.fc1.*"),
         ("encoder.layers.*.feed_forward.output_dense.*", "blocks.*.mlp.fc2.*"),
     ];
-    let mut list: Vec<Rule> = pairs.iter().map(|(a, b)| Rule::rename(&join(theirs, a), &join(ours, b))).collect();
-    list.push(Rule::concat(&join(theirs, "encoder.layers.*.attention.{q_proj,k_proj,v_proj}.*"), &join(ours, "blocks.*.attn.qkv.*"), 0));
+    let mut list: Vec<Rule> =
+        pairs.iter().map(|(a, b)| Rule::rename(&join(theirs, a), &join(ours, b))).collect();
+    list.push(Rule::concat(
+        &join(theirs, "encoder.layers.*.attention.{q_proj,k_proj,v_proj}.*"),
+        &join(ours, "blocks.*.attn.qkv.*"),
+        0,
+    ));
     Rules::new(&list)
 }
 
@@ -51,33 +57,46 @@ pub fn rules(theirs: &str, ours: &str) -> Result<Rules> {
 pub fn read_config(dir: &Path) -> Result<SpeechConfig> {
     let path = dir.join("config.json");
     let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-    let json: Value = serde_json::from_slice(&text).map_err(|e| Error::file(&path, format!("not JSON: {e}")))?;
+    let json: Value =
+        serde_json::from_slice(&text).map_err(|e| Error::file(&path, format!("not JSON: {e}")))?;
     SpeechConfig::from_hf(&json).map_err(|e| Error::file(&path, e))
 }
 
-/// Reads weights of a transformers folder (or file) into the parameters below `prefix`, which may be the encoder of a method or of a task.
-/// Heads of the file are left out; every parameter of the encoder must be there, but for the mask token, which some files lack.
+/// Reads weights of a transformers folder (or file) into the parameters below `prefix`, which may be the
+/// encoder of a method or of a task. Heads of the file are left out; every parameter of the encoder must be
+/// there, but for the mask token, which some files lack.
 ///
 /// # Errors
-/// If nothing can be read, or the weights are those of another network: missing and misshapen keys are listed.
+/// If nothing can be read, or the weights are those of another network: missing and misshapen keys are
+/// listed.
 pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Report> {
     let tensors = weights::normalise(weights::read(path)?)?;
     let inside = [Family::Wav2vec2, Family::Hubert, Family::Data2vecAudio].map(Family::prefix);
-    let theirs = inside.iter().find(|p| tensors.keys().any(|k| k.starts_with(&format!("{p}.")))).copied().unwrap_or("");
+    let theirs = inside
+        .iter()
+        .find(|p| tensors.keys().any(|k| k.starts_with(&format!("{p}."))))
+        .copied()
+        .unwrap_or("");
     let token = join(theirs, "masked_spec_embed");
     let spare = !tensors.contains_key(&token);
     let ours = rules(theirs, "encoder")?.to_ours(tensors)?;
-    let ours = ours.into_iter().filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t))).collect();
+    let ours =
+        ours.into_iter().filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t))).collect();
     let report = weights::compare(params, &ours, prefix);
-    let missing: Vec<&str> = report.missing.iter().map(String::as_str).filter(|n| !(spare && *n == "mask_token")).collect();
+    let missing: Vec<&str> =
+        report.missing.iter().map(String::as_str).filter(|n| !(spare && *n == "mask_token")).collect();
     if !missing.is_empty() {
         let shown = missing.iter().take(5).copied().collect::<Vec<_>>().join(", ");
         return Err(Error::file(
             path,
-            format!("weights of another network: {} tensors of the encoder are missing ({shown})", missing.len()),
+            format!(
+                "weights of another network: {} tensors of the encoder are missing ({shown})",
+                missing.len()
+            ),
         ));
     }
-    weights::load_into(params, &ours, prefix, &Options { allow_missing: true, allow_unexpected: true }).map_err(|e| Error::file(path, e))
+    weights::load_into(params, &ours, prefix, &Options { allow_missing: true, allow_unexpected: true })
+        .map_err(|e| Error::file(path, e))
 }
 
 /// What stands on the encoder in a folder.
@@ -94,12 +113,20 @@ pub enum Head {
     Quantizer(Wav2Vec2Config),
 }
 
-/// Writes `config.json`, `model.safetensors`, `preprocessor_config.json` (and for CTC `vocab.json` and `tokenizer_config.json`) into `dir`,
-/// from the parameters below `prefix` and, with a head, those beside it. `normalised` says that waves come with mean 0 and variance 1.
+/// Writes `config.json`, `model.safetensors`, `preprocessor_config.json` (and for CTC `vocab.json` and
+/// `tokenizer_config.json`) into `dir`, from the parameters below `prefix` and, with a head, those beside it.
+/// `normalised` says that waves come with mean 0 and variance 1.
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn save_folder(dir: &Path, params: &Params, prefix: &str, config: &SpeechConfig, head: &Head, normalised: bool) -> Result<()> {
+pub fn save_folder(
+    dir: &Path,
+    params: &Params,
+    prefix: &str,
+    config: &SpeechConfig,
+    head: &Head,
+    normalised: bool,
+) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
     let inside = if *head == Head::None { "" } else { config.family.prefix() };
     let mut ours = std::collections::BTreeMap::new();
@@ -132,10 +159,15 @@ pub fn save_folder(dir: &Path, params: &Params, prefix: &str, config: &SpeechCon
         Head::None => {}
         Head::Ctc(vocabulary) => {
             description.insert("vocab_size".into(), vocabulary.len().into());
-            for (key, value) in [("pad_token_id", json!(0)), ("ctc_loss_reduction", json!("mean")), ("ctc_zero_infinity", json!(true))] {
+            for (key, value) in [
+                ("pad_token_id", json!(0)),
+                ("ctc_loss_reduction", json!("mean")),
+                ("ctc_zero_infinity", json!(true)),
+            ] {
                 description.insert(key.into(), value);
             }
-            let map: Map<String, Value> = vocabulary.iter().map(|(token, id)| (token.clone(), json!(id))).collect();
+            let map: Map<String, Value> =
+                vocabulary.iter().map(|(token, id)| (token.clone(), json!(id))).collect();
             text(&dir.join("vocab.json"), &Value::Object(map))?;
             let tokenizer = json!({
                 "tokenizer_class": "Wav2Vec2CTCTokenizer", "pad_token": "<pad>", "unk_token": "<unk>", "bos_token": null,
@@ -147,8 +179,10 @@ pub fn save_folder(dir: &Path, params: &Params, prefix: &str, config: &SpeechCon
             description.insert("classifier_proj_size".into(), (*width).into());
             description.insert("use_weighted_layer_sum".into(), false.into());
             let label = |i: usize| i.to_string();
-            let forth: Map<String, Value> = names.iter().enumerate().map(|(i, n)| (label(i), json!(n))).collect();
-            let back: Map<String, Value> = names.iter().enumerate().map(|(i, n)| (n.clone(), json!(i))).collect();
+            let forth: Map<String, Value> =
+                names.iter().enumerate().map(|(i, n)| (label(i), json!(n))).collect();
+            let back: Map<String, Value> =
+                names.iter().enumerate().map(|(i, n)| (n.clone(), json!(i))).collect();
             description.insert("id2label".into(), Value::Object(forth));
             description.insert("label2id".into(), Value::Object(back));
         }
@@ -170,7 +204,8 @@ pub fn save_folder(dir: &Path, params: &Params, prefix: &str, config: &SpeechCon
     let preprocessor = json!({
         "feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "sampling_rate": 16_000, "padding_value": 0.0,
         "padding_side": "right", "do_normalize": normalised,
-        // With statistics over time in the first convolution the models were trained without a mask, and see padding as silence.
+        // With statistics over time in the first convolution the models were trained without a mask, and see
+        // padding as silence.
         "return_attention_mask": config.front_norm == FrontNorm::Layer,
     });
     text(&dir.join("preprocessor_config.json"), &preprocessor)

@@ -1,9 +1,11 @@
-//! The data side of probes: features of frames with the phone said in their middle, features of utterances with their class, and both in
-//! noise. What comes out are plain matrices and labels for `selfsup-eval`'s linear probe, kNN and metrics.
+//! The data side of probes: features of frames with the phone said in their middle, features of utterances
+//! with their class, and both in noise. What comes out are plain matrices and labels for `selfsup-eval`'s
+//! linear probe, kNN and metrics.
 //!
-//! Features come from a function of a wave, so that MFCC, log-mel ([`crate::features::Extractor`]) and encoders
-//! ([`crate::layers::layer_frames`]) are measured alike; it may give several kinds at once, as the layers of an encoder are. Accuracy against
-//! the signal-to-noise ratio is the same call with a [`Prepare`] that adds noise, and the probe that was fitted on clean speech.
+//! Features come from a function of a wave, so that MFCC, log-mel ([`crate::features::Extractor`]) and
+//! encoders ([`crate::layers::layer_frames`]) are measured alike; it may give several kinds at once, as the
+//! layers of an encoder are. Accuracy against the signal-to-noise ratio is the same call with a [`Prepare`]
+//! that adds noise, and the probe that was fitted on clean speech.
 
 use crate::data::{Clip, Corpus, Prepare};
 use crate::features::Frames;
@@ -40,7 +42,10 @@ impl Rows {
 
     fn push(&mut self, clip: usize, frames: Frames, labels: Vec<u32>) -> Result<()> {
         if self.dim != 0 && frames.dim() != self.dim {
-            return Err(Error::input("features", format!("{} dimensions, expected {}", frames.dim(), self.dim)));
+            return Err(Error::input(
+                "features",
+                format!("{} dimensions, expected {}", frames.dim(), self.dim),
+            ));
         }
         self.dim = frames.dim();
         self.clips.extend(std::iter::repeat_n(clip, labels.len()));
@@ -82,15 +87,25 @@ pub fn phones(corpus: &Corpus) -> Result<Phones> {
 }
 
 fn alignment(clip: &Clip) -> Result<Alignment> {
-    Alignment::read(clip.alignment.as_ref().ok_or_else(|| Error::input(&clip.id, "has no alignment: phones cannot be probed"))?)
+    Alignment::read(
+        clip.alignment
+            .as_ref()
+            .ok_or_else(|| Error::input(&clip.id, "has no alignment: phones cannot be probed"))?,
+    )
 }
 
-/// Every frame of every clip with the phone that is said in its middle, for each kind of features. A phone that is not among `phones` (those
-/// of the training clips) gets the number `phones.len()`, which no probe predicts: it counts as wrong.
+/// Every frame of every clip with the phone that is said in its middle, for each kind of features. A phone
+/// that is not among `phones` (those of the training clips) gets the number `phones.len()`, which no probe
+/// predicts: it counts as wrong.
 ///
 /// # Errors
 /// If a clip has no alignment, cannot be decoded, or is too short for the features.
-pub fn phone_frames(corpus: &Corpus, phones: &Phones, prepare: &Prepare, features: &FeatureFn<'_>) -> Result<Vec<Rows>> {
+pub fn phone_frames(
+    corpus: &Corpus,
+    phones: &Phones,
+    prepare: &Prepare,
+    features: &FeatureFn<'_>,
+) -> Result<Vec<Rows>> {
     rows(corpus, &|clip| {
         let said = alignment(clip)?;
         let kinds = features(&prepare.whole(clip)?).map_err(|e| Error::input(&clip.id, e))?;
@@ -104,7 +119,8 @@ pub fn phone_frames(corpus: &Corpus, phones: &Phones, prepare: &Prepare, feature
     })
 }
 
-/// Mean and standard deviation of the features over each clip, with its class (a speaker, a language), for each kind of features.
+/// Mean and standard deviation of the features over each clip, with its class (a speaker, a language), for
+/// each kind of features.
 ///
 /// # Errors
 /// If a clip has no label, cannot be decoded, or is too short for the features.
@@ -144,7 +160,11 @@ mod tests {
                     0.3 * (std::f32::consts::TAU * hz * k as f32 / 16_000.0).sin()
                 });
                 let content = Content::Wave { rate: 16_000, samples: wave.collect() };
-                Clip { label: Some(i % 2), alignment: Some(lab.clone()), ..Clip::new(format!("clip {i}"), content) }
+                Clip {
+                    label: Some(i % 2),
+                    alignment: Some(lab.clone()),
+                    ..Clip::new(format!("clip {i}"), content)
+                }
             })
             .collect();
         Corpus::new(clips, vec!["a".into(), "b".into()]).unwrap()
@@ -171,7 +191,11 @@ mod tests {
         let few = Phones::of([&Alignment::read(&lab).unwrap()]);
         let rows = phone_frames(&corpus, &few, &prepare(None), &features).unwrap();
         assert_eq!((rows[0].labels[0], rows[0].labels[47]), (0, 1));
-        let none = Corpus::new(vec![Clip { alignment: None, ..corpus.clips()[0].clone() }], corpus.classes().to_vec()).unwrap();
+        let none = Corpus::new(
+            vec![Clip { alignment: None, ..corpus.clips()[0].clone() }],
+            corpus.classes().to_vec(),
+        )
+        .unwrap();
         assert!(super::phones(&none).unwrap_err().to_string().contains("clip 0"));
     }
 
@@ -191,7 +215,10 @@ mod tests {
             assert!((snr(&clean, &wave) - f64::from(db)).abs() < 0.05);
             assert_eq!(wave, noisy(db).whole(&corpus.clips()[0]).unwrap());
         }
-        assert_ne!(noisy(0.0).whole(&corpus.clips()[0]).unwrap(), noisy(0.0).whole(&corpus.clips()[2]).unwrap());
+        assert_ne!(
+            noisy(0.0).whole(&corpus.clips()[0]).unwrap(),
+            noisy(0.0).whole(&corpus.clips()[2]).unwrap()
+        );
         let nameless = Corpus::new(vec![Clip { label: None, ..corpus.clips()[1].clone() }], vec![]).unwrap();
         assert!(utterances(&nameless, &prepare(None), &features).unwrap_err().to_string().contains("clip 1"));
     }

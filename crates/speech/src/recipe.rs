@@ -1,4 +1,5 @@
-//! From configuration to objects: which encoder, which method. The structs here are both the keys of a file and the Rust interface.
+//! From configuration to objects: which encoder, which method. The structs here are both the keys of a file
+//! and the Rust interface.
 
 use crate::batch::Waves;
 use crate::encoder::{Family, FrontNorm, SpeechConfig};
@@ -11,8 +12,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EncoderConfig {
-    /// A family, `wav2vec2`, `hubert` or `data2vec`, and a size: `tiny` (4 blocks of 256), `small` (4 of 384), `base` (12 of 768) or
-    /// `large` (24 of 1024): `wav2vec2_base`. An empty name is the method's family in the size `tiny`.
+    /// A family, `wav2vec2`, `hubert` or `data2vec`, and a size: `tiny` (4 blocks of 256), `small` (4 of
+    /// 384), `base` (12 of 768) or `large` (24 of 1024): `wav2vec2_base`. An empty name is the method's
+    /// family in the size `tiny`.
     pub name: String,
     /// Width of the trunk.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,10 +55,12 @@ pub struct EncoderConfig {
     /// Dropout of the projected frames (0).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projection_dropout: Option<f32>,
-    /// Chance that a block is left out of a step (0.05 for wav2vec 2.0 and HuBERT; 0 here: it helps deep trunks only).
+    /// Chance that a block is left out of a step (0.05 for wav2vec 2.0 and HuBERT; 0 here: it helps deep
+    /// trunks only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_drop: Option<f32>,
-    /// Share of the gradient that enters the front (1, as in transformers; fairseq's base models of wav2vec 2.0 and HuBERT 0.1).
+    /// Share of the gradient that enters the front (1, as in transformers; fairseq's base models of wav2vec
+    /// 2.0 and HuBERT 0.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub front_gradient: Option<f64>,
     /// Frames that fine-tuning hides (SpecAugment); a method's own mask takes its place in pre-training.
@@ -102,7 +106,9 @@ impl EncoderConfig {
         c.front_norm = self.front_norm.unwrap_or(c.front_norm);
         c.stable_layer_norm = self.stable_layer_norm.unwrap_or(c.stable_layer_norm);
         if family == Family::Data2vecAudio && (c.front_norm == FrontNorm::Group || c.stable_layer_norm) {
-            return Err(Error::config("encoder: data2vec has layer norms in its front and after each part of a block only"));
+            return Err(Error::config(
+                "encoder: data2vec has layer norms in its front and after each part of a block only",
+            ));
         }
         c.position_kernel = self.position_kernel.unwrap_or(c.position_kernel);
         c.position_groups = self.position_groups.unwrap_or(c.position_groups);
@@ -115,7 +121,10 @@ impl EncoderConfig {
         c.mask = self.mask.unwrap_or(SpanMask::NONE);
         c.channel_mask = self.channel_mask.unwrap_or(SpanMask::NONE);
         if c.heads == 0 || !c.dim.is_multiple_of(c.heads) {
-            return Err(Error::config(format!("encoder.heads = {} do not divide encoder.dim = {}", c.heads, c.dim)));
+            return Err(Error::config(format!(
+                "encoder.heads = {} do not divide encoder.dim = {}",
+                c.heads, c.dim
+            )));
         }
         c.check()?;
         Ok(c)
@@ -144,8 +153,8 @@ impl MethodConfig {
         }
     }
 
-    /// Whether the method runs in stages ([`crate::hubert_plan`]) instead of one training: then [`MethodConfig::build`] makes the objective
-    /// of its first.
+    /// Whether the method runs in stages ([`crate::hubert_plan`]) instead of one training: then
+    /// [`MethodConfig::build`] makes the objective of its first.
     pub fn staged(&self) -> bool {
         matches!(self, MethodConfig::Hubert(_))
     }
@@ -158,7 +167,12 @@ impl MethodConfig {
         let encoder = encoder.clone();
         Ok(match self {
             MethodConfig::Wav2vec2(c) => Box::new(Wav2Vec2::new(scope, encoder, c.clone())?),
-            MethodConfig::Hubert(c) => Box::new(Hubert::new(scope, encoder, c.clone(), c.iterations.first().map_or(0, |i| i.clusters))?),
+            MethodConfig::Hubert(c) => Box::new(Hubert::new(
+                scope,
+                encoder,
+                c.clone(),
+                c.iterations.first().map_or(0, |i| i.clusters),
+            )?),
             MethodConfig::Data2vec(c) => Box::new(Data2Vec::new(scope, encoder, c.clone())?),
         })
     }
@@ -174,17 +188,35 @@ mod tests {
 
     #[test]
     fn names_and_changes() {
-        let c = EncoderConfig { name: "hubert_base".into(), ..EncoderConfig::default() }.resolve(Family::Wav2vec2).unwrap();
+        let c = EncoderConfig { name: "hubert_base".into(), ..EncoderConfig::default() }
+            .resolve(Family::Wav2vec2)
+            .unwrap();
         assert_eq!((c.family, c.dim, c.depth, c.dropout), (Family::Hubert, 768, 12, 0.1));
-        let small = EncoderConfig { dim: Some(128), depth: Some(2), front_dim: Some(64), ..EncoderConfig::default() };
+        let small =
+            EncoderConfig { dim: Some(128), depth: Some(2), front_dim: Some(64), ..EncoderConfig::default() };
         let c = small.resolve(Family::Data2vecAudio).unwrap();
-        assert_eq!((c.family, c.heads, c.hidden, c.conv_dim.len(), c.conv_dim[0]), (Family::Data2vecAudio, 2, 512, 7, 64));
+        assert_eq!(
+            (c.family, c.heads, c.hidden, c.conv_dim.len(), c.conv_dim[0]),
+            (Family::Data2vecAudio, 2, 512, 7, 64)
+        );
         let refused = |c: EncoderConfig| c.resolve(Family::Wav2vec2).unwrap_err().to_string();
-        assert!(refused(EncoderConfig { name: "whisper_tiny".into(), ..EncoderConfig::default() }).contains("whisper_tiny"));
-        assert!(refused(EncoderConfig { name: "hubert_huge".into(), ..EncoderConfig::default() }).contains("hubert_huge"));
+        assert!(
+            refused(EncoderConfig { name: "whisper_tiny".into(), ..EncoderConfig::default() })
+                .contains("whisper_tiny")
+        );
+        assert!(
+            refused(EncoderConfig { name: "hubert_huge".into(), ..EncoderConfig::default() })
+                .contains("hubert_huge")
+        );
         assert!(refused(EncoderConfig { heads: Some(3), ..EncoderConfig::default() }).contains("heads"));
-        assert!(refused(EncoderConfig { dropout: Some(1.0), ..EncoderConfig::default() }).contains("dropout"));
-        let grouped = EncoderConfig { name: "data2vec_tiny".into(), front_norm: Some(FrontNorm::Group), ..EncoderConfig::default() };
+        assert!(
+            refused(EncoderConfig { dropout: Some(1.0), ..EncoderConfig::default() }).contains("dropout")
+        );
+        let grouped = EncoderConfig {
+            name: "data2vec_tiny".into(),
+            front_norm: Some(FrontNorm::Group),
+            ..EncoderConfig::default()
+        };
         assert!(refused(grouped).contains("data2vec"));
     }
 
@@ -202,7 +234,10 @@ mod tests {
         else {
             panic!("another method")
         };
-        assert_eq!((c.iterations[0].clusters, c.iterations[1].features), (50, crate::methods::ClusterFeatures::Layer(3)));
+        assert_eq!(
+            (c.iterations[0].clusters, c.iterations[1].features),
+            (50, crate::methods::ClusterFeatures::Layer(3))
+        );
         assert!(read(r#"{"name": "wav2vec2", "temprature": 1}"#).is_err());
         assert!(MethodConfig::named("cpc").is_err());
     }

@@ -1,8 +1,9 @@
 //! From CTC's scores to labels: the best path, and prefix beam search.
 //!
-//! CTC (Graves et al. 2006) gives each frame a distribution over labels and a blank; a labelling's probability is the sum over all paths
-//! that become it when repeats are merged and blanks removed. [`greedy`] takes the one best path. [`beam`] sums over paths per prefix, with
-//! the probabilities of ending in a blank and in the last label kept apart (Hannun et al. 2014, arXiv 1408.2873, without its language
+//! CTC (Graves et al. 2006) gives each frame a distribution over labels and a blank; a labelling's
+//! probability is the sum over all paths that become it when repeats are merged and blanks removed.
+//! [`greedy`] takes the one best path. [`beam`] sums over paths per prefix, with the probabilities of ending
+//! in a blank and in the last label kept apart (Hannun et al. 2014, arXiv 1408.2873, without its language
 //! model). There is no n-gram language model here: scores are the acoustic model's alone.
 
 use selfsup_core::{Error, Result};
@@ -13,7 +14,8 @@ use std::collections::HashMap;
 pub struct Hypothesis {
     /// Labels without blanks.
     pub labels: Vec<u32>,
-    /// Natural logarithm of the probability that the search found for it: of one path (greedy), or of a sum of paths (beam).
+    /// Natural logarithm of the probability that the search found for it: of one path (greedy), or of a sum
+    /// of paths (beam).
     pub log_prob: f64,
 }
 
@@ -30,7 +32,8 @@ pub fn collapse(path: &[u32], blank: u32) -> Vec<u32> {
     out
 }
 
-/// The labels of the best path: the best label of each frame, collapsed. `scores` are logits or log-probabilities `(frames, labels)`.
+/// The labels of the best path: the best label of each frame, collapsed. `scores` are logits or
+/// log-probabilities `(frames, labels)`.
 ///
 /// # Errors
 /// If the scores are not whole rows, there is no such blank, or a score is NaN.
@@ -85,16 +88,21 @@ impl Mass {
     }
 }
 
-/// The most probable labellings by prefix beam search, best first. `scores` are logits or log-probabilities `(frames, labels)`.
+/// The most probable labellings by prefix beam search, best first. `scores` are logits or log-probabilities
+/// `(frames, labels)`.
 ///
 /// # Errors
 /// As [`greedy`]; also if the width or the number of results is 0.
 pub fn beam(scores: &[f32], labels: usize, blank: u32, config: &BeamConfig) -> Result<Vec<Hypothesis>> {
     check(scores, labels, blank)?;
     if config.width == 0 || config.best == 0 {
-        return Err(Error::config(format!("beam: width {} and {} results, expected at least 1", config.width, config.best)));
+        return Err(Error::config(format!(
+            "beam: width {} and {} results, expected at least 1",
+            config.width, config.best
+        )));
     }
-    // Node 0 is the empty prefix. `children` finds the node of a prefix and one label more; it is never iterated.
+    // Node 0 is the empty prefix. `children` finds the node of a prefix and one label more; it is never
+    // iterated.
     let mut nodes = vec![Node { parent: usize::MAX, label: blank }];
     let mut children: HashMap<(usize, u32), usize> = HashMap::new();
     let mut beam = vec![(0usize, Mass { blank: 0.0, label: f64::NEG_INFINITY })];
@@ -149,16 +157,26 @@ pub fn beam(scores: &[f32], labels: usize, blank: u32, config: &BeamConfig) -> R
         labels.reverse();
         labels
     };
-    Ok(beam.into_iter().take(config.best).map(|(node, mass)| Hypothesis { labels: spell(node), log_prob: mass.total() }).collect())
+    Ok(beam
+        .into_iter()
+        .take(config.best)
+        .map(|(node, mass)| Hypothesis { labels: spell(node), log_prob: mass.total() })
+        .collect())
 }
 
 fn check(scores: &[f32], labels: usize, blank: u32) -> Result<()> {
     if labels == 0 || blank as usize >= labels || !scores.len().is_multiple_of(labels) {
-        return Err(Error::input("CTC scores", format!("{} values as rows of {labels} labels with blank {blank}", scores.len())));
+        return Err(Error::input(
+            "CTC scores",
+            format!("{} values as rows of {labels} labels with blank {blank}", scores.len()),
+        ));
     }
     match scores.iter().position(|s| s.is_nan() || *s == f32::INFINITY) {
         None => Ok(()),
-        Some(i) => Err(Error::input("CTC scores", format!("frame {}, label {} is {}", i / labels, i % labels, scores[i]))),
+        Some(i) => Err(Error::input(
+            "CTC scores",
+            format!("frame {}, label {} is {}", i / labels, i % labels, scores[i]),
+        )),
     }
 }
 
@@ -203,12 +221,19 @@ mod tests {
 
     #[test]
     fn wrong_scores_are_refused() {
-        assert!(greedy(&[0.0; 5], 2, 0).is_err() && greedy(&[0.0; 4], 2, 2).is_err() && greedy(&[], 0, 0).is_err());
+        assert!(
+            greedy(&[0.0; 5], 2, 0).is_err()
+                && greedy(&[0.0; 4], 2, 2).is_err()
+                && greedy(&[], 0, 0).is_err()
+        );
         let e = greedy(&[0.0, f32::NAN], 2, 0).unwrap_err().to_string();
         assert!(e.contains("frame 0, label 1"), "{e}");
         assert!(beam(&[0.0; 4], 2, 0, &BeamConfig { width: 0, ..BeamConfig::default() }).is_err());
         assert_eq!(greedy(&[], 3, 0).unwrap().labels, [] as [u32; 0]);
-        assert_eq!(beam(&[], 3, 0, &BeamConfig::default()).unwrap()[0], Hypothesis { labels: vec![], log_prob: 0.0 });
+        assert_eq!(
+            beam(&[], 3, 0, &BeamConfig::default()).unwrap()[0],
+            Hypothesis { labels: vec![], log_prob: 0.0 }
+        );
     }
 
     /// Every labelling's probability by walking all paths.
@@ -247,7 +272,8 @@ mod tests {
             }
             prop_assert!((found.iter().map(|h| h.log_prob.exp()).sum::<f64>() - 1.0).abs() < 1e-6);
             prop_assert!(found.windows(2).all(|w| w[0].log_prob >= w[1].log_prob));
-            // A narrow beam finds a labelling whose probability is at most the true one, and never beats the best.
+            // A narrow beam finds a labelling whose probability is at most the true one, and never beats the
+            // best.
             let narrow = &beam(&scores, labels, blank, &BeamConfig { width: 2, ..BeamConfig::default() }).unwrap()[0];
             prop_assert!(narrow.log_prob.exp() <= truth[&narrow.labels] + 1e-6);
             prop_assert!(narrow.log_prob <= found[0].log_prob + 1e-9);

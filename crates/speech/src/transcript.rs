@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 pub struct TranscriptConfig {
     /// Small letters only. Default true.
     pub lowercase: bool,
-    /// What is not a letter, a digit or white space becomes white space, but for the characters of `keep`. Default true.
+    /// What is not a letter, a digit or white space becomes white space, but for the characters of `keep`.
+    /// Default true.
     pub strip: bool,
     /// Characters that `strip` leaves within words. Default `'`.
     pub keep: String,
-    /// Characters that vanish without dividing a word, such as the stress mark `+` of Festival's texts. Default `+`.
+    /// Characters that vanish without dividing a word, such as the stress mark `+` of Festival's texts.
+    /// Default `+`.
     pub drop: String,
 }
 
@@ -40,7 +42,8 @@ impl TranscriptConfig {
                 out.push(c);
             }
         }
-        let words: Vec<&str> = out.split_whitespace().map(|w| w.trim_matches(|c| self.strip && self.keep.contains(c))).collect();
+        let words: Vec<&str> =
+            out.split_whitespace().map(|w| w.trim_matches(|c| self.strip && self.keep.contains(c))).collect();
         words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }
@@ -58,11 +61,15 @@ mod tests {
     #[test]
     fn what_is_heard_stays() {
         let t = TranscriptConfig::default();
-        assert_eq!(t.apply("Она завела, прядь вол+ос за ухо, - и пошла..."), "она завела прядь волос за ухо и пошла");
+        assert_eq!(
+            t.apply("Она завела, прядь вол+ос за ухо, - и пошла..."),
+            "она завела прядь волос за ухо и пошла"
+        );
         assert_eq!(t.apply("Don\u{2019}t — 'quote' it, l'été!"), "don't quote it l'été");
         assert_eq!(t.apply(" [beep] \t\n"), "beep");
         assert_eq!(t.apply("..."), "");
-        let plain = TranscriptConfig { lowercase: false, strip: false, keep: String::new(), drop: String::new() };
+        let plain =
+            TranscriptConfig { lowercase: false, strip: false, keep: String::new(), drop: String::new() };
         assert_eq!(plain.apply("  A+b,  C "), "A+b, C");
     }
 

@@ -37,7 +37,8 @@ fn chirp(n: usize) -> Vec<f32> {
             .map(|i| {
                 let t = i as f64 / 22_050.0;
                 phase += std::f64::consts::TAU * (200.0 + 300.0 * t) / 22_050.0;
-                0.75 * (0.4 * phase.sin() * (0.6 + 0.4 * (std::f64::consts::TAU * 3.0 * t).sin()) + 0.1 * (2.7 * phase).sin())
+                0.75 * (0.4 * phase.sin() * (0.6 + 0.4 * (std::f64::consts::TAU * 3.0 * t).sin())
+                    + 0.1 * (2.7 * phase).sin())
             })
             .collect()
     };
@@ -79,17 +80,28 @@ fn a_section_is_the_slice_of_the_whole() {
         for rate in [16_000, 22_050, 8_000] {
             let config = AudioConfig { rate, ..AudioConfig::default() };
             let all = load(&file(&sample(name)), name, None, &config).unwrap();
-            for (start, len) in [(0, 4_000), (rate as usize, 4_000), (rate as usize * 3 / 2 + 13, 1_001), (all.len() - 900, 5_000)] {
+            for (start, len) in [
+                (0, 4_000),
+                (rate as usize, 4_000),
+                (rate as usize * 3 / 2 + 13, 1_001),
+                (all.len() - 900, 5_000),
+            ] {
                 let section = Section { start: start as u64, len: len as u64 };
                 let part = load(&file(&sample(name)), name, Some(section), &config).unwrap();
                 let want = &all[start..(start + len).min(all.len())];
-                assert!(part.len().abs_diff(want.len()) <= 1, "{name} at {rate}: {} for {}", part.len(), want.len());
+                assert!(
+                    part.len().abs_diff(want.len()) <= 1,
+                    "{name} at {rate}: {} for {}",
+                    part.len(),
+                    want.len()
+                );
                 let gap = part.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(gap < 2e-3, "{name} at {rate}, {start}: differs by {gap}");
             }
         }
         let past = Section { start: 16_000 * 60, len: 100 };
-        let e = load(&file(&sample(name)), name, Some(past), &AudioConfig::default()).unwrap_err().to_string();
+        let e =
+            load(&file(&sample(name)), name, Some(past), &AudioConfig::default()).unwrap_err().to_string();
         assert!(e.contains(name), "{e}");
     }
 }
@@ -102,13 +114,20 @@ fn content_decides_not_the_name() {
         std::fs::copy(sample(name), &renamed).unwrap();
         assert_eq!(whole(&renamed).unwrap(), whole(&sample(name)).unwrap(), "{name}");
         let bytes = Content::Bytes(std::fs::read(sample(name)).unwrap().into());
-        assert_eq!(load(&bytes, name, None, &AudioConfig::default()).unwrap(), whole(&sample(name)).unwrap(), "{name} in memory");
+        assert_eq!(
+            load(&bytes, name, None, &AudioConfig::default()).unwrap(),
+            whole(&sample(name)).unwrap(),
+            "{name} in memory"
+        );
     }
 }
 
 /// A wav file of interleaved 16-bit samples.
 fn pcm(channels: u16, rate: u32, frames: usize, value: impl Fn(usize, u16) -> i16) -> Vec<u8> {
-    let data: Vec<u8> = (0..frames).flat_map(|i| (0..channels).map(move |c| (i, c))).flat_map(|(i, c)| value(i, c).to_le_bytes()).collect();
+    let data: Vec<u8> = (0..frames)
+        .flat_map(|i| (0..channels).map(move |c| (i, c)))
+        .flat_map(|(i, c)| value(i, c).to_le_bytes())
+        .collect();
     let mut out = Vec::new();
     out.extend_from_slice(b"RIFF");
     out.extend_from_slice(&(36 + data.len() as u32).to_le_bytes());
@@ -188,7 +207,9 @@ fn what_is_cut_short_says_so() {
         }
         // What comes before the cut can still be read.
         if name == "chirp.flac" {
-            let part = load(&file(&path), name, Some(Section { start: 0, len: 8_000 }), &AudioConfig::default()).unwrap();
+            let part =
+                load(&file(&path), name, Some(Section { start: 0, len: 8_000 }), &AudioConfig::default())
+                    .unwrap();
             assert_eq!(part, whole(&sample(name)).unwrap()[..8_000]);
         }
     }
@@ -267,13 +288,29 @@ fn a_two_hour_file_costs_what_its_section_costs() {
     }
     assert_eq!(info(&file(&path), "long").unwrap().seconds(), Some(7200.0));
     let start = std::time::Instant::now();
-    let part = load(&file(&path), "long", Some(Section { start: 3600 * 16_000 - 16_000, len: 32_000 }), &AudioConfig::default()).unwrap();
+    let part = load(
+        &file(&path),
+        "long",
+        Some(Section { start: 3600 * 16_000 - 16_000, len: 32_000 }),
+        &AudioConfig::default(),
+    )
+    .unwrap();
     assert!(start.elapsed().as_millis() < 2_000, "{:?}", start.elapsed());
     assert_eq!(part.len(), 32_000);
-    assert!(part[..15_900].iter().all(|v| v.abs() < 1e-3) && (part[24_000] - 4112.0 / 32768.0).abs() < 1e-3, "{}", part[24_000]);
+    assert!(
+        part[..15_900].iter().all(|v| v.abs() < 1e-3) && (part[24_000] - 4112.0 / 32768.0).abs() < 1e-3,
+        "{}",
+        part[24_000]
+    );
     // The whole of it is refused before memory is spent on it.
     fails(&path, &["7200.0 s", "audio.max_seconds = 600"]);
-    let e = load(&file(&path), "long.wav", Some(Section { start: 0, len: 16_000 * 601 }), &AudioConfig::default()).unwrap_err();
+    let e = load(
+        &file(&path),
+        "long.wav",
+        Some(Section { start: 0, len: 16_000 * 601 }),
+        &AudioConfig::default(),
+    )
+    .unwrap_err();
     assert!(e.to_string().contains("max_seconds"), "{e}");
 }
 
@@ -282,7 +319,9 @@ fn a_two_hour_file_costs_what_its_section_costs() {
 fn a_piped_wav_has_no_length_and_all_its_samples() {
     let dir = tempfile::tempdir().unwrap();
     // What ffmpeg and what sox write where the length is not known.
-    for (name, riff, data) in [("ffmpeg.wav", u32::MAX, u32::MAX), ("sox.wav", 0x7FFF_F024_u32, 0x7FFF_F000_u32)] {
+    for (name, riff, data) in
+        [("ffmpeg.wav", u32::MAX, u32::MAX), ("sox.wav", 0x7FFF_F024_u32, 0x7FFF_F000_u32)]
+    {
         let path = dir.path().join(name);
         let mut bytes = pcm(1, 16_000, 20_000, |i, _| (i % 1_000) as i16);
         bytes[4..8].copy_from_slice(&riff.to_le_bytes());
@@ -292,19 +331,27 @@ fn a_piped_wav_has_no_length_and_all_its_samples() {
         assert_eq!((about.frames, about.seconds(), about.rate), (None, None, 16_000), "{name}");
         let wave = whole(&path).unwrap();
         assert_eq!(wave.len(), 20_000, "{name}");
-        assert!(wave.iter().enumerate().all(|(i, v)| (v - (i % 1_000) as f32 / 32_768.0).abs() < 1e-6), "{name}");
-        let section = load(&file(&path), name, Some(Section { start: 18_000, len: 9_000 }), &AudioConfig::default()).unwrap();
+        assert!(
+            wave.iter().enumerate().all(|(i, v)| (v - (i % 1_000) as f32 / 32_768.0).abs() < 1e-6),
+            "{name}"
+        );
+        let section =
+            load(&file(&path), name, Some(Section { start: 18_000, len: 9_000 }), &AudioConfig::default())
+                .unwrap();
         assert_eq!(section, wave[18_000..], "{name}");
         // Crops of it lie anywhere, as in any other recording.
         let config = PrepareConfig { crop_seconds: Some(0.25), normalize: false, ..PrepareConfig::default() };
         let prepare = Prepare::new(config).unwrap();
-        let crops: Vec<_> = (0..20).map(|seed| prepare.apply(Clip::file(&path), &mut Key::new(seed).rng()).unwrap()).collect();
+        let crops: Vec<_> = (0..20)
+            .map(|seed| prepare.apply(Clip::file(&path), &mut Key::new(seed).rng()).unwrap())
+            .collect();
         assert!(crops.iter().all(|u| u.samples == wave[u.start..u.start + 4_000]), "{name}");
         assert!(crops.iter().any(|u| u.start > 10_000) && crops.iter().any(|u| u.start < 6_000), "{name}");
     }
 }
 
-/// Without a tag the length of an mp3 is the size of the file over that of its first frames; what follows the sound makes it too long.
+/// Without a tag the length of an mp3 is the size of the file over that of its first frames; what follows the
+/// sound makes it too long.
 #[test]
 fn a_crop_behind_the_end_of_an_mp3_begins_at_its_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -319,13 +366,25 @@ fn a_crop_behind_the_end_of_an_mp3_begins_at_its_start() {
     let real = wave.len() as f64 / 16_000.0;
     let told = info(&file(&path), "untagged.mp3").unwrap().seconds().unwrap();
     assert!(real < 2.3 && told > 3.0 * real, "lasts {real} s, says {told} s");
-    let prepare = Prepare::new(PrepareConfig { crop_seconds: Some(0.5), normalize: false, ..PrepareConfig::default() }).unwrap();
-    let crops: Vec<_> = (0..40).map(|seed| prepare.apply(Clip::file(&path), &mut Key::new(seed).rng()).unwrap()).collect();
+    let prepare =
+        Prepare::new(PrepareConfig { crop_seconds: Some(0.5), normalize: false, ..PrepareConfig::default() })
+            .unwrap();
+    let crops: Vec<_> =
+        (0..40).map(|seed| prepare.apply(Clip::file(&path), &mut Key::new(seed).rng()).unwrap()).collect();
     let (behind, within): (Vec<_>, Vec<_>) = crops.iter().partition(|u| u.start == 0);
-    assert!(behind.len() > 20 && within.len() > 3, "{} crops at the start, {} elsewhere", behind.len(), within.len());
+    assert!(
+        behind.len() > 20 && within.len() > 3,
+        "{} crops at the start, {} elsewhere",
+        behind.len(),
+        within.len()
+    );
     for u in &crops {
         // Also the crop within which the sound ends is a whole one.
-        assert!(u.samples.len().abs_diff(8_000) <= 1 && u.start + u.samples.len() <= wave.len() + 1, "{}", u.samples.len());
+        assert!(
+            u.samples.len().abs_diff(8_000) <= 1 && u.start + u.samples.len() <= wave.len() + 1,
+            "{}",
+            u.samples.len()
+        );
         let gap = u.samples.iter().zip(&wave[u.start..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(gap < 2e-3, "the crop at {} differs by {gap}", u.start);
     }

@@ -1,4 +1,5 @@
-//! Folders in transformers' layout: written, read back, and the same numbers come out; what does not fit is refused by name.
+//! Folders in transformers' layout: written, read back, and the same numbers come out; what does not fit is
+//! refused by name.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +13,16 @@ use std::path::Path;
 
 fn config(family: Family) -> SpeechConfig {
     let base = SpeechConfig::named(family, "tiny").unwrap();
-    SpeechConfig { dim: 16, depth: 2, heads: 2, hidden: 32, conv_dim: vec![8; 7], position_kernel: 6, position_groups: 2, ..base }
+    SpeechConfig {
+        dim: 16,
+        depth: 2,
+        heads: 2,
+        hidden: 32,
+        conv_dim: vec![8; 7],
+        position_kernel: 6,
+        position_groups: 2,
+        ..base
+    }
 }
 
 fn network(config: SpeechConfig, seed: u64) -> (Params, SpeechEncoder) {
@@ -24,7 +34,14 @@ fn network(config: SpeechConfig, seed: u64) -> (Params, SpeechEncoder) {
 fn tokens(net: &SpeechEncoder) -> Vec<f32> {
     let x: Vec<f32> = (0..3000).map(|t| (t as f32 * 0.05).sin()).collect();
     let x = Tensor::from_vec(x, (1, 3000), &Device::Cpu).unwrap();
-    net.forward(&x, None, &[Layer::Tokens], &Pass::eval()).unwrap().tokens.unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    net.forward(&x, None, &[Layer::Tokens], &Pass::eval())
+        .unwrap()
+        .tokens
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1()
+        .unwrap()
 }
 
 #[test]
@@ -50,10 +67,12 @@ fn old_names_and_missing_mask_tokens() {
     let dir = tempfile::tempdir().unwrap();
     let (params, net) = network(config(Family::Wav2vec2), 1);
     save_folder(dir.path(), &params, "encoder", net.config(), &Head::None, true).unwrap();
-    let old = weights::weight_norm_names(weights::read(dir.path()).unwrap(), weights::WeightNorm::GV).unwrap();
+    let old =
+        weights::weight_norm_names(weights::read(dir.path()).unwrap(), weights::WeightNorm::GV).unwrap();
     assert!(old.contains_key("encoder.pos_conv_embed.conv.weight_g"));
     // As older files with a head have it: a prefix, and no mask token.
-    let old = old.into_iter().filter(|(n, _)| n != "masked_spec_embed").map(|(n, t)| (format!("wav2vec2.{n}"), t));
+    let old =
+        old.into_iter().filter(|(n, _)| n != "masked_spec_embed").map(|(n, t)| (format!("wav2vec2.{n}"), t));
     let mut old: std::collections::HashMap<String, Tensor> = old.collect();
     old.insert("lm_head.bias".into(), Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap());
     candle_core::safetensors::save(&old, dir.path().join("model.safetensors")).unwrap();
@@ -70,12 +89,21 @@ fn recognition_with_its_vocabulary() {
     let params = Params::new();
     let scope = Scope::root(&params, 0, &Device::Cpu);
     let task = Ctc::new(&scope, config(Family::Hubert), CtcConfig::default(), vocabulary.len()).unwrap();
-    save_folder(dir.path(), &params, "encoder", task.speech().config(), &Head::Ctc(vocabulary.pairs()), true).unwrap();
+    save_folder(dir.path(), &params, "encoder", task.speech().config(), &Head::Ctc(vocabulary.pairs()), true)
+        .unwrap();
     assert_eq!(Vocabulary::read(&dir.path().join("vocab.json"), Units::Characters).unwrap(), vocabulary);
     let names: Vec<String> = weights::read(dir.path()).unwrap().into_keys().collect();
-    assert!(names.contains(&"lm_head.weight".to_string()) && names.contains(&"hubert.masked_spec_embed".to_string()), "{names:?}");
-    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("config.json")).unwrap()).unwrap();
-    assert_eq!((&json["architectures"][0], &json["vocab_size"]), (&"HubertForCTC".into(), &vocabulary.len().into()));
+    assert!(
+        names.contains(&"lm_head.weight".to_string())
+            && names.contains(&"hubert.masked_spec_embed".to_string()),
+        "{names:?}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("config.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&json["architectures"][0], &json["vocab_size"]),
+        (&"HubertForCTC".into(), &vocabulary.len().into())
+    );
     assert_eq!(read_config(dir.path()).unwrap(), *task.speech().config());
 }
 
@@ -100,10 +128,16 @@ fn weights_of_another_network() {
     assert!(load_pretrained(&params, "encoder", Path::new("nowhere")).is_err());
 }
 
-/// Folders that transformers wrote: read by the encoder, written again, and every tensor of it stands under the same name with the same values.
+/// Folders that transformers wrote: read by the encoder, written again, and every tensor of it stands under
+/// the same name with the same values.
 #[test]
 fn folders_of_transformers_there_and_back() {
-    for (name, prefix) in [("hubert", ""), ("data2vec_audio", ""), ("wav2vec2_ctc", "wav2vec2"), ("wav2vec2_ctc_weight_g", "wav2vec2")] {
+    for (name, prefix) in [
+        ("hubert", ""),
+        ("data2vec_audio", ""),
+        ("wav2vec2_ctc", "wav2vec2"),
+        ("wav2vec2_ctc_weight_g", "wav2vec2"),
+    ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models").join(name);
         let config = read_config(&folder).unwrap();
         let (params, net) = network(config, 0);
@@ -112,8 +146,10 @@ fn folders_of_transformers_there_and_back() {
         save_folder(dir.path(), &params, "encoder", net.config(), &Head::None, false).unwrap();
         let theirs = weights::normalise(weights::read(&folder).unwrap()).unwrap();
         let mine = weights::read(dir.path()).unwrap();
-        let bare = |n: &str| n.strip_prefix(&format!("{prefix}.")).map_or_else(|| n.to_string(), str::to_string);
-        let wanted: Vec<String> = theirs.keys().filter(|n| prefix.is_empty() || n.starts_with(prefix)).map(|n| bare(n)).collect();
+        let bare =
+            |n: &str| n.strip_prefix(&format!("{prefix}.")).map_or_else(|| n.to_string(), str::to_string);
+        let wanted: Vec<String> =
+            theirs.keys().filter(|n| prefix.is_empty() || n.starts_with(prefix)).map(|n| bare(n)).collect();
         assert_eq!(mine.keys().cloned().collect::<Vec<_>>(), wanted, "{name}");
         let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for (n, t) in &theirs {
@@ -129,20 +165,30 @@ fn folders_of_transformers_there_and_back() {
 fn pre_training_there_and_back() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models/wav2vec2_pretraining");
     let config = read_config(&folder).unwrap();
-    let settings = Wav2Vec2Config { mask: config.mask, codes: 8, code_dim: 16, out_dim: 16, negatives: 5, ..Wav2Vec2Config::default() };
+    let settings = Wav2Vec2Config {
+        mask: config.mask,
+        codes: 8,
+        code_dim: 16,
+        out_dim: 16,
+        negatives: 5,
+        ..Wav2Vec2Config::default()
+    };
     let params = Params::new();
     let method = Wav2Vec2::new(&Scope::root(&params, 0, &Device::Cpu), config, settings.clone()).unwrap();
     let theirs = weights::normalise(weights::read(&folder).unwrap()).unwrap();
     let ours = rules("wav2vec2", "encoder").unwrap().to_ours(theirs.clone()).unwrap();
     weights::load_into(&params, &ours, "", &weights::Options::default()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    save_folder(dir.path(), &params, "encoder", method.speech().config(), &Head::Quantizer(settings), false).unwrap();
+    save_folder(dir.path(), &params, "encoder", method.speech().config(), &Head::Quantizer(settings), false)
+        .unwrap();
     let mine = weights::read(dir.path()).unwrap();
     assert_eq!(mine.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
     let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert!(mine.iter().all(|(n, t)| flat(t) == flat(&theirs[n])));
     // Every key of theirs that describes the network says the same in ours.
-    let json = |d: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(d.join("config.json")).unwrap()).unwrap() };
+    let json = |d: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(d.join("config.json")).unwrap()).unwrap()
+    };
     let (mine, theirs) = (json(dir.path()), json(&folder));
     for (key, value) in mine.as_object().unwrap() {
         // Dropouts aside: ours writes the trunk's where transformers has one more key for the head.

@@ -20,9 +20,9 @@ fn speech_models_and_features() {
     for case in case::index(&root).unwrap() {
         let Some(handler) = speech::handler(&case) else { continue };
         ran += 1;
-        let worst = handler(&case)
-            .map_err(|e| e.to_string())
-            .and_then(|made| made.iter().map(|(_, outputs)| case::compare(&case, outputs)).try_fold(0f64, |w, e| Ok(w.max(e?))));
+        let worst = handler(&case).map_err(|e| e.to_string()).and_then(|made| {
+            made.iter().map(|(_, outputs)| case::compare(&case, outputs)).try_fold(0f64, |w, e| Ok(w.max(e?)))
+        });
         match worst {
             Ok(worst) => eprintln!("ok       {} (largest error {worst:.1e})", case.name),
             Err(e) => failed.push(format!("{}: {e}", case.name)),

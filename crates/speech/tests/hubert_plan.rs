@@ -1,4 +1,5 @@
-//! HuBERT's stages: both iterations run, a stopped run goes on to the same bytes, finished stages are not run again.
+//! HuBERT's stages: both iterations run, a stopped run goes on to the same bytes, finished stages are not run
+//! again.
 
 #![allow(clippy::unwrap_used)]
 
@@ -43,7 +44,11 @@ impl Source<Waves> for Crops {
         PER_EPOCH
     }
 
-    fn epoch_from(&self, epoch: u64, first: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Waves>>> + '_>> {
+    fn epoch_from(
+        &self,
+        epoch: u64,
+        first: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Waves>>> + '_>> {
         Ok(Box::new((first..PER_EPOCH).map(move |b| {
             if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
                 self.stop.request();
@@ -81,7 +86,13 @@ fn plan() -> HubertPlan {
             ..HubertConfig::default()
         },
         encoder: encoder.resolve(Family::Hubert).unwrap(),
-        train: TrainConfig { epochs: 2, batch_size: 2, checkpoint_every: 3, eval_every: 0, ..TrainConfig::default() },
+        train: TrainConfig {
+            epochs: 2,
+            batch_size: 2,
+            checkpoint_every: 3,
+            eval_every: 0,
+            ..TrainConfig::default()
+        },
         optim: OptimConfig { lr: 1e-3, ..OptimConfig::default() },
         clustering: ClusterConfig { batch: 200, steps: 20, ..ClusterConfig::default() },
         max_frames: 300,
@@ -89,12 +100,20 @@ fn plan() -> HubertPlan {
 }
 
 fn bits(params: &Params) -> BTreeMap<String, Vec<u32>> {
-    let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect();
+    let bits = |t: &Tensor| {
+        t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+    };
     params.all().into_iter().map(|p| (p.name, bits(p.var.as_tensor()))).collect()
 }
 
-/// Runs the plan; stops when `after` batches have been read. `reads` counts the recordings that were read whole.
-fn go(plan: &HubertPlan, dir: &Path, after: usize, reads: &AtomicUsize) -> Result<BTreeMap<String, Vec<u32>>> {
+/// Runs the plan; stops when `after` batches have been read. `reads` counts the recordings that were read
+/// whole.
+fn go(
+    plan: &HubertPlan,
+    dir: &Path,
+    after: usize,
+    reads: &AtomicUsize,
+) -> Result<BTreeMap<String, Vec<u32>>> {
     let stop = Stop::manual();
     let source = Crops { left: AtomicUsize::new(after), stop: stop.clone() };
     let load = |i: usize| {
@@ -126,7 +145,11 @@ fn a_stopped_plan_goes_on_to_the_same_bytes() {
     // Finished: nothing is trained, the result is there, and it is a run like any other.
     assert_eq!(go(&plan, &folder, never, &reads).unwrap(), whole);
     let run = final_run(&folder, &plan.method);
-    assert!(run.ends_with("2-training") && run.join("result.json").is_file() && run.join("metrics.jsonl").is_file());
+    assert!(
+        run.ends_with("2-training")
+            && run.join("result.json").is_file()
+            && run.join("metrics.jsonl").is_file()
+    );
     let labels = FrameLabels::read(&folder.join("2-clusters/clusters.safetensors")).unwrap();
     assert_eq!(labels.labels.len(), COUNT);
     assert!((labels.step - 0.02).abs() < 1e-12 && labels.labels[0].len() == 37);

@@ -1,7 +1,7 @@
 //! A speech method learns: HuBERT on the bundled sentences of a reader, in a minute.
 //!
-//! The bounds were set before the first run: after 120 steps the loss of hidden frames is at most 0.85 of what it was, and more hidden frames
-//! are right than the most frequent cluster would be.
+//! The bounds were set before the first run: after 120 steps the loss of hidden frames is at most 0.85 of
+//! what it was, and more hidden frames are right than the most frequent cluster would be.
 #![allow(clippy::unwrap_used)]
 
 use candle_core::Device;
@@ -34,10 +34,12 @@ fn hubert_learns_the_clusters_of_hidden_frames() {
     let (prepare, whole) = (Arc::new(Prepare::new(config.clone()).unwrap()), Prepare::new(config).unwrap());
     let settings = LoaderConfig { batch_size: 6, workers: 0, drop_last: true, ..LoaderConfig::default() };
     let lengths = corpus.lengths(Some(1.5));
-    let source = Loader::by_length(Arc::new(corpus.clone()), prepare, Arc::new(Padded), settings, lengths, 5).unwrap();
+    let source =
+        Loader::by_length(Arc::new(corpus.clone()), prepare, Arc::new(Padded), settings, lengths, 5).unwrap();
     let load = |i: usize| whole.whole(&corpus.clips()[i]);
     let mfcc = Extractor::new(&FeatureConfig::default(), 16_000).unwrap();
-    let data = Recordings { count: corpus.clips().len(), load: &load, source: &source, mfcc: &mfcc, rate: 16_000 };
+    let data =
+        Recordings { count: corpus.clips().len(), load: &load, source: &source, mfcc: &mfcc, rate: 16_000 };
     let encoder = EncoderConfig {
         dim: Some(64),
         depth: Some(2),
@@ -56,8 +58,18 @@ fn hubert_learns_the_clusters_of_hidden_frames() {
             ..HubertConfig::default()
         },
         encoder: encoder.resolve(Family::Hubert).unwrap(),
-        train: TrainConfig { batch_size: 6, log_every: 1, checkpoint_every: 0, eval_every: 0, ..TrainConfig::default() },
-        optim: OptimConfig { lr: 2e-3, schedule: LrSchedule::warmup_cosine(Span::Steps(10), 0.1), ..OptimConfig::default() },
+        train: TrainConfig {
+            batch_size: 6,
+            log_every: 1,
+            checkpoint_every: 0,
+            eval_every: 0,
+            ..TrainConfig::default()
+        },
+        optim: OptimConfig {
+            lr: 2e-3,
+            schedule: LrSchedule::warmup_cosine(Span::Steps(10), 0.1),
+            ..OptimConfig::default()
+        },
         clustering: ClusterConfig { batch: 2_000, steps: 60, ..ClusterConfig::default() },
         max_frames: 20_000,
     };
@@ -65,9 +77,12 @@ fn hubert_learns_the_clusters_of_hidden_frames() {
     plan.run(dir.path(), &data, &Device::Cpu, &Display::quiet, &Stop::manual(), &|_| Vec::new()).unwrap();
 
     let metrics = std::fs::read_to_string(final_run(dir.path(), &plan.method).join("metrics.jsonl")).unwrap();
-    let lines: Vec<serde_json::Value> = metrics.lines().map(|l| serde_json::from_str(l).unwrap()).filter(steps).collect();
+    let lines: Vec<serde_json::Value> =
+        metrics.lines().map(|l| serde_json::from_str(l).unwrap()).filter(steps).collect();
     assert_eq!(lines.len() as u64, STEPS);
-    let mean = |key: &str, lines: &[serde_json::Value]| lines.iter().map(|l| l[key].as_f64().unwrap()).sum::<f64>() / lines.len() as f64;
+    let mean = |key: &str, lines: &[serde_json::Value]| {
+        lines.iter().map(|l| l[key].as_f64().unwrap()).sum::<f64>() / lines.len() as f64
+    };
     let (first, last) = (&lines[..10], &lines[lines.len() - 20..]);
     let (before, after) = (mean("loss/masked", first), mean("loss/masked", last));
     assert!(after < 0.85 * before, "the loss of hidden frames went from {before:.3} to {after:.3}");
@@ -77,7 +92,10 @@ fn hubert_learns_the_clusters_of_hidden_frames() {
     labels.labels.iter().flatten().for_each(|&l| counts[l as usize] += 1);
     let frequent = *counts.iter().max().unwrap() as f64 / counts.iter().sum::<usize>() as f64;
     let right = mean("loss/masked_accuracy", last);
-    assert!(right > frequent, "{right:.3} of the hidden frames are right, the most frequent cluster has {frequent:.3}");
+    assert!(
+        right > frequent,
+        "{right:.3} of the hidden frames are right, the most frequent cluster has {frequent:.3}"
+    );
 }
 
 /// Lines of steps, not of evaluations.

@@ -1,5 +1,6 @@
-//! What every method must satisfy: each parameter moves, resuming is exact, micro-batches compute the gradient of the whole batch, padding
-//! changes nothing, and the result does not depend on the number of threads. Tasks (CTC, classes) satisfy the same.
+//! What every method must satisfy: each parameter moves, resuming is exact, micro-batches compute the
+//! gradient of the whole batch, padding changes nothing, and the result does not depend on the number of
+//! threads. Tasks (CTC, classes) satisfy the same.
 
 #![allow(clippy::unwrap_used)]
 
@@ -64,9 +65,20 @@ fn build(name: &str, seed: u64, dropout: f32) -> Method {
                 ..encoder(Family::Wav2vec2, dropout)
             };
             if name == "ctc" {
-                Box::new(Ctc::new(&scope, config, CtcConfig { final_dropout: dropout, ..CtcConfig::default() }, 5).unwrap())
+                Box::new(
+                    Ctc::new(&scope, config, CtcConfig { final_dropout: dropout, ..CtcConfig::default() }, 5)
+                        .unwrap(),
+                )
             } else {
-                Box::new(Classify::new(&scope, config, ClassifyConfig { projection_dim: 8, ..ClassifyConfig::default() }, 3).unwrap())
+                Box::new(
+                    Classify::new(
+                        &scope,
+                        config,
+                        ClassifyConfig { projection_dim: 8, ..ClassifyConfig::default() },
+                        3,
+                    )
+                    .unwrap(),
+                )
             }
         }
         _ => {
@@ -96,7 +108,11 @@ fn every_parameter_moves() {
         trial(name).every_parameter_moves(&method, &dir.path().join("run")).unwrap();
         let frozen = method.params().with_role(Role::Frozen);
         let front = frozen.iter().filter(|p| p.name.starts_with("encoder.front")).count();
-        assert_eq!(front > 0, matches!(name, "ctc" | "classify"), "{name}: fine-tuning freezes the front, pre-training does not");
+        assert_eq!(
+            front > 0,
+            matches!(name, "ctc" | "classify"),
+            "{name}: fine-tuning freezes the front, pre-training does not"
+        );
     }
 }
 
@@ -125,7 +141,8 @@ fn threads_do_not_change_a_bit() {
 
 #[test]
 fn padding_changes_nothing() {
-    // Not data2vec: as in transformers, the second of its positional convolutions sees what the first made of the padding.
+    // Not data2vec: as in transformers, the second of its positional convolutions sees what the first made of
+    // the padding.
     for (family, norm) in [(Family::Wav2vec2, FrontNorm::Layer), (Family::Hubert, FrontNorm::Layer)] {
         let config = SpeechConfig { front_norm: norm, conv_bias: true, ..encoder(family, 0.0) };
         let net = SpeechEncoder::new(&Scope::root(&Params::new(), 2, &Device::Cpu), config).unwrap();
@@ -134,11 +151,21 @@ fn padding_changes_nothing() {
         let together = Waves::stack(vec![utterance(4000), utterance(2500)], &[0, 1]).unwrap();
         let alone = Waves::stack(vec![utterance(2500)], &[0]).unwrap();
         let want = [Layer::Tokens, Layer::Hidden(0)];
-        let features = |w: &Waves| net.forward(&w.values, w.valid().unwrap().as_ref(), &want, &Pass::eval()).unwrap();
+        let features =
+            |w: &Waves| net.forward(&w.values, w.valid().unwrap().as_ref(), &want, &Pass::eval()).unwrap();
         let (a, b) = (features(&together), features(&alone));
         let n = net.config().frames(2500);
         let close = |a: &Tensor, b: &Tensor| {
-            let gap = (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+            let gap = (a - b)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .max(0)
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap();
             assert!(gap < 1e-4, "{family:?}: {gap}");
         };
         let cut = |t: &Tensor| t.narrow(0, 1, 1).unwrap().narrow(1, 0, n).unwrap();
@@ -150,7 +177,8 @@ fn padding_changes_nothing() {
 
 #[test]
 fn layers_that_are_left_out_still_train() {
-    // With a chance of 0.5 some steps leave blocks out; over a run all parameters move, and the same steps leave out the same blocks.
+    // With a chance of 0.5 some steps leave blocks out; over a run all parameters move, and the same steps
+    // leave out the same blocks.
     let mut seen = Vec::new();
     for _ in 0..2 {
         let params = Params::new();
@@ -179,7 +207,10 @@ fn the_front_takes_its_share_of_the_gradient() {
         }
         let method = method.build(&Scope::root(&params, 0, &Device::Cpu), &config).unwrap();
         let pass = Pass::train(0, Progress::default());
-        let loss = method.criterion(&method.embed(&tones("wav2vec2", 0, 0).unwrap(), &pass).unwrap(), &pass).unwrap().value;
+        let loss = method
+            .criterion(&method.embed(&tones("wav2vec2", 0, 0).unwrap(), &pass).unwrap(), &pass)
+            .unwrap()
+            .value;
         let grads = loss.backward().unwrap();
         let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let by_name = params.with_role(Role::Trained).into_iter().map(|p| {
@@ -202,7 +233,8 @@ fn the_front_takes_its_share_of_the_gradient() {
     }
     assert!(inside > 0 && outside > 0, "{inside}, {outside}");
     let wrong = SpeechConfig { front_gradient: 0.0, ..encoder(Family::Wav2vec2, 0.0) };
-    let refused = SpeechEncoder::new(&Scope::root(&Params::new(), 0, &Device::Cpu), wrong).err().unwrap().to_string();
+    let refused =
+        SpeechEncoder::new(&Scope::root(&Params::new(), 0, &Device::Cpu), wrong).err().unwrap().to_string();
     assert!(refused.contains("encoder.front_gradient = 0"), "{refused}");
 }
 
@@ -210,9 +242,13 @@ fn the_front_takes_its_share_of_the_gradient() {
 fn the_penalty_is_the_mean_square_of_the_front() {
     let part = |method: &Method, name: &str| {
         let pass = Pass::train(0, Progress::default());
-        let loss = method.criterion(&method.embed(&tones("wav2vec2", 0, 0).unwrap(), &pass).unwrap(), &pass).unwrap();
+        let loss = method
+            .criterion(&method.embed(&tones("wav2vec2", 0, 0).unwrap(), &pass).unwrap(), &pass)
+            .unwrap();
         let value = f64::from(loss.value.to_scalar::<f32>().unwrap());
-        let part = |n: &str| f64::from(loss.parts.iter().find(|(p, _)| *p == n).unwrap().1.to_scalar::<f32>().unwrap());
+        let part = |n: &str| {
+            f64::from(loss.parts.iter().find(|(p, _)| *p == n).unwrap().1.to_scalar::<f32>().unwrap())
+        };
         let rest = part("contrastive") + 0.1 * part("diversity");
         (value - rest, part(name))
     };
@@ -231,7 +267,8 @@ fn the_penalty_is_the_mean_square_of_the_front() {
 #[test]
 fn the_encoder_is_frozen_for_the_first_steps() {
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-    let task: Method = Box::new(Ctc::new(&scope, encoder(Family::Wav2vec2, 0.0), CtcConfig::default(), 5).unwrap());
+    let task: Method =
+        Box::new(Ctc::new(&scope, encoder(Family::Wav2vec2, 0.0), CtcConfig::default(), 5).unwrap());
     let before = bits(task.params()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     trial("ctc").freeze_encoder(100).train(&task, &dir.path().join("run")).unwrap();
@@ -248,7 +285,11 @@ fn bad_batches_are_errors() {
         let mut batch = tones(name, 0, 0).unwrap();
         change(&mut batch);
         let pass = Pass::train(0, Progress::default());
-        method.embed(&batch, &pass).and_then(|e| method.criterion(&e, &pass).map(|_| ())).unwrap_err().to_string()
+        method
+            .embed(&batch, &pass)
+            .and_then(|e| method.criterion(&e, &pass).map(|_| ()))
+            .unwrap_err()
+            .to_string()
     };
     // A wave of less than one frame.
     let short = |b: &mut Waves| b.lengths[1] = 399;
@@ -257,7 +298,9 @@ fn bad_batches_are_errors() {
         assert!(e.contains("399 samples") && e.contains("400"), "{name}: {e}");
     }
     assert!(message("hubert", &|b| b.targets[0] = Target::None).contains("no frame labels"));
-    assert!(message("hubert", &|b| b.targets[2] = Target::Frames(vec![7; 40])).contains("7, expected one of 7"));
+    assert!(
+        message("hubert", &|b| b.targets[2] = Target::Frames(vec![7; 40])).contains("7, expected one of 7")
+    );
     assert!(message("hubert", &|b| b.targets[2] = Target::Frames(vec![0; 2])).contains("2 frame labels"));
     assert!(message("ctc", &|b| b.targets[0] = Target::Transcript(vec![0])).contains("token 0"));
     assert!(message("ctc", &|b| b.targets[0] = Target::None).contains("no transcript"));

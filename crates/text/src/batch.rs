@@ -1,8 +1,9 @@
 //! What text methods are trained on: one tokenised [`Example`] a sample, [`Sequences`] a batch.
 //!
-//! A data set yields examples, a transform of the method (masking, span corruption) writes their labels, and [`Pad`] puts them together:
-//! `labels` say what is to be predicted where, [`IGNORED`] means nothing. All random choices are made before a batch exists, from the
-//! generator of the sample, so a batch only has to be read.
+//! A data set yields examples, a transform of the method (masking, span corruption) writes their labels, and
+//! [`Pad`] puts them together: `labels` say what is to be predicted where, [`IGNORED`] means nothing. All
+//! random choices are made before a batch exists, from the generator of the sample, so a batch only has to be
+//! read.
 
 use candle_core::{DType, Device, Tensor};
 use selfsup_core::data::Collate;
@@ -19,7 +20,8 @@ pub struct Vocabulary {
     pub pad: u32,
     /// The token that stands for a hidden one, if the tokenizer has one.
     pub mask: Option<u32>,
-    /// Tokens that are no text (padding, class, separator, mask ...): never hidden and never drawn. In ascending order.
+    /// Tokens that are no text (padding, class, separator, mask ...): never hidden and never drawn. In
+    /// ascending order.
     pub special: Vec<u32>,
     /// The token that ends a text, if the tokenizer has one.
     pub end: Option<u32>,
@@ -32,15 +34,18 @@ pub struct Vocabulary {
 pub struct Example {
     /// Token ids, special tokens included; at least one.
     pub ids: Vec<u32>,
-    /// Number of the text that a token belongs to (0, and 1 for the second of a pair); empty if there is one text.
+    /// Number of the text that a token belongs to (0, and 1 for the second of a pair); empty if there is one
+    /// text.
     pub types: Vec<u32>,
-    /// Number of the word that a token belongs to, `None` for special tokens. Neighbours with the same number are one word, so texts that
-    /// are packed into one example number their words on. Empty if words are not known: then every token is a word.
+    /// Number of the word that a token belongs to, `None` for special tokens. Neighbours with the same number
+    /// are one word, so texts that are packed into one example number their words on. Empty if words are not
+    /// known: then every token is a word.
     pub words: Vec<Option<u32>>,
-    /// What is to be predicted, [`IGNORED`] for nothing: one entry a token, or the decoder's tokens; empty if nothing is.
+    /// What is to be predicted, [`IGNORED`] for nothing: one entry a token, or the decoder's tokens; empty if
+    /// nothing is.
     pub labels: Vec<i64>,
-    /// What is known of the whole sequence: its class or whether the second text follows the first (one entry), or the first and last
-    /// token of an answer (two). Empty if nothing is.
+    /// What is known of the whole sequence: its class or whether the second text follows the first (one
+    /// entry), or the first and last token of an answer (two). Empty if nothing is.
     pub targets: Vec<i64>,
 }
 
@@ -75,7 +80,13 @@ impl Sequences {
     ///
     /// # Errors
     /// If a shape does not fit `ids (N, L)`, or there is no sample.
-    pub fn new(ids: Tensor, valid: Option<Tensor>, labels: Tensor, types: Option<Tensor>, targets: Option<Tensor>) -> Result<Self> {
+    pub fn new(
+        ids: Tensor,
+        valid: Option<Tensor>,
+        labels: Tensor,
+        types: Option<Tensor>,
+        targets: Option<Tensor>,
+    ) -> Result<Self> {
         let (n, _) = ids.dims2()?;
         if n == 0 {
             return Err(Error::input("batch", "no samples"));
@@ -84,13 +95,19 @@ impl Sequences {
             if let Some(t) = t
                 && t.dims() != ids.dims()
             {
-                return Err(Error::input(format!("batch.{what}"), format!("shape {:?}, expected {:?}", t.dims(), ids.dims())));
+                return Err(Error::input(
+                    format!("batch.{what}"),
+                    format!("shape {:?}, expected {:?}", t.dims(), ids.dims()),
+                ));
             }
         }
         let (rows, _) = labels.dims2()?;
         let others = targets.as_ref().map_or(n, |t| t.dims().first().copied().unwrap_or(0));
         if rows != n || others != n {
-            return Err(Error::input("batch", format!("labels of {rows} and targets of {others} samples, expected {n}")));
+            return Err(Error::input(
+                "batch",
+                format!("labels of {rows} and targets of {others} samples, expected {n}"),
+            ));
         }
         let counts = labels.ne(IGNORED)?.to_dtype(DType::U32)?.sum(1)?.to_vec1::<u32>()?;
         Ok(Sequences {
@@ -110,7 +127,10 @@ impl Sequences {
     /// If they have another shape than the tokens.
     pub fn token_labels(&self) -> Result<&Tensor> {
         if self.labels.dims() != self.ids.dims() {
-            return Err(Error::input("batch.labels", format!("shape {:?}, expected {:?}", self.labels.dims(), self.ids.dims())));
+            return Err(Error::input(
+                "batch.labels",
+                format!("shape {:?}, expected {:?}", self.labels.dims(), self.ids.dims()),
+            ));
         }
         Ok(&self.labels)
     }
@@ -177,7 +197,8 @@ impl Batch for Sequences {
 pub struct Pad {
     /// The padding token.
     pub pad: u32,
-    /// Pad to this length even if no example is that long; longer examples are refused. `None`: to the longest of the batch.
+    /// Pad to this length even if no example is that long; longer examples are refused. `None`: to the
+    /// longest of the batch.
     pub length: Option<usize>,
 }
 
@@ -203,10 +224,16 @@ impl Collate<Example> for Pad {
                 return Err(Error::input(name(i), format!("{} tokens, expected 1 to {width}", e.ids.len())));
             }
             if !(e.types.is_empty() || e.types.len() == e.ids.len()) {
-                return Err(Error::input(name(i), format!("{} types for {} tokens", e.types.len(), e.ids.len())));
+                return Err(Error::input(
+                    name(i),
+                    format!("{} types for {} tokens", e.types.len(), e.ids.len()),
+                ));
             }
             if e.targets.len() != items[0].targets.len() {
-                return Err(Error::input(name(i), format!("{} targets, expected {} as before", e.targets.len(), items[0].targets.len())));
+                return Err(Error::input(
+                    name(i),
+                    format!("{} targets, expected {} as before", e.targets.len(), items[0].targets.len()),
+                ));
             }
         }
         let collect = |f: fn(&Example) -> &[u32]| items.iter().map(f).collect::<Vec<_>>();
@@ -218,15 +245,24 @@ impl Collate<Example> for Pad {
             Some(rows(&ones.iter().map(Vec::as_slice).collect::<Vec<_>>(), width, 0.0)?)
         };
         // A batch with types for some is one with types for all: 0 is the first text.
-        let types = if items.iter().all(|e| e.types.is_empty()) { None } else { Some(rows(&collect(|e| &e.types), width, 0)?) };
+        let types = if items.iter().all(|e| e.types.is_empty()) {
+            None
+        } else {
+            Some(rows(&collect(|e| &e.types), width, 0)?)
+        };
         let labels: Vec<&[i64]> = items.iter().map(|e| e.labels.as_slice()).collect();
-        // Labels of an encoder-decoder may be longer or shorter than its input; those of all others are as long.
+        // Labels of an encoder-decoder may be longer or shorter than its input; those of all others are as
+        // long.
         let as_long = items.iter().all(|e| e.labels.is_empty() || e.labels.len() == e.ids.len());
         let label_width = if as_long { width } else { labels.iter().map(|l| l.len()).max().unwrap_or(0) };
         let labels = rows(&labels, label_width, IGNORED)?;
         let targets = match items.first().map_or(0, |e| e.targets.len()) {
             0 => None,
-            1 => Some(Tensor::from_vec(items.iter().map(|e| e.targets[0]).collect::<Vec<_>>(), items.len(), &Device::Cpu)?),
+            1 => Some(Tensor::from_vec(
+                items.iter().map(|e| e.targets[0]).collect::<Vec<_>>(),
+                items.len(),
+                &Device::Cpu,
+            )?),
             k => Some(rows(&items.iter().map(|e| e.targets.as_slice()).collect::<Vec<_>>(), k, IGNORED)?),
         };
         let batch = Sequences::new(ids, valid, labels, types, targets)?;
@@ -249,12 +285,21 @@ mod tests {
         let b = Example { types: vec![0, 1], ..Example::new(vec![4, 5]) };
         let batch = pad(vec![a.clone(), b])?;
         assert_eq!(batch.ids.to_vec2::<u32>()?, [[1, 2, 3], [4, 5, 9]]);
-        assert_eq!(batch.valid.as_ref().map(|v| v.to_vec2::<f32>()).transpose()?, Some(vec![vec![1.0; 3], vec![1.0, 1.0, 0.0]]));
-        assert_eq!(batch.types.as_ref().map(|v| v.to_vec2::<u32>()).transpose()?, Some(vec![vec![0; 3], vec![0, 1, 0]]));
+        assert_eq!(
+            batch.valid.as_ref().map(|v| v.to_vec2::<f32>()).transpose()?,
+            Some(vec![vec![1.0; 3], vec![1.0, 1.0, 0.0]])
+        );
+        assert_eq!(
+            batch.types.as_ref().map(|v| v.to_vec2::<u32>()).transpose()?,
+            Some(vec![vec![0; 3], vec![0, 1, 0]])
+        );
         assert_eq!(batch.labels.to_vec2::<i64>()?, [[IGNORED, 7, IGNORED], [IGNORED; 3]]);
         assert_eq!((batch.weight(), batch.samples(), batch.input()?.dims()), (1.0, 2, &[2, 2, 3][..]));
         let second = batch.narrow(1, 1)?;
-        assert_eq!((second.weight(), second.indices.as_slice(), second.ids.to_vec2::<u32>()?), (0.0, &[11][..], vec![vec![4, 5, 9]]));
+        assert_eq!(
+            (second.weight(), second.indices.as_slice(), second.ids.to_vec2::<u32>()?),
+            (0.0, &[11][..], vec![vec![4, 5, 9]])
+        );
         assert!(pad(vec![a])?.valid.is_none());
         Ok(())
     }
@@ -272,9 +317,15 @@ mod tests {
     fn a_class_or_an_answer_weighs_one() -> Result<()> {
         let one = |targets: Vec<i64>| Example { targets, ..Example::new(vec![1, 2]) };
         let batch = pad(vec![one(vec![3]), one(vec![0])])?;
-        assert_eq!((batch.weight(), batch.targets.as_ref().map(|t| t.to_vec1::<i64>()).transpose()?), (2.0, Some(vec![3, 0])));
+        assert_eq!(
+            (batch.weight(), batch.targets.as_ref().map(|t| t.to_vec1::<i64>()).transpose()?),
+            (2.0, Some(vec![3, 0]))
+        );
         let batch = pad(vec![one(vec![3, 4]), one(vec![0, 1])])?;
-        assert_eq!(batch.targets.as_ref().map(|t| t.to_vec2::<i64>()).transpose()?, Some(vec![vec![3, 4], vec![0, 1]]));
+        assert_eq!(
+            batch.targets.as_ref().map(|t| t.to_vec2::<i64>()).transpose()?,
+            Some(vec![vec![3, 4], vec![0, 1]])
+        );
         Ok(())
     }
 
@@ -289,6 +340,11 @@ mod tests {
         says(vec![Example::new(vec![1]), Example { targets: vec![1], ..Example::new(vec![1]) }], "1 targets");
         assert!(pad(vec![]).is_err());
         let long = Pad { pad: 0, length: Some(1) }.collate(vec![Example::new(vec![1, 2])], &[5], Key::new(0));
-        assert!(long.err().map(|e| e.to_string()).unwrap_or_default().contains("sample 5: 2 tokens, expected 1 to 1"));
+        assert!(
+            long.err()
+                .map(|e| e.to_string())
+                .unwrap_or_default()
+                .contains("sample 5: 2 tokens, expected 1 to 1")
+        );
     }
 }

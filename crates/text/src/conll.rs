@@ -1,4 +1,5 @@
-//! Sentences of words with a tag each: the columns of CoNLL's shared tasks (Tjong Kim Sang and De Meulder 2003, cs/0306050), and JSON lines.
+//! Sentences of words with a tag each: the columns of CoNLL's shared tasks (Tjong Kim Sang and De Meulder
+//! 2003, cs/0306050), and JSON lines.
 //!
 //! ```text
 //! The     DT  O
@@ -6,8 +7,9 @@
 //! Avon    NP  B-LOC
 //! ```
 //!
-//! In columns the word stands first and its tag last, a blank line ends a sentence, `-DOCSTART-` a document. Tags are B-I-O: what begins with
-//! `B-` begins an entity, `I-` goes on with one of the same type, `O` is outside; tags without such marks (parts of speech) are classes like any.
+//! In columns the word stands first and its tag last, a blank line ends a sentence, `-DOCSTART-` a document.
+//! Tags are B-I-O: what begins with `B-` begins an entity, `I-` goes on with one of the same type, `O` is
+//! outside; tags without such marks (parts of speech) are classes like any.
 
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -29,12 +31,12 @@ pub struct Sentence {
 const WORDS: [&str; 2] = ["tokens", "words"];
 const TAGS: [&str; 4] = ["tags", "ner_tags", "labels", "pos_tags"];
 
-/// Reads a file: JSON lines if its name ends in `.jsonl`, else columns. With `tagged` false, words may stand alone, and of columns the first
-/// is read.
+/// Reads a file: JSON lines if its name ends in `.jsonl`, else columns. With `tagged` false, words may stand
+/// alone, and of columns the first is read.
 ///
 /// # Errors
-/// Naming the file and the line: not UTF-8, columns that do not fit those before, tags without words, an entity that begins with `I-`, and no
-/// sentence at all.
+/// Naming the file and the line: not UTF-8, columns that do not fit those before, tags without words, an
+/// entity that begins with `I-`, and no sentence at all.
 pub fn read(path: &Path, tagged: bool) -> Result<Vec<Sentence>> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let text = std::str::from_utf8(&bytes).map_err(|e| {
@@ -42,7 +44,8 @@ pub fn read(path: &Path, tagged: bool) -> Result<Vec<Sentence>> {
         Error::file(path, format!("line {line} is not UTF-8"))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let json = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("ndjson"));
+    let json =
+        path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("ndjson"));
     let found = if json { json_lines(path, text, tagged)? } else { columns(path, text, tagged)? };
     if found.is_empty() { Err(Error::file(path, "no sentence in this file")) } else { Ok(found) }
 }
@@ -63,16 +66,23 @@ fn columns(path: &Path, text: &str, tagged: bool) -> Result<Vec<Sentence>> {
         };
         let expected = *width.get_or_insert(cells.len());
         if cells.len() != expected {
-            return Err(Error::file(path, format!("line {at}: {} columns, expected {expected} as in the lines before", cells.len())));
+            return Err(Error::file(
+                path,
+                format!("line {at}: {} columns, expected {expected} as in the lines before", cells.len()),
+            ));
         }
         if open.words.is_empty() {
             open.id = format!("{}:{at}", path.display());
         }
         if let Some(tag) = rest.last().filter(|_| tagged) {
-            follows(open.tags.last().map(String::as_str), tag).map_err(|why| Error::file(path, format!("line {at}: {why}")))?;
+            follows(open.tags.last().map(String::as_str), tag)
+                .map_err(|why| Error::file(path, format!("line {at}: {why}")))?;
             open.tags.push((*tag).to_string());
         } else if tagged {
-            return Err(Error::file(path, format!("line {at}: a word without a tag, expected both, with white space between them")));
+            return Err(Error::file(
+                path,
+                format!("line {at}: a word without a tag, expected both, with white space between them"),
+            ));
         }
         open.words.push(word.to_string());
     }
@@ -85,12 +95,20 @@ fn json_lines(path: &Path, text: &str, tagged: bool) -> Result<Vec<Sentence>> {
         let wrong = |why: String| Error::file(path, format!("line {}: {why}", i + 1));
         let json: Value = serde_json::from_str(line).map_err(|e| wrong(format!("not JSON: {e}")))?;
         let list = |keys: &[&str]| -> Result<Option<Vec<String>>> {
-            let Some((key, value)) = keys.iter().find_map(|k| Some((*k, json.get(*k)?))) else { return Ok(None) };
-            let items = value.as_array().map(|a| a.iter().map(|v| v.as_str().map(str::to_string)).collect::<Option<Vec<_>>>());
+            let Some((key, value)) = keys.iter().find_map(|k| Some((*k, json.get(*k)?))) else {
+                return Ok(None);
+            };
+            let items = value
+                .as_array()
+                .map(|a| a.iter().map(|v| v.as_str().map(str::to_string)).collect::<Option<Vec<_>>>());
             items.flatten().map(Some).ok_or_else(|| wrong(format!("`{key}` is not a list of texts")))
         };
         let words = list(&WORDS)?.ok_or_else(|| wrong(format!("no list `{}`", WORDS.join("` or `"))))?;
-        let tags = if tagged { list(&TAGS)?.ok_or_else(|| wrong(format!("no list `{}`", TAGS.join("`, `"))))? } else { Vec::new() };
+        let tags = if tagged {
+            list(&TAGS)?.ok_or_else(|| wrong(format!("no list `{}`", TAGS.join("`, `"))))?
+        } else {
+            Vec::new()
+        };
         if words.is_empty() || words.iter().any(|w| w.trim().is_empty()) {
             return Err(wrong("no words, or an empty one".into()));
         }
@@ -115,10 +133,13 @@ fn follows(before: Option<&str>, tag: &str) -> std::result::Result<(), String> {
     }
 }
 
-/// The tags of sentences as classes: `O` first, the others sorted; and for each `B-X` an `I-X`, which a model may need where it was not seen.
+/// The tags of sentences as classes: `O` first, the others sorted; and for each `B-X` an `I-X`, which a model
+/// may need where it was not seen.
 pub fn classes<'a>(sentences: impl IntoIterator<Item = &'a Sentence>) -> Vec<String> {
-    let mut all: std::collections::BTreeSet<String> = sentences.into_iter().flat_map(|s| s.tags.iter().cloned()).collect();
-    let inner: Vec<String> = all.iter().filter_map(|t| Some(format!("I-{}", t.strip_prefix("B-")?))).collect();
+    let mut all: std::collections::BTreeSet<String> =
+        sentences.into_iter().flat_map(|s| s.tags.iter().cloned()).collect();
+    let inner: Vec<String> =
+        all.iter().filter_map(|t| Some(format!("I-{}", t.strip_prefix("B-")?))).collect();
     all.extend(inner);
     let outside = all.take("O");
     outside.into_iter().chain(all).collect()

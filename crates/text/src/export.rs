@@ -1,4 +1,5 @@
-//! Writing what a user takes away: a folder that transformers opens, with `config.json`, `model.safetensors` and the tokenizer's files.
+//! Writing what a user takes away: a folder that transformers opens, with `config.json`, `model.safetensors`
+//! and the tokenizer's files.
 
 use crate::encoder::{BertConfig, Family, Gpt2, T5};
 use crate::folder;
@@ -17,16 +18,28 @@ use std::path::Path;
 
 type Tensors = BTreeMap<String, Tensor>;
 
-/// Writes the model that `method` has trained in `params` into `folder`: with its head, so that training goes on elsewhere too, and for
-/// ELECTRA the generator into the folder `generator` within.
+/// Writes the model that `method` has trained in `params` into `folder`: with its head, so that training goes
+/// on elsewhere too, and for ELECTRA the generator into the folder `generator` within.
 ///
 /// # Errors
 /// If a file cannot be written, or the parameters are not those of the method and the network.
-pub fn export(folder: &Path, method: &MethodConfig, network: &Architecture, params: &Params, tokenizer: Option<&Tokenizer>) -> Result<()> {
+pub fn export(
+    folder: &Path,
+    method: &MethodConfig,
+    network: &Architecture,
+    params: &Params,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<()> {
     match (method, network) {
-        (MethodConfig::MaskedLm(c), Architecture::Bert(e)) => {
-            save(folder, e, Head::MaskedLm, c.next_sentence, weights::export(params, ""), tokenizer, network.longest())
-        }
+        (MethodConfig::MaskedLm(c), Architecture::Bert(e)) => save(
+            folder,
+            e,
+            Head::MaskedLm,
+            c.next_sentence,
+            weights::export(params, ""),
+            tokenizer,
+            network.longest(),
+        ),
         (MethodConfig::Electra(c), Architecture::Bert(e)) => electra(folder, e, c, params, tokenizer),
         (MethodConfig::Simcse(_), Architecture::Bert(e)) => {
             save(folder, e, Head::None, false, weights::export(params, ""), tokenizer, network.longest())
@@ -44,8 +57,9 @@ pub fn export(folder: &Path, method: &MethodConfig, network: &Architecture, para
     }
 }
 
-/// Writes a task's model: [`SequenceClassifier`](crate::task::SequenceClassifier), [`TokenClassifier`](crate::task::TokenClassifier) or
-/// [`AnswerFinder`](crate::task::AnswerFinder) as `head` says, with the names of its classes where it has some.
+/// Writes a task's model: [`SequenceClassifier`](crate::task::SequenceClassifier),
+/// [`TokenClassifier`](crate::task::TokenClassifier) or [`AnswerFinder`](crate::task::AnswerFinder) as `head`
+/// says, with the names of its classes where it has some.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -59,14 +73,35 @@ pub fn export_task(
 ) -> Result<()> {
     let mut config = bert.to_hf(architecture(bert.family, head, false));
     if !classes.is_empty() {
-        config["id2label"] =
-            classes.iter().enumerate().map(|(i, c)| (i.to_string(), Value::from(c.as_str()))).collect::<serde_json::Map<_, _>>().into();
-        config["label2id"] = classes.iter().enumerate().map(|(i, c)| (c.clone(), Value::from(i))).collect::<serde_json::Map<_, _>>().into();
+        config["id2label"] = classes
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (i.to_string(), Value::from(c.as_str())))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        config["label2id"] = classes
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (c.clone(), Value::from(i)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
     }
-    write(folder, &config, layout(bert.family, head).to_theirs(weights::export(params, ""))?, tokenizer, bert.longest())
+    write(
+        folder,
+        &config,
+        layout(bert.family, head).to_theirs(weights::export(params, ""))?,
+        tokenizer,
+        bert.longest(),
+    )
 }
 
-fn electra(folder: &Path, bert: &BertConfig, c: &ElectraConfig, params: &Params, tokenizer: Option<&Tokenizer>) -> Result<()> {
+fn electra(
+    folder: &Path,
+    bert: &BertConfig,
+    c: &ElectraConfig,
+    params: &Params,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<()> {
     let bert = BertConfig { family: Family::Electra, ..bert.clone() };
     let (generator, discriminator): (Tensors, Tensors) =
         weights::export(params, "").into_iter().partition(|(name, _)| name.starts_with("generator."));
@@ -97,7 +132,13 @@ fn save(
     write(folder, &config, layout(bert.family, head).to_theirs(tensors)?, tokenizer, longest)
 }
 
-fn write(folder: &Path, config: &Value, tensors: Tensors, tokenizer: Option<&Tokenizer>, longest: usize) -> Result<()> {
+fn write(
+    folder: &Path,
+    config: &Value,
+    tensors: Tensors,
+    tokenizer: Option<&Tokenizer>,
+    longest: usize,
+) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     let tensors: Vec<(String, Tensor)> = tensors.into_iter().collect();
     save_safetensors(folder.join("model.safetensors"), &tensors)?;
@@ -120,13 +161,26 @@ mod tests {
     use selfsup_core::Scope;
 
     fn vocabulary() -> Vocabulary {
-        Vocabulary { size: 30, mask: Some(4), special: vec![0, 1, 2, 3, 4], end: Some(3), sentinels: vec![28, 29], ..Vocabulary::default() }
+        Vocabulary {
+            size: 30,
+            mask: Some(4),
+            special: vec![0, 1, 2, 3, 4],
+            end: Some(3),
+            sentinels: vec![28, 29],
+            ..Vocabulary::default()
+        }
     }
 
     /// What is written is read again: the encoder with all its values, by whoever starts from the folder.
     #[test]
     fn a_folder_is_a_start() -> Result<()> {
-        let methods = [("bert", "masked-lm"), ("roberta", "masked-lm"), ("electra", "electra"), ("bert", "simcse"), ("gpt2", "causal-lm")];
+        let methods = [
+            ("bert", "masked-lm"),
+            ("roberta", "masked-lm"),
+            ("electra", "electra"),
+            ("bert", "simcse"),
+            ("gpt2", "causal-lm"),
+        ];
         for (name, method) in methods {
             let shape = EncoderConfig {
                 name: name.into(),
@@ -142,9 +196,16 @@ mod tests {
             method.build(&Scope::root(&params, 5, &Device::Cpu), &network)?;
             let dir = tempfile::tempdir().map_err(|e| Error::io("tempdir", e))?;
             export(dir.path(), &method, &network, &params, None)?;
-            let start = EncoderConfig { pretrained: Some(dir.path().display().to_string()), ..EncoderConfig::default() };
+            let start = EncoderConfig {
+                pretrained: Some(dir.path().display().to_string()),
+                ..EncoderConfig::default()
+            };
             let read = start.resolve(&vocabulary())?;
-            let larger = start.resolve(&Vocabulary { size: 31, ..vocabulary() }).err().map(|e| e.to_string()).unwrap_or_default();
+            let larger = start
+                .resolve(&Vocabulary { size: 31, ..vocabulary() })
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default();
             assert!(larger.contains("31 tokens") && larger.contains("of 30"), "{larger}");
             let other = Params::new();
             read.build(&Scope::root(&other, 6, &Device::Cpu).sub("encoder"))?;
@@ -161,8 +222,12 @@ mod tests {
                     (small.dim, small.heads, small.embedding_dim, value["architectures"][0].as_str()),
                     (4, 1, 8, Some("ElectraForMaskedLM"))
                 );
-                let tensors = hf::read_weights(&dir.path().join("generator"), Family::Electra, Head::MaskedLm)?;
-                assert!(tensors.contains_key("head.bias") && tensors.contains_key("encoder.embeddings.word.weight"));
+                let tensors =
+                    hf::read_weights(&dir.path().join("generator"), Family::Electra, Head::MaskedLm)?;
+                assert!(
+                    tensors.contains_key("head.bias")
+                        && tensors.contains_key("encoder.embeddings.word.weight")
+                );
             }
         }
         Ok(())
@@ -170,9 +235,11 @@ mod tests {
 
     #[test]
     fn a_network_of_another_kind_is_refused() -> Result<()> {
-        let small = EncoderConfig { dim: Some(16), depth: Some(1), heads: Some(1), ..EncoderConfig::default() };
+        let small =
+            EncoderConfig { dim: Some(16), depth: Some(1), heads: Some(1), ..EncoderConfig::default() };
         let network = small.resolve(&vocabulary())?;
-        let e = export(Path::new("nowhere"), &MethodConfig::named("causal-lm")?, &network, &Params::new(), None);
+        let e =
+            export(Path::new("nowhere"), &MethodConfig::named("causal-lm")?, &network, &Params::new(), None);
         assert!(e.err().map(|e| e.to_string()).unwrap_or_default().contains("causal-lm"));
         Ok(())
     }

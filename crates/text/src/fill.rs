@@ -16,24 +16,33 @@ pub struct Guess {
     pub probability: f32,
 }
 
-/// The `k` likeliest tokens for each place of `ids` that holds the token `mask`, from the likeliest on; places in their order.
+/// The `k` likeliest tokens for each place of `ids` that holds the token `mask`, from the likeliest on;
+/// places in their order.
 ///
 /// # Errors
 /// If no place holds it, or the ids do not fit the model.
 pub fn fill_mask(model: &MaskedLm, ids: &[u32], mask: u32, k: usize) -> Result<Vec<Vec<Guess>>> {
     let places: Vec<usize> = ids.iter().enumerate().filter(|(_, id)| **id == mask).map(|(i, _)| i).collect();
     if places.is_empty() {
-        return Err(Error::input("text", format!("no place holds the mask token {mask}: there is nothing to fill in")));
+        return Err(Error::input(
+            "text",
+            format!("no place holds the mask token {mask}: there is nothing to fill in"),
+        ));
     }
     let device = model.bert().embeddings().table().device().clone();
     let ids = Tensor::from_vec(ids.to_vec(), (1, ids.len()), &device)?;
     let labels = ids.to_dtype(candle_core::DType::I64)?;
     let batch = Sequences::new(ids, None, labels, None, None)?;
-    let rows = softmax(&model.logits(&batch, &Pass::eval())?.detach(), Path::Auto)?.squeeze(0)?.to_vec2::<f32>()?;
+    let rows =
+        softmax(&model.logits(&batch, &Pass::eval())?.detach(), Path::Auto)?.squeeze(0)?.to_vec2::<f32>()?;
     Ok(places
         .into_iter()
         .map(|place| {
-            let mut all: Vec<Guess> = rows[place].iter().enumerate().map(|(id, &p)| Guess { id: id as u32, probability: p }).collect();
+            let mut all: Vec<Guess> = rows[place]
+                .iter()
+                .enumerate()
+                .map(|(id, &p)| Guess { id: id as u32, probability: p })
+                .collect();
             all.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.id.cmp(&b.id)));
             all.truncate(k);
             all
@@ -51,8 +60,16 @@ mod tests {
 
     #[test]
     fn guesses_are_ordered() -> Result<()> {
-        let c = BertConfig { dim: 8, embedding_dim: 8, depth: 1, heads: 2, hidden: 16, ..BertConfig::base(Family::Bert, 20) };
-        let model = MaskedLm::new(&Scope::root(&Params::new(), 0, &Device::Cpu), c, &MaskedLmConfig::default())?;
+        let c = BertConfig {
+            dim: 8,
+            embedding_dim: 8,
+            depth: 1,
+            heads: 2,
+            hidden: 16,
+            ..BertConfig::base(Family::Bert, 20)
+        };
+        let model =
+            MaskedLm::new(&Scope::root(&Params::new(), 0, &Device::Cpu), c, &MaskedLmConfig::default())?;
         let made = fill_mask(&model, &[2, 4, 7, 4], 4, 20)?;
         assert_eq!(made.len(), 2);
         for place in &made {

@@ -1,7 +1,8 @@
 //! Writing text with a causal model: greedy, or drawn with temperature, top-k and top-p.
 //!
-//! Scores are divided by the temperature; of the tokens the `k` best are kept (Fan et al. 2018, arXiv 1805.04833), of these the fewest whose
-//! probabilities reach `p` (Holtzman et al. 2019, arXiv 1904.09751); one is drawn by its probability.
+//! Scores are divided by the temperature; of the tokens the `k` best are kept (Fan et al. 2018, arXiv
+//! 1805.04833), of these the fewest whose probabilities reach `p` (Holtzman et al. 2019, arXiv 1904.09751);
+//! one is drawn by its probability.
 
 use crate::encoder::{Gpt2, T5};
 use candle_core::{Device, Tensor};
@@ -90,12 +91,19 @@ fn last(hidden: &Tensor, scores: impl Fn(&Tensor) -> Result<Tensor>) -> Result<V
     Ok(scores(&hidden.narrow(1, l - 1, 1)?.contiguous()?)?.flatten_all()?.to_vec1()?)
 }
 
-/// Continues `prompt`, until `end` is chosen or enough is written; returns what was written, without `end`. The number of the token is
-/// folded into `key`. Beyond the model's positions the earliest tokens are forgotten, and nothing can be kept in a cache.
+/// Continues `prompt`, until `end` is chosen or enough is written; returns what was written, without `end`.
+/// The number of the token is folded into `key`. Beyond the model's positions the earliest tokens are
+/// forgotten, and nothing can be kept in a cache.
 ///
 /// # Errors
 /// If the prompt is empty or has ids that the model has not, or the configuration is impossible.
-pub fn continue_text(model: &Gpt2, prompt: &[u32], end: Option<u32>, config: &GenerateConfig, key: Key) -> Result<Vec<u32>> {
+pub fn continue_text(
+    model: &Gpt2,
+    prompt: &[u32],
+    end: Option<u32>,
+    config: &GenerateConfig,
+    key: Key,
+) -> Result<Vec<u32>> {
     config.check()?;
     if prompt.is_empty() {
         return Err(Error::input("prompt", "no tokens: give at least one, such as the one that ends a text"));
@@ -153,24 +161,43 @@ mod tests {
 
     fn draws(config: &GenerateConfig, scores: &[f32], n: u64) -> Vec<f64> {
         let mut counts = vec![0.0; scores.len()];
-        (0..n).for_each(|i| counts[config.choose(scores, &mut Key::new(i).rng()).unwrap() as usize] += 1.0 / n as f64);
+        (0..n).for_each(|i| {
+            counts[config.choose(scores, &mut Key::new(i).rng()).unwrap() as usize] += 1.0 / n as f64
+        });
         counts
     }
 
     #[test]
     fn choices_follow_the_probabilities() {
         let scores = [0.1f32, 0.4, 0.2, 0.3].map(f32::ln);
-        let close = |got: Vec<f64>, want: [f64; 4]| assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 0.02), "{got:?} {want:?}");
+        let close = |got: Vec<f64>, want: [f64; 4]| {
+            assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 0.02), "{got:?} {want:?}")
+        };
         let plain = GenerateConfig::default();
         close(draws(&plain, &scores, 20_000), [0.1, 0.4, 0.2, 0.3]);
-        close(draws(&GenerateConfig { temperature: 0.0, ..plain.clone() }, &scores, 100), [0.0, 1.0, 0.0, 0.0]);
-        close(draws(&GenerateConfig { top_k: 2, ..plain.clone() }, &scores, 20_000), [0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0]);
+        close(
+            draws(&GenerateConfig { temperature: 0.0, ..plain.clone() }, &scores, 100),
+            [0.0, 1.0, 0.0, 0.0],
+        );
+        close(
+            draws(&GenerateConfig { top_k: 2, ..plain.clone() }, &scores, 20_000),
+            [0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0],
+        );
         // 0.4 + 0.3 reach 0.65; 0.4 alone reaches 0.4.
-        close(draws(&GenerateConfig { top_p: 0.65, ..plain.clone() }, &scores, 20_000), [0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0]);
+        close(
+            draws(&GenerateConfig { top_p: 0.65, ..plain.clone() }, &scores, 20_000),
+            [0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0],
+        );
         close(draws(&GenerateConfig { top_p: 0.3, ..plain.clone() }, &scores, 100), [0.0, 1.0, 0.0, 0.0]);
         // At temperature 1/2 probabilities are squared.
-        close(draws(&GenerateConfig { temperature: 0.5, ..plain.clone() }, &scores, 20_000), [1.0, 16.0, 4.0, 9.0].map(|w| w / 30.0));
-        assert!(plain.choose(&[0.0, f32::NAN], &mut Key::new(0).rng()).is_err() && plain.choose(&[], &mut Key::new(0).rng()).is_err());
+        close(
+            draws(&GenerateConfig { temperature: 0.5, ..plain.clone() }, &scores, 20_000),
+            [1.0, 16.0, 4.0, 9.0].map(|w| w / 30.0),
+        );
+        assert!(
+            plain.choose(&[0.0, f32::NAN], &mut Key::new(0).rng()).is_err()
+                && plain.choose(&[], &mut Key::new(0).rng()).is_err()
+        );
     }
 
     #[test]
@@ -190,10 +217,22 @@ mod tests {
             assert_eq!(a.len(), 16);
             let ended = continue_text(&model, &[1, 2], Some(a[3]), &with, Key::new(5))?;
             assert!(ended.len() <= 3 && ended[..] == a[..ended.len()]);
-            assert_eq!(answer(&t5, &[3, 4, 1], &with, Key::new(6))?, answer(&t5, &[3, 4, 1], &without, Key::new(6))?);
+            assert_eq!(
+                answer(&t5, &[3, 4, 1], &with, Key::new(6))?,
+                answer(&t5, &[3, 4, 1], &without, Key::new(6))?
+            );
         }
         assert!(continue_text(&model, &[], None, &GenerateConfig::default(), Key::new(0)).is_err());
-        assert!(continue_text(&model, &[1], None, &GenerateConfig { top_p: 0.0, ..GenerateConfig::default() }, Key::new(0)).is_err());
+        assert!(
+            continue_text(
+                &model,
+                &[1],
+                None,
+                &GenerateConfig { top_p: 0.0, ..GenerateConfig::default() },
+                Key::new(0)
+            )
+            .is_err()
+        );
         Ok(())
     }
 }

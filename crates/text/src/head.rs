@@ -1,5 +1,6 @@
-//! The head of a masked language model: `logits = LayerNorm(act(W h + b)) E^T + c`, where `E` is the encoder's own word table (Press and
-//! Wolf 2016, arXiv 1608.05859). Logits are made of the places that are predicted, and of no others.
+//! The head of a masked language model: `logits = LayerNorm(act(W h + b)) E^T + c`, where `E` is the
+//! encoder's own word table (Press and Wolf 2016, arXiv 1608.05859). Logits are made of the places that are
+//! predicted, and of no others.
 
 use crate::batch::IGNORED;
 use crate::encoder::BertConfig;
@@ -51,8 +52,8 @@ pub(crate) struct Predicted {
 }
 
 impl Predicted {
-    /// Of the labels `(N, L)`. A batch without any gets its first place with an ignored label: the loss is then 0, with a graph, instead of
-    /// a tensor without rows.
+    /// Of the labels `(N, L)`. A batch without any gets its first place with an ignored label: the loss is
+    /// then 0, with a graph, instead of a tensor without rows.
     pub(crate) fn of(labels: &Tensor) -> Result<Self> {
         let device = labels.device();
         let all = labels.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
@@ -78,9 +79,11 @@ pub(crate) fn mean_cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f6
     Ok((cross_entropy_sum(logits, labels, smoothing, Path::Auto)? / f64::from(count.max(1)))?)
 }
 
-/// Share of the rows of `logits (M, C)` whose largest score is that of their label `(M)`, over the labels that count; 0 if none does.
+/// Share of the rows of `logits (M, C)` whose largest score is that of their label `(M)`, over the labels
+/// that count; 0 if none does.
 pub(crate) fn accuracy(logits: &Tensor, labels: &Tensor) -> Result<f64> {
-    let (best, labels) = (logits.argmax(1)?.to_dtype(DType::I64)?.to_vec1::<i64>()?, labels.to_vec1::<i64>()?);
+    let (best, labels) =
+        (logits.argmax(1)?.to_dtype(DType::I64)?.to_vec1::<i64>()?, labels.to_vec1::<i64>()?);
     let (mut right, mut all) = (0usize, 0usize);
     for (b, l) in best.iter().zip(&labels).filter(|(_, l)| **l != IGNORED) {
         right += usize::from(b == l);

@@ -1,4 +1,5 @@
-//! Folders of the Hugging Face Hub: `config.json` read and written for BERT, RoBERTa and ELECTRA, and weights loaded by their names.
+//! Folders of the Hugging Face Hub: `config.json` read and written for BERT, RoBERTa and ELECTRA, and weights
+//! loaded by their names.
 
 use crate::encoder::{BertConfig, Family};
 use crate::names::{Head, layout};
@@ -24,7 +25,8 @@ pub fn read_config(folder: &Path) -> Result<Value> {
         return Err(Error::file(&path, format!("{size} bytes, expected at most {MAX_CONFIG}")));
     }
     let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not JSON: {e}")))?;
+    let value: Value =
+        serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not JSON: {e}")))?;
     if value.is_object() { Ok(value) } else { Err(Error::file(&path, "expected a JSON object")) }
 }
 
@@ -45,14 +47,19 @@ impl Keys<'_> {
         match (self.value.get(key), default) {
             (None | Some(Value::Null), Some(d)) => Ok(d),
             (Some(v), _) if v.as_u64().is_some_and(|v| v <= 1 << 32) => Ok(v.as_u64().unwrap_or(0) as usize),
-            (other, _) => Err(Error::file(self.path, format!("{key} = {}: expected a whole number", other.unwrap_or(&Value::Null)))),
+            (other, _) => Err(Error::file(
+                self.path,
+                format!("{key} = {}: expected a whole number", other.unwrap_or(&Value::Null)),
+            )),
         }
     }
 
     pub(crate) fn number(&self, key: &str, default: f64) -> Result<f64> {
         match self.value.get(key) {
             None | Some(Value::Null) => Ok(default),
-            Some(v) => v.as_f64().ok_or_else(|| Error::file(self.path, format!("{key} = {v}: expected a number"))),
+            Some(v) => {
+                v.as_f64().ok_or_else(|| Error::file(self.path, format!("{key} = {v}: expected a number")))
+            }
         }
     }
 
@@ -65,9 +72,10 @@ impl Keys<'_> {
             "gelu" => Ok(Act::GeluErf),
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Act::GeluTanh),
             "relu" => Ok(Act::Relu),
-            other => {
-                Err(Error::file(self.path, format!("{key} = \"{other}\": expected gelu, gelu_new, gelu_pytorch_tanh, gelu_fast or relu")))
-            }
+            other => Err(Error::file(
+                self.path,
+                format!("{key} = \"{other}\": expected gelu, gelu_new, gelu_pytorch_tanh, gelu_fast or relu"),
+            )),
         }
     }
 }
@@ -93,10 +101,12 @@ impl Family {
 }
 
 impl BertConfig {
-    /// From transformers' configuration `value`, read from `path`. Unless its pooler is wanted, tokens are averaged.
+    /// From transformers' configuration `value`, read from `path`. Unless its pooler is wanted, tokens are
+    /// averaged.
     ///
     /// # Errors
-    /// If it is that of another kind of model, or of a variant that this encoder is not (relative positions, a decoder).
+    /// If it is that of another kind of model, or of a variant that this encoder is not (relative positions,
+    /// a decoder).
     pub fn from_hf(value: &Value, path: &Path) -> Result<Self> {
         let keys = Keys { value, path };
         let family = match keys.text("model_type") {
@@ -105,7 +115,10 @@ impl BertConfig {
             Some("electra") => Family::Electra,
             other => {
                 let found = other.unwrap_or("none");
-                return Err(Error::file(path, format!("model_type {found}: expected bert, roberta or electra")));
+                return Err(Error::file(
+                    path,
+                    format!("model_type {found}: expected bert, roberta or electra"),
+                ));
             }
         };
         if let Some(kind) = keys.text("position_embedding_type")
@@ -114,13 +127,20 @@ impl BertConfig {
             return Err(Error::file(path, format!("position_embedding_type \"{kind}\": expected absolute")));
         }
         if keys.flag("is_decoder", false) || !keys.flag("tie_word_embeddings", true) {
-            return Err(Error::file(path, "a decoder, or word embeddings that are not tied: expected an encoder with tied ones"));
+            return Err(Error::file(
+                path,
+                "a decoder, or word embeddings that are not tied: expected an encoder with tied ones",
+            ));
         }
         let base = BertConfig::base(family, keys.whole("vocab_size", None)?);
         let dim = keys.whole("hidden_size", None)?;
         Ok(BertConfig {
             dim,
-            embedding_dim: if family == Family::Electra { keys.whole("embedding_size", Some(128))? } else { dim },
+            embedding_dim: if family == Family::Electra {
+                keys.whole("embedding_size", Some(128))?
+            } else {
+                dim
+            },
             depth: keys.whole("num_hidden_layers", None)?,
             heads: keys.whole("num_attention_heads", None)?,
             hidden: keys.whole("intermediate_size", None)?,
@@ -168,7 +188,8 @@ pub(crate) fn short(x: f32) -> f64 {
     x.to_string().parse().unwrap_or_else(|_| f64::from(x))
 }
 
-/// The tensors of the model in `folder` (or of a file of weights) that belong to its encoder, under our names, and those of its head.
+/// The tensors of the model in `folder` (or of a file of weights) that belong to its encoder, under our
+/// names, and those of its head.
 ///
 /// # Errors
 /// If nothing can be read, or the names are not those of the family.
@@ -177,26 +198,35 @@ pub fn read_weights(path: &Path, family: Family, head: Head) -> Result<BTreeMap<
     let base = format!("{}.", family.model_type());
     // A bare encoder has no base in front of its names; one with a head has it in front of the encoder's.
     let based = tensors.keys().any(|k| k.starts_with(&base));
-    let tensors = if based { tensors } else { tensors.into_iter().map(|(k, t)| (format!("{base}{k}"), t)).collect() };
+    let tensors =
+        if based { tensors } else { tensors.into_iter().map(|(k, t)| (format!("{base}{k}"), t)).collect() };
     layout(family, head).to_ours(tensors).map_err(|e| Error::file(path, e))
 }
 
-/// Loads the encoder below `prefix` from a folder or file of the Hub; a head that is there too is left out. A pooler (or another layer of
-/// [`PooledBert`](crate::encoder::PooledBert)) that the file has not keeps its initial values: masked language models are saved without one.
+/// Loads the encoder below `prefix` from a folder or file of the Hub; a head that is there too is left out. A
+/// pooler (or another layer of [`PooledBert`](crate::encoder::PooledBert)) that the file has not keeps its
+/// initial values: masked language models are saved without one.
 ///
 /// # Errors
-/// If nothing can be read, or the weights are those of another network: missing and misshapen keys are listed.
+/// If nothing can be read, or the weights are those of another network: missing and misshapen keys are
+/// listed.
 pub fn load_pretrained(params: &Params, prefix: &str, path: &Path, family: Family) -> Result<Report> {
     let named = |e: Error| Error::file(path, e);
     let ours = read_weights(path, family, Head::None)?;
-    let ours: BTreeMap<String, Tensor> = ours.into_iter().filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t))).collect();
+    let ours: BTreeMap<String, Tensor> =
+        ours.into_iter().filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t))).collect();
     let report = weights::compare(params, &ours, prefix);
-    let of_a_head = |name: &str| crate::encoder::PooledBert::HEAD.iter().any(|part| name.split('.').next() == Some(part));
+    let of_a_head =
+        |name: &str| crate::encoder::PooledBert::HEAD.iter().any(|part| name.split('.').next() == Some(part));
     if let Some(first) = report.missing.iter().find(|k| !of_a_head(k)) {
         let n = report.missing.len();
-        return Err(Error::file(path, format!("weights of another network: {n} tensors of the encoder are missing ({first} ...)")));
+        return Err(Error::file(
+            path,
+            format!("weights of another network: {n} tensors of the encoder are missing ({first} ...)"),
+        ));
     }
-    weights::load_into(params, &ours, prefix, &Options { allow_missing: true, allow_unexpected: true }).map_err(named)
+    weights::load_into(params, &ours, prefix, &Options { allow_missing: true, allow_unexpected: true })
+        .map_err(named)
 }
 
 #[cfg(test)]
@@ -208,7 +238,14 @@ mod tests {
         let path = Path::new("config.json");
         for family in [Family::Bert, Family::Roberta, Family::Electra] {
             let embedding_dim = if family == Family::Electra { 16 } else { 32 };
-            let c = BertConfig { dim: 32, embedding_dim, depth: 2, heads: 4, act: Act::GeluTanh, ..BertConfig::base(family, 99) };
+            let c = BertConfig {
+                dim: 32,
+                embedding_dim,
+                depth: 2,
+                heads: 4,
+                act: Act::GeluTanh,
+                ..BertConfig::base(family, 99)
+            };
             assert_eq!(BertConfig::from_hf(&c.to_hf("X"), path)?, c);
             assert_eq!(c.to_hf("X")["hidden_dropout_prob"], json!(0.1));
         }
@@ -222,7 +259,10 @@ mod tests {
             for (k, x) in change.as_object().into_iter().flatten() {
                 v[k] = x.clone();
             }
-            let e = BertConfig::from_hf(&v, Path::new("d/config.json")).err().map(|e| e.to_string()).unwrap_or_default();
+            let e = BertConfig::from_hf(&v, Path::new("d/config.json"))
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default();
             assert!(e.contains(part) && e.starts_with("d/config.json"), "{e}");
         };
         says(json!({"model_type": "gpt2"}), "model_type gpt2");

@@ -1,9 +1,10 @@
-//! Hiding tokens (BERT, Devlin et al. 2018, arXiv 1810.04805, section 3.1): 15% of the tokens are to be predicted; of those 80% become the
-//! mask token, 10% another token, 10% stay.
+//! Hiding tokens (BERT, Devlin et al. 2018, arXiv 1810.04805, section 3.1): 15% of the tokens are to be
+//! predicted; of those 80% become the mask token, 10% another token, 10% stay.
 //!
-//! The choice is made anew each time a sample is read, from the sample's own generator (RoBERTa's dynamic masking, Liu et al. 2019, arXiv
-//! 1907.11692). With whole words all pieces of a chosen word are predicted (the May 2019 release of BERT; Cui et al. 2019, arXiv 1906.08101).
-//! The number is `max(1, round(share x tokens))`, exact and not expected, so that no sample is without a label and batches weigh alike.
+//! The choice is made anew each time a sample is read, from the sample's own generator (RoBERTa's dynamic
+//! masking, Liu et al. 2019, arXiv 1907.11692). With whole words all pieces of a chosen word are predicted
+//! (the May 2019 release of BERT; Cui et al. 2019, arXiv 1906.08101). The number is `max(1, round(share x
+//! tokens))`, exact and not expected, so that no sample is without a label and batches weigh alike.
 
 use crate::batch::{Example, IGNORED, Vocabulary};
 use selfsup_core::data::Transform;
@@ -46,27 +47,40 @@ impl Masking {
     pub fn new(config: MaskConfig, vocabulary: &Vocabulary) -> Result<Self> {
         let MaskConfig { share, mask, random, .. } = config;
         if !(share > 0.0 && share < 1.0) {
-            return Err(Error::config(format!("method.masking.share = {share}: expected a share between 0 and 1")));
+            return Err(Error::config(format!(
+                "method.masking.share = {share}: expected a share between 0 and 1"
+            )));
         }
         if !(mask >= 0.0 && random >= 0.0 && mask + random <= 1.0 + 1e-6) {
             return Err(Error::config(format!(
                 "method.masking: mask = {mask} and random = {random}, expected shares that sum to at most 1"
             )));
         }
-        let token = vocabulary
-            .mask
-            .ok_or_else(|| Error::config("the tokenizer has no mask token ([MASK] or <mask>): masked language modelling needs one"))?;
-        if vocabulary.special.len() >= vocabulary.size || !vocabulary.special.windows(2).all(|w| w[0] < w[1]) {
-            return Err(Error::config("the vocabulary's special tokens must be in ascending order, and fewer than all"));
+        let token = vocabulary.mask.ok_or_else(|| {
+            Error::config(
+                "the tokenizer has no mask token ([MASK] or <mask>): masked language modelling needs one",
+            )
+        })?;
+        if vocabulary.special.len() >= vocabulary.size || !vocabulary.special.windows(2).all(|w| w[0] < w[1])
+        {
+            return Err(Error::config(
+                "the vocabulary's special tokens must be in ascending order, and fewer than all",
+            ));
         }
         Ok(Masking { config, vocabulary: vocabulary.clone(), mask: token })
     }
 
     /// The runs of places that are chosen together: words or tokens, without special ones.
     fn units(&self, e: &Example) -> Vec<(usize, usize)> {
-        let text = |i: usize| self.vocabulary.special.binary_search(&e.ids[i]).is_err() && e.words.get(i).is_none_or(Option::is_some);
+        let text = |i: usize| {
+            self.vocabulary.special.binary_search(&e.ids[i]).is_err()
+                && e.words.get(i).is_none_or(Option::is_some)
+        };
         let joined = |i: usize| {
-            self.config.whole_words && e.words.get(i).is_some() && e.words[i] == e.words[i - 1] && e.types.get(i) == e.types.get(i - 1)
+            self.config.whole_words
+                && e.words.get(i).is_some()
+                && e.words[i] == e.words[i - 1]
+                && e.types.get(i) == e.types.get(i - 1)
         };
         let mut units: Vec<(usize, usize)> = Vec::new();
         for i in (0..e.ids.len()).filter(|&i| text(i)) {
@@ -96,7 +110,10 @@ impl Transform<Example> for Masking {
 
     fn apply(&self, mut e: Example, rng: &mut Rng) -> Result<Example> {
         if !(e.words.is_empty() || e.words.len() == e.ids.len()) {
-            return Err(Error::input("example", format!("{} word numbers for {} tokens", e.words.len(), e.ids.len())));
+            return Err(Error::input(
+                "example",
+                format!("{} word numbers for {} tokens", e.words.len(), e.ids.len()),
+            ));
         }
         let mut units = self.units(&e);
         let tokens: usize = units.iter().map(|u| u.1).sum();
@@ -192,7 +209,8 @@ mod tests {
         }
     }
 
-    /// Binomial counts lie within five deviations of 80, 10 and 10 per cent; a drawn token may be the old one (1 in 45).
+    /// Binomial counts lie within five deviations of 80, 10 and 10 per cent; a drawn token may be the old one
+    /// (1 in 45).
     #[test]
     fn shares_are_the_papers() -> Result<()> {
         let m = masking(MaskConfig::default());
@@ -219,7 +237,10 @@ mod tests {
     fn each_draw_is_new() -> Result<()> {
         let m = masking(MaskConfig::default());
         let e = Example::new((10..50).collect());
-        assert_ne!(m.apply(e.clone(), &mut Key::new(1).fold(0).rng())?, m.apply(e, &mut Key::new(1).fold(1).rng())?);
+        assert_ne!(
+            m.apply(e.clone(), &mut Key::new(1).fold(0).rng())?,
+            m.apply(e, &mut Key::new(1).fold(1).rng())?
+        );
         Ok(())
     }
 
@@ -227,10 +248,16 @@ mod tests {
     fn impossible_masks_are_refused() {
         let v = vocabulary();
         let wrong = |c: MaskConfig| Masking::new(c, &v).is_err();
-        assert!(wrong(MaskConfig { share: 0.0, ..MaskConfig::default() }) && wrong(MaskConfig { share: 1.0, ..MaskConfig::default() }));
+        assert!(
+            wrong(MaskConfig { share: 0.0, ..MaskConfig::default() })
+                && wrong(MaskConfig { share: 1.0, ..MaskConfig::default() })
+        );
         assert!(wrong(MaskConfig { mask: 0.9, random: 0.2, ..MaskConfig::default() }));
         assert!(wrong(MaskConfig { mask: f32::NAN, ..MaskConfig::default() }));
-        let e = Masking::new(MaskConfig::default(), &Vocabulary { mask: None, ..v }).err().map(|e| e.to_string()).unwrap_or_default();
+        let e = Masking::new(MaskConfig::default(), &Vocabulary { mask: None, ..v })
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default();
         assert!(e.contains("no mask token"), "{e}");
         let short = Example { words: vec![None], ..Example::new(vec![11, 12]) };
         assert!(masking(MaskConfig::default()).apply(short, &mut Key::new(0).rng()).is_err());

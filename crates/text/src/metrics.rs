@@ -26,8 +26,8 @@ impl Scores {
 /// An entity: its type, first word and the word behind its last.
 pub type Entity = (String, usize, usize);
 
-/// The entities of B-I-O tags (`B-PER`, `I-PER`, `O`), as conlleval reads them: an `I` without a `B` of its type before it starts one too
-/// (Tjong Kim Sang and De Meulder 2003, cs/0306050).
+/// The entities of B-I-O tags (`B-PER`, `I-PER`, `O`), as conlleval reads them: an `I` without a `B` of its
+/// type before it starts one too (Tjong Kim Sang and De Meulder 2003, cs/0306050).
 pub fn entities(tags: &[impl AsRef<str>]) -> BTreeSet<Entity> {
     let mut found = BTreeSet::new();
     let mut open: Option<(&str, usize)> = None;
@@ -46,8 +46,8 @@ pub fn entities(tags: &[impl AsRef<str>]) -> BTreeSet<Entity> {
     found
 }
 
-/// Micro-averaged scores over all sentences, and those of each type of entity: an entity is right if its type and both its ends are. `gold`
-/// and `found` are the tags of the same sentences.
+/// Micro-averaged scores over all sentences, and those of each type of entity: an entity is right if its type
+/// and both its ends are. `gold` and `found` are the tags of the same sentences.
 pub fn entity_f1<T: AsRef<str>>(gold: &[Vec<T>], found: &[Vec<T>]) -> (Scores, BTreeMap<String, Scores>) {
     let mut counts: BTreeMap<String, [usize; 3]> = BTreeMap::new();
     for (gold, found) in gold.iter().zip(found) {
@@ -66,20 +66,26 @@ pub fn entity_f1<T: AsRef<str>>(gold: &[Vec<T>], found: &[Vec<T>]) -> (Scores, B
     (scores(&all), counts.iter().map(|(k, c)| (k.clone(), scores(c))).collect())
 }
 
-/// An answer as SQuAD's script compares it: lower case, without punctuation and the words a, an, the, single spaces.
+/// An answer as SQuAD's script compares it: lower case, without punctuation and the words a, an, the, single
+/// spaces.
 pub fn normalise_answer(text: &str) -> String {
     let plain: String = text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
     plain.split_whitespace().filter(|w| !matches!(*w, "a" | "an" | "the")).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether `found` equals one of the answers `gold` (Rajpurkar et al. 2016, "SQuAD", arXiv 1606.05250). No gold answer means that there is
-/// none: then the right answer is empty (SQuAD 2.0, arXiv 1806.03822).
+/// Whether `found` equals one of the answers `gold` (Rajpurkar et al. 2016, "SQuAD", arXiv 1606.05250). No
+/// gold answer means that there is none: then the right answer is empty (SQuAD 2.0, arXiv 1806.03822).
 pub fn exact_match(found: &str, gold: &[impl AsRef<str>]) -> bool {
     let found = normalise_answer(found);
-    if gold.is_empty() { found.is_empty() } else { gold.iter().any(|g| normalise_answer(g.as_ref()) == found) }
+    if gold.is_empty() {
+        found.is_empty()
+    } else {
+        gold.iter().any(|g| normalise_answer(g.as_ref()) == found)
+    }
 }
 
-/// The best F1 over the words that `found` shares with one of the answers `gold`; as [`exact_match`] where one side is empty.
+/// The best F1 over the words that `found` shares with one of the answers `gold`; as [`exact_match`] where
+/// one side is empty.
 pub fn answer_f1(found: &str, gold: &[impl AsRef<str>]) -> f64 {
     let found = normalise_answer(found);
     let words: Vec<&str> = found.split_whitespace().collect();
@@ -116,10 +122,16 @@ mod tests {
 
     #[test]
     fn entities_of_tags() {
-        let found = |text: &str| entities(&tags(text)).into_iter().map(|(n, a, b)| format!("{n} {a} {b}")).collect::<Vec<_>>();
+        let found = |text: &str| {
+            entities(&tags(text)).into_iter().map(|(n, a, b)| format!("{n} {a} {b}")).collect::<Vec<_>>()
+        };
         assert_eq!(found("B-PER I-PER O B-LOC"), ["LOC 3 4", "PER 0 2"]);
         assert_eq!(found("B-PER B-PER"), ["PER 0 1", "PER 1 2"], "neighbours");
-        assert_eq!(found("I-PER I-LOC I-LOC O I-LOC"), ["LOC 1 3", "LOC 4 5", "PER 0 1"], "an I may start one");
+        assert_eq!(
+            found("I-PER I-LOC I-LOC O I-LOC"),
+            ["LOC 1 3", "LOC 4 5", "PER 0 1"],
+            "an I may start one"
+        );
         assert!(found("O O").is_empty() && found("").is_empty());
     }
 
@@ -129,7 +141,11 @@ mod tests {
         let gold = [tags("B-PER I-PER O B-LOC"), tags("B-ORG O B-PER O")];
         let found = [tags("B-PER I-PER O B-LOC"), tags("B-ORG I-ORG O O")];
         let (all, each) = entity_f1(&gold, &found);
-        assert!((all.precision - 2.0 / 3.0).abs() < 1e-12 && (all.recall - 0.5).abs() < 1e-12 && (all.f1 - 4.0 / 7.0).abs() < 1e-12);
+        assert!(
+            (all.precision - 2.0 / 3.0).abs() < 1e-12
+                && (all.recall - 0.5).abs() < 1e-12
+                && (all.f1 - 4.0 / 7.0).abs() < 1e-12
+        );
         assert_eq!((each["ORG"].f1, each["LOC"].f1, each["PER"].recall), (0.0, 1.0, 0.5));
         assert_eq!(entity_f1::<String>(&[], &[]).0, Scores::default());
     }

@@ -1,7 +1,8 @@
 //! The names of the same weights in transformers' BERT, RoBERTa and ELECTRA.
 //!
-//! Ours: the encoder at `encoder` (`embeddings.word`, `blocks.0.attn.qkv` ..., `project`, `pooler`), the head of a method or task at `head`,
-//! the next-sentence classifier at `next`, the classifiers of tasks at `classifier` and `answer`.
+//! Ours: the encoder at `encoder` (`embeddings.word`, `blocks.0.attn.qkv` ..., `project`, `pooler`), the head
+//! of a method or task at `head`, the next-sentence classifier at `next`, the classifiers of tasks at
+//! `classifier` and `answer`.
 
 use crate::encoder::Family;
 use selfsup_core::weights::{Rule, Rules};
@@ -50,12 +51,18 @@ pub fn architecture(family: Family, head: Head, next: bool) -> &'static str {
 /// transformers' blocks and embeddings below `from` as ours below `to`.
 fn encoder(from: &str, to: &str) -> Vec<Rule> {
     let mut rules = vec![Rule::drop(&format!("{from}.embeddings.position_ids"))];
-    for (theirs, ours) in [("word_embeddings", "word"), ("position_embeddings", "position"), ("token_type_embeddings", "type")] {
-        rules.push(Rule::rename(&format!("{from}.embeddings.{theirs}.weight"), &format!("{to}.embeddings.{ours}.weight")));
+    for (theirs, ours) in
+        [("word_embeddings", "word"), ("position_embeddings", "position"), ("token_type_embeddings", "type")]
+    {
+        rules.push(Rule::rename(
+            &format!("{from}.embeddings.{theirs}.weight"),
+            &format!("{to}.embeddings.{ours}.weight"),
+        ));
     }
     for kind in ["weight", "bias"] {
-        let mut rename =
-            |theirs: &str, ours: &str| rules.push(Rule::rename(&format!("{from}.{theirs}.{kind}"), &format!("{to}.{ours}.{kind}")));
+        let mut rename = |theirs: &str, ours: &str| {
+            rules.push(Rule::rename(&format!("{from}.{theirs}.{kind}"), &format!("{to}.{ours}.{kind}")))
+        };
         rename("embeddings.LayerNorm", "embeddings.norm");
         rename("embeddings_project", "project");
         rename("pooler.dense", "pooler");
@@ -125,7 +132,9 @@ mod tests {
     #[test]
     fn all_layouts_are_well_formed() {
         for family in [Family::Bert, Family::Roberta, Family::Electra] {
-            for head in [Head::None, Head::MaskedLm, Head::Discriminator, Head::Sequence, Head::Tokens, Head::Answer] {
+            for head in
+                [Head::None, Head::MaskedLm, Head::Discriminator, Head::Sequence, Head::Tokens, Head::Answer]
+            {
                 let _ = layout(family, head);
                 assert!(!architecture(family, head, false).is_empty());
             }
@@ -134,7 +143,9 @@ mod tests {
 
     #[test]
     fn names_go_both_ways() -> selfsup_core::Result<()> {
-        let one = |k: &str| Ok::<_, candle_core::Error>((k.to_string(), Tensor::ones((2, 2), DType::F32, &Device::Cpu)?));
+        let one = |k: &str| {
+            Ok::<_, candle_core::Error>((k.to_string(), Tensor::ones((2, 2), DType::F32, &Device::Cpu)?))
+        };
         let names = [
             "roberta.embeddings.word_embeddings.weight",
             "roberta.encoder.layer.3.attention.self.query.weight",

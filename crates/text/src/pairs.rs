@@ -1,7 +1,9 @@
-//! Pairs of texts for next-sentence prediction (Devlin et al. 2018, arXiv 1810.04805, section 3.1 and appendix A.2): half of the second texts
-//! follow the first in their document, half come from another document.
+//! Pairs of texts for next-sentence prediction (Devlin et al. 2018, arXiv 1810.04805, section 3.1 and
+//! appendix A.2): half of the second texts follow the first in their document, half come from another
+//! document.
 //!
-//! The class is transformers': 0 follows, 1 does not. All is drawn when a sample is read, from its own generator.
+//! The class is transformers': 0 follows, 1 does not. All is drawn when a sample is read, from its own
+//! generator.
 
 use crate::batch::Example;
 use selfsup_core::data::{Dataset, Transform};
@@ -32,34 +34,47 @@ pub struct NextSentences {
 }
 
 impl NextSentences {
-    /// Pairs of at most `longest` tokens, the three special ones among them. `word_starts` says of each token id whether a word begins with
-    /// it ([`Tokenizer::word_starts`](crate::tokenizer::Tokenizer::word_starts)).
+    /// Pairs of at most `longest` tokens, the three special ones among them. `word_starts` says of each token
+    /// id whether a word begins with it
+    /// ([`Tokenizer::word_starts`](crate::tokenizer::Tokenizer::word_starts)).
     ///
     /// # Errors
-    /// If there are fewer than two documents, no document has two sentences, a sentence is empty, or `longest` is below 5.
-    pub fn new(documents: Vec<Document>, frame: Frame, longest: usize, word_starts: Vec<bool>) -> Result<Self> {
+    /// If there are fewer than two documents, no document has two sentences, a sentence is empty, or
+    /// `longest` is below 5.
+    pub fn new(
+        documents: Vec<Document>,
+        frame: Frame,
+        longest: usize,
+        word_starts: Vec<bool>,
+    ) -> Result<Self> {
         if longest < 5 || documents.len() < 2 {
             return Err(Error::config(format!(
                 "pairs of at most {longest} tokens from {} documents: expected at least 5 tokens and 2 documents",
                 documents.len()
             )));
         }
-        if let Some((d, s)) = documents.iter().enumerate().find_map(|(d, doc)| Some((d, doc.iter().position(Vec::is_empty)?))) {
+        if let Some((d, s)) =
+            documents.iter().enumerate().find_map(|(d, doc)| Some((d, doc.iter().position(Vec::is_empty)?)))
+        {
             return Err(Error::input(format!("document {d}"), format!("sentence {s} has no tokens")));
         }
         if let Some(d) = documents.iter().position(Vec::is_empty) {
             return Err(Error::input(format!("document {d}"), "has no sentences"));
         }
         // A pair begins where a sentence follows.
-        let starts: Vec<(u32, u32)> =
-            documents.iter().enumerate().flat_map(|(d, doc)| (0..doc.len().saturating_sub(1)).map(move |s| (d as u32, s as u32))).collect();
+        let starts: Vec<(u32, u32)> = documents
+            .iter()
+            .enumerate()
+            .flat_map(|(d, doc)| (0..doc.len().saturating_sub(1)).map(move |s| (d as u32, s as u32)))
+            .collect();
         if starts.is_empty() {
             return Err(Error::input("documents", "none has two sentences: there is no next one to predict"));
         }
         Ok(NextSentences { documents, starts, frame, longest, word_starts })
     }
 
-    /// Sentences of `document` from `start` on, up to `room` tokens: at least one, cut if it is longer. Also the sentence behind the last.
+    /// Sentences of `document` from `start` on, up to `room` tokens: at least one, cut if it is longer. Also
+    /// the sentence behind the last.
     fn text(document: &Document, start: usize, end: usize, room: usize) -> (Vec<u32>, usize) {
         let (mut ids, mut next) = (Vec::new(), start);
         while next < end && (ids.is_empty() || ids.len() + document[next].len() <= room) {
@@ -90,7 +105,11 @@ impl Dataset for NextSentences {
     }
 
     fn get(&self, index: usize) -> Result<usize> {
-        if index < self.starts.len() { Ok(index) } else { Err(Error::input("pair", format!("{index} of {}", self.starts.len()))) }
+        if index < self.starts.len() {
+            Ok(index)
+        } else {
+            Err(Error::input("pair", format!("{index} of {}", self.starts.len())))
+        }
     }
 }
 
@@ -131,13 +150,18 @@ mod tests {
     use proptest::prelude::*;
     use selfsup_core::Key;
 
-    /// Document d, sentence s, token k is the number 10,000 + 1000 d + 20 s + k, so that a token says where it comes from.
+    /// Document d, sentence s, token k is the number 10,000 + 1000 d + 20 s + k, so that a token says where
+    /// it comes from.
     fn corpus(documents: usize, sentences: usize, seed: u64) -> Vec<Document> {
         let mut rng = Key::new(seed).rng();
         (0..documents)
             .map(|d| {
                 let n = 2 + rng.below(sentences);
-                (0..n).map(|s| (0..1 + rng.below(19)).map(|k| (10_000 + 1000 * d + 20 * s + k) as u32).collect()).collect()
+                (0..n)
+                    .map(|s| {
+                        (0..1 + rng.below(19)).map(|k| (10_000 + 1000 * d + 20 * s + k) as u32).collect()
+                    })
+                    .collect()
             })
             .collect()
     }
@@ -162,7 +186,8 @@ mod tests {
                 prop_assert!(a.iter().all(|&id| document(id) == document(a[0])) && b.iter().all(|&id| document(id) == document(b[0])));
                 prop_assert_eq!(e.targets[0] == 0, document(a[0]) == document(b[0]));
                 if e.targets[0] == 0 {
-                    // The second text begins with the sentence after the first text's last (which may be cut).
+                    // The second text begins with the sentence after the first text's last (which may be
+                    // cut).
                     let sentence = |id: u32| (id - 10_000) % 1000 / 20;
                     prop_assert_eq!(sentence(b[0]), sentence(a[a.len() - 1]) + 1);
                 }
@@ -179,7 +204,9 @@ mod tests {
         let e = set.apply(0, &mut Key::new(0).rng())?;
         assert_eq!(e.words[..4], [None, Some(0), Some(0), None]);
         assert_eq!(e.words[4], Some(1));
-        let follow = (0..1000).filter(|&i| set.apply(1, &mut Key::new(1).fold(i).rng()).is_ok_and(|e| e.targets == [0])).count();
+        let follow = (0..1000)
+            .filter(|&i| set.apply(1, &mut Key::new(1).fold(i).rng()).is_ok_and(|e| e.targets == [0]))
+            .count();
         assert!((440..560).contains(&follow), "{follow}");
         Ok(())
     }
@@ -189,6 +216,9 @@ mod tests {
         let wrong = |d: Vec<Document>, longest: usize| NextSentences::new(d, FRAME, longest, vec![]).is_err();
         assert!(wrong(corpus(1, 4, 0), 20) && wrong(corpus(3, 4, 0), 4));
         assert!(wrong(vec![vec![vec![5]], vec![vec![6]]], 20), "no second sentence anywhere");
-        assert!(wrong(vec![vec![vec![5], vec![]], vec![vec![6]]], 20) && wrong(vec![vec![], vec![vec![6], vec![7]]], 20));
+        assert!(
+            wrong(vec![vec![vec![5], vec![]], vec![vec![6]]], 20)
+                && wrong(vec![vec![], vec![vec![6], vec![7]]], 20)
+        );
     }
 }

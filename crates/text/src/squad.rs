@@ -1,5 +1,6 @@
-//! Question answering over texts: files in the format of SQuAD (Rajpurkar et al. 2016, arXiv 1606.05250; 2.0: 2018, arXiv 1806.03822), windows
-//! with the place of the answer, and the best answer out of the scores of all windows.
+//! Question answering over texts: files in the format of SQuAD (Rajpurkar et al. 2016, arXiv 1606.05250; 2.0:
+//! 2018, arXiv 1806.03822), windows with the place of the answer, and the best answer out of the scores of
+//! all windows.
 
 use crate::batch::Example;
 use crate::metrics::{answer_f1, exact_match};
@@ -26,7 +27,8 @@ pub struct Question {
 /// Reads a SQuAD file of either version.
 ///
 /// # Errors
-/// If it cannot be read or is not in the format, or an answer is not where the file says; the message names the question.
+/// If it cannot be read or is not in the format, or an answer is not where the file says; the message names
+/// the question.
 pub fn read(path: &Path) -> Result<Vec<Question>> {
     parse(path, true)
 }
@@ -41,7 +43,8 @@ pub fn read_unanswered(path: &Path) -> Result<Vec<Question>> {
 
 fn parse(path: &Path, answered: bool) -> Result<Vec<Question>> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let json: Value = serde_json::from_slice(&bytes).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
+    let json: Value =
+        serde_json::from_slice(&bytes).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
     let list = |v: &Value, key: &str, at: &str| -> Result<Vec<Value>> {
         let found = v.get(key).and_then(Value::as_array).cloned();
         found.ok_or_else(|| Error::file(path, format!("{at} has no list `{key}`")))
@@ -60,7 +63,11 @@ fn parse(path: &Path, answered: bool) -> Result<Vec<Question>> {
                 let at = format!("question {id}");
                 let impossible = qa.get("is_impossible").and_then(Value::as_bool).unwrap_or(false);
                 let mut answers = Vec::new();
-                for answer in if impossible || !answered && qa.get("answers").is_none() { Vec::new() } else { list(qa, "answers", &at)? } {
+                for answer in if impossible || !answered && qa.get("answers").is_none() {
+                    Vec::new()
+                } else {
+                    list(qa, "answers", &at)?
+                } {
                     let words = text(&answer, "text", &at)?;
                     // Counted in characters, not in bytes.
                     let chars = answer.get("answer_start").and_then(Value::as_u64);
@@ -70,27 +77,35 @@ fn parse(path: &Path, answered: bool) -> Result<Vec<Question>> {
                         None => {
                             return Err(Error::file(
                                 path,
-                                format!("{at}: the answer {words:?} does not stand at `answer_start` of its text"),
+                                format!(
+                                    "{at}: the answer {words:?} does not stand at `answer_start` of its text"
+                                ),
                             ));
                         }
                     }
                 }
-                questions.push(Question { question: text(qa, "question", &at)?, id, context: context.clone(), answers });
+                questions.push(Question {
+                    question: text(qa, "question", &at)?,
+                    id,
+                    context: context.clone(),
+                    answers,
+                });
             }
         }
     }
     Ok(questions)
 }
 
-/// The windows of a question, each with the first and last token of its first answer; a window that does not hold the whole answer points at
-/// its first token.
+/// The windows of a question, each with the first and last token of its first answer; a window that does not
+/// hold the whole answer points at its first token.
 ///
 /// # Errors
 /// As [`Tokenizer::windows`].
 pub fn windows(tokenizer: &Tokenizer, q: &Question, longest: usize, stride: usize) -> Result<Vec<Window>> {
     let mut windows = tokenizer.windows(&q.question, &q.context, longest, stride)?;
     for w in &mut windows {
-        let answer = q.answers.first().and_then(|(text, start)| tokens_of(&w.spans, *start, start + text.len()));
+        let answer =
+            q.answers.first().and_then(|(text, start)| tokens_of(&w.spans, *start, start + text.len()));
         let (first, last) = answer.unwrap_or((0, 0));
         w.example = Example { targets: vec![first as i64, last as i64], ..w.example.clone() };
     }
@@ -113,16 +128,18 @@ pub struct Found {
     pub score: f32,
 }
 
-/// The best answer over all windows of a text: the two ends within one window, in order, at most `most` tokens apart. `scores` are those of
-/// [`AnswerFinder::logits`](crate::task::AnswerFinder::logits) for each window. With `may_be_none`, the first token stands for "no answer",
-/// and it must be the best in every window to win.
+/// The best answer over all windows of a text: the two ends within one window, in order, at most `most`
+/// tokens apart. `scores` are those of [`AnswerFinder::logits`](crate::task::AnswerFinder::logits) for each
+/// window. With `may_be_none`, the first token stands for "no answer", and it must be the best in every
+/// window to win.
 pub fn best(windows: &[Window], scores: &[(Vec<f32>, Vec<f32>)], most: usize, may_be_none: bool) -> Found {
     let mut best = Found { span: None, score: f32::NEG_INFINITY };
     let mut none = f32::INFINITY;
     for (w, (start, end)) in windows.iter().zip(scores) {
         none = none.min(start.first().copied().unwrap_or(0.0) + end.first().copied().unwrap_or(0.0));
         let spans = w.spans.iter().enumerate().filter_map(|(i, s)| Some((i, (*s)?)));
-        let tokens: Vec<(usize, (usize, usize))> = spans.filter(|(i, _)| *i < start.len().min(end.len())).collect();
+        let tokens: Vec<(usize, (usize, usize))> =
+            spans.filter(|(i, _)| *i < start.len().min(end.len())).collect();
         for (k, &(i, (from, _))) in tokens.iter().enumerate() {
             for &(j, (_, to)) in tokens[k..].iter().take(most.max(1)) {
                 let score = start[i] + end[j];
@@ -135,8 +152,8 @@ pub fn best(windows: &[Window], scores: &[(Vec<f32>, Vec<f32>)], most: usize, ma
     if may_be_none && none >= best.score { Found { span: None, score: none } } else { best }
 }
 
-/// Share of questions answered exactly, and mean F1, both in per cent as the benchmark's script gives them. A question without an entry in
-/// `found` counts as answered by nothing.
+/// Share of questions answered exactly, and mean F1, both in per cent as the benchmark's script gives them. A
+/// question without an entry in `found` counts as answered by nothing.
 pub fn evaluate(questions: &[Question], found: &BTreeMap<String, String>) -> (f64, f64) {
     let (mut exact, mut f1) = (0.0, 0.0);
     for q in questions {
@@ -163,10 +180,16 @@ mod tests {
 
     fn question(answer: &str) -> Question {
         let answers = TEXT.find(answer).map(|b| (answer.to_string(), b)).into_iter().collect();
-        Question { id: "q".into(), question: "When was the bridge built?".into(), context: TEXT.into(), answers }
+        Question {
+            id: "q".into(),
+            question: "When was the bridge built?".into(),
+            context: TEXT.into(),
+            answers,
+        }
     }
 
-    /// Whatever the length, each window fits, the windows cover the text, and the targets spell the answer where it stands whole.
+    /// Whatever the length, each window fits, the windows cover the text, and the targets spell the answer
+    /// where it stands whole.
     #[test]
     fn windows_hold_the_answer() -> Result<()> {
         let t = tokenizer()?;
@@ -225,7 +248,8 @@ mod tests {
                 {"id": "a", "question": "Was?", "answers": [{"text": answer, "answer_start": start}]},
                 {"id": "b", "question": "Wer?", "is_impossible": true, "answers": [], "plausible_answers": []},
             ]);
-            let json = serde_json::json!({"data": [{"title": "t", "paragraphs": [{"context": TEXT, "qas": qas}]}]});
+            let json =
+                serde_json::json!({"data": [{"title": "t", "paragraphs": [{"context": TEXT, "qas": qas}]}]});
             std::fs::write(&path, json.to_string()).map_err(|e| Error::io(&path, e))?;
             read(&path)
         };
@@ -239,11 +263,24 @@ mod tests {
             assert!(e.contains("question a") && e.contains("answer_start"), "{e}");
         }
         std::fs::write(&path, "{\"data\": [{}]}").map_err(|e| Error::io(&path, e))?;
-        assert!(read(&path).err().map(|e| e.to_string()).unwrap_or_default().contains("article 0 has no list `paragraphs`"));
+        assert!(
+            read(&path)
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default()
+                .contains("article 0 has no list `paragraphs`")
+        );
         let asked = serde_json::json!({"context": TEXT, "qas": [{"id": "a", "question": "Was?"}]});
-        std::fs::write(&path, serde_json::json!({"data": [{"paragraphs": [asked]}]}).to_string()).map_err(|e| Error::io(&path, e))?;
+        std::fs::write(&path, serde_json::json!({"data": [{"paragraphs": [asked]}]}).to_string())
+            .map_err(|e| Error::io(&path, e))?;
         assert!(read_unanswered(&path)?[0].answers.is_empty());
-        assert!(read(&path).err().map(|e| e.to_string()).unwrap_or_default().contains("question a has no list `answers`"));
+        assert!(
+            read(&path)
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default()
+                .contains("question a has no list `answers`")
+        );
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! From files to batches: the same examples from memory and from shards, in the middle of an epoch as after a resume.
+//! From files to batches: the same examples from memory and from shards, in the middle of an epoch as after a
+//! resume.
 
 #![allow(clippy::unwrap_used)]
 
@@ -25,7 +26,8 @@ fn reader(dir: &Path) -> Reader {
 }
 
 fn tokenizer(dir: &Path, kind: TokenizerKind) -> Tokenizer {
-    let config = TokenizerConfig { vocab_size: 330, min_frequency: 2, sentinels: 20, ..TokenizerConfig::of(kind) };
+    let config =
+        TokenizerConfig { vocab_size: 330, min_frequency: 2, sentinels: 20, ..TokenizerConfig::of(kind) };
     train(&config, reader(dir).map(|d| d.map(|d| d.text))).unwrap()
 }
 
@@ -38,7 +40,12 @@ fn flat(t: &Tensor) -> Vec<i64> {
 }
 
 fn batches(source: &dyn Source<Sequences>, epoch: u64, first: usize) -> Vec<(Vec<i64>, Vec<i64>)> {
-    source.epoch_from(epoch, first).unwrap().map(|b| b.unwrap().batch).map(|b| (flat(&b.ids), flat(&b.labels))).collect()
+    source
+        .epoch_from(epoch, first)
+        .unwrap()
+        .map(|b| b.unwrap().batch)
+        .map(|b| (flat(&b.ids), flat(&b.labels)))
+        .collect()
 }
 
 #[test]
@@ -54,7 +61,8 @@ fn every_method_gets_its_batches_and_resumes_anywhere() {
     ] {
         let (tokenizer, method) = (tokenizer(dir.path(), kind), MethodConfig::named(method).unwrap());
         for packing in [Packing::Blocks, Packing::Documents] {
-            let config = CorpusConfig { packing, length: Some(24), validation: 0.2, ..CorpusConfig::default() };
+            let config =
+                CorpusConfig { packing, length: Some(24), validation: 0.2, ..CorpusConfig::default() };
             let shards = dir.path().join(format!(".tokens-{}", method.name()));
             let load = |cache| {
                 let tokens = config.tokenize(reader(dir.path()), &tokenizer, cache).unwrap();
@@ -98,7 +106,8 @@ fn characters() {
     let made = TokenizerConfig::of(TokenizerKind::Characters);
     let tokenizer = train(&made, config.texts(reader(dir.path()))).unwrap();
     let tokens = config.tokenize(reader(dir.path()), &tokenizer, None).unwrap();
-    let ids: Vec<u32> = (0..tokens.shards()).flat_map(|s| tokens.read(s, 0..tokens.size(s).0).unwrap()).collect();
+    let ids: Vec<u32> =
+        (0..tokens.shards()).flat_map(|s| tokens.read(s, 0..tokens.size(s).0).unwrap()).collect();
     assert_eq!(tokenizer.decode(&ids).unwrap(), text[..3000]);
     let distinct: std::collections::BTreeSet<char> = text[..3000].chars().collect();
     assert_eq!(tokenizer.size(), distinct.len());
@@ -117,11 +126,24 @@ fn characters() {
 fn shards_of_other_text_are_made_again() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path());
-    let (tokenizer, config, folder) = (tokenizer(dir.path(), TokenizerKind::Bpe), CorpusConfig::default(), dir.path().join(".shards"));
-    let none = || -> Box<dyn Iterator<Item = Result<_>> + Send> { Box::new([Err(Error::config("read again"))].into_iter()) };
+    let (tokenizer, config, folder) =
+        (tokenizer(dir.path(), TokenizerKind::Bpe), CorpusConfig::default(), dir.path().join(".shards"));
+    let none = || -> Box<dyn Iterator<Item = Result<_>> + Send> {
+        Box::new([Err(Error::config("read again"))].into_iter())
+    };
     let first = config.tokenize(reader(dir.path()), &tokenizer, Some((folder.as_path(), "a"))).unwrap();
-    assert_eq!(config.tokenize(none(), &tokenizer, Some((folder.as_path(), "a"))).unwrap().len(), first.len());
-    assert!(config.tokenize(none(), &tokenizer, Some((folder.as_path(), "b"))).err().unwrap().to_string().contains("read again"));
+    assert_eq!(
+        config.tokenize(none(), &tokenizer, Some((folder.as_path(), "a"))).unwrap().len(),
+        first.len()
+    );
+    assert!(
+        config
+            .tokenize(none(), &tokenizer, Some((folder.as_path(), "b")))
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("read again")
+    );
     // The failed attempt has left nothing that passes for whole.
     assert!(config.tokenize(none(), &tokenizer, Some((folder.as_path(), "a"))).is_err());
 }
@@ -133,14 +155,21 @@ fn what_does_not_fit_is_refused() {
     let tokenizer = tokenizer(dir.path(), TokenizerKind::Bpe);
     let tokens = CorpusConfig::default().tokenize(reader(dir.path()), &tokenizer, None).unwrap();
     let says = |config: CorpusConfig, method: &str, longest: usize, part: &str| {
-        let made = config.examples(tokens.clone(), &tokenizer, &MethodConfig::named(method).unwrap(), longest);
-        let made = made.and_then(|p| p.loader(&p.train, &MethodConfig::named(method).unwrap(), loader()).map(|_| ()));
+        let made =
+            config.examples(tokens.clone(), &tokenizer, &MethodConfig::named(method).unwrap(), longest);
+        let made = made
+            .and_then(|p| p.loader(&p.train, &MethodConfig::named(method).unwrap(), loader()).map(|_| ()));
         let e = made.err().map(|e| e.to_string()).unwrap_or_default();
         assert!(e.contains(part), "{e}");
     };
     let config = CorpusConfig::default();
     says(CorpusConfig { length: Some(65), ..config.clone() }, "causal-lm", 64, "corpus.length = 65");
-    says(CorpusConfig { length: Some(500_000), ..config.clone() }, "causal-lm", usize::MAX, "fewer than one block");
+    says(
+        CorpusConfig { length: Some(500_000), ..config.clone() },
+        "causal-lm",
+        usize::MAX,
+        "fewer than one block",
+    );
     says(CorpusConfig { validation: 1.0, ..config.clone() }, "causal-lm", 64, "corpus.validation");
     says(config.clone(), "masked-lm", 64, "no mask token");
     says(config, "span-corruption", 64, "no sentinels");

@@ -1,4 +1,5 @@
-//! Folders of GPT-2 and T5: what is written is read back to the same model, under the names that transformers uses.
+//! Folders of GPT-2 and T5: what is written is read back to the same model, under the names that transformers
+//! uses.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +12,14 @@ use selfsup_text::recipe::{Architecture, EncoderConfig, MethodConfig};
 use std::path::Path;
 
 fn vocabulary() -> Vocabulary {
-    Vocabulary { size: 30, pad: 0, end: Some(1), sentinels: vec![29, 28], special: vec![0, 1, 28, 29], mask: None }
+    Vocabulary {
+        size: 30,
+        pad: 0,
+        end: Some(1),
+        sentinels: vec![29, 28],
+        special: vec![0, 1, 28, 29],
+        mask: None,
+    }
 }
 
 fn features(encoder: &dyn Encoder) -> Vec<f32> {
@@ -41,21 +49,36 @@ fn round_trip(method: &str, config: EncoderConfig, folder: &Path) -> Vec<String>
 }
 
 fn small(name: &str) -> EncoderConfig {
-    EncoderConfig { name: name.into(), dim: Some(8), depth: Some(2), heads: Some(2), positions: Some(6), ..EncoderConfig::default() }
+    EncoderConfig {
+        name: name.into(),
+        dim: Some(8),
+        depth: Some(2),
+        heads: Some(2),
+        positions: Some(6),
+        ..EncoderConfig::default()
+    }
 }
 
 #[test]
 fn gpt2() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
     let keys = round_trip("causal-lm", small("gpt2"), dir.path());
-    let expected = ["transformer.h.0.attn.c_attn.weight", "transformer.ln_f.bias", "transformer.wpe.weight", "transformer.wte.weight"];
+    let expected = [
+        "transformer.h.0.attn.c_attn.weight",
+        "transformer.ln_f.bias",
+        "transformer.wpe.weight",
+        "transformer.wte.weight",
+    ];
     assert!(expected.iter().all(|k| keys.iter().any(|x| x == k)), "{keys:?}");
     // (in, out), as Conv1D has it.
     assert_eq!(weights::read(dir.path())?["transformer.h.1.mlp.c_fc.weight"].dims(), [8, 32]);
     // A file of the bare model has no `transformer.` in front.
-    let network = EncoderConfig { pretrained: Some(dir.path().display().to_string()), ..small("gpt2") }.resolve(&vocabulary())?;
-    let bare: Vec<(String, Tensor)> =
-        weights::read(dir.path())?.into_iter().map(|(k, t)| (k.trim_start_matches("transformer.").to_string(), t)).collect();
+    let network = EncoderConfig { pretrained: Some(dir.path().display().to_string()), ..small("gpt2") }
+        .resolve(&vocabulary())?;
+    let bare: Vec<(String, Tensor)> = weights::read(dir.path())?
+        .into_iter()
+        .map(|(k, t)| (k.trim_start_matches("transformer.").to_string(), t))
+        .collect();
     let file = dir.path().join("bare.safetensors");
     selfsup_core::checkpoint::save_safetensors(&file, &bare)?;
     let params = Params::new();
@@ -72,7 +95,9 @@ fn t5() {
         let gated = name != "t5";
         assert_eq!(keys.iter().any(|k| k == "lm_head.weight"), gated);
         assert_eq!(keys.iter().any(|k| k == "decoder.block.1.layer.2.DenseReluDense.wi_1.weight"), gated);
-        assert!(keys.iter().any(|k| k == "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"));
+        assert!(
+            keys.iter().any(|k| k == "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight")
+        );
         assert!(keys.iter().any(|k| k == "decoder.block.1.layer.1.EncDecAttention.v.weight"));
     }
 }
@@ -89,7 +114,10 @@ fn other_models_are_refused() {
     };
     says(small("t5").resolve(&vocabulary()).unwrap(), "missing");
     says(EncoderConfig { dim: Some(16), ..small("gpt2") }.resolve(&vocabulary()).unwrap(), "another shape");
-    says(EncoderConfig { depth: Some(3), ..small("gpt2") }.resolve(&vocabulary()).unwrap(), "blocks.2.attn.proj.bias");
+    says(
+        EncoderConfig { depth: Some(3), ..small("gpt2") }.resolve(&vocabulary()).unwrap(),
+        "blocks.2.attn.proj.bias",
+    );
     // A method for another network.
     let e = MethodConfig::named("masked-lm")
         .unwrap()

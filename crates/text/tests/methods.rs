@@ -1,5 +1,6 @@
-//! What every method and task on an encoder must satisfy: each parameter moves, resuming is exact, micro-batches compute the gradient of
-//! the whole batch, and the result does not depend on the number of threads.
+//! What every method and task on an encoder must satisfy: each parameter moves, resuming is exact,
+//! micro-batches compute the gradient of the whole batch, and the result does not depend on the number of
+//! threads.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,21 +15,33 @@ use selfsup_text::batch::{Example, IGNORED, Pad, Sequences, Vocabulary};
 use selfsup_text::encoder::{BertConfig, Family};
 use selfsup_text::method::{MaskedLm, MaskedLmConfig};
 use selfsup_text::recipe::{EncoderConfig, Method, MethodConfig};
-use selfsup_text::task::{AnswerConfig, AnswerFinder, SequenceClassifier, SequenceConfig, TokenClassifier, TokenConfig, Tune};
+use selfsup_text::task::{
+    AnswerConfig, AnswerFinder, SequenceClassifier, SequenceConfig, TokenClassifier, TokenConfig, Tune,
+};
 
 const BATCH: usize = 8;
 
 fn vocabulary() -> Vocabulary {
-    Vocabulary { size: 24, pad: 0, mask: Some(3), special: vec![0, 1, 2, 3], end: Some(2), sentinels: vec![23, 22, 21] }
+    Vocabulary {
+        size: 24,
+        pad: 0,
+        mask: Some(3),
+        special: vec![0, 1, 2, 3],
+        end: Some(2),
+        sentinels: vec![23, 22, 21],
+    }
 }
 
-/// Sentences of a tiny language, of 4 to 11 tokens: each word tells the next but one. Even samples have a second text.
+/// Sentences of a tiny language, of 4 to 11 tokens: each word tells the next but one. Even samples have a
+/// second text.
 fn sentence(i: u64) -> Example {
     let mut rng = Key::new(7).fold(i).rng();
-    let (mut ids, length, start, step) = (vec![1u32], 2 + rng.below(8), rng.below(20) as u32, 1 + rng.below(3) as u32);
+    let (mut ids, length, start, step) =
+        (vec![1u32], 2 + rng.below(8), rng.below(20) as u32, 1 + rng.below(3) as u32);
     ids.extend((0..length as u32).map(|k| 4 + (start + k * step) % 20));
     ids.push(2);
-    let types: Vec<u32> = (0..ids.len()).map(|k| u32::from(i.is_multiple_of(2) && 2 * k > ids.len())).collect();
+    let types: Vec<u32> =
+        (0..ids.len()).map(|k| u32::from(i.is_multiple_of(2) && 2 * k > ids.len())).collect();
     let answer = vec![1 + (start as i64) % (length as i64), length as i64];
     Example { types, targets: answer, ..Example::new(ids) }
 }
@@ -38,17 +51,27 @@ fn labelled(name: &str, i: u64, epoch: u64) -> Example {
     let mut e = sentence(i);
     match name {
         "answer" => e,
-        "tokens" => {
-            Example { labels: e.ids.iter().map(|&id| if id < 4 { IGNORED } else { i64::from(id % 3) }).collect(), targets: vec![], ..e }
-        }
+        "tokens" => Example {
+            labels: e.ids.iter().map(|&id| if id < 4 { IGNORED } else { i64::from(id % 3) }).collect(),
+            targets: vec![],
+            ..e
+        },
         "next-sentence" | "sequence" | "sequence-roberta" => {
             e.targets = vec![i64::from(e.ids[1] % 2)];
             let method = small("masked-lm").prepare(&vocabulary()).unwrap();
-            if name == "next-sentence" { method.apply(e, &mut Key::new(3).fold(epoch).fold(i).rng()).unwrap() } else { e }
+            if name == "next-sentence" {
+                method.apply(e, &mut Key::new(3).fold(epoch).fold(i).rng()).unwrap()
+            } else {
+                e
+            }
         }
         method => {
             e.targets = vec![];
-            small(method).prepare(&vocabulary()).unwrap().apply(e, &mut Key::new(3).fold(epoch).fold(i).rng()).unwrap()
+            small(method)
+                .prepare(&vocabulary())
+                .unwrap()
+                .apply(e, &mut Key::new(3).fold(epoch).fold(i).rng())
+                .unwrap()
         }
     }
 }
@@ -63,8 +86,18 @@ fn small(name: &str) -> MethodConfig {
     MethodConfig::named(name).unwrap()
 }
 
-const NAMES: [&str; 10] =
-    ["masked-lm", "electra", "simcse", "causal-lm", "span-corruption", "next-sentence", "sequence", "sequence-roberta", "tokens", "answer"];
+const NAMES: [&str; 10] = [
+    "masked-lm",
+    "electra",
+    "simcse",
+    "causal-lm",
+    "span-corruption",
+    "next-sentence",
+    "sequence",
+    "sequence-roberta",
+    "tokens",
+    "answer",
+];
 
 fn build(name: &str, seed: u64, dropout: f32) -> Method {
     let params = Params::new();
@@ -97,7 +130,14 @@ fn build(name: &str, seed: u64, dropout: f32) -> Method {
         "next-sentence" => Box::new(MaskedLm::new(&scope, bert, &next).unwrap()),
         "sequence" => Box::new(SequenceClassifier::new(&scope, &bert, classes).unwrap()),
         "sequence-roberta" => Box::new(SequenceClassifier::new(&scope, &roberta, classes).unwrap()),
-        "tokens" => Box::new(TokenClassifier::new(&scope, &bert, TokenConfig { classes: 3, dropout, ..TokenConfig::default() }).unwrap()),
+        "tokens" => Box::new(
+            TokenClassifier::new(
+                &scope,
+                &bert,
+                TokenConfig { classes: 3, dropout, ..TokenConfig::default() },
+            )
+            .unwrap(),
+        ),
         "answer" => Box::new(AnswerFinder::new(&scope, &bert, &AnswerConfig::default()).unwrap()),
         method => small(method).build(&scope, &encoder.resolve(&vocabulary()).unwrap()).unwrap(),
     }
@@ -152,8 +192,8 @@ fn resuming_is_exact() {
     }
 }
 
-/// Without dropout, whose masks belong to a micro-batch. ELECTRA's and next-sentence prediction's second terms are averaged by another
-/// count than their own, so they are left out; SimCSE needs dropout.
+/// Without dropout, whose masks belong to a micro-batch. ELECTRA's and next-sentence prediction's second
+/// terms are averaged by another count than their own, so they are left out; SimCSE needs dropout.
 #[test]
 fn micro_batches_compute_the_same_gradient() {
     for name in ["masked-lm", "causal-lm", "span-corruption", "tokens", "answer"] {
@@ -163,14 +203,20 @@ fn micro_batches_compute_the_same_gradient() {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    for name in ["masked-lm", "electra", "simcse", "causal-lm", "span-corruption", "sequence", "tokens", "answer"] {
+    for name in
+        ["masked-lm", "electra", "simcse", "causal-lm", "span-corruption", "sequence", "tokens", "answer"]
+    {
         let dir = tempfile::tempdir().unwrap();
-        trial(name).epochs(2).threads_do_not_change_a_bit(|seed| Ok(build(name, seed, 0.1)), dir.path()).unwrap();
+        trial(name)
+            .epochs(2)
+            .threads_do_not_change_a_bit(|seed| Ok(build(name, seed, 0.1)), dir.path())
+            .unwrap();
     }
 }
 
-/// A language in which each word is the successor of the one before: a hidden word follows from its neighbours. Untrained, the loss is that of
-/// 24 equal chances; without looking at neighbours it cannot fall below that of 20 equal words.
+/// A language in which each word is the successor of the one before: a hidden word follows from its
+/// neighbours. Untrained, the loss is that of 24 equal chances; without looking at neighbours it cannot fall
+/// below that of 20 equal words.
 #[test]
 fn masked_words_are_learnt() {
     let params = Params::new();
@@ -185,7 +231,8 @@ fn masked_words_are_learnt() {
         attention_dropout: 0.0,
         ..BertConfig::base(Family::Bert, vocabulary().size)
     };
-    let method = MaskedLm::new(&Scope::root(&params, 0, &Device::Cpu), bert, &MaskedLmConfig::default()).unwrap();
+    let method =
+        MaskedLm::new(&Scope::root(&params, 0, &Device::Cpu), bert, &MaskedLmConfig::default()).unwrap();
     let prepare = small("masked-lm").prepare(&vocabulary()).unwrap();
     let batch = |step: u64| {
         let sentences = (0..64u64).map(|i| {
@@ -194,7 +241,9 @@ fn masked_words_are_learnt() {
             let ids = std::iter::once(1).chain((0..length).map(|k| 4 + (start + k) as u32 % 20)).chain([2]);
             prepare.apply(Example::new(ids.collect()), &mut rng).unwrap()
         });
-        Pad { pad: 0, length: None }.collate(sentences.collect(), &(0..64).collect::<Vec<_>>(), Key::new(0)).unwrap()
+        Pad { pad: 0, length: None }
+            .collate(sentences.collect(), &(0..64).collect::<Vec<_>>(), Key::new(0))
+            .unwrap()
     };
     let look = || {
         let e = method.embed(&batch(1 << 40), &Pass::eval()).unwrap();
@@ -220,20 +269,33 @@ fn a_batch_without_labels_costs_nothing() {
     let batch = Pad::default().collate(vec![e.clone(), e], &[0, 1], Key::new(0)).unwrap();
     let made = gradients(&method, &batch, 0, &Pass::eval()).unwrap();
     assert_eq!(made.loss, 0.0);
-    assert!(made.grads.iter().all(|(_, g)| g.abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap() == 0.0));
+    assert!(
+        made.grads
+            .iter()
+            .all(|(_, g)| g.abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap() == 0.0)
+    );
 }
 
 #[test]
 fn wrong_batches_are_named() {
     let says = |name: &str, batch: Sequences, part: &str| {
-        let e = build(name, 0, 0.1).embed(&batch, &Pass::eval()).err().map(|e| e.to_string()).unwrap_or_default();
+        let e =
+            build(name, 0, 0.1).embed(&batch, &Pass::eval()).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(e.contains(part), "{name}: {e}");
     };
     let plain = |e: Example| Pad::default().collate(vec![e.clone(), e], &[0, 1], Key::new(0)).unwrap();
     says("masked-lm", plain(Example::new(vec![1, 99, 2])), "place 1 holds the id 99");
     says("masked-lm", plain(Example::new(vec![5; 17])), "17 tokens, expected 1 to 16");
     says("masked-lm", plain(Example { labels: vec![1, 2], ..Example::new(vec![1, 5, 2]) }), "batch.labels");
-    says("next-sentence", plain(Example { labels: vec![1, 2, 3], ..Example::new(vec![1, 5, 2]) }), "pairs of texts");
+    says(
+        "next-sentence",
+        plain(Example { labels: vec![1, 2, 3], ..Example::new(vec![1, 5, 2]) }),
+        "pairs of texts",
+    );
     says("sequence", plain(Example::new(vec![1, 5, 2])), "one class for each sequence");
-    says("answer", plain(Example { targets: vec![1], ..Example::new(vec![1, 5, 2]) }), "first and last token");
+    says(
+        "answer",
+        plain(Example { targets: vec![1], ..Example::new(vec![1, 5, 2]) }),
+        "first and last token",
+    );
 }

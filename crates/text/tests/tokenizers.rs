@@ -1,4 +1,5 @@
-//! Vocabularies made from a corpus: they give texts back, are the same from run to run, survive saving, and know their special tokens.
+//! Vocabularies made from a corpus: they give texts back, are the same from run to run, survive saving, and
+//! know their special tokens.
 
 #![allow(clippy::unwrap_used)]
 
@@ -62,9 +63,14 @@ fn texts_come_back() {
         let t = train(&c, corpus()).unwrap();
         for text in corpus().take(50).map(Result::unwrap) {
             let ids = t.ids(&text).unwrap();
-            // WordPiece's decoder sets spaces by itself: accents and case are kept here, spaces before marks are not.
+            // WordPiece's decoder sets spaces by itself: accents and case are kept here, spaces before marks
+            // are not.
             assert_eq!(t.decode(&ids).unwrap(), text, "{kind:?}");
-            assert!(kind == TokenizerKind::Characters || ids.len() < text.chars().count() / 2, "{kind:?}: {} pieces of {text}", ids.len());
+            assert!(
+                kind == TokenizerKind::Characters || ids.len() < text.chars().count() / 2,
+                "{kind:?}: {} pieces of {text}",
+                ids.len()
+            );
         }
         let v = t.vocabulary();
         assert!(kind == TokenizerKind::Characters || v.size <= c.vocab_size, "{kind:?}: {}", v.size);
@@ -114,7 +120,11 @@ fn special_tokens_have_their_parts() {
     let t5 = made(TokenizerKind::Unigram, false);
     assert_eq!(names(&t5, "the", None).0.last().unwrap(), "</s>");
     let v = t5.vocabulary();
-    assert_eq!((v.pad, v.end, v.sentinels.len(), v.sentinels[0] as usize), (0, Some(1), 10, v.size - 1), "<extra_id_0> is the last");
+    assert_eq!(
+        (v.pad, v.end, v.sentinels.len(), v.sentinels[0] as usize),
+        (0, Some(1), 10, v.size - 1),
+        "<extra_id_0> is the last"
+    );
     assert_eq!(t5.id("<extra_id_0>"), v.sentinels.first().copied());
 }
 
@@ -198,18 +208,26 @@ fn what_cannot_be_used_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let small = Gpt2Config::new(t.size() - 1, 8, 8, 1, 1);
     std::fs::write(dir.path().join("config.json"), small.to_hf().to_string()).unwrap();
-    let encoder = EncoderConfig { pretrained: Some(dir.path().display().to_string()), ..EncoderConfig::default() };
-    says(encoder.resolve(&t.vocabulary()).err(), &[&t.size().to_string(), &small.vocabulary.to_string(), "different models"]);
+    let encoder =
+        EncoderConfig { pretrained: Some(dir.path().display().to_string()), ..EncoderConfig::default() };
+    says(
+        encoder.resolve(&t.vocabulary()).err(),
+        &[&t.size().to_string(), &small.vocabulary.to_string(), "different models"],
+    );
 
     let characters = train(&config(TokenizerKind::Characters, false), corpus()).unwrap();
     says(characters.ids("the §").err(), &["'§'", "not in the vocabulary"]);
-    says(train(&TokenizerConfig { vocab_size: 5, ..TokenizerConfig::default() }, corpus()).err(), &["vocab_size = 5"]);
+    says(
+        train(&TokenizerConfig { vocab_size: 5, ..TokenizerConfig::default() }, corpus()).err(),
+        &["vocab_size = 5"],
+    );
     says(train(&TokenizerConfig::default(), std::iter::empty()).err(), &["no text"]);
     says(train(&TokenizerConfig::default(), [Err(Error::config("here"))].into_iter()).err(), &["here"]);
     says(Tokenizer::load(dir.path()).err(), &["no tokenizer.json"]);
     std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
     says(Tokenizer::load(dir.path()).err(), &["tokenizer.json", "not a tokenizer.json"]);
     t.save(dir.path(), None).unwrap();
-    std::fs::write(dir.path().join("special_tokens_map.json"), r#"{"mask_token": {"content": "<nope>"}}"#).unwrap();
+    std::fs::write(dir.path().join("special_tokens_map.json"), r#"{"mask_token": {"content": "<nope>"}}"#)
+        .unwrap();
     says(Tokenizer::load(dir.path()).err(), &["special_tokens_map.json", "<nope>"]);
 }

@@ -1,4 +1,5 @@
-//! Milliseconds for two SimCLR views of 224 pixels of each of 64 images, over rayon: with the decoding of a 500 x 375 JPEG, and without.
+//! Milliseconds for two SimCLR views of 224 pixels of each of 64 images, over rayon: with the decoding of a
+//! 500 x 375 JPEG, and without.
 //!
 //! `cargo run -p selfsup-vision --example augment_speed -- [REPEATS]`; RAYON_NUM_THREADS sets the threads.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
@@ -15,7 +16,9 @@ const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 fn jpeg() -> Vec<u8> {
     let mut rng = Key::new(0).rng();
-    let small = image::RgbImage::from_fn(16, 12, |_, _| image::Rgb([rng.next_u32() as u8, rng.next_u32() as u8, rng.next_u32() as u8]));
+    let small = image::RgbImage::from_fn(16, 12, |_, _| {
+        image::Rgb([rng.next_u32() as u8, rng.next_u32() as u8, rng.next_u32() as u8])
+    });
     let large = image::imageops::resize(&small, 500, 375, image::imageops::FilterType::CatmullRom);
     let mut bytes = Vec::new();
     image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(&large).unwrap();
@@ -56,7 +59,8 @@ fn main() -> Result<()> {
                 .with_min_len(2)
                 .map(|v| {
                     let mut rng = Key::new(1).fold(epoch).fold(v as u64).rng();
-                    let fresh = (decode && v % 2 == 0).then(|| Image::decode(&bytes, "jpeg", 1 << 30).unwrap());
+                    let fresh =
+                        (decode && v % 2 == 0).then(|| Image::decode(&bytes, "jpeg", 1 << 30).unwrap());
                     let view = pipeline.apply(fresh.as_ref().unwrap_or(&decoded), &mut rng).unwrap();
                     Planes::normalized(&view, &MEAN, &STD).unwrap()
                 })
@@ -70,9 +74,16 @@ fn main() -> Result<()> {
     report("crop, normalise", steps[..1].to_vec(), false);
     report(
         "crop, jitter always",
-        vec![steps[0].clone(), Op::ColorJitter { brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2, p: 1.0 }],
+        vec![
+            steps[0].clone(),
+            Op::ColorJitter { brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2, p: 1.0 },
+        ],
         false,
     );
-    report("crop, blur always", vec![steps[0].clone(), Op::GaussianBlur { kernel: 23, sigma: [0.1, 2.0], p: 1.0 }], false);
+    report(
+        "crop, blur always",
+        vec![steps[0].clone(), Op::GaussianBlur { kernel: 23, sigma: [0.1, 2.0], p: 1.0 }],
+        false,
+    );
     Ok(())
 }

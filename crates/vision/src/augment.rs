@@ -1,4 +1,5 @@
-//! `[augment]`: the views of an image. One set of keys serves all methods; `preset` gives the defaults of a paper.
+//! `[augment]`: the views of an image. One set of keys serves all methods; `preset` gives the defaults of a
+//! paper.
 
 use crate::data::{Planes, Sample};
 use crate::image::Image;
@@ -7,7 +8,8 @@ use selfsup_core::data::Transform;
 use selfsup_core::{Error, Result, Rng};
 use serde::{Deserialize, Serialize};
 
-/// What is done to an image to make a view of it. Probabilities are 0 to 1; a step of probability 0 is left out.
+/// What is done to an image to make a view of it. Probabilities are 0 to 1; a step of probability 0 is left
+/// out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentConfig {
@@ -39,10 +41,11 @@ pub struct AugmentConfig {
     pub solarize_p_second: f64,
     /// Largest angle of a random rotation, in degrees; 0 for none.
     pub rotation: f64,
-    /// Random operations after the crop: `none`, `rand` (RandAugment, arXiv 1909.13719: two of magnitude 9) or `trivial` (TrivialAugment, arXiv
-    /// 2103.10158).
+    /// Random operations after the crop: `none`, `rand` (RandAugment, arXiv 1909.13719: two of magnitude 9)
+    /// or `trivial` (TrivialAugment, arXiv 2103.10158).
     pub policy: Policy,
-    /// Small crops beside the full-size views (multi-crop, Caron et al. 2020, arXiv 2006.09882), for methods that use them.
+    /// Small crops beside the full-size views (multi-crop, Caron et al. 2020, arXiv 2006.09882), for methods
+    /// that use them.
     pub local_views: usize,
     /// Height and width of a small crop in pixels.
     pub local_size: usize,
@@ -113,7 +116,11 @@ impl AugmentConfig {
             return bad("size", &self.size, "1 to 4096");
         }
         if self.local_views > 0 && (self.local_size == 0 || self.local_size >= self.size) {
-            return bad("local_size", &self.local_size, &format!("at least 1 and less than augment.size = {}", self.size));
+            return bad(
+                "local_size",
+                &self.local_size,
+                &format!("at least 1 and less than augment.size = {}", self.size),
+            );
         }
         for (key, scale) in [("crop_scale", self.crop_scale), ("local_scale", self.local_scale)] {
             let [low, high] = scale;
@@ -171,10 +178,15 @@ impl AugmentConfig {
         }
     }
 
-    /// The steps of a view of `size` pixels; `second` views may differ, a view that is compared with nothing keeps its colours.
+    /// The steps of a view of `size` pixels; `second` views may differ, a view that is compared with nothing
+    /// keeps its colours.
     fn pipeline(&self, size: usize, scale: [f64; 2], second: bool, color: bool) -> Pipeline {
         let p = |v: f64| v as f32;
-        let mut ops = vec![Op::RandomResizedCrop { size: size as u32, scale: scale.map(p), ratio: self.crop_ratio.map(p) }];
+        let mut ops = vec![Op::RandomResizedCrop {
+            size: size as u32,
+            scale: scale.map(p),
+            ratio: self.crop_ratio.map(p),
+        }];
         if self.rotation > 0.0 {
             ops.push(Op::Rotation { degrees: p(self.rotation), p: 1.0 });
         }
@@ -213,8 +225,10 @@ impl AugmentConfig {
     pub fn views(&self, views: usize, channels: usize, max_pixels: u64) -> Result<Augment> {
         self.check()?;
         let (mean, std) = self.statistics(channels);
-        let full = (0..views.max(1)).map(|v| self.pipeline(self.size, self.crop_scale, v % 2 == 1, views > 1));
-        let local = (0..self.local_views).map(|_| self.pipeline(self.local_size, self.local_scale, false, true));
+        let full =
+            (0..views.max(1)).map(|v| self.pipeline(self.size, self.crop_scale, v % 2 == 1, views > 1));
+        let local =
+            (0..self.local_views).map(|_| self.pipeline(self.local_size, self.local_scale, false, true));
         let views = full.chain(local).collect();
         Ok(Augment { views, channels, max_pixels, mean, std })
     }
@@ -227,7 +241,13 @@ impl AugmentConfig {
         self.check()?;
         let (mean, std) = self.statistics(channels);
         let size = self.size as u32;
-        Ok(Augment { views: vec![Pipeline::new(vec![Op::Resize { size }, Op::CenterCrop { size }])], channels, max_pixels, mean, std })
+        Ok(Augment {
+            views: vec![Pipeline::new(vec![Op::Resize { size }, Op::CenterCrop { size }])],
+            channels,
+            max_pixels,
+            mean,
+            std,
+        })
     }
 }
 

@@ -52,7 +52,8 @@ impl Sample {
             }
             Content::Bytes(bytes) => Image::decode(&bytes, &self.id, max_pixels),
             Content::Pixels { width, height, channels, data } => {
-                Image::new(width, height, channels, Pixels::U8(data.to_vec())).map_err(|e| Error::input(&self.id, e))
+                Image::new(width, height, channels, Pixels::U8(data.to_vec()))
+                    .map_err(|e| Error::input(&self.id, e))
             }
         }
     }
@@ -78,7 +79,9 @@ impl Planes {
             return Err(Error::input("image", format!("{c} channels, expected {}", mean.len())));
         }
         let mut values = vec![0f32; c * h * w];
-        let affine = |max: f32| -> Vec<_> { mean.iter().zip(std).map(|(mean, std)| (1.0 / (max * std), mean / std)).collect() };
+        let affine = |max: f32| -> Vec<_> {
+            mean.iter().zip(std).map(|(mean, std)| (1.0 / (max * std), mean / std)).collect()
+        };
         match &image.data {
             Pixels::U8(data) => u8::to_planes(data, &affine(u8::MAX.into()), &mut values),
             Pixels::U16(data) => u16::to_planes(data, &affine(u16::MAX.into()), &mut values),
@@ -103,7 +106,10 @@ impl Collate<Vec<Planes>> for Collated {
                 match item.get(v) {
                     Some(view) if view.shape == shape => values.extend_from_slice(&view.values),
                     other => {
-                        return Err(Error::input("batch", format!("view {v} has shape {:?}, expected {shape:?}", other.map(|o| o.shape))));
+                        return Err(Error::input(
+                            "batch",
+                            format!("view {v} has shape {:?}, expected {shape:?}", other.map(|o| o.shape)),
+                        ));
                     }
                 }
             }
@@ -167,7 +173,10 @@ mod tests {
             ..AugmentConfig::default()
         };
         let pixels: Arc<[u8]> = (0..20 * 24 * 3).map(|i| (i * 7 % 251) as u8).collect();
-        let sample = || Sample { id: "x".into(), content: Content::Pixels { width: 24, height: 20, channels: 3, data: pixels.clone() } };
+        let sample = || Sample {
+            id: "x".into(),
+            content: Content::Pixels { width: 24, height: 20, channels: 3, data: pixels.clone() },
+        };
         let make = |seed: u64| {
             let mut rng: Rng = Key::new(seed).rng();
             config.views(2, 3, 1 << 20)?.apply(sample(), &mut rng)
@@ -175,7 +184,10 @@ mod tests {
         let batch = Collated.collate(vec![make(1)?, make(2)?], &[0, 1], Key::new(0))?;
         let shapes: Vec<&[usize]> = batch.views.iter().map(Tensor::dims).collect();
         assert_eq!(batch.globals, 2);
-        assert_eq!(shapes, [&[2, 3, 16, 16][..], &[2, 3, 16, 16], &[2, 3, 8, 8], &[2, 3, 8, 8], &[2, 3, 8, 8]]);
+        assert_eq!(
+            shapes,
+            [&[2, 3, 16, 16][..], &[2, 3, 16, 16], &[2, 3, 8, 8], &[2, 3, 8, 8], &[2, 3, 8, 8]]
+        );
         let sheet = contact_sheet(&batch, &config, 2)?;
         assert_eq!((sheet.width, sheet.height), (5 * 20 + 4, 2 * 20 + 4));
         let wrong = AugmentConfig { local_size: 16, ..config.clone() };

@@ -1,8 +1,8 @@
 //! Decoded images, and how files become them.
 //!
-//! The format is found by the content, not by the name. EXIF orientation is applied, CMYK becomes RGB, an alpha channel is dropped (as
-//! PIL's `convert("RGB")` does), 8 and 16 bits stay as they are. A header that promises more pixels than allowed is refused before anything
-//! is allocated.
+//! The format is found by the content, not by the name. EXIF orientation is applied, CMYK becomes RGB, an
+//! alpha channel is dropped (as PIL's `convert("RGB")` does), 8 and 16 bits stay as they are. A header that
+//! promises more pixels than allowed is refused before anything is allocated.
 
 use image::{DynamicImage, ImageDecoder, ImageReader};
 use selfsup_core::{Error, Result};
@@ -52,7 +52,8 @@ impl Image {
     /// # Errors
     /// If a size is 0, there are neither 1 nor 3 channels, or the number of values does not fit.
     pub fn new(width: u32, height: u32, channels: u8, data: Pixels) -> Result<Self> {
-        let want = (width as usize).checked_mul(height as usize).and_then(|n| n.checked_mul(usize::from(channels)));
+        let want =
+            (width as usize).checked_mul(height as usize).and_then(|n| n.checked_mul(usize::from(channels)));
         if width == 0 || height == 0 || !matches!(channels, 1 | 3) || want != Some(data.len()) {
             return Err(Error::input(
                 "image",
@@ -68,16 +69,19 @@ impl Image {
     /// Decodes the content of a file called `name` of at most `max_pixels`.
     ///
     /// # Errors
-    /// If the content is no image, is damaged or cut short, or has too many pixels; the message names the file.
+    /// If the content is no image, is damaged or cut short, or has too many pixels; the message names the
+    /// file.
     pub fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Self> {
         if bytes.is_empty() {
             return Err(Error::input(name, "an empty file: expected an image"));
         }
-        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::input(name, e))?;
+        let reader =
+            ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::input(name, e))?;
         let Some(format) = reader.format() else {
             return Err(Error::input(name, "not an image: expected JPEG, PNG, WebP, TIFF, BMP or GIF"));
         };
-        let wrong = |e: image::ImageError| Error::input(name, format!("cannot be decoded as {format:?}: {e}"));
+        let wrong =
+            |e: image::ImageError| Error::input(name, format!("cannot be decoded as {format:?}: {e}"));
         let mut reader = reader;
         // Decoders allocate by what a header says: a few values a pixel, and some room to work in.
         let mut limits = image::Limits::default();
@@ -89,7 +93,12 @@ impl Image {
             return Err(Error::input(name, "an image without pixels"));
         }
         if u64::from(width) * u64::from(height) > max_pixels {
-            return Err(Error::input(name, format!("{width} x {height} pixels are more than the limit of {max_pixels} (data.max_pixels)")));
+            return Err(Error::input(
+                name,
+                format!(
+                    "{width} x {height} pixels are more than the limit of {max_pixels} (data.max_pixels)"
+                ),
+            ));
         }
         if format == image::ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
             return Err(Error::input(name, "a truncated JPEG: its end is missing"));
@@ -103,8 +112,12 @@ impl Image {
             DynamicImage::ImageLuma16(b) => (1, Pixels::U16(b.into_raw())),
             DynamicImage::ImageRgb8(b) => (3, Pixels::U8(b.into_raw())),
             DynamicImage::ImageRgb16(b) => (3, Pixels::U16(b.into_raw())),
-            other @ DynamicImage::ImageLumaA8(_) => (1, Pixels::U8(first_of_two(&other.to_luma_alpha8().into_raw()))),
-            other @ DynamicImage::ImageLumaA16(_) => (1, Pixels::U16(first_of_two(&other.to_luma_alpha16().into_raw()))),
+            other @ DynamicImage::ImageLumaA8(_) => {
+                (1, Pixels::U8(first_of_two(&other.to_luma_alpha8().into_raw())))
+            }
+            other @ DynamicImage::ImageLumaA16(_) => {
+                (1, Pixels::U16(first_of_two(&other.to_luma_alpha16().into_raw())))
+            }
             other @ DynamicImage::ImageRgba16(_) => (3, Pixels::U16(other.to_rgb16().into_raw())),
             other => (3, Pixels::U8(other.to_rgb8().into_raw())),
         };
@@ -146,8 +159,12 @@ impl Image {
         }
         let luma = |r: f32, g: f32, b: f32| 0.299 * r + 0.587 * g + 0.114 * b + 0.5;
         let data = match self.data {
-            Pixels::U8(v) => Pixels::U8(v.chunks_exact(3).map(|p| luma(p[0].into(), p[1].into(), p[2].into()) as u8).collect()),
-            Pixels::U16(v) => Pixels::U16(v.chunks_exact(3).map(|p| luma(p[0].into(), p[1].into(), p[2].into()) as u16).collect()),
+            Pixels::U8(v) => Pixels::U8(
+                v.chunks_exact(3).map(|p| luma(p[0].into(), p[1].into(), p[2].into()) as u8).collect(),
+            ),
+            Pixels::U16(v) => Pixels::U16(
+                v.chunks_exact(3).map(|p| luma(p[0].into(), p[1].into(), p[2].into()) as u16).collect(),
+            ),
         };
         Image::new(self.width, self.height, 1, data)
     }
@@ -177,7 +194,8 @@ fn first_of_two<T: Copy>(values: &[T]) -> Vec<T> {
     values.iter().step_by(2).copied().collect()
 }
 
-/// Whether the scan of a JPEG reaches its end marker. Decoders fill what is missing with gray; a data set should not learn from that.
+/// Whether the scan of a JPEG reaches its end marker. Decoders fill what is missing with gray; a data set
+/// should not learn from that.
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
     // Segments with a length up to the first scan: a thumbnail in one of them has an end marker of its own.
     let mut at = 2;
@@ -208,7 +226,9 @@ mod tests {
     }
 
     fn picture() -> DynamicImage {
-        DynamicImage::ImageRgb8(image::RgbImage::from_fn(61, 47, |x, y| image::Rgb([x as u8 * 4, y as u8 * 5, (x * y % 251) as u8])))
+        DynamicImage::ImageRgb8(image::RgbImage::from_fn(61, 47, |x, y| {
+            image::Rgb([x as u8 * 4, y as u8 * 5, (x * y % 251) as u8])
+        }))
     }
 
     #[test]
@@ -278,8 +298,11 @@ mod tests {
     fn orientation_is_applied() {
         // A JPEG with an EXIF segment that says "rotate 90 degrees clockwise" (6).
         let jpeg = encode(&picture(), image::ImageFormat::Jpeg);
-        let exif: Vec<u8> =
-            [b"Exif\0\0MM\0\x2a\0\0\0\x08".as_slice(), &[0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0]].concat();
+        let exif: Vec<u8> = [
+            b"Exif\0\0MM\0\x2a\0\0\0\x08".as_slice(),
+            &[0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0],
+        ]
+        .concat();
         let mut with = jpeg[..2].to_vec();
         with.extend([0xFF, 0xE1]);
         with.extend(((exif.len() + 2) as u16).to_be_bytes());

@@ -1,6 +1,7 @@
 //! The names of the same weights in timm, torchvision and transformers, and continuing from them.
 //!
-//! Ours are torchvision's for ResNets and timm's for vision transformers. The layout of a file is recognised by its keys.
+//! Ours are torchvision's for ResNets and timm's for vision transformers. The layout of a file is recognised
+//! by its keys.
 
 use selfsup_core::weights::{self, Options, Report, Rule, Rules};
 use selfsup_core::{Error, Params, Result};
@@ -22,7 +23,8 @@ pub enum Layout {
 
 /// transformers' encoder blocks below `from` as ours below `to`.
 fn blocks(from: &str, to: &str, dinov2: bool) -> Vec<Rule> {
-    let name = |side: &str, rest: &str| if side.is_empty() { rest.to_string() } else { format!("{side}.{rest}") };
+    let name =
+        |side: &str, rest: &str| if side.is_empty() { rest.to_string() } else { format!("{side}.{rest}") };
     let mut rules = Vec::new();
     for kind in ["weight", "bias"] {
         let from = |rest: &str| name(from, &format!("{rest}.{kind}"));
@@ -42,7 +44,10 @@ fn blocks(from: &str, to: &str, dinov2: bool) -> Vec<Rule> {
     }
     if dinov2 {
         for i in [1, 2] {
-            rules.push(Rule::rename(&name(from, &format!("*.layer_scale{i}.lambda1")), &name(to, &format!("*.ls{i}.gamma"))));
+            rules.push(Rule::rename(
+                &name(from, &format!("*.layer_scale{i}.lambda1")),
+                &name(to, &format!("*.ls{i}.gamma")),
+            ));
         }
     }
     rules
@@ -50,7 +55,8 @@ fn blocks(from: &str, to: &str, dinov2: bool) -> Vec<Rule> {
 
 /// What stands around the blocks of transformers' vision models, below `from`, as ours below `to`.
 fn embeddings(from: &str, to: &str) -> Vec<Rule> {
-    let name = |side: &str, rest: &str| if side.is_empty() { rest.to_string() } else { format!("{side}.{rest}") };
+    let name =
+        |side: &str, rest: &str| if side.is_empty() { rest.to_string() } else { format!("{side}.{rest}") };
     let mut rules = vec![
         Rule::rename(&name(from, "embeddings.cls_token"), &name(to, "cls_token")),
         Rule::rename(&name(from, "embeddings.position_embeddings"), &name(to, "pos_embed")),
@@ -58,7 +64,10 @@ fn embeddings(from: &str, to: &str) -> Vec<Rule> {
     for kind in ["weight", "bias"] {
         let projection = name(from, &format!("embeddings.patch_embeddings.projection.{kind}"));
         rules.push(Rule::rename(&projection, &name(to, &format!("patch_embed.proj.{kind}"))));
-        rules.push(Rule::rename(&name(from, &format!("layernorm.{kind}")), &name(to, &format!("norm.{kind}"))));
+        rules.push(Rule::rename(
+            &name(from, &format!("layernorm.{kind}")),
+            &name(to, &format!("norm.{kind}")),
+        ));
     }
     rules
 }
@@ -90,7 +99,10 @@ impl Layout {
                 rules.push(Rule::rename("decoder.decoder_pos_embed", "decoder.pos_embed"));
                 for kind in ["weight", "bias"] {
                     for part in ["embed", "norm", "pred"] {
-                        rules.push(Rule::rename(&format!("decoder.decoder_{part}.{kind}"), &format!("decoder.{part}.{kind}")));
+                        rules.push(Rule::rename(
+                            &format!("decoder.decoder_{part}.{kind}"),
+                            &format!("decoder.{part}.{kind}"),
+                        ));
                     }
                 }
                 rules
@@ -125,11 +137,13 @@ pub struct Pretrained {
     pub report: Report,
 }
 
-/// Reads encoder weights from `path` (a file, or a folder with `model.safetensors` or `pytorch_model.bin`) into the parameters below
-/// `prefix`. Classifiers and decoders of the file are left out; every parameter of the encoder must be there.
+/// Reads encoder weights from `path` (a file, or a folder with `model.safetensors` or `pytorch_model.bin`)
+/// into the parameters below `prefix`. Classifiers and decoders of the file are left out; every parameter of
+/// the encoder must be there.
 ///
 /// # Errors
-/// If nothing can be read, or the weights are those of another network: missing and misshapen keys are listed.
+/// If nothing can be read, or the weights are those of another network: missing and misshapen keys are
+/// listed.
 pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Pretrained> {
     let tensors = weights::read(path)?;
     let layout = Layout::of(tensors.keys().map(String::as_str));
@@ -138,36 +152,51 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Pre
     for (name, t) in tensors {
         let stripped = match layout {
             Layout::VitMae => name.as_str(),
-            _ => ["vit.", "dinov2.", "ijepa.", "backbone.", "encoder_q."].iter().find_map(|p| name.strip_prefix(p)).unwrap_or(&name),
+            _ => ["vit.", "dinov2.", "ijepa.", "backbone.", "encoder_q."]
+                .iter()
+                .find_map(|p| name.strip_prefix(p))
+                .unwrap_or(&name),
         };
         plain.insert(stripped.to_string(), t);
     }
     // Our own checkpoints and ViT-MAE carry the encoder below `encoder`.
     let mut ours = layout.rules().to_ours(plain)?;
     if ours.keys().any(|k| k.starts_with("encoder.")) {
-        ours = ours.into_iter().filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t))).collect();
+        ours = ours
+            .into_iter()
+            .filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t)))
+            .collect();
     }
-    let wanted: Vec<String> =
-        params.all().into_iter().filter_map(|p| Some(p.name.strip_prefix(prefix)?.strip_prefix('.')?.to_string())).collect();
+    let wanted: Vec<String> = params
+        .all()
+        .into_iter()
+        .filter_map(|p| Some(p.name.strip_prefix(prefix)?.strip_prefix('.')?.to_string()))
+        .collect();
     let mut missing: Vec<&String> = wanted.iter().filter(|k| !ours.contains_key(*k)).collect();
     if layout == Layout::Timm {
-        // A file of float tensors may have been written without running statistics only by mistake: those are never optional.
+        // A file of float tensors may have been written without running statistics only by mistake: those are
+        // never optional.
         missing.retain(|k| !k.ends_with("num_batches_tracked"));
     }
     if !missing.is_empty() {
         let list = missing.iter().take(5).map(|s| s.as_str()).collect::<Vec<_>>().join(", ");
         return Err(Error::file(
             path,
-            format!("weights of another network: {} of {} tensors are missing ({list})", missing.len(), wanted.len()),
+            format!(
+                "weights of another network: {} of {} tensors are missing ({list})",
+                missing.len(),
+                wanted.len()
+            ),
         ));
     }
-    let report = weights::load_into(params, &ours, prefix, &Options { allow_missing: false, allow_unexpected: true })
-        .map_err(|e| Error::file(path, e))?;
+    let report =
+        weights::load_into(params, &ours, prefix, &Options { allow_missing: false, allow_unexpected: true })
+            .map_err(|e| Error::file(path, e))?;
     Ok(Pretrained { layout, report })
 }
 
-/// The epsilon of the layer norms that `config.json` in the folder of weights states (transformers' `layer_norm_eps`): features differ in the
-/// fourth digit with another one.
+/// The epsilon of the layer norms that `config.json` in the folder of weights states (transformers'
+/// `layer_norm_eps`): features differ in the fourth digit with another one.
 pub fn stated_eps(folder: &Path) -> Option<f64> {
     let text = std::fs::read(folder.join("config.json")).ok()?;
     serde_json::from_slice::<serde_json::Value>(&text).ok()?.get("layer_norm_eps")?.as_f64()
@@ -185,7 +214,10 @@ mod tests {
         assert_eq!(Layout::of(["conv1.weight", "layer1.0.bn1.weight"]), Layout::Timm);
         assert_eq!(Layout::of(["vit.encoder.layer.0.attention.attention.query.weight"]), Layout::HfVit);
         assert_eq!(
-            Layout::of(["encoder.layer.0.layer_scale1.lambda1", "encoder.layer.0.attention.attention.query.weight"]),
+            Layout::of([
+                "encoder.layer.0.layer_scale1.lambda1",
+                "encoder.layer.0.attention.attention.query.weight"
+            ]),
             Layout::Dinov2
         );
     }
@@ -194,7 +226,8 @@ mod tests {
     fn the_epsilon_beside_the_weights() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(stated_eps(dir.path()), None);
-        std::fs::write(dir.path().join("config.json"), r#"{"model_type": "vit", "layer_norm_eps": 1e-12}"#).unwrap();
+        std::fs::write(dir.path().join("config.json"), r#"{"model_type": "vit", "layer_norm_eps": 1e-12}"#)
+            .unwrap();
         assert_eq!(stated_eps(dir.path()), Some(1e-12));
         std::fs::write(dir.path().join("config.json"), "not json").unwrap();
         assert_eq!(stated_eps(dir.path()), None);

@@ -1,9 +1,10 @@
-//! From configuration to objects: which encoder, which method. The structs here are both the keys of a file and the Rust interface.
+//! From configuration to objects: which encoder, which method. The structs here are both the keys of a file
+//! and the Rust interface.
 
 use crate::encoder::{Pool, ResNet, ResNetConfig, ViT, ViTConfig};
 use selfsup_core::objective::{
-    BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config, Objective, SimClr,
-    SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views,
+    BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config,
+    Objective, SimClr, SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views,
 };
 use selfsup_core::{Encoder, Error, Result, Scope, TokenEncoder};
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EncoderConfig {
-    /// `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`, `wide_resnet50_2`, `wide_resnet101_2`, or `resnet` with `depths` and
-    /// `widths`; `vit_tiny`, `vit_small`, `vit_base`, `vit_large`, or `vit` with `dim`, `depth` and `heads`.
+    /// `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`, `wide_resnet50_2`, `wide_resnet101_2`,
+    /// or `resnet` with `depths` and `widths`; `vit_tiny`, `vit_small`, `vit_base`, `vit_large`, or `vit`
+    /// with `dim`, `depth` and `heads`.
     pub name: String,
     /// Channels of the images: 1 or 3.
     pub channels: usize,
@@ -32,7 +34,8 @@ pub struct EncoderConfig {
     /// ResNet: 1x1, 3x3, 1x1 blocks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<bool>,
-    /// ViT: pixels of a patch's side; by default 16, or the side of the image over 8 where it is smaller than 128.
+    /// ViT: pixels of a patch's side; by default 16, or the side of the image over 8 where it is smaller than
+    /// 128.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<usize>,
     /// ViT: width.
@@ -50,13 +53,15 @@ pub struct EncoderConfig {
     /// ViT: stochastic depth of the last block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_path: Option<f32>,
-    /// ViT: epsilon of the layer norms; by default what `config.json` beside the pretrained weights says (transformers' 1e-12), else timm's 1e-6.
+    /// ViT: epsilon of the layer norms; by default what `config.json` beside the pretrained weights says
+    /// (transformers' 1e-12), else timm's 1e-6.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eps: Option<f64>,
     /// ViT: how tokens become one vector, `class` or `mean`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
-    /// Start from these weights: a folder with `model.safetensors` (timm or Hugging Face layout), a file, or `org/name` on the Hub.
+    /// Start from these weights: a folder with `model.safetensors` (timm or Hugging Face layout), a file, or
+    /// `org/name` on the Hub.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<String>,
 }
@@ -116,7 +121,11 @@ impl EncoderConfig {
             return Err(Error::config(format!("encoder.channels = {}: expected 1 or 3", self.channels)));
         }
         if self.name.contains("resnet") {
-            let base = if self.name == "resnet" { ResNetConfig::named("resnet18") } else { ResNetConfig::named(&self.name) };
+            let base = if self.name == "resnet" {
+                ResNetConfig::named("resnet18")
+            } else {
+                ResNetConfig::named(&self.name)
+            };
             let mut c = base.ok_or_else(|| self.unknown())?;
             c.channels = self.channels;
             c.small_images = self.small_images.unwrap_or(size <= 64);
@@ -127,7 +136,11 @@ impl EncoderConfig {
             return Ok(Architecture::ResNet(c));
         }
         let patch = self.patch.unwrap_or(if size >= 128 { 16 } else { (size / 8).max(1) });
-        let base = if self.name == "vit" { ViTConfig::named("vit_tiny", size, patch) } else { ViTConfig::named(&self.name, size, patch) };
+        let base = if self.name == "vit" {
+            ViTConfig::named("vit_tiny", size, patch)
+        } else {
+            ViTConfig::named(&self.name, size, patch)
+        };
         let mut c = base.ok_or_else(|| self.unknown())?;
         c.channels = self.channels;
         c.trunk.dim = self.dim.unwrap_or(c.trunk.dim);
@@ -137,13 +150,17 @@ impl EncoderConfig {
         c.trunk.drop_path = self.drop_path.unwrap_or(0.0);
         c.trunk.eps = self.eps.unwrap_or(c.trunk.eps);
         if !(c.trunk.eps >= 0.0 && c.trunk.eps.is_finite()) {
-            return Err(Error::config(format!("encoder.eps = {}: expected a number of at least 0", c.trunk.eps)));
+            return Err(Error::config(format!(
+                "encoder.eps = {}: expected a number of at least 0",
+                c.trunk.eps
+            )));
         }
         c.fixed_positions = masked;
         if masked {
             c.trunk.init = selfsup_core::Init::XavierUniform;
         }
-        // MAE's class token is not trained towards anything: its papers' probes average the patches or fine-tune.
+        // MAE's class token is not trained towards anything: its papers' probes average the patches or
+        // fine-tune.
         c.pool = self.pool.unwrap_or(if masked { Pool::Mean } else { Pool::Class });
         Ok(Architecture::ViT(c))
     }
@@ -210,7 +227,8 @@ impl MethodConfig {
                         "method mae hides patches and needs a vision transformer: set encoder.name to vit_tiny, vit_small, vit_base, vit_large or vit",
                     ));
                 };
-                let tokens = |s: &Scope| -> Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, vit.clone())?)) };
+                let tokens =
+                    |s: &Scope| -> Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, vit.clone())?)) };
                 Box::new(Mae::new(scope, &tokens, c.clone())?)
             }
         })

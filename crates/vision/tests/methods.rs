@@ -1,5 +1,5 @@
-//! What every method must satisfy: each parameter moves, resuming is exact, micro-batches compute the gradient of the whole batch, and the
-//! result does not depend on the number of threads.
+//! What every method must satisfy: each parameter moves, resuming is exact, micro-batches compute the
+//! gradient of the whole batch, and the result does not depend on the number of threads.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +23,9 @@ fn blobs(epoch: u64, b: usize) -> Result<Views> {
             for c in 0..3 {
                 for y in 0..SIZE {
                     for x in 0..SIZE {
-                        values.push((fx * x as f32 + fy * y as f32 + phase + c as f32).sin() + 0.3 * noise.normal());
+                        values.push(
+                            (fx * x as f32 + fy * y as f32 + phase + c as f32).sin() + 0.3 * noise.normal(),
+                        );
                     }
                 }
             }
@@ -43,7 +45,9 @@ fn small(name: &str) -> MethodConfig {
         MethodConfig::Simsiam(c) => (c.predictor_dim, c.out_dim) = (8, 16),
         MethodConfig::BarlowTwins(c) => (c.hidden_dim, c.out_dim) = (16, 8),
         MethodConfig::Vicreg(c) => (c.hidden_dim, c.out_dim) = (16, 8),
-        MethodConfig::Mae(c) => *c = MaeConfig { decoder_dim: 16, decoder_depth: 1, decoder_heads: 2, ..MaeConfig::default() },
+        MethodConfig::Mae(c) => {
+            *c = MaeConfig { decoder_dim: 16, decoder_depth: 1, decoder_heads: 2, ..MaeConfig::default() }
+        }
     }
     method
 }
@@ -96,7 +100,8 @@ fn resuming_is_exact() {
 
 #[test]
 fn micro_batches_compute_the_same_gradient() {
-    // Without batch norm anywhere the gradient of parts is that of the whole: a transformer with heads that have none.
+    // Without batch norm anywhere the gradient of parts is that of the whole: a transformer with heads that
+    // have none.
     for name in ["mae", "moco"] {
         trial(name).parts_compute_the_gradient(&build(name, 1, true), &[1, 3, 4], 2e-4).unwrap();
     }
@@ -116,7 +121,10 @@ fn gradient_cache_is_exact() {
         }
         fn embed(&self, batch: &Views, pass: &Pass) -> Result<selfsup_core::Embeddings> {
             let f = |x| Ok::<_, Error>(self.0.encoder().forward(x, None, &[], pass)?.pooled);
-            Ok(selfsup_core::Embeddings { graph: vec![f(&batch.views[0])?, f(&batch.views[1])?], fixed: vec![] })
+            Ok(selfsup_core::Embeddings {
+                graph: vec![f(&batch.views[0])?, f(&batch.views[1])?],
+                fixed: vec![],
+            })
         }
         fn criterion(&self, e: &selfsup_core::Embeddings, pass: &Pass) -> Result<selfsup_core::Loss> {
             self.0.criterion(e, pass)

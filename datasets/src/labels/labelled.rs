@@ -43,10 +43,17 @@ pub struct Labelled {
 }
 
 impl Labelled {
-    pub(super) fn new(records: Arc<dyn Records>, file: &LabelFile, rows: Vec<Option<usize>>, transcripts: bool) -> Self {
+    pub(super) fn new(
+        records: Arc<dyn Records>,
+        file: &LabelFile,
+        rows: Vec<Option<usize>>,
+        transcripts: bool,
+    ) -> Self {
         let classes = file.classes();
-        let place: BTreeMap<&str, u32> = classes.iter().enumerate().map(|(i, c)| (c.as_str(), i as u32)).collect();
-        let (mut labels, mut groups, mut texts, mut splits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let place: BTreeMap<&str, u32> =
+            classes.iter().enumerate().map(|(i, c)| (c.as_str(), i as u32)).collect();
+        let (mut labels, mut groups, mut texts, mut splits) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (i, row) in rows.iter().enumerate() {
             let row = row.map(|r| &file.rows[r]);
             labels.push(row.and_then(|r| place.get(r.label.as_deref()?).copied()));

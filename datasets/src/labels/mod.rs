@@ -68,7 +68,8 @@ impl LabelFile {
     /// Reads the table at `path`; its ending says which format: `.csv`, `.tsv`, `.jsonl` or `.ndjson`.
     ///
     /// # Errors
-    /// Naming the file and the line: not UTF-8, a wrong number of fields, no known column, two columns of one meaning, an unknown split.
+    /// Naming the file and the line: not UTF-8, a wrong number of fields, no known column, two columns of one
+    /// meaning, an unknown split.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let text = std::str::from_utf8(&bytes).map_err(|e| {
@@ -84,7 +85,12 @@ impl LabelFile {
                 let head = text.lines().next().unwrap_or_default();
                 table(path, text, if head.contains(';') && !head.contains(',') { ';' } else { ',' })?
             }
-            _ => return Err(Error::file(path, "labels: expected a file ending in .csv, .tsv, .jsonl or .ndjson")),
+            _ => {
+                return Err(Error::file(
+                    path,
+                    "labels: expected a file ending in .csv, .tsv, .jsonl or .ndjson",
+                ));
+            }
         };
         if rows.is_empty() {
             return Err(Error::file(path, "holds no row"));
@@ -126,19 +132,22 @@ impl LabelFile {
         Ok(Labelled::new(Arc::new(texts), self, rows, false))
     }
 
-    /// The records of a set with what the table says about them. `root` is the folder that the set was opened from.
+    /// The records of a set with what the table says about them. `root` is the folder that the set was opened
+    /// from.
     ///
     /// Records that the table does not name have no label; neither do those that the set itself would label.
     ///
     /// # Errors
-    /// If a row names no record or several of the same file name, or two rows name the same one: the line is in the error.
+    /// If a row names no record or several of the same file name, or two rows name the same one: the line is
+    /// in the error.
     pub fn apply(&self, records: Arc<dyn Records>, root: &Path) -> Result<Labelled> {
         // Records by their names and by those of what they are parts of.
         let mut ids: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for i in 0..records.len() {
             for id in [Some(records.id(i)?), records.whole(i)].into_iter().flatten() {
-                let name = Path::new(&id).file_name().map_or(id.clone(), |n| n.to_string_lossy().into_owned());
+                let name =
+                    Path::new(&id).file_name().map_or(id.clone(), |n| n.to_string_lossy().into_owned());
                 names.entry(name).or_default().insert(id.clone());
                 ids.entry(id).or_default().push(i);
             }
@@ -146,24 +155,34 @@ impl LabelFile {
         let beside = self.path.parent().unwrap_or(Path::new(""));
         let mut rows: Vec<Option<usize>> = vec![None; records.len()];
         for (r, row) in self.rows.iter().enumerate() {
-            let Some(path) = &row.path else { return Err(self.wrong(row, "names no record: expected a column `path`")) };
+            let Some(path) = &row.path else {
+                return Err(self.wrong(row, "names no record: expected a column `path`"));
+            };
             let written = [PathBuf::from(path), root.join(path), beside.join(path)];
-            let named = names.get(path).filter(|_| !written.iter().any(|p| ids.contains_key(&p.display().to_string())));
+            let named = names
+                .get(path)
+                .filter(|_| !written.iter().any(|p| ids.contains_key(&p.display().to_string())));
             let found = match named.map(|n| n.len()) {
                 Some(several @ 2..) => {
-                    return Err(self.wrong(row, format_args!("`{path}` is the name of {several} records: give their paths")));
+                    return Err(self.wrong(
+                        row,
+                        format_args!("`{path}` is the name of {several} records: give their paths"),
+                    ));
                 }
                 Some(_) => named.and_then(|n| ids.get(n.first()?)),
                 None => written.iter().find_map(|p| ids.get(&p.display().to_string())),
             };
             let Some(found) = found else {
-                let problem = format_args!("`{path}` is none of the {} records of {}", records.len(), root.display());
+                let problem =
+                    format_args!("`{path}` is none of the {} records of {}", records.len(), root.display());
                 return Err(self.wrong(row, problem));
             };
             for &i in found {
                 if let Some(first) = rows[i] {
                     let first = &self.rows[first];
-                    return Err(self.wrong(row, format_args!("`{path}` was named in line {} already", first.line)));
+                    return Err(
+                        self.wrong(row, format_args!("`{path}` was named in line {} already", first.line))
+                    );
                 }
                 rows[i] = Some(r);
             }

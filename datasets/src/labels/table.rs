@@ -48,7 +48,10 @@ fn put(path: &Path, row: &mut Row, column: Column, value: &str) -> Result<()> {
                 "validation" | "valid" | "val" | "dev" => Split::Validation,
                 "test" => Split::Test,
                 other => {
-                    let problem = format_args!("line {}: split `{other}`: expected train, validation or test", row.line);
+                    let problem = format_args!(
+                        "line {}: split `{other}`: expected train, validation or test",
+                        row.line
+                    );
                     return Err(Error::file(path, problem));
                 }
             });
@@ -63,7 +66,10 @@ pub(super) fn table(path: &Path, text: &str, delimiter: char) -> Result<Vec<Row>
     let columns: Vec<Option<Column>> = head.iter().map(|h| column(h)).collect();
     for (i, c) in columns.iter().enumerate() {
         if c.is_some() && columns[..i].contains(c) {
-            return Err(Error::file(path, format_args!("line 1: two columns mean the same, the second is `{}`", head[i].trim())));
+            return Err(Error::file(
+                path,
+                format_args!("line 1: two columns mean the same, the second is `{}`", head[i].trim()),
+            ));
         }
     }
     if !columns.iter().flatten().any(|c| matches!(c, Column::Path | Column::Text)) {
@@ -73,7 +79,10 @@ pub(super) fn table(path: &Path, text: &str, delimiter: char) -> Result<Vec<Row>
     let mut rows = Vec::new();
     for (line, values) in lines {
         if values.len() != head.len() {
-            return Err(Error::file(path, format_args!("line {line} has {} fields, expected {} as in line 1", values.len(), head.len())));
+            return Err(Error::file(
+                path,
+                format_args!("line {line} has {} fields, expected {} as in line 1", values.len(), head.len()),
+            ));
         }
         let mut row = Row { line, ..Row::default() };
         for (c, value) in columns.iter().zip(&values) {
@@ -86,7 +95,8 @@ pub(super) fn table(path: &Path, text: &str, delimiter: char) -> Result<Vec<Row>
     Ok(rows)
 }
 
-/// Fields of each line that is not blank, with its number; a quoted field may hold delimiters, doubled quotes and line breaks (RFC 4180).
+/// Fields of each line that is not blank, with its number; a quoted field may hold delimiters, doubled quotes
+/// and line breaks (RFC 4180).
 fn fields(path: &Path, text: &str, delimiter: char) -> Result<Vec<(usize, Vec<String>)>> {
     let (mut out, mut row, mut field) = (Vec::new(), Vec::new(), String::new());
     let (mut line, mut started, mut quoted) = (1, 1, false);
@@ -131,9 +141,11 @@ fn fields(path: &Path, text: &str, delimiter: char) -> Result<Vec<(usize, Vec<St
 pub(super) fn json_lines(path: &Path, text: &str) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let value: serde_json::Value =
-            serde_json::from_str(line).map_err(|e| Error::file(path, format_args!("line {}: not JSON: {e}", i + 1)))?;
-        let object = value.as_object().ok_or_else(|| Error::file(path, format_args!("line {}: expected an object", i + 1)))?;
+        let value: serde_json::Value = serde_json::from_str(line)
+            .map_err(|e| Error::file(path, format_args!("line {}: not JSON: {e}", i + 1)))?;
+        let object = value
+            .as_object()
+            .ok_or_else(|| Error::file(path, format_args!("line {}: expected an object", i + 1)))?;
         let mut row = Row { line: i + 1, ..Row::default() };
         for (key, value) in object {
             let Some(c) = column(key) else { continue };
@@ -142,7 +154,12 @@ pub(super) fn json_lines(path: &Path, text: &str) -> Result<Vec<Row>> {
                 serde_json::Value::String(s) => put(path, &mut row, c, s)?,
                 serde_json::Value::Number(n) => put(path, &mut row, c, &n.to_string())?,
                 serde_json::Value::Bool(b) => put(path, &mut row, c, &b.to_string())?,
-                _ => return Err(Error::file(path, format_args!("line {}: `{key}`: expected a text or a number", i + 1))),
+                _ => {
+                    return Err(Error::file(
+                        path,
+                        format_args!("line {}: `{key}`: expected a text or a number", i + 1),
+                    ));
+                }
             }
         }
         if row.path.is_none() && row.text.is_none() {

@@ -67,11 +67,24 @@ fn rows_find_their_records() {
     let set = LabelFile::read(&path).unwrap().apply(records.clone(), &root).unwrap();
     assert_eq!(set.classes(), ["cat", "dog"]);
     assert_eq!((0..3).map(|i| set.label(i)).collect::<Vec<_>>(), [Some(0), Some(1), None]);
-    assert_eq!((set.group(1), set.transcript(0), set.transcript(1)), (Some("s2".into()), Some("hello".into()), None));
+    assert_eq!(
+        (set.group(1), set.transcript(0), set.transcript(1)),
+        (Some("s2".into()), Some("hello".into()), None)
+    );
     assert_eq!(set.get(1).unwrap().label, Some(1));
-    let e = read("l.csv", "path,label\n9.wav,cat\n").unwrap().apply(records.clone(), &root).err().unwrap().to_string();
+    let e = read("l.csv", "path,label\n9.wav,cat\n")
+        .unwrap()
+        .apply(records.clone(), &root)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(e.contains("line 2") && e.contains("9.wav") && e.contains("3 records"), "{e}");
-    let e = read("l.csv", "path,label\n2.wav,cat\ny/2.wav,dog\n").unwrap().apply(records, &root).err().unwrap().to_string();
+    let e = read("l.csv", "path,label\n2.wav,cat\ny/2.wav,dog\n")
+        .unwrap()
+        .apply(records, &root)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(e.contains("line 3") && e.contains("line 2 already"), "{e}");
 }
 

@@ -10,7 +10,8 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// Runs a call into the reader of Parquet: what it reports names the file, and a panic over a damaged file is an error too.
+/// Runs a call into the reader of Parquet: what it reports names the file, and a panic over a damaged file is
+/// an error too.
 pub(super) fn guard<T>(path: &Path, f: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(Ok(value)) => Ok(value),
@@ -25,7 +26,11 @@ pub(super) fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
 }
 
 /// All `rows` values of a column without lists; `None` where one is null.
-fn values<T: DataType>(mut column: ColumnReaderImpl<T>, rows: usize, max_def: i16) -> Result<Vec<Option<T::T>>, ParquetError> {
+fn values<T: DataType>(
+    mut column: ColumnReaderImpl<T>,
+    rows: usize,
+    max_def: i16,
+) -> Result<Vec<Option<T::T>>, ParquetError> {
     let (mut levels, mut found) = (Vec::new(), Vec::new());
     let mut done = 0;
     while done < rows {
@@ -49,20 +54,35 @@ pub(super) enum Column {
 }
 
 /// The values of leaf `leaf` in row group `group`.
-pub(super) fn column(reader: &SerializedFileReader<File>, group: usize, leaf: usize) -> Result<Column, ParquetError> {
+pub(super) fn column(
+    reader: &SerializedFileReader<File>,
+    group: usize,
+    leaf: usize,
+) -> Result<Column, ParquetError> {
     let row_group = reader.get_row_group(group)?;
     let meta = row_group.metadata();
-    let rows = usize::try_from(meta.num_rows()).map_err(|_| ParquetError::General("a negative number of rows".into()))?;
+    let rows = usize::try_from(meta.num_rows())
+        .map_err(|_| ParquetError::General("a negative number of rows".into()))?;
     let descr = meta.schema_descr().column(leaf);
     if descr.max_rep_level() != 0 {
-        return Err(ParquetError::General(format!("column {} is a list, expected one value a row", descr.path())));
+        return Err(ParquetError::General(format!(
+            "column {} is a list, expected one value a row",
+            descr.path()
+        )));
     }
     let d = descr.max_def_level();
     Ok(match row_group.get_column_reader(leaf)? {
         ColumnReader::Int64ColumnReader(r) => Column::Numbers(values(r, rows, d)?),
-        ColumnReader::Int32ColumnReader(r) => Column::Numbers(values(r, rows, d)?.into_iter().map(|v| v.map(i64::from)).collect()),
+        ColumnReader::Int32ColumnReader(r) => {
+            Column::Numbers(values(r, rows, d)?.into_iter().map(|v| v.map(i64::from)).collect())
+        }
         ColumnReader::ByteArrayColumnReader(r) => Column::Texts(values(r, rows, d)?),
-        _ => return Err(ParquetError::General(format!("column {} is neither integers nor text nor bytes", descr.path()))),
+        _ => {
+            return Err(ParquetError::General(format!(
+                "column {} is neither integers nor text nor bytes",
+                descr.path()
+            )));
+        }
     })
 }
 

@@ -1,9 +1,10 @@
-//! Parquet tables as on the Hugging Face Hub: of images, `image: struct{bytes, path}` with a `label`, or of texts, a column of text with a
-//! `label`; and tables of embeddings to write.
+//! Parquet tables as on the Hugging Face Hub: of images, `image: struct{bytes, path}` with a `label`, or of
+//! texts, a column of text with a `label`; and tables of embeddings to write.
 //!
-//! Labels are read at the start. Pictures and texts are read a row group at a time when one of its rows is asked for, and the groups read last are kept
-//! up to a number of bytes. Random access is fast when the set fits into that or the row groups are small (the Hub's have 100 to 1,000 rows);
-//! convert larger sets to tar shards or a folder.
+//! Labels are read at the start. Pictures and texts are read a row group at a time when one of its rows is
+//! asked for, and the groups read last are kept up to a number of bytes. Random access is fast when the set
+//! fits into that or the row groups are small (the Hub's have 100 to 1,000 rows); convert larger sets to tar
+//! shards or a folder.
 
 mod columns;
 mod write;
@@ -41,9 +42,9 @@ impl Wanted<'_> {
     fn find(&self, leaves: &[(Vec<String>, Physical)]) -> Option<usize> {
         match self {
             Wanted::Pictures => find_images(leaves),
-            Wanted::Texts(name) => {
-                leaves.iter().position(|(path, kind)| path.len() == 1 && path[0] == *name && *kind == Physical::BYTE_ARRAY)
-            }
+            Wanted::Texts(name) => leaves.iter().position(|(path, kind)| {
+                path.len() == 1 && path[0] == *name && *kind == Physical::BYTE_ARRAY
+            }),
         }
     }
 
@@ -52,12 +53,14 @@ impl Wanted<'_> {
         let found = found.join(", ");
         match self {
             Wanted::Pictures => {
-                let wanted = "expected `image` (or `img`, `jpg`, `png`) with encoded bytes, or a struct with `bytes`";
+                let wanted =
+                    "expected `image` (or `img`, `jpg`, `png`) with encoded bytes, or a struct with `bytes`";
                 Error::file(path, format_args!("has no column of pictures: found {found}; {wanted}"))
             }
-            Wanted::Texts(name) => {
-                Error::file(path, format_args!("has no column `{name}` of text: found {found}; name it with corpus.column"))
-            }
+            Wanted::Texts(name) => Error::file(
+                path,
+                format_args!("has no column `{name}` of text: found {found}; name it with corpus.column"),
+            ),
         }
     }
 }
@@ -99,7 +102,8 @@ fn find_images(leaves: &[(Vec<String>, Physical)]) -> Option<usize> {
     let bytes = |i: &usize| leaves[*i].1 == Physical::BYTE_ARRAY;
     let at = |path: &[&str]| (0..leaves.len()).filter(bytes).find(|&i| leaves[i].0.iter().eq(path.iter()));
     let nested = IMAGES.iter().find_map(|name| at(&[name, "bytes"]));
-    let any = || (0..leaves.len()).filter(bytes).find(|&i| leaves[i].0.len() == 2 && leaves[i].0[1] == "bytes");
+    let any =
+        || (0..leaves.len()).filter(bytes).find(|&i| leaves[i].0.len() == 2 && leaves[i].0[1] == "bytes");
     nested.or_else(|| IMAGES.iter().find_map(|name| at(&[name]))).or_else(any)
 }
 
@@ -116,12 +120,14 @@ impl Parquet {
     /// Opens the files, in the given order; reads labels and groups but no picture.
     ///
     /// # Errors
-    /// If a file is not Parquet or damaged, has no column of pictures, labels of two kinds, or if there is no row.
+    /// If a file is not Parquet or damaged, has no column of pictures, labels of two kinds, or if there is no
+    /// row.
     pub fn open(files: &[PathBuf]) -> Result<Self> {
         Self::read_tables(files, &Wanted::Pictures)
     }
 
-    /// Opens the files as texts: those of the column `column`, with labels and groups as for pictures. A null is an empty text.
+    /// Opens the files as texts: those of the column `column`, with labels and groups as for pictures. A null
+    /// is an empty text.
     ///
     /// # Errors
     /// As [`Parquet::open`].
@@ -145,7 +151,12 @@ impl Parquet {
             let mut before = 0;
             for index in 0..reader.num_row_groups() {
                 let meta = reader.metadata().row_group(index);
-                let bad = || Error::file(path, format_args!("row group {index} has an impossible number of rows or bytes"));
+                let bad = || {
+                    Error::file(
+                        path,
+                        format_args!("row group {index} has an impossible number of rows or bytes"),
+                    )
+                };
                 let count = usize::try_from(meta.num_rows()).map_err(|_| bad())?;
                 let bytes = u64::try_from(meta.column(content).uncompressed_size()).map_err(|_| bad())?;
                 let mut read = |leaf: usize| -> Result<Column> {
@@ -176,14 +187,28 @@ impl Parquet {
             return Err(Error::input(what(), "has no rows, expected at least one"));
         }
         if numbers.len() + texts.len() > 0 && numbers.len() != rows && texts.len() != rows {
-            return Err(Error::input(what(), "and the files beside it have labels of two kinds, or labels in some files only"));
+            return Err(Error::input(
+                what(),
+                "and the files beside it have labels of two kinds, or labels in some files only",
+            ));
         }
-        let (labels, classes) = if texts.len() == rows { named(&texts) } else { numbered(&what(), numbers, rows, hub)? };
+        let (labels, classes) =
+            if texts.len() == rows { named(&texts) } else { numbered(&what(), numbers, rows, hub)? };
         let texts_wanted = matches!(wanted, Wanted::Texts(_));
-        Ok(Parquet { files: tables, texts: texts_wanted, groups, labels, names, classes, cache: Mutex::default(), limit: CACHE })
+        Ok(Parquet {
+            files: tables,
+            texts: texts_wanted,
+            groups,
+            labels,
+            names,
+            classes,
+            cache: Mutex::default(),
+            limit: CACHE,
+        })
     }
 
-    /// Keeps the row groups read last up to `bytes` of pictures (at least one group; 512 MiB unless this is called).
+    /// Keeps the row groups read last up to `bytes` of pictures (at least one group; 512 MiB unless this is
+    /// called).
     #[must_use]
     pub fn with_cache(mut self, bytes: u64) -> Self {
         self.limit = bytes;
@@ -222,14 +247,18 @@ impl Parquet {
                 *cell = Some(rows.clone());
                 Ok(rows)
             }
-            Column::Numbers(_) => Err(Error::file(path, "was exchanged since it was opened: its content is numbers now")),
+            Column::Numbers(_) => {
+                Err(Error::file(path, "was exchanged since it was opened: its content is numbers now"))
+            }
         }
     }
 }
 
 fn text(path: &Path, values: Vec<Option<ByteArray>>) -> Result<Vec<Option<String>>> {
-    let one =
-        |v: ByteArray| String::from_utf8(v.data().to_vec()).map_err(|_| Error::file(path, "has a label or group that is not UTF-8 text"));
+    let one = |v: ByteArray| {
+        String::from_utf8(v.data().to_vec())
+            .map_err(|_| Error::file(path, "has a label or group that is not UTF-8 text"))
+    };
     values.into_iter().map(|v| v.map(one).transpose()).collect()
 }
 
@@ -238,19 +267,37 @@ fn named(texts: &[Option<String>]) -> (Vec<Option<u32>>, Vec<String>) {
     let mut classes: Vec<String> = texts.iter().flatten().cloned().collect();
     classes.sort();
     classes.dedup();
-    let labels = texts.iter().map(|t| t.as_ref().and_then(|t| classes.binary_search(t).ok()).map(|i| i as u32)).collect();
+    let labels = texts
+        .iter()
+        .map(|t| t.as_ref().and_then(|t| classes.binary_search(t).ok()).map(|i| i as u32))
+        .collect();
     (labels, classes)
 }
 
 /// Labels from numbers; -1 is the Hub's 'unknown'.
-fn numbered(what: &str, numbers: Vec<Option<i64>>, rows: usize, hub: Option<Vec<String>>) -> Result<(Vec<Option<u32>>, Vec<String>)> {
-    if let Some((row, n)) = numbers.iter().enumerate().find_map(|(i, n)| n.filter(|n| !(-1..=CLASSES).contains(n)).map(|n| (i, n))) {
-        return Err(Error::input(what, format_args!("row {row} has label {n}, expected a class from 0 to {CLASSES}, or -1")));
+fn numbered(
+    what: &str,
+    numbers: Vec<Option<i64>>,
+    rows: usize,
+    hub: Option<Vec<String>>,
+) -> Result<(Vec<Option<u32>>, Vec<String>)> {
+    if let Some((row, n)) = numbers
+        .iter()
+        .enumerate()
+        .find_map(|(i, n)| n.filter(|n| !(-1..=CLASSES).contains(n)).map(|n| (i, n)))
+    {
+        return Err(Error::input(
+            what,
+            format_args!("row {row} has label {n}, expected a class from 0 to {CLASSES}, or -1"),
+        ));
     }
-    let mut labels: Vec<Option<u32>> = numbers.into_iter().map(|n| n.and_then(|n| u32::try_from(n).ok())).collect();
+    let mut labels: Vec<Option<u32>> =
+        numbers.into_iter().map(|n| n.and_then(|n| u32::try_from(n).ok())).collect();
     labels.resize(rows, None);
     let count = labels.iter().flatten().max().map_or(0, |&m| m as usize + 1);
-    let classes = hub.filter(|names| names.len() >= count).unwrap_or_else(|| (0..count).map(|c| c.to_string()).collect());
+    let classes = hub
+        .filter(|names| names.len() >= count)
+        .unwrap_or_else(|| (0..count).map(|c| c.to_string()).collect());
     Ok((labels, classes))
 }
 
@@ -271,10 +318,16 @@ impl Records for Parquet {
                 let source = Source::Bytes(Arc::from(bytes.data()));
                 Ok(Record { id, source, label: self.label(index), group: self.group(index) })
             }
-            Some(None) if self.texts => {
-                Ok(Record { id, source: Source::Bytes(Arc::default()), label: self.label(index), group: self.group(index) })
-            }
-            Some(None) => Err(Error::input(id, "has no picture: its bytes are null (a table of paths? embed the pictures)")),
+            Some(None) if self.texts => Ok(Record {
+                id,
+                source: Source::Bytes(Arc::default()),
+                label: self.label(index),
+                group: self.group(index),
+            }),
+            Some(None) => Err(Error::input(
+                id,
+                "has no picture: its bytes are null (a table of paths? embed the pictures)",
+            )),
             None => Err(Error::input(id, "is gone: the file was exchanged since it was opened")),
         }
     }

@@ -11,10 +11,13 @@ const SCHEMA: &str = "message m { optional group image { optional binary bytes; 
 /// Rows of (picture, label) in row groups of `size`; the group is the label as text.
 fn write(path: &Path, rows: &[(Option<&[u8]>, Option<i64>)], size: usize, note: Option<&str>) {
     let file = File::create(path).unwrap();
-    let mut w = SerializedFileWriter::new(file, Arc::new(parse_message_type(SCHEMA).unwrap()), Arc::default()).unwrap();
+    let mut w =
+        SerializedFileWriter::new(file, Arc::new(parse_message_type(SCHEMA).unwrap()), Arc::default())
+            .unwrap();
     for rows in rows.chunks(size) {
         let mut g = w.next_row_group().unwrap();
-        let bytes: Vec<ByteArray> = rows.iter().filter_map(|r| r.0).map(|b| ByteArray::from(b.to_vec())).collect();
+        let bytes: Vec<ByteArray> =
+            rows.iter().filter_map(|r| r.0).map(|b| ByteArray::from(b.to_vec())).collect();
         let defs: Vec<i16> = rows.iter().map(|r| if r.0.is_some() { 2 } else { 1 }).collect();
         let mut c = g.next_column().unwrap().unwrap();
         c.typed::<ByteArrayType>().write_batch(&bytes, Some(&defs), None).unwrap();
@@ -49,8 +52,12 @@ fn texts_with_labels() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("texts.parquet");
     let schema = "message m { optional binary text (STRING); required int64 label; }";
-    let mut w =
-        SerializedFileWriter::new(File::create(&path).unwrap(), Arc::new(parse_message_type(schema).unwrap()), Arc::default()).unwrap();
+    let mut w = SerializedFileWriter::new(
+        File::create(&path).unwrap(),
+        Arc::new(parse_message_type(schema).unwrap()),
+        Arc::default(),
+    )
+    .unwrap();
     for rows in [&[(Some("eins"), 0), (None, 1)][..], &[(Some("zwölf"), 1)]] {
         let mut g = w.next_row_group().unwrap();
         let texts: Vec<ByteArray> = rows.iter().filter_map(|r| r.0).map(ByteArray::from).collect();
@@ -59,7 +66,9 @@ fn texts_with_labels() {
         c.typed::<ByteArrayType>().write_batch(&texts, Some(&defs), None).unwrap();
         c.close().unwrap();
         let mut c = g.next_column().unwrap().unwrap();
-        c.typed::<Int64Type>().write_batch(&rows.iter().map(|r| r.1).collect::<Vec<_>>(), None, None).unwrap();
+        c.typed::<Int64Type>()
+            .write_batch(&rows.iter().map(|r| r.1).collect::<Vec<_>>(), None, None)
+            .unwrap();
         c.close().unwrap();
         g.close().unwrap();
     }
@@ -69,7 +78,10 @@ fn texts_with_labels() {
     assert_eq!((text(2), text(0), text(1)), ("zwölf".into(), "eins".into(), String::new()));
     assert_eq!((set.len(), set.label(2), set.classes().len()), (3, Some(1), 2));
     assert!(holds_texts(&path));
-    says(Parquet::open_texts(std::slice::from_ref(&path), "body"), &["texts.parquet", "no column `body`", "text, label", "corpus.column"]);
+    says(
+        Parquet::open_texts(std::slice::from_ref(&path), "body"),
+        &["texts.parquet", "no column `body`", "text, label", "corpus.column"],
+    );
     says(Parquet::open_texts(std::slice::from_ref(&path), "label"), &["no column `label` of text"]);
     says(Parquet::open(&[path]), &["no column of pictures"]);
 }
@@ -80,8 +92,14 @@ fn two_files_of_row_groups() {
     let files = [dir.path().join("a.parquet"), dir.path().join("b.parquet")];
     let pictures: Vec<Vec<u8>> = (0..7u8).map(|i| vec![i; 100 + usize::from(i)]).collect();
     let row = |i: usize, label: Option<i64>| (Some(pictures[i].as_slice()), label);
-    let note = r#"{"info": {"features": {"label": {"names": ["cat", "dog", "owl"], "_type": "ClassLabel"}}}}"#;
-    write(&files[0], &[row(0, Some(2)), row(1, Some(0)), row(2, None), row(3, Some(-1)), row(4, Some(1))], 2, Some(note));
+    let note =
+        r#"{"info": {"features": {"label": {"names": ["cat", "dog", "owl"], "_type": "ClassLabel"}}}}"#;
+    write(
+        &files[0],
+        &[row(0, Some(2)), row(1, Some(0)), row(2, None), row(3, Some(-1)), row(4, Some(1))],
+        2,
+        Some(note),
+    );
     write(&files[1], &[row(5, Some(0)), (None, Some(1)), row(6, Some(1))], 10, None);
     for cache in [0, 250, 1 << 20] {
         let set = Parquet::open(&files).unwrap().with_cache(cache);
@@ -91,10 +109,16 @@ fn two_files_of_row_groups() {
         // Out of order and twice, with a cache for none, some or all.
         for i in [4, 0, 5, 3, 3, 1, 2, 7, 0] {
             let record = set.get(i).unwrap();
-            assert_eq!(record.source, Source::Bytes(Arc::from(pictures[if i == 7 { 6 } else { i }].as_slice())));
+            assert_eq!(
+                record.source,
+                Source::Bytes(Arc::from(pictures[if i == 7 { 6 } else { i }].as_slice()))
+            );
             assert_eq!(record.label, set.label(i));
         }
-        assert!(set.get(4).unwrap().id.ends_with("a.parquet[4]") && set.get(7).unwrap().id.ends_with("b.parquet[2]"));
+        assert!(
+            set.get(4).unwrap().id.ends_with("a.parquet[4]")
+                && set.get(7).unwrap().id.ends_with("b.parquet[2]")
+        );
         assert_eq!((set.group(0), set.group(2)), (Some("2".to_string()), None));
         let e = set.get(6).unwrap_err().to_string();
         assert!(e.contains("b.parquet[1]") && e.contains("null"), "{e}");
@@ -171,7 +195,8 @@ fn embeddings_read_back() {
         let bytes = embeddings(&ids, labels, &values, 3).unwrap();
         assert_eq!(bytes, embeddings(&ids, labels, &values, 3).unwrap());
         std::fs::write(&path, bytes).unwrap();
-        let rows: Vec<String> = reader(&path).unwrap().get_row_iter(None).unwrap().map(|r| r.unwrap().to_string()).collect();
+        let rows: Vec<String> =
+            reader(&path).unwrap().get_row_iter(None).unwrap().map(|r| r.unwrap().to_string()).collect();
         assert_eq!(rows.len(), 5);
         assert!(rows[1].contains("1.jpg") && rows[1].contains("[1.5, 2.0, 2.5]"), "{}", rows[1]);
         assert_eq!(rows[2].contains("label: 4"), labels.is_some(), "{}", rows[2]);

@@ -1,5 +1,5 @@
-//! Results that are kept: a line of `cells.jsonl` for each segmentation, written as soon as it is measured. What is there is not run again, so
-//! a study that was stopped goes on.
+//! Results that are kept: a line of `cells.jsonl` for each segmentation, written as soon as it is measured.
+//! What is there is not run again, so a study that was stopped goes on.
 
 use super::Options;
 use anyhow::{Context, Result};
@@ -38,7 +38,10 @@ impl Name {
         let Name { start, labels, seed, steps, tune, batch, lr, norm, patch: [d, h, w], balanced, .. } = self;
         let weights = if *balanced { "-balanced" } else { "" };
         let widths: Vec<String> = self.widths.iter().map(usize::to_string).collect();
-        format!("tune-{start}-{labels}-seed{seed}-{steps}-{tune}-b{batch}-lr{lr}-{norm}-{d}x{h}x{w}-w{}{weights}", widths.join("-"))
+        format!(
+            "tune-{start}-{labels}-seed{seed}-{steps}-{tune}-b{batch}-lr{lr}-{norm}-{d}x{h}x{w}-w{}{weights}",
+            widths.join("-")
+        )
     }
 }
 
@@ -77,7 +80,8 @@ impl Cells {
 
     pub fn add(&mut self, cell: Cell) -> Result<()> {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.path)?;
-        file.write_all(format!("{}\n", serde_json::to_string(&cell)?).as_bytes()).with_context(|| self.path.display().to_string())?;
+        file.write_all(format!("{}\n", serde_json::to_string(&cell)?).as_bytes())
+            .with_context(|| self.path.display().to_string())?;
         file.sync_all()?;
         self.all.push(cell);
         Ok(())
@@ -85,22 +89,37 @@ impl Cells {
 
     /// A row for each start and budget: mean and standard deviation over the seeds, then the classes' means.
     pub fn table(&self, o: &Options, names: &[&str], name: impl Fn(&str, usize, u64) -> Name) -> String {
-        let mut out =
-            format!("| labels | start | seeds | mean Dice | {} |\n|---|---|---|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+        let mut out = format!(
+            "| labels | start | seeds | mean Dice | {} |\n|---|---|---|---|{}\n",
+            names.join(" | "),
+            "---|".repeat(names.len())
+        );
         for &labels in &o.labels {
             for start in &o.starts {
-                let of: Vec<&Cell> =
-                    (0..o.seeds).filter_map(|seed| self.all.iter().find(|c| c.name == name(start, labels, seed))).collect();
+                let of: Vec<&Cell> = (0..o.seeds)
+                    .filter_map(|seed| self.all.iter().find(|c| c.name == name(start, labels, seed)))
+                    .collect();
                 if of.is_empty() {
                     continue;
                 }
                 let n = of.len() as f64;
                 let mean = of.iter().map(|c| c.mean).sum::<f64>() / n;
-                let sd = (of.iter().map(|c| (c.mean - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
+                let sd =
+                    (of.iter().map(|c| (c.mean - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
                 let classes: Vec<String> = (0..names.len())
-                    .map(|k| format!("{:.3}", of.iter().map(|c| c.dice.get(k).copied().unwrap_or(0.0)).sum::<f64>() / n))
+                    .map(|k| {
+                        format!(
+                            "{:.3}",
+                            of.iter().map(|c| c.dice.get(k).copied().unwrap_or(0.0)).sum::<f64>() / n
+                        )
+                    })
                     .collect();
-                let _ = writeln!(out, "| {labels} | {start} | {} | {mean:.3} ± {sd:.3} | {} |", of.len(), classes.join(" | "));
+                let _ = writeln!(
+                    out,
+                    "| {labels} | {start} | {} | {mean:.3} ± {sd:.3} | {} |",
+                    of.len(),
+                    classes.join(" | ")
+                );
             }
         }
         out

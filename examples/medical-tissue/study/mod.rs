@@ -1,4 +1,5 @@
-//! What the studies of few labels share: pre-training without labels, a segmentation from scratch or from what was pre-trained, Dice.
+//! What the studies of few labels share: pre-training without labels, a segmentation from scratch or from
+//! what was pre-trained, Dice.
 
 mod cells;
 mod options;
@@ -57,7 +58,10 @@ impl Dataset for Volumes {
         self.0.len() * self.1
     }
     fn get(&self, index: usize) -> selfsup::core::Result<Arc<Volume>> {
-        self.0.get(index % self.0.len().max(1)).cloned().ok_or_else(|| Error::input("volume", format!("{index} of {}", self.len())))
+        self.0
+            .get(index % self.0.len().max(1))
+            .cloned()
+            .ok_or_else(|| Error::input("volume", format!("{index} of {}", self.len())))
     }
 }
 
@@ -73,7 +77,9 @@ impl Transform<Arc<Volume>> for Bright {
     type Out = Vec<Volume>;
 
     fn apply(&self, volume: Arc<Volume>, rng: &mut Rng) -> selfsup::core::Result<Vec<Volume>> {
-        let mean = |v: &Volume| v.values().iter().map(|x| f64::from(*x)).sum::<f64>() / v.values().len().max(1) as f64;
+        let mean = |v: &Volume| {
+            v.values().iter().map(|x| f64::from(*x)).sum::<f64>() / v.values().len().max(1) as f64
+        };
         let least = mean(&volume);
         let mut part = crop(&volume, self.0.region(), rng)?;
         for _ in 0..8 {
@@ -104,7 +110,12 @@ impl Collate<Volume> for Labels {
 }
 
 fn optim(lr: f64) -> OptimConfig {
-    OptimConfig { lr, weight_decay: 1e-4, schedule: LrSchedule::warmup_cosine(Span::Ratio(0.05), 0.01), ..OptimConfig::default() }
+    OptimConfig {
+        lr,
+        weight_decay: 1e-4,
+        schedule: LrSchedule::warmup_cosine(Span::Ratio(0.05), 0.01),
+        ..OptimConfig::default()
+    }
 }
 
 /// The volume with values from 0 to 1, which is what spoiling a patch counts on.
@@ -125,7 +136,8 @@ pub fn part(v: &Volume, axis: usize, range: Range<usize>) -> Result<Volume> {
     Ok(v.part(start, shape, 0.0)?)
 }
 
-/// The method of a start, and whether its network sees slices: `simclr-2d` is `simclr` on patches of one plane.
+/// The method of a start, and whether its network sees slices: `simclr-2d` is `simclr` on patches of one
+/// plane.
 fn method_of(start: &str) -> (&str, bool) {
     start.strip_suffix("-2d").map_or((start, false), |method| (method, true))
 }
@@ -155,10 +167,19 @@ where
 {
     let config = LoaderConfig { batch_size: batch, workers: 1, seed, ..LoaderConfig::default() };
     let loader = Loader::new(Arc::new(data), Arc::new(transform), Arc::new(collate), config)?;
-    let train =
-        TrainConfig { steps, batch_size: batch, seed, eval_every: 0, keep_last: 1, checkpoint_every: 200, ..TrainConfig::default() };
-    let mut run = if dir.join("config.toml").exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
-    Ok(Trainer::new(objective, train, &optim(lr), loader.batches() as u64, &Device::Cpu)?.fit(&loader, &mut run)?)
+    let train = TrainConfig {
+        steps,
+        batch_size: batch,
+        seed,
+        eval_every: 0,
+        keep_last: 1,
+        checkpoint_every: 200,
+        ..TrainConfig::default()
+    };
+    let mut run =
+        if dir.join("config.toml").exists() { Run::resume(dir, None)?.0 } else { Run::create(dir, "")? };
+    Ok(Trainer::new(objective, train, &optim(lr), loader.batches() as u64, &Device::Cpu)?
+        .fit(&loader, &mut run)?)
 }
 
 impl Task {
@@ -177,15 +198,29 @@ impl Task {
         });
         let encoder = if transformer(start) {
             let [dim, depth, heads] = [96, 4, 4].map(Some);
-            EncoderConfig { name: "vit3d".into(), dim, depth, heads, patch: Some([4; 3]), norm, ..EncoderConfig::default() }
+            EncoderConfig {
+                name: "vit3d".into(),
+                dim,
+                depth,
+                heads,
+                patch: Some([4; 3]),
+                norm,
+                ..EncoderConfig::default()
+            }
         } else {
             let name = if method_of(start).1 { "unet2d" } else { "unet3d" };
-            EncoderConfig { name: name.into(), widths: Some(o.widths.clone()), norm, ..EncoderConfig::default() }
+            EncoderConfig {
+                name: name.into(),
+                widths: Some(o.widths.clone()),
+                norm,
+                ..EncoderConfig::default()
+            }
         };
         Ok(encoder.resolve(self.patch, transformer(start))?)
     }
 
-    /// Pre-trains on `volumes` without their labels, by the method of the start `name`; the tensors of the last step. Goes on where a run of the folder stopped.
+    /// Pre-trains on `volumes` without their labels, by the method of the start `name`; the tensors of the
+    /// last step. Goes on where a run of the folder stopped.
     fn pretrain(&self, o: &Options, name: &str, volumes: &[Arc<Volume>]) -> Result<BTreeMap<String, Tensor>> {
         let (method, flat) = method_of(name);
         let mut method = MethodConfig::named(method)?;
@@ -205,7 +240,8 @@ impl Task {
         };
         let params = Params::new();
         let objective = method.build(&Scope::root(&params, 0, &Device::Cpu), &self.architecture(o, name)?)?;
-        // A contrastive batch needs others to differ from; restoration has to bring the scale of a random network's outputs down first.
+        // A contrastive batch needs others to differ from; restoration has to bring the scale of a random
+        // network's outputs down first.
         let patches = if method.restores() || method.masked() { 4 } else { 16 };
         // Slices are cheap.
         let batch = if flat { 4 * patches } else { patches };
@@ -222,7 +258,8 @@ impl Task {
         ));
         let start = Instant::now();
         let views = Bright(method.views(&augment, false)?);
-        let summary = fit(&objective, Volumes(volumes.to_vec(), 400), views, Collated, &dir, (o.steps, batch, lr, 0))?;
+        let summary =
+            fit(&objective, Volumes(volumes.to_vec(), 400), views, Collated, &dir, (o.steps, batch, lr, 0))?;
         println!(
             "pre-training by {name}: {} steps of {batch}, {}, {:.0} s in this process",
             o.steps,
@@ -238,7 +275,11 @@ impl Task {
         for v in labelled {
             let planes = if self.slices { v.shape()[0] / 2..v.shape()[0] / 2 + 1 } else { 0..v.shape()[0] };
             let plane = v.shape()[1] * v.shape()[2];
-            let labels = v.labels().context("no labels")?.get(planes.start * plane..planes.end * plane).unwrap_or_default();
+            let labels = v
+                .labels()
+                .context("no labels")?
+                .get(planes.start * plane..planes.end * plane)
+                .unwrap_or_default();
             let of = class_counts(labels.iter().map(|l| u32::from(*l)), self.classes);
             counts.iter_mut().zip(of).for_each(|(a, n)| *a += n);
         }
@@ -246,7 +287,13 @@ impl Task {
     }
 
     /// A segmentation of `labelled` volumes, from scratch or from what was pre-trained.
-    fn tune(&self, o: &Options, name: &Name, labelled: Vec<Volume>, tensors: Option<&BTreeMap<String, Tensor>>) -> Result<Segment> {
+    fn tune(
+        &self,
+        o: &Options,
+        name: &Name,
+        labelled: Vec<Volume>,
+        tensors: Option<&BTreeMap<String, Tensor>>,
+    ) -> Result<Segment> {
         let scope = Scope::root(&Params::new(), name.seed, &Device::Cpu);
         let class_weights = if o.balanced { self.weights(&labelled)? } else { Vec::new() };
         let config = SegmentConfig { classes: self.classes, frozen: false, class_weights };
@@ -256,15 +303,21 @@ impl Task {
         }
         let depth = if self.slices { 2 * self.patch[0] - 1 } else { self.patch[0] };
         let size = [depth, self.patch[1], self.patch[2]];
-        let steps: Vec<Step> = vec![Box::new(Flip(self.flip)), Box::new(BiasField { strength: [0.0, 0.3], p: 0.5 })];
+        let steps: Vec<Step> =
+            vec![Box::new(Flip(self.flip)), Box::new(BiasField { strength: [0.0, 0.3], p: 0.5 })];
         let change = Pipeline::new(steps);
-        // As nnU-Net does: patches of nothing but background teach little. The labelled planes decide, the middle one or all.
+        // As nnU-Net does: patches of nothing but background teach little. The labelled planes decide, the
+        // middle one or all.
         let planes = if self.slices { self.patch[0] - 1..self.patch[0] } else { 0..size[0] };
         let patch = move |v: Arc<Volume>, rng: &mut Rng| {
             let mut part = crop(&v, size, rng)?;
             for _ in 0..8 {
                 let plane = size[1] * size[2];
-                let labels = part.labels().unwrap_or_default().get(planes.start * plane..planes.end * plane).unwrap_or_default();
+                let labels = part
+                    .labels()
+                    .unwrap_or_default()
+                    .get(planes.start * plane..planes.end * plane)
+                    .unwrap_or_default();
                 if 2 * labels.iter().filter(|l| **l != 0).count() >= labels.len() {
                     break;
                 }
@@ -272,8 +325,11 @@ impl Task {
             }
             change.apply(part, rng)
         };
-        let labels =
-            if self.slices { Labels::Slices(CollatedSlices { depth: self.patch[0] }) } else { Labels::All(CollatedLabels::default()) };
+        let labels = if self.slices {
+            Labels::Slices(CollatedSlices { depth: self.patch[0] })
+        } else {
+            Labels::All(CollatedLabels::default())
+        };
         let volumes = Volumes(labelled.into_iter().map(Arc::new).collect(), 400);
         let dir = o.folder().join(name.folder());
         fit(&net, volumes, patch, labels, &dir, (name.tune, name.batch, name.lr, name.seed))?;
@@ -282,10 +338,15 @@ impl Task {
 
     /// Dice of every class on `test` of `scan`.
     fn dice(&self, net: &Segment, scan: &Volume, test: Range<usize>) -> Result<Vec<f64>> {
-        let seen = part(scan, self.axis, test.start - self.around..(test.end + self.around).min(scan.shape()[self.axis]))?;
+        let seen = part(
+            scan,
+            self.axis,
+            test.start - self.around..(test.end + self.around).min(scan.shape()[self.axis]),
+        )?;
         let window = SlidingWindow { size: self.patch, overlap: 0.25, ..SlidingWindow::default() };
         let made = window.segment(&seen, &Device::Cpu, |x| net.probabilities(x))?;
-        let (a, b) = (part(&made, self.axis, self.around..self.around + test.len())?, part(scan, self.axis, test)?);
+        let (a, b) =
+            (part(&made, self.axis, self.around..self.around + test.len())?, part(scan, self.axis, test)?);
         let (a, b) = (a.labels().context("no labels")?, b.labels().context("no labels")?);
         Ok((0..self.classes as u16)
             .map(|c| {
@@ -295,8 +356,8 @@ impl Task {
             .collect())
     }
 
-    /// The whole study: for each start and budget of labels the seeds, each kept as it is measured, and the table of all. `labelled(n)` gives
-    /// the volumes of a budget, in patches of so many voxels.
+    /// The whole study: for each start and budget of labels the seeds, each kept as it is measured, and the
+    /// table of all. `labelled(n)` gives the volumes of a budget, in patches of so many voxels.
     pub fn run(
         &self,
         o: &Options,
@@ -346,7 +407,9 @@ impl Task {
                     let trained = begin.elapsed().as_secs_f64();
                     let dice = task.dice(&net, scan, test.clone())?.split_off(1);
                     let mean = dice.iter().sum::<f64>() / dice.len().max(1) as f64;
-                    println!("{labels:>4} {start:>12} seed {seed}: mean {mean:.4}, {dice:.4?}, {trained:.0} s");
+                    println!(
+                        "{labels:>4} {start:>12} seed {seed}: mean {mean:.4}, {dice:.4?}, {trained:.0} s"
+                    );
                     let seconds = (trained, begin.elapsed().as_secs_f64() - trained);
                     cells.add(Cell { name, dice, mean, seconds })?;
                 }

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 pub struct Options {
     /// Arguments without a name, in order; the last is the folder that keeps runs and results.
     pub paths: Vec<PathBuf>,
-    /// What segmentations start from: `scratch`, `scratch-vit`, or a method of pre-training; with `-2d` on slices.
+    /// What segmentations start from: `scratch`, `scratch-vit`, or a method of pre-training; with `-2d` on
+    /// slices.
     pub starts: Vec<String>,
     /// Steps of pre-training.
     pub steps: u64,

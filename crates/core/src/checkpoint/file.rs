@@ -1,9 +1,10 @@
 //! Files that are whole or absent: an atomic writer, and safetensors files with an optional seal.
 //!
-//! A safetensors file is `u64 n | n bytes of JSON header | data`. We write it ourselves, so that equal content gives equal bytes (the
-//! reference writer keeps its metadata in a hash map) and tensors can be streamed. A sealed file carries in its metadata the BLAKE3 hash
-//! of everything, computed with zeros in the place of the hash: a file that was cut or flipped is recognised, and any safetensors reader
-//! still opens it.
+//! A safetensors file is `u64 n | n bytes of JSON header | data`. We write it ourselves, so that equal
+//! content gives equal bytes (the reference writer keeps its metadata in a hash map) and tensors can be
+//! streamed. A sealed file carries in its metadata the BLAKE3 hash of everything, computed with zeros in the
+//! place of the hash: a file that was cut or flipped is recognised, and any safetensors reader still opens
+//! it.
 
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -18,8 +19,8 @@ const DIGITS: usize = 64;
 /// The reference reader's limit of the header.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// Writes `path` so that it is either the old file or the whole new one, whatever happens: written aside, synced, renamed, and the
-/// folder synced. The mode follows the umask.
+/// Writes `path` so that it is either the old file or the whole new one, whatever happens: written aside,
+/// synced, renamed, and the folder synced. The mode follows the umask.
 ///
 /// # Errors
 /// [`Error::Io`] naming `path`; the old file is untouched and nothing is left behind.
@@ -72,7 +73,17 @@ fn dtype_name(dtype: DType) -> Option<&'static str> {
 }
 
 fn dtype_of(name: &str) -> Option<DType> {
-    let all = [DType::U8, DType::U32, DType::I16, DType::I32, DType::I64, DType::BF16, DType::F16, DType::F32, DType::F64];
+    let all = [
+        DType::U8,
+        DType::U32,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::BF16,
+        DType::F16,
+        DType::F32,
+        DType::F64,
+    ];
     all.into_iter().find(|d| dtype_name(*d) == Some(name))
 }
 
@@ -90,8 +101,9 @@ fn bytes_of(t: &Tensor) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Writes tensors as safetensors for PyTorch and transformers (metadata `format: pt`), atomically. Tensors that are not contiguous are
-/// written as what they show. Equal content gives equal bytes, in any order of `tensors`.
+/// Writes tensors as safetensors for PyTorch and transformers (metadata `format: pt`), atomically. Tensors
+/// that are not contiguous are written as what they show. Equal content gives equal bytes, in any order of
+/// `tensors`.
 ///
 /// # Errors
 /// If a name is given twice, a dtype is not one of safetensors', or the file cannot be written.
@@ -100,10 +112,17 @@ pub fn save_safetensors(path: impl AsRef<Path>, tensors: &[(String, Tensor)]) ->
 }
 
 /// Writes tensors with `metadata`, sealed or plain.
-pub(crate) fn write_tensors(path: &Path, metadata: &[(&str, String)], tensors: &[(String, Tensor)], seal: bool) -> Result<()> {
+pub(crate) fn write_tensors(
+    path: &Path,
+    metadata: &[(&str, String)],
+    tensors: &[(String, Tensor)],
+    seal: bool,
+) -> Result<()> {
     let mut order: Vec<&(String, Tensor)> = tensors.iter().collect();
     // Wide types first, so that every tensor is aligned to its own width.
-    order.sort_by(|a, b| b.1.dtype().size_in_bytes().cmp(&a.1.dtype().size_in_bytes()).then_with(|| a.0.cmp(&b.0)));
+    order.sort_by(|a, b| {
+        b.1.dtype().size_in_bytes().cmp(&a.1.dtype().size_in_bytes()).then_with(|| a.0.cmp(&b.0))
+    });
     let mut header = Map::new();
     let mut meta = Map::new();
     if seal {
@@ -115,7 +134,8 @@ pub(crate) fn write_tensors(path: &Path, metadata: &[(&str, String)], tensors: &
     header.insert("__metadata__".into(), meta.into());
     let mut at = 0usize;
     for (name, t) in order.iter().copied() {
-        let dtype = dtype_name(t.dtype()).ok_or_else(|| Error::input(name, format!("dtype {:?} has no safetensors name", t.dtype())))?;
+        let dtype = dtype_name(t.dtype())
+            .ok_or_else(|| Error::input(name, format!("dtype {:?} has no safetensors name", t.dtype())))?;
         let end = at + t.elem_count() * t.dtype().size_in_bytes();
         let entry = json!({ "dtype": dtype, "shape": t.dims(), "data_offsets": [at, end] });
         if header.insert(name.clone(), entry).is_some() {
@@ -185,7 +205,8 @@ pub(crate) fn read_sealed(path: &Path, device: &Device) -> Result<Contents> {
     let seal = String::from_utf8_lossy(&head[digits.clone()]).into_owned();
     head[digits].fill(b'0');
     hash.update(&head);
-    let header: Map<String, Value> = serde_json::from_slice(&head).map_err(|e| bad(format!("header: {e}")))?;
+    let header: Map<String, Value> =
+        serde_json::from_slice(&head).map_err(|e| bad(format!("header: {e}")))?;
     let mut metadata = Map::new();
     let mut tensors = Vec::new();
     let mut at = 0u64;
@@ -195,10 +216,13 @@ pub(crate) fn read_sealed(path: &Path, device: &Device) -> Result<Contents> {
             metadata.shift_remove("blake3");
             continue;
         }
-        let (dtype, shape, range) = entry_of(&entry).ok_or_else(|| bad(format!("tensor {name}: header entry {entry} not understood")))?;
+        let (dtype, shape, range) = entry_of(&entry)
+            .ok_or_else(|| bad(format!("tensor {name}: header entry {entry} not understood")))?;
         // We write tensors in header order without gaps, so anything else is damage.
         if range[0] != at || range[1] > len - 8 - n {
-            return Err(bad(format!("tensor {name}: bytes {range:?} do not follow on {at} in a file of {len}")));
+            return Err(bad(format!(
+                "tensor {name}: bytes {range:?} do not follow on {at} in a file of {len}"
+            )));
         }
         at = range[1];
         let mut bytes = vec![0u8; (range[1] - range[0]) as usize];
@@ -218,7 +242,12 @@ pub(crate) fn read_sealed(path: &Path, device: &Device) -> Result<Contents> {
 /// Type, shape and byte range of a header entry, if they agree.
 fn entry_of(entry: &Value) -> Option<(DType, Vec<usize>, [u64; 2])> {
     let dtype = dtype_of(entry.get("dtype")?.as_str()?)?;
-    let shape = entry.get("shape")?.as_array()?.iter().map(|d| d.as_u64().map(|d| d as usize)).collect::<Option<Vec<_>>>()?;
+    let shape = entry
+        .get("shape")?
+        .as_array()?
+        .iter()
+        .map(|d| d.as_u64().map(|d| d as usize))
+        .collect::<Option<Vec<_>>>()?;
     let [a, b] = entry.get("data_offsets")?.as_array()?.as_slice() else { return None };
     let range = [a.as_u64()?, b.as_u64()?];
     let values = shape.iter().try_fold(dtype.size_in_bytes(), |n, d| n.checked_mul(*d))?;
@@ -284,7 +313,11 @@ mod tests {
         let c = read_sealed(&path, &Device::Cpu).unwrap();
         assert_eq!(c.metadata["selfsup"], "{\"a\": \"é\"}");
         assert_eq!(c.tensors.len(), 6);
-        assert_eq!(candle_core::safetensors::load(&path, &Device::Cpu).unwrap().len(), 6, "still a safetensors file");
+        assert_eq!(
+            candle_core::safetensors::load(&path, &Device::Cpu).unwrap().len(),
+            6,
+            "still a safetensors file"
+        );
         let whole = std::fs::read(&path).unwrap();
         for cut in 0..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
@@ -315,7 +348,10 @@ mod tests {
         write_tensors(&path, &[], &tensors(), true).unwrap();
         std::os::unix::fs::symlink("/dev/full", aside(&path).unwrap()).unwrap();
         let e = write_tensors(&path, &[], &tensors(), true).unwrap_err();
-        assert!(matches!(&e, Error::Io { path: p, source } if *p == path && source.kind() == std::io::ErrorKind::StorageFull), "{e}");
+        assert!(
+            matches!(&e, Error::Io { path: p, source } if *p == path && source.kind() == std::io::ErrorKind::StorageFull),
+            "{e}"
+        );
         assert!(read_sealed(&path, &Device::Cpu).is_ok(), "the old file stays");
         assert!(std::fs::symlink_metadata(aside(&path).unwrap()).is_err(), "the aside file is gone");
     }

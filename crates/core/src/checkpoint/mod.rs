@@ -1,7 +1,8 @@
 //! Checkpoints: everything that a run needs to go on as if it had never stopped.
 //!
-//! `Params` + optimiser state + progress + a little JSON, in one sealed safetensors file. A file becomes visible only when it is whole,
-//! and a damaged one is recognised by its checksum, so the newest whole one can always be found.
+//! `Params` + optimiser state + progress + a little JSON, in one sealed safetensors file. A file becomes
+//! visible only when it is whole, and a damaged one is recognised by its checksum, so the newest whole one
+//! can always be found.
 
 mod file;
 mod store;
@@ -95,12 +96,14 @@ impl Checkpoint {
     /// Reads a checkpoint onto `device`.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::Input`] if it is damaged or not a checkpoint of this version.
+    /// [`Error::Io`] if the file cannot be read, [`Error::Input`] if it is damaged or not a checkpoint of
+    /// this version.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let path = path.as_ref();
         let contents = file::read_sealed(path, device)?;
         let text = contents.metadata.get("selfsup").and_then(|v| v.as_str()).unwrap_or_default();
-        let version = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v.get("version")?.as_u64());
+        let version =
+            serde_json::from_str::<serde_json::Value>(text).ok().and_then(|v| v.get("version")?.as_u64());
         if version != Some(u64::from(VERSION)) {
             let found = version.map_or("none".to_string(), |v| v.to_string());
             return Err(Error::file(path, format!("checkpoint of version {found}, expected {VERSION}")));
@@ -113,7 +116,10 @@ impl Checkpoint {
             } else if let Some(n) = name.strip_prefix(OPTIMIZER) {
                 optimizer.push((n.to_string(), t));
             } else {
-                return Err(Error::file(path, format!("tensor {name}: expected {PARAMS}... or {OPTIMIZER}...")));
+                return Err(Error::file(
+                    path,
+                    format!("tensor {name}: expected {PARAMS}... or {OPTIMIZER}..."),
+                ));
             }
         }
         params.sort_by(|a, b| a.0.cmp(&b.0));
@@ -139,12 +145,14 @@ impl Checkpoint {
                 Some(_) => {}
             }
         }
-        let extra: Vec<String> = have.keys().filter(|n| params.get(n).is_none()).map(|n| (*n).to_string()).collect();
-        let problems: Vec<String> = [("missing", missing), ("unexpected", extra), ("of another shape", shapes)]
-            .into_iter()
-            .filter(|(_, names)| !names.is_empty())
-            .map(|(what, names)| format!("{} {what}: {}", names.len(), names.join(", ")))
-            .collect();
+        let extra: Vec<String> =
+            have.keys().filter(|n| params.get(n).is_none()).map(|n| (*n).to_string()).collect();
+        let problems: Vec<String> =
+            [("missing", missing), ("unexpected", extra), ("of another shape", shapes)]
+                .into_iter()
+                .filter(|(_, names)| !names.is_empty())
+                .map(|(what, names)| format!("{} {what}: {}", names.len(), names.join(", ")))
+                .collect();
         if !problems.is_empty() {
             return Err(Error::input("checkpoint of another model", problems.join("; ")));
         }
@@ -173,7 +181,10 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn checkpoint(seed: u64, step: u64) -> Checkpoint {
-        let moments = vec![("fc.weight.exp_avg".to_string(), Tensor::ones((4, 3), candle_core::DType::F32, &Device::Cpu).unwrap())];
+        let moments = vec![(
+            "fc.weight.exp_avg".to_string(),
+            Tensor::ones((4, 3), candle_core::DType::F32, &Device::Cpu).unwrap(),
+        )];
         let extra = Extra {
             config: "seed = 1\n".into(),
             best: Some(Best { metric: "knn".into(), value: 0.5, step: 3 }),
@@ -202,7 +213,11 @@ pub(crate) mod tests {
         assert_eq!(l.optimizer[0].0, "fc.weight.exp_avg");
         let again = dir.path().join("b.safetensors");
         l.save(&again).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(&again).unwrap(), "equal states give equal bytes");
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            std::fs::read(&again).unwrap(),
+            "equal states give equal bytes"
+        );
     }
 
     #[test]

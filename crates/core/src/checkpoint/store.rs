@@ -24,7 +24,8 @@ pub struct Latest {
 }
 
 impl Store {
-    /// The store in `dir`, which is created at the first save. The newest `keep_last` checkpoints are kept; 0 keeps all.
+    /// The store in `dir`, which is created at the first save. The newest `keep_last` checkpoints are kept; 0
+    /// keeps all.
     pub fn new(dir: impl Into<PathBuf>, keep_last: usize) -> Self {
         Store { dir: dir.into(), keep_last }
     }
@@ -58,7 +59,10 @@ impl Store {
         for entry in entries {
             let path = entry.map_err(io)?.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            let step = name.strip_prefix("step-").and_then(|n| n.strip_suffix(".safetensors")).and_then(|n| n.parse().ok());
+            let step = name
+                .strip_prefix("step-")
+                .and_then(|n| n.strip_suffix(".safetensors"))
+                .and_then(|n| n.parse().ok());
             if let Some(step) = step.filter(|_| path.is_file()) {
                 found.push((step, path));
             }
@@ -67,8 +71,9 @@ impl Store {
         Ok(found)
     }
 
-    /// Writes the checkpoint of its step, then removes what is too old. Checkpoints of later steps are removed as well: they belong to
-    /// a course of the run that was given up when it went on from an earlier step, and resume must not find them.
+    /// Writes the checkpoint of its step, then removes what is too old. Checkpoints of later steps are
+    /// removed as well: they belong to a course of the run that was given up when it went on from an earlier
+    /// step, and resume must not find them.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file; the older checkpoints stay.
@@ -77,7 +82,8 @@ impl Store {
         let step = checkpoint.progress.step;
         let path = self.path(step);
         checkpoint.save(&path)?;
-        let (older, later): (Vec<_>, Vec<_>) = self.list()?.into_iter().filter(|(_, p)| *p != path).partition(|(s, _)| *s <= step);
+        let (older, later): (Vec<_>, Vec<_>) =
+            self.list()?.into_iter().filter(|(_, p)| *p != path).partition(|(s, _)| *s <= step);
         let drop = if self.keep_last == 0 { 0 } else { (older.len() + 1).saturating_sub(self.keep_last) };
         for (_, old) in older.iter().take(drop).chain(&later) {
             std::fs::remove_file(old).map_err(|e| Error::io(old, e))?;
@@ -85,8 +91,8 @@ impl Store {
         Ok(path)
     }
 
-    /// Makes the checkpoint at `path` (just saved) the best one as well: a second link to the same bytes, or a copy where the file
-    /// system has no links.
+    /// Makes the checkpoint at `path` (just saved) the best one as well: a second link to the same bytes, or
+    /// a copy where the file system has no links.
     ///
     /// # Errors
     /// If it cannot be written; the best so far stays.
@@ -123,7 +129,8 @@ impl Store {
     /// The newest whole checkpoint, on the CPU. Damaged files are skipped with a warning.
     ///
     /// # Errors
-    /// If a file cannot be read at all, or if there are checkpoints but none is whole (starting over in silence would lose the run).
+    /// If a file cannot be read at all, or if there are checkpoints but none is whole (starting over in
+    /// silence would lose the run).
     pub fn latest(&self) -> Result<Latest> {
         let mut warnings = Vec::new();
         for (_, path) in self.list()?.into_iter().rev() {
@@ -135,7 +142,10 @@ impl Store {
             }
         }
         if !warnings.is_empty() {
-            return Err(Error::file(&self.dir, format!("no whole checkpoint among {}; {}", warnings.len(), warnings.join("; "))));
+            return Err(Error::file(
+                &self.dir,
+                format!("no whole checkpoint among {}; {}", warnings.len(), warnings.join("; ")),
+            ));
         }
         Ok(Latest { found: None, warnings })
     }
@@ -226,7 +236,12 @@ mod tests {
         s.save(&checkpoint(1, 1)).unwrap();
         let exe = std::env::current_exe().unwrap();
         let run = "trap '' XFSZ; ulimit -f 64; exec \"$0\" --exact checkpoint::store::tests::full_disk_child --test-threads=1";
-        let status = std::process::Command::new("sh").args(["-c", run]).arg(exe).env(CHILD, dir.path()).output().unwrap();
+        let status = std::process::Command::new("sh")
+            .args(["-c", run])
+            .arg(exe)
+            .env(CHILD, dir.path())
+            .output()
+            .unwrap();
         assert_eq!(status.status.code(), Some(42), "{}", String::from_utf8_lossy(&status.stdout));
         assert_eq!(s.latest().unwrap().found.unwrap().1.progress.step, 1);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing left behind");

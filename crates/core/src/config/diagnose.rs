@@ -11,7 +11,10 @@ fn nonsense() -> Value {
 }
 
 /// The first key that `T` reads over in silence, with what `value` serialises to.
-pub(super) fn first_ignored<T: DeserializeOwned + Serialize>(root: &Value, value: &T) -> Option<(Vec<Seg>, Value)> {
+pub(super) fn first_ignored<T: DeserializeOwned + Serialize>(
+    root: &Value,
+    value: &T,
+) -> Option<(Vec<Seg>, Value)> {
     let written = Value::try_from(value).ok()?;
     let path = all_paths(root).into_iter().find(|path| {
         matches!(path.last(), Some(Seg::Key(_)))
@@ -22,14 +25,20 @@ pub(super) fn first_ignored<T: DeserializeOwned + Serialize>(root: &Value, value
 }
 
 /// Finds the key that `message` is about.
-pub(super) fn diagnose<T: DeserializeOwned>(root: &Value, known: &Value, message: &str, place: &dyn Fn(&[Seg]) -> String) -> Error {
+pub(super) fn diagnose<T: DeserializeOwned>(
+    root: &Value,
+    known: &Value,
+    message: &str,
+    place: &dyn Fn(&[Seg]) -> String,
+) -> Error {
     let changes = |v: &Value| try_as::<T>(v).map_or_else(|m| m != message, |_| true);
     let quoted = quoted(message);
     if let Some(name) = message.strip_prefix("unknown field ").and(quoted.first()) {
         let same = |p: &&Vec<Seg>| p.last() == Some(&Seg::Key(name.clone()));
         let all = all_paths(root);
         let path = all.iter().filter(same).find(|p| changes(&with(root, p, None)));
-        let path = path.or_else(|| all.iter().find(same)).cloned().unwrap_or_else(|| vec![Seg::Key(name.clone())]);
+        let path =
+            path.or_else(|| all.iter().find(same)).cloned().unwrap_or_else(|| vec![Seg::Key(name.clone())]);
         let near = if quoted.len() > 1 { quoted[1..].to_vec() } else { keys_at(known, parent(&path)) };
         return unknown_key(&path, near, known, place);
     }
@@ -49,25 +58,35 @@ pub(super) fn diagnose<T: DeserializeOwned>(root: &Value, known: &Value, message
     match culprit::<T>(root, message) {
         Some(path) => {
             let hint = if message.starts_with("unknown variant") {
-                quoted.split_first().and_then(|(v, all)| nearest(v, all)).map(|n| format!("; did you mean `{n}`?"))
+                quoted
+                    .split_first()
+                    .and_then(|(v, all)| nearest(v, all))
+                    .map(|n| format!("; did you mean `{n}`?"))
             } else {
                 None
             };
-            Error::config(format!("{}: `{}`: {text}{}", place(&path), dotted(&path), hint.unwrap_or_default()))
+            Error::config(format!(
+                "{}: `{}`: {text}{}",
+                place(&path),
+                dotted(&path),
+                hint.unwrap_or_default()
+            ))
         }
         None => Error::config(format!("{}: {text}", place(&[]))),
     }
 }
 
-/// The node whose removal changes the complaint. A key that tags an enum changes it too, so nodes whose value the message shows, and
-/// nodes without which all is well, go first.
+/// The node whose removal changes the complaint. A key that tags an enum changes it too, so nodes whose value
+/// the message shows, and nodes without which all is well, go first.
 fn culprit<T: DeserializeOwned>(root: &Value, message: &str) -> Option<Vec<Seg>> {
     let mut best: Option<(u32, Vec<Seg>)> = None;
     for path in all_paths(root) {
         let value = find(root, &path)?;
         let shown = match value {
             Value::Table(_) => message.starts_with("invalid type: map"),
-            Value::Array(_) => message.starts_with("invalid type: sequence") || message.starts_with("invalid length"),
+            Value::Array(_) => {
+                message.starts_with("invalid type: sequence") || message.starts_with("invalid length")
+            }
             Value::String(s) => message.contains(&format!("{s:?}")) || message.contains(&format!("`{s}`")),
             Value::Float(x) => message.contains("floating point") && message.contains(&x.to_string()),
             other => message.contains(&format!("`{other}`")),
@@ -79,7 +98,8 @@ fn culprit<T: DeserializeOwned>(root: &Value, message: &str) -> Option<Vec<Seg>>
             Err(m) => (false, !m.starts_with("missing field")),
         };
         // Where the message shows no table, a table is only where the culprit lies.
-        let score = if inner && !shown { 0 } else { 1 + u32::from(other) + 2 * u32::from(shown) + 4 * u32::from(ok) };
+        let score =
+            if inner && !shown { 0 } else { 1 + u32::from(other) + 2 * u32::from(shown) + 4 * u32::from(ok) };
         // Children come after their parents and are the more exact answer.
         if best.as_ref().is_none_or(|(s, p)| score > *s || (score == *s && path.starts_with(p))) {
             best = Some((score, path));
@@ -88,10 +108,18 @@ fn culprit<T: DeserializeOwned>(root: &Value, message: &str) -> Option<Vec<Seg>>
     best.map(|(_, path)| path)
 }
 
-pub(super) fn unknown_key(path: &[Seg], near: Vec<String>, known: &Value, place: &dyn Fn(&[Seg]) -> String) -> Error {
+pub(super) fn unknown_key(
+    path: &[Seg],
+    near: Vec<String>,
+    known: &Value,
+    place: &dyn Fn(&[Seg]) -> String,
+) -> Error {
     let (at, full) = (place(path), dotted(path));
-    let Some(Seg::Key(name)) = path.last() else { return Error::config(format!("{at}: unknown key `{full}`")) };
-    let sibling = |k: &str| dotted(&parent(path).iter().cloned().chain([Seg::Key(k.to_string())]).collect::<Vec<_>>());
+    let Some(Seg::Key(name)) = path.last() else {
+        return Error::config(format!("{at}: unknown key `{full}`"));
+    };
+    let sibling =
+        |k: &str| dotted(&parent(path).iter().cloned().chain([Seg::Key(k.to_string())]).collect::<Vec<_>>());
     let elsewhere = || all_paths(known).into_iter().find(|p| p.last() == path.last()).map(|p| dotted(&p));
     let hint = match nearest(name, &near).map(|k| sibling(&k)).or_else(elsewhere) {
         Some(k) => format!("did you mean `{k}`?"),
@@ -128,15 +156,23 @@ fn plain(message: &str) -> String {
     format!("{head}expected {expected}")
 }
 
-/// The candidate with the smallest edit distance to `name`, if that is small enough to be a slip of the finger.
+/// The candidate with the smallest edit distance to `name`, if that is small enough to be a slip of the
+/// finger.
 pub(super) fn nearest(name: &str, candidates: &[String]) -> Option<String> {
     let limit = (name.chars().count() / 3).max(2);
-    candidates.iter().map(|c| (distance(name, c), c)).filter(|(d, _)| *d <= limit).min().map(|(_, c)| c.clone())
+    candidates
+        .iter()
+        .map(|c| (distance(name, c), c))
+        .filter(|(d, _)| *d <= limit)
+        .min()
+        .map(|(_, c)| c.clone())
 }
 
-/// Damerau-Levenshtein distance in its restricted form (insertions, deletions, substitutions, swaps of neighbours); `-` equals `_`.
+/// Damerau-Levenshtein distance in its restricted form (insertions, deletions, substitutions, swaps of
+/// neighbours); `-` equals `_`.
 pub(super) fn distance(a: &str, b: &str) -> usize {
-    let fold = |s: &str| s.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect::<Vec<_>>();
+    let fold =
+        |s: &str| s.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect::<Vec<_>>();
     let (a, b) = (fold(a), fold(b));
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {
@@ -144,7 +180,9 @@ pub(super) fn distance(a: &str, b: &str) -> usize {
             rows[i][j] = if i == 0 || j == 0 {
                 i + j
             } else {
-                let mut d = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]));
+                let mut d = (rows[i - 1][j] + 1)
+                    .min(rows[i][j - 1] + 1)
+                    .min(rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]));
                 if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                     d = d.min(rows[i - 2][j - 2] + 1);
                 }

@@ -1,10 +1,11 @@
 //! Configuration: a TOML file, `key=value` overrides, and errors that name the key.
 //!
-//! Serde says what is wrong ("invalid type: string, expected f64") but often not where: inside a tagged enum (`[method] name = "simclr"`)
-//! content is buffered and paths are lost. So after a failure the culprit is found by trial: take one key out, deserialise again, and
-//! see whether the complaint changes. Keys that a type ignores without complaint are found by trial as well: a key is unknown if even a
-//! nonsensical value (a date) under it is accepted and the key is not in what the result serialises to. Configurations are small, so
-//! dozens of trials cost well below a millisecond each.
+//! Serde says what is wrong ("invalid type: string, expected f64") but often not where: inside a tagged enum
+//! (`[method] name = "simclr"`) content is buffered and paths are lost. So after a failure the culprit is
+//! found by trial: take one key out, deserialise again, and see whether the complaint changes. Keys that a
+//! type ignores without complaint are found by trial as well: a key is unknown if even a nonsensical value (a
+//! date) under it is accepted and the key is not in what the result serialises to. Configurations are small,
+//! so dozens of trials cost well below a millisecond each.
 
 mod diagnose;
 #[cfg(test)]
@@ -16,12 +17,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use toml::{Table, Value};
 
-/// Reads `text` (the contents of `file`) and then each override `dotted.key=value` into a `T`. A value is read as TOML where it is
-/// TOML (`1e-3`, `true`, `[1, 2]`) and as a string otherwise. Keys that are not given take `T`'s serde defaults.
+/// Reads `text` (the contents of `file`) and then each override `dotted.key=value` into a `T`. A value is
+/// read as TOML where it is TOML (`1e-3`, `true`, `[1, 2]`) and as a string otherwise. Keys that are not
+/// given take `T`'s serde defaults.
 ///
 /// # Errors
-/// [`Error::Config`] naming file, line and key: for text that is not TOML, an unknown key (with the nearest known one), a value of the
-/// wrong type (with what was expected), a missing key.
+/// [`Error::Config`] naming file, line and key: for text that is not TOML, an unknown key (with the nearest
+/// known one), a value of the wrong type (with what was expected), a missing key.
 ///
 /// ```
 /// #[derive(Default, serde::Serialize, serde::Deserialize)]
@@ -44,8 +46,12 @@ where
         places.insert(key, format!("override `{}`", o.as_ref()));
     }
     let place = |path: &[Seg]| {
-        // The nearest enclosing key with a known place, so that a key within an overriding table is found too.
-        (0..=path.len()).rev().find_map(|n| places.get(&dotted(&path[..n])).cloned()).unwrap_or_else(|| file.to_string())
+        // The nearest enclosing key with a known place, so that a key within an overriding table is found
+        // too.
+        (0..=path.len())
+            .rev()
+            .find_map(|n| places.get(&dotted(&path[..n])).cloned())
+            .unwrap_or_else(|| file.to_string())
     };
     let known = Value::try_from(T::default()).unwrap_or_else(|_| Value::Table(Table::new()));
     match try_as::<T>(&root) {
@@ -69,8 +75,8 @@ pub fn to_toml<T: Serialize>(value: &T) -> Result<String> {
     toml::to_string(value).map_err(|e| Error::config(format!("cannot be written as TOML: {e}")))
 }
 
-/// What differs between two configurations: `(dotted key, old value, new value)` in the order of the keys, with `(not set)` where a
-/// side does not have the key. Layout, comments and the order of keys don't count.
+/// What differs between two configurations: `(dotted key, old value, new value)` in the order of the keys,
+/// with `(not set)` where a side does not have the key. Layout, comments and the order of keys don't count.
 ///
 /// # Errors
 /// [`Error::Config`] if either text is not TOML.
@@ -80,8 +86,13 @@ pub fn diff(old: &str, new: &str) -> Result<Vec<(String, String, String)>> {
     flatten("", &Value::Table(parse(new, "new configuration")?), &mut b);
     let mut keys: Vec<&String> = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))).collect();
     keys.sort_unstable();
-    let text = |m: &BTreeMap<String, String>, k: &String| m.get(k).cloned().unwrap_or_else(|| "(not set)".into());
-    Ok(keys.into_iter().filter(|k| a.get(*k) != b.get(*k)).map(|k| (k.clone(), text(&a, k), text(&b, k))).collect())
+    let text =
+        |m: &BTreeMap<String, String>, k: &String| m.get(k).cloned().unwrap_or_else(|| "(not set)".into());
+    Ok(keys
+        .into_iter()
+        .filter(|k| a.get(*k) != b.get(*k))
+        .map(|k| (k.clone(), text(&a, k), text(&b, k)))
+        .collect())
 }
 
 fn flatten(key: &str, v: &Value, out: &mut BTreeMap<String, String>) {
@@ -132,7 +143,8 @@ fn lines(text: &str, file: &str) -> BTreeMap<String, String> {
     use toml::de::{DeTable, DeValue};
     fn walk(t: &DeTable<'_>, path: &str, out: &mut impl FnMut(String, usize)) {
         for (k, v) in t {
-            let key = if path.is_empty() { k.get_ref().to_string() } else { format!("{path}.{}", k.get_ref()) };
+            let key =
+                if path.is_empty() { k.get_ref().to_string() } else { format!("{path}.{}", k.get_ref()) };
             out(key.clone(), k.span().start);
             match v.get_ref() {
                 DeValue::Table(t) => walk(t, &key, out),
@@ -166,7 +178,8 @@ fn set(root: &mut Value, text: &str) -> Result<String> {
         return Err(refuse("expected a dotted key before the `=`"));
     }
     // A text that is several lines of TOML is not a value.
-    let parsed = format!("v = {value}").parse::<Table>().ok().filter(|t| t.len() == 1).and_then(|mut t| t.remove("v"));
+    let parsed =
+        format!("v = {value}").parse::<Table>().ok().filter(|t| t.len() == 1).and_then(|mut t| t.remove("v"));
     let value = parsed.unwrap_or_else(|| Value::String(value.to_string()));
     let (mut node, mut at) = (root, String::new());
     for part in key.split('.') {
@@ -179,7 +192,11 @@ fn set(root: &mut Value, text: &str) -> Result<String> {
                 let e = || refuse(&format!("`{at}` is an array of {n}: `{part}` is not an index of it"));
                 a.get_mut(i.ok_or_else(e)?).ok_or_else(|| refuse("no such element"))?
             }
-            _ => return Err(refuse(&format!("`{at}` is a value of type {kind}, not a table with a key `{part}`"))),
+            _ => {
+                return Err(refuse(&format!(
+                    "`{at}` is a value of type {kind}, not a table with a key `{part}`"
+                )));
+            }
         };
         at = if at.is_empty() { part.to_string() } else { format!("{at}.{part}") };
     }

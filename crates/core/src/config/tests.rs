@@ -74,12 +74,25 @@ fn files_and_overrides() {
     assert_eq!(ok("", &[]), Run::default());
     let r = ok(
         "epochs = 3\n[method]\nname = \"simclr\"\ntemperature = 0.2\n[data]\ncache = 7",
-        &["learning_rate=1", "out=runs/a b", "data.batch_size = 8", "betas=[0.5, 0.6]", "data.path=2x", "betas.1=0.7"],
+        &[
+            "learning_rate=1",
+            "out=runs/a b",
+            "data.batch_size = 8",
+            "betas=[0.5, 0.6]",
+            "data.path=2x",
+            "betas.1=0.7",
+        ],
     );
-    assert_eq!((r.epochs, r.learning_rate, r.betas, r.out.as_deref()), (3, 1.0, [0.5, 0.7], Some("runs/a b")));
+    assert_eq!(
+        (r.epochs, r.learning_rate, r.betas, r.out.as_deref()),
+        (3, 1.0, [0.5, 0.7], Some("runs/a b"))
+    );
     assert_eq!(r.method, Method::Simclr { temperature: 0.2, symmetric: false });
     assert_eq!(r.data, Data { batch_size: 8, path: "2x".into(), cache: 7 });
-    assert_eq!(ok("", &["method.name=byol", "method.layers=3"]).method, Method::Byol(Byol { layers: 3, ..Byol::default() }));
+    assert_eq!(
+        ok("", &["method.name=byol", "method.layers=3"]).method,
+        Method::Byol(Byol { layers: 3, ..Byol::default() })
+    );
     assert_eq!(ok("", &["method={name='byol'}"]).method, Method::Byol(Byol::default()));
     assert_eq!(ok("", &["out=1\nepochs=2"]).out.as_deref(), Some("1\nepochs=2"), "one value, not two keys");
     assert_eq!(ok("", &["out="]).out.as_deref(), Some(""));
@@ -98,17 +111,29 @@ fn unknown_keys() {
     let e = err("[method]\nname = \"byol\"\nmomentun = 1.0", &[]);
     assert_eq!(e, "config: c.toml:3: unknown key `method.momentun`; did you mean `method.momentum`?");
     // Ignored by serde, refused here; a key that is read but not written is known.
-    assert_eq!(err("[data]\nbatchsize = 1", &[]), "config: c.toml:2: unknown key `data.batchsize`; did you mean `data.batch_size`?");
+    assert_eq!(
+        err("[data]\nbatchsize = 1", &[]),
+        "config: c.toml:2: unknown key `data.batchsize`; did you mean `data.batch_size`?"
+    );
     let e = err("[[stages]]\nname = \"a\"\nsteps = 1\nlr = 2", &[]);
     assert_eq!(e, "config: c.toml:4: unknown key `stages.0.lr`; expected one of `name`, `steps`");
     // The right name in the wrong place.
-    assert_eq!(err("temperature = 1", &[]), "config: c.toml:1: unknown key `temperature`; did you mean `method.temperature`?");
-    assert_eq!(err("batch_size = 1", &[]), "config: c.toml:1: unknown key `batch_size`; did you mean `data.batch_size`?");
+    assert_eq!(
+        err("temperature = 1", &[]),
+        "config: c.toml:1: unknown key `temperature`; did you mean `method.temperature`?"
+    );
+    assert_eq!(
+        err("batch_size = 1", &[]),
+        "config: c.toml:1: unknown key `batch_size`; did you mean `data.batch_size`?"
+    );
 }
 
 #[test]
 fn wrong_values() {
-    assert_eq!(err("epochs = \"many\"", &[]), "config: c.toml:1: `epochs`: invalid type: string \"many\", expected a whole number from 0");
+    assert_eq!(
+        err("epochs = \"many\"", &[]),
+        "config: c.toml:1: `epochs`: invalid type: string \"many\", expected a whole number from 0"
+    );
     assert_eq!(
         err("", &["epochs=-1"]),
         "config: override `epochs=-1`: `epochs`: invalid value: integer `-1`, expected a whole number from 0"
@@ -123,7 +148,9 @@ fn wrong_values() {
     let e = err("epochs = { a = 1 }", &[]);
     assert_eq!(e, "config: c.toml:1: `epochs`: invalid type: map, expected a whole number from 0");
     assert!(err("betas = [1.0]", &[]).starts_with("config: c.toml:1: `betas`: invalid length 1"));
-    assert!(err("betas = [1.0, \"x\"]", &[]).contains("`betas.1`: invalid type: string \"x\", expected a number"));
+    assert!(
+        err("betas = [1.0, \"x\"]", &[]).contains("`betas.1`: invalid type: string \"x\", expected a number")
+    );
     assert!(err("data = 3", &[]).contains("`data`: invalid type: integer `3`"), "{}", err("data = 3", &[]));
     let e = err("epochs = 3\n[method]\nname = \"simclr\"", &[]);
     assert_eq!(e, "config: c.toml:2: `method.temperature` is missing");
@@ -146,17 +173,28 @@ fn not_toml_and_not_an_override() {
 
 #[test]
 fn differences() {
-    let d = diff("a = 1\n[m]\nname = \"x\"\nt = [1, 2]", "m.name = \"y\"\nm.t = [1,2] # same\nb = true\na = 1").unwrap();
+    let d =
+        diff("a = 1\n[m]\nname = \"x\"\nt = [1, 2]", "m.name = \"y\"\nm.t = [1,2] # same\nb = true\na = 1")
+            .unwrap();
     let s = |x: &str| x.to_string();
     assert_eq!(d, [(s("b"), s("(not set)"), s("true")), (s("m.name"), s("\"x\""), s("\"y\""))]);
     assert!(diff("a = 1", "a").is_err());
     let r = Run::default();
-    assert_eq!(diff(&to_toml(&r).unwrap(), &to_toml(&Run { epochs: 7, ..r }).unwrap()).unwrap(), [(s("epochs"), s("100"), s("7"))]);
+    assert_eq!(
+        diff(&to_toml(&r).unwrap(), &to_toml(&Run { epochs: 7, ..r }).unwrap()).unwrap(),
+        [(s("epochs"), s("100"), s("7"))]
+    );
 }
 
 #[test]
 fn distances() {
-    for (a, b, d) in [("", "ab", 2), ("epochs", "epoch", 1), ("lr", "rl", 1), ("batch-size", "batch_size", 0), ("abc", "xyz", 3)] {
+    for (a, b, d) in [
+        ("", "ab", 2),
+        ("epochs", "epoch", 1),
+        ("lr", "rl", 1),
+        ("batch-size", "batch_size", 0),
+        ("abc", "xyz", 3),
+    ] {
         assert_eq!(distance(a, b), d, "{a} {b}");
     }
 }

@@ -1,10 +1,12 @@
 //! From a data set to batches: read a sample, transform it, put samples together.
 //!
-//! A [`Dataset`] is indexed, a [`Transform`] turns one item into what a method wants (two crops, a masked sequence), a [`Collate`] makes
-//! a batch of them. The [`Sampler`] says which samples make up batch `b` of an epoch without building the epoch's order, so a run
-//! resumes at any batch in constant time. The [`Loader`] does the work on threads.
+//! A [`Dataset`] is indexed, a [`Transform`] turns one item into what a method wants (two crops, a masked
+//! sequence), a [`Collate`] makes a batch of them. The [`Sampler`] says which samples make up batch `b` of an
+//! epoch without building the epoch's order, so a run resumes at any batch in constant time. The [`Loader`]
+//! does the work on threads.
 //!
-//! Everything random is drawn from keys that name the draw (seed, epoch, sample), so batches are the same for any number of workers.
+//! Everything random is drawn from keys that name the draw (seed, epoch, sample), so batches are the same for
+//! any number of workers.
 
 mod loader;
 mod sampler;
@@ -36,7 +38,8 @@ pub trait Dataset: Send + Sync {
     fn get(&self, index: usize) -> Result<Self::Item>;
 }
 
-/// What is done to one sample: decode, crop, mask. Closures `Fn(item, &mut Rng) -> Result<out>` are transforms.
+/// What is done to one sample: decode, crop, mask. Closures `Fn(item, &mut Rng) -> Result<out>` are
+/// transforms.
 pub trait Transform<I>: Send + Sync {
     /// What comes out.
     type Out: Send;
@@ -53,8 +56,8 @@ pub trait Collate<I>: Send + Sync {
     /// The batch.
     type Batch: Send;
 
-    /// Puts `items` together; `indices` are their numbers in the data set, `key` depends on seed, epoch and batch alone.
-    /// There is at least one item.
+    /// Puts `items` together; `indices` are their numbers in the data set, `key` depends on seed, epoch and
+    /// batch alone. There is at least one item.
     ///
     /// # Errors
     /// If the items do not fit together.
@@ -87,7 +90,11 @@ pub trait Source<B>: Send + Sync {
     ///
     /// # Errors
     /// If workers cannot be started.
-    fn epoch_from(&self, epoch: u64, first_batch: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<B>>> + '_>>;
+    fn epoch_from(
+        &self,
+        epoch: u64,
+        first_batch: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<B>>> + '_>>;
 
     /// `(bad samples, samples)` delivered in this run so far; goes into checkpoints.
     fn counts(&self) -> (u64, u64) {
@@ -103,7 +110,11 @@ impl<B> Source<B> for Box<dyn Source<B> + '_> {
     fn batches(&self) -> usize {
         (**self).batches()
     }
-    fn epoch_from(&self, epoch: u64, first_batch: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<B>>> + '_>> {
+    fn epoch_from(
+        &self,
+        epoch: u64,
+        first_batch: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<B>>> + '_>> {
         (**self).epoch_from(epoch, first_batch)
     }
     fn counts(&self) -> (u64, u64) {

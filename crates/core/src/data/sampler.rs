@@ -1,14 +1,17 @@
 //! Which samples make up a batch: a random permutation that is computed element by element.
 //!
-//! A shuffled epoch is the image of `0, 1, 2 ...` under a keyed bijection of `0..n`, so batch `b` costs O(batch) time and no memory:
-//! a run resumes in the middle of an epoch of a billion samples at once. The bijection is a balanced Feistel network (Luby and Rackoff
-//! 1988) over the smallest `2^(2h) >= n` with Philox as its round function; a value that falls outside `0..n` is sent through again
-//! until it falls inside ("cycle walking", Black and Rogaway 2002), fewer than four times on average because `2^(2h) < 4 n`.
-//! Networks over a handful of values reach few of the possible orders, so up to 1,024 samples are shuffled by Fisher-Yates instead.
+//! A shuffled epoch is the image of `0, 1, 2 ...` under a keyed bijection of `0..n`, so batch `b` costs
+//! O(batch) time and no memory: a run resumes in the middle of an epoch of a billion samples at once. The
+//! bijection is a balanced Feistel network (Luby and Rackoff 1988) over the smallest `2^(2h) >= n` with
+//! Philox as its round function; a value that falls outside `0..n` is sent through again until it falls
+//! inside ("cycle walking", Black and Rogaway 2002), fewer than four times on average because `2^(2h) < 4 n`.
+//! Networks over a handful of values reach few of the possible orders, so up to 1,024 samples are shuffled by
+//! Fisher-Yates instead.
 //!
-//! Samples of different lengths waste less padding if batches hold samples of like length. [`Sampler::by_length`] sorts within windows of
-//! some batches of the shuffled order and shuffles the batches of each window, so a batch costs a sort of its window and resuming stays
-//! as cheap as before. Which samples share a window is new each epoch.
+//! Samples of different lengths waste less padding if batches hold samples of like length.
+//! [`Sampler::by_length`] sorts within windows of some batches of the shuffled order and shuffles the batches
+//! of each window, so a batch costs a sort of its window and resuming stays as cheap as before. Which samples
+//! share a window is new each epoch.
 
 use crate::error::{Error, Result};
 use selfsup_kernels::rng::{Key, philox};
@@ -48,20 +51,25 @@ struct Grouped {
 }
 
 impl Grouped {
-    /// The samples of window `w`: its full batches, shortest samples in one, longest in another, in random order. What does not fill the
-    /// epoch's last batch stays at its end, unsorted: which samples are left out by `drop_last` must not depend on their length.
+    /// The samples of window `w`: its full batches, shortest samples in one, longest in another, in random
+    /// order. What does not fill the epoch's last batch stays at its end, unsorted: which samples are left
+    /// out by `drop_last` must not depend on their length.
     fn window(&self, w: usize) -> Vec<usize> {
         let full = self.order.len() / self.batch;
         let (first, last) = (w * self.window, ((w + 1) * self.window).min(full));
         if first >= full {
             return (full * self.batch..self.order.len()).filter_map(|i| self.order.at(i)).collect();
         }
-        let mut samples: Vec<usize> = (first * self.batch..last * self.batch).filter_map(|i| self.order.at(i)).collect();
+        let mut samples: Vec<usize> =
+            (first * self.batch..last * self.batch).filter_map(|i| self.order.at(i)).collect();
         // Stable: samples of equal length stay in their random order.
         samples.sort_by_key(|&i| self.lengths.get(i).copied().unwrap_or(0));
         let Some(key) = self.key else { return samples };
         let order = key.fold(w as u64).rng().permutation(last - first);
-        order.into_iter().flat_map(|b| samples[b * self.batch..(b + 1) * self.batch].iter().copied()).collect()
+        order
+            .into_iter()
+            .flat_map(|b| samples[b * self.batch..(b + 1) * self.batch].iter().copied())
+            .collect()
     }
 
     /// The window that place `i` lies in, and where it begins.
@@ -127,9 +135,12 @@ impl Permutation {
         }
     }
 
-    /// The images of `from..to`, cut off at the end: what [`Permutation::at`] gives, at less cost where the order is by length.
+    /// The images of `from..to`, cut off at the end: what [`Permutation::at`] gives, at less cost where the
+    /// order is by length.
     pub fn range(&self, from: usize, to: usize) -> Vec<usize> {
-        let Kind::Grouped(g) = &self.kind else { return (from..to.min(self.n)).filter_map(|i| self.at(i)).collect() };
+        let Kind::Grouped(g) = &self.kind else {
+            return (from..to.min(self.n)).filter_map(|i| self.at(i)).collect();
+        };
         let (mut out, mut i, to) = (Vec::with_capacity(to.saturating_sub(from)), from, to.min(self.n));
         while i < to {
             let (w, start) = g.window_at(i);
@@ -181,8 +192,8 @@ impl Default for SamplerConfig {
 
 /// Says which samples make up batch `b` of an epoch.
 ///
-/// `batch_size` counts the samples of all processes: each takes a contiguous part of every batch, so the sequence of batches, and with it
-/// the run, is the same for any number of processes.
+/// `batch_size` counts the samples of all processes: each takes a contiguous part of every batch, so the
+/// sequence of batches, and with it the run, is the same for any number of processes.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     len: usize,
@@ -196,8 +207,8 @@ impl Sampler {
     /// A sampler over `len` samples.
     ///
     /// # Errors
-    /// [`Error::Config`] for no samples, a batch size of zero or below the number of processes, a rank outside the world, and a batch
-    /// larger than the data set with `drop_last` (no batch would ever come).
+    /// [`Error::Config`] for no samples, a batch size of zero or below the number of processes, a rank
+    /// outside the world, and a batch larger than the data set with `drop_last` (no batch would ever come).
     pub fn new(len: usize, config: SamplerConfig) -> Result<Self> {
         let SamplerConfig { batch_size, drop_last, rank, world, .. } = config;
         if len == 0 {
@@ -210,7 +221,9 @@ impl Sampler {
             return Err(Error::config(format!("rank {rank} of {world} processes: ranks count from 0")));
         }
         if batch_size < world {
-            return Err(Error::config(format!("batch_size {batch_size} is below the number of processes, {world}")));
+            return Err(Error::config(format!(
+                "batch_size {batch_size} is below the number of processes, {world}"
+            )));
         }
         if drop_last && batch_size > len {
             return Err(Error::config(format!(
@@ -225,8 +238,9 @@ impl Sampler {
         Ok(Sampler { len, config, key, lengths: None })
     }
 
-    /// The same sampler with batches of samples of like length: each `window` batches of the (shuffled) order are sorted by length, and the
-    /// batches of a window are shuffled. A wider window saves padding and ties samples of like length together; 16 to 64 is usual.
+    /// The same sampler with batches of samples of like length: each `window` batches of the (shuffled) order
+    /// are sorted by length, and the batches of a window are shuffled. A wider window saves padding and ties
+    /// samples of like length together; 16 to 64 is usual.
     ///
     /// # Errors
     /// [`Error::Config`] if there are not as many lengths as samples, or `window` is 0.
@@ -234,7 +248,10 @@ impl Sampler {
         let lengths = lengths.into();
         if lengths.len() != self.len || window == 0 {
             let found = lengths.len();
-            return Err(Error::config(format!("{found} lengths and a window of {window} batches, expected {} and at least 1", self.len)));
+            return Err(Error::config(format!(
+                "{found} lengths and a window of {window} batches, expected {} and at least 1",
+                self.len
+            )));
         }
         Ok(Sampler { lengths: Some((lengths, window)), ..self })
     }
@@ -254,14 +271,20 @@ impl Sampler {
     /// The order of an epoch: a [`Permutation`] of the data set.
     pub fn order(&self, epoch: u64) -> Permutation {
         let key = self.key.fold(epoch);
-        let order = if self.config.shuffle { Permutation::new(self.len, key) } else { Permutation::identity(self.len) };
+        let order = if self.config.shuffle {
+            Permutation::new(self.len, key)
+        } else {
+            Permutation::identity(self.len)
+        };
         let Some((lengths, window)) = &self.lengths else { return order };
         let key = self.config.shuffle.then(|| key.named("windows"));
-        let grouped = Grouped { order, lengths: lengths.clone(), batch: self.config.batch_size, window: *window, key };
+        let grouped =
+            Grouped { order, lengths: lengths.clone(), batch: self.config.batch_size, window: *window, key };
         Permutation { n: self.len, kind: Kind::Grouped(Arc::new(grouped)) }
     }
 
-    /// The part of batch `b` of `epoch` that this process takes, as numbers of samples; empty from [`Sampler::batches`] on.
+    /// The part of batch `b` of `epoch` that this process takes, as numbers of samples; empty from
+    /// [`Sampler::batches`] on.
     pub fn batch(&self, epoch: u64, b: usize) -> Vec<usize> {
         self.batch_of(&self.order(epoch), b)
     }
@@ -324,7 +347,8 @@ mod tests {
             let mut sorted = together.clone();
             sorted.sort_unstable();
             prop_assert_eq!(sorted, (0..n).collect::<Vec<_>>());
-            // Within a window no two batches overlap in length; what is left over is a random sample, not the longest.
+            // Within a window no two batches overlap in length; what is left over is a random sample, not the
+            // longest.
             let full = n / batch;
             for w in batches[..full].chunks(window) {
                 let mut spans: Vec<(u32, u32)> = w
@@ -393,7 +417,8 @@ mod tests {
         assert!(s.by_length(vec![1; 6], 0).is_err());
     }
 
-    /// Where an element goes is uniform, and neighbours are torn apart: chi-square over keys with 15 degrees of freedom stays below 45.
+    /// Where an element goes is uniform, and neighbours are torn apart: chi-square over keys with 15 degrees
+    /// of freedom stays below 45.
     #[test]
     fn is_uniform() {
         let n = 1600;

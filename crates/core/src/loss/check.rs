@@ -13,28 +13,38 @@ impl Check {
         Error::input(format_args!("{}: argument `{arg}`", self.0), problem)
     }
 
-    /// `x` as a floating-point tensor that a loss can be computed in: half precision is widened to f32 (sums of thousands of terms do
-    /// not fit into 8 or 11 bits), f32 and f64 stay.
+    /// `x` as a floating-point tensor that a loss can be computed in: half precision is widened to f32 (sums
+    /// of thousands of terms do not fit into 8 or 11 bits), f32 and f64 stay.
     pub fn float(self, arg: &str, x: &Tensor) -> Result<Tensor> {
         match x.dtype() {
             DType::F32 | DType::F64 => Ok(x.clone()),
             DType::F16 | DType::BF16 => Ok(x.to_dtype(DType::F32)?),
-            other => Err(self.wrong(arg, format_args!("has dtype {other:?}, expected a floating-point tensor"))),
+            other => {
+                Err(self.wrong(arg, format_args!("has dtype {other:?}, expected a floating-point tensor")))
+            }
         }
     }
 
-    /// `x` as a non-empty matrix, with its sizes. `shape` is how the documentation calls them, such as `(N, D)`.
+    /// `x` as a non-empty matrix, with its sizes. `shape` is how the documentation calls them, such as `(N,
+    /// D)`.
     pub fn matrix(self, arg: &str, x: &Tensor, shape: &str) -> Result<(Tensor, usize, usize)> {
         match *x.dims() {
             [n, d] if n > 0 && d > 0 => Ok((self.float(arg, x)?, n, d)),
-            _ => Err(self.wrong(arg, format_args!("has shape {:?}, expected {shape} with both sizes at least 1", x.dims()))),
+            _ => Err(self.wrong(
+                arg,
+                format_args!("has shape {:?}, expected {shape} with both sizes at least 1", x.dims()),
+            )),
         }
     }
 
-    /// `x` in the shape and dtype of `model`, an argument that was already checked under the name `model_name`.
+    /// `x` in the shape and dtype of `model`, an argument that was already checked under the name
+    /// `model_name`.
     pub fn like(self, arg: &str, x: &Tensor, model_name: &str, model: &Tensor) -> Result<Tensor> {
         if x.dims() != model.dims() {
-            return Err(self.wrong(arg, format_args!("has shape {:?}, expected {:?} as `{model_name}` has", x.dims(), model.dims())));
+            return Err(self.wrong(
+                arg,
+                format_args!("has shape {:?}, expected {:?} as `{model_name}` has", x.dims(), model.dims()),
+            ));
         }
         let x = self.float(arg, x)?;
         if x.dtype() == model.dtype() { Ok(x) } else { Ok(x.to_dtype(model.dtype())?) }
@@ -42,7 +52,11 @@ impl Check {
 
     /// `x` with exactly the shape `dims`, called `shape` in the documentation. Any dtype.
     pub fn shape(self, arg: &str, x: &Tensor, dims: &[usize], shape: &str) -> Result<()> {
-        if x.dims() == dims { Ok(()) } else { Err(self.wrong(arg, format_args!("has shape {:?}, expected {dims:?} = {shape}", x.dims()))) }
+        if x.dims() == dims {
+            Ok(())
+        } else {
+            Err(self.wrong(arg, format_args!("has shape {:?}, expected {dims:?} = {shape}", x.dims())))
+        }
     }
 
     /// A number that must be finite and above zero: a temperature.
@@ -65,7 +79,11 @@ impl Check {
 
     /// A batch of at least two samples; `why` says what one sample lacks.
     pub fn pair_of_samples(self, arg: &str, n: usize, why: &str) -> Result<()> {
-        if n >= 2 { Ok(()) } else { Err(self.wrong(arg, format_args!("has a batch of {n}, expected at least 2 samples: {why}"))) }
+        if n >= 2 {
+            Ok(())
+        } else {
+            Err(self.wrong(arg, format_args!("has a batch of {n}, expected at least 2 samples: {why}")))
+        }
     }
 
     /// An integer tensor as i64.

@@ -1,7 +1,9 @@
-//! Losses over scores of prototypes or of output dimensions read as classes: SwAV and DINO; and the KoLeo regulariser, which spreads them.
+//! Losses over scores of prototypes or of output dimensions read as classes: SwAV and DINO; and the KoLeo
+//! regulariser, which spreads them.
 //!
-//! Both compare every target with every other view. Cross entropy is linear in its target, so the targets that one view is compared with are
-//! added first: one fused cross entropy per view instead of one per pair (10 nodes for DINO's 2 x 10 views, not 18).
+//! Both compare every target with every other view. Cross entropy is linear in its target, so the targets
+//! that one view is compared with are added first: one fused cross entropy per view instead of one per pair
+//! (10 nodes for DINO's 2 x 10 views, not 18).
 
 use super::check::Check;
 use super::rows::{l2_normalize, soft_cross_entropy};
@@ -35,10 +37,12 @@ fn sum_where(tensors: &[Tensor], keep: impl Fn(usize) -> bool) -> Result<Option<
     Ok(Some(sum))
 }
 
-/// Sinkhorn-Knopp: soft assignments of N samples to K prototypes that use all prototypes equally; (N, K) scores to (N, K), no gradient.
+/// Sinkhorn-Knopp: soft assignments of N samples to K prototypes that use all prototypes equally; (N, K)
+/// scores to (N, K), no gradient.
 ///
-/// `Q = exp(scores / epsilon)`; `iterations` times, prototypes (columns) are scaled to sum 1/K and then samples (rows) to sum 1/N; at the
-/// end times N, so that each row sums to 1. Computed as scalings of log Q: `exp` neither overflows nor underflows, whatever the scores.
+/// `Q = exp(scores / epsilon)`; `iterations` times, prototypes (columns) are scaled to sum 1/K and then
+/// samples (rows) to sum 1/N; at the end times N, so that each row sums to 1. Computed as scalings of log Q:
+/// `exp` neither overflows nor underflows, whatever the scores.
 ///
 /// Cuturi 2013, "Sinkhorn Distances", arXiv 1306.0895; used as in SwAV, arXiv 2006.09882, section 3.
 ///
@@ -48,7 +52,8 @@ pub fn sinkhorn(scores: &Tensor, iterations: usize, epsilon: f64) -> Result<Tens
     sinkhorn_across(&World, scores, iterations, epsilon)
 }
 
-/// [`sinkhorn`] of the samples of all processes of `world`, each of which has a batch of N and gets the rows of its own.
+/// [`sinkhorn`] of the samples of all processes of `world`, each of which has a batch of N and gets the rows
+/// of its own.
 ///
 /// # Errors
 /// As [`sinkhorn`].
@@ -77,36 +82,61 @@ pub fn sinkhorn_across(world: &World, scores: &Tensor, iterations: usize, epsilo
 
 /// SwAV: swapped prediction. The code of each high-resolution view is predicted from every other view.
 ///
-/// `high`, `low`: scores (N, K) of the views against the K prototypes (cosines: both sides normalised). For each high view i the code
-/// `Q_i = sinkhorn(scores_i, sinkhorn_iterations, epsilon)` carries no gradient; the loss is the mean over i of
-/// `sum_{v != i} -mean_n sum_k Q_i log_softmax(scores_v / temperature) / (V - 1)`, V the number of all views.
-/// The paper: temperature 0.1, 3 iterations, epsilon 0.05.
+/// `high`, `low`: scores (N, K) of the views against the K prototypes (cosines: both sides normalised). For
+/// each high view i the code `Q_i = sinkhorn(scores_i, sinkhorn_iterations, epsilon)` carries no gradient;
+/// the loss is the mean over i of `sum_{v != i} -mean_n sum_k Q_i log_softmax(scores_v / temperature) / (V -
+/// 1)`, V the number of all views. The paper: temperature 0.1, 3 iterations, epsilon 0.05.
 ///
-/// Caron et al. 2020, "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", arXiv 2006.09882, equations 1 and 2.
+/// Caron et al. 2020, "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments", arXiv
+/// 2006.09882, equations 1 and 2.
 ///
 /// # Errors
-/// No high view or only one view, shapes that differ, a temperature or an epsilon that is not above 0, no iteration.
-pub fn swav(high: &[Tensor], low: &[Tensor], temperature: f64, sinkhorn_iterations: usize, epsilon: f64) -> Result<Tensor> {
-    let codes = high.iter().map(|scores| sinkhorn(scores, sinkhorn_iterations, epsilon)).collect::<Result<Vec<_>>>()?;
+/// No high view or only one view, shapes that differ, a temperature or an epsilon that is not above 0, no
+/// iteration.
+pub fn swav(
+    high: &[Tensor],
+    low: &[Tensor],
+    temperature: f64,
+    sinkhorn_iterations: usize,
+    epsilon: f64,
+) -> Result<Tensor> {
+    let codes = high
+        .iter()
+        .map(|scores| sinkhorn(scores, sinkhorn_iterations, epsilon))
+        .collect::<Result<Vec<_>>>()?;
     swav_with_codes(high, low, &codes, temperature)
 }
 
-/// [`swav`] with codes that the caller made, one (N, K) per high view: those of [`sinkhorn_across`], or of a batch that a queue of earlier
-/// features was appended to. They get no gradient.
+/// [`swav`] with codes that the caller made, one (N, K) per high view: those of [`sinkhorn_across`], or of a
+/// batch that a queue of earlier features was appended to. They get no gradient.
 ///
 /// # Errors
 /// As [`swav`], and a number of codes that is not that of the high views.
-pub fn swav_with_codes(high: &[Tensor], low: &[Tensor], codes: &[Tensor], temperature: f64) -> Result<Tensor> {
+pub fn swav_with_codes(
+    high: &[Tensor],
+    low: &[Tensor],
+    codes: &[Tensor],
+    temperature: f64,
+) -> Result<Tensor> {
     swav_on(high, low, codes, temperature, Path::Auto)
 }
 
-fn swav_on(high: &[Tensor], low: &[Tensor], codes: &[Tensor], temperature: f64, path: Path) -> Result<Tensor> {
+fn swav_on(
+    high: &[Tensor],
+    low: &[Tensor],
+    codes: &[Tensor],
+    temperature: f64,
+    path: Path,
+) -> Result<Tensor> {
     let at = Check("swav");
     if high.is_empty() {
         return Err(at.wrong("high", "is empty, expected the scores of at least one high-resolution view"));
     }
     if codes.len() != high.len() {
-        return Err(at.wrong("codes", format_args!("has {} entries, expected {}: one for each of `high`", codes.len(), high.len())));
+        return Err(at.wrong(
+            "codes",
+            format_args!("has {} entries, expected {}: one for each of `high`", codes.len(), high.len()),
+        ));
     }
     at.positive("temperature", temperature)?;
     let mut all = views(at, "high", high, None)?;
@@ -121,7 +151,13 @@ fn swav_on(high: &[Tensor], low: &[Tensor], codes: &[Tensor], temperature: f64, 
 }
 
 /// `sum_v mean_n H(sum_{i != v} targets_i, softmax(views_v / temperature)) / pairs`.
-fn each_against_the_others(views: &[Tensor], targets: &[Tensor], temperature: f64, pairs: f64, path: Path) -> Result<Tensor> {
+fn each_against_the_others(
+    views: &[Tensor],
+    targets: &[Tensor],
+    temperature: f64,
+    pairs: f64,
+    path: Path,
+) -> Result<Tensor> {
     let mut total: Option<Tensor> = None;
     for (v, view) in views.iter().enumerate() {
         if let Some(target) = sum_where(targets, |i| i != v)? {
@@ -132,26 +168,42 @@ fn each_against_the_others(views: &[Tensor], targets: &[Tensor], temperature: f6
             });
         }
     }
-    let total = total.ok_or_else(|| Error::Other("a loss over pairs of views needs two views".to_string()))?;
+    let total =
+        total.ok_or_else(|| Error::Other("a loss over pairs of views needs two views".to_string()))?;
     Ok((total / pairs)?)
 }
 
-/// DINO: cross entropy of the student's views against the teacher's centred and sharpened ones; mean over the pairs of unequal views.
+/// DINO: cross entropy of the student's views against the teacher's centred and sharpened ones; mean over the
+/// pairs of unequal views.
 ///
-/// `student`: (N, K) outputs, first those of the views that the teacher sees, in the teacher's order, then the local crops. `teacher`:
-/// (N, K) outputs, detached. `center`: (K) or (1, K), detached. For a pair (t, s) with s != t:
-/// `-mean_n sum_k softmax((teacher_t - center) / teacher_temp)_k log_softmax(student_s / student_temp)_k`.
-/// The paper: student temperature 0.1, teacher 0.04 to 0.07.
+/// `student`: (N, K) outputs, first those of the views that the teacher sees, in the teacher's order, then
+/// the local crops. `teacher`: (N, K) outputs, detached. `center`: (K) or (1, K), detached. For a pair (t, s)
+/// with s != t: `-mean_n sum_k softmax((teacher_t - center) / teacher_temp)_k log_softmax(student_s /
+/// student_temp)_k`. The paper: student temperature 0.1, teacher 0.04 to 0.07.
 ///
-/// Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers", arXiv 2104.14294, equations 1 to 4.
+/// Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers", arXiv 2104.14294,
+/// equations 1 to 4.
 ///
 /// # Errors
 /// No pair of unequal views, shapes that differ, a temperature that is not above 0.
-pub fn dino(student: &[Tensor], teacher: &[Tensor], center: &Tensor, student_temp: f64, teacher_temp: f64) -> Result<Tensor> {
+pub fn dino(
+    student: &[Tensor],
+    teacher: &[Tensor],
+    center: &Tensor,
+    student_temp: f64,
+    teacher_temp: f64,
+) -> Result<Tensor> {
     dino_on(student, teacher, center, student_temp, teacher_temp, Path::Auto)
 }
 
-fn dino_on(student: &[Tensor], teacher: &[Tensor], center: &Tensor, student_temp: f64, teacher_temp: f64, path: Path) -> Result<Tensor> {
+fn dino_on(
+    student: &[Tensor],
+    teacher: &[Tensor],
+    center: &Tensor,
+    student_temp: f64,
+    teacher_temp: f64,
+    path: Path,
+) -> Result<Tensor> {
     let at = Check("dino");
     let student = views(at, "student", student, None)?;
     let model = student.first().ok_or_else(|| at.wrong("student", "is empty, expected at least one view"))?;
@@ -160,7 +212,9 @@ fn dino_on(student: &[Tensor], teacher: &[Tensor], center: &Tensor, student_temp
     at.positive("teacher_temp", teacher_temp)?;
     let k = model.dim(1)?;
     if !matches!(*center.dims(), [d] if d == k) && center.dims() != [1, k] {
-        return Err(at.wrong("center", format_args!("has shape {:?}, expected [{k}] or [1, {k}]", center.dims())));
+        return Err(
+            at.wrong("center", format_args!("has shape {:?}, expected [{k}] or [1, {k}]", center.dims()))
+        );
     }
     let center = center.detach().to_dtype(model.dtype())?.reshape((1, k))?;
     let pairs = teacher.len() * student.len() - teacher.len().min(student.len());
@@ -178,12 +232,15 @@ fn dino_on(student: &[Tensor], teacher: &[Tensor], center: &Tensor, student_temp
     each_against_the_others(&student, &targets, student_temp, pairs as f64, path)
 }
 
-/// KoLeo: `-mean log(d_i + 1e-8)`, `d_i` the distance of sample i to its nearest neighbour in the batch: spreads samples evenly.
+/// KoLeo: `-mean log(d_i + 1e-8)`, `d_i` the distance of sample i to its nearest neighbour in the batch:
+/// spreads samples evenly.
 ///
-/// `z`: (N, D), normalised here; the neighbour is the one of largest cosine, and the gradient flows through both ends. As in the published
-/// code 1e-8 is added to each difference, so that equal rows have a finite loss and gradient.
+/// `z`: (N, D), normalised here; the neighbour is the one of largest cosine, and the gradient flows through
+/// both ends. As in the published code 1e-8 is added to each difference, so that equal rows have a finite
+/// loss and gradient.
 ///
-/// Sablayrolles et al. 2018, "Spreading vectors for similarity search", arXiv 1806.03198, equation 2; as in DINOv2, arXiv 2304.07193.
+/// Sablayrolles et al. 2018, "Spreading vectors for similarity search", arXiv 1806.03198, equation 2; as in
+/// DINOv2, arXiv 2304.07193.
 ///
 /// # Errors
 /// A shape that is not (N, D), fewer than 2 samples (no neighbour).
@@ -215,7 +272,9 @@ mod tests {
         let g = Golden::open("losses/dino");
         let teacher = [g.get("input.const_t0"), g.get("input.const_t1")];
         for path in [Path::Fused, Path::Composed] {
-            g.check(&["s0", "s1", "s2"], |t| dino_on(t, &teacher, &g.get("input.const_center"), 0.1, 0.04, path));
+            g.check(&["s0", "s1", "s2"], |t| {
+                dino_on(t, &teacher, &g.get("input.const_center"), 0.1, 0.04, path)
+            });
         }
         Golden::open("losses/koleo").check(&["z"], |t| koleo(&t[0]));
     }
@@ -265,12 +324,16 @@ mod tests {
         let loss = swav(&[x.clone(), x.clone()], std::slice::from_ref(&x), 0.1, 3, 0.05).unwrap();
         assert!((value(&loss) - five).abs() < 1e-6);
         let center = f32s(&[0.0; 5], &[5]);
-        let loss = dino(&[x.clone(), x.clone(), x.clone()], &[x.clone(), x.clone()], &center, 0.1, 0.04).unwrap();
+        let loss =
+            dino(&[x.clone(), x.clone(), x.clone()], &[x.clone(), x.clone()], &center, 0.1, 0.04).unwrap();
         assert!((value(&loss) - five).abs() < 1e-6);
         // A teacher equal to its centre is uniform too, whatever it says.
         let t = f32s(&[1.0, 2.0, 3.0, 4.0, 5.0], &[1, 5]);
         let s = f32s(&[0.0; 5], &[1, 5]);
-        assert!((value(&dino(&[s.clone(), s], std::slice::from_ref(&t), &t, 0.1, 0.04).unwrap()) - five).abs() < 1e-6);
+        assert!(
+            (value(&dino(&[s.clone(), s], std::slice::from_ref(&t), &t, 0.1, 0.04).unwrap()) - five).abs()
+                < 1e-6
+        );
     }
 
     /// DINO by its definition, pair by pair.
@@ -296,7 +359,8 @@ mod tests {
         assert!((got - sum / pairs).abs() < 1e-12, "{got} {}", sum / pairs);
     }
 
-    /// Four points on the axes of the plane are sqrt(2) from their neighbours; equal points have a finite loss and gradient.
+    /// Four points on the axes of the plane are sqrt(2) from their neighbours; equal points have a finite
+    /// loss and gradient.
     #[test]
     fn koleo_closed_form() {
         let z = f32s(&[1.0, 0.0, 0.0, 2.0, -3.0, 0.0, 0.0, -1.0], &[4, 2]);
@@ -321,7 +385,9 @@ mod tests {
     #[test]
     fn paths_agree() {
         let x: Vec<Tensor> = (0..5).map(|s| random(&[17, 41], s)).collect();
-        let like = |t: &[Tensor], x: &[Tensor]| x.iter().map(|x| x.to_dtype(t[0].dtype()).unwrap()).collect::<Vec<_>>();
+        let like = |t: &[Tensor], x: &[Tensor]| {
+            x.iter().map(|x| x.to_dtype(t[0].dtype()).unwrap()).collect::<Vec<_>>()
+        };
         let codes: Vec<Tensor> = x[..2].iter().map(|s| sinkhorn(s, 3, 0.5).unwrap()).collect();
         agree(&x[..3], |t, p| swav_on(&t[..2], &t[2..], &like(t, &codes), 0.1, p));
         agree(&x[..3], |t, p| dino_on(t, &like(t, &x[3..]), &like(t, &[random(&[41], 9)])[0], 0.1, 0.07, p));

@@ -1,8 +1,9 @@
 //! Contrastive losses: similar pairs against the rest of a batch, a queue, or one negative.
 //!
-//! All but the triplet loss are a softmax cross entropy over cosine similarities divided by a temperature T. Written as
-//! `log sum exp(similarities) - positive similarity`, each is two small products and one log-sum-exp node; 1/T is applied to the (N, D)
-//! rows and not to the similarities, which are the large tensor.
+//! All but the triplet loss are a softmax cross entropy over cosine similarities divided by a temperature T.
+//! Written as `log sum exp(similarities) - positive similarity`, each is two small products and one
+//! log-sum-exp node; 1/T is applied to the (N, D) rows and not to the similarities, which are the large
+//! tensor.
 
 use super::check::Check;
 use super::rows::{dots, l2_normalize, log_sum_exp, relu};
@@ -13,13 +14,16 @@ use candle_core::{D, DType, Tensor};
 /// Norm below which a row counts as zero, as in PyTorch's `normalize`.
 const EPS: f64 = 1e-12;
 
-/// NT-Xent: for each of the 2N rows, cross entropy of its positive among the 2N - 1 others; mean over the rows.
+/// NT-Xent: for each of the 2N rows, cross entropy of its positive among the 2N - 1 others; mean over the
+/// rows.
 ///
 /// `z0`, `z1`: (N, D) projections of the two views; normalised here.
 ///
-/// `l_i = -log( exp(s_ip / T) / sum_{k != i} exp(s_ik / T) )`, `s` cosine similarity, `p` the other view of `i`.
+/// `l_i = -log( exp(s_ip / T) / sum_{k != i} exp(s_ik / T) )`, `s` cosine similarity, `p` the other view of
+/// `i`.
 ///
-/// Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations" (SimCLR), arXiv 2002.05709, equation 1.
+/// Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations" (SimCLR), arXiv
+/// 2002.05709, equation 1.
 ///
 /// # Errors
 /// Shapes that differ, fewer than 2 samples (no negative), a temperature that is not above 0.
@@ -33,7 +37,8 @@ fn nt_xent_on(z0: &Tensor, z1: &Tensor, temperature: f64, path: Path) -> Result<
 
 /// DCL, decoupled contrastive learning: NT-Xent whose denominator leaves the positive out.
 ///
-/// `z0`, `z1`: (N, D), normalised here. `l_i = -s_ip / T + log sum_{k != i, p} exp(s_ik / T)`, mean over the 2N rows.
+/// `z0`, `z1`: (N, D), normalised here. `l_i = -s_ip / T + log sum_{k != i, p} exp(s_ik / T)`, mean over the
+/// 2N rows.
 ///
 /// Yeh et al. 2021, "Decoupled Contrastive Learning", arXiv 2110.06848, equation 6.
 ///
@@ -47,7 +52,14 @@ fn dcl_on(z0: &Tensor, z1: &Tensor, temperature: f64, path: Path) -> Result<Tens
     in_batch(Check("dcl"), z0, z1, temperature, true, path)
 }
 
-fn in_batch(at: Check, z0: &Tensor, z1: &Tensor, temperature: f64, decoupled: bool, path: Path) -> Result<Tensor> {
+fn in_batch(
+    at: Check,
+    z0: &Tensor,
+    z1: &Tensor,
+    temperature: f64,
+    decoupled: bool,
+    path: Path,
+) -> Result<Tensor> {
     let (z0, n, _) = at.matrix("z0", z0, "(N, D)")?;
     let z1 = at.like("z1", z1, "z0", &z0)?;
     at.positive("temperature", temperature)?;
@@ -61,12 +73,15 @@ fn in_batch(at: Check, z0: &Tensor, z1: &Tensor, temperature: f64, decoupled: bo
     Ok((all - positive)?)
 }
 
-/// InfoNCE with a queue: cross entropy of the positive key against the K negatives of the queue, mean over the queries.
+/// InfoNCE with a queue: cross entropy of the positive key against the K negatives of the queue, mean over
+/// the queries.
 ///
-/// `q`: (N, D) queries, `k`: (N, D) keys of the same samples, both normalised here, `k` detached. `queue`: (K, D) keys of earlier batches,
-/// already normalised, detached. Logits are `[q.k | q queue^T] / T`, the target is column 0.
+/// `q`: (N, D) queries, `k`: (N, D) keys of the same samples, both normalised here, `k` detached. `queue`:
+/// (K, D) keys of earlier batches, already normalised, detached. Logits are `[q.k | q queue^T] / T`, the
+/// target is column 0.
 ///
-/// He et al. 2019, "Momentum Contrast for Unsupervised Visual Representation Learning" (MoCo), arXiv 1911.05722, equation 1.
+/// He et al. 2019, "Momentum Contrast for Unsupervised Visual Representation Learning" (MoCo), arXiv
+/// 1911.05722, equation 1.
 ///
 /// # Errors
 /// Shapes that do not fit, an empty queue, a temperature that is not above 0.
@@ -80,7 +95,10 @@ fn info_nce_queue_on(q: &Tensor, k: &Tensor, queue: &Tensor, temperature: f64, p
     let k = at.like("k", k, "q", &q)?.detach();
     let (queue, _, queue_d) = at.matrix("queue", queue, "(K, D)")?;
     if queue_d != d {
-        return Err(at.wrong("queue", format_args!("has shape {:?}, expected (K, {d}), the width of `q`", queue.dims())));
+        return Err(at.wrong(
+            "queue",
+            format_args!("has shape {:?}, expected (K, {d}), the width of `q`", queue.dims()),
+        ));
     }
     at.positive("temperature", temperature)?;
     let q = (l2_normalize(&q, EPS)? / temperature)?;
@@ -92,11 +110,14 @@ fn info_nce_queue_on(q: &Tensor, k: &Tensor, queue: &Tensor, temperature: f64, p
     Ok((all - positive.squeeze(1)?)?.mean_all()?)
 }
 
-/// MoCo v3: `ctr(q1, k2) + ctr(q2, k1)`, each the cross entropy of `q k^T / T` with the diagonal as target, times `2 T`.
+/// MoCo v3: `ctr(q1, k2) + ctr(q2, k1)`, each the cross entropy of `q k^T / T` with the diagonal as target,
+/// times `2 T`.
 ///
-/// `q1`, `q2`: (N, D) predictions of the two views; `k1`, `k2`: (N, D) outputs of the momentum encoder, detached. All normalised here.
+/// `q1`, `q2`: (N, D) predictions of the two views; `k1`, `k2`: (N, D) outputs of the momentum encoder,
+/// detached. All normalised here.
 ///
-/// Chen, Xie and He 2021, "An Empirical Study of Training Self-Supervised Vision Transformers", arXiv 2104.02057, algorithm 1.
+/// Chen, Xie and He 2021, "An Empirical Study of Training Self-Supervised Vision Transformers", arXiv
+/// 2104.02057, algorithm 1.
 ///
 /// # Errors
 /// Shapes that differ, fewer than 2 samples (no negative), a temperature that is not above 0.
@@ -104,7 +125,14 @@ pub fn moco_v3(q1: &Tensor, q2: &Tensor, k1: &Tensor, k2: &Tensor, temperature: 
     moco_v3_on(q1, q2, k1, k2, temperature, Path::Auto)
 }
 
-fn moco_v3_on(q1: &Tensor, q2: &Tensor, k1: &Tensor, k2: &Tensor, temperature: f64, path: Path) -> Result<Tensor> {
+fn moco_v3_on(
+    q1: &Tensor,
+    q2: &Tensor,
+    k1: &Tensor,
+    k2: &Tensor,
+    temperature: f64,
+    path: Path,
+) -> Result<Tensor> {
     let at = Check("moco_v3");
     let (q1, n, _) = at.matrix("q1", q1, "(N, D)")?;
     let q2 = at.like("q2", q2, "q1", &q1)?;
@@ -121,17 +149,18 @@ fn moco_v3_on(q1: &Tensor, q2: &Tensor, k1: &Tensor, k2: &Tensor, temperature: f
     Ok(((term(&q1, &k2)? + term(&q2, &k1)?)? * (2.0 * temperature))?)
 }
 
-/// Supervised contrastive loss, `L_out`: for each anchor the mean over its positives (the other rows of its label) of
-/// `-log softmax` over all other rows; mean over the anchors that have a positive.
+/// Supervised contrastive loss, `L_out`: for each anchor the mean over its positives (the other rows of its
+/// label) of `-log softmax` over all other rows; mean over the anchors that have a positive.
 ///
-/// `z`: (N, D), normalised here. `labels`: (N) integers. For several views of each sample, concatenate the views and repeat the labels.
+/// `z`: (N, D), normalised here. `labels`: (N) integers. For several views of each sample, concatenate the
+/// views and repeat the labels.
 ///
-/// Khosla et al. 2020, "Supervised Contrastive Learning", arXiv 2004.11362, equation 2. The factor `T / T_base` of the published code is
-/// left out.
+/// Khosla et al. 2020, "Supervised Contrastive Learning", arXiv 2004.11362, equation 2. The factor `T /
+/// T_base` of the published code is left out.
 ///
 /// # Errors
-/// Shapes that do not fit, fewer than 2 rows, a temperature that is not above 0, no two rows with the same label (told on the CPU; on other
-/// devices the loss is then not a number).
+/// Shapes that do not fit, fewer than 2 rows, a temperature that is not above 0, no two rows with the same
+/// label (told on the CPU; on other devices the loss is then not a number).
 pub fn sup_con(z: &Tensor, labels: &Tensor, temperature: f64) -> Result<Tensor> {
     sup_con_on(z, labels, temperature, Path::Auto)
 }
@@ -164,8 +193,8 @@ fn sup_con_on(z: &Tensor, labels: &Tensor, temperature: f64, path: Path) -> Resu
 
 /// Triplet margin loss: mean of `max(d(a, p) - d(a, n) + margin, 0)` with `d(x, y) = ||x - y + 1e-6||`.
 ///
-/// `anchor`, `positive`, `negative`: (N, D), not normalised here. The small shift, PyTorch's, keeps the root's derivative finite where two
-/// rows are equal.
+/// `anchor`, `positive`, `negative`: (N, D), not normalised here. The small shift, PyTorch's, keeps the
+/// root's derivative finite where two rows are equal.
 ///
 /// Schroff et al. 2015, "FaceNet", arXiv 1503.03832, equation 1 (there with squared distances).
 ///
@@ -177,7 +206,9 @@ pub fn triplet(anchor: &Tensor, positive: &Tensor, negative: &Tensor, margin: f6
     let positive = at.like("positive", positive, "anchor", &anchor)?;
     let negative = at.like("negative", negative, "anchor", &anchor)?;
     at.not_negative("margin", margin)?;
-    let distance = |y: &Tensor| -> candle_core::Result<Tensor> { (&anchor - y)?.affine(1.0, 1e-6)?.sqr()?.sum(D::Minus1)?.sqrt() };
+    let distance = |y: &Tensor| -> candle_core::Result<Tensor> {
+        (&anchor - y)?.affine(1.0, 1e-6)?.sqr()?.sum(D::Minus1)?.sqrt()
+    };
     Ok(relu(&((distance(&positive)? - distance(&negative)?)? + margin)?)?.mean_all()?)
 }
 
@@ -193,16 +224,21 @@ mod tests {
             Golden::open("losses/ntxent").check(&["z0", "z1"], |t| nt_xent_on(&t[0], &t[1], 0.5, path));
             Golden::open("losses/dcl").check(&["z0", "z1"], |t| dcl_on(&t[0], &t[1], 0.1, path));
             let g = Golden::open("losses/infonce_queue");
-            g.check(&["q"], |t| info_nce_queue_on(&t[0], &g.get("input.const_k"), &g.get("input.const_queue"), 0.07, path));
+            g.check(&["q"], |t| {
+                info_nce_queue_on(&t[0], &g.get("input.const_k"), &g.get("input.const_queue"), 0.07, path)
+            });
             let g = Golden::open("losses/mocov3");
-            g.check(&["q1", "q2"], |t| moco_v3_on(&t[0], &t[1], &g.get("input.const_k1"), &g.get("input.const_k2"), 0.2, path));
+            g.check(&["q1", "q2"], |t| {
+                moco_v3_on(&t[0], &t[1], &g.get("input.const_k1"), &g.get("input.const_k2"), 0.2, path)
+            });
             let g = Golden::open("losses/supcon");
             g.check(&["z"], |t| sup_con_on(&t[0], &g.get("input.labels"), 0.1, path));
         }
         Golden::open("losses/triplet").check(&["a", "p", "q"], |t| triplet(&t[0], &t[1], &t[2], 1.0));
     }
 
-    /// Orthonormal samples with equal views: similarities are 1 with the positive and 0 with the 2N - 2 others.
+    /// Orthonormal samples with equal views: similarities are 1 with the positive and 0 with the 2N - 2
+    /// others.
     #[test]
     fn orthonormal_pairs() {
         let (n, t) = (5usize, 0.4f64);
@@ -258,7 +294,8 @@ mod tests {
         let x: Vec<Tensor> = (0..4).map(|s| random(&[37, 19], s)).collect();
         let like = |t: &[Tensor], x: &Tensor| x.to_dtype(t[0].dtype()).unwrap();
         let queue = random(&[53, 19], 9);
-        let labels = Tensor::from_vec((0..37i64).map(|i| i * i % 23).collect::<Vec<_>>(), 37, &Device::Cpu).unwrap();
+        let labels =
+            Tensor::from_vec((0..37i64).map(|i| i * i % 23).collect::<Vec<_>>(), 37, &Device::Cpu).unwrap();
         agree(&x[..2], |t, p| nt_xent_on(&t[0], &t[1], 0.1, p));
         agree(&x[..2], |t, p| dcl_on(&t[0], &t[1], 0.1, p));
         agree(&x[..1], |t, p| info_nce_queue_on(&t[0], &like(t, &x[1]), &like(t, &queue), 0.07, p));
@@ -283,10 +320,19 @@ mod tests {
         let empty = Tensor::zeros((0, 5), DType::F64, &Device::Cpu).unwrap();
         says(info_nce_queue(&x, &x, &empty, 0.1), &["`queue`", "(K, D)"]);
         says(sup_con(&x, &Tensor::new(&[1i64, 2], &Device::Cpu).unwrap(), 0.1), &["`labels`", "[3]"]);
-        says(sup_con(&x, &Tensor::new(&[1i64, 2, 3], &Device::Cpu).unwrap(), 0.1), &["`labels`", "all different"]);
-        says(sup_con(&x, &Tensor::new(&[1f32, 2., 3.], &Device::Cpu).unwrap(), 0.1), &["`labels`", "integers"]);
+        says(
+            sup_con(&x, &Tensor::new(&[1i64, 2, 3], &Device::Cpu).unwrap(), 0.1),
+            &["`labels`", "all different"],
+        );
+        says(
+            sup_con(&x, &Tensor::new(&[1f32, 2., 3.], &Device::Cpu).unwrap(), 0.1),
+            &["`labels`", "integers"],
+        );
         says(triplet(&x, &x, &x, -1.0), &["`margin`"]);
-        says(nt_xent(&Tensor::new(&[[1i64, 2], [3, 4]], &Device::Cpu).unwrap(), &x, 0.5), &["`z0`", "floating-point"]);
+        says(
+            nt_xent(&Tensor::new(&[[1i64, 2], [3, 4]], &Device::Cpu).unwrap(), &x, 0.5),
+            &["`z0`", "floating-point"],
+        );
     }
 
     /// A single query has a positive and a queue: that is a loss.

@@ -2,14 +2,18 @@
 //!
 //! Shared conventions:
 //!
-//! - A view, projection or prediction is a matrix `(N, D)`, one row per sample; row `i` of every view belongs to sample `i`.
-//! - What a method calls a target (a key, a teacher's output, a code) is detached here: no gradient reaches it, whatever it carries.
+//! - A view, projection or prediction is a matrix `(N, D)`, one row per sample; row `i` of every view belongs
+//!   to sample `i`.
+//! - What a method calls a target (a key, a teacher's output, a code) is detached here: no gradient reaches
+//!   it, whatever it carries.
 //! - Half precision is widened to f32; f32 and f64 are computed as they are. The result has rank 0.
-//! - Temperatures are above 0, weights at least 0; a shape or a number that does not fit is an error that names the argument.
-//! - Where one sample leaves the loss undefined or constant (nothing to contrast with, no variance), a batch of one is an error.
+//! - Temperatures are above 0, weights at least 0; a shape or a number that does not fit is an error that
+//!   names the argument.
+//! - Where one sample leaves the loss undefined or constant (nothing to contrast with, no variance), a batch
+//!   of one is an error.
 //!
-//! The equations and papers are listed in docs/methods/losses.md. Losses couple the samples of one process; gather the views before the
-//! call where several processes train together.
+//! The equations and papers are listed in docs/methods/losses.md. Losses couple the samples of one process;
+//! gather the views before the call where several processes train together.
 
 mod check;
 mod classification;

@@ -1,8 +1,8 @@
 //! Losses of reconstructed inputs: the masked patches of MAE.
 //!
-//! One graph node on the CPU in f32: a patch that was not removed is neither read nor normalised, and its gradient is a plain zero. With
-//! 75% of 196 patches of 768 values removed, the composition would keep five tensors of the size of the prediction; this keeps two numbers
-//! per patch.
+//! One graph node on the CPU in f32: a patch that was not removed is neither read nor normalised, and its
+//! gradient is a plain zero. With 75% of 196 patches of 768 values removed, the composition would keep five
+//! tensors of the size of the prediction; this keeps two numbers per patch.
 
 use super::check::Check;
 use super::rows::{f32_slice, lane_sum, rows_per_task, with_f32};
@@ -15,40 +15,61 @@ use std::sync::OnceLock;
 /// Added to the variance of a patch before its root.
 const EPS: f64 = 1e-6;
 
-/// MAE: squared error of the removed patches, mean over their values: `sum_l m_l mean_p (pred_lp - t_lp)^2 / sum_l m_l`.
+/// MAE: squared error of the removed patches, mean over their values: `sum_l m_l mean_p (pred_lp - t_lp)^2 /
+/// sum_l m_l`.
 ///
-/// `pred`, `target`: (N, L, P), the P values (pixels times channels, in one order) of L patches; `target` is detached. `mask`: (N, L), 1 for
-/// a removed patch and 0 for one that the encoder saw; any dtype. With `norm_pix` each target patch is first standardised by its own mean
-/// and `sqrt(unbiased variance + 1e-6)`.
+/// `pred`, `target`: (N, L, P), the P values (pixels times channels, in one order) of L patches; `target` is
+/// detached. `mask`: (N, L), 1 for a removed patch and 0 for one that the encoder saw; any dtype. With
+/// `norm_pix` each target patch is first standardised by its own mean and `sqrt(unbiased variance + 1e-6)`.
 ///
-/// He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377, section 3 and table 1d.
+/// He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377, section 3 and table
+/// 1d.
 ///
 /// # Errors
-/// Shapes that do not fit, patches of one value with `norm_pix` (no variance), a mask that removes nothing or has entries below 0 (told on
-/// the CPU; on other devices the loss is then not a number).
-pub fn mae_normalized_pixels(pred: &Tensor, target: &Tensor, mask: &Tensor, norm_pix: bool) -> Result<Tensor> {
+/// Shapes that do not fit, patches of one value with `norm_pix` (no variance), a mask that removes nothing or
+/// has entries below 0 (told on the CPU; on other devices the loss is then not a number).
+pub fn mae_normalized_pixels(
+    pred: &Tensor,
+    target: &Tensor,
+    mask: &Tensor,
+    norm_pix: bool,
+) -> Result<Tensor> {
     mae_normalized_pixels_on(pred, target, mask, norm_pix, Path::Auto)
 }
 
-fn mae_normalized_pixels_on(pred: &Tensor, target: &Tensor, mask: &Tensor, norm_pix: bool, path: Path) -> Result<Tensor> {
+fn mae_normalized_pixels_on(
+    pred: &Tensor,
+    target: &Tensor,
+    mask: &Tensor,
+    norm_pix: bool,
+    path: Path,
+) -> Result<Tensor> {
     let at = Check("mae_normalized_pixels");
     let [n, l, p] = *pred.dims() else {
         return Err(at.wrong("pred", format_args!("has shape {:?}, expected (N, L, P)", pred.dims())));
     };
     if pred.elem_count() == 0 {
-        return Err(at.wrong("pred", format_args!("has shape {:?}, expected (N, L, P) with every size at least 1", pred.dims())));
+        return Err(at.wrong(
+            "pred",
+            format_args!("has shape {:?}, expected (N, L, P) with every size at least 1", pred.dims()),
+        ));
     }
     let pred = at.float("pred", pred)?;
     let target = at.like("target", target, "pred", &pred)?.detach();
     at.shape("mask", mask, &[n, l], "(N, L)")?;
     if norm_pix && p < 2 {
-        return Err(at.wrong("target", "has patches of 1 value, expected at least 2: each patch is divided by its standard deviation"));
+        return Err(at.wrong(
+            "target",
+            "has patches of 1 value, expected at least 2: each patch is divided by its standard deviation",
+        ));
     }
     let mask = mask.detach().to_dtype(pred.dtype())?.contiguous()?;
     if mask.device().is_cpu() {
         let m = mask.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         if let Some(i) = m.iter().position(|v| !(*v >= 0.0 && v.is_finite())) {
-            return Err(at.wrong("mask", format_args!("has {} at [{}, {}], expected 0 or 1", m[i], i / l, i % l)));
+            return Err(
+                at.wrong("mask", format_args!("has {} at [{}, {}], expected 0 or 1", m[i], i / l, i % l))
+            );
         }
         if m.iter().all(|v| *v == 0.0) {
             return Err(at.wrong("mask", "is 0 everywhere, expected at least one removed patch"));
@@ -113,7 +134,9 @@ impl CustomOp1 for MaskedPixels {
                     .zip(x.par_chunks(per * p).zip(t.par_chunks(per * p)))
                     .map(|((saved, m), (x, t))| {
                         let mut sum = 0f64;
-                        for (i, (saved, &m)) in saved.iter_mut().zip(m).enumerate().filter(|(_, (_, m))| **m != 0.0) {
+                        for (i, (saved, &m)) in
+                            saved.iter_mut().zip(m).enumerate().filter(|(_, (_, m))| **m != 0.0)
+                        {
                             let (x, t) = (&x[i * p..(i + 1) * p], &t[i * p..(i + 1) * p]);
                             *saved = self.statistics(t);
                             let [mean, scale] = *saved;
@@ -185,7 +208,15 @@ mod tests {
     fn golden() {
         let g = Golden::open("losses/mae_normpix");
         for path in [Path::Fused, Path::Composed] {
-            g.check(&["pred"], |t| mae_normalized_pixels_on(&t[0], &g.get("input.const_target"), &g.get("input.mask"), true, path));
+            g.check(&["pred"], |t| {
+                mae_normalized_pixels_on(
+                    &t[0],
+                    &g.get("input.const_target"),
+                    &g.get("input.mask"),
+                    true,
+                    path,
+                )
+            });
         }
     }
 
@@ -212,7 +243,9 @@ mod tests {
     fn gradients() {
         let (pred, target) = (random(&[2, 3, 4], 1), random(&[2, 3, 4], 2));
         for norm in [false, true] {
-            finite_differences(std::slice::from_ref(&pred), |t| mae_normalized_pixels(&t[0], &target, &mask(2, 3), norm));
+            finite_differences(std::slice::from_ref(&pred), |t| {
+                mae_normalized_pixels(&t[0], &target, &mask(2, 3), norm)
+            });
             agree(&[random(&[3, 17, 70], 3)], |t, path| {
                 let target = (random(&[3, 17, 70], 4) + 2.0)?.to_dtype(t[0].dtype())?;
                 mae_normalized_pixels_on(&t[0], &target, &mask(3, 17), norm, path)
@@ -220,7 +253,8 @@ mod tests {
         }
     }
 
-    /// What the encoder saw does not count, not even a value that is not a number; and the target gets no gradient.
+    /// What the encoder saw does not count, not even a value that is not a number; and the target gets no
+    /// gradient.
     #[test]
     fn kept_patches_do_not_count() {
         let pred = Var::from_tensor(&f32s(&[1.0, 2.0, f32::NAN, 4.0], &[1, 2, 2])).unwrap();
@@ -228,7 +262,10 @@ mod tests {
         let loss = mae_normalized_pixels(&pred, &target, &f32s(&[1.0, 0.0], &[1, 2]), false).unwrap();
         assert_eq!(value(&loss), 1.0);
         let grads = loss.backward().unwrap();
-        assert_eq!(grads.get(&pred).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(
+            grads.get(&pred).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            [1.0, 1.0, 0.0, 0.0]
+        );
         assert!(grads.get(&target).is_none());
     }
 
@@ -240,7 +277,10 @@ mod tests {
             assert!(parts.iter().all(|p| e.contains(p)), "{e}");
         };
         says(mae_normalized_pixels(&random(&[2, 3], 1), &x, &mask(2, 3), true), &["`pred`", "(N, L, P)"]);
-        says(mae_normalized_pixels(&x, &random(&[2, 3, 5], 1), &mask(2, 3), true), &["`target`", "[2, 3, 4]"]);
+        says(
+            mae_normalized_pixels(&x, &random(&[2, 3, 5], 1), &mask(2, 3), true),
+            &["`target`", "[2, 3, 4]"],
+        );
         says(mae_normalized_pixels(&x, &x, &mask(3, 2), true), &["`mask`", "[2, 3]"]);
         says(mae_normalized_pixels(&x, &x, &mask(2, 3).zeros_like().unwrap(), true), &["`mask`", "removed"]);
         says(mae_normalized_pixels(&x, &x, &random(&[2, 3], 1), true), &["`mask`", "expected 0 or 1"]);

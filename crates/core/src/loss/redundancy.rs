@@ -1,9 +1,10 @@
 //! Losses that keep the features of a batch from being redundant: Barlow Twins and VICReg.
 //!
-//! Both sum squares of the off-diagonal entries of a (D, D) product `a^T b` of (N, D) matrices. With D = 8192, as in the papers, that matrix
-//! is 268 MB, but its squared norm is also `sum_{mn} (a a^T)_{mn} (b b^T)_{mn}`, two (N, N) products: for D >= 2N we take those. The
-//! diagonal is then subtracted; since the rank is at most N, the diagonal is at most a share N/D <= 1/2 of the whole where its entries are
-//! equal (as for unit variances), so that this costs no more than one bit.
+//! Both sum squares of the off-diagonal entries of a (D, D) product `a^T b` of (N, D) matrices. With D =
+//! 8192, as in the papers, that matrix is 268 MB, but its squared norm is also `sum_{mn} (a a^T)_{mn} (b
+//! b^T)_{mn}`, two (N, N) products: for D >= 2N we take those. The diagonal is then subtracted; since the
+//! rank is at most N, the diagonal is at most a share N/D <= 1/2 of the whole where its entries are equal (as
+//! for unit variances), so that this costs no more than one bit.
 
 use super::check::Check;
 use super::rows::relu;
@@ -28,12 +29,14 @@ fn centered(z: &Tensor) -> Result<Tensor> {
     Ok(z.broadcast_sub(&z.mean_keepdim(0)?)?)
 }
 
-/// Barlow Twins: `sum_i (c_ii - 1)^2 + lambda sum_{i != j} c_ij^2`, `c` the cross-correlation of the features of the two views.
+/// Barlow Twins: `sum_i (c_ii - 1)^2 + lambda sum_{i != j} c_ij^2`, `c` the cross-correlation of the features
+/// of the two views.
 ///
-/// `z0`, `z1`: (N, D). Each feature is standardised over the batch (biased variance, eps 1e-5, as batch norm without weights does);
-/// `c = z0^T z1 / N`, (D, D). The paper's `lambda` is 0.005.
+/// `z0`, `z1`: (N, D). Each feature is standardised over the batch (biased variance, eps 1e-5, as batch norm
+/// without weights does); `c = z0^T z1 / N`, (D, D). The paper's `lambda` is 0.005.
 ///
-/// Zbontar et al. 2021, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", arXiv 2103.03230, equation 1.
+/// Zbontar et al. 2021, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", arXiv 2103.03230,
+/// equation 1.
 ///
 /// # Errors
 /// Shapes that differ, fewer than 2 samples (no variance), a negative weight.
@@ -59,11 +62,13 @@ pub fn barlow_twins(z0: &Tensor, z1: &Tensor, lambda: f64) -> Result<Tensor> {
 
 /// VICReg: `lambda MSE(z0, z1) + mu (v(z0) + v(z1)) / 2 + nu (c(z0) + c(z1))`.
 ///
-/// `z0`, `z1`: (N, D). `v` is the mean over the features of `max(0, 1 - sqrt(variance + 1e-4))`, `c` the sum of the squared off-diagonal
-/// covariances over D, both with the unbiased N - 1. The paper's weights are 25, 25, 1 (its text sums the two variance terms where its
-/// code, and this, takes half). A term of weight 0 is left out.
+/// `z0`, `z1`: (N, D). `v` is the mean over the features of `max(0, 1 - sqrt(variance + 1e-4))`, `c` the sum
+/// of the squared off-diagonal covariances over D, both with the unbiased N - 1. The paper's weights are 25,
+/// 25, 1 (its text sums the two variance terms where its code, and this, takes half). A term of weight 0 is
+/// left out.
 ///
-/// Bardes, Ponce and LeCun 2021, "VICReg: Variance-Invariance-Covariance Regularization", arXiv 2105.04906, equation 6.
+/// Bardes, Ponce and LeCun 2021, "VICReg: Variance-Invariance-Covariance Regularization", arXiv 2105.04906,
+/// equation 6.
 ///
 /// # Errors
 /// Shapes that differ, fewer than 2 samples (no variance), a negative weight or three weights of 0.
@@ -73,11 +78,18 @@ pub fn vicreg(z0: &Tensor, z1: &Tensor, lambda: f64, mu: f64, nu: f64) -> Result
     terms.try_fold(first, |a, b| Ok((a + b)?))
 }
 
-/// The terms of [`vicreg`], each with its weight in it: `invariance`, `variance`, `covariance`. Their sum is the loss.
+/// The terms of [`vicreg`], each with its weight in it: `invariance`, `variance`, `covariance`. Their sum is
+/// the loss.
 ///
 /// # Errors
 /// As [`vicreg`].
-pub fn vicreg_terms(z0: &Tensor, z1: &Tensor, lambda: f64, mu: f64, nu: f64) -> Result<Vec<(&'static str, Tensor)>> {
+pub fn vicreg_terms(
+    z0: &Tensor,
+    z1: &Tensor,
+    lambda: f64,
+    mu: f64,
+    nu: f64,
+) -> Result<Vec<(&'static str, Tensor)>> {
     let at = Check("vicreg");
     let (z0, n, d) = at.matrix("z0", z0, "(N, D)")?;
     let z1 = at.like("z1", z1, "z0", &z0)?;
@@ -93,12 +105,17 @@ pub fn vicreg_terms(z0: &Tensor, z1: &Tensor, lambda: f64, mu: f64, nu: f64) -> 
     let scaled = |z: &Tensor| -> Result<Tensor> { Ok((centered(z)? / (n as f64 - 1.0).sqrt())?) };
     let both = if mu > 0.0 || nu > 0.0 { Some((scaled(&z0)?, scaled(&z1)?)) } else { None };
     if let Some((a, b)) = &both {
-        let lack = |z: &Tensor| -> Result<Tensor> { Ok(relu(&(z.sqr()?.sum(0)? + 1e-4)?.sqrt()?.affine(-1.0, 1.0)?)?.mean_all()?) };
+        let lack = |z: &Tensor| -> Result<Tensor> {
+            Ok(relu(&(z.sqr()?.sum(0)? + 1e-4)?.sqrt()?.affine(-1.0, 1.0)?)?.mean_all()?)
+        };
         if mu > 0.0 {
             terms.push(("variance", ((lack(a)? + lack(b)?)? * (0.5 * mu))?));
         }
         if nu > 0.0 {
-            terms.push(("covariance", ((off_diagonal_squares(a, a)? + off_diagonal_squares(b, b)?)? * (nu / d as f64))?));
+            terms.push((
+                "covariance",
+                ((off_diagonal_squares(a, a)? + off_diagonal_squares(b, b)?)? * (nu / d as f64))?,
+            ));
         }
     }
     if terms.is_empty() { Err(nothing_weighs()) } else { Ok(terms) }
@@ -119,10 +136,13 @@ mod tests {
         Golden::open("losses/vicreg").check(&["z0", "z1"], |t| vicreg(&t[0], &t[1], 25.0, 25.0, 1.0));
     }
 
-    /// Two features, uncorrelated and of variance 1 (biased), in four samples: the correlation is the identity.
+    /// Two features, uncorrelated and of variance 1 (biased), in four samples: the correlation is the
+    /// identity.
     #[test]
     fn closed_forms() {
-        let z = f32s(&[1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0, -1.0], &[4, 2]).to_dtype(candle_core::DType::F64).unwrap();
+        let z = f32s(&[1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0, -1.0], &[4, 2])
+            .to_dtype(candle_core::DType::F64)
+            .unwrap();
         let c = 1.0 / (1.0 + 1e-5); // eps in both deviations
         let near = |loss: Result<Tensor>, want: f64| {
             let got = value(&loss.unwrap());
@@ -133,7 +153,8 @@ mod tests {
         // One feature twice: the off-diagonal entries are c as well.
         let twice = Tensor::cat(&[z.narrow(1, 0, 1).unwrap(), z.narrow(1, 0, 1).unwrap()], 1).unwrap();
         near(barlow_twins(&twice, &twice, 0.5), 2.0 * (c - 1.0) * (c - 1.0) + 0.5 * 2.0 * c * c);
-        // VICReg: unbiased variance 4/3 has no hinge; the shift by 3 is all MSE; no covariance, then covariance 4/3 twice over D = 2.
+        // VICReg: unbiased variance 4/3 has no hinge; the shift by 3 is all MSE; no covariance, then
+        // covariance 4/3 twice over D = 2.
         near(vicreg(&z, &(&z + 3.0).unwrap(), 25.0, 25.0, 1.0), 25.0 * 9.0);
         near(vicreg(&twice, &twice, 25.0, 25.0, 1.0), 2.0 * (2.0 * (16.0 / 9.0) / 2.0));
         // A constant batch: the hinge is 1 - sqrt(1e-4).
@@ -157,8 +178,11 @@ mod tests {
         for (n, d) in [(5, 9), (5, 10), (8, 40)] {
             let (a, b) = (random(&[n, d], 1), random(&[n, d], 2));
             let product = a.t().unwrap().matmul(&b).unwrap().to_vec2::<f64>().unwrap();
-            let want: f64 =
-                (0..d).flat_map(|i| (0..d).map(move |j| (i, j))).filter(|(i, j)| i != j).map(|(i, j)| product[i][j].powi(2)).sum();
+            let want: f64 = (0..d)
+                .flat_map(|i| (0..d).map(move |j| (i, j)))
+                .filter(|(i, j)| i != j)
+                .map(|(i, j)| product[i][j].powi(2))
+                .sum();
             assert!((value(&off_diagonal_squares(&a, &b).unwrap()) - want).abs() < 1e-10 * want);
         }
     }
@@ -175,7 +199,8 @@ mod tests {
     #[test]
     fn wrong_arguments_are_named() {
         let one = random(&[1, 5], 1);
-        for e in [barlow_twins(&one, &one, 0.1).unwrap_err(), vicreg(&one, &one, 1.0, 1.0, 1.0).unwrap_err()] {
+        for e in [barlow_twins(&one, &one, 0.1).unwrap_err(), vicreg(&one, &one, 1.0, 1.0, 1.0).unwrap_err()]
+        {
             assert!(e.to_string().contains("at least 2 samples"), "{e}");
         }
         let x = random(&[3, 5], 1);

@@ -1,7 +1,8 @@
 //! Losses without negatives: one view's prediction is turned towards the other view's projection.
 //!
-//! Both are means of cosines; the projection is detached. That nothing but the architecture (a slow teacher, or the detached branch and
-//! the predictor) keeps them from the constant solution is why their runs need the collapse monitor.
+//! Both are means of cosines; the projection is detached. That nothing but the architecture (a slow teacher,
+//! or the detached branch and the predictor) keeps them from the constant solution is why their runs need the
+//! collapse monitor.
 
 use super::check::Check;
 use super::rows::{dots, l2_normalize};
@@ -19,12 +20,14 @@ fn crossed_cosines(at: Check, p0: &Tensor, p1: &Tensor, z0: &Tensor, z1: &Tensor
     Ok((dots(&p, &z)?.mean_all()? * 2.0)?)
 }
 
-/// BYOL: mean over both directions and the batch of `2 - 2 cos(p, stop_grad(z))`, the squared distance of the unit vectors.
+/// BYOL: mean over both directions and the batch of `2 - 2 cos(p, stop_grad(z))`, the squared distance of the
+/// unit vectors.
 ///
-/// `p0`, `p1` are the online network's predictions of the two views and `z0`, `z1` the target network's projections, all (N, D); `p0` is
-/// compared with `z1` and `p1` with `z0`. Between 0 and 4.
+/// `p0`, `p1` are the online network's predictions of the two views and `z0`, `z1` the target network's
+/// projections, all (N, D); `p0` is compared with `z1` and `p1` with `z0`. Between 0 and 4.
 ///
-/// Grill et al. 2020, "Bootstrap your own latent", arXiv 2006.07733, equation 2. The paper sums the two directions; this is their mean.
+/// Grill et al. 2020, "Bootstrap your own latent", arXiv 2006.07733, equation 2. The paper sums the two
+/// directions; this is their mean.
 ///
 /// # Errors
 /// Shapes that are not equal.
@@ -34,7 +37,8 @@ pub fn byol(p0: &Tensor, p1: &Tensor, z0: &Tensor, z1: &Tensor) -> Result<Tensor
 
 /// SimSiam: `(D(p0, z1) + D(p1, z0)) / 2` with `D(p, z) = -cos(p, stop_grad(z))`, mean over the batch.
 ///
-/// `p0`, `p1` are the predictions and `z0`, `z1` the projections of the two views, all (N, D). Between -1 and 1; the best value is -1.
+/// `p0`, `p1` are the predictions and `z0`, `z1` the projections of the two views, all (N, D). Between -1 and
+/// 1; the best value is -1.
 ///
 /// Chen and He 2020, "Exploring Simple Siamese Representation Learning", arXiv 2011.10566, equation 4.
 ///
@@ -55,7 +59,9 @@ mod tests {
         let g = Golden::open("losses/byol");
         g.check(&["p0", "p1"], |t| byol(&t[0], &t[1], &g.get("input.const_z0"), &g.get("input.const_z1")));
         let g = Golden::open("losses/simsiam");
-        g.check(&["p0", "p1"], |t| sim_siam(&t[0], &t[1], &g.get("input.const_z0"), &g.get("input.const_z1")));
+        g.check(&["p0", "p1"], |t| {
+            sim_siam(&t[0], &t[1], &g.get("input.const_z0"), &g.get("input.const_z1"))
+        });
     }
 
     #[test]
@@ -86,7 +92,17 @@ mod tests {
         let v = Var::from_tensor(&f32s(&[0.0; 4], &[2, 2])).unwrap();
         let z = f32s(&[1.0, 0.0, 0.0, 1.0], &[2, 2]);
         let grads = byol(&v, &z, &z, &z).unwrap().backward().unwrap();
-        assert!(grads.get(&v).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().all(|g| g.is_finite()));
+        assert!(
+            grads
+                .get(&v)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()
+                .iter()
+                .all(|g| g.is_finite())
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Row-wise operators that the losses share: log-sum-exp, cross entropy with soft targets, L2 normalisation.
 //!
-//! The two reductions are one graph node each on the CPU in f32 (parallel over rows, each row summed in a fixed order, so the bits do not
-//! depend on the number of threads) and a composition of candle operators elsewhere, with the same gradients.
+//! The two reductions are one graph node each on the CPU in f32 (parallel over rows, each row summed in a
+//! fixed order, so the bits do not depend on the number of threads) and a composition of candle operators
+//! elsewhere, with the same gradients.
 
 use crate::kernels::Path;
 use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Storage, Tensor, bail};
@@ -14,12 +15,15 @@ const LANES: usize = 16;
 /// Elements per task: about what a core does in 20 microseconds, well above the cost of handing a task out.
 const GRAIN: usize = 1 << 14;
 
-/// What takes a logit out of a sum: exp underflows to an exact zero, and zero times it is still zero (unlike for an infinity).
+/// What takes a logit out of a sum: exp underflows to an exact zero, and zero times it is still zero (unlike
+/// for an infinity).
 const OUT: f64 = -1e30;
 
-/// `exp(x)` for `x` up to about 80, branch-free so that loops over it vectorise; relative error below 2e-7, 0 below -87. NaN stays NaN.
+/// `exp(x)` for `x` up to about 80, branch-free so that loops over it vectorise; relative error below 2e-7, 0
+/// below -87. NaN stays NaN.
 ///
-/// `x = n ln 2 + f` with `|f| <= ln(2)/2`, `exp(f)` by its Taylor series to degree 7 (remainder 5e-9), and `2^n` put together from bits.
+/// `x = n ln 2 + f` with `|f| <= ln(2)/2`, `exp(f)` by its Taylor series to degree 7 (remainder 5e-9), and
+/// `2^n` put together from bits.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits
@@ -109,7 +113,8 @@ pub(super) fn dots(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     (a * b)?.sum(D::Minus1)
 }
 
-/// `log sum exp` of each row, leaving out column `(row + o) % C` for each `o` of `skip` (in rising order): (R, C) to (R).
+/// `log sum exp` of each row, leaving out column `(row + o) % C` for each `o` of `skip` (in rising order):
+/// (R, C) to (R).
 ///
 /// # Errors
 /// A row in which nothing is left, and what candle reports.
@@ -219,20 +224,31 @@ impl CustomOp1 for LogSumExp {
     }
 }
 
-/// Cross entropy of each row with soft targets: `-sum_k targets_k log_softmax(logits / temperature)_k`, (R, K) and (R, K) to (R).
+/// Cross entropy of each row with soft targets: `-sum_k targets_k log_softmax(logits / temperature)_k`, (R,
+/// K) and (R, K) to (R).
 ///
-/// The targets get no gradient and need not sum to one: a row that is the sum of `m` distributions counts them all at once, and a zero row
-/// counts nothing. One graph node on the CPU, which keeps two numbers per row.
+/// The targets get no gradient and need not sum to one: a row that is the sum of `m` distributions counts
+/// them all at once, and a zero row counts nothing. One graph node on the CPU, which keeps two numbers per
+/// row.
 ///
 /// # Errors
 /// Shapes that differ or are not (R, K) with K at least 1, and what candle reports.
-pub fn soft_cross_entropy(logits: &Tensor, targets: &Tensor, temperature: f64, path: Path) -> crate::Result<Tensor> {
+pub fn soft_cross_entropy(
+    logits: &Tensor,
+    targets: &Tensor,
+    temperature: f64,
+    path: Path,
+) -> crate::Result<Tensor> {
     let at = super::check::Check("soft_cross_entropy");
     let (logits, _, _) = at.matrix("logits", logits, "(R, K)")?;
     let targets = at.like("targets", targets, "logits", &logits)?.detach();
     at.positive("temperature", temperature)?;
     if path.fused(&logits) {
-        let op = SoftCrossEntropy { targets: targets.contiguous()?, scale: (1.0 / temperature) as f32, saved: OnceLock::new() };
+        let op = SoftCrossEntropy {
+            targets: targets.contiguous()?,
+            scale: (1.0 / temperature) as f32,
+            saved: OnceLock::new(),
+        };
         return Ok(logits.contiguous()?.apply_op1(op)?);
     }
     let x = (logits / temperature)?;
@@ -293,8 +309,10 @@ impl CustomOp1 for SoftCrossEntropy {
         with_f32(arg, |x| {
             with_f32(&self.targets, |q| {
                 with_f32(grad, |g| {
-                    dx.par_chunks_mut(per * c).zip(x.par_chunks(per * c).zip(q.par_chunks(per * c))).enumerate().for_each(
-                        |(task, (dx, (x, q)))| {
+                    dx.par_chunks_mut(per * c)
+                        .zip(x.par_chunks(per * c).zip(q.par_chunks(per * c)))
+                        .enumerate()
+                        .for_each(|(task, (dx, (x, q)))| {
                             for (i, dx) in dx.chunks_exact_mut(c).enumerate() {
                                 let row = task * per + i;
                                 let [max, log_sum, mass] = saved[row];
@@ -304,8 +322,7 @@ impl CustomOp1 for SoftCrossEntropy {
                                     *dx = g * (mass * exp((x - max) * scale - log_sum) - q);
                                 }
                             }
-                        },
-                    );
+                        });
                     Ok(())
                 })
             })
@@ -336,9 +353,15 @@ mod tests {
 
     #[test]
     fn log_sum_exp_paths_agree() {
-        for (r, c, skip) in [(1, 2, vec![]), (7, 7, vec![0]), (12, 12, vec![0, 6]), (3, 70, vec![]), (9, 4, vec![1, 3])] {
-            agree(&[random(&[r, c], 1)], |t, path| Ok(log_sum_exp(&(&t[0] * 5.0)?, &skip, path)?.sqr()?.sum_all()?));
-            finite_differences(&[random(&[r, c], 2)], |t| Ok(log_sum_exp(&t[0], &skip, Path::Auto)?.sqr()?.sum_all()?));
+        for (r, c, skip) in
+            [(1, 2, vec![]), (7, 7, vec![0]), (12, 12, vec![0, 6]), (3, 70, vec![]), (9, 4, vec![1, 3])]
+        {
+            agree(&[random(&[r, c], 1)], |t, path| {
+                Ok(log_sum_exp(&(&t[0] * 5.0)?, &skip, path)?.sqr()?.sum_all()?)
+            });
+            finite_differences(&[random(&[r, c], 2)], |t| {
+                Ok(log_sum_exp(&t[0], &skip, Path::Auto)?.sqr()?.sum_all()?)
+            });
         }
         assert!(log_sum_exp(&random(&[2, 1], 1), &[0], Path::Auto).is_err());
     }

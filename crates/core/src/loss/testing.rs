@@ -1,4 +1,5 @@
-//! What the tests of the losses share: random inputs, golden cases, finite differences, and the comparison of the two paths.
+//! What the tests of the losses share: random inputs, golden cases, finite differences, and the comparison of
+//! the two paths.
 
 use crate::kernels::Path;
 use crate::{Key, Result};
@@ -32,7 +33,9 @@ pub(super) fn error(a: &Tensor, b: &Tensor) -> f64 {
     assert_eq!(a.elem_count(), b.elem_count());
     let (a, b) = (flat(a), flat(b));
     let scale = b.iter().fold(1e-6f64, |m, v| m.max(v.abs()));
-    a.iter().zip(&b).fold(0.0, |m, (a, b)| if (a - b).is_finite() { f64::max(m, (a - b).abs() / scale) } else { f64::INFINITY })
+    a.iter().zip(&b).fold(0.0, |m, (a, b)| {
+        if (a - b).is_finite() { f64::max(m, (a - b).abs() / scale) } else { f64::INFINITY }
+    })
 }
 
 /// Value and gradients of `f` at `inputs`.
@@ -90,8 +93,10 @@ pub(super) struct Golden(HashMap<String, Tensor>, String);
 impl Golden {
     /// The file `tests/golden/NAME.safetensors`, or that of the folder `SELFSUP_GOLDEN` names.
     pub fn open(name: &str) -> Self {
-        let folder = std::env::var_os("SELFSUP_GOLDEN")
-            .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden"), Into::into);
+        let folder = std::env::var_os("SELFSUP_GOLDEN").map_or_else(
+            || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden"),
+            Into::into,
+        );
         let path = folder.join(format!("{name}.safetensors"));
         Golden(candle_core::safetensors::load(path, &Device::Cpu).unwrap(), name.to_string())
     }

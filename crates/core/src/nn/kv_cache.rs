@@ -1,7 +1,8 @@
-//! Decoding token by token: keys and values of earlier tokens are kept, so a new token costs one row instead of the whole sequence.
+//! Decoding token by token: keys and values of earlier tokens are kept, so a new token costs one row instead
+//! of the whole sequence.
 //!
-//! Only for evaluation, and only for causal trunks: without causality an earlier token's output depends on later ones, and nothing could
-//! be kept.
+//! Only for evaluation, and only for causal trunks: without causality an earlier token's output depends on
+//! later ones, and nothing could be kept.
 
 use super::transformer::{Block, Transformer};
 use crate::error::{Error, Result};
@@ -55,14 +56,16 @@ impl Block {
         let qkv = self.qkv.forward(&self.before(x)?)?.reshape((n, t, 3, self.heads, d / self.heads))?;
         let kv = cache.append(index, &qkv.narrow(2, 1, 2)?)?;
         let opts = AttentionOpts { causal: true, ..AttentionOpts::default() };
-        let y = attention(&qkv.narrow(2, 0, 1)?.squeeze(2)?, &kv, None, &opts, Path::Auto)?.reshape((n, t, d))?;
+        let y =
+            attention(&qkv.narrow(2, 0, 1)?.squeeze(2)?, &kv, None, &opts, Path::Auto)?.reshape((n, t, d))?;
         self.after(x, self.proj.forward(&y)?, &Pass::eval())
     }
 }
 
 impl Transformer {
-    /// The outputs for `x (N, T, D)`, tokens that follow those in `cache`; their keys and values are added to it. The same numbers as
-    /// [`Transformer::forward`] gives at these positions of the whole sequence, in evaluation.
+    /// The outputs for `x (N, T, D)`, tokens that follow those in `cache`; their keys and values are added to
+    /// it. The same numbers as [`Transformer::forward`] gives at these positions of the whole sequence, in
+    /// evaluation.
     ///
     /// # Errors
     /// If the trunk is not causal, or shapes do not fit.
@@ -90,10 +93,19 @@ mod tests {
     fn the_same_as_the_whole_sequence() -> Result<()> {
         for pre_norm in [true, false] {
             let params = Params::new();
-            let config = TransformerConfig { causal: true, pre_norm, init: Init::Normal(0.3), ..TransformerConfig::vit(8, 3, 2, 16) };
+            let config = TransformerConfig {
+                causal: true,
+                pre_norm,
+                init: Init::Normal(0.3),
+                ..TransformerConfig::vit(8, 3, 2, 16)
+            };
             let trunk = Transformer::new(&Scope::root(&params, 1, &Device::Cpu), &config)?;
             let mut rng = Key::new(2).rng();
-            let x = Tensor::from_vec((0..2 * 7 * 8).map(|_| rng.normal()).collect::<Vec<f32>>(), (2, 7, 8), &Device::Cpu)?;
+            let x = Tensor::from_vec(
+                (0..2 * 7 * 8).map(|_| rng.normal()).collect::<Vec<f32>>(),
+                (2, 7, 8),
+                &Device::Cpu,
+            )?;
             let (whole, _) = trunk.forward(&x, None, &[], &Pass::eval())?;
             let mut cache = KvCache::new();
             assert!(cache.is_empty());
@@ -107,7 +119,8 @@ mod tests {
             }
         }
         let params = Params::new();
-        let open = Transformer::new(&Scope::root(&params, 1, &Device::Cpu), &TransformerConfig::vit(8, 1, 2, 16))?;
+        let open =
+            Transformer::new(&Scope::root(&params, 1, &Device::Cpu), &TransformerConfig::vit(8, 1, 2, 16))?;
         let x = Tensor::zeros((1, 1, 8), candle_core::DType::F32, &Device::Cpu)?;
         assert!(open.decode(&x, &mut KvCache::new()).is_err());
         Ok(())

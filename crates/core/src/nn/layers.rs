@@ -25,7 +25,11 @@ impl Linear {
     /// If the names are taken by tensors of other shapes.
     pub fn new(scope: &Scope, inputs: usize, outputs: usize, bias: bool, init: Init) -> Result<Self> {
         // PyTorch draws the bias of its default layer from ±1/sqrt(fan_in) too.
-        let bias_init = if init == Init::TorchLinear { Init::Uniform(1.0 / (inputs.max(1) as f32).sqrt()) } else { Init::Const(0.0) };
+        let bias_init = if init == Init::TorchLinear {
+            Init::Uniform(1.0 / (inputs.max(1) as f32).sqrt())
+        } else {
+            Init::Const(0.0)
+        };
         let bias = if bias { Some(scope.get("bias", outputs, bias_init)?) } else { None };
         Ok(Linear { weight: scope.get("weight", (outputs, inputs), init)?, bias })
     }
@@ -60,10 +64,23 @@ impl Conv {
     ///
     /// # Errors
     /// If the names are taken by tensors of other shapes.
-    pub fn new(scope: &Scope, inputs: usize, outputs: usize, kernel: &[usize], spec: ConvSpec, bias: bool, init: Init) -> Result<Self> {
-        let shape: Vec<usize> = [outputs, inputs / spec.groups.max(1)].iter().chain(kernel).copied().collect();
+    pub fn new(
+        scope: &Scope,
+        inputs: usize,
+        outputs: usize,
+        kernel: &[usize],
+        spec: ConvSpec,
+        bias: bool,
+        init: Init,
+    ) -> Result<Self> {
+        let shape: Vec<usize> =
+            [outputs, inputs / spec.groups.max(1)].iter().chain(kernel).copied().collect();
         let fan_in: usize = shape.iter().skip(1).product();
-        let bias_init = if init == Init::TorchLinear { Init::Uniform(1.0 / (fan_in.max(1) as f32).sqrt()) } else { Init::Const(0.0) };
+        let bias_init = if init == Init::TorchLinear {
+            Init::Uniform(1.0 / (fan_in.max(1) as f32).sqrt())
+        } else {
+            Init::Const(0.0)
+        };
         let bias = if bias { Some(scope.get("bias", outputs, bias_init)?) } else { None };
         Ok(Conv { weight: scope.get("weight", shape, init)?, bias, spec })
     }
@@ -96,7 +113,10 @@ impl BatchNorm {
     /// If the names are taken by tensors of other shapes.
     pub fn new(scope: &Scope, channels: usize, affine: bool) -> Result<Self> {
         let scale = if affine {
-            Some((scope.get("weight", channels, Init::Const(1.0))?, scope.get("bias", channels, Init::Const(0.0))?))
+            Some((
+                scope.get("weight", channels, Init::Const(1.0))?,
+                scope.get("bias", channels, Init::Const(0.0))?,
+            ))
         } else {
             None
         };
@@ -119,7 +139,8 @@ impl BatchNorm {
 
     fn update(&self, mean: &Tensor, biased: &Tensor, count: usize, pass: &Pass) -> Result<()> {
         // PyTorch keeps the unbiased variance; a single value per channel has none.
-        let unbiased = if count > 1 { (biased * (count as f64 / (count as f64 - 1.0)))? } else { biased.clone() };
+        let unbiased =
+            if count > 1 { (biased * (count as f64 / (count as f64 - 1.0)))? } else { biased.clone() };
         pass.defer(&self.mean.name, Deferred::Average { value: mean.clone(), momentum: self.momentum });
         pass.defer(&self.variance.name, Deferred::Average { value: unbiased, momentum: self.momentum });
         Ok(())
@@ -147,7 +168,8 @@ impl BatchNorm {
     }
 }
 
-/// Convolution without bias, batch normalisation and an optional activation: one node of the graph in training on the CPU.
+/// Convolution without bias, batch normalisation and an optional activation: one node of the graph in
+/// training on the CPU.
 #[derive(Clone, Debug)]
 pub struct ConvBn {
     conv: Conv,
@@ -155,11 +177,19 @@ pub struct ConvBn {
 }
 
 impl ConvBn {
-    /// The convolution lives at `conv_scope`, the normalisation at `norm_scope` (torchvision's `conv1` and `bn1`).
+    /// The convolution lives at `conv_scope`, the normalisation at `norm_scope` (torchvision's `conv1` and
+    /// `bn1`).
     ///
     /// # Errors
     /// If the names are taken by tensors of other shapes.
-    pub fn new(conv_scope: &Scope, norm_scope: &Scope, inputs: usize, outputs: usize, kernel: &[usize], spec: ConvSpec) -> Result<Self> {
+    pub fn new(
+        conv_scope: &Scope,
+        norm_scope: &Scope,
+        inputs: usize,
+        outputs: usize,
+        kernel: &[usize],
+        spec: ConvSpec,
+    ) -> Result<Self> {
         Ok(ConvBn {
             conv: Conv::new(conv_scope, inputs, outputs, kernel, spec, false, Init::KaimingFanOut)?,
             norm: BatchNorm::new(norm_scope, outputs, true)?,
@@ -174,7 +204,15 @@ impl ConvBn {
         if !pass.train {
             return self.norm.forward(&self.conv.forward(x)?, act, pass);
         }
-        let (y, mean, variance) = conv_bn_act(x, &self.conv.weight, &self.norm.packed()?, &self.conv.spec, self.norm.eps, act, Path::Auto)?;
+        let (y, mean, variance) = conv_bn_act(
+            x,
+            &self.conv.weight,
+            &self.norm.packed()?,
+            &self.conv.spec,
+            self.norm.eps,
+            act,
+            Path::Auto,
+        )?;
         let count = y.elem_count() / y.dim(D::Minus1)?.max(1);
         if count < 2 {
             return Err(Error::input(
@@ -201,7 +239,11 @@ impl LayerNorm {
     /// # Errors
     /// If the names are taken by tensors of other shapes.
     pub fn new(scope: &Scope, dim: usize, eps: f64) -> Result<Self> {
-        Ok(LayerNorm { weight: scope.get("weight", dim, Init::Const(1.0))?, bias: scope.get("bias", dim, Init::Const(0.0))?, eps })
+        Ok(LayerNorm {
+            weight: scope.get("weight", dim, Init::Const(1.0))?,
+            bias: scope.get("bias", dim, Init::Const(0.0))?,
+            eps,
+        })
     }
 
     /// `(.., C)` to `(.., C)`.
@@ -213,7 +255,8 @@ impl LayerNorm {
     }
 }
 
-/// Root-mean-square normalisation over the last dimension, without a mean and a bias (Zhang and Sennrich 2019, arXiv 1910.07467): T5's.
+/// Root-mean-square normalisation over the last dimension, without a mean and a bias (Zhang and Sennrich
+/// 2019, arXiv 1910.07467): T5's.
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
     weight: Tensor,
@@ -290,7 +333,13 @@ impl Mlp {
     ///
     /// # Errors
     /// If the names are taken by tensors of other shapes.
-    pub fn with_inits(scope: &Scope, dim: usize, hidden: usize, act: Act, inits: (Init, Init)) -> Result<Self> {
+    pub fn with_inits(
+        scope: &Scope,
+        dim: usize,
+        hidden: usize,
+        act: Act,
+        inits: (Init, Init),
+    ) -> Result<Self> {
         Ok(Mlp {
             fc1: Linear::new(&scope.sub("fc1"), dim, hidden, true, inits.0)?,
             fc2: Linear::new(&scope.sub("fc2"), hidden, dim, true, inits.1)?,
@@ -330,16 +379,16 @@ pub enum MlpHeadNorm {
     BatchPlain,
 }
 
-/// The projection and prediction heads of joint-embedding methods: linear, batch norm, ReLU, ..., linear, with lightly's names
-/// (`layers.0` linear, `layers.1` norm, `layers.2` ReLU, `layers.3` linear ...).
+/// The projection and prediction heads of joint-embedding methods: linear, batch norm, ReLU, ..., linear,
+/// with lightly's names (`layers.0` linear, `layers.1` norm, `layers.2` ReLU, `layers.3` linear ...).
 #[derive(Clone, Debug)]
 pub struct MlpHead {
     stages: Vec<(Linear, Option<BatchNorm>, Act)>,
 }
 
 impl MlpHead {
-    /// `dims` = input, hidden ..., output. All but the last layer have `hidden` normalisation and a ReLU; the last has `last` and none.
-    /// A linear layer has a bias only where no normalisation follows.
+    /// `dims` = input, hidden ..., output. All but the last layer have `hidden` normalisation and a ReLU; the
+    /// last has `last` and none. A linear layer has a bias only where no normalisation follows.
     ///
     /// # Errors
     /// If the names are taken by tensors of other shapes.
@@ -349,13 +398,23 @@ impl MlpHead {
         for (i, pair) in dims.windows(2).enumerate() {
             let is_last = i + 2 == dims.len();
             let kind = if is_last { last } else { hidden };
-            let fc = Linear::new(&scope.sub(format!("layers.{index}")), pair[0], pair[1], kind == MlpHeadNorm::None, Init::TorchLinear)?;
+            let fc = Linear::new(
+                &scope.sub(format!("layers.{index}")),
+                pair[0],
+                pair[1],
+                kind == MlpHeadNorm::None,
+                Init::TorchLinear,
+            )?;
             index += 1;
             let norm = match kind {
                 MlpHeadNorm::None => None,
                 MlpHeadNorm::Batch | MlpHeadNorm::BatchPlain => {
                     index += 1;
-                    Some(BatchNorm::new(&scope.sub(format!("layers.{}", index - 1)), pair[1], kind == MlpHeadNorm::Batch)?)
+                    Some(BatchNorm::new(
+                        &scope.sub(format!("layers.{}", index - 1)),
+                        pair[1],
+                        kind == MlpHeadNorm::Batch,
+                    )?)
                 }
             };
             if !is_last {

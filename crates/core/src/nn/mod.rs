@@ -1,4 +1,5 @@
-//! Layers. Each is a plain struct of tensors, built from a [`Scope`](crate::Scope), with a `forward` that reads like its equation.
+//! Layers. Each is a plain struct of tensors, built from a [`Scope`](crate::Scope), with a `forward` that
+//! reads like its equation.
 //!
 //! Activations are channels-last; weights keep PyTorch's layout and names.
 

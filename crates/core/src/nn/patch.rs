@@ -15,11 +15,19 @@ pub struct PatchEmbed {
 }
 
 impl PatchEmbed {
-    /// `patch` has one size per spatial axis. The weight is that of the convolution, `(dim, channels, patch..)`.
+    /// `patch` has one size per spatial axis. The weight is that of the convolution, `(dim, channels,
+    /// patch..)`.
     ///
     /// # Errors
     /// If the names are taken by tensors of other shapes.
-    pub fn new(scope: &Scope, channels: usize, dim: usize, patch: &[usize], bias: bool, init: Init) -> Result<Self> {
+    pub fn new(
+        scope: &Scope,
+        channels: usize,
+        dim: usize,
+        patch: &[usize],
+        bias: bool,
+        init: Init,
+    ) -> Result<Self> {
         let shape: Vec<usize> = [dim, channels].iter().chain(patch).copied().collect();
         let weight = scope.get("weight", shape, init)?;
         let bias = if bias { Some(scope.get("bias", dim, Init::Const(0.0))?) } else { None };
@@ -31,8 +39,12 @@ impl PatchEmbed {
     /// # Errors
     /// If a size is not a multiple of the patch.
     pub fn grid(&self, size: &[usize]) -> Result<Vec<usize>> {
-        if size.len() != self.patch.len() || size.iter().zip(&self.patch).any(|(s, p)| *s == 0 || s % p != 0) {
-            return Err(Error::input("image size", format!("{size:?} is not a multiple of the patch size {:?}", self.patch)));
+        if size.len() != self.patch.len() || size.iter().zip(&self.patch).any(|(s, p)| *s == 0 || s % p != 0)
+        {
+            return Err(Error::input(
+                "image size",
+                format!("{size:?} is not a multiple of the patch size {:?}", self.patch),
+            ));
         }
         Ok(size.iter().zip(&self.patch).map(|(s, p)| s / p).collect())
     }
@@ -69,7 +81,9 @@ pub fn patchify(x: &Tensor, patch: &[usize]) -> Result<Tensor> {
     if dims.len() != rank + 2 || (0..rank).any(|a| dims[a + 1] == 0 || dims[a + 1] % patch[a] != 0) {
         return Err(Error::input(
             "image",
-            format!("shape {dims:?} cannot be cut into patches of {patch:?}: expected (N, S.., C) with sizes that are multiples"),
+            format!(
+                "shape {dims:?} cannot be cut into patches of {patch:?}: expected (N, S.., C) with sizes that are multiples"
+            ),
         ));
     }
     // (N, g0, p0, g1, p1, .., C) -> (N, g0, g1, .., p0, p1, .., C)

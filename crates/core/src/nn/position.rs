@@ -1,4 +1,5 @@
-//! Position embeddings: fixed sine-cosine tables in one, two and three dimensions, and the interpolation of learned ones.
+//! Position embeddings: fixed sine-cosine tables in one, two and three dimensions, and the interpolation of
+//! learned ones.
 
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -20,8 +21,8 @@ pub fn sin_cos_1d(length: usize, dim: usize, device: &Device) -> Result<Tensor> 
     table(&[length], dim, device)
 }
 
-/// `(1, height * width, dim)`: the first half of the features encodes the column, the second the row. This is what MAE (He et al. 2021,
-/// arXiv 2111.06377) computes: its grid is made column first.
+/// `(1, height * width, dim)`: the first half of the features encodes the column, the second the row. This is
+/// what MAE (He et al. 2021, arXiv 2111.06377) computes: its grid is made column first.
 ///
 /// # Errors
 /// If `dim` is not a multiple of 4.
@@ -29,15 +30,17 @@ pub fn sin_cos_2d(height: usize, width: usize, dim: usize, device: &Device) -> R
     table(&[height, width], dim, device)
 }
 
-/// `(1, depth * height * width, dim)`: a third of the features for each axis, columns first; where `dim` is not a multiple of 6 the rest, up to
-/// five features, is 0.
+/// `(1, depth * height * width, dim)`: a third of the features for each axis, columns first; where `dim` is
+/// not a multiple of 6 the rest, up to five features, is 0.
 ///
 /// # Errors
 /// If `dim` is below 6.
 pub fn sin_cos_3d(depth: usize, height: usize, width: usize, dim: usize, device: &Device) -> Result<Tensor> {
     let whole = dim - dim % 6;
     if whole == 0 {
-        return Err(Error::config(format!("a sine-cosine position embedding over 3 axes needs a width of at least 6, got {dim}")));
+        return Err(Error::config(format!(
+            "a sine-cosine position embedding over 3 axes needs a width of at least 6, got {dim}"
+        )));
     }
     Ok(table(&[depth, height, width], whole, device)?.pad_with_zeros(2, 0, dim - whole)?)
 }
@@ -63,20 +66,29 @@ fn table(grid: &[usize], dim: usize, device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, (1, length, dim), device)?)
 }
 
-/// Brings a learned embedding `(1, prefix + old.0 * old.1, dim)` to the grid `new` by bicubic interpolation (a = -0.75, not
-/// antialiased), leaving the `prefix` tokens (class token) as they are. Differentiable.
+/// Brings a learned embedding `(1, prefix + old.0 * old.1, dim)` to the grid `new` by bicubic interpolation
+/// (a = -0.75, not antialiased), leaving the `prefix` tokens (class token) as they are. Differentiable.
 ///
 /// # Errors
 /// If the number of rows is not `prefix + old.0 * old.1`.
-pub fn interpolate_positions(embedding: &Tensor, prefix: usize, old: (usize, usize), new: (usize, usize)) -> Result<Tensor> {
+pub fn interpolate_positions(
+    embedding: &Tensor,
+    prefix: usize,
+    old: (usize, usize),
+    new: (usize, usize),
+) -> Result<Tensor> {
     let (_, length, dim) = embedding.dims3()?;
     if length != prefix + old.0 * old.1 {
-        return Err(Error::input("position embedding", format!("{length} rows, expected {prefix} + {} x {}", old.0, old.1)));
+        return Err(Error::input(
+            "position embedding",
+            format!("{length} rows, expected {prefix} + {} x {}", old.0, old.1),
+        ));
     }
     if old == new {
         return Ok(embedding.clone());
     }
     let grid = embedding.narrow(1, prefix, length - prefix)?.reshape((1, old.0, old.1, dim))?;
-    let grid = resize(&grid, &[new.0, new.1], Resize::Bicubic, Path::Auto)?.reshape((1, new.0 * new.1, dim))?;
+    let grid =
+        resize(&grid, &[new.0, new.1], Resize::Bicubic, Path::Auto)?.reshape((1, new.0 * new.1, dim))?;
     if prefix == 0 { Ok(grid) } else { Ok(Tensor::cat(&[&embedding.narrow(1, 0, prefix)?, &grid], 1)?) }
 }

@@ -1,5 +1,6 @@
-//! The transformer trunk that all modalities share (Vaswani et al. 2017, arXiv 1706.03762), with normalisation before (ViT, GPT) or after
-//! (BERT) each part. Names are timm's: `blocks.0.norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls1.gamma`.
+//! The transformer trunk that all modalities share (Vaswani et al. 2017, arXiv 1706.03762), with
+//! normalisation before (ViT, GPT) or after (BERT) each part. Names are timm's: `blocks.0.norm1`, `attn.qkv`,
+//! `attn.proj`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls1.gamma`.
 
 use super::layers::{LayerNorm, Linear, Mlp};
 use crate::error::{Error, Result};
@@ -40,13 +41,15 @@ pub struct TransformerConfig {
     pub activation_dropout: f32,
     /// Stochastic depth of the last block; earlier ones grow linearly towards it.
     pub drop_path: f32,
-    /// Chance that a block is left out of a training step, for all samples alike (LayerDrop, Fan et al. 2019, arXiv 1909.11556).
+    /// Chance that a block is left out of a training step, for all samples alike (LayerDrop, Fan et al. 2019,
+    /// arXiv 1909.11556).
     pub layer_drop: f32,
     /// Initial value of LayerScale (Touvron et al. 2021, arXiv 2103.17239), if used.
     pub layer_scale: Option<f32>,
     /// Initial values of linear weights.
     pub init: Init,
-    /// Initial values of the two projections that are added to the residual, where they differ (GPT-2: deviation 0.02 / sqrt(2 depth)).
+    /// Initial values of the two projections that are added to the residual, where they differ (GPT-2:
+    /// deviation 0.02 / sqrt(2 depth)).
     pub residual_init: Option<Init>,
 }
 
@@ -100,7 +103,9 @@ impl Block {
     fn new(scope: &Scope, c: &TransformerConfig, index: usize) -> Result<Self> {
         let attn = scope.sub("attn");
         let last = c.residual_init.unwrap_or(c.init);
-        let scale = |name: &str| c.layer_scale.map(|v| scope.sub(name).get("gamma", c.dim, Init::Const(v))).transpose();
+        let scale = |name: &str| {
+            c.layer_scale.map(|v| scope.sub(name).get("gamma", c.dim, Init::Const(v))).transpose()
+        };
         Ok(Block {
             name: scope.path().to_string(),
             heads: c.heads,
@@ -117,7 +122,11 @@ impl Block {
             attention_dropout: c.attention_dropout,
             activation_dropout: c.activation_dropout,
             layer_drop: c.layer_drop,
-            drop_path: if c.depth > 1 { c.drop_path * index as f32 / (c.depth - 1) as f32 } else { c.drop_path },
+            drop_path: if c.depth > 1 {
+                c.drop_path * index as f32 / (c.depth - 1) as f32
+            } else {
+                c.drop_path
+            },
         })
     }
 
@@ -137,9 +146,12 @@ impl Block {
         self.mlp.forward_dropout(x, dropout)
     }
 
-    /// Whether this training step leaves the block out: drawn for the step and not for the micro-batch, so that parts make the whole.
+    /// Whether this training step leaves the block out: drawn for the step and not for the micro-batch, so
+    /// that parts make the whole.
     fn left_out(&self, pass: &Pass) -> bool {
-        pass.train && self.layer_drop > 0.0 && pass.key(&self.name).named("layer").rng().chance(self.layer_drop)
+        pass.train
+            && self.layer_drop > 0.0
+            && pass.key(&self.name).named("layer").rng().chance(self.layer_drop)
     }
 
     /// Dropout, LayerScale and stochastic depth of a branch.
@@ -204,9 +216,13 @@ impl Transformer {
     /// If `heads` does not divide `dim`.
     pub fn new(scope: &Scope, config: &TransformerConfig) -> Result<Self> {
         if config.heads == 0 || !config.dim.is_multiple_of(config.heads) {
-            return Err(Error::config(format!("{} attention heads do not divide a width of {}", config.heads, config.dim)));
+            return Err(Error::config(format!(
+                "{} attention heads do not divide a width of {}",
+                config.heads, config.dim
+            )));
         }
-        let blocks = (0..config.depth).map(|i| Block::new(&scope.sub(i), config, i)).collect::<Result<_>>()?;
+        let blocks =
+            (0..config.depth).map(|i| Block::new(&scope.sub(i), config, i)).collect::<Result<_>>()?;
         Ok(Transformer { blocks })
     }
 
@@ -215,7 +231,13 @@ impl Transformer {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn forward(&self, x: &Tensor, valid: Option<&Tensor>, keep: &[usize], pass: &Pass) -> Result<(Tensor, Vec<Tensor>)> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        valid: Option<&Tensor>,
+        keep: &[usize],
+        pass: &Pass,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let bias = valid.map(padding_bias).transpose()?;
         let (mut x, mut kept) = (x.clone(), Vec::new());
         for (i, block) in self.blocks.iter().enumerate() {
@@ -229,12 +251,18 @@ impl Transformer {
         Ok((x, kept))
     }
 
-    /// The outputs of the last `top` perceptrons, each before it joins the residual, from the lowest block to the highest: data2vec's
-    /// targets. Each is `(N, L, D)`.
+    /// The outputs of the last `top` perceptrons, each before it joins the residual, from the lowest block to
+    /// the highest: data2vec's targets. Each is `(N, L, D)`.
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn perceptrons(&self, x: &Tensor, valid: Option<&Tensor>, top: usize, pass: &Pass) -> Result<Vec<Tensor>> {
+    pub fn perceptrons(
+        &self,
+        x: &Tensor,
+        valid: Option<&Tensor>,
+        top: usize,
+        pass: &Pass,
+    ) -> Result<Vec<Tensor>> {
         let bias = valid.map(padding_bias).transpose()?;
         let (mut x, mut kept) = (x.clone(), Vec::new());
         for (i, block) in self.blocks.iter().enumerate() {

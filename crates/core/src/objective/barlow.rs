@@ -1,4 +1,5 @@
-//! Barlow Twins (Zbontar et al. 2021, arXiv 2103.03230): the cross-correlation of two views' embeddings shall be the identity.
+//! Barlow Twins (Zbontar et al. 2021, arXiv 2103.03230): the cross-correlation of two views' embeddings shall
+//! be the identity.
 //!
 //! `L = sum_i (1 - C_ii)^2 + lambda * sum_{i != j} C_ij^2`, C over features standardised along the batch.
 
@@ -42,7 +43,12 @@ impl BarlowTwins {
     /// If the encoder cannot be built.
     pub fn new(scope: &Scope, build: &BuildEncoder, config: BarlowTwinsConfig) -> Result<Self> {
         let branch = joint::Branch::new(scope, build, |s, d| {
-            MlpHead::new(s, &[d, config.hidden_dim, config.hidden_dim, config.out_dim], MlpHeadNorm::Batch, MlpHeadNorm::None)
+            MlpHead::new(
+                s,
+                &[d, config.hidden_dim, config.hidden_dim, config.out_dim],
+                MlpHeadNorm::Batch,
+                MlpHeadNorm::None,
+            )
         })?;
         Ok(BarlowTwins { config, params: scope.params().clone(), branch })
     }
@@ -71,7 +77,8 @@ impl Objective for BarlowTwins {
         joint::vitals(e)
     }
 
-    /// The bias of the last linear layer vanishes in the standardisation: its gradient is zero, not absent, so nothing is skipped.
+    /// The bias of the last linear layer vanishes in the standardisation: its gradient is zero, not absent,
+    /// so nothing is skipped.
     fn may_skip(&self) -> Vec<String> {
         Vec::new()
     }

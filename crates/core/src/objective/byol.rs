@@ -1,5 +1,5 @@
-//! BYOL (Grill et al. 2020, arXiv 2006.07733): the student predicts the teacher's projection of the other view; the teacher is the
-//! student's moving average.
+//! BYOL (Grill et al. 2020, arXiv 2006.07733): the student predicts the teacher's projection of the other
+//! view; the teacher is the student's moving average.
 //!
 //! `L = mean over both directions of 2 - 2 cos(q(z_student(x1)), z_teacher(x2))`.
 
@@ -39,7 +39,8 @@ pub struct Byol {
 }
 
 impl Byol {
-    /// Builds student (`encoder`, `projector`, `predictor`) and teacher (`teacher.encoder`, `teacher.projector`), which starts as a copy.
+    /// Builds student (`encoder`, `projector`, `predictor`) and teacher (`teacher.encoder`,
+    /// `teacher.projector`), which starts as a copy.
     ///
     /// # Errors
     /// If the encoder cannot be built.
@@ -47,7 +48,8 @@ impl Byol {
         let (h, o) = (config.hidden_dim, config.out_dim);
         let project = |s: &Scope, d| MlpHead::new(s, &[d, h, o], MlpHeadNorm::Batch, MlpHeadNorm::None);
         let student = joint::Branch::new(scope, build, project)?;
-        let predictor = MlpHead::new(&scope.sub("predictor"), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::None)?;
+        let predictor =
+            MlpHead::new(&scope.sub("predictor"), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::None)?;
         let teacher = joint::Teacher::new(scope, build, project)?;
         Ok(Byol { config, params: scope.params().clone(), student, predictor, teacher })
     }

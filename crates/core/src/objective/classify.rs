@@ -1,11 +1,12 @@
 //! Classification by an encoder and a linear layer: what a few labels are used for after pre-training.
 //!
-//! `loss = -1/N sum_i sum_c q_ic log softmax(W f(x_i) + b)_c` with `q_ic = w_c ((1 - e) [c = y_i] + e / C)`: label smoothing `e` (Szegedy et
-//! al. 2015, arXiv 1512.00567, section 7) and weights `w` of the classes. PyTorch divides by the weights of a batch; here the weights have a
-//! mean of 1 over the training samples and a batch is divided by its size, so that parts of a batch add up to the whole.
+//! `loss = -1/N sum_i sum_c q_ic log softmax(W f(x_i) + b)_c` with `q_ic = w_c ((1 - e) [c = y_i] + e / C)`:
+//! label smoothing `e` (Szegedy et al. 2015, arXiv 1512.00567, section 7) and weights `w` of the classes.
+//! PyTorch divides by the weights of a batch; here the weights have a mean of 1 over the training samples and
+//! a batch is divided by its size, so that parts of a batch add up to the whole.
 //!
-//! How much of the encoder is trained is a matter of roles: see [`crate::optim::train_last_blocks`]. With the head alone (`frozen`) the
-//! encoder runs as in evaluation, with its running statistics and without dropout.
+//! How much of the encoder is trained is a matter of roles: see [`crate::optim::train_last_blocks`]. With the
+//! head alone (`frozen`) the encoder runs as in evaluation, with its running statistics and without dropout.
 
 use super::{Batch, BuildEncoder, Embeddings, Loss, Objective, Vital};
 use crate::encoder::Encoder;
@@ -75,7 +76,8 @@ pub struct Classify {
 }
 
 impl Classify {
-    /// Builds the encoder at `encoder` and the linear layer at `head`, whose weights are small so that training starts at even odds.
+    /// Builds the encoder at `encoder` and the linear layer at `head`, whose weights are small so that
+    /// training starts at even odds.
     ///
     /// # Errors
     /// If the configuration is not possible or the encoder cannot be built.
@@ -91,8 +93,13 @@ impl Classify {
             )));
         }
         let positive = |w: &f32| w.is_finite() && *w > 0.0;
-        if !c.class_weights.is_empty() && (c.class_weights.len() != c.classes || !c.class_weights.iter().all(positive)) {
-            return Err(Error::config(format!("class weights {:?}: expected {} numbers above 0", c.class_weights, c.classes)));
+        if !c.class_weights.is_empty()
+            && (c.class_weights.len() != c.classes || !c.class_weights.iter().all(positive))
+        {
+            return Err(Error::config(format!(
+                "class weights {:?}: expected {} numbers above 0",
+                c.class_weights, c.classes
+            )));
         }
         let encoder = build(&scope.sub("encoder"))?;
         let head = Linear::new(&scope.sub("head"), encoder.dim(), c.classes, true, Init::TruncNormal(0.01))?;
@@ -113,7 +120,12 @@ impl Classify {
         let inner = if self.config.frozen { &quiet } else { pass };
         let mut pooled = self.encoder.forward(&batch.x, batch.valid.as_ref(), &[], inner)?.pooled;
         if pass.train && self.config.dropout > 0.0 {
-            pooled = dropout(&pooled, self.config.dropout, pass.key("head").named("dropout").fold(pass.offset), Path::Auto)?;
+            pooled = dropout(
+                &pooled,
+                self.config.dropout,
+                pass.key("head").named("dropout").fold(pass.offset),
+                Path::Auto,
+            )?;
         }
         self.head.forward(&pooled)
     }
@@ -142,12 +154,17 @@ impl Objective for Classify {
     fn embed(&self, batch: &Inputs, pass: &Pass) -> Result<Embeddings> {
         let (n, c) = (batch.samples(), self.config.classes);
         if batch.labels.len() != n {
-            return Err(Error::input("batch", format!("{} labels for {n} samples: expected one each", batch.labels.len())));
+            return Err(Error::input(
+                "batch",
+                format!("{} labels for {n} samples: expected one each", batch.labels.len()),
+            ));
         }
         let e = self.config.label_smoothing as f32;
         let mut targets = vec![e / c as f32; n * c];
         for (row, &label) in targets.chunks_exact_mut(c).zip(&batch.labels) {
-            let hit = row.get_mut(label as usize).ok_or_else(|| Error::input("label", format!("{label}: expected a class below {c}")))?;
+            let hit = row
+                .get_mut(label as usize)
+                .ok_or_else(|| Error::input("label", format!("{label}: expected a class below {c}")))?;
             *hit += 1.0 - e;
             row.iter_mut().zip(&self.config.class_weights).for_each(|(q, w)| *q *= w);
         }
@@ -169,7 +186,11 @@ impl Objective for Classify {
         let pick = |t: &Tensor| -> Result<Vec<u32>> { Ok(t.argmax(1)?.to_vec1()?) };
         let (said, right) = (pick(&e.graph[0])?, pick(&self.unweighted(&e.fixed[0])?)?);
         let hits = said.iter().zip(&right).filter(|(a, b)| a == b).count();
-        Ok(vec![Vital { name: "accuracy", value: 100.0 * hits as f64 / said.len().max(1) as f64, healthy_above: None }])
+        Ok(vec![Vital {
+            name: "accuracy",
+            value: 100.0 * hits as f64 / said.len().max(1) as f64,
+            healthy_above: None,
+        }])
     }
 
     fn may_skip(&self) -> Vec<String> {
@@ -183,7 +204,11 @@ impl Classify {
         if self.config.class_weights.is_empty() {
             return Ok(targets.clone());
         }
-        Ok(targets.broadcast_div(&Tensor::from_slice(&self.config.class_weights, self.config.classes, targets.device())?)?)
+        Ok(targets.broadcast_div(&Tensor::from_slice(
+            &self.config.class_weights,
+            self.config.classes,
+            targets.device(),
+        )?)?)
     }
 }
 
@@ -194,11 +219,15 @@ pub fn class_counts(labels: impl IntoIterator<Item = u32>, classes: usize) -> Ve
     counts
 }
 
-/// Weights that make every class count the same in all: `n / (C n_c)`, whose mean over the samples is 1. A class without a sample gets 1.
+/// Weights that make every class count the same in all: `n / (C n_c)`, whose mean over the samples is 1. A
+/// class without a sample gets 1.
 pub fn balanced_weights(counts: &[usize]) -> Vec<f32> {
     let all: usize = counts.iter().sum();
     let present = counts.iter().filter(|n| **n > 0).count().max(1);
-    counts.iter().map(|&n| if n == 0 { 1.0 } else { (all as f64 / (present as f64 * n as f64)) as f32 }).collect()
+    counts
+        .iter()
+        .map(|&n| if n == 0 { 1.0 } else { (all as f64 / (present as f64 * n as f64)) as f32 })
+        .collect()
 }
 
 #[cfg(test)]
@@ -211,7 +240,13 @@ mod tests {
     struct Plain(Linear);
 
     impl Encoder for Plain {
-        fn forward(&self, x: &Tensor, _valid: Option<&Tensor>, _want: &[Layer], _pass: &Pass) -> Result<Features> {
+        fn forward(
+            &self,
+            x: &Tensor,
+            _valid: Option<&Tensor>,
+            _want: &[Layer],
+            _pass: &Pass,
+        ) -> Result<Features> {
             Ok(Features { pooled: self.0.forward(x)?, tokens: None, layers: Vec::new() })
         }
         fn dim(&self) -> usize {
@@ -220,14 +255,21 @@ mod tests {
     }
 
     fn build(config: ClassifyConfig) -> Result<Classify> {
-        let encoder = |s: &Scope| -> Result<Box<dyn Encoder>> { Ok(Box::new(Plain(Linear::new(s, 4, 5, true, Init::TorchLinear)?))) };
+        let encoder = |s: &Scope| -> Result<Box<dyn Encoder>> {
+            Ok(Box::new(Plain(Linear::new(s, 4, 5, true, Init::TorchLinear)?)))
+        };
         Classify::new(&Scope::root(&Params::new(), 3, &Device::Cpu), &encoder, config)
     }
 
     fn batch(labels: &[u32]) -> Inputs {
         let n = labels.len();
         let x: Vec<f32> = (0..n * 4).map(|i| ((i * 7) % 11) as f32 / 5.0 - 1.0).collect();
-        Inputs { x: Tensor::from_vec(x, (n, 4), &Device::Cpu).unwrap(), valid: None, labels: labels.to_vec(), indices: (0..n).collect() }
+        Inputs {
+            x: Tensor::from_vec(x, (n, 4), &Device::Cpu).unwrap(),
+            valid: None,
+            labels: labels.to_vec(),
+            indices: (0..n).collect(),
+        }
     }
 
     fn value(loss: &Loss) -> f64 {
@@ -237,7 +279,12 @@ mod tests {
     #[test]
     fn it_is_the_weighted_smoothed_cross_entropy() -> Result<()> {
         let (weights, e) = (vec![0.5f32, 1.0, 2.5], 0.1f64);
-        let c = ClassifyConfig { classes: 3, label_smoothing: e, class_weights: weights.clone(), ..ClassifyConfig::default() };
+        let c = ClassifyConfig {
+            classes: 3,
+            label_smoothing: e,
+            class_weights: weights.clone(),
+            ..ClassifyConfig::default()
+        };
         let (method, batch) = (build(c)?, batch(&[0, 2, 2, 1]));
         let pass = Pass::eval();
         let p = method.probabilities(&batch)?;
@@ -251,14 +298,16 @@ mod tests {
         let embeddings = method.embed(&batch, &pass)?;
         let loss = value(&method.criterion(&embeddings, &pass)?);
         assert!((loss - expected).abs() < 1e-5, "{loss} {expected}");
-        let right = p.iter().zip(&batch.labels).filter(|(r, y)| r.iter().all(|v| *v <= r[**y as usize])).count();
+        let right =
+            p.iter().zip(&batch.labels).filter(|(r, y)| r.iter().all(|v| *v <= r[**y as usize])).count();
         assert_eq!(method.vitals(&embeddings)?[0].value, 25.0 * right as f64);
         Ok(())
     }
 
     #[test]
     fn parts_of_a_batch_make_the_whole() -> Result<()> {
-        let c = ClassifyConfig { classes: 3, class_weights: vec![0.2, 1.0, 3.0], ..ClassifyConfig::default() };
+        let c =
+            ClassifyConfig { classes: 3, class_weights: vec![0.2, 1.0, 3.0], ..ClassifyConfig::default() };
         let (method, batch) = (build(c)?, batch(&[0, 2, 1, 1, 0, 2, 2]));
         let pass = Pass::train(1, Progress::default());
         let (whole, parts) = (gradients(&method, &batch, 0, &pass)?, gradients(&method, &batch, 3, &pass)?);

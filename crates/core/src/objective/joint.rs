@@ -16,7 +16,11 @@ pub(super) struct Branch {
 
 impl Branch {
     /// `head` builds the projector for features of a width.
-    pub(super) fn new(scope: &Scope, build: &BuildEncoder, head: impl Fn(&Scope, usize) -> Result<MlpHead>) -> Result<Self> {
+    pub(super) fn new(
+        scope: &Scope,
+        build: &BuildEncoder,
+        head: impl Fn(&Scope, usize) -> Result<MlpHead>,
+    ) -> Result<Self> {
         let encoder = build(&scope.sub("encoder"))?;
         let projector = head(&scope.sub("projector"), encoder.dim())?;
         Ok(Branch { encoder, projector })
@@ -44,7 +48,11 @@ const PATHS: [(&str, &str); 2] = [("encoder", "teacher.encoder"), ("projector", 
 
 impl Teacher {
     /// A copy of the branch in `scope`, which was built with the same `build` and `head`.
-    pub(super) fn new(scope: &Scope, build: &BuildEncoder, head: impl Fn(&Scope, usize) -> Result<MlpHead>) -> Result<Self> {
+    pub(super) fn new(
+        scope: &Scope,
+        build: &BuildEncoder,
+        head: impl Fn(&Scope, usize) -> Result<MlpHead>,
+    ) -> Result<Self> {
         let branch = Branch::new(&scope.sub("teacher").with_role(Role::Teacher), build, head)?;
         let params = scope.params().clone();
         for (from, to) in PATHS {
@@ -73,12 +81,15 @@ impl Teacher {
 pub(super) fn two<'a>(batch: &'a Views, method: &str) -> Result<(&'a Tensor, &'a Tensor)> {
     match batch.views.as_slice() {
         [a, b, ..] => Ok((a, b)),
-        other => Err(Error::input("batch", format!("{method} needs two views of each sample, got {}", other.len()))),
+        other => Err(Error::input(
+            "batch",
+            format!("{method} needs two views of each sample, got {}", other.len()),
+        )),
     }
 }
 
-/// `teacher = m * teacher + (1 - m) * student` for each `(student, teacher)` pair of paths; trained tensors only, since the teacher's
-/// batch norms keep running statistics of their own.
+/// `teacher = m * teacher + (1 - m) * student` for each `(student, teacher)` pair of paths; trained tensors
+/// only, since the teacher's batch norms keep running statistics of their own.
 ///
 /// # Errors
 /// If a tensor cannot be written.
@@ -100,8 +111,9 @@ pub(super) fn cosine_to_one(base: f64, fraction: f64) -> f64 {
     1.0 - (1.0 - base) * ((std::f64::consts::PI * fraction).cos() + 1.0) / 2.0
 }
 
-/// Mean standard deviation of the L2-normalised features times sqrt(D): 1 when they fill the sphere, 0 when they have collapsed to a
-/// point (SimSiam, Chen and He 2020, arXiv 2011.10566, section 4.1). `z` is `(N, D)`.
+/// Mean standard deviation of the L2-normalised features times sqrt(D): 1 when they fill the sphere, 0 when
+/// they have collapsed to a point (SimSiam, Chen and He 2020, arXiv 2011.10566, section 4.1). `z` is `(N,
+/// D)`.
 ///
 /// # Errors
 /// If `z` has another rank.
@@ -119,7 +131,8 @@ pub(super) fn vitals(embeddings: &Embeddings) -> Result<Vec<Vital>> {
     embeddings.graph.first().map(|z| Ok(vec![embedding_std(z)?])).unwrap_or_else(|| Ok(Vec::new()))
 }
 
-/// The vitals of a method with a predictor: the projection, which has no gradient there, shows the collapse; the predictor may hide it.
+/// The vitals of a method with a predictor: the projection, which has no gradient there, shows the collapse;
+/// the predictor may hide it.
 pub(super) fn fixed_vitals(embeddings: &Embeddings) -> Result<Vec<Vital>> {
     embeddings.fixed.first().map(|z| Ok(vec![embedding_std(z)?])).unwrap_or_else(|| Ok(Vec::new()))
 }

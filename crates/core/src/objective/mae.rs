@@ -1,8 +1,10 @@
-//! Masked autoencoder (He et al. 2021, arXiv 2111.06377): the encoder sees a quarter of the patches, a light decoder paints the rest.
+//! Masked autoencoder (He et al. 2021, arXiv 2111.06377): the encoder sees a quarter of the patches, a light
+//! decoder paints the rest.
 //!
-//! Per sample, random numbers order the patches; the lowest `floor(L (1 - ratio))` stay. The decoder gets the encoded ones and a shared
-//! mask token for the others, in the original order with fixed sine-cosine positions. The loss is the mean squared error over the masked
-//! patches, each normalised by its own mean and variance.
+//! Per sample, random numbers order the patches; the lowest `floor(L (1 - ratio))` stay. The decoder gets the
+//! encoded ones and a shared mask token for the others, in the original order with fixed sine-cosine
+//! positions. The loss is the mean squared error over the masked patches, each normalised by its own mean and
+//! variance.
 
 use super::{Embeddings, Loss, Objective, Views, Vital, joint};
 use crate::encoder::{Encoder, TokenEncoder};
@@ -62,13 +64,18 @@ impl Masking {
     /// # Errors
     /// If the device refuses the tensor.
     pub fn mask(&self, device: &Device) -> Result<Tensor> {
-        let (n, l, v) = (self.restore.len(), self.restore.first().map_or(0, Vec::len), self.kept.first().map_or(0, Vec::len));
+        let (n, l, v) = (
+            self.restore.len(),
+            self.restore.first().map_or(0, Vec::len),
+            self.kept.first().map_or(0, Vec::len),
+        );
         let mask: Vec<f32> = self.restore.iter().flatten().map(|&r| if r >= v { 1.0 } else { 0.0 }).collect();
         Ok(Tensor::from_vec(mask, (n, l), device)?)
     }
 }
 
-/// Orders the patches of each sample by its row of `noise` (a stable sort) and keeps the lowest `floor(L * (1 - ratio))`.
+/// Orders the patches of each sample by its row of `noise` (a stable sort) and keeps the lowest `floor(L * (1
+/// - ratio))`.
 ///
 /// # Errors
 /// If no patch, or every patch, would be kept.
@@ -123,10 +130,18 @@ impl Mae {
     /// Builds the encoder at `encoder` and the decoder at `decoder`.
     ///
     /// # Errors
-    /// If the encoder cannot be built, or the decoder's width does not fit its heads or its position embedding.
-    pub fn new(scope: &Scope, build: &dyn Fn(&Scope) -> Result<Box<dyn TokenEncoder>>, config: MaeConfig) -> Result<Self> {
+    /// If the encoder cannot be built, or the decoder's width does not fit its heads or its position
+    /// embedding.
+    pub fn new(
+        scope: &Scope,
+        build: &dyn Fn(&Scope) -> Result<Box<dyn TokenEncoder>>,
+        config: MaeConfig,
+    ) -> Result<Self> {
         if !(config.mask_ratio > 0.0 && config.mask_ratio < 1.0) {
-            return Err(Error::config(format!("method.mask_ratio = {}: expected a share between 0 and 1", config.mask_ratio)));
+            return Err(Error::config(format!(
+                "method.mask_ratio = {}: expected a share between 0 and 1",
+                config.mask_ratio
+            )));
         }
         let encoder = build(&scope.sub("encoder"))?;
         let d = scope.sub("decoder");
@@ -135,10 +150,19 @@ impl Mae {
             [l] => sin_cos_1d(l, dim, device)?,
             [h, w] => sin_cos_2d(h, w, dim, device)?,
             [z, h, w] => sin_cos_3d(z, h, w, dim, device)?,
-            ref other => return Err(Error::input("encoder", format!("a grid of {} axes: expected 1 to 3", other.len()))),
+            ref other => {
+                return Err(Error::input(
+                    "encoder",
+                    format!("a grid of {} axes: expected 1 to 3", other.len()),
+                ));
+            }
         };
-        let mut trunk =
-            TransformerConfig::vit(dim, config.decoder_depth, config.decoder_heads, (dim as f64 * config.decoder_mlp_ratio) as usize);
+        let mut trunk = TransformerConfig::vit(
+            dim,
+            config.decoder_depth,
+            config.decoder_heads,
+            (dim as f64 * config.decoder_mlp_ratio) as usize,
+        );
         trunk.eps = config.decoder_eps;
         trunk.init = Init::XavierUniform;
         // The class token's position is 0.
@@ -166,24 +190,41 @@ impl Mae {
     pub fn reconstruct(&self, x: &Tensor, masking: &Masking, pass: &Pass) -> Result<Reconstruction> {
         let tokens = self.encoder.embed(x, pass)?;
         let (n, l, d) = tokens.dims3()?;
-        let (v, prefix, device) = (masking.kept.first().map_or(0, Vec::len), self.encoder.prefix(), x.device());
+        let (v, prefix, device) =
+            (masking.kept.first().map_or(0, Vec::len), self.encoder.prefix(), x.device());
         if masking.kept.len() != n || masking.restore.iter().any(|r| r.len() != l) {
-            return Err(Error::input("masking", format!("made for another batch: expected {n} samples of {l} patches")));
+            return Err(Error::input(
+                "masking",
+                format!("made for another batch: expected {n} samples of {l} patches"),
+            ));
         }
         let flat = |rows: Vec<u32>| -> Result<Tensor> {
             let count = rows.len();
             Ok(Tensor::from_vec(rows, count, device)?)
         };
-        let visible = flat(masking.kept.iter().enumerate().flat_map(|(i, ids)| ids.iter().map(move |&id| (i * l + id) as u32)).collect())?;
+        let visible = flat(
+            masking
+                .kept
+                .iter()
+                .enumerate()
+                .flat_map(|(i, ids)| ids.iter().map(move |&id| (i * l + id) as u32))
+                .collect(),
+        )?;
         let seen = tokens.reshape((n * l, d))?.index_select(&visible, 0)?.reshape((n, v, d))?;
         let encoded = self.encoder.contextualize(&seen, None, pass)?; // (N, P + V, D)
         let pooled = encoded.narrow(1, prefix, v)?.detach().mean(1)?;
         let y = self.embed.forward(&encoded)?;
         let width = y.dim(2)?;
         // Rows of all visible tokens, then one row with the mask token: each place looks up its own.
-        let rows = Tensor::cat(&[y.narrow(1, prefix, v)?.reshape((n * v, width))?, self.mask_token.reshape((1, width))?], 0)?;
-        let places =
-            masking.restore.iter().enumerate().flat_map(|(i, row)| row.iter().map(move |&r| if r < v { i * v + r } else { n * v } as u32));
+        let rows = Tensor::cat(
+            &[y.narrow(1, prefix, v)?.reshape((n * v, width))?, self.mask_token.reshape((1, width))?],
+            0,
+        )?;
+        let places = masking
+            .restore
+            .iter()
+            .enumerate()
+            .flat_map(|(i, row)| row.iter().map(move |&r| if r < v { i * v + r } else { n * v } as u32));
         let patches = rows.index_select(&flat(places.collect())?, 0)?.reshape((n, l, width))?;
         let y = if prefix > 0 { Tensor::cat(&[y.narrow(1, 0, prefix)?, patches], 1)? } else { patches };
         let y = y.broadcast_add(&self.positions)?;
@@ -213,7 +254,10 @@ impl Objective for Mae {
     }
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-        let x = batch.views.first().ok_or_else(|| Error::input("batch", "MAE needs one view of each sample, got none"))?;
+        let x = batch
+            .views
+            .first()
+            .ok_or_else(|| Error::input("batch", "MAE needs one view of each sample, got none"))?;
         let (n, l) = (x.dim(0)?, self.encoder.grid().iter().product::<usize>());
         let noise: Vec<Vec<f32>> = (0..n)
             .map(|i| {
@@ -222,7 +266,10 @@ impl Objective for Mae {
             })
             .collect();
         let made = self.reconstruct(x, &random_masking(&noise, self.config.mask_ratio)?, pass)?;
-        Ok(Embeddings { graph: vec![made.pixels], fixed: vec![self.encoder.patchify(x)?, made.mask, made.pooled] })
+        Ok(Embeddings {
+            graph: vec![made.pixels],
+            fixed: vec![self.encoder.patchify(x)?, made.mask, made.pooled],
+        })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {

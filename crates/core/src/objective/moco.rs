@@ -1,8 +1,8 @@
-//! MoCo v1 and v2 (He et al. 2019, arXiv 1911.05722; Chen et al. 2020, arXiv 2003.04297): a query is to find its key among a queue of
-//! keys from earlier batches, made by a slowly moving teacher.
+//! MoCo v1 and v2 (He et al. 2019, arXiv 1911.05722; Chen et al. 2020, arXiv 2003.04297): a query is to find
+//! its key among a queue of keys from earlier batches, made by a slowly moving teacher.
 //!
-//! `L = -log exp(q . k+ / T) / (exp(q . k+ / T) + sum_queue exp(q . k / T))`.
-//! Where we differ: the keys' batch is not shuffled across processes, since batch norm sees one view of one process at a time.
+//! `L = -log exp(q . k+ / T) / (exp(q . k+ / T) + sum_queue exp(q . k / T))`. Where we differ: the keys'
+//! batch is not shuffled across processes, since batch norm sees one view of one process at a time.
 
 use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
 use crate::encoder::Encoder;
@@ -33,7 +33,14 @@ pub struct MoCoConfig {
 
 impl Default for MoCoConfig {
     fn default() -> Self {
-        MoCoConfig { version: 2, temperature: 0.2, queue: 65_536, hidden_dim: 2048, out_dim: 128, momentum: 0.999 }
+        MoCoConfig {
+            version: 2,
+            temperature: 0.2,
+            queue: 65_536,
+            hidden_dim: 2048,
+            out_dim: 128,
+            momentum: 0.999,
+        }
     }
 }
 
@@ -48,17 +55,23 @@ pub struct MoCo {
 }
 
 impl MoCo {
-    /// Builds student (`encoder`, `projector`), teacher (`teacher.*`) and the queue of normalised random keys.
+    /// Builds student (`encoder`, `projector`), teacher (`teacher.*`) and the queue of normalised random
+    /// keys.
     ///
     /// # Errors
     /// If the encoder cannot be built, or the version is neither 1 nor 2.
     pub fn new(scope: &Scope, build: &BuildEncoder, config: MoCoConfig) -> Result<Self> {
         if !matches!(config.version, 1 | 2) {
-            return Err(Error::config(format!("method.version = {}: expected 1 or 2 (MoCo v3 is the method \"moco-v3\")", config.version)));
+            return Err(Error::config(format!(
+                "method.version = {}: expected 1 or 2 (MoCo v3 is the method \"moco-v3\")",
+                config.version
+            )));
         }
         let project = |s: &Scope, d| match config.version {
             1 => MlpHead::new(s, &[d, config.out_dim], MlpHeadNorm::None, MlpHeadNorm::None),
-            _ => MlpHead::new(s, &[d, config.hidden_dim, config.out_dim], MlpHeadNorm::None, MlpHeadNorm::None),
+            _ => {
+                MlpHead::new(s, &[d, config.hidden_dim, config.out_dim], MlpHeadNorm::None, MlpHeadNorm::None)
+            }
         };
         let student = joint::Branch::new(scope, build, project)?;
         let teacher = joint::Teacher::new(scope, build, project)?;
@@ -88,7 +101,10 @@ impl Objective for MoCo {
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
         let (a, b) = joint::two(batch, "MoCo")?;
-        Ok(Embeddings { graph: vec![self.student.project(a, pass)?], fixed: vec![self.teacher.project(b, pass)?] })
+        Ok(Embeddings {
+            graph: vec![self.student.project(a, pass)?],
+            fixed: vec![self.teacher.project(b, pass)?],
+        })
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
@@ -123,7 +139,8 @@ impl Objective for MoCo {
             0,
         )?;
         self.params.set(&self.queue.name, &rotated)?;
-        self.params.set(&self.pointer.name, &Tensor::new(&[((at + n) % size) as f32], self.pointer.tensor.device())?)
+        self.params
+            .set(&self.pointer.name, &Tensor::new(&[((at + n) % size) as f32], self.pointer.tensor.device())?)
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {

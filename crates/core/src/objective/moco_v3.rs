@@ -1,4 +1,5 @@
-//! MoCo v3 (Chen et al. 2021, arXiv 2104.02057): contrast within the batch against a moving teacher, with a predictor and no queue.
+//! MoCo v3 (Chen et al. 2021, arXiv 2104.02057): contrast within the batch against a moving teacher, with a
+//! predictor and no queue.
 //!
 //! `L = 2T * [CE(q1 k2^T / T) + CE(q2 k1^T / T)]`, the diagonal being the target.
 
@@ -40,15 +41,18 @@ pub struct MoCoV3 {
 }
 
 impl MoCoV3 {
-    /// Builds student (`encoder`, `projector`, `predictor`) and teacher (`teacher.*`), which starts as a copy.
+    /// Builds student (`encoder`, `projector`, `predictor`) and teacher (`teacher.*`), which starts as a
+    /// copy.
     ///
     /// # Errors
     /// If the encoder cannot be built.
     pub fn new(scope: &Scope, build: &BuildEncoder, config: MoCoV3Config) -> Result<Self> {
         let (h, o) = (config.hidden_dim, config.out_dim);
-        let project = |s: &Scope, d| MlpHead::new(s, &[d, h, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain);
+        let project =
+            |s: &Scope, d| MlpHead::new(s, &[d, h, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain);
         let student = joint::Branch::new(scope, build, project)?;
-        let predictor = MlpHead::new(&scope.sub("predictor"), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain)?;
+        let predictor =
+            MlpHead::new(&scope.sub("predictor"), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain)?;
         let teacher = joint::Teacher::new(scope, build, project)?;
         Ok(MoCoV3 { config, params: scope.params().clone(), student, predictor, teacher })
     }

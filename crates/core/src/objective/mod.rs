@@ -1,8 +1,9 @@
 //! Objectives: what a self-supervised method computes. One file per method; each reads like its paper.
 //!
-//! The seam is `embed` / `criterion`. `embed` maps samples to embeddings one by one; `criterion` may couple them. Because of it the trainer
-//! can accumulate micro-batches into an exact large contrastive batch (GradCache, Gao et al. 2021, arXiv 2101.06983): embed all without a
-//! graph, take the gradient of the criterion with respect to the embeddings, embed again with a graph.
+//! The seam is `embed` / `criterion`. `embed` maps samples to embeddings one by one; `criterion` may couple
+//! them. Because of it the trainer can accumulate micro-batches into an exact large contrastive batch
+//! (GradCache, Gao et al. 2021, arXiv 2101.06983): embed all without a graph, take the gradient of the
+//! criterion with respect to the embeddings, embed again with a graph.
 //!
 //! `loss` only reads; [`Objective::after_step`] is the only writer.
 
@@ -51,8 +52,8 @@ pub trait Batch: Send + Sized {
     /// Number of samples.
     fn samples(&self) -> usize;
 
-    /// What a loss that is a mean is a mean over: samples, or the masked tokens of a language model. Losses of micro-batches and of
-    /// validation batches are averaged with these weights.
+    /// What a loss that is a mean is a mean over: samples, or the masked tokens of a language model. Losses
+    /// of micro-batches and of validation batches are averaged with these weights.
     fn weight(&self) -> f64 {
         self.samples() as f64
     }
@@ -92,7 +93,8 @@ impl Batch for Views {
     }
 }
 
-/// What `embed` returns: tensors whose dimension 0 runs over the samples, so that micro-batches can be concatenated.
+/// What `embed` returns: tensors whose dimension 0 runs over the samples, so that micro-batches can be
+/// concatenated.
 #[derive(Clone, Debug, Default)]
 pub struct Embeddings {
     /// Tensors with a graph: the criterion's gradient flows into them.
@@ -119,9 +121,14 @@ impl Embeddings {
             return Ok(first.clone());
         }
         let join = |pick: &dyn Fn(&Embeddings) -> &Vec<Tensor>, n: usize| -> Result<Vec<Tensor>> {
-            (0..n).map(|i| Ok(Tensor::cat(&parts.iter().map(|p| pick(p)[i].clone()).collect::<Vec<_>>(), 0)?)).collect()
+            (0..n)
+                .map(|i| Ok(Tensor::cat(&parts.iter().map(|p| pick(p)[i].clone()).collect::<Vec<_>>(), 0)?))
+                .collect()
         };
-        Ok(Embeddings { graph: join(&|p| &p.graph, first.graph.len())?, fixed: join(&|p| &p.fixed, first.fixed.len())? })
+        Ok(Embeddings {
+            graph: join(&|p| &p.graph, first.graph.len())?,
+            fixed: join(&|p| &p.fixed, first.fixed.len())?,
+        })
     }
 }
 
@@ -187,13 +194,15 @@ pub trait Objective: Send + Sync {
     /// If the batch is too small for the method.
     fn criterion(&self, embeddings: &Embeddings, pass: &Pass) -> Result<Loss>;
 
-    /// Whether `criterion` couples samples: then accumulation recomputes (GradCache), else it averages losses.
+    /// Whether `criterion` couples samples: then accumulation recomputes (GradCache), else it averages
+    /// losses.
     fn couples_samples(&self) -> bool {
         true
     }
 
-    /// What the loss of `batch` is a mean over, once its embeddings are known: masked frames that the method itself has drawn, say. Losses
-    /// and gradients of micro-batches, and losses of validation batches, are averaged with these weights.
+    /// What the loss of `batch` is a mean over, once its embeddings are known: masked frames that the method
+    /// itself has drawn, say. Losses and gradients of micro-batches, and losses of validation batches, are
+    /// averaged with these weights.
     ///
     /// # Errors
     /// If shapes do not fit.
@@ -201,7 +210,8 @@ pub trait Objective: Send + Sync {
         Ok(batch.weight())
     }
 
-    /// Changes gradients before the optimiser sees them (DINO's frozen last layer, MoCo v3's frozen patch embedding).
+    /// Changes gradients before the optimiser sees them (DINO's frozen last layer, MoCo v3's frozen patch
+    /// embedding).
     ///
     /// # Errors
     /// If a gradient cannot be changed.
@@ -209,7 +219,8 @@ pub trait Objective: Send + Sync {
         Ok(())
     }
 
-    /// The only writer, after the optimiser: teacher, queue, centre. `embeddings` are the detached ones of the whole step.
+    /// The only writer, after the optimiser: teacher, queue, centre. `embeddings` are the detached ones of
+    /// the whole step.
     ///
     /// # Errors
     /// If a tensor cannot be written.

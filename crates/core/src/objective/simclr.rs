@@ -1,7 +1,9 @@
-//! SimCLR (Chen et al. 2020, arXiv 2002.05709): two views of a sample attract, all other samples of the batch repel.
+//! SimCLR (Chen et al. 2020, arXiv 2002.05709): two views of a sample attract, all other samples of the batch
+//! repel.
 //!
-//! `l(i, j) = -log exp(z_i . z_j / T) / sum_{k != i} exp(z_i . z_k / T)`, over both directions of every pair, z = g(f(x)) normalised.
-//! The two views go through the encoder one after the other, as in lightly, so batch norm sees one view at a time.
+//! `l(i, j) = -log exp(z_i . z_j / T) / sum_{k != i} exp(z_i . z_k / T)`, over both directions of every pair,
+//! z = g(f(x)) normalised. The two views go through the encoder one after the other, as in lightly, so batch
+//! norm sees one view at a time.
 
 use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
 use crate::encoder::Encoder;
@@ -37,7 +39,8 @@ pub struct SimClr {
 }
 
 impl SimClr {
-    /// Builds encoder and head (`linear - BN - ReLU - linear - BN`, no biases, as SimCLRProjectionHead) at `encoder` and `projector`.
+    /// Builds encoder and head (`linear - BN - ReLU - linear - BN`, no biases, as SimCLRProjectionHead) at
+    /// `encoder` and `projector`.
     ///
     /// # Errors
     /// If the encoder cannot be built.

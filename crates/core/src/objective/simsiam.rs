@@ -1,5 +1,5 @@
-//! SimSiam (Chen and He 2020, arXiv 2011.10566): a predictor on one view looks for the other view's projection; the stop-gradient alone
-//! keeps it from collapsing.
+//! SimSiam (Chen and He 2020, arXiv 2011.10566): a predictor on one view looks for the other view's
+//! projection; the stop-gradient alone keeps it from collapsing.
 //!
 //! `L = D(p1, stop(z2)) / 2 + D(p2, stop(z1)) / 2`, D the negative cosine.
 
@@ -36,15 +36,22 @@ pub struct SimSiam {
 }
 
 impl SimSiam {
-    /// Builds the encoder, a projector of three layers (the last batch norm without weight and bias) and a bottleneck predictor.
+    /// Builds the encoder, a projector of three layers (the last batch norm without weight and bias) and a
+    /// bottleneck predictor.
     ///
     /// # Errors
     /// If the encoder cannot be built.
     pub fn new(scope: &Scope, build: &BuildEncoder, config: SimSiamConfig) -> Result<Self> {
         let d = config.out_dim;
-        let branch =
-            joint::Branch::new(scope, build, |s, width| MlpHead::new(s, &[width, d, d, d], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain))?;
-        let predictor = MlpHead::new(&scope.sub("predictor"), &[d, config.predictor_dim, d], MlpHeadNorm::Batch, MlpHeadNorm::None)?;
+        let branch = joint::Branch::new(scope, build, |s, width| {
+            MlpHead::new(s, &[width, d, d, d], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain)
+        })?;
+        let predictor = MlpHead::new(
+            &scope.sub("predictor"),
+            &[d, config.predictor_dim, d],
+            MlpHeadNorm::Batch,
+            MlpHeadNorm::None,
+        )?;
         Ok(SimSiam { params: scope.params().clone(), branch, predictor })
     }
 }

@@ -1,4 +1,5 @@
-//! VICReg (Bardes et al. 2021, arXiv 2105.04906): views agree (invariance), each feature varies (variance), features differ (covariance).
+//! VICReg (Bardes et al. 2021, arXiv 2105.04906): views agree (invariance), each feature varies (variance),
+//! features differ (covariance).
 //!
 //! `L = lambda * s(Z, Z') + mu * (v(Z) + v(Z')) / 2 + nu * (c(Z) + c(Z'))`.
 
@@ -46,7 +47,12 @@ impl VicReg {
     /// If the encoder cannot be built.
     pub fn new(scope: &Scope, build: &BuildEncoder, config: VicRegConfig) -> Result<Self> {
         let branch = joint::Branch::new(scope, build, |s, d| {
-            MlpHead::new(s, &[d, config.hidden_dim, config.hidden_dim, config.out_dim], MlpHeadNorm::Batch, MlpHeadNorm::None)
+            MlpHead::new(
+                s,
+                &[d, config.hidden_dim, config.hidden_dim, config.out_dim],
+                MlpHeadNorm::Batch,
+                MlpHeadNorm::None,
+            )
         })?;
         Ok(VicReg { config, params: scope.params().clone(), branch })
     }

@@ -30,7 +30,8 @@ pub struct OptimConfig {
     /// Weight decay at the end of the run, reached along half a cosine (DINO, arXiv 2104.14294: 0.04 to 0.4).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay_end: Option<f64>,
-    /// Whether biases, norms, tokens and positions decay too, and LARS adapts them (MoCo, arXiv 1911.05722, decays everything).
+    /// Whether biases, norms, tokens and positions decay too, and LARS adapts them (MoCo, arXiv 1911.05722,
+    /// decays everything).
     pub decay_all: bool,
     /// AdamW's decay rates of the moments.
     pub betas: (f64, f64),
@@ -120,8 +121,9 @@ impl Default for OptimConfig {
 }
 
 impl OptimConfig {
-    /// The defaults of a kind. AdamW: rate 1e-3 and betas of its paper, decay 0.05 (MAE, arXiv 2111.06377). SGD: rate 0.03, decay 1e-4
-    /// (MoCo, arXiv 1911.05722). LARS: rate 0.3 for a batch of 256, decay 1e-6 (SimCLR, arXiv 2002.05709), trust 0.001.
+    /// The defaults of a kind. AdamW: rate 1e-3 and betas of its paper, decay 0.05 (MAE, arXiv 2111.06377).
+    /// SGD: rate 0.03, decay 1e-4 (MoCo, arXiv 1911.05722). LARS: rate 0.3 for a batch of 256, decay 1e-6
+    /// (SimCLR, arXiv 2002.05709), trust 0.001.
     pub fn of(kind: OptimKind) -> Self {
         let (lr, weight_decay) = match kind {
             OptimKind::Adamw => (1e-3, 0.05),
@@ -148,11 +150,15 @@ impl OptimConfig {
 
 impl OptimConfig {
     pub(super) fn check(&self) -> Result<()> {
-        let bad = |key: &str, value: f64, expected: &str| Err(Error::config(format!("optim.{key} = {value}: expected {expected}")));
+        let bad = |key: &str, value: f64, expected: &str| {
+            Err(Error::config(format!("optim.{key} = {value}: expected {expected}")))
+        };
         if !self.lr.is_finite() || self.lr < 0.0 {
             return bad("lr", self.lr, "0 or more");
         }
-        for (key, v) in [("weight_decay", Some(self.weight_decay)), ("weight_decay_end", self.weight_decay_end)] {
+        for (key, v) in
+            [("weight_decay", Some(self.weight_decay)), ("weight_decay_end", self.weight_decay_end)]
+        {
             if let Some(v) = v.filter(|v| !v.is_finite() || *v < 0.0) {
                 return bad(key, v, "0 or more");
             }

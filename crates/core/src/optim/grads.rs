@@ -15,7 +15,12 @@ pub struct Grads(BTreeMap<String, Tensor>);
 impl Grads {
     /// The gradients of `params` in a store; parameters without one are absent.
     pub fn from_store(store: &GradStore, params: &[Param]) -> Self {
-        Grads(params.iter().filter_map(|p| Some((p.name.clone(), store.get(p.var.as_tensor())?.detach()))).collect())
+        Grads(
+            params
+                .iter()
+                .filter_map(|p| Some((p.name.clone(), store.get(p.var.as_tensor())?.detach())))
+                .collect(),
+        )
     }
 
     /// Runs the backward of `loss`: the store, and the gradients of `params`.

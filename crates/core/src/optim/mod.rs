@@ -1,8 +1,9 @@
 //! Optimisers over [`Params`], with parameter groups, clipping, a schedule and saved state.
 //!
-//! Tensors of rank 1 (biases, norms) and the embeddings of tokens and positions get no weight decay. With `layer_decay` the learning rate of
-//! block `i` of `n` (from 0) is multiplied by `layer_decay^(n - i)`, that of the embeddings by `layer_decay^(n + 1)`, and heads keep the whole
-//! rate (Clark et al. 2020, arXiv 2003.10555; BEiT, arXiv 2106.08254).
+//! Tensors of rank 1 (biases, norms) and the embeddings of tokens and positions get no weight decay. With
+//! `layer_decay` the learning rate of block `i` of `n` (from 0) is multiplied by `layer_decay^(n - i)`, that
+//! of the embeddings by `layer_decay^(n + 1)`, and heads keep the whole rate (Clark et al. 2020, arXiv
+//! 2003.10555; BEiT, arXiv 2106.08254).
 
 mod config;
 mod grads;
@@ -62,7 +63,9 @@ impl Optimizer {
                 let depth = layer_of(&param.name, blocks);
                 Ok(Slot {
                     decay: config.decay_all || decays(&param),
-                    scale: config.layer_decay.map_or(1.0, |d| d.powi((blocks + 1).saturating_sub(depth) as i32)),
+                    scale: config
+                        .layer_decay
+                        .map_or(1.0, |d| d.powi((blocks + 1).saturating_sub(depth) as i32)),
                     first: if adam || buffered { Some(zeros()?) } else { None },
                     second: if adam { Some(zeros()?) } else { None },
                     updates: 0,
@@ -73,22 +76,31 @@ impl Optimizer {
         Ok(Optimizer { config, slots })
     }
 
-    /// One update at `step` (from 0) of `total`. A tensor without a gradient is left alone, with its moments. Nothing is written if there is
-    /// an error.
+    /// One update at `step` (from 0) of `total`. A tensor without a gradient is left alone, with its moments.
+    /// Nothing is written if there is an error.
     ///
     /// # Errors
-    /// If a gradient has another shape than its parameter or belongs to none of this optimiser, or if one is not finite: it is named.
+    /// If a gradient has another shape than its parameter or belongs to none of this optimiser, or if one is
+    /// not finite: it is named.
     pub fn step(&mut self, grads: &Grads, step: u64, total: u64) -> Result<StepInfo> {
         let c = &self.config;
         let lr = c.schedule.lr(c.lr, step, total);
         let cycled = c.schedule.beta1(step, total);
-        let weight_decay = c.weight_decay_end.map_or(c.weight_decay, |end| cosine(c.weight_decay, end, share(step, total)));
+        let weight_decay =
+            c.weight_decay_end.map_or(c.weight_decay, |end| cosine(c.weight_decay, end, share(step, total)));
         let grad_norm = grads.norm()?;
         if !grad_norm.is_finite() {
-            let what = grads.first_non_finite()?.map_or("the norm of the gradient".to_string(), |n| format!("the gradient of {n}"));
-            return Err(Error::NonFinite { step, what, hint: "try a lower optim.lr or optim.clip_grad_norm = 1.0".into() });
+            let what = grads
+                .first_non_finite()?
+                .map_or("the norm of the gradient".to_string(), |n| format!("the gradient of {n}"));
+            return Err(Error::NonFinite {
+                step,
+                what,
+                hint: "try a lower optim.lr or optim.clip_grad_norm = 1.0".into(),
+            });
         }
-        let factor = c.clip_grad_norm.filter(|limit| grad_norm > *limit).map(|limit| limit / (grad_norm + 1e-6));
+        let factor =
+            c.clip_grad_norm.filter(|limit| grad_norm > *limit).map(|limit| limit / (grad_norm + 1e-6));
         let mut clipped = grads.clone();
         if let Some(f) = factor {
             clipped.scale(f)?;
@@ -107,7 +119,10 @@ impl Optimizer {
             work.push((i, g.contiguous()?));
         }
         if let Some((name, _)) = left.iter().next() {
-            return Err(Error::input(format!("gradient of {name}"), "no tensor of this name was trained when the optimiser was made"));
+            return Err(Error::input(
+                format!("gradient of {name}"),
+                "no tensor of this name was trained when the optimiser was made",
+            ));
         }
         work.iter().for_each(|(i, _)| self.slots[*i].updates += 1);
         let work: Vec<(&Slot, Tensor)> = work.into_iter().map(|(i, g)| (&self.slots[i], g)).collect();
@@ -204,7 +219,9 @@ impl Optimizer {
                 }
             }
             if let Some(t) = take(format!("{name}/updates"), &[1]) {
-                counts.push(t.to_dtype(DType::I64)?.to_vec1::<i64>()?.first().map_or(0, |n| (*n).max(0) as u64));
+                counts.push(
+                    t.to_dtype(DType::I64)?.to_vec1::<i64>()?.first().map_or(0, |n| (*n).max(0) as u64),
+                );
             }
         }
         problems.extend(have.keys().map(|n| format!("{n} is unexpected")));
@@ -219,11 +236,16 @@ impl Optimizer {
     }
 }
 
-/// Freezes the trained tensors below `prefix` but for the last `blocks` blocks of the trunk and what follows it (a final norm); with 0 all of
-/// them. Returns how many tensors stay trained. Modules that were built before keep their view of the graph: build them again from the same
-/// scope, which gives them the same tensors in their new roles.
+/// Freezes the trained tensors below `prefix` but for the last `blocks` blocks of the trunk and what follows
+/// it (a final norm); with 0 all of them. Returns how many tensors stay trained. Modules that were built
+/// before keep their view of the graph: build them again from the same scope, which gives them the same
+/// tensors in their new roles.
 pub fn train_last_blocks(params: &Params, prefix: &str, blocks: usize) -> usize {
-    let below: Vec<Param> = params.with_role(Role::Trained).into_iter().filter(|p| crate::params::under(&p.name, prefix)).collect();
+    let below: Vec<Param> = params
+        .with_role(Role::Trained)
+        .into_iter()
+        .filter(|p| crate::params::under(&p.name, prefix))
+        .collect();
     let all = below.iter().filter_map(|p| block_of(&p.name)).max().map_or(0, |b| b + 1);
     let mut left = 0;
     for p in below {
@@ -239,7 +261,15 @@ pub fn train_last_blocks(params: &Params, prefix: &str, blocks: usize) -> usize 
 /// Weight decay is for matrices and kernels.
 fn decays(p: &Param) -> bool {
     let last = p.name.rsplit('.').next().unwrap_or(&p.name);
-    let kept = ["bias", "cls_token", "mask_token", "dist_token", "register_tokens", "pos_embed", "position_embeddings"];
+    let kept = [
+        "bias",
+        "cls_token",
+        "mask_token",
+        "dist_token",
+        "register_tokens",
+        "pos_embed",
+        "position_embeddings",
+    ];
     p.var.rank() > 1 && !kept.contains(&last)
 }
 
@@ -271,7 +301,9 @@ fn block_of(name: &str) -> Option<usize> {
 /// 0 for the embedding, `i + 1` for block `i`, `blocks + 1` for what follows them.
 fn layer_of(name: &str, blocks: usize) -> usize {
     let embedding = |part: &str| {
-        part.contains("embed") || part.ends_with("_token") || ["conv1", "bn1", "register_tokens", "wte", "wpe"].contains(&part)
+        part.contains("embed")
+            || part.ends_with("_token")
+            || ["conv1", "bn1", "register_tokens", "wte", "wpe"].contains(&part)
     };
     match block_of(name) {
         Some(b) => b + 1,

@@ -6,7 +6,8 @@ use crate::schedule::LrSchedule;
 use candle_core::Device;
 
 fn golden(name: &str, config: OptimConfig) -> Result<()> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/golden/optim/{name}.safetensors"));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("../../tests/golden/optim/{name}.safetensors"));
     let t = candle_core::safetensors::load(path, &Device::Cpu)?;
     let params = Params::new();
     let scope = Scope::root(&params, 0, &Device::Cpu);
@@ -18,7 +19,8 @@ fn golden(name: &str, config: OptimConfig) -> Result<()> {
     for step in 0..5u64 {
         if step == 3 {
             // A saved and reloaded state goes on the same way.
-            let state: Vec<(String, Tensor)> = optimizer.state().into_iter().map(|(n, t)| (n, t.copy().unwrap())).collect();
+            let state: Vec<(String, Tensor)> =
+                optimizer.state().into_iter().map(|(n, t)| (n, t.copy().unwrap())).collect();
             optimizer = Optimizer::new(&params, config.clone())?;
             optimizer.load_state(&state)?;
         }
@@ -73,7 +75,12 @@ fn groups_and_layers() {
 fn clipping_scales_the_whole_gradient() -> Result<()> {
     let params = Params::new();
     Scope::root(&params, 0, &Device::Cpu).get("w", 2, Init::Const(0.0))?;
-    let config = OptimConfig { clip_grad_norm: Some(1.0), momentum: 0.0, weight_decay: 0.0, ..constant(OptimKind::Sgd) };
+    let config = OptimConfig {
+        clip_grad_norm: Some(1.0),
+        momentum: 0.0,
+        weight_decay: 0.0,
+        ..constant(OptimKind::Sgd)
+    };
     let mut grads = Grads::default();
     grads.insert("w", Tensor::new(&[3f32, 4.0], &Device::Cpu)?);
     let info = Optimizer::new(&params, config)?.step(&grads, 0, 1)?;
@@ -97,7 +104,10 @@ fn ones(dims: &[usize]) -> Tensor {
 }
 
 fn values(tensors: Vec<(String, Tensor)>) -> Vec<(String, Vec<f32>)> {
-    tensors.into_iter().map(|(n, t)| (n, t.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap())).collect()
+    tensors
+        .into_iter()
+        .map(|(n, t)| (n, t.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()))
+        .collect()
 }
 
 fn all(p: &Params) -> Vec<(String, Vec<f32>)> {
@@ -134,8 +144,16 @@ fn bad_gradients_are_named_and_change_nothing() -> Result<()> {
         ("b", ones(&[3]), "gradient of b: shape [3], expected [4]"),
         ("c", ones(&[3]), "gradient of c: no tensor"),
         ("fixed", ones(&[4]), "gradient of fixed: no tensor"),
-        ("b", Tensor::new(&[1f32, f32::NAN, 0.0, 0.0], &Device::Cpu)?, "step 7: the gradient of b is not finite"),
-        ("b", Tensor::new(&[1f32, f32::INFINITY, 0.0, 0.0], &Device::Cpu)?, "step 7: the gradient of b is not finite"),
+        (
+            "b",
+            Tensor::new(&[1f32, f32::NAN, 0.0, 0.0], &Device::Cpu)?,
+            "step 7: the gradient of b is not finite",
+        ),
+        (
+            "b",
+            Tensor::new(&[1f32, f32::INFINITY, 0.0, 0.0], &Device::Cpu)?,
+            "step 7: the gradient of b is not finite",
+        ),
     ] {
         let mut grads = Grads::default();
         grads.insert("a", ones(&[2, 3]));
@@ -237,9 +255,14 @@ fn configuration_text() {
     assert_eq!((sgd.lr, sgd.weight_decay, sgd.nesterov), (0.03, 1e-4, true));
     assert_eq!(parse("kind = \"lars\"\nlr = 1").unwrap().lr, 1.0);
     assert!(parse("learning_rate = 1").unwrap_err().contains("learning_rate"));
-    for c in
-        [OptimConfig::default(), OptimConfig { layer_decay: Some(0.75), weight_decay_end: Some(0.4), ..OptimConfig::of(OptimKind::Lars) }]
-    {
+    for c in [
+        OptimConfig::default(),
+        OptimConfig {
+            layer_decay: Some(0.75),
+            weight_decay_end: Some(0.4),
+            ..OptimConfig::of(OptimKind::Lars)
+        },
+    ] {
         assert_eq!(parse(&toml::to_string(&c).unwrap()).unwrap(), c);
     }
     for (text, key) in [
@@ -258,8 +281,13 @@ fn configuration_text() {
 
 #[test]
 fn the_last_blocks_stay_trained() {
-    let names =
-        ["encoder.patch_embed.proj.weight", "encoder.blocks.0.w", "encoder.blocks.1.w", "encoder.blocks.2.w", "encoder.norm.weight"];
+    let names = [
+        "encoder.patch_embed.proj.weight",
+        "encoder.blocks.0.w",
+        "encoder.blocks.1.w",
+        "encoder.blocks.2.w",
+        "encoder.norm.weight",
+    ];
     let left = |blocks: usize| {
         let params = Params::new();
         let scope = Scope::root(&params, 0, &Device::Cpu);

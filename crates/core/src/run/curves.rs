@@ -1,5 +1,6 @@
-//! The curves of runs as a picture, one small panel a metric: `curves.svg` beside the `metrics.jsonl` that it shows, or several runs in one. A
-//! dashed line is what a healthy run is above, from the `bounds.json` beside them.
+//! The curves of runs as a picture, one small panel a metric: `curves.svg` beside the `metrics.jsonl` that it
+//! shows, or several runs in one. A dashed line is what a healthy run is above, from the `bounds.json` beside
+//! them.
 
 use crate::error::{Error, Result};
 use plotters::coord::Shift;
@@ -35,7 +36,8 @@ const COLOURS: [RGBColor; 6] = [
 /// Colour of a bound.
 const BOUND: RGBColor = RGBColor(90, 90, 90);
 
-/// Reads the curves of `metrics.jsonl` by name; what never differs from 0 is left out, unless it should (a collapse can be exact).
+/// Reads the curves of `metrics.jsonl` by name; what never differs from 0 is left out, unless it should (a
+/// collapse can be exact).
 fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut curves: BTreeMap<String, Curve> = BTreeMap::new();
@@ -44,7 +46,9 @@ fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
         // A last line may have been cut off by a crash.
         let Ok(Value::Object(values)) = serde_json::from_str(&line) else { continue };
         let Some(step) = values.get("step").and_then(Value::as_f64) else { continue };
-        for (name, value) in values.iter().filter(|(name, _)| !matches!(name.as_str(), "step" | "epoch" | "time")) {
+        for (name, value) in
+            values.iter().filter(|(name, _)| !matches!(name.as_str(), "step" | "epoch" | "time"))
+        {
             if let Some(value) = value.as_f64() {
                 curves.entry(name.clone()).or_default().push((step, value));
             }
@@ -94,7 +98,12 @@ fn label(v: f64) -> String {
 type Drawn<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// One metric of runs; a run that has not got it is an empty curve. Healthy ones are above `bound`.
-fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, runs: &[Curve], bound: Option<f64>) -> Drawn<()> {
+fn panel(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    name: &str,
+    runs: &[Curve],
+    bound: Option<f64>,
+) -> Drawn<()> {
     let points = || runs.iter().flatten();
     let (steps, values) = (range(points().map(|p| p.0)), range(points().map(|p| p.1).chain(bound)));
     let mut chart = ChartBuilder::on(area)
@@ -114,7 +123,12 @@ fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, runs: &[Curve], 
         .y_label_formatter(&|v| label(*v))
         .draw()?;
     if let Some(bound) = bound {
-        chart.draw_series(DashedLineSeries::new([(steps.start, bound), (steps.end, bound)], 5, 4, BOUND.stroke_width(1)))?;
+        chart.draw_series(DashedLineSeries::new(
+            [(steps.start, bound), (steps.end, bound)],
+            5,
+            4,
+            BOUND.stroke_width(1),
+        ))?;
     }
     for (curve, colour) in runs.iter().zip(COLOURS.iter().cycle()) {
         chart.draw_series(LineSeries::new(curve.iter().copied(), colour.stroke_width(2)))?;
@@ -136,8 +150,8 @@ fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, names: &[&str]) -> Drawn<()
     Ok(())
 }
 
-/// The picture of the curves of runs, each a name and its `metrics.jsonl`, as SVG; nothing if there are none yet. The loss comes first, the other
-/// metrics by name.
+/// The picture of the curves of runs, each a name and its `metrics.jsonl`, as SVG; nothing if there are none
+/// yet. The loss comes first, the other metrics by name.
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -155,14 +169,16 @@ pub fn svg(runs: &[(&str, &Path)]) -> Result<Option<String>> {
     let names: Vec<&str> = runs.iter().map(|(name, _)| *name).collect();
     let head = if runs.len() > 1 { LINE * runs.len() as u32 + 8 } else { 0 };
     let draw = |text: &mut String| -> Drawn<()> {
-        let area = SVGBackend::with_string(text, (PANEL.0 * columns as u32, PANEL.1 * rows as u32 + head)).into_drawing_area();
+        let area = SVGBackend::with_string(text, (PANEL.0 * columns as u32, PANEL.1 * rows as u32 + head))
+            .into_drawing_area();
         area.fill(&WHITE)?;
         let (top, body) = area.split_vertically(head);
         if head > 0 {
             legend(&top, &names)?;
         }
         for (metric, area) in metrics.iter().zip(body.split_evenly((rows, columns))) {
-            let of_runs: Vec<Curve> = curves.iter().map(|c| c.get(*metric).map(|c| thinned(c)).unwrap_or_default()).collect();
+            let of_runs: Vec<Curve> =
+                curves.iter().map(|c| c.get(*metric).map(|c| thinned(c)).unwrap_or_default()).collect();
             panel(&area, metric, &of_runs, bounds.get(*metric).copied())?;
         }
         area.present()?;
@@ -192,7 +208,10 @@ mod tests {
         lines += "{\"step\":1000,\"loss\":null}\n{\"step\":1001,\"lo";
         std::fs::write(&path, lines).unwrap();
         let curves = read(&path).unwrap();
-        assert_eq!(curves.iter().map(|(n, c)| (n.as_str(), c.len())).collect::<Vec<_>>(), [("accuracy", 1000), ("loss", 1000)]);
+        assert_eq!(
+            curves.iter().map(|(n, c)| (n.as_str(), c.len())).collect::<Vec<_>>(),
+            [("accuracy", 1000), ("loss", 1000)]
+        );
         assert_eq!(thinned(&curves["accuracy"])[0], (1.5, 1.5));
         let picture = svg(&[("a", &path)]).unwrap().unwrap();
         assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
@@ -200,7 +219,11 @@ mod tests {
         assert!(at("loss") < at("accuracy"));
         assert_eq!(picture.matches("#0072B2").count(), 2, "one line a curve");
         let two = svg(&[("a", &path), ("the other", &path)]).unwrap().unwrap();
-        assert_eq!((two.matches("#0072B2").count(), two.matches("#D55E00").count()), (3, 3), "and a mark in the legend");
+        assert_eq!(
+            (two.matches("#0072B2").count(), two.matches("#D55E00").count()),
+            (3, 3),
+            "and a mark in the legend"
+        );
         assert!(two.contains("the other"));
         assert_eq!(picture.matches("#5A5A5A").count(), 0, "no bound is known");
         std::fs::write(dir.path().join("bounds.json"), "{\"accuracy\": 0.5, \"gone\": 1.0}").unwrap();
@@ -223,6 +246,9 @@ mod tests {
 
     #[test]
     fn labels_are_short() {
-        assert_eq!([0.0, 0.9123, 12.0, 1234.5, 0.00002, 6.4e7].map(label), ["0", "0.9123", "12", "1234", "2.0e-5", "6.4e7"]);
+        assert_eq!(
+            [0.0, 0.9123, 12.0, 1234.5, 0.00002, 6.4e7].map(label),
+            ["0", "0.9123", "12", "1234", "2.0e-5", "6.4e7"]
+        );
     }
 }

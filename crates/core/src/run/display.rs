@@ -1,7 +1,9 @@
-//! Progress for people: a bar on a terminal, a plain line every few seconds elsewhere (a log file, a batch system).
+//! Progress for people: a bar on a terminal, a plain line every few seconds elsewhere (a log file, a batch
+//! system).
 //!
-//! Trainings are shown by their steps, other work by the pieces that are done ([`Display::counting`], [`counted`]): that is shown only if it takes
-//! longer than the interval, goes away when it ends, and keeps silent beside a training, which has a display of its own.
+//! Trainings are shown by their steps, other work by the pieces that are done ([`Display::counting`],
+//! [`counted`]): that is shown only if it takes longer than the interval, goes away when it ends, and keeps
+//! silent beside a training, which has a display of its own.
 
 use crate::data::{LoadedBatch, Source};
 use crate::error::Result;
@@ -21,7 +23,8 @@ enum Sink {
 /// Displays of trainings that are open in this process.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Shows how far a run is: rate, time left and the values it is given (loss, lr ...). Writes to standard error.
+/// Shows how far a run is: rate, time left and the values it is given (loss, lr ...). Writes to standard
+/// error.
 pub struct Display {
     sink: Sink,
     every: Duration,
@@ -54,7 +57,8 @@ impl Display {
         shown
     }
 
-    /// For work other than a training: `what` it is, in a word or two. Nothing is shown in the first `every`, nor while a training is.
+    /// For work other than a training: `what` it is, in a word or two. Nothing is shown in the first `every`,
+    /// nor while a training is.
     pub fn counting(what: &str, every: Duration) -> Self {
         let mut shown = if OPEN.load(Ordering::Relaxed) > 0 { Self::quiet() } else { Self::stderr(every) };
         shown.what = Some(what.to_string());
@@ -113,7 +117,11 @@ impl Display {
                 parts.push(format!("epoch {}", p.epoch));
             }
             if rate > 0.0 {
-                parts.push(format!("{}  {} left", rate_text(rate, self.what.is_none()), time_text(left as f64 / rate)));
+                parts.push(format!(
+                    "{}  {} left",
+                    rate_text(rate, self.what.is_none()),
+                    time_text(left as f64 / rate)
+                ));
             }
             parts.extend(values.iter().map(|(name, v)| format!("{name} {}", number(*v))));
             parts.join("  ")
@@ -126,12 +134,19 @@ impl Display {
                 bar.set_message(self.what.as_ref().map_or_else(tail, |what| format!("{what}  {}", tail())));
             }
             Sink::Lines(out) => {
-                let due =
-                    self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.every) || left == 0 && self.what.is_none();
+                let due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.every)
+                    || left == 0 && self.what.is_none();
                 if due {
                     self.last = Some(now);
                     // Nobody to show it to is no reason to end a run.
-                    let _ = writeln!(out, "{} {}/{}  {}", self.what.as_deref().unwrap_or("step"), p.step, p.total_steps, tail());
+                    let _ = writeln!(
+                        out,
+                        "{} {}/{}  {}",
+                        self.what.as_deref().unwrap_or("step"),
+                        p.step,
+                        p.total_steps,
+                        tail()
+                    );
                 }
             }
         }
@@ -176,7 +191,10 @@ impl Drop for Display {
 ///
 /// # Errors
 /// As [`Source::epoch_from`].
-pub fn counted<'a, B>(what: &str, source: &'a dyn Source<B>) -> Result<impl Iterator<Item = Result<LoadedBatch<B>>> + 'a> {
+pub fn counted<'a, B>(
+    what: &str,
+    source: &'a dyn Source<B>,
+) -> Result<impl Iterator<Item = Result<LoadedBatch<B>>> + 'a> {
     let mut display = Display::counting(what, Duration::from_secs(10));
     let (mut done, total) = (0, source.batches() as u64);
     let mut batches = source.epoch_from(0, 0)?;
@@ -211,7 +229,11 @@ fn time_text(seconds: f64) -> String {
 /// Four digits, without an exponent where that is readable.
 fn number(v: f64) -> String {
     if v == 0.0 || !v.is_finite() || (1e-3..1e5).contains(&v.abs()) {
-        let digits = if v.is_finite() && v != 0.0 { (3 - v.abs().log10().floor() as i64).clamp(0, 6) as usize } else { 0 };
+        let digits = if v.is_finite() && v != 0.0 {
+            (3 - v.abs().log10().floor() as i64).clamp(0, 6) as usize
+        } else {
+            0
+        };
         format!("{v:.digits$}")
     } else {
         format!("{v:.2e}")
@@ -263,13 +285,21 @@ mod tests {
         d.what = Some("features: batch".into());
         let t = Instant::now();
         for step in 0..=60 {
-            d.update_at(t + Duration::from_millis(500 * step), Progress { step, total_steps: 60, epoch: 0 }, &[]);
+            d.update_at(
+                t + Duration::from_millis(500 * step),
+                Progress { step, total_steps: 60, epoch: 0 },
+                &[],
+            );
         }
         d.finish();
         let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
         assert_eq!(
             text.lines().collect::<Vec<_>>(),
-            ["features: batch 20/60  2.0/s  20s left", "features: batch 40/60  2.0/s  10s left", "features: batch 60/60  2.0/s  0s left",]
+            [
+                "features: batch 20/60  2.0/s  20s left",
+                "features: batch 40/60  2.0/s  10s left",
+                "features: batch 60/60  2.0/s  0s left",
+            ]
         );
     }
 
@@ -290,7 +320,14 @@ mod tests {
         assert_eq!(time_text(3725.0), "1h02m");
         assert_eq!(rate_text(0.25, true), "4.0 s/step");
         assert_eq!((rate_text(0.25, false), rate_text(2.5, false)), ("4.0 s each".into(), "2.5/s".into()));
-        for (v, want) in [(0.0, "0"), (12345.6, "12346"), (0.5, "0.5000"), (-2.5, "-2.500"), (1e-7, "1.00e-7"), (f64::NAN, "NaN")] {
+        for (v, want) in [
+            (0.0, "0"),
+            (12345.6, "12346"),
+            (0.5, "0.5000"),
+            (-2.5, "-2.500"),
+            (1e-7, "1.00e-7"),
+            (f64::NAN, "NaN"),
+        ] {
             assert_eq!(number(v), want);
         }
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());

@@ -1,7 +1,8 @@
 //! TensorBoard event files: scalars only.
 //!
-//! A file is a sequence of TFRecords, `u64 length | masked CRC-32C of the length | data | masked CRC-32C of the data`, each the protocol
-//! buffer `Event { wall_time = 1: double; step = 2: int64; file_version = 3: string; summary = 5; session_log = 7 }`.
+//! A file is a sequence of TFRecords, `u64 length | masked CRC-32C of the length | data | masked CRC-32C of
+//! the data`, each the protocol buffer `Event { wall_time = 1: double; step = 2: int64; file_version = 3:
+//! string; summary = 5; session_log = 7 }`.
 
 use crate::error::{Error, Result};
 use std::fs::File;
@@ -25,8 +26,12 @@ impl EventWriter {
         let time = super::now();
         // TensorBoard reads files in the order of their names: time first, then a number that is free.
         let name = |i: u32| dir.join(format!("events.out.tfevents.{:010}.{i:03}.selfsup", time as u64));
-        let path = (0..1000).map(name).find(|p| !p.exists()).ok_or_else(|| Error::file(dir, "too many event files"))?;
-        let file = File::options().write(true).create_new(true).open(&path).map_err(|e| Error::io(&path, e))?;
+        let path = (0..1000)
+            .map(name)
+            .find(|p| !p.exists())
+            .ok_or_else(|| Error::file(dir, "too many event files"))?;
+        let file =
+            File::options().write(true).create_new(true).open(&path).map_err(|e| Error::io(&path, e))?;
         let mut w = EventWriter { path, file };
         let mut event = event(time, 0);
         bytes_field(&mut event, 3, b"brain.Event:2");
@@ -103,7 +108,9 @@ fn varint(out: &mut Vec<u8>, mut v: u64) {
 
 /// CRC-32C (Castagnoli, reflected), bit by bit: records are short and rare.
 fn crc32c(data: &[u8]) -> u32 {
-    !data.iter().fold(!0u32, |crc, b| (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 == 1 { c >> 1 ^ 0x82F6_3B78 } else { c >> 1 }))
+    !data.iter().fold(!0u32, |crc, b| {
+        (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 == 1 { c >> 1 ^ 0x82F6_3B78 } else { c >> 1 })
+    })
 }
 
 /// The rotated checksum of TFRecords (a checksum over data that holds checksums would be weak).

@@ -76,7 +76,10 @@ impl Run {
         let dir = dir.into();
         for name in ["config.toml", "metrics.jsonl", "result.json", "checkpoints"] {
             if dir.join(name).exists() {
-                return Err(Error::file(&dir, format!("already holds a run ({name}): resume it, or choose another folder")));
+                return Err(Error::file(
+                    &dir,
+                    format!("already holds a run ({name}): resume it, or choose another folder"),
+                ));
             }
         }
         std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
@@ -84,9 +87,9 @@ impl Run {
         Self::open(dir)
     }
 
-    /// Opens the folder of a run that is to go on. Where `config_toml` differs from the one in the folder, it takes its place, the
-    /// earlier one becomes `config.1.toml` (the next free number), and the changed keys are returned to be shown. Call [`Run::rewind`]
-    /// when it is known from which step the run goes on.
+    /// Opens the folder of a run that is to go on. Where `config_toml` differs from the one in the folder, it
+    /// takes its place, the earlier one becomes `config.1.toml` (the next free number), and the changed keys
+    /// are returned to be shown. Call [`Run::rewind`] when it is known from which step the run goes on.
     ///
     /// # Errors
     /// If `dir` holds no run, or a configuration is not TOML.
@@ -147,7 +150,8 @@ impl Run {
         Ok(dir)
     }
 
-    /// Writes values to `metrics.jsonl` (one line) and to TensorBoard. A value that is not finite is `null` in the former.
+    /// Writes values to `metrics.jsonl` (one line) and to TensorBoard. A value that is not finite is `null`
+    /// in the former.
     ///
     /// # Errors
     /// If a name is `step`, `epoch` or `time`, or a file cannot be written.
@@ -160,7 +164,10 @@ impl Run {
         line.insert("time".into(), ((time * 1e3).round() / 1e3).into());
         for (name, value) in values {
             if line.insert((*name).into(), Value::from(*value)).is_some() {
-                return Err(Error::input(name, "metric logged twice in a line, or its name is taken (step, epoch, time)"));
+                return Err(Error::input(
+                    name,
+                    "metric logged twice in a line, or its name is taken (step, epoch, time)",
+                ));
             }
         }
         let mut text = Value::from(line).to_string();
@@ -170,8 +177,9 @@ impl Run {
         self.events.scalars(progress.step, time, values)
     }
 
-    /// Takes the records back to `step`: lines of later steps, and a last line that was cut off, leave `metrics.jsonl`, and TensorBoard
-    /// is told that what came after is void. Returns how many lines were cut.
+    /// Takes the records back to `step`: lines of later steps, and a last line that was cut off, leave
+    /// `metrics.jsonl`, and TensorBoard is told that what came after is void. Returns how many lines were
+    /// cut.
     ///
     /// # Errors
     /// If a file cannot be read or written.
@@ -276,12 +284,20 @@ mod tests {
         assert!(run.log(at(1), &[("step", 1.0)]).is_err());
         let seen = lines(&run);
         assert_eq!(seen.len(), 4);
-        assert_eq!((&seen[1]["step"], &seen[1]["epoch"], &seen[1]["bad"]), (&10.into(), &1.into(), &Value::Null));
+        assert_eq!(
+            (&seen[1]["step"], &seen[1]["epoch"], &seen[1]["bad"]),
+            (&10.into(), &1.into(), &Value::Null)
+        );
         assert!(seen[1]["time"].as_f64().unwrap() > 1e9);
         drop(run);
         assert!(Run::create(&path, CONFIG).unwrap_err().to_string().contains("already holds a run"));
 
-        std::fs::OpenOptions::new().append(true).open(path.join("metrics.jsonl")).unwrap().write_all(b"{\"step\": 15, \"lo").unwrap();
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(path.join("metrics.jsonl"))
+            .unwrap()
+            .write_all(b"{\"step\": 15, \"lo")
+            .unwrap();
         let (mut run, changes) = Run::resume(&path, Some(CONFIG)).unwrap();
         assert!(changes.is_empty());
         assert_eq!(run.rewind(15).unwrap(), 3);

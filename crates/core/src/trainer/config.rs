@@ -35,7 +35,8 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Samples of one optimiser step.
     pub batch_size: usize,
-    /// Samples in memory at once; 0 for the whole batch. Contrastive losses stay exact (see [`super::gradients`]).
+    /// Samples in memory at once; 0 for the whole batch. Contrastive losses stay exact (see
+    /// [`super::gradients`]).
     pub micro_batch_size: usize,
     /// Seed of initial weights, order, augmentation and dropout.
     pub seed: u64,
@@ -43,7 +44,8 @@ pub struct TrainConfig {
     pub workers: usize,
     /// Batches that are prepared ahead.
     pub prefetch: usize,
-    /// Share of samples that may be unreadable and are then skipped and counted; 0 makes the first one an error.
+    /// Share of samples that may be unreadable and are then skipped and counted; 0 makes the first one an
+    /// error.
     pub max_bad_fraction: f64,
     /// Steps between lines of metrics.
     pub log_every: u64,
@@ -53,12 +55,12 @@ pub struct TrainConfig {
     pub keep_last: usize,
     /// Epochs between evaluations (online kNN, validation loss); 0 for none.
     pub eval_every: u64,
-    /// Evaluations without a better result after which the run ends early; 0 for never. What is compared is the accuracy of an observer, or
-    /// the validation loss.
+    /// Evaluations without a better result after which the run ends early; 0 for never. What is compared is
+    /// the accuracy of an observer, or the validation loss.
     pub patience: u64,
-    /// Steps at the start in which everything but the encoder learns: a new head on a pre-trained encoder first finds its place, so that its
-    /// early gradients do not undo what was learnt (wav2vec 2.0, arXiv 2006.11477, section 4.3: 10,000). Gradients of the encoder are still
-    /// computed in them.
+    /// Steps at the start in which everything but the encoder learns: a new head on a pre-trained encoder
+    /// first finds its place, so that its early gradients do not undo what was learnt (wav2vec 2.0, arXiv
+    /// 2006.11477, section 4.3: 10,000). Gradients of the encoder are still computed in them.
     pub freeze_encoder_steps: u64,
     /// What to do with a loss or gradient that is not finite.
     pub non_finite: NonFinite,
@@ -102,16 +104,26 @@ impl TrainConfig {
             return Err(Error::config("train.batch_size = 0: expected at least 1"));
         }
         if self.precision == Precision::Bf16 {
-            return Err(Error::config("train.precision = \"bf16\" is reserved and not available yet: use \"f32\""));
+            return Err(Error::config(
+                "train.precision = \"bf16\" is reserved and not available yet: use \"f32\"",
+            ));
         }
         if self.activation_checkpointing {
-            return Err(Error::config("train.activation_checkpointing = true is reserved and not available yet"));
+            return Err(Error::config(
+                "train.activation_checkpointing = true is reserved and not available yet",
+            ));
         }
         if !(0.0..=1.0).contains(&self.max_bad_fraction) {
-            return Err(Error::config(format!("train.max_bad_fraction = {}: expected a share between 0 and 1", self.max_bad_fraction)));
+            return Err(Error::config(format!(
+                "train.max_bad_fraction = {}: expected a share between 0 and 1",
+                self.max_bad_fraction
+            )));
         }
         if self.patience > 0 && self.eval_every == 0 {
-            return Err(Error::config(format!("train.patience = {} needs evaluations: set train.eval_every above 0", self.patience)));
+            return Err(Error::config(format!(
+                "train.patience = {} needs evaluations: set train.eval_every above 0",
+                self.patience
+            )));
         }
         if self.log_every == 0 {
             return Err(Error::config("train.log_every = 0: expected at least 1"));

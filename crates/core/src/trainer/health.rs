@@ -4,7 +4,8 @@ use crate::objective::Vital;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Logged values in a row below the bound after which it is said. A few are below it in healthy runs: after the start, and where a batch is odd.
+/// Logged values in a row below the bound after which it is said. A few are below it in healthy runs: after
+/// the start, and where a batch is odd.
 const PATIENCE: usize = 10;
 
 /// A vital that stays below its bound.
@@ -30,8 +31,8 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Takes in what was logged at `step`, and returns what is to be said of it: each vital that has been below its bound for long, once, and
-    /// each of them that is above again. NaN counts as below.
+    /// Takes in what was logged at `step`, and returns what is to be said of it: each vital that has been
+    /// below its bound for long, once, and each of them that is above again. NaN counts as below.
     pub fn look(&mut self, step: u64, vitals: &[Vital]) -> Vec<String> {
         let mut said = Vec::new();
         for v in vitals {
@@ -47,8 +48,13 @@ impl Health {
                 }
                 continue;
             }
-            let low =
-                self.low.entry(v.name).or_insert(Low { vital: v.name, value: v.value, healthy_above: bound, since_step: step, values: 0 });
+            let low = self.low.entry(v.name).or_insert(Low {
+                vital: v.name,
+                value: v.value,
+                healthy_above: bound,
+                since_step: step,
+                values: 0,
+            });
             low.value = v.value;
             low.values += 1;
             if low.values == PATIENCE {
@@ -72,7 +78,10 @@ mod tests {
     use super::*;
 
     fn vitals(codes: f64) -> Vec<Vital> {
-        vec![Vital { name: "accuracy", value: 0.0, healthy_above: None }, Vital { name: "codes", value: codes, healthy_above: Some(2.0) }]
+        vec![
+            Vital { name: "accuracy", value: 0.0, healthy_above: None },
+            Vital { name: "codes", value: codes, healthy_above: Some(2.0) },
+        ]
     }
 
     #[test]
@@ -82,12 +91,17 @@ mod tests {
         for (step, codes) in [(0, 1.0), (5, 2.0), (10, 1.0)] {
             assert_eq!(health.look(step, &vitals(codes)), Vec::<String>::new());
         }
-        let said: Vec<_> = (11..40).flat_map(|step| health.look(step, &vitals(if step == 20 { f64::NAN } else { 1.5 }))).collect();
+        let said: Vec<_> = (11..40)
+            .flat_map(|step| health.look(step, &vitals(if step == 20 { f64::NAN } else { 1.5 })))
+            .collect();
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains("codes has been below 2 since step 10 (now 1.5000)"), "{said:?}");
         let low = health.low();
         assert_eq!((low.len(), low[0].vital, low[0].value, low[0].since_step), (1, "codes", 1.5, 10));
-        assert_eq!(health.look(40, &vitals(3.0)), ["codes is 3.0000 at step 40, above 2 again after 30 steps"]);
+        assert_eq!(
+            health.look(40, &vitals(3.0)),
+            ["codes is 3.0000 at step 40, above 2 again after 30 steps"]
+        );
         assert!(health.low().is_empty());
     }
 }

@@ -1,7 +1,9 @@
-//! The training loop: read parameters, scalar loss, gradients, optimiser, then the state that has no gradient.
+//! The training loop: read parameters, scalar loss, gradients, optimiser, then the state that has no
+//! gradient.
 //!
-//! The loop knows no modality and no method. Everything that a step depends on is in `Params`, the optimiser's moments and [`Position`], so a
-//! checkpoint holds the three and a resumed run computes the same bytes.
+//! The loop knows no modality and no method. Everything that a step depends on is in `Params`, the
+//! optimiser's moments and [`Position`], so a checkpoint holds the three and a resumed run computes the same
+//! bytes.
 
 mod config;
 mod gradients;
@@ -65,8 +67,8 @@ pub trait Observer {
     /// If it cannot look.
     fn observe(&mut self, look: &Look) -> Result<Vec<(String, f64)>>;
 
-    /// The name of its metric, higher is better, that decides which checkpoint is the best and when patience ends; without one the
-    /// validation loss decides.
+    /// The name of its metric, higher is better, that decides which checkpoint is the best and when patience
+    /// ends; without one the validation loss decides.
     fn decides(&self) -> Option<&'static str> {
         None
     }
@@ -90,10 +92,12 @@ pub struct Summary {
     pub bad_samples: u64,
     /// Steps left out because something was not finite.
     pub skipped_steps: u64,
-    /// The best evaluation, if there was any; a validation loss stands there as `-val_loss`, for which higher is better too.
+    /// The best evaluation, if there was any; a validation loss stands there as `-val_loss`, for which higher
+    /// is better too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
-    /// Vitals of the method that were below their bound at the end, and for long: the representation has probably collapsed.
+    /// Vitals of the method that were below their bound at the end, and for long: the representation has
+    /// probably collapsed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unhealthy: Vec<Low>,
 }
@@ -131,7 +135,13 @@ impl<'a, O: Objective> Trainer<'a, O> {
     ///
     /// # Errors
     /// If a configuration cannot be carried out.
-    pub fn new(objective: &'a O, config: TrainConfig, optim: &OptimConfig, steps_per_epoch: u64, device: &Device) -> Result<Self> {
+    pub fn new(
+        objective: &'a O,
+        config: TrainConfig,
+        optim: &OptimConfig,
+        steps_per_epoch: u64,
+        device: &Device,
+    ) -> Result<Self> {
         config.check()?;
         selfsup_kernels::memory::keep_pages();
         let mut optim = optim.clone();
@@ -195,7 +205,10 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let per_epoch = source.batches() as u64;
         let total = self.config.total_steps(per_epoch);
         if total > 0 && per_epoch == 0 {
-            return Err(Error::input("data", format!("no batch of {} samples can be made from it", self.config.batch_size)));
+            return Err(Error::input(
+                "data",
+                format!("no batch of {} samples can be made from it", self.config.batch_size),
+            ));
         }
         let mut missing = self.all_trained();
         let (started, first_step) = (Instant::now(), at.step);
@@ -229,15 +242,25 @@ impl<'a, O: Objective> Trainer<'a, O> {
                         vital.healthy_above.map_or(Ok(()), |bound| run.bound(vital.name, bound))?;
                     }
                 }
-                self.display.update(Progress { step: at.step, total_steps: total, epoch: at.epoch }, &[("loss", value)]);
+                self.display.update(
+                    Progress { step: at.step, total_steps: total, epoch: at.epoch },
+                    &[("loss", value)],
+                );
                 let done = at.step >= total;
                 let mut quality = None;
-                if self.config.eval_every > 0 && (done || epoch_ends && at.epoch % self.config.eval_every == 0) {
-                    quality = self.look(Progress { step: at.step, total_steps: total, epoch: at.epoch }, run)?;
+                if self.config.eval_every > 0
+                    && (done || epoch_ends && at.epoch % self.config.eval_every == 0)
+                {
+                    quality =
+                        self.look(Progress { step: at.step, total_steps: total, epoch: at.epoch }, run)?;
                 }
                 let every = self.config.checkpoint_every;
                 let stopping = self.stop.requested() && !done;
-                if done || stopping || quality.is_some() || if every == 0 { epoch_ends } else { at.step % every == 0 } {
+                if done
+                    || stopping
+                    || quality.is_some()
+                    || if every == 0 { epoch_ends } else { at.step % every == 0 }
+                {
                     if let Some((metric, value)) = &quality
                         && best.as_ref().is_none_or(|b: &Best| *value > b.value)
                     {
@@ -249,7 +272,10 @@ impl<'a, O: Objective> Trainer<'a, O> {
                         store.mark_best(&path)?;
                     }
                     if !done && quality.is_some() && self.out_of_patience(at.step, best.as_ref(), per_epoch) {
-                        self.display.note(&format!("no better result in {} evaluations: stopping early", self.config.patience));
+                        self.display.note(&format!(
+                            "no better result in {} evaluations: stopping early",
+                            self.config.patience
+                        ));
                         break;
                     }
                     if stopping {
@@ -280,7 +306,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
         })
     }
 
-    /// Whether the best result is so old that the run ends. It depends on what a checkpoint holds alone, so a resumed run decides alike.
+    /// Whether the best result is so old that the run ends. It depends on what a checkpoint holds alone, so a
+    /// resumed run decides alike.
     fn out_of_patience(&self, step: u64, best: Option<&Best>, per_epoch: u64) -> bool {
         let allowed = self.config.patience.saturating_mul(self.config.eval_every).saturating_mul(per_epoch);
         self.config.patience > 0 && best.is_some_and(|b| step.saturating_sub(b.step) >= allowed)
@@ -317,7 +344,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
             return Err(Error::NonFinite {
                 step: progress.step,
                 what,
-                hint: "try a lower optim.lr, optim.clip_grad_norm = 1.0, or train.non_finite = \"skip\"".into(),
+                hint: "try a lower optim.lr, optim.clip_grad_norm = 1.0, or train.non_finite = \"skip\""
+                    .into(),
             });
         }
         self.objective.adjust_grads(&mut made.grads, &progress)?;
@@ -339,7 +367,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
         Ok(Stepped { loss: made.loss, metrics, vitals })
     }
 
-    /// Asks the observers and the held-out samples; returns what decides which checkpoint is best (higher is better).
+    /// Asks the observers and the held-out samples; returns what decides which checkpoint is best (higher is
+    /// better).
     fn look(&mut self, progress: Progress, run: &mut Run) -> Result<Option<(String, f64)>> {
         let mut metrics = Vec::new();
         if let Some(source) = &self.validation {
@@ -351,7 +380,9 @@ impl<'a, O: Objective> Trainer<'a, O> {
                 let embeddings = self.objective.embed(&batch, &pass)?.detach();
                 let weight = self.objective.weight(&batch, &embeddings)?;
                 let value = self.objective.criterion(&embeddings, &pass)?.value;
-                sum += f64::from(value.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?[0]) * weight;
+                sum +=
+                    f64::from(value.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?[0])
+                        * weight;
                 n += weight;
                 seen += batch.samples() as u64;
             }
@@ -370,7 +401,10 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let text: Vec<String> = metrics.iter().map(|(name, v)| format!("{name} {v:.4}")).collect();
         self.display.note(&format!("epoch {}: {}", progress.epoch, text.join("  ")));
         let of = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-        let decided = self.observers.iter().find_map(|o| o.decides().and_then(|name| Some((name.to_string(), of(name)?))));
+        let decided = self
+            .observers
+            .iter()
+            .find_map(|o| o.decides().and_then(|name| Some((name.to_string(), of(name)?))));
         Ok(decided.or_else(|| of("val_loss").map(|v| ("-val_loss".into(), -v))).filter(|(_, v)| !v.is_nan()))
     }
 
@@ -395,9 +429,14 @@ fn log(run: &mut Run, progress: Progress, metrics: &[(String, f64)]) -> Result<(
     run.log(progress, &borrowed)
 }
 
-/// Every trained tensor must get a gradient at the first step (those in `may_skip` within 50): a part that is silently left out of the
-/// graph looks like a run that learns badly.
-fn check_gradients(made: &Gradients, missing: &mut BTreeSet<String>, may_skip: &[String], since: u64) -> Result<()> {
+/// Every trained tensor must get a gradient at the first step (those in `may_skip` within 50): a part that is
+/// silently left out of the graph looks like a run that learns badly.
+fn check_gradients(
+    made: &Gradients,
+    missing: &mut BTreeSet<String>,
+    may_skip: &[String],
+    since: u64,
+) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -408,5 +447,8 @@ fn check_gradients(made: &Gradients, missing: &mut BTreeSet<String>, may_skip: &
         return Ok(());
     }
     let list = named.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
-    Err(Error::input(list, "no gradient reached this trained parameter: it is not part of the loss; freeze it or name it in may_skip"))
+    Err(Error::input(
+        list,
+        "no gradient reached this trained parameter: it is not part of the loss; freeze it or name it in may_skip",
+    ))
 }

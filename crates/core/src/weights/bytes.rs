@@ -1,7 +1,7 @@
 //! Reading a file by position within checked bounds, and turning bytes into tensors.
 //!
-//! Files are not mapped: one that is truncated under a mapping kills the process. Every length that a file claims is held against the
-//! file's real length before anything is allocated.
+//! Files are not mapped: one that is truncated under a mapping kills the process. Every length that a file
+//! claims is held against the file's real length before anything is allocated.
 
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -48,7 +48,9 @@ impl Source {
         }
         let mut buffer = vec![0; n];
         let mut file = &self.file;
-        file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut buffer)).map_err(|e| Error::io(&self.path, e))?;
+        file.seek(SeekFrom::Start(at))
+            .and_then(|_| file.read_exact(&mut buffer))
+            .map_err(|e| Error::io(&self.path, e))?;
         Ok(buffer)
     }
 }
@@ -95,7 +97,8 @@ impl Kind {
         }
     }
 
-    /// A CPU tensor from little-endian bytes: floating point as `f32`, signed integers as `i64`, `u32`, `u8` and bool (0 or 1) as they are.
+    /// A CPU tensor from little-endian bytes: floating point as `f32`, signed integers as `i64`, `u32`, `u8`
+    /// and bool (0 or 1) as they are.
     pub(super) fn tensor(self, bytes: &[u8], shape: &[usize]) -> Result<Tensor> {
         fn each<const N: usize, O>(bytes: &[u8], f: impl Fn([u8; N]) -> O) -> Vec<O> {
             bytes.chunks_exact(N).filter_map(|c| c.try_into().ok()).map(f).collect()
@@ -105,7 +108,9 @@ impl Kind {
             Kind::F64 => Tensor::from_vec(each(bytes, |b| f64::from_le_bytes(b) as f32), shape, cpu),
             Kind::F32 => Tensor::from_vec(each(bytes, f32::from_le_bytes), shape, cpu),
             Kind::F16 => Tensor::from_vec(each(bytes, |b| half::f16::from_le_bytes(b).to_f32()), shape, cpu),
-            Kind::BF16 => Tensor::from_vec(each(bytes, |b| half::bf16::from_le_bytes(b).to_f32()), shape, cpu),
+            Kind::BF16 => {
+                Tensor::from_vec(each(bytes, |b| half::bf16::from_le_bytes(b).to_f32()), shape, cpu)
+            }
             Kind::I64 => Tensor::from_vec(each(bytes, i64::from_le_bytes), shape, cpu),
             Kind::I32 => Tensor::from_vec(each(bytes, |b| i64::from(i32::from_le_bytes(b))), shape, cpu),
             Kind::I16 => Tensor::from_vec(each(bytes, |b| i64::from(i16::from_le_bytes(b))), shape, cpu),
@@ -119,7 +124,8 @@ impl Kind {
 
 /// Number of elements of `shape`, if that is a number.
 pub(super) fn elements(shape: &[usize]) -> Option<usize> {
-    // A zero hides an overflow of the other sizes: candle multiplies in order, so those are checked without it.
+    // A zero hides an overflow of the other sizes: candle multiplies in order, so those are checked without
+    // it.
     shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d.max(1)))?;
     shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d))
 }

@@ -1,8 +1,9 @@
 //! Weights of other libraries: reading their files and telling their names from ours.
 //!
-//! A file goes through [`read`] (safetensors or PyTorch's own format, single or in shards), [`normalise`] (prefixes and old spellings),
-//! an encoder's [`Rules`] (its names and layouts against ours) and [`load_into`]. The same rules backwards give the names for saving and
-//! for comparing gradients. Nothing is dropped in silence: what is missing, unexpected or misshapen is listed.
+//! A file goes through [`read`] (safetensors or PyTorch's own format, single or in shards), [`normalise`]
+//! (prefixes and old spellings), an encoder's [`Rules`] (its names and layouts against ours) and
+//! [`load_into`]. The same rules backwards give the names for saving and for comparing gradients. Nothing is
+//! dropped in silence: what is missing, unexpected or misshapen is listed.
 
 mod bytes;
 mod names;
@@ -26,18 +27,27 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// In what order the files of a model's folder are looked for.
-const FILES: [&str; 4] = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+const FILES: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
 
-/// Reads all tensors of a file, of the shards that an `*.index.json` lists, or of a model's folder (`model.safetensors`,
-/// `pytorch_model.bin` or their indexes). Floating point becomes `f32`, signed integers `i64`, bool and `u8` stay `u8`; all on the CPU.
+/// Reads all tensors of a file, of the shards that an `*.index.json` lists, or of a model's folder
+/// (`model.safetensors`, `pytorch_model.bin` or their indexes). Floating point becomes `f32`, signed integers
+/// `i64`, bool and `u8` stay `u8`; all on the CPU.
 ///
 /// # Errors
-/// [`Error::Io`] if a file cannot be read, [`Error::Input`] naming the file and tensor for what is damaged or not understood.
+/// [`Error::Io`] if a file cannot be read, [`Error::Input`] naming the file and tensor for what is damaged or
+/// not understood.
 pub fn read(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
     let path = path.as_ref();
     if path.is_dir() {
         let found = FILES.iter().map(|f| path.join(f)).find(|p| p.is_file());
-        return read(found.ok_or_else(|| Error::file(path, format!("no weights in this folder; expected one of {}", FILES.join(", "))))?);
+        return read(found.ok_or_else(|| {
+            Error::file(path, format!("no weights in this folder; expected one of {}", FILES.join(", ")))
+        })?);
     }
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if name.ends_with(".index.json") {
@@ -58,18 +68,31 @@ pub fn read(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
 fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
     let source = bytes::Source::open(index)?;
     if source.len() > bytes::MAX_HEADER {
-        return Err(Error::file(index, format!("index of {} bytes, expected at most {}", source.len(), bytes::MAX_HEADER)));
+        return Err(Error::file(
+            index,
+            format!("index of {} bytes, expected at most {}", source.len(), bytes::MAX_HEADER),
+        ));
     }
     let text = source.read(0, source.len() as usize)?;
-    let json: serde_json::Value = serde_json::from_slice(&text).map_err(|e| Error::file(index, format!("not JSON: {e}")))?;
+    let json: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|e| Error::file(index, format!("not JSON: {e}")))?;
     let map = json.get("weight_map").and_then(|m| m.as_object());
     let map = map.ok_or_else(|| Error::file(index, "expected an object `weight_map` of tensor: file"))?;
     let mut shards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (tensor, file) in map {
-        let file = file.as_str().ok_or_else(|| Error::file(index, format!("{tensor}: expected the name of a file")))?;
+        let file = file
+            .as_str()
+            .ok_or_else(|| Error::file(index, format!("{tensor}: expected the name of a file")))?;
         // An index from elsewhere must not lead out of its folder.
-        if file.is_empty() || file == ".." || file.contains(['/', '\\', '\0']) || file.ends_with(".index.json") {
-            return Err(Error::file(index, format!("{tensor}: `{file}` is not the name of a file in this folder")));
+        if file.is_empty()
+            || file == ".."
+            || file.contains(['/', '\\', '\0'])
+            || file.ends_with(".index.json")
+        {
+            return Err(Error::file(
+                index,
+                format!("{tensor}: `{file}` is not the name of a file in this folder"),
+            ));
         }
         shards.entry(file).or_default().push(tensor);
     }
@@ -78,7 +101,9 @@ fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
         let path = index.with_file_name(file);
         let mut have = read(&path)?;
         for name in tensors {
-            let t = have.remove(name).ok_or_else(|| Error::file(&path, format!("no tensor {name}, which {} promises", index.display())))?;
+            let t = have.remove(name).ok_or_else(|| {
+                Error::file(&path, format!("no tensor {name}, which {} promises", index.display()))
+            })?;
             out.insert(name.to_string(), t);
         }
     }
@@ -90,7 +115,8 @@ fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
 pub struct Options {
     /// Parameters that the file lacks keep their initial values (a new head on a pre-trained trunk).
     pub allow_missing: bool,
-    /// Tensors of the file that no parameter takes are left out (a trunk out of a file with its pre-training head).
+    /// Tensors of the file that no parameter takes are left out (a trunk out of a file with its pre-training
+    /// head).
     pub allow_unexpected: bool,
 }
 
@@ -107,7 +133,8 @@ pub struct Report {
     pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
 }
 
-/// Compares `tensors` (named relative to `prefix`) with the parameters and buffers under `prefix`; writes nothing.
+/// Compares `tensors` (named relative to `prefix`) with the parameters and buffers under `prefix`; writes
+/// nothing.
 pub fn compare(params: &Params, tensors: &BTreeMap<String, Tensor>, prefix: &str) -> Report {
     let mut report = Report::default();
     let mut wanted = std::collections::BTreeSet::new();
@@ -115,7 +142,9 @@ pub fn compare(params: &Params, tensors: &BTreeMap<String, Tensor>, prefix: &str
         let name = relative(&p.name, prefix).to_string();
         match tensors.get(&name) {
             None => report.missing.push(name.clone()),
-            Some(t) if t.dims() != p.var.dims() => report.misshapen.push((name.clone(), t.dims().to_vec(), p.var.dims().to_vec())),
+            Some(t) if t.dims() != p.var.dims() => {
+                report.misshapen.push((name.clone(), t.dims().to_vec(), p.var.dims().to_vec()))
+            }
             Some(_) => report.loaded.push(name.clone()),
         }
         wanted.insert(name);
@@ -124,15 +153,23 @@ pub fn compare(params: &Params, tensors: &BTreeMap<String, Tensor>, prefix: &str
     report
 }
 
-/// Writes `tensors` (named relative to `prefix`) into the parameters and buffers under `prefix`: all that is to be written, or nothing.
+/// Writes `tensors` (named relative to `prefix`) into the parameters and buffers under `prefix`: all that is
+/// to be written, or nothing.
 ///
 /// # Errors
-/// [`Error::Input`] listing every misshapen key, and the missing and unexpected ones unless `options` allow them; if nothing fits at all.
-pub fn load_into(params: &Params, tensors: &BTreeMap<String, Tensor>, prefix: &str, options: &Options) -> Result<Report> {
+/// [`Error::Input`] listing every misshapen key, and the missing and unexpected ones unless `options` allow
+/// them; if nothing fits at all.
+pub fn load_into(
+    params: &Params,
+    tensors: &BTreeMap<String, Tensor>,
+    prefix: &str,
+    options: &Options,
+) -> Result<Report> {
     let report = compare(params, tensors, prefix);
     let mut problems = Vec::new();
     if !report.misshapen.is_empty() {
-        let items = report.misshapen.iter().map(|(n, found, want)| format!("{n} {found:?} (expected {want:?})"));
+        let items =
+            report.misshapen.iter().map(|(n, found, want)| format!("{n} {found:?} (expected {want:?})"));
         problems.push(list("with another shape", items));
     }
     if !options.allow_missing && !report.missing.is_empty() {
@@ -150,14 +187,16 @@ pub fn load_into(params: &Params, tensors: &BTreeMap<String, Tensor>, prefix: &s
     }
     for name in &report.loaded {
         if let Some(t) = tensors.get(name) {
-            // A copy: what export() gave shares storage with the parameter, and candle refuses to write a tensor onto itself.
+            // A copy: what export() gave shares storage with the parameter, and candle refuses to write a
+            // tensor onto itself.
             params.set(&join(prefix, name), &t.copy()?)?;
         }
     }
     Ok(report)
 }
 
-/// The parameters and buffers under `prefix`, named relative to it: what [`load_into`] takes. They share storage with `params`.
+/// The parameters and buffers under `prefix`, named relative to it: what [`load_into`] takes. They share
+/// storage with `params`.
 pub fn export(params: &Params, prefix: &str) -> BTreeMap<String, Tensor> {
     let all = params.all().into_iter().filter(|p| under(&p.name, prefix));
     all.map(|p| (relative(&p.name, prefix).to_string(), p.var.as_tensor().detach())).collect()
@@ -189,7 +228,8 @@ mod tests {
     use candle_core::{DType, Device};
 
     fn tensors(list: &[(&str, &[usize])]) -> BTreeMap<String, Tensor> {
-        let one = |(n, s): &(&str, &[usize])| (n.to_string(), Tensor::ones(*s, DType::F32, &Device::Cpu).unwrap());
+        let one =
+            |(n, s): &(&str, &[usize])| (n.to_string(), Tensor::ones(*s, DType::F32, &Device::Cpu).unwrap());
         list.iter().map(one).collect()
     }
 
@@ -231,9 +271,15 @@ mod tests {
     fn shards_and_folders() {
         let dir = tempfile::tempdir().unwrap();
         let save = |file: &str, names: &[&str]| {
-            let t: Vec<(String, Tensor)> =
-                names.iter().map(|n| (n.to_string(), Tensor::ones(2, DType::F32, &Device::Cpu).unwrap())).collect();
-            candle_core::safetensors::save(&t.into_iter().collect::<std::collections::HashMap<_, _>>(), dir.path().join(file)).unwrap();
+            let t: Vec<(String, Tensor)> = names
+                .iter()
+                .map(|n| (n.to_string(), Tensor::ones(2, DType::F32, &Device::Cpu).unwrap()))
+                .collect();
+            candle_core::safetensors::save(
+                &t.into_iter().collect::<std::collections::HashMap<_, _>>(),
+                dir.path().join(file),
+            )
+            .unwrap();
         };
         save("a.safetensors", &["x", "spare"]);
         save("b.safetensors", &["y"]);

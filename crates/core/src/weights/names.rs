@@ -18,20 +18,26 @@ pub enum WeightNorm {
     Parametrizations,
 }
 
-/// Brings names to one spelling: drops the prefixes `module.`, `_orig_mod.` and `model.` where every name has them, calls the `gamma` and
-/// `beta` of a layer norm `weight` and `bias` (only where a module has both: a lone `gamma` is a layer scale), spells weight
-/// normalisation as `parametrizations`, and leaves out `num_batches_tracked`, which PyTorch's batch norm only needs with `momentum=None`.
+/// Brings names to one spelling: drops the prefixes `module.`, `_orig_mod.` and `model.` where every name has
+/// them, calls the `gamma` and `beta` of a layer norm `weight` and `bias` (only where a module has both: a
+/// lone `gamma` is a layer scale), spells weight normalisation as `parametrizations`, and leaves out
+/// `num_batches_tracked`, which PyTorch's batch norm only needs with `momentum=None`.
 ///
 /// # Errors
 /// If two names become one.
 pub fn normalise(mut tensors: Tensors) -> Result<Tensors> {
     tensors.retain(|n, _| !(n == "num_batches_tracked" || n.ends_with(".num_batches_tracked")));
-    while let Some(prefix) = WRAPPERS.iter().find(|p| !tensors.is_empty() && tensors.keys().all(|n| n.len() > p.len() && n.starts_with(*p)))
+    while let Some(prefix) = WRAPPERS
+        .iter()
+        .find(|p| !tensors.is_empty() && tensors.keys().all(|n| n.len() > p.len() && n.starts_with(*p)))
     {
         tensors = tensors.into_iter().map(|(n, t)| (n[prefix.len()..].to_string(), t)).collect();
     }
-    let pairs: Vec<String> =
-        tensors.keys().filter_map(|n| module_of(n, "gamma")).filter(|m| tensors.contains_key(&format!("{m}beta"))).collect();
+    let pairs: Vec<String> = tensors
+        .keys()
+        .filter_map(|n| module_of(n, "gamma"))
+        .filter(|m| tensors.contains_key(&format!("{m}beta")))
+        .collect();
     for m in pairs {
         rename(&mut tensors, &format!("{m}gamma"), format!("{m}weight"))?;
         rename(&mut tensors, &format!("{m}beta"), format!("{m}bias"))?;
@@ -44,13 +50,17 @@ pub fn normalise(mut tensors: Tensors) -> Result<Tensors> {
 /// # Errors
 /// If a module has both spellings.
 pub fn weight_norm_names(mut tensors: Tensors, to: WeightNorm) -> Result<Tensors> {
-    let (g, v, p0, p1) = ("weight_g", "weight_v", "parametrizations.weight.original0", "parametrizations.weight.original1");
+    let (g, v, p0, p1) =
+        ("weight_g", "weight_v", "parametrizations.weight.original0", "parametrizations.weight.original1");
     let (from, to) = match to {
         WeightNorm::GV => ([p0, p1], [g, v]),
         WeightNorm::Parametrizations => ([g, v], [p0, p1]),
     };
-    let modules: Vec<String> =
-        tensors.keys().filter_map(|n| module_of(n, from[0])).filter(|m| tensors.contains_key(&format!("{m}{}", from[1]))).collect();
+    let modules: Vec<String> = tensors
+        .keys()
+        .filter_map(|n| module_of(n, from[0]))
+        .filter(|m| tensors.contains_key(&format!("{m}{}", from[1])))
+        .collect();
     for m in modules {
         for (a, b) in from.iter().zip(to) {
             rename(&mut tensors, &format!("{m}{a}"), format!("{m}{b}"))?;
@@ -93,7 +103,8 @@ mod tests {
         assert_eq!(after(&["model.a", "head.b"]), ["head.b", "model.a"], "a part that is called model stays");
         assert_eq!(after(&["module.a", "module."]), ["module.", "module.a"]);
         assert_eq!(after(&["ln.gamma", "ln.beta", "ls.gamma"]), ["ln.bias", "ln.weight", "ls.gamma"]);
-        let p = ["conv.bias", "conv.parametrizations.weight.original0", "conv.parametrizations.weight.original1"];
+        let p =
+            ["conv.bias", "conv.parametrizations.weight.original0", "conv.parametrizations.weight.original1"];
         assert_eq!(after(&["conv.weight_g", "conv.weight_v", "conv.bias"]), p);
         let back = weight_norm_names(named(&p), WeightNorm::GV).unwrap();
         assert_eq!(back.into_keys().collect::<Vec<_>>(), ["conv.bias", "conv.weight_g", "conv.weight_v"]);

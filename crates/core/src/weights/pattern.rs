@@ -1,6 +1,8 @@
-//! Patterns over dotted names: `*` stands for one or more characters other than a dot, `**` for one or more of any.
+//! Patterns over dotted names: `*` stands for one or more characters other than a dot, `**` for one or more
+//! of any.
 //!
-//! What they stand for is captured in order and filled into the other side of a rule: `encoder.layer.*.output.**` and `blocks.*.out.**`.
+//! What they stand for is captured in order and filled into the other side of a rule:
+//! `encoder.layer.*.output.**` and `blocks.*.out.**`.
 
 use crate::error::{Error, Result};
 
@@ -21,7 +23,8 @@ impl Pattern {
     /// Reads a pattern. Every text is one; braces must have been expanded (see [`Pattern::expand_braces`]).
     ///
     /// # Errors
-    /// [`Error::Config`] for an empty pattern and for wildcards side by side (`***`), whose captures would be ambiguous.
+    /// [`Error::Config`] for an empty pattern and for wildcards side by side (`***`), whose captures would be
+    /// ambiguous.
     pub fn new(text: &str) -> Result<Self> {
         let mut parts: Vec<Part> = Vec::new();
         let mut rest = text;
@@ -49,7 +52,9 @@ impl Pattern {
     /// `a.{b,c}.d` as `a.b.d` and `a.c.d`; a text without braces as itself. One pair of braces.
     pub fn expand_braces(text: &str) -> Vec<String> {
         match text.split_once('{').and_then(|(a, rest)| Some((a, rest.split_once('}')?))) {
-            Some((head, (list, tail))) => list.split(',').map(|x| format!("{head}{}{tail}", x.trim())).collect(),
+            Some((head, (list, tail))) => {
+                list.split(',').map(|x| format!("{head}{}{tail}", x.trim())).collect()
+            }
             None => vec![text.to_string()],
         }
     }
@@ -64,7 +69,8 @@ impl Pattern {
         self.0.iter().filter(|p| !matches!(p, Part::Text(_))).map(|p| *p == Part::Any).collect()
     }
 
-    /// What the wildcards stand for in `name`, if it matches as a whole. Of several ways the one with the shortest first captures counts.
+    /// What the wildcards stand for in `name`, if it matches as a whole. Of several ways the one with the
+    /// shortest first captures counts.
     pub fn captures(&self, name: &str) -> Option<Vec<String>> {
         fn go(parts: &[Part], name: &str, out: &mut Vec<String>) -> bool {
             let Some((part, rest)) = parts.split_first() else { return name.is_empty() };

@@ -1,11 +1,12 @@
 //! Rules that tell the names and layouts of another library's files from ours, in both directions.
 //!
-//! A rule turns the whole set of named tensors into another; [`Rules::to_ours`] applies a list of them in order, [`Rules::to_theirs`]
-//! applies their inverses in reverse. All of them are linear (they move numbers and add constants), so gradients go the same way as
-//! values. `from` is their side, `to` ours.
+//! A rule turns the whole set of named tensors into another; [`Rules::to_ours`] applies a list of them in
+//! order, [`Rules::to_theirs`] applies their inverses in reverse. All of them are linear (they move numbers
+//! and add constants), so gradients go the same way as values. `from` is their side, `to` ours.
 //!
-//! Each rule sees the names that the one before it left, so general renames come first and what joins or splits tensors comes after, in
-//! the new names: then the inverses, in reverse, split before the general rename takes hold of the result.
+//! Each rule sees the names that the one before it left, so general renames come first and what joins or
+//! splits tensors comes after, in the new names: then the inverses, in reverse, split before the general
+//! rename takes hold of the result.
 
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
@@ -15,7 +16,8 @@ use std::collections::btree_map::Entry;
 
 type Tensors = BTreeMap<String, Tensor>;
 
-/// One difference between a foreign file and ours. Names are [`Pattern`]s, with as many wildcards on either side.
+/// One difference between a foreign file and ours. Names are [`Pattern`]s, with as many wildcards on either
+/// side.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rule {
     /// Another name for the same tensor. Backwards, everything that matches `to` is renamed.
@@ -32,7 +34,8 @@ pub enum Rule {
         /// Our path.
         to: String,
     },
-    /// The last two dimensions are swapped (GPT-2's `Conv1D` keeps linear weights as (in, out)). The name is that at this point.
+    /// The last two dimensions are swapped (GPT-2's `Conv1D` keeps linear weights as (in, out)). The name is
+    /// that at this point.
     Transpose(String),
     /// Theirs has an axis of size 1 at `dim` that ours lacks: position embeddings (1, L, D) against (L, D).
     Squeeze {
@@ -41,7 +44,8 @@ pub enum Rule {
         /// The axis.
         dim: usize,
     },
-    /// Several of their tensors, one after the other along `dim`, are one of ours: query, key and value as `qkv`.
+    /// Several of their tensors, one after the other along `dim`, are one of ours: query, key and value as
+    /// `qkv`.
     Concat {
         /// Their names, in order.
         from: Vec<String>,
@@ -139,7 +143,8 @@ impl Rules {
     /// Reads the patterns of `rules`.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the rule whose two sides have different wildcards, or whose shares don't fit its parts.
+    /// [`Error::Config`] naming the rule whose two sides have different wildcards, or whose shares don't fit
+    /// its parts.
     pub fn new(rules: &[Rule]) -> Result<Self> {
         rules.iter().map(ready).collect::<Result<_>>().map(Rules)
     }
@@ -147,7 +152,8 @@ impl Rules {
     /// Our names and layouts for tensors of a foreign file. Tensors that no rule mentions keep their names.
     ///
     /// # Errors
-    /// If two tensors come to the same name, only some parts of a whole are there, or shapes do not fit; the tensor is named.
+    /// If two tensors come to the same name, only some parts of a whole are there, or shapes do not fit; the
+    /// tensor is named.
     pub fn to_ours(&self, tensors: Tensors) -> Result<Tensors> {
         self.0.iter().try_fold(tensors, |t, rule| rule.apply(t, true, false))
     }
@@ -155,12 +161,14 @@ impl Rules {
     /// Foreign names and layouts for our tensors: for saving.
     ///
     /// # Errors
-    /// As [`Rules::to_ours`]; and if a tensor that they have as a constant ([`Rule::Fill`]) has been trained away from it.
+    /// As [`Rules::to_ours`]; and if a tensor that they have as a constant ([`Rule::Fill`]) has been trained
+    /// away from it.
     pub fn to_theirs(&self, tensors: Tensors) -> Result<Tensors> {
         self.0.iter().rev().try_fold(tensors, |t, rule| rule.apply(t, false, true))
     }
 
-    /// Foreign names and layouts for gradients (or anything else named like parameters, such as moments). Those of constants are left out.
+    /// Foreign names and layouts for gradients (or anything else named like parameters, such as moments).
+    /// Those of constants are left out.
     ///
     /// # Errors
     /// As [`Rules::to_ours`].
@@ -191,7 +199,9 @@ fn ready(rule: &Rule) -> Result<Ready> {
             let (a, b) = pair(from, to)?;
             Ready::Rename(a, b)
         }
-        Rule::Prefix { from, to } => Ready::Prefix(from.trim_end_matches('.').into(), to.trim_end_matches('.').into()),
+        Rule::Prefix { from, to } => {
+            Ready::Prefix(from.trim_end_matches('.').into(), to.trim_end_matches('.').into())
+        }
         Rule::Transpose(name) => Ready::Transpose(Pattern::new(name)?),
         Rule::Squeeze { name, dim } => Ready::Squeeze(Pattern::new(name)?, *dim),
         Rule::Concat { from, to, dim, shares } => parts(from, to, *dim, shares, true)?,
@@ -224,7 +234,11 @@ fn rename(tensors: Tensors, f: impl Fn(&str) -> Option<String>) -> Result<Tensor
 }
 
 /// Changes the tensors whose names match.
-fn each(mut tensors: Tensors, name: &Pattern, f: impl Fn(&str, &Tensor) -> Result<Tensor>) -> Result<Tensors> {
+fn each(
+    mut tensors: Tensors,
+    name: &Pattern,
+    f: impl Fn(&str, &Tensor) -> Result<Tensor>,
+) -> Result<Tensors> {
     for (n, t) in &mut tensors {
         if name.captures(n).is_some() {
             *t = f(n, t)?;
@@ -242,7 +256,8 @@ fn squeeze(name: &str, t: &Tensor, dim: usize) -> Result<Tensor> {
 
 /// All parts of a whole become that whole, for each value of the wildcards.
 fn concat(mut tensors: Tensors, parts: &[Pattern], whole: &Pattern, dim: usize) -> Result<Tensors> {
-    let mut sets: Vec<Vec<String>> = parts.iter().flat_map(|p| tensors.keys().filter_map(|n| p.captures(n))).collect();
+    let mut sets: Vec<Vec<String>> =
+        parts.iter().flat_map(|p| tensors.keys().filter_map(|n| p.captures(n))).collect();
     sets.sort_unstable();
     sets.dedup();
     for captures in sets {
@@ -250,14 +265,24 @@ fn concat(mut tensors: Tensors, parts: &[Pattern], whole: &Pattern, dim: usize) 
         let to = whole.fill(&captures);
         let mut list = Vec::new();
         for n in &names {
-            let t = tensors.remove(n).ok_or_else(|| Error::input(n, format!("missing; {to} is made of {}", names.join(", "))))?;
+            let t = tensors
+                .remove(n)
+                .ok_or_else(|| Error::input(n, format!("missing; {to} is made of {}", names.join(", "))))?;
             list.push(t);
         }
-        let shape = |t: &Tensor| t.dims().iter().enumerate().filter(|(i, _)| *i != dim).map(|(_, d)| *d).collect::<Vec<_>>();
+        let shape = |t: &Tensor| {
+            t.dims().iter().enumerate().filter(|(i, _)| *i != dim).map(|(_, d)| *d).collect::<Vec<_>>()
+        };
         for (n, t) in names.iter().zip(&list) {
             if dim >= t.rank() || t.rank() != list[0].rank() || shape(t) != shape(&list[0]) {
                 let first = list[0].dims();
-                return Err(Error::input(n, format!("shape {:?} does not go with {first:?} along dimension {dim} into {to}", t.dims())));
+                return Err(Error::input(
+                    n,
+                    format!(
+                        "shape {:?} does not go with {first:?} along dimension {dim} into {to}",
+                        t.dims()
+                    ),
+                ));
             }
         }
         let t = Tensor::cat(&list, dim)?;
@@ -267,14 +292,27 @@ fn concat(mut tensors: Tensors, parts: &[Pattern], whole: &Pattern, dim: usize) 
 }
 
 /// The inverse of [`concat`].
-fn split(mut tensors: Tensors, whole: &Pattern, parts: &[Pattern], dim: usize, shares: &[usize]) -> Result<Tensors> {
-    let wholes: Vec<(String, Vec<String>)> = tensors.keys().filter_map(|n| Some((n.clone(), whole.captures(n)?))).collect();
+fn split(
+    mut tensors: Tensors,
+    whole: &Pattern,
+    parts: &[Pattern],
+    dim: usize,
+    shares: &[usize],
+) -> Result<Tensors> {
+    let wholes: Vec<(String, Vec<String>)> =
+        tensors.keys().filter_map(|n| Some((n.clone(), whole.captures(n)?))).collect();
     let total: usize = shares.iter().sum();
     for (name, captures) in wholes {
         let Some(t) = tensors.remove(&name) else { continue };
         let size = t.dims().get(dim).copied().filter(|s| s % total == 0);
         let size = size.ok_or_else(|| {
-            Error::input(&name, format!("shape {:?} cannot be split along dimension {dim} in the proportion {shares:?}", t.dims()))
+            Error::input(
+                &name,
+                format!(
+                    "shape {:?} cannot be split along dimension {dim} in the proportion {shares:?}",
+                    t.dims()
+                ),
+            )
         })?;
         let mut at = 0;
         for (p, share) in parts.iter().zip(shares) {
@@ -299,13 +337,17 @@ impl Ready {
             }
             Ready::Transpose(name) => each(tensors, name, |n, t| {
                 if t.rank() < 2 {
-                    return Err(Error::input(n, format!("shape {:?}, expected two dimensions to transpose", t.dims())));
+                    return Err(Error::input(
+                        n,
+                        format!("shape {:?}, expected two dimensions to transpose", t.dims()),
+                    ));
                 }
                 Ok(t.transpose(D::Minus1, D::Minus2)?.contiguous()?)
             }),
             Ready::Squeeze(name, dim) if to_ours => each(tensors, name, |n, t| squeeze(n, t, *dim)),
             Ready::Squeeze(name, dim) => each(tensors, name, |n, t| {
-                let problem = || Error::input(n, format!("shape {:?} has no room for dimension {dim}", t.dims()));
+                let problem =
+                    || Error::input(n, format!("shape {:?} has no room for dimension {dim}", t.dims()));
                 if *dim > t.rank() { Err(problem()) } else { Ok(t.unsqueeze(*dim)?) }
             }),
             Ready::Join(parts, whole, dim, shares, theirs) => {
@@ -316,8 +358,10 @@ impl Ready {
                 }
             }
             Ready::Fill(name, like, value) if to_ours => {
-                let new: Vec<(String, Tensor)> =
-                    tensors.iter().filter_map(|(n, t)| Some((name.fill(&like.captures(n)?), t.clone()))).collect();
+                let new: Vec<(String, Tensor)> = tensors
+                    .iter()
+                    .filter_map(|(n, t)| Some((name.fill(&like.captures(n)?), t.clone())))
+                    .collect();
                 for (n, t) in new {
                     if let Entry::Vacant(e) = tensors.entry(n) {
                         e.insert(t.zeros_like()?.affine(1.0, *value)?);
@@ -326,7 +370,8 @@ impl Ready {
                 Ok(tensors)
             }
             Ready::Fill(name, like, value) => {
-                let names: Vec<String> = tensors.keys().filter_map(|n| Some(name.fill(&like.captures(n)?))).collect();
+                let names: Vec<String> =
+                    tensors.keys().filter_map(|n| Some(name.fill(&like.captures(n)?))).collect();
                 for n in names {
                     let Some(t) = tensors.remove(&n) else { continue };
                     let off = if strict && t.elem_count() > 0 {
@@ -338,7 +383,9 @@ impl Ready {
                     if off > 0.0 {
                         return Err(Error::input(
                             n,
-                            format!("differs from {value} by up to {off}, but the other format has no place for it"),
+                            format!(
+                                "differs from {value} by up to {off}, but the other format has no place for it"
+                            ),
                         ));
                     }
                 }
@@ -391,11 +438,18 @@ mod tests {
             Rule::split("encoder.pair", "encoder.{a,b}", 1),
         ])
         .unwrap();
-        let mut theirs = vec![("vit.pos", t(0.0, &[1, 3, 2])), ("vit.pair", t(5.0, &[2, 4])), ("classifier.w", t(0.0, &[1]))];
+        let mut theirs = vec![
+            ("vit.pos", t(0.0, &[1, 3, 2])),
+            ("vit.pair", t(5.0, &[2, 4])),
+            ("classifier.w", t(0.0, &[1])),
+        ];
         let blocks = ["0", "10"];
         let names: Vec<[String; 6]> = blocks
             .iter()
-            .map(|b| ["query.weight", "query.bias", "key.weight", "value.weight", "value.bias"].map(|x| format!("vit.layer.{b}.attn.{x}")))
+            .map(|b| {
+                ["query.weight", "query.bias", "key.weight", "value.weight", "value.bias"]
+                    .map(|x| format!("vit.layer.{b}.attn.{x}"))
+            })
             .zip(blocks)
             .map(|(n, b)| {
                 let [a, c, d, e, f] = n;
@@ -410,10 +464,19 @@ mod tests {
         let mut theirs = set(&theirs);
         let ours = rules.to_ours(theirs.clone()).unwrap();
         let expected = ["a", "b", "blocks.0.attn.qkv.bias", "blocks.0.attn.qkv.weight", "blocks.0.fc.weight"];
-        assert_eq!(ours.keys().take(5).cloned().collect::<Vec<_>>(), expected.map(|n| format!("encoder.{n}")));
-        assert_eq!(ours["encoder.blocks.10.attn.qkv.bias"].to_vec1::<f32>().unwrap(), [100.0, 101.0, 0.0, 0.0, 400.0, 401.0]);
+        assert_eq!(
+            ours.keys().take(5).cloned().collect::<Vec<_>>(),
+            expected.map(|n| format!("encoder.{n}"))
+        );
+        assert_eq!(
+            ours["encoder.blocks.10.attn.qkv.bias"].to_vec1::<f32>().unwrap(),
+            [100.0, 101.0, 0.0, 0.0, 400.0, 401.0]
+        );
         assert_eq!(ours["encoder.blocks.0.attn.qkv.weight"].dims(), [6, 2]);
-        assert_eq!(ours["encoder.blocks.0.fc.weight"].to_vec2::<f32>().unwrap(), [[500.0, 502.0], [501.0, 503.0]]);
+        assert_eq!(
+            ours["encoder.blocks.0.fc.weight"].to_vec2::<f32>().unwrap(),
+            [[500.0, 502.0], [501.0, 503.0]]
+        );
         assert_eq!(ours["encoder.pos"].dims(), [3, 2]);
         assert_eq!(ours["encoder.b"].to_vec2::<f32>().unwrap(), [[7.0, 8.0], [11.0, 12.0]]);
 
@@ -439,25 +502,41 @@ mod tests {
         let theirs = set(&[("q", t(0.0, &[4])), ("k", t(10.0, &[2])), ("v", t(20.0, &[2]))]);
         let ours = rules.to_ours(theirs.clone()).unwrap();
         same(&rules.to_theirs(ours).unwrap(), &theirs);
-        assert!(rules.to_theirs(set(&[("qkv", t(0.0, &[6]))])).unwrap_err().to_string().contains("qkv: shape [6]"));
+        assert!(
+            rules
+                .to_theirs(set(&[("qkv", t(0.0, &[6]))]))
+                .unwrap_err()
+                .to_string()
+                .contains("qkv: shape [6]")
+        );
         assert!(Rules::new(&[rule(&["q", "k"])]).is_err());
     }
 
     #[test]
     fn what_does_not_fit_is_named() {
         let qkv = Rules::new(&[Rule::concat("l.*.{q,k,v}", "l.*.qkv", 0)]).unwrap();
-        let e = qkv.to_ours(set(&[("l.1.q", t(0.0, &[2])), ("l.1.v", t(0.0, &[2]))])).unwrap_err().to_string();
+        let e =
+            qkv.to_ours(set(&[("l.1.q", t(0.0, &[2])), ("l.1.v", t(0.0, &[2]))])).unwrap_err().to_string();
         assert!(e.starts_with("l.1.k: missing; l.1.qkv is made of"), "{e}");
-        let e = qkv.to_ours(set(&[("l.1.q", t(0.0, &[2, 2])), ("l.1.k", t(0.0, &[2, 3])), ("l.1.v", t(0.0, &[2, 2]))]));
+        let e = qkv.to_ours(set(&[
+            ("l.1.q", t(0.0, &[2, 2])),
+            ("l.1.k", t(0.0, &[2, 3])),
+            ("l.1.v", t(0.0, &[2, 2])),
+        ]));
         assert!(e.unwrap_err().to_string().starts_with("l.1.k: shape [2, 3]"));
         let e = qkv.to_ours(set(&[("l.1.q", t(0.0, &[])), ("l.1.k", t(0.0, &[])), ("l.1.v", t(0.0, &[]))]));
         assert!(e.is_err());
-        let e = Rules::new(&[Rule::rename("a.**", "b.**")]).unwrap().to_ours(set(&[("a.x", t(0.0, &[1])), ("b.x", t(0.0, &[1]))]));
+        let e = Rules::new(&[Rule::rename("a.**", "b.**")])
+            .unwrap()
+            .to_ours(set(&[("a.x", t(0.0, &[1])), ("b.x", t(0.0, &[1]))]));
         assert!(e.unwrap_err().to_string().contains("b.x: two tensors"));
-        let one = |r: Rule, t: Tensor| Rules::new(&[r]).unwrap().to_ours(set(&[("x", t)])).unwrap_err().to_string();
+        let one =
+            |r: Rule, t: Tensor| Rules::new(&[r]).unwrap().to_ours(set(&[("x", t)])).unwrap_err().to_string();
         assert!(one(Rule::transpose("x"), t(0.0, &[3])).starts_with("x: shape [3]"));
         assert!(one(Rule::squeeze("x", 1), t(0.0, &[3])).starts_with("x: shape [3]"));
-        assert!(Rules::new(&[Rule::rename("a.*", "b")]).unwrap_err().to_string().contains("different wildcards"));
+        assert!(
+            Rules::new(&[Rule::rename("a.*", "b")]).unwrap_err().to_string().contains("different wildcards")
+        );
         assert!(Rules::new(&[Rule::rename("a.*", "b.**")]).is_err());
         let p = Rules::new(&[Rule::prefix("", "encoder")]).unwrap();
         let ours = p.to_ours(set(&[("a.b", t(0.0, &[1]))])).unwrap();

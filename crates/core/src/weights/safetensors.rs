@@ -1,4 +1,5 @@
-//! safetensors files: eight bytes of header length, a JSON header `{name: {dtype, shape, data_offsets}}`, then the data.
+//! safetensors files: eight bytes of header length, a JSON header `{name: {dtype, shape, data_offsets}}`,
+//! then the data.
 
 use super::bytes::{Kind, MAX_HEADER, Source, elements, u64_at};
 use crate::error::Result;
@@ -6,7 +7,8 @@ use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// An open safetensors file. Its header is checked when it is opened; data is read by position when it is asked for.
+/// An open safetensors file. Its header is checked when it is opened; data is read by position when it is
+/// asked for.
 #[derive(Debug)]
 pub struct SafeTensors {
     source: Source,
@@ -23,19 +25,24 @@ struct Entry {
 }
 
 impl SafeTensors {
-    /// Opens a file and checks its header: every tensor lies within the file, in as many bytes as its shape and type need.
+    /// Opens a file and checks its header: every tensor lies within the file, in as many bytes as its shape
+    /// and type need.
     ///
     /// # Errors
-    /// If the file cannot be read, is truncated, or its header is not what the format demands; the tensor is named.
+    /// If the file cannot be read, is truncated, or its header is not what the format demands; the tensor is
+    /// named.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let source = Source::open(path.as_ref())?;
         let header = u64_at(&source.read(0, 8)?, 0);
         if header > MAX_HEADER {
-            return Err(source.error(format!("header of {header} bytes, expected at most {MAX_HEADER}: not a safetensors file?")));
+            return Err(source.error(format!(
+                "header of {header} bytes, expected at most {MAX_HEADER}: not a safetensors file?"
+            )));
         }
         let text = source.read(8, header as usize)?;
         let data = 8 + header;
-        let json: serde_json::Value = serde_json::from_slice(&text).map_err(|e| source.error(format!("header is not JSON: {e}")))?;
+        let json: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|e| source.error(format!("header is not JSON: {e}")))?;
         let fields = json.as_object().ok_or_else(|| source.error("header is not a JSON object"))?;
         let (mut entries, mut metadata) = (BTreeMap::new(), BTreeMap::new());
         for (name, v) in fields {
@@ -45,16 +52,23 @@ impl SafeTensors {
                 continue;
             }
             let bad = |problem: String| source.error(format!("tensor {name}: {problem}"));
-            let numbers = |key: &str| -> Option<Vec<u64>> { v.get(key)?.as_array()?.iter().map(serde_json::Value::as_u64).collect() };
+            let numbers = |key: &str| -> Option<Vec<u64>> {
+                v.get(key)?.as_array()?.iter().map(serde_json::Value::as_u64).collect()
+            };
             let dtype = v.get("dtype").and_then(|d| d.as_str()).ok_or_else(|| bad("no dtype".into()))?;
-            let shape = numbers("shape").and_then(|s| s.into_iter().map(|d| usize::try_from(d).ok()).collect::<Option<Vec<_>>>());
+            let shape = numbers("shape")
+                .and_then(|s| s.into_iter().map(|d| usize::try_from(d).ok()).collect::<Option<Vec<_>>>());
             let shape = shape.ok_or_else(|| bad("no shape".into()))?;
-            let Some([start, end]) = numbers("data_offsets").and_then(|o| <[u64; 2]>::try_from(o).ok()) else {
+            let Some([start, end]) = numbers("data_offsets").and_then(|o| <[u64; 2]>::try_from(o).ok())
+            else {
                 return Err(bad("no data_offsets".into()));
             };
             let inside = start <= end && data.checked_add(end).is_some_and(|e| e <= source.len());
             if !inside {
-                return Err(bad(format!("data at {start}..{end} is outside the file ({} bytes of data): truncated?", source.len() - data)));
+                return Err(bad(format!(
+                    "data at {start}..{end} is outside the file ({} bytes of data): truncated?",
+                    source.len() - data
+                )));
             }
             if let Some(kind) = kind(dtype) {
                 let need = elements(&shape).and_then(|n| n.checked_mul(kind.size()));
@@ -62,7 +76,10 @@ impl SafeTensors {
                     return Err(bad(format!("{} bytes for {dtype} {shape:?}", end - start)));
                 }
             }
-            entries.insert(name.clone(), Entry { dtype: dtype.to_string(), shape, start: data + start, end: data + end });
+            entries.insert(
+                name.clone(),
+                Entry { dtype: dtype.to_string(), shape, start: data + start, end: data + end },
+            );
         }
         Ok(SafeTensors { source, entries, metadata })
     }
@@ -88,7 +105,8 @@ impl SafeTensors {
     /// If there is none of that name, its type is not supported, or the file cannot be read.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let e = self.entries.get(name).ok_or_else(|| self.source.error(format!("no tensor {name}")))?;
-        let kind = kind(&e.dtype).ok_or_else(|| self.source.error(format!("tensor {name}: type {} is not supported", e.dtype)))?;
+        let kind = kind(&e.dtype)
+            .ok_or_else(|| self.source.error(format!("tensor {name}: type {} is not supported", e.dtype)))?;
         kind.tensor(&self.source.read(e.start, (e.end - e.start) as usize)?, &e.shape)
     }
 
@@ -153,7 +171,10 @@ mod tests {
         assert_eq!(f.tensor("b").unwrap().to_vec2::<f32>().unwrap(), [[3.0]]);
         assert_eq!(f.tensor("i").unwrap().to_vec1::<i64>().unwrap(), [1 << 40]);
         assert_eq!(f.tensor("t").unwrap().to_vec1::<u8>().unwrap(), [1, 0]);
-        assert_eq!((f.tensor("e").unwrap().dims(), f.tensor("e").unwrap().dtype()), (&[0, 3][..], DType::F32));
+        assert_eq!(
+            (f.tensor("e").unwrap().dims(), f.tensor("e").unwrap().dtype()),
+            (&[0, 3][..], DType::F32)
+        );
         let e = f.tensor("f8").unwrap_err().to_string();
         assert!(e.contains("f8") && e.contains("F8_E4M3"), "{e}");
         assert!(f.all().is_err() && f.tensor("nope").is_err());
@@ -161,7 +182,9 @@ mod tests {
 
     #[test]
     fn lies_and_truncation() {
-        let one = |shape: &str, a: u64, b: u64| format!(r#"{{"w":{{"dtype":"F32","shape":{shape},"data_offsets":[{a},{b}]}}}}"#);
+        let one = |shape: &str, a: u64, b: u64| {
+            format!(r#"{{"w":{{"dtype":"F32","shape":{shape},"data_offsets":[{a},{b}]}}}}"#)
+        };
         for (header, says) in [
             (one("[2]", 0, 12), "tensor w: 12 bytes for F32 [2]"),
             (one("[4]", 0, 16), "outside the file"),

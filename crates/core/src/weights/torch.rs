@@ -1,7 +1,9 @@
-//! Files of `torch.save`: a ZIP archive (PyTorch 1.6 and later) or the older stream of pickles, read without Python.
+//! Files of `torch.save`: a ZIP archive (PyTorch 1.6 and later) or the older stream of pickles, read without
+//! Python.
 //!
-//! The ZIP form holds `*/data.pkl` and one entry `*/data/KEY` per storage. The older form is five pickles (a magic number, a version,
-//! facts about the machine, the object, the list of storage keys), then each storage as a length and its bytes.
+//! The ZIP form holds `*/data.pkl` and one entry `*/data/KEY` per storage. The older form is five pickles (a
+//! magic number, a version, facts about the machine, the object, the list of storage keys), then each storage
+//! as a length and its bytes.
 
 use super::bytes::{Kind, Source, u64_at};
 use super::pickle::{Pickle, View};
@@ -16,7 +18,8 @@ const VERSION: i128 = 1001;
 /// Longest pickle: a model of 10,000 tensors needs 1.5 MB.
 const MAX_PICKLE: u64 = 64 << 20;
 /// Under these keys training scripts keep the model beside optimiser and epoch.
-const WRAPPERS: [&str; 7] = ["state_dict", "model_state_dict", "model_state", "model", "module", "net", "network"];
+const WRAPPERS: [&str; 7] =
+    ["state_dict", "model_state_dict", "model_state", "model", "module", "net", "network"];
 
 /// An open `.pt`, `.pth` or `.bin` file of `torch.save`. Nothing in it is executed; see [`TorchFile::open`].
 #[derive(Debug)]
@@ -28,31 +31,39 @@ pub struct TorchFile {
 }
 
 impl TorchFile {
-    /// Opens a file and finds its tensors. Those in nested containers have dotted paths (`optimizer.state.0.exp_avg`); where the model
-    /// lies under one of the usual keys (`state_dict`, `model`, `model_state` ...) beside other things, only the model is taken.
+    /// Opens a file and finds its tensors. Those in nested containers have dotted paths
+    /// (`optimizer.state.0.exp_avg`); where the model lies under one of the usual keys (`state_dict`,
+    /// `model`, `model_state` ...) beside other things, only the model is taken.
     ///
     /// # Errors
-    /// If the file is damaged, compressed, big-endian, or refers to anything but tensors in plain containers (the global is named); if
-    /// a tensor cannot be read (it is named).
+    /// If the file is damaged, compressed, big-endian, or refers to anything but tensors in plain containers
+    /// (the global is named); if a tensor cannot be read (it is named).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_under(path, &WRAPPERS)
     }
 
-    /// As [`TorchFile::open`], taking the part under the first of `keys` that is there (`teacher`); everything if `keys` is empty.
+    /// As [`TorchFile::open`], taking the part under the first of `keys` that is there (`teacher`);
+    /// everything if `keys` is empty.
     ///
     /// # Errors
     /// As [`TorchFile::open`].
     pub fn open_under(path: impl AsRef<Path>, keys: &[&str]) -> Result<Self> {
         let source = Source::open(path.as_ref())?;
         let start = source.read(0, source.len().min(4) as usize)?;
-        let (pickle, storages) = if start.starts_with(b"PK") { from_zip(&source)? } else { from_stream(&source, keys)? };
+        let (pickle, storages) =
+            if start.starts_with(b"PK") { from_zip(&source)? } else { from_stream(&source, keys)? };
         let mut tensors = BTreeMap::new();
         for (name, view) in pickle.tensors(keys).map_err(|e| source.error(e))? {
             let size = view.kind.size() as u64;
             let have = storages.get(&view.key).map(|&(_, bytes)| bytes);
-            let Some(have) = have else { return Err(source.error(format!("tensor {name}: its storage {} is missing", view.key))) };
+            let Some(have) = have else {
+                return Err(source.error(format!("tensor {name}: its storage {} is missing", view.key)));
+            };
             if view.numel.checked_mul(size).is_none_or(|need| need > have) {
-                let claim = format!("its storage {} claims {} numbers of {size} bytes but has {have} bytes", view.key, view.numel);
+                let claim = format!(
+                    "its storage {} claims {} numbers of {size} bytes but has {have} bytes",
+                    view.key, view.numel
+                );
                 return Err(source.error(format!("tensor {name}: {claim}")));
             }
             if tensors.insert(name.clone(), view.clone()).is_some() {
@@ -60,9 +71,11 @@ impl TorchFile {
             }
         }
         // Many views of one storage (tied weights) are usual, thousands are an attack on memory.
-        let read: u128 = tensors.values().map(|v| u128::from(v.span.max(numel(v))) * v.kind.size() as u128).sum();
+        let read: u128 =
+            tensors.values().map(|v| u128::from(v.span.max(numel(v))) * v.kind.size() as u128).sum();
         if read > u128::from(source.len()) * 16 + (1 << 20) {
-            return Err(source.error(format!("its tensors have {read} bytes, far more than the file's {}", source.len())));
+            return Err(source
+                .error(format!("its tensors have {read} bytes, far more than the file's {}", source.len())));
         }
         Ok(TorchFile { source, tensors, storages })
     }
@@ -83,7 +96,10 @@ impl TorchFile {
     /// If there is none of that name or the file cannot be read.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let v = self.tensors.get(name).ok_or_else(|| self.source.error(format!("no tensor {name}")))?;
-        let &(start, _) = self.storages.get(&v.key).ok_or_else(|| self.source.error(format!("tensor {name}: no storage {}", v.key)))?;
+        let &(start, _) = self
+            .storages
+            .get(&v.key)
+            .ok_or_else(|| self.source.error(format!("tensor {name}: no storage {}", v.key)))?;
         let size = v.kind.size();
         // open() checked offset + span against the storage's bytes, and those against the file.
         let bytes = self.source.read(start + v.offset * size as u64, v.span as usize * size)?;
@@ -139,9 +155,13 @@ type Opened = (Pickle, BTreeMap<String, (u64, u64)>);
 
 fn from_zip(source: &Source) -> Result<Opened> {
     let entries = zip::entries(source)?;
-    let pickles: Vec<&String> = entries.keys().filter(|n| n.as_str() == "data.pkl" || n.ends_with("/data.pkl")).collect();
+    let pickles: Vec<&String> =
+        entries.keys().filter(|n| n.as_str() == "data.pkl" || n.ends_with("/data.pkl")).collect();
     let [name] = pickles[..] else {
-        return Err(source.error(format!("a ZIP archive with {} entries */data.pkl, expected one as torch.save writes", pickles.len())));
+        return Err(source.error(format!(
+            "a ZIP archive with {} entries */data.pkl, expected one as torch.save writes",
+            pickles.len()
+        )));
     };
     let root = name.strip_suffix("data.pkl").unwrap_or_default();
     if let Some(e) = entries.get(&format!("{root}byteorder")) {
@@ -156,7 +176,10 @@ fn from_zip(source: &Source) -> Result<Opened> {
     }
     let pickle = Pickle::read(&source.read(e.start, e.size as usize)?).map_err(|e| source.error(e))?;
     let data = format!("{root}data/");
-    let storages = entries.iter().filter_map(|(n, e)| Some((n.strip_prefix(&data)?.to_string(), (e.start, e.size)))).collect();
+    let storages = entries
+        .iter()
+        .filter_map(|(n, e)| Some((n.strip_prefix(&data)?.to_string(), (e.start, e.size))))
+        .collect();
     Ok((pickle, storages))
 }
 
@@ -188,14 +211,20 @@ fn from_stream(source: &Source, wanted: &[&str]) -> Result<Opened> {
     let (mut storages, mut at) = (BTreeMap::new(), end as u64);
     for key in keys {
         let Some(kind) = object.storages.get(key) else {
-            return Err(source.error(format!("storage {key:.80} belongs to no tensor: its length is unknown")));
+            return Err(
+                source.error(format!("storage {key:.80} belongs to no tensor: its length is unknown"))
+            );
         };
-        let size = kind.map(Kind::size).ok_or_else(|| source.error(format!("storage {key:.80}: its type is not supported")))?;
+        let size = kind
+            .map(Kind::size)
+            .ok_or_else(|| source.error(format!("storage {key:.80}: its type is not supported")))?;
         let n = u64_at(&source.read(at, 8)?, 0);
-        let bytes =
-            n.checked_mul(size as u64).filter(|b| b.checked_add(8).and_then(|b| at.checked_add(b)).is_some_and(|e| e <= source.len()));
-        let bytes =
-            bytes.ok_or_else(|| source.error(format!("truncated: storage {key:.80} has {n} numbers of {size} bytes at byte {at}")))?;
+        let bytes = n
+            .checked_mul(size as u64)
+            .filter(|b| b.checked_add(8).and_then(|b| at.checked_add(b)).is_some_and(|e| e <= source.len()));
+        let bytes = bytes.ok_or_else(|| {
+            source.error(format!("truncated: storage {key:.80} has {n} numbers of {size} bytes at byte {at}"))
+        })?;
         if storages.insert(key.to_string(), (at + 8, bytes)).is_some() {
             return Err(source.error(format!("two storages {key:.80}")));
         }

@@ -40,7 +40,8 @@ fn start() -> P {
     P::default().op(b"\x80\x02")
 }
 
-/// An archive with stored entries, their data padded as torch does; `method` and `big` are for the directory of the last entry.
+/// An archive with stored entries, their data padded as torch does; `method` and `big` are for the directory
+/// of the last entry.
 fn archive(entries: &[(&str, &[u8])], method: u16, zip64: bool) -> Vec<u8> {
     let (mut out, mut dir) = (Vec::new(), Vec::new());
     for (i, (name, data)) in entries.iter().enumerate() {
@@ -53,8 +54,11 @@ fn archive(entries: &[(&str, &[u8])], method: u16, zip64: bool) -> Vec<u8> {
         out.extend(name.bytes());
         out.extend(b"FB\x01\x00Z");
         out.extend(*data);
-        let extra: Vec<u8> =
-            if zip64 { [&[1, 0, 24, 0][..], &size.to_le_bytes(), &size.to_le_bytes(), &at.to_le_bytes()].concat() } else { vec![] };
+        let extra: Vec<u8> = if zip64 {
+            [&[1, 0, 24, 0][..], &size.to_le_bytes(), &size.to_le_bytes(), &at.to_le_bytes()].concat()
+        } else {
+            vec![]
+        };
         let short = |x: u64| if zip64 { u32::MAX } else { x as u32 }.to_le_bytes();
         dir.extend(0x0201_4b50_u32.to_le_bytes());
         dir.extend([0; 6]);
@@ -126,14 +130,34 @@ fn open(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
 
 const F: (&str, &str, i64) = ("FloatStorage", "0", 6);
 
-/// An `OrderedDict` with its `_metadata`, a tensor, a transposed one, a parameter, a scalar, integers and halves.
+/// An `OrderedDict` with its `_metadata`, a tensor, a transposed one, a parameter, a scalar, integers and
+/// halves.
 fn good() -> Vec<u8> {
     let p = start().global("collections", "OrderedDict").op(b")Rq\x00(");
-    let p = p.s("w").tensor(F, 0, &[2, 3], &[3, 1]).s("t").tensor(F, 0, &[3, 2], &[1, 3]).s("tail").tensor(F, 4, &[2], &[1]);
-    let p = p.s("p").global("torch._utils", "_rebuild_parameter").op(b"(").tensor(F, 1, &[2], &[3]).op(b"\x88");
+    let p = p.s("w").tensor(F, 0, &[2, 3], &[3, 1]).s("t").tensor(F, 0, &[3, 2], &[1, 3]).s("tail").tensor(
+        F,
+        4,
+        &[2],
+        &[1],
+    );
+    let p =
+        p.s("p").global("torch._utils", "_rebuild_parameter").op(b"(").tensor(F, 1, &[2], &[3]).op(b"\x88");
     let p = p.global("collections", "OrderedDict").op(b")RtR");
-    let p = p.s("n").tensor(("LongStorage", "1", 1), 0, &[], &[]).s("h").tensor(("HalfStorage", "2", 2), 0, &[2], &[1]);
-    let p = p.s("none").op(b"N").s("empty").tensor(F, 6, &[0, 4], &[4, 1]).s("list").op(b"](").tensor(F, 5, &[1, 1], &[77, 99]).op(b"e");
+    let p = p.s("n").tensor(("LongStorage", "1", 1), 0, &[], &[]).s("h").tensor(
+        ("HalfStorage", "2", 2),
+        0,
+        &[2],
+        &[1],
+    );
+    let p = p
+        .s("none")
+        .op(b"N")
+        .s("empty")
+        .tensor(F, 6, &[0, 4], &[4, 1])
+        .s("list")
+        .op(b"](")
+        .tensor(F, 5, &[1, 1], &[77, 99])
+        .op(b"e");
     // SETITEMS, then BUILD with {'_metadata': {}}.
     p.op(b"u}").s("_metadata").op(b"}sb").end()
 }
@@ -167,7 +191,8 @@ fn both_formats() {
     check(&open(&zip_file()).unwrap());
     check(&open(&stream_file()).unwrap());
     let (f, h) = (f32s(6), halves());
-    let entries: [(&str, &[u8]); 4] = [("m/data.pkl", &good()), ("m/data/0", &f), ("m/data/1", &(-7_i64).to_le_bytes()), ("m/data/2", &h)];
+    let entries: [(&str, &[u8]); 4] =
+        [("m/data.pkl", &good()), ("m/data/0", &f), ("m/data/1", &(-7_i64).to_le_bytes()), ("m/data/2", &h)];
     check(&open(&archive(&entries, 0, true)).unwrap());
 }
 
@@ -181,7 +206,9 @@ fn the_model_inside_a_training_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.pth");
     std::fs::write(&path, bytes).unwrap();
-    let names = |keys: &[&str]| TorchFile::open_under(&path, keys).unwrap().names().map(String::from).collect::<Vec<_>>();
+    let names = |keys: &[&str]| {
+        TorchFile::open_under(&path, keys).unwrap().names().map(String::from).collect::<Vec<_>>()
+    };
     assert_eq!(names(&[]), ["model_state.a.w", "optimizer.state.0.exp_avg"]);
     assert_eq!(names(&["optimizer"]), ["state.0.exp_avg"]);
 }
@@ -192,12 +219,19 @@ fn hostile_pickles() {
     let tensor = |offset, size: &[i64], stride: &[i64]| w(P::default().tensor(F, offset, size, stride));
     let nested = |n: usize| start().op(&b"]".repeat(n)).op(&b"a".repeat(n - 1)).end();
     // Each level refers to the one before twice: 2^60 values in 300 bytes.
-    let bomb = (0..60_u8).fold(start().op(b"]q\x00"), |p, i| p.op(&[b'h', i, b'h', i, 0x86, b'q', i + 1])).end();
+    let bomb =
+        (0..60_u8).fold(start().op(b"]q\x00"), |p, i| p.op(&[b'h', i, b'h', i, 0x86, b'q', i + 1])).end();
     // A list of 100,000 pairs, and a dictionary made of it again and again.
     let pairs = start().op(b"]q\x00(").op(&b"))\x86".repeat(100_000)).op(b"e");
-    let dictionaries = pairs.op(&[b"ccollections\nOrderedDict\nq\x01", &b"h\x01h\x00\x85R0".repeat(1000)[..]].concat()).end();
+    let dictionaries = pairs
+        .op(&[b"ccollections\nOrderedDict\nq\x01", &b"h\x01h\x00\x85R0".repeat(1000)[..]].concat())
+        .end();
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
-        ("os.system", start().global("os", "system").op(b"(").s("touch /tmp/x").op(b"tR.").0, "`os.system`, which is refused"),
+        (
+            "os.system",
+            start().global("os", "system").op(b"(").s("touch /tmp/x").op(b"tR.").0,
+            "`os.system`, which is refused",
+        ),
         ("by stack", start().s("posix").s("system").op(b"\x93.").0, "`posix.system`"),
         ("eval", start().global("builtins", "eval").op(b"(").s("1").op(b"tR.").0, "`builtins.eval`"),
         ("another torch", start().global("torch.hub", "load").end(), "`torch.hub.load`"),
@@ -215,14 +249,38 @@ fn hostile_pickles() {
         ("dictionaries", dictionaries, "more than 1048576 values"),
         ("memo", start().op(b"h\x05.").0, "memo entry 5"),
         ("far memo", start().op(b"]r\xff\xff\xff\xff0j\xfe\xff\xff\xff.").0, "memo entry 4294967294"),
-        ("no arguments", w(P::default().global("torch._utils", "_rebuild_tensor_v2").op(b")R")), "tensor `w`: 0 arguments"),
-        ("no storage", w(P::default().global("torch._utils", "_rebuild_tensor_v2").op(b"(NK\x00))tR")), "tensor `w`: its storage"),
-        ("no tensor", w(P::default().global("torch._utils", "_rebuild_parameter").op(b"(NtR")), "tensor `w`: a parameter"),
+        (
+            "no arguments",
+            w(P::default().global("torch._utils", "_rebuild_tensor_v2").op(b")R")),
+            "tensor `w`: 0 arguments",
+        ),
+        (
+            "no storage",
+            w(P::default().global("torch._utils", "_rebuild_tensor_v2").op(b"(NK\x00))tR")),
+            "tensor `w`: its storage",
+        ),
+        (
+            "no tensor",
+            w(P::default().global("torch._utils", "_rebuild_parameter").op(b"(NtR")),
+            "tensor `w`: a parameter",
+        ),
         ("short id", start().op(b"(").s("storage").op(b"tQ.").0, "persistent id of 1 items"),
-        ("other id", start().op(b"(").s("module").global("torch", "FloatStorage").s("0").s("cpu").i(1).op(b"tQ.").0, "`module`"),
+        (
+            "other id",
+            start().op(b"(").s("module").global("torch", "FloatStorage").s("0").s("cpu").i(1).op(b"tQ.").0,
+            "`module`",
+        ),
         ("negative", start().storage("FloatStorage", "0", -1).op(b".").0, "a storage of -1"),
-        ("complex", w(P::default().tensor(("ComplexFloatStorage", "0", 2), 0, &[2], &[1])), "tensor `w`: its type complex64"),
-        ("two types", start().storage("FloatStorage", "0", 1).storage("LongStorage", "0", 1).end(), "of two types"),
+        (
+            "complex",
+            w(P::default().tensor(("ComplexFloatStorage", "0", 2), 0, &[2], &[1])),
+            "tensor `w`: its type complex64",
+        ),
+        (
+            "two types",
+            start().storage("FloatStorage", "0", 1).storage("LongStorage", "0", 1).end(),
+            "of two types",
+        ),
         ("too large", tensor(0, &[7], &[1]), "tensor `w`: size [7]"),
         ("offset", tensor(5, &[2], &[1]), "outside its storage"),
         ("huge offset", tensor(i64::MAX, &[2], &[1]), "outside its storage"),
@@ -235,8 +293,16 @@ fn hostile_pickles() {
         ("a petabyte of one number", tensor(0, &[1 << 50], &[0]), "repeats the 6 numbers"),
         ("sizes and strides", tensor(0, &[2], &[1, 1]), "1 sizes and 2 strides"),
         ("rank", tensor(0, &[1; 9], &[1; 9]), "at most 8"),
-        ("storage is shorter", w(P::default().tensor(("FloatStorage", "0", 7), 0, &[7], &[1])), "claims 7 numbers of 4 bytes but has 24"),
-        ("storage is missing", w(P::default().tensor(("FloatStorage", "9", 6), 0, &[6], &[1])), "storage 9 is missing"),
+        (
+            "storage is shorter",
+            w(P::default().tensor(("FloatStorage", "0", 7), 0, &[7], &[1])),
+            "claims 7 numbers of 4 bytes but has 24",
+        ),
+        (
+            "storage is missing",
+            w(P::default().tensor(("FloatStorage", "9", 6), 0, &[6], &[1])),
+            "storage 9 is missing",
+        ),
         ("string", start().op(b"X\xff\xff\xff\xff").0, "truncated"),
         ("long string", start().op(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff").0, "truncated"),
         ("long number", start().op(&[0x8a, 17]).op(&[0; 17]).end(), "a number of 17 bytes"),
@@ -253,7 +319,16 @@ fn hostile_pickles() {
         ("long name", start().op(b"}").s(&"x".repeat(3000)).op(b"Ns.").0, "neither a name nor a number"),
         (
             "same names",
-            start().op(b"}(").s("a.b").tensor(F, 0, &[1], &[1]).s("a").op(b"}(").s("b").tensor(F, 0, &[1], &[1]).op(b"uu.").0,
+            start()
+                .op(b"}(")
+                .s("a.b")
+                .tensor(F, 0, &[1], &[1])
+                .s("a")
+                .op(b"}(")
+                .s("b")
+                .tensor(F, 0, &[1], &[1])
+                .op(b"uu.")
+                .0,
             "a.b",
         ),
     ];
@@ -281,7 +356,10 @@ fn hostile_archives() {
         let e = open(bytes).unwrap_err().to_string();
         assert!(e.contains(text), "{text}: {e}");
     };
-    says(&archive(&[("a/data.pkl", &pickle), ("a/data/0", &data)], 8, false), "a/data/0 is compressed (deflate)");
+    says(
+        &archive(&[("a/data.pkl", &pickle), ("a/data/0", &data)], 8, false),
+        "a/data/0 is compressed (deflate)",
+    );
     says(&archive(&[("a/data.pkl", &pickle), ("a/data/0", &data)], 12, false), "method 12");
     says(&archive(&[("a/data/0", &data)], 0, false), "0 entries */data.pkl");
     says(&archive(&[("a/data.pkl", &pickle), ("b/data.pkl", &pickle)], 0, false), "2 entries */data.pkl");
@@ -291,7 +369,12 @@ fn hostile_archives() {
     says(b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "0 entries */data.pkl");
     // Many views of one storage: 6 numbers that ask for 200 times the file.
     let many = (0..40_000).fold(start().op(b"}("), |p, i| p.i(i).op(b"h\x00"));
-    let shared = start().tensor(("FloatStorage", "0", 600), 0, &[600], &[1]).op(b"q\x000").op(&many.0[2..]).op(b"u.").0;
+    let shared = start()
+        .tensor(("FloatStorage", "0", 600), 0, &[600], &[1])
+        .op(b"q\x000")
+        .op(&many.0[2..])
+        .op(b"u.")
+        .0;
     says(&in_zip(&shared, &[("0", &f32s(600))]), "far more than the file's");
     says(&in_stream(&good(), &[("0", 6, &f32s(6)), ("0", 6, &f32s(6))]), "two storages 0");
     says(&in_stream(&good(), &[("7", 6, &f32s(6))]), "storage 7 belongs to no tensor");

@@ -1,6 +1,8 @@
-//! The part of ZIP that `torch.save` writes: entries that are stored, not compressed, with ZIP64 sizes where needed.
+//! The part of ZIP that `torch.save` writes: entries that are stored, not compressed, with ZIP64 sizes where
+//! needed.
 //!
-//! Nothing is unpacked: the directory says where an entry's bytes lie in the file. PKWARE's APPNOTE 6.3.10 describes the records.
+//! Nothing is unpacked: the directory says where an entry's bytes lie in the file. PKWARE's APPNOTE 6.3.10
+//! describes the records.
 
 use super::bytes::{MAX_HEADER, Source, u16_at, u32_at, u64_at};
 use crate::error::Result;
@@ -22,20 +24,28 @@ const LOCAL: u32 = 0x0403_4b50;
 /// The entries of an archive by name.
 ///
 /// # Errors
-/// For an archive that is truncated, lies about sizes, has two entries of one name, or one that is compressed or encrypted.
+/// For an archive that is truncated, lies about sizes, has two entries of one name, or one that is compressed
+/// or encrypted.
 pub(super) fn entries(source: &Source) -> Result<BTreeMap<String, Entry>> {
     // The end record has 22 bytes and a comment of up to 65,535.
     let tail_len = source.len().min(22 + 65_535);
     let tail_at = source.len() - tail_len;
     let tail = source.read(tail_at, tail_len as usize)?;
     let starts = 0..(tail.len() + 1).saturating_sub(22);
-    let end = starts.rev().find(|&i| u32_at(&tail, i) == END && i + 22 + usize::from(u16_at(&tail, i + 20)) <= tail.len());
-    let end = end.ok_or_else(|| source.error("not a whole ZIP archive: its end record is missing (truncated?)"))?;
-    let (mut count, mut size, mut at) =
-        (u64::from(u16_at(&tail, end + 10)), u64::from(u32_at(&tail, end + 12)), u64::from(u32_at(&tail, end + 16)));
+    let end = starts
+        .rev()
+        .find(|&i| u32_at(&tail, i) == END && i + 22 + usize::from(u16_at(&tail, i + 20)) <= tail.len());
+    let end =
+        end.ok_or_else(|| source.error("not a whole ZIP archive: its end record is missing (truncated?)"))?;
+    let (mut count, mut size, mut at) = (
+        u64::from(u16_at(&tail, end + 10)),
+        u64::from(u32_at(&tail, end + 12)),
+        u64::from(u32_at(&tail, end + 16)),
+    );
     if count == 0xFFFF || size == 0xFFFF_FFFF || at == 0xFFFF_FFFF {
         let end_at = tail_at + end as u64;
-        let locator = source.read(end_at.checked_sub(20).ok_or_else(|| source.error("ZIP64 locator is missing"))?, 20)?;
+        let locator = source
+            .read(end_at.checked_sub(20).ok_or_else(|| source.error("ZIP64 locator is missing"))?, 20)?;
         if u32_at(&locator, 0) == LOCATOR64 {
             let record = source.read(u64_at(&locator, 8), 56)?;
             if u32_at(&record, 0) != END64 {
@@ -52,22 +62,28 @@ pub(super) fn entries(source: &Source) -> Result<BTreeMap<String, Entry>> {
     let mut p = 0;
     for _ in 0..count {
         if p + 46 > dir.len() || u32_at(&dir, p) != CENTRAL {
-            return Err(source.error(format!("ZIP directory is damaged: {} of {count} entries found", out.len())));
+            return Err(
+                source.error(format!("ZIP directory is damaged: {} of {count} entries found", out.len()))
+            );
         }
         let (name_len, extra_len) = (usize::from(u16_at(&dir, p + 28)), usize::from(u16_at(&dir, p + 30)));
         let next = p + 46 + name_len + extra_len + usize::from(u16_at(&dir, p + 32));
-        let (Some(name), Some(extra)) = (dir.get(p + 46..p + 46 + name_len), dir.get(p + 46 + name_len..p + 46 + name_len + extra_len))
+        let (Some(name), Some(extra)) =
+            (dir.get(p + 46..p + 46 + name_len), dir.get(p + 46 + name_len..p + 46 + name_len + extra_len))
         else {
             return Err(source.error("ZIP directory is damaged: a name runs past its end"));
         };
-        let name = String::from_utf8(name.to_vec()).map_err(|_| source.error("ZIP entry whose name is not UTF-8"))?;
+        let name = String::from_utf8(name.to_vec())
+            .map_err(|_| source.error("ZIP entry whose name is not UTF-8"))?;
         if u16_at(&dir, p + 8) & 1 != 0 {
             return Err(source.error(format!("ZIP entry {name} is encrypted")));
         }
         let method = u16_at(&dir, p + 10);
         if method != 0 {
             let method = if method == 8 { "deflate".to_string() } else { format!("method {method}") };
-            return Err(source.error(format!("ZIP entry {name} is compressed ({method}); torch.save stores entries uncompressed")));
+            return Err(source.error(format!(
+                "ZIP entry {name} is compressed ({method}); torch.save stores entries uncompressed"
+            )));
         }
         let [stored, size, local] = sizes(&dir, p, extra);
         if stored != size {
@@ -80,7 +96,9 @@ pub(super) fn entries(source: &Source) -> Result<BTreeMap<String, Entry>> {
         }
         let start = local + 30 + u64::from(u16_at(&head, 26)) + u64::from(u16_at(&head, 28));
         if start.checked_add(size).is_none_or(|e| e > source.len()) {
-            return Err(source.error(format!("ZIP entry {name}: {size} bytes at {start} run past the file's end (truncated?)")));
+            return Err(source.error(format!(
+                "ZIP entry {name}: {size} bytes at {start} run past the file's end (truncated?)"
+            )));
         }
         if out.insert(name.clone(), Entry { start, size }).is_some() {
             return Err(source.error(format!("two ZIP entries of the name {name}")));
@@ -90,7 +108,8 @@ pub(super) fn entries(source: &Source) -> Result<BTreeMap<String, Entry>> {
     Ok(out)
 }
 
-/// Stored size, size and position of the local header; from the ZIP64 field where the plain ones are all ones.
+/// Stored size, size and position of the local header; from the ZIP64 field where the plain ones are all
+/// ones.
 fn sizes(dir: &[u8], p: usize, extra: &[u8]) -> [u64; 3] {
     let (mut stored, mut size, mut local) =
         (u64::from(u32_at(dir, p + 20)), u64::from(u32_at(dir, p + 24)), u64::from(u32_at(dir, p + 42)));

@@ -13,8 +13,8 @@ pub struct CvConfig {
     pub folds: usize,
     /// Values of `C` that are tried. Default 1e-4 to 1e2 in decades.
     pub grid: Vec<f64>,
-    /// Tolerance of the fits (see [`super::LogisticConfig::tolerance`]). Default 1e-3: on raw pixels 1e-4 took twice the time, chose nearly
-    /// the same `C` and gave the same accuracy.
+    /// Tolerance of the fits (see [`super::LogisticConfig::tolerance`]). Default 1e-3: on raw pixels 1e-4
+    /// took twice the time, chose nearly the same `C` and gave the same accuracy.
     pub tolerance: f64,
     /// Most iterations of a fit. Default 200.
     pub max_iterations: usize,
@@ -22,20 +22,28 @@ pub struct CvConfig {
 
 impl Default for CvConfig {
     fn default() -> Self {
-        CvConfig { folds: 5, grid: vec![1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2], tolerance: 1e-3, max_iterations: 200 }
+        CvConfig {
+            folds: 5,
+            grid: vec![1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2],
+            tolerance: 1e-3,
+            max_iterations: 200,
+        }
     }
 }
 
 /// What the cross-validation saw.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CvReport {
-    /// The chosen `C`: most held-out samples right; among equals the lowest held-out loss, then the smallest `C`.
+    /// The chosen `C`: most held-out samples right; among equals the lowest held-out loss, then the smallest
+    /// `C`.
     pub c: f64,
-    /// `(C, share of held-out samples that were right, mean held-out negative log-likelihood)`, by rising `C`.
+    /// `(C, share of held-out samples that were right, mean held-out negative log-likelihood)`, by rising
+    /// `C`.
     pub tried: Vec<(f64, f64, f64)>,
 }
 
-/// The fold of each sample: the samples of a class, shuffled, are dealt out in turn, and the next class goes on where the last one stopped.
+/// The fold of each sample: the samples of a class, shuffled, are dealt out in turn, and the next class goes
+/// on where the last one stopped.
 pub(super) fn folds(labels: &[u32], classes: usize, folds: usize, key: Key) -> Vec<usize> {
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); classes];
     for (i, &y) in labels.iter().enumerate() {
@@ -65,7 +73,10 @@ pub(super) fn choose(
 ) -> Result<CvReport> {
     let n = labels.len();
     if cv.folds < 2 || cv.folds > n {
-        return Err(Error::input("cross-validation", format!("{} folds for {n} samples, expected 2 to {n}", cv.folds)));
+        return Err(Error::input(
+            "cross-validation",
+            format!("{} folds for {n} samples, expected 2 to {n}", cv.folds),
+        ));
     }
     if cv.grid.is_empty() {
         return Err(Error::input("cross-validation", "the grid of C is empty"));
@@ -75,8 +86,10 @@ pub(super) fn choose(
     grid.sort_by(f64::total_cmp);
     grid.dedup();
     let share = n * (cv.folds - 1) / cv.folds;
-    let preconditioners: Vec<Preconditioner> =
-        grid.par_iter().map(|&c| Preconditioner::new(gram, d, share.max(1), classes, c)).collect::<Result<_>>()?;
+    let preconditioners: Vec<Preconditioner> = grid
+        .par_iter()
+        .map(|&c| Preconditioner::new(gram, d, share.max(1), classes, c))
+        .collect::<Result<_>>()?;
     let fold = folds(labels, classes, cv.folds, key);
     // Per fold and C: samples right, sum of losses.
     let seen: Vec<Vec<(usize, f64)>> = (0..cv.folds)
@@ -101,7 +114,8 @@ pub(super) fn choose(
                 for (z, &y) in z.chunks_exact(classes).zip(&truth) {
                     right += usize::from(crate::math::argmax(z) == y as usize);
                     let top = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    loss += z.iter().map(|v| f64::from(v - top).exp()).sum::<f64>().ln() - f64::from(z[y as usize] - top);
+                    loss += z.iter().map(|v| f64::from(v - top).exp()).sum::<f64>().ln()
+                        - f64::from(z[y as usize] - top);
                 }
                 out.push((right, loss));
             }

@@ -1,9 +1,11 @@
 //! Linear probes on frozen features: how much of the labels a hyperplane per class can read off.
 //!
-//! The features are standardised by the training statistics. [`LinearProbe::fit`] minimises scikit-learn's `LogisticRegression` objective
-//! `C sum_i nll_i + |W|^2 / 2` (softmax over all classes, also for two; intercepts unpenalised) by L-BFGS to convergence, so the result
-//! depends on no learning rate. [`LinearProbe::fit_few`] chooses `C` by stratified cross-validation inside the labels, for few of them.
-//! [`LinearProbe::fit_sgd`] is the usual short SGD run of the papers (e.g. SimCLR, arXiv 2002.05709, appendix B.6).
+//! The features are standardised by the training statistics. [`LinearProbe::fit`] minimises scikit-learn's
+//! `LogisticRegression` objective `C sum_i nll_i + |W|^2 / 2` (softmax over all classes, also for two;
+//! intercepts unpenalised) by L-BFGS to convergence, so the result depends on no learning rate.
+//! [`LinearProbe::fit_few`] chooses `C` by stratified cross-validation inside the labels, for few of them.
+//! [`LinearProbe::fit_sgd`] is the usual short SGD run of the papers (e.g. SimCLR, arXiv 2002.05709, appendix
+//! B.6).
 
 mod cv;
 mod sgd;
@@ -24,7 +26,8 @@ use solver::{Preconditioner, Problem, Span, gram, solve};
 pub struct LogisticConfig {
     /// Inverse strength of the penalty, scikit-learn's `C`. Default 0.1.
     pub c: f64,
-    /// The fit ends when no entry of the gradient of the mean objective (the objective divided by `C n`) is larger. Default 1e-5.
+    /// The fit ends when no entry of the gradient of the mean objective (the objective divided by `C n`) is
+    /// larger. Default 1e-5.
     pub tolerance: f64,
     /// Most iterations. Default 1000.
     pub max_iterations: usize,
@@ -40,14 +43,21 @@ impl LogisticConfig {
     fn check(&self) -> Result<()> {
         check_c(self.c)?;
         if !(self.tolerance.is_finite() && self.tolerance > 0.0) {
-            return Err(Error::input("linear probe", format!("tolerance {}, expected a positive number", self.tolerance)));
+            return Err(Error::input(
+                "linear probe",
+                format!("tolerance {}, expected a positive number", self.tolerance),
+            ));
         }
         Ok(())
     }
 }
 
 fn check_c(c: f64) -> Result<()> {
-    if c.is_finite() && c > 0.0 { Ok(()) } else { Err(Error::input("linear probe", format!("C = {c}, expected a positive number"))) }
+    if c.is_finite() && c > 0.0 {
+        Ok(())
+    } else {
+        Err(Error::input("linear probe", format!("C = {c}, expected a positive number")))
+    }
 }
 
 /// How a fit ended.
@@ -135,8 +145,8 @@ impl LinearProbe {
     /// Standardises, then fits to convergence.
     ///
     /// # Errors
-    /// If labels are missing or not below `classes`, or the settings are out of range. A fit that stops at the most iterations is not an
-    /// error: see [`FitReport::converged`].
+    /// If labels are missing or not below `classes`, or the settings are out of range. A fit that stops at
+    /// the most iterations is not an error: see [`FitReport::converged`].
     pub fn fit(x: Features<'_>, labels: &[u32], classes: usize, config: &LogisticConfig) -> Result<Self> {
         check_labels("linear probe labels", labels, x.n(), classes)?;
         config.check()?;
@@ -148,12 +158,13 @@ impl LinearProbe {
         Ok(Self::assemble(standardizer, classes, w, report))
     }
 
-    /// Standardises, chooses `C` by cross-validation inside the labels, then fits with it to convergence. Statistics need no labels: where
-    /// there are unlabelled samples too, hand in theirs (from 100 samples alone the scale of a rarely used column is a guess); without any,
-    /// those of `x` are taken.
+    /// Standardises, chooses `C` by cross-validation inside the labels, then fits with it to convergence.
+    /// Statistics need no labels: where there are unlabelled samples too, hand in theirs (from 100 samples
+    /// alone the scale of a rarely used column is a guess); without any, those of `x` are taken.
     ///
     /// # Errors
-    /// As [`LinearProbe::fit`]; also if there are fewer samples than folds, the grid is empty, or the statistics are of another width.
+    /// As [`LinearProbe::fit`]; also if there are fewer samples than folds, the grid is empty, or the
+    /// statistics are of another width.
     pub fn fit_few(
         x: Features<'_>,
         labels: &[u32],
@@ -177,7 +188,13 @@ impl LinearProbe {
     ///
     /// # Errors
     /// As [`LinearProbe::fit`].
-    pub fn fit_sgd(x: Features<'_>, labels: &[u32], classes: usize, config: &SgdConfig, key: Key) -> Result<Self> {
+    pub fn fit_sgd(
+        x: Features<'_>,
+        labels: &[u32],
+        classes: usize,
+        config: &SgdConfig,
+        key: Key,
+    ) -> Result<Self> {
         check_labels("linear probe labels", labels, x.n(), classes)?;
         let standardizer = Standardizer::fit(x);
         let x = standardizer.apply(x)?;
@@ -216,7 +233,13 @@ fn logits(x: &[f32], d: usize, w: &[f32], classes: usize) -> Result<Vec<f32>> {
     let mut out = vec![0f32; x.len() / d * classes];
     out.par_chunks_mut(ROWS * classes).enumerate().try_for_each(|(i, out)| {
         let rows = out.len() / classes;
-        multiply(out, classes, View::rows(&x[i * ROWS * d..], rows, d, d), View::rows(weight, d, classes, classes), None)?;
+        multiply(
+            out,
+            classes,
+            View::rows(&x[i * ROWS * d..], rows, d, d),
+            View::rows(weight, d, classes, classes),
+            None,
+        )?;
         out.chunks_exact_mut(classes).for_each(|z| z.iter_mut().zip(bias).for_each(|(z, b)| *z += b));
         Ok::<(), Error>(())
     })?;
@@ -243,7 +266,13 @@ impl<'a> Reduced<'a> {
     }
 
     /// Parameters `(d + 1, classes)` for the standardised features.
-    fn fit(&self, labels: &[u32], classes: usize, config: &LogisticConfig, gram: Option<&[f64]>) -> Result<(Vec<f64>, FitReport)> {
+    fn fit(
+        &self,
+        labels: &[u32],
+        classes: usize,
+        config: &LogisticConfig,
+        gram: Option<&[f64]>,
+    ) -> Result<(Vec<f64>, FitReport)> {
         let (d, n) = (self.d(), labels.len());
         let problem = Problem { x: self.x(), d, labels, classes, c: config.c };
         let m = Preconditioner::new(gram, d, n, classes, config.c)?;

@@ -1,4 +1,5 @@
-//! The usual SGD probe: softmax regression with momentum and a cosine schedule on fixed features, no augmentation.
+//! The usual SGD probe: softmax regression with momentum and a cosine schedule on fixed features, no
+//! augmentation.
 
 use super::FitReport;
 use crate::product::{View, multiply};
@@ -12,7 +13,8 @@ pub struct SgdConfig {
     pub epochs: usize,
     /// Samples of a step. Default 256.
     pub batch: usize,
-    /// Learning rate at the start; it falls to 0 along a half cosine. Default 0.1 (features are standardised).
+    /// Learning rate at the start; it falls to 0 along a half cosine. Default 0.1 (features are
+    /// standardised).
     pub learning_rate: f64,
     /// Momentum. Default 0.9.
     pub momentum: f64,
@@ -34,13 +36,21 @@ impl SgdConfig {
             && (0.0..1.0).contains(&self.momentum)
             && self.weight_decay.is_finite()
             && self.weight_decay >= 0.0;
-        let expected = "a positive batch and learning rate, momentum in [0, 1) and weight decay of at least 0";
+        let expected =
+            "a positive batch and learning rate, momentum in [0, 1) and weight decay of at least 0";
         if good { Ok(()) } else { Err(Error::input("SGD probe", format!("{self:?}, expected {expected}"))) }
     }
 }
 
 /// Parameters `(d + 1, classes)` for standardised features.
-pub(super) fn train(x: &[f32], d: usize, labels: &[u32], classes: usize, config: &SgdConfig, key: Key) -> Result<(Vec<f64>, FitReport)> {
+pub(super) fn train(
+    x: &[f32],
+    d: usize,
+    labels: &[u32],
+    classes: usize,
+    config: &SgdConfig,
+    key: Key,
+) -> Result<(Vec<f64>, FitReport)> {
     config.check()?;
     let (n, k) = (labels.len(), classes);
     let steps = config.epochs * n.div_ceil(config.batch);
@@ -64,7 +74,9 @@ pub(super) fn train(x: &[f32], d: usize, labels: &[u32], classes: usize, config:
                 g[d * k..].iter_mut().zip(z.iter()).for_each(|(g, r)| *g += r * share);
             }
             multiply(&mut g, k, view.t(), View::rows(&z, chosen.len(), k, k), None)?;
-            let rate = 0.5 * config.learning_rate * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos());
+            let rate = 0.5
+                * config.learning_rate
+                * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos());
             let (rate, momentum, decay) = (rate as f32, config.momentum as f32, config.weight_decay as f32);
             for (i, ((w, v), g)) in w.iter_mut().zip(&mut velocity).zip(&g).enumerate() {
                 // The product above is a sum over the batch; the intercepts' part already is a mean.
@@ -76,9 +88,19 @@ pub(super) fn train(x: &[f32], d: usize, labels: &[u32], classes: usize, config:
         }
         mean = total / n as f64;
         if !mean.is_finite() {
-            return Err(Error::input("SGD probe", format!("the loss is {mean} after epoch {epoch}: lower the learning rate")));
+            return Err(Error::input(
+                "SGD probe",
+                format!("the loss is {mean} after epoch {epoch}: lower the learning rate"),
+            ));
         }
     }
-    let report = FitReport { c: 0.0, iterations: step, evaluations: step, objective: mean, gradient: 0.0, converged: true };
+    let report = FitReport {
+        c: 0.0,
+        iterations: step,
+        evaluations: step,
+        objective: mean,
+        gradient: 0.0,
+        converged: true,
+    };
     Ok((w.into_iter().map(f64::from).collect(), report))
 }

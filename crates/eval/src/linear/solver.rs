@@ -1,11 +1,13 @@
-//! Multinomial logistic regression to convergence: L-BFGS (Nocedal 1980; Liu and Nocedal 1989), preconditioned.
+//! Multinomial logistic regression to convergence: L-BFGS (Nocedal 1980; Liu and Nocedal 1989),
+//! preconditioned.
 //!
-//! Minimised is `F(W, b) = 1/n sum_i nll(x_i W + b, y_i) + |W|^2 / (2 C n)`: scikit-learn's objective `C sum nll + |W|^2 / 2` divided by
-//! `C n`, so that its tolerance (on the largest entry of the gradient) means the same here.
+//! Minimised is `F(W, b) = 1/n sum_i nll(x_i W + b, y_i) + |W|^2 / (2 C n)`: scikit-learn's objective `C sum
+//! nll + |W|^2 / 2` divided by `C n`, so that its tolerance (on the largest entry of the gradient) means the
+//! same here.
 //!
-//! The Hessian of the softmax is at most `1/2 I (x) X^T X / n` (Boehning and Lindsay 1988), so `M = a X^T X / n + I / (C n)` captures how
-//! badly conditioned the features are. With `M^-1` as the initial inverse Hessian of the two-loop recursion, correlated features (raw
-//! pixels) take tens of iterations instead of hundreds.
+//! The Hessian of the softmax is at most `1/2 I (x) X^T X / n` (Boehning and Lindsay 1988), so `M = a X^T X /
+//! n + I / (C n)` captures how badly conditioned the features are. With `M^-1` as the initial inverse Hessian
+//! of the two-loop recursion, correlated features (raw pixels) take tens of iterations instead of hundreds.
 
 use crate::math::{axpy, cholesky, cross, dot, invert_lower};
 use crate::product::{View, multiply};
@@ -135,7 +137,8 @@ pub(super) struct Preconditioner {
 impl Preconditioner {
     /// For `n` samples with this Gram matrix, and `c`.
     pub(super) fn new(gram: Option<&[f64]>, d: usize, n: usize, classes: usize, c: f64) -> Result<Self> {
-        // At W = 0 the softmax has curvature 1/K (I - 11^T / K); at the optimum less. L-BFGS scales the whole by what it sees.
+        // At W = 0 the softmax has curvature 1/K (I - 11^T / K); at the optimum less. L-BFGS scales the whole
+        // by what it sees.
         let a = 1.0 / classes as f64;
         let ridge = 1.0 / (c * n as f64);
         let mut inverse = Vec::new();
@@ -168,8 +171,15 @@ impl Preconditioner {
     }
 }
 
-/// Runs L-BFGS from `start` until the largest entry of the gradient is at most `tolerance`, or for `most` iterations.
-pub(super) fn solve(problem: &Problem<'_>, m: &Preconditioner, start: Vec<f64>, tolerance: f64, most: usize) -> Result<Solution> {
+/// Runs L-BFGS from `start` until the largest entry of the gradient is at most `tolerance`, or for `most`
+/// iterations.
+pub(super) fn solve(
+    problem: &Problem<'_>,
+    m: &Preconditioner,
+    start: Vec<f64>,
+    tolerance: f64,
+    most: usize,
+) -> Result<Solution> {
     let k = problem.classes;
     let mut w = start;
     let (mut value, mut grad) = problem.evaluate(&w)?;
@@ -193,9 +203,10 @@ pub(super) fn solve(problem: &Problem<'_>, m: &Preconditioner, start: Vec<f64>, 
             let (v, g) = problem.evaluate(&next)?;
             evaluations += 1;
             let along = dot(&g, &direction);
-            // Armijo; close to the optimum differences of F drown in rounding (f32 logits), so there the slope decides
-            // (Hager and Zhang 2005, the approximate Wolfe condition).
-            if v <= value + 1e-4 * step * slope || (v <= value + 1e-7 * value.abs() && along <= -0.8 * slope) {
+            // Armijo; close to the optimum differences of F drown in rounding (f32 logits), so there the
+            // slope decides (Hager and Zhang 2005, the approximate Wolfe condition).
+            if v <= value + 1e-4 * step * slope || (v <= value + 1e-7 * value.abs() && along <= -0.8 * slope)
+            {
                 accepted = Some((next, v, g));
                 break;
             }
@@ -257,8 +268,9 @@ fn two_loop(grad: &[f64], pairs: &[Pair], m: &Preconditioner, classes: usize) ->
     Ok(r)
 }
 
-/// Fewer samples than dimensions: the same problem in the span of the samples. The penalty does not see rotations, so with `X = Z Q^T`
-/// (`Q` orthonormal) the optimum is `W = Q U`, where `U` is the optimum for `Z`, which is only `(n, rank)`.
+/// Fewer samples than dimensions: the same problem in the span of the samples. The penalty does not see
+/// rotations, so with `X = Z Q^T` (`Q` orthonormal) the optimum is `W = Q U`, where `U` is the optimum for
+/// `Z`, which is only `(n, rank)`.
 pub(super) struct Span {
     /// `(n, rank)`.
     pub(super) z: Vec<f32>,
@@ -299,7 +311,8 @@ impl Span {
                 axpy(above, -self.corner[i * r + j], row);
             }
         }
-        let chosen: Vec<f64> = self.pivots.iter().flat_map(|&p| x[p * d..(p + 1) * d].iter().map(|v| f64::from(*v))).collect();
+        let chosen: Vec<f64> =
+            self.pivots.iter().flat_map(|&p| x[p * d..(p + 1) * d].iter().map(|v| f64::from(*v))).collect();
         let mut w = cross(&chosen, d, &t, k)?;
         w.extend_from_slice(&u[r * k..]);
         Ok(w)

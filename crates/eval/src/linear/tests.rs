@@ -37,7 +37,8 @@ fn gradient_is_the_difference_quotient() {
     }
 }
 
-/// One sample a class at -1 and +1: by symmetry W = (-w, w), b = 0, and `w` solves `w (1 + ...)`: d/dw [2 C ln(1 + e^-2w) + w^2] = 0.
+/// One sample a class at -1 and +1: by symmetry W = (-w, w), b = 0, and `w` solves `w (1 + ...)`: d/dw [2 C
+/// ln(1 + e^-2w) + w^2] = 0.
 #[test]
 fn two_points_have_a_closed_form() {
     let x = Matrix::new(vec![-1.0, 1.0], 2, 1).unwrap();
@@ -51,7 +52,8 @@ fn two_points_have_a_closed_form() {
             if mid < 2.0 * c / (1.0 + (2.0 * mid).exp()) { lo = mid } else { hi = mid }
         }
         assert!(
-            (probe.weight[1] - lo).abs() < 1e-5 * lo.max(1.0) && (probe.weight[0] + lo).abs() < 1e-5 * lo.max(1.0),
+            (probe.weight[1] - lo).abs() < 1e-5 * lo.max(1.0)
+                && (probe.weight[0] + lo).abs() < 1e-5 * lo.max(1.0),
             "{c}: {:?}, {lo}",
             probe
         );
@@ -67,7 +69,9 @@ fn two_points_have_a_closed_form() {
 fn constant_features_leave_the_class_shares() {
     let x = Matrix::new(vec![3.0; 20], 10, 2).unwrap();
     let y = [0, 0, 0, 0, 0, 0, 1, 1, 1, 2];
-    let probe = LinearProbe::fit(x.view(), &y, 3, &LogisticConfig { tolerance: 1e-8, ..LogisticConfig::default() }).unwrap();
+    let probe =
+        LinearProbe::fit(x.view(), &y, 3, &LogisticConfig { tolerance: 1e-8, ..LogisticConfig::default() })
+            .unwrap();
     let z = probe.logits(x.view()).unwrap();
     let sum: f32 = z[..3].iter().map(|v| v.exp()).sum();
     for (v, share) in z.iter().zip([0.6f32, 0.3, 0.1]) {
@@ -86,18 +90,45 @@ fn preconditioning_and_the_span_reach_the_same_optimum() {
             let plain = Preconditioner::new(None, d, n, 4, c).unwrap();
             let slow = solve(&p, &plain, vec![0.0; (d + 1) * 4], 1e-7, 5000).unwrap();
             let g = gram(x.as_slice(), d).unwrap();
-            let quick = solve(&p, &Preconditioner::new(g.as_deref(), d, n, 4, c).unwrap(), vec![0.0; (d + 1) * 4], 1e-7, 5000).unwrap();
+            let quick = solve(
+                &p,
+                &Preconditioner::new(g.as_deref(), d, n, 4, c).unwrap(),
+                vec![0.0; (d + 1) * 4],
+                1e-7,
+                5000,
+            )
+            .unwrap();
             assert!(slow.gradient <= 1e-7 && quick.gradient <= 1e-7, "{} {}", slow.gradient, quick.gradient);
-            assert!((slow.value - quick.value).abs() < 1e-7 * slow.value.abs().max(1.0), "{} {}", slow.value, quick.value);
-            println!("n {n} d {d} C {c}: {} iterations plain, {} preconditioned", slow.iterations, quick.iterations);
+            assert!(
+                (slow.value - quick.value).abs() < 1e-7 * slow.value.abs().max(1.0),
+                "{} {}",
+                slow.value,
+                quick.value
+            );
+            println!(
+                "n {n} d {d} C {c}: {} iterations plain, {} preconditioned",
+                slow.iterations, quick.iterations
+            );
             let span = Span::new(x.as_slice(), d).unwrap();
             assert_eq!(span.is_some(), n < d);
             if let Some(span) = span {
                 let p = Problem { x: &span.z, d: span.rank, ..p };
                 let start = vec![0.0; (span.rank + 1) * 4];
                 let g = gram(&span.z, span.rank).unwrap();
-                let small = solve(&p, &Preconditioner::new(g.as_deref(), span.rank, n, 4, c).unwrap(), start, 1e-7, 5000).unwrap();
-                assert!((slow.value - small.value).abs() < 1e-6 * slow.value.abs().max(1.0), "{} {}", slow.value, small.value);
+                let small = solve(
+                    &p,
+                    &Preconditioner::new(g.as_deref(), span.rank, n, 4, c).unwrap(),
+                    start,
+                    1e-7,
+                    5000,
+                )
+                .unwrap();
+                assert!(
+                    (slow.value - small.value).abs() < 1e-6 * slow.value.abs().max(1.0),
+                    "{} {}",
+                    slow.value,
+                    small.value
+                );
                 let w = span.lift(&small.w, x.as_slice(), d, 4).unwrap();
                 let worst = w.iter().zip(&slow.w).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                 let scale = slow.w.iter().fold(0f64, |m, v| m.max(v.abs()));
@@ -113,7 +144,8 @@ fn few_labels_choose_a_useful_c_and_folds_are_stratified() {
     let train: Vec<usize> = (0..60).collect();
     let test: Vec<usize> = (60..700).collect();
     let (few, rest) = (x.view().select(&train).unwrap(), x.view().select(&test).unwrap());
-    let (probe, report) = LinearProbe::fit_few(few.view(), &y[..60], 3, &CvConfig::default(), None, Key::new(1)).unwrap();
+    let (probe, report) =
+        LinearProbe::fit_few(few.view(), &y[..60], 3, &CvConfig::default(), None, Key::new(1)).unwrap();
     assert_eq!(report.tried.len(), 7);
     assert!(report.tried.iter().all(|t| t.1 <= report.tried.iter().find(|b| b.0 == report.c).unwrap().1));
     let right = probe.predict(rest.view()).unwrap().iter().zip(&y[60..]).filter(|(a, b)| a == b).count();
@@ -129,11 +161,26 @@ fn few_labels_choose_a_useful_c_and_folds_are_stratified() {
 #[test]
 fn sgd_comes_near_the_optimum() {
     let (x, y) = blobs(600, 10, 3, 1.0, 7);
-    let best = LinearProbe::fit(x.view(), &y, 3, &LogisticConfig { c: 1e3, ..LogisticConfig::default() }).unwrap();
-    let sgd = LinearProbe::fit_sgd(x.view(), &y, 3, &SgdConfig { epochs: 500, ..SgdConfig::default() }, Key::new(1)).unwrap();
-    let right = |p: &LinearProbe| p.predict(x.view()).unwrap().iter().zip(&y).filter(|(a, b)| a == b).count() as f64 / 600.0;
+    let best =
+        LinearProbe::fit(x.view(), &y, 3, &LogisticConfig { c: 1e3, ..LogisticConfig::default() }).unwrap();
+    let sgd = LinearProbe::fit_sgd(
+        x.view(),
+        &y,
+        3,
+        &SgdConfig { epochs: 500, ..SgdConfig::default() },
+        Key::new(1),
+    )
+    .unwrap();
+    let right = |p: &LinearProbe| {
+        p.predict(x.view()).unwrap().iter().zip(&y).filter(|(a, b)| a == b).count() as f64 / 600.0
+    };
     assert!(right(&sgd) > right(&best) - 0.02, "{} {}", right(&sgd), right(&best));
-    assert!(sgd.report.objective < best.report.objective / 1e3 / 600.0 + 0.02, "{:?} {:?}", sgd.report, best.report);
+    assert!(
+        sgd.report.objective < best.report.objective / 1e3 / 600.0 + 0.02,
+        "{:?} {:?}",
+        sgd.report,
+        best.report
+    );
 }
 
 #[test]
@@ -150,7 +197,14 @@ fn same_bits_for_any_number_of_threads() {
                 None,
                 Key::new(3),
             );
-            let sgd = LinearProbe::fit_sgd(x.view(), &y, 3, &SgdConfig { epochs: 2, ..SgdConfig::default() }, Key::new(3)).unwrap();
+            let sgd = LinearProbe::fit_sgd(
+                x.view(),
+                &y,
+                3,
+                &SgdConfig { epochs: 2, ..SgdConfig::default() },
+                Key::new(3),
+            )
+            .unwrap();
             (full, few.unwrap(), sgd)
         })
     };
@@ -167,9 +221,32 @@ fn refuses_bad_input() {
     assert!(LinearProbe::fit(x.view(), &[7; 10], 2, &c).is_err());
     assert!(LinearProbe::fit(x.view(), &y, 2, &LogisticConfig { c: 0.0, ..c.clone() }).is_err());
     assert!(LinearProbe::fit(x.view(), &y, 2, &LogisticConfig { tolerance: f64::NAN, ..c.clone() }).is_err());
-    assert!(LinearProbe::fit_few(x.view(), &y, 2, &CvConfig { folds: 11, ..CvConfig::default() }, None, Key::new(0)).is_err());
-    assert!(LinearProbe::fit_few(x.view(), &y, 2, &CvConfig { grid: vec![], ..CvConfig::default() }, None, Key::new(0)).is_err());
-    assert!(LinearProbe::fit_sgd(x.view(), &y, 2, &SgdConfig { batch: 0, ..SgdConfig::default() }, Key::new(0)).is_err());
+    assert!(
+        LinearProbe::fit_few(
+            x.view(),
+            &y,
+            2,
+            &CvConfig { folds: 11, ..CvConfig::default() },
+            None,
+            Key::new(0)
+        )
+        .is_err()
+    );
+    assert!(
+        LinearProbe::fit_few(
+            x.view(),
+            &y,
+            2,
+            &CvConfig { grid: vec![], ..CvConfig::default() },
+            None,
+            Key::new(0)
+        )
+        .is_err()
+    );
+    assert!(
+        LinearProbe::fit_sgd(x.view(), &y, 2, &SgdConfig { batch: 0, ..SgdConfig::default() }, Key::new(0))
+            .is_err()
+    );
     let probe = LinearProbe::fit(x.view(), &y, 2, &c).unwrap();
     assert!(probe.predict(Matrix::new(vec![0.0; 4], 2, 2).unwrap().view()).is_err());
 }

@@ -69,7 +69,8 @@ impl Confusion {
         (0..self.classes).map(|c| ratio(self.right(c), self.predicted(c))).collect()
     }
 
-    /// F1 of each class, `2 TP / (actual + predicted)`; `None` for a class that is neither true nor predicted anywhere.
+    /// F1 of each class, `2 TP / (actual + predicted)`; `None` for a class that is neither true nor predicted
+    /// anywhere.
     pub fn f1(&self) -> Vec<Option<f64>> {
         (0..self.classes).map(|c| ratio(2.0 * self.right(c), self.actual(c) + self.predicted(c))).collect()
     }
@@ -84,8 +85,8 @@ impl Confusion {
         mean(self.f1())
     }
 
-    /// Matthews' correlation coefficient for any number of classes (Gorodkin 2004); 0 where it is undefined (only one class true, or only
-    /// one predicted).
+    /// Matthews' correlation coefficient for any number of classes (Gorodkin 2004); 0 where it is undefined
+    /// (only one class true, or only one predicted).
     pub fn mcc(&self) -> f64 {
         let total = self.total();
         let classes = 0..self.classes;
@@ -93,7 +94,8 @@ impl Confusion {
         let both: f64 = classes.clone().map(|c| self.actual(c) * self.predicted(c)).sum();
         let actual: f64 = classes.clone().map(|c| self.actual(c).powi(2)).sum();
         let predicted: f64 = classes.map(|c| self.predicted(c).powi(2)).sum();
-        ratio(right * total - both, ((total * total - actual) * (total * total - predicted)).sqrt()).unwrap_or(0.0)
+        ratio(right * total - both, ((total * total - actual) * (total * total - predicted)).sqrt())
+            .unwrap_or(0.0)
     }
 
     /// Share of the most frequent true class: what always guessing it reaches.
@@ -125,7 +127,8 @@ pub fn accuracy(predictions: &[u32], labels: &[u32]) -> Result<f64> {
     Ok(predictions.iter().zip(labels).filter(|(p, y)| p == y).count() as f64 / labels.len() as f64)
 }
 
-/// Share of samples whose class is among the `k` largest of `scores`, `(n, classes)`; among equal scores the lower class counts as larger.
+/// Share of samples whose class is among the `k` largest of `scores`, `(n, classes)`; among equal scores the
+/// lower class counts as larger.
 ///
 /// # Errors
 /// If shapes do not fit, a label is out of range, a score is NaN, or `k` is not in `1..=classes`.
@@ -148,7 +151,10 @@ pub(super) fn check_scores(scores: &[f32], labels: &[u32], classes: usize) -> Re
     }
     check_labels("labels", labels, labels.len(), classes)?;
     if labels.len().checked_mul(classes) != Some(scores.len()) {
-        return Err(Error::input("scores", format!("{} values, expected {} x {classes}", scores.len(), labels.len())));
+        return Err(Error::input(
+            "scores",
+            format!("{} values, expected {} x {classes}", scores.len(), labels.len()),
+        ));
     }
     match scores.iter().position(|s| s.is_nan()) {
         Some(i) => Err(Error::input("scores", format!("row {}, class {} is NaN", i / classes, i % classes))),
@@ -156,8 +162,9 @@ pub(super) fn check_scores(scores: &[f32], labels: &[u32], classes: usize) -> Re
     }
 }
 
-/// Expected calibration error (Guo et al. 2017, arXiv 1706.04599): the mean over samples of `|accuracy - confidence|` of their bin. `probs`
-/// is `(n, classes)`; the confidence is the largest probability, and bin `i` of `bins` is `(i / bins, (i + 1) / bins]`.
+/// Expected calibration error (Guo et al. 2017, arXiv 1706.04599): the mean over samples of `|accuracy -
+/// confidence|` of their bin. `probs` is `(n, classes)`; the confidence is the largest probability, and bin
+/// `i` of `bins` is `(i / bins, (i + 1) / bins]`.
 ///
 /// # Errors
 /// If shapes do not fit, a label is out of range, a value is NaN, or `bins` is 0.
@@ -183,7 +190,10 @@ pub fn expected_calibration_error(probs: &[f32], labels: &[u32], classes: usize,
 /// If shapes do not fit, a label is out of range, or a value is NaN.
 pub fn negative_log_likelihood(probs: &[f32], labels: &[u32], classes: usize) -> Result<f64> {
     check_scores(probs, labels, classes)?;
-    let own = probs.chunks_exact(classes).zip(labels).map(|(row, &y)| -f64::from(row[y as usize].max(f32::EPSILON)).ln());
+    let own = probs
+        .chunks_exact(classes)
+        .zip(labels)
+        .map(|(row, &y)| -f64::from(row[y as usize].max(f32::EPSILON)).ln());
     Ok(own.sum::<f64>() / labels.len() as f64)
 }
 

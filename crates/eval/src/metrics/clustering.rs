@@ -8,7 +8,10 @@ type Table = (BTreeMap<(u32, u32), f64>, BTreeMap<u32, f64>, BTreeMap<u32, f64>)
 
 fn table(a: &[u32], b: &[u32]) -> Result<Table> {
     if a.is_empty() || a.len() != b.len() {
-        return Err(Error::input("clusters", format!("{} and {} labels, expected as many and at least one", a.len(), b.len())));
+        return Err(Error::input(
+            "clusters",
+            format!("{} and {} labels, expected as many and at least one", a.len(), b.len()),
+        ));
     }
     let mut out = Table::default();
     for (&x, &y) in a.iter().zip(b) {
@@ -19,7 +22,8 @@ fn table(a: &[u32], b: &[u32]) -> Result<Table> {
     Ok(out)
 }
 
-/// Mutual information over the arithmetic mean of the entropies (scikit-learn's default); 1 if both are a single cluster.
+/// Mutual information over the arithmetic mean of the entropies (scikit-learn's default); 1 if both are a
+/// single cluster.
 ///
 /// # Errors
 /// If there are no labels, or the lengths differ.
@@ -40,7 +44,8 @@ pub fn adjusted_rand_index(a: &[u32], b: &[u32]) -> Result<f64> {
     let (joint, left, right) = table(a, b)?;
     let pairs = |c: f64| 0.5 * c * (c - 1.0);
     let both: f64 = joint.values().map(|&c| pairs(c)).sum();
-    let (x, y): (f64, f64) = (left.values().map(|&c| pairs(c)).sum(), right.values().map(|&c| pairs(c)).sum());
+    let (x, y): (f64, f64) =
+        (left.values().map(|&c| pairs(c)).sum(), right.values().map(|&c| pairs(c)).sum());
     let all = pairs(a.len() as f64);
     let expected = if all > 0.0 { x * y / all } else { 0.0 };
     let most = 0.5 * (x + y);

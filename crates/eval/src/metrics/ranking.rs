@@ -32,7 +32,8 @@ fn totals(groups: &[(f64, f64)]) -> (f64, f64) {
     groups.iter().fold((0.0, 0.0), |(p, n), g| (p + g.0, n + g.1))
 }
 
-/// Area under the ROC curve of `scores` `(n)`: the chance that a positive sample scores above a negative one, ties counting half.
+/// Area under the ROC curve of `scores` `(n)`: the chance that a positive sample scores above a negative one,
+/// ties counting half.
 ///
 /// # Errors
 /// If lengths differ, a score is NaN, or there is no positive or no negative sample.
@@ -40,7 +41,10 @@ pub fn auroc(scores: &[f32], positive: &[bool]) -> Result<f64> {
     let groups = groups(scores, positive)?;
     let (positives, negatives) = totals(&groups);
     if positives == 0.0 || negatives == 0.0 {
-        return Err(Error::input("AUROC", format!("{positives} positive and {negatives} negative samples, expected some of each")));
+        return Err(Error::input(
+            "AUROC",
+            format!("{positives} positive and {negatives} negative samples, expected some of each"),
+        ));
     }
     let (mut seen, mut area) = (0.0, 0.0);
     for (p, n) in groups {
@@ -69,7 +73,8 @@ pub fn average_precision(scores: &[f32], positive: &[bool]) -> Result<f64> {
     Ok(sum / positives)
 }
 
-/// Unweighted mean of the one-vs-rest AUROC of `scores`, `(n, classes)`, over the classes that have both positive and negative samples.
+/// Unweighted mean of the one-vs-rest AUROC of `scores`, `(n, classes)`, over the classes that have both
+/// positive and negative samples.
 ///
 /// # Errors
 /// If shapes do not fit, a label is out of range, a score is NaN, or only one class has samples.
@@ -77,7 +82,8 @@ pub fn macro_auroc(scores: &[f32], labels: &[u32], classes: usize) -> Result<f64
     one_vs_rest("AUROC", scores, labels, classes, auroc)
 }
 
-/// Unweighted mean of the one-vs-rest average precision of `scores`, `(n, classes)`, over the classes that have samples and are not alone.
+/// Unweighted mean of the one-vs-rest average precision of `scores`, `(n, classes)`, over the classes that
+/// have samples and are not alone.
 ///
 /// # Errors
 /// As [`macro_auroc`].
@@ -85,7 +91,13 @@ pub fn macro_average_precision(scores: &[f32], labels: &[u32], classes: usize) -
     one_vs_rest("average precision", scores, labels, classes, average_precision)
 }
 
-fn one_vs_rest(what: &str, scores: &[f32], labels: &[u32], classes: usize, f: fn(&[f32], &[bool]) -> Result<f64>) -> Result<f64> {
+fn one_vs_rest(
+    what: &str,
+    scores: &[f32],
+    labels: &[u32],
+    classes: usize,
+    f: fn(&[f32], &[bool]) -> Result<f64>,
+) -> Result<f64> {
     check_scores(scores, labels, classes)?;
     let (mut sum, mut count) = (0f64, 0usize);
     for c in 0..classes {
@@ -114,7 +126,9 @@ mod tests {
         assert_eq!(auroc(&[0.5; 4], &y).unwrap(), 0.5);
         assert_eq!(auroc(&[0.0, -0.0, 0.0, -0.0], &y).unwrap(), 0.5);
         // Precision 1 at recall 1/2, 2/3 at recall 1.
-        assert!((average_precision(&[0.9, 0.8, 0.7, 0.1], &y).unwrap() - (0.5 + 0.5 * 2.0 / 3.0)).abs() < 1e-12);
+        assert!(
+            (average_precision(&[0.9, 0.8, 0.7, 0.1], &y).unwrap() - (0.5 + 0.5 * 2.0 / 3.0)).abs() < 1e-12
+        );
         assert_eq!(average_precision(&[0.5; 4], &y).unwrap(), 0.5);
         assert!(auroc(&[1.0], &[true]).is_err() && average_precision(&[1.0], &[false]).is_err());
         assert!(auroc(&[f32::NAN, 1.0], &[true, false]).is_err() && auroc(&[1.0], &[]).is_err());

@@ -6,8 +6,8 @@ use crate::product::{View, multiply};
 use rayon::prelude::*;
 use selfsup_core::{Error, Result};
 
-/// RankMe (Garrido et al. 2023, arXiv 2210.02885): `exp` of the entropy of `p = s / sum(s) + 1e-7` over the singular values `s` of `z`,
-/// `(n, d)`, which is not centred. Between about 1 and `min(n, d)`.
+/// RankMe (Garrido et al. 2023, arXiv 2210.02885): `exp` of the entropy of `p = s / sum(s) + 1e-7` over the
+/// singular values `s` of `z`, `(n, d)`, which is not centred. Between about 1 and `min(n, d)`.
 ///
 /// # Errors
 /// If all features are zero.
@@ -16,7 +16,8 @@ pub fn rankme(z: Features<'_>) -> Result<f64> {
     entropy_rank(&singular_values(&wide, z.d())?, 1e-7)
 }
 
-/// Effective rank (Roy and Vetterli 2007): `exp` of the entropy of the normalised singular values of the centred features, `(n, d)`.
+/// Effective rank (Roy and Vetterli 2007): `exp` of the entropy of the normalised singular values of the
+/// centred features, `(n, d)`.
 ///
 /// # Errors
 /// If all samples are equal.
@@ -36,8 +37,8 @@ pub(crate) fn entropy_rank(singular: &[f64], eps: f64) -> Result<f64> {
     Ok(singular.iter().map(term).sum::<f64>().exp())
 }
 
-/// Alignment (Wang and Isola 2020, arXiv 2005.10242, alpha = 2): the mean of `|x_i - y_i|^2` over positive pairs, rows as they are
-/// (normalise them first).
+/// Alignment (Wang and Isola 2020, arXiv 2005.10242, alpha = 2): the mean of `|x_i - y_i|^2` over positive
+/// pairs, rows as they are (normalise them first).
 ///
 /// # Errors
 /// If shapes differ.
@@ -46,12 +47,13 @@ pub fn alignment(x: Features<'_>, y: Features<'_>) -> Result<f64> {
     if x.n() != y.n() {
         return Err(Error::input("alignment", format!("{} and {} rows, expected as many", x.n(), y.n())));
     }
-    let sum: f64 = x.as_slice().iter().zip(y.as_slice()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    let sum: f64 =
+        x.as_slice().iter().zip(y.as_slice()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
     Ok(sum / x.n() as f64)
 }
 
-/// Uniformity (Wang and Isola 2020, arXiv 2005.10242, t = 2): `ln` of the mean of `exp(-2 |x_i - x_j|^2)` over pairs `i < j`, rows as they
-/// are (normalise them first). Lower is more uniform.
+/// Uniformity (Wang and Isola 2020, arXiv 2005.10242, t = 2): `ln` of the mean of `exp(-2 |x_i - x_j|^2)`
+/// over pairs `i < j`, rows as they are (normalise them first). Lower is more uniform.
 ///
 /// # Errors
 /// If there are fewer than two rows.
@@ -72,7 +74,13 @@ pub fn uniformity(x: Features<'_>) -> Result<f64> {
             let columns = n - first;
             let mut tile = vec![0f64; rows * columns];
             let own = &wide[first * d..];
-            multiply(&mut tile, columns, View::rows(own, rows, d, d), View::rows(own, columns, d, d).t(), None)?;
+            multiply(
+                &mut tile,
+                columns,
+                View::rows(own, rows, d, d),
+                View::rows(own, columns, d, d).t(),
+                None,
+            )?;
             let mut sum = 0f64;
             for (i, row) in tile.chunks_exact(columns).enumerate() {
                 for (j, product) in row.iter().enumerate().skip(i + 1) {
@@ -86,8 +94,9 @@ pub fn uniformity(x: Features<'_>) -> Result<f64> {
     Ok((parts.iter().sum::<f64>() / pairs).ln())
 }
 
-/// Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) of two feature sets of the same samples, `(n, p)` and
-/// `(n, q)`: `|Y^T X|^2 / (|X^T X| |Y^T Y|)` of the centred features. 1 for equality up to rotation and scale.
+/// Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) of two feature sets of the same
+/// samples, `(n, p)` and `(n, q)`: `|Y^T X|^2 / (|X^T X| |Y^T Y|)` of the centred features. 1 for equality up
+/// to rotation and scale.
 ///
 /// # Errors
 /// If the numbers of rows differ, or all samples of one set are equal.
@@ -146,7 +155,10 @@ mod tests {
         let turned = a.as_slice().chunks_exact(2).flat_map(|p| [3.0 * p[1] + 1.0, -3.0 * p[0]]).collect();
         let turned = Matrix::new(turned, 50, 2).unwrap();
         assert!((linear_cka(a.view(), turned.view()).unwrap() - 1.0).abs() < 1e-6);
-        assert!(linear_cka(a.view(), random(49, 2, 1).view()).is_err() && uniformity(random(1, 2, 1).view()).is_err());
+        assert!(
+            linear_cka(a.view(), random(49, 2, 1).view()).is_err()
+                && uniformity(random(1, 2, 1).view()).is_err()
+        );
     }
 
     proptest! {

@@ -52,7 +52,14 @@ macro_rules! loops {
 }
 
 // Comparisons with <= keep NaN.
-loops!(relu, relu_in_place, relu_backward, relu_scale, |x, g| if x <= 0.0 { 0.0 } else { x }, if x <= 0.0 { 0.0 } else { g });
+loops!(
+    relu,
+    relu_in_place,
+    relu_backward,
+    relu_scale,
+    |x, g| if x <= 0.0 { 0.0 } else { x },
+    if x <= 0.0 { 0.0 } else { g }
+);
 loops!(
     gelu_erf,
     gelu_erf_in_place,
@@ -61,10 +68,17 @@ loops!(
     |x, g| 0.5 * x * (1.0 + erf(x * SQRT_HALF)),
     g * (0.5 * (1.0 + erf(x * SQRT_HALF)) + x * DENSITY * exp(-0.5 * x * x))
 );
-loops!(gelu_tanh, gelu_tanh_in_place, gelu_tanh_backward, gelu_tanh_scale, |x, g| x * sigmoid(TANH_SCALE * (x + TANH_CUBE * x * x * x)), {
-    let s = sigmoid(TANH_SCALE * (x + TANH_CUBE * x * x * x));
-    g * (s + x * s * (1.0 - s) * TANH_SCALE * (1.0 + 3.0 * TANH_CUBE * x * x))
-});
+loops!(
+    gelu_tanh,
+    gelu_tanh_in_place,
+    gelu_tanh_backward,
+    gelu_tanh_scale,
+    |x, g| x * sigmoid(TANH_SCALE * (x + TANH_CUBE * x * x * x)),
+    {
+        let s = sigmoid(TANH_SCALE * (x + TANH_CUBE * x * x * x));
+        g * (s + x * s * (1.0 - s) * TANH_SCALE * (1.0 + 3.0 * TANH_CUBE * x * x))
+    }
+);
 
 simd_fn! {
     fn silu(from: &[f32], to: &mut [f32]) {
@@ -191,14 +205,26 @@ impl CustomOp2 for Prelu {
         "prelu"
     }
 
-    fn cpu_fwd(&self, sx: &CpuStorage, lx: &Layout, sw: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        sx: &CpuStorage,
+        lx: &Layout,
+        sw: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (x, w) = (floats(sx, lx)?, floats(sw, lw)?[0]);
         let mut y = unwritten(x.len());
         for_chunks(&mut y, CHUNK, |i, y| prelu(&x[i * CHUNK..][..y.len()], w, y));
         Ok(output(y, lx.shape()))
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _y: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let g = g.contiguous()?;
         let (xs, gs) = (Floats::new(x)?, Floats::new(&g)?);
         let (xs, gs): (&[f32], &[f32]) = (&xs, &gs);

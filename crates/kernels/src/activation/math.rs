@@ -1,7 +1,8 @@
-//! Exponential and error function without branches and calls, so that loops over them vectorise. Plain products and sums (no fused
-//! multiply-add), so every instruction set gives the same bits.
+//! Exponential and error function without branches and calls, so that loops over them vectorise. Plain
+//! products and sums (no fused multiply-add), so every instruction set gives the same bits.
 
-/// `e^x` with a relative error of 2e-7 for results that are normal numbers; smaller ones become 0, larger than `f32::MAX` infinite; NaN stays.
+/// `e^x` with a relative error of 2e-7 for results that are normal numbers; smaller ones become 0, larger
+/// than `f32::MAX` infinite; NaN stays.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -31,8 +32,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { y }
 }
 
-/// The error function with a relative error of 4e-7: a rational function of `x^2` times `x`, fitted to the least largest relative error on
-/// `[0, 3.92]`; beyond, the result is +-1.
+/// The error function with a relative error of 4e-7: a rational function of `x^2` times `x`, fitted to the
+/// least largest relative error on `[0, 3.92]`; beyond, the result is +-1.
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     const END: f32 = 3.92;
@@ -60,8 +61,8 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The sum of a value over the elements of one, two or three slices, `lanes!(|x = xs, y = ys| x * y)`: in sixteen running sums that are added at
-/// the end, an order that is fixed and vectorises.
+/// The sum of a value over the elements of one, two or three slices, `lanes!(|x = xs, y = ys| x * y)`: in
+/// sixteen running sums that are added at the end, an order that is fixed and vectorises.
 macro_rules! lanes {
     (|$x:ident = $xs:ident| $value:expr) => {{
         let mut sums = [0f32; 16];
@@ -92,13 +93,18 @@ macro_rules! lanes {
     (|$x:ident = $xs:ident, $y:ident = $ys:ident, $z:ident = $zs:ident| $value:expr) => {{
         let mut sums = [0f32; 16];
         let whole = $xs.len() / 16 * 16;
-        let parts = $xs[..whole].chunks_exact(16).zip($ys[..whole].chunks_exact(16)).zip($zs[..whole].chunks_exact(16));
+        let parts = $xs[..whole]
+            .chunks_exact(16)
+            .zip($ys[..whole].chunks_exact(16))
+            .zip($zs[..whole].chunks_exact(16));
         for ((part, other), third) in parts {
             for (((sum, &$x), &$y), &$z) in sums.iter_mut().zip(part).zip(other).zip(third) {
                 *sum += $value;
             }
         }
-        for (((sum, &$x), &$y), &$z) in sums.iter_mut().zip(&$xs[whole..]).zip(&$ys[whole..]).zip(&$zs[whole..]) {
+        for (((sum, &$x), &$y), &$z) in
+            sums.iter_mut().zip(&$xs[whole..]).zip(&$ys[whole..]).zip(&$zs[whole..])
+        {
             *sum += $value;
         }
         $crate::activation::math::total(&sums)

@@ -1,5 +1,6 @@
-//! Element-wise activations. On the CPU each is one node of the graph that keeps its input only; the exponential and the error function are
-//! branch-free approximations (module `math`) that the compiler vectorises.
+//! Element-wise activations. On the CPU each is one node of the graph that keeps its input only; the
+//! exponential and the error function are branch-free approximations (module `math`) that the compiler
+//! vectorises.
 
 mod elementwise;
 pub(crate) mod math;
@@ -44,7 +45,13 @@ impl Act {
 }
 
 /// The fused node where it is wanted, else `composed`.
-fn unary(name: &str, x: &Tensor, kind: Kind, path: Path, composed: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+fn unary(
+    name: &str,
+    x: &Tensor,
+    kind: Kind,
+    path: Path,
+    composed: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
     if wants_fused(name, path, &[x])? { x.contiguous()?.apply_op1(Unary(kind)) } else { composed(x) }
 }
 
@@ -53,7 +60,8 @@ fn unary(name: &str, x: &Tensor, kind: Kind, path: Path, composed: impl FnOnce(&
 /// # Errors
 /// If `path` asks for the fused kernel and `x` is not f32 on the CPU.
 pub fn relu(x: &Tensor, path: Path) -> Result<Tensor> {
-    // Not candle's: its derivative at 0 is 1. A selection and not a product with a mask, which would make NaN of infinities.
+    // Not candle's: its derivative at 0 is 1. A selection and not a product with a mask, which would make NaN
+    // of infinities.
     unary("relu", x, Kind::Relu, path, |x| x.detach().le(0.0)?.where_cond(&x.zeros_like()?, x))
 }
 
@@ -65,7 +73,8 @@ pub fn gelu_erf(x: &Tensor, path: Path) -> Result<Tensor> {
     unary("gelu_erf", x, Kind::GeluErf, path, Tensor::gelu_erf)
 }
 
-/// The tanh approximation of GELU, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, of any shape (arXiv 1606.08415).
+/// The tanh approximation of GELU, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, of any shape (arXiv
+/// 1606.08415).
 ///
 /// # Errors
 /// If `path` asks for the fused kernel and `x` is not f32 on the CPU.
@@ -81,7 +90,8 @@ pub fn silu(x: &Tensor, path: Path) -> Result<Tensor> {
     unary("silu", x, Kind::Silu, path, Tensor::silu)
 }
 
-/// `x` where it is positive, else `w x`, with one weight `w (1)` for all of `x`, of any shape (He et al. 2015, arXiv 1502.01852).
+/// `x` where it is positive, else `w x`, with one weight `w (1)` for all of `x`, of any shape (He et al.
+/// 2015, arXiv 1502.01852).
 ///
 /// # Errors
 /// If `w` has not one element, or `path` asks for the fused kernel and a tensor is not f32 on the CPU.

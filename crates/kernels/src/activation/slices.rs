@@ -1,5 +1,5 @@
-//! How fused kernels reach the numbers of tensors, and how they cut loops: by shape only, so that the result has the same bits for any number
-//! of threads.
+//! How fused kernels reach the numbers of tensors, and how they cut loops: by shape only, so that the result
+//! has the same bits for any number of threads.
 
 use crate::Path;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
@@ -16,7 +16,11 @@ pub(crate) fn wants_fused(name: &str, path: Path, tensors: &[&Tensor]) -> Result
         (Path::Composed, _) | (Path::Auto, Some(_)) => Ok(false),
         (Path::Auto | Path::Fused, None) => Ok(true),
         (Path::Fused, Some(t)) => {
-            bail!("{name}: the fused kernel needs f32 on the CPU, got {:?} on {:?}", t.dtype(), t.device().location())
+            bail!(
+                "{name}: the fused kernel needs f32 on the CPU, got {:?} on {:?}",
+                t.dtype(),
+                t.device().location()
+            )
         }
     }
 }
@@ -45,8 +49,14 @@ impl<'a> Floats<'a> {
         let (guard, layout) = t.storage_and_layout();
         let range = range(layout)?;
         match &*guard {
-            Storage::Cpu(CpuStorage::F32(v)) if range.end <= v.len() => Ok(Floats { guard: Box::new(guard), range }),
-            _ => bail!("a fused kernel needs f32 on the CPU, got {:?} on {:?}", t.dtype(), t.device().location()),
+            Storage::Cpu(CpuStorage::F32(v)) if range.end <= v.len() => {
+                Ok(Floats { guard: Box::new(guard), range })
+            }
+            _ => bail!(
+                "a fused kernel needs f32 on the CPU, got {:?} on {:?}",
+                t.dtype(),
+                t.device().location()
+            ),
         }
     }
 }

@@ -74,7 +74,8 @@ fn approximations() {
 
 #[test]
 fn extremes() {
-    let x = Tensor::new(&[-0.0f32, 0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-30], &Device::Cpu).unwrap();
+    let x = Tensor::new(&[-0.0f32, 0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-30], &Device::Cpu)
+        .unwrap();
     for path in [Path::Fused, Path::Composed] {
         let y: Vec<f32> = relu(&x, path).unwrap().to_vec1().unwrap();
         assert!(y[..4] == [0.0, 0.0, f32::INFINITY, 0.0] && y[4].is_nan() && y[5] == 1e-30, "{y:?}");
@@ -96,8 +97,10 @@ fn helpers_for_other_kernels_agree() {
         act_backward(act, &z, &mut g);
         let t = Tensor::new(z, &Device::Cpu).unwrap();
         let out =
-            super::testing::differentiate(std::slice::from_ref(&t), &t.ones_like().unwrap(), false, |x| act.apply(&x[0], Path::Fused))
-                .unwrap();
+            super::testing::differentiate(std::slice::from_ref(&t), &t.ones_like().unwrap(), false, |x| {
+                act.apply(&x[0], Path::Fused)
+            })
+            .unwrap();
         assert_eq!(out[0].to_vec1::<f32>().unwrap(), y);
         assert_eq!(out[1].to_vec1::<f32>().unwrap(), g);
     }

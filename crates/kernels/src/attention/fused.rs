@@ -1,8 +1,9 @@
 //! Attention on the CPU, one head and one block of queries at a time.
 //!
-//! With `P = softmax(S)`, `S = scale Q K^T + bias`, `O = P V` and a gradient `G` of `O`: `dV = P^T G`, `dP = G V^T`,
-//! `dS = P (dP - rowsum(G O))`, `dQ = scale dS K`, `dK = scale dS^T Q`, and the gradient of the bias is `dS`, summed over the axes along which the
-//! bias is repeated. Dropout puts a factor (0 or `1 / (1 - share)`) on `P` in `O` and `dV`, and on `dP`.
+//! With `P = softmax(S)`, `S = scale Q K^T + bias`, `O = P V` and a gradient `G` of `O`: `dV = P^T G`, `dP =
+//! G V^T`, `dS = P (dP - rowsum(G O))`, `dQ = scale dS K`, `dK = scale dS^T Q`, and the gradient of the bias
+//! is `dS`, summed over the axes along which the bias is repeated. Dropout puts a factor (0 or `1 / (1 -
+//! share)`) on `P` in `O` and `dV`, and on `dP`.
 
 use super::{AttentionOpts, Dims, dropout};
 use crate::activation::math::lanes;
@@ -15,7 +16,8 @@ use std::cell::RefCell;
 /// Scores that exist at a time: 128 KiB, so that scores and their gradient stay in the second-level cache.
 const SCORES: usize = 1 << 15;
 
-/// Queries, keys or values within a slice: element `(n, l, h, d)` is `data[first + (n * len + l) * row + h * D + d]`.
+/// Queries, keys or values within a slice: element `(n, l, h, d)` is `data[first + (n * len + l) * row + h *
+/// D + d]`.
 #[derive(Clone, Copy)]
 pub(super) struct Part<'a> {
     pub data: &'a [f32],
@@ -85,8 +87,8 @@ thread_local! {
 /// Running sums and maxima of a row: two vectors of AVX-512, so that one addition need not wait for the last.
 const LANES: usize = 32;
 
-/// `e^x` for `x` up to about 80 with a relative error of 2e-7; 0 below -87 (also for minus infinity). Unlike the one for activations it takes
-/// fused multiply-adds: this is half of the time of a head's softmax.
+/// `e^x` for `x` up to about 80 with a relative error of 2e-7; 0 below -87 (also for minus infinity). Unlike
+/// the one for activations it takes fused multiply-adds: this is half of the time of a head's softmax.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum.
@@ -107,7 +109,8 @@ fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { y }
 }
 
-/// What is left of all lanes when the upper half is put upon the lower, again and again: one after the other would be a chain of 32.
+/// What is left of all lanes when the upper half is put upon the lower, again and again: one after the other
+/// would be a chain of 32.
 #[inline(always)]
 fn halve(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut half = LANES / 2;
@@ -121,8 +124,8 @@ fn halve(mut x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
 }
 
 simd_fn! {
-    /// Turns the first `n` scores into `exp(scale s + bias - max)` and returns the largest and the sum; nothing but minus infinities becomes zeros.
-    /// `s` is [`padded`]; what is beyond the `n` becomes 0.
+    /// Turns the first `n` scores into `exp(scale s + bias - max)` and returns the largest and the sum;
+    /// nothing but minus infinities becomes zeros. `s` is [`padded`]; what is beyond the `n` becomes 0.
     fn soften(s: &mut [f32], n: usize, scale: f32, bias: &[f32]) -> (f32, f32) {
         scale_and_add(s, scale, bias);
         s[n..].fill(f32::NEG_INFINITY);
@@ -174,7 +177,8 @@ simd_fn! {
     }
 }
 
-/// Elements of a row that are worked on where `n` count: whole steps of [`LANES`], for a scalar remainder would take as long as all the rest.
+/// Elements of a row that are worked on where `n` count: whole steps of [`LANES`], for a scalar remainder
+/// would take as long as all the rest.
 fn padded(n: usize) -> usize {
     n.next_multiple_of(LANES)
 }
@@ -221,7 +225,8 @@ simd_fn! {
 }
 
 impl Inputs<'_> {
-    /// Queries of a block, and elements from one row of scores to the next (whole cache lines, and not a multiple of 4 KiB).
+    /// Queries of a block, and elements from one row of scores to the next (whole cache lines, and not a
+    /// multiple of 4 KiB).
     fn blocks(&self) -> (usize, usize) {
         let Dims { t, s, .. } = self.dims;
         let most = (SCORES / s).clamp(8, 512);
@@ -255,7 +260,8 @@ impl Inputs<'_> {
         self.opts.dropout.filter(|d| d.0 > 0.0)
     }
 
-    /// The result `(N, T, H, D)` and the logarithms of the sums of exponentials `(N, H, T)`, infinite where a query sees nothing.
+    /// The result `(N, T, H, D)` and the logarithms of the sums of exponentials `(N, H, T)`, infinite where a
+    /// query sees nothing.
     pub(super) fn forward(&self) -> (Vec<f32>, Vec<f32>) {
         let Dims { n, t, h, d, .. } = self.dims;
         let (mut y, mut log_sums) = (unwritten(n * t * h * d), unwritten(n * h * t));
@@ -282,7 +288,8 @@ impl Inputs<'_> {
             unsafe { multiply(count, q, &keys_t, Shared::new(scores), 0, stride, false) };
             for (i, row) in scores.chunks_exact_mut(stride).enumerate().take(count) {
                 let seen = self.seen(t0 + i);
-                let (max, sum) = soften(&mut row[..padded(seen)], seen, scale, self.bias_row(n, h, t0 + i, seen));
+                let (max, sum) =
+                    soften(&mut row[..padded(seen)], seen, scale, self.bias_row(n, h, t0 + i, seen));
                 row[padded(seen).min(s)..s].fill(0.0);
                 log_sums[t0 + i] = if sum == 0.0 { f32::INFINITY } else { max + sum.ln() };
                 let inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
@@ -294,11 +301,14 @@ impl Inputs<'_> {
             }
             let start = ((n * t + t0) * self.dims.h + h) * d;
             // SAFETY: the rows of this head, which no other task writes.
-            unsafe { multiply(count, Matrix::rows(scores, stride), &values, out, start, self.dims.h * d, false) };
+            unsafe {
+                multiply(count, Matrix::rows(scores, stride), &values, out, start, self.dims.h * d, false)
+            };
         }
     }
 
-    /// Writes the gradients of the queries and of the keys and values, where wanted, and returns that of the bias.
+    /// Writes the gradients of the queries and of the keys and values, where wanted, and returns that of the
+    /// bias.
     pub(super) fn backward(
         &self,
         y: &[f32],
@@ -310,14 +320,17 @@ impl Inputs<'_> {
     ) -> Option<Vec<f32>> {
         let Dims { n, h, .. } = self.dims;
         let head = |n: usize, h: usize, d_bias: Option<&mut [f32]>| {
-            BUFFERS.with_borrow_mut(|buffers| self.backward_head(n, h, y, g, log_sums, dq, dkv, d_bias, buffers));
+            BUFFERS.with_borrow_mut(|buffers| {
+                self.backward_head(n, h, y, g, log_sums, dq, dkv, d_bias, buffers)
+            });
         };
         let Some(bias) = self.bias.filter(|_| want_bias) else {
             (0..n * h).into_par_iter().with_max_len(1).for_each(|i| head(i / h, i % h, None));
             return None;
         };
         let [bn, bh, bt, s] = bias.dims;
-        // Heads that add to the same part of the bias do so one after the other; up to four groups of samples have a sum of their own each.
+        // Heads that add to the same part of the bias do so one after the other; up to four groups of samples
+        // have a sum of their own each.
         let groups = if bn == 1 { n.min(4) } else { n };
         let per_group = n.div_ceil(groups);
         let mut sums = vec![0f32; groups * bh * bt * s];
@@ -374,7 +387,9 @@ impl Inputs<'_> {
                 multiply(count, q, &keys_t, Shared::new(scores), 0, stride, false);
                 multiply(count, g, &values_t, Shared::new(d_scores), 0, stride, false);
             }
-            for (i, (p, dp)) in scores.chunks_exact_mut(stride).zip(d_scores.chunks_exact_mut(stride)).enumerate().take(count) {
+            for (i, (p, dp)) in
+                scores.chunks_exact_mut(stride).zip(d_scores.chunks_exact_mut(stride)).enumerate().take(count)
+            {
                 let seen = self.seen(t0 + i);
                 let end = padded(seen);
                 again(&mut p[..end], scale, self.bias_row(n, h, t0 + i, seen), log_sums[t0 + i]);
@@ -404,7 +419,15 @@ impl Inputs<'_> {
                 let at = |o: Out| o.first + n * s * o.row + h * d;
                 // SAFETY: as above.
                 unsafe {
-                    multiply(s, Matrix::rows(d_scores, stride).t(), &queries, dk.data, at(dk), dk.row, t0 > 0);
+                    multiply(
+                        s,
+                        Matrix::rows(d_scores, stride).t(),
+                        &queries,
+                        dk.data,
+                        at(dk),
+                        dk.row,
+                        t0 > 0,
+                    );
                     multiply(s, Matrix::rows(scores, stride).t(), &grads, dv.data, at(dv), dv.row, t0 > 0);
                 }
             }

@@ -1,11 +1,12 @@
 //! Scaled dot-product attention `softmax(scale q k^T + bias) v` (Vaswani et al. 2017, arXiv 1706.03762).
 //!
-//! On the CPU it is one node of the graph in the manner of FlashAttention (Dao et al. 2022, arXiv 2205.14135): scores exist for one head
-//! and one block of queries at a time, the logarithm of each row's sum of exponentials is kept, and the backward recomputes the
-//! probabilities from it. So memory grows with `L`, not with `L^2`. Elsewhere it is composed of candle's operators.
+//! On the CPU it is one node of the graph in the manner of FlashAttention (Dao et al. 2022, arXiv
+//! 2205.14135): scores exist for one head and one block of queries at a time, the logarithm of each row's sum
+//! of exponentials is kept, and the backward recomputes the probabilities from it. So memory grows with `L`,
+//! not with `L^2`. Elsewhere it is composed of candle's operators.
 //!
-//! A query that may see no key at all (every score minus infinity) gives 0 and gets no gradient. A bias of `-3e38`, as for padded keys, is
-//! not minus infinity: a row of nothing else is spread over all keys.
+//! A query that may see no key at all (every score minus infinity) gives 0 and gets no gradient. A bias of
+//! `-3e38`, as for padded keys, is not minus infinity: a row of nothing else is spread over all keys.
 
 mod composed;
 mod dropout;
@@ -20,13 +21,13 @@ use candle_core::{Result, Tensor, bail};
 /// Options of [`attention`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AttentionOpts {
-    /// Query `t` of `T` sees the keys `s <= t + S - T` only: the last query sees all, as when decoding with a cache. For `T = S` this is the
-    /// usual triangle.
+    /// Query `t` of `T` sees the keys `s <= t + S - T` only: the last query sees all, as when decoding with a
+    /// cache. For `T = S` this is the usual triangle.
     pub causal: bool,
     /// Factor of `q k^T`; `None` is `1 / sqrt(D)`.
     pub scale: Option<f64>,
-    /// Dropout of the probabilities (share in `[0, 1)` that is set to zero; the rest grows by `1 / (1 - share)`), and the key of the draw.
-    /// The share is rounded to a multiple of `1 / 65536`.
+    /// Dropout of the probabilities (share in `[0, 1)` that is set to zero; the rest grows by `1 / (1 -
+    /// share)`), and the key of the draw. The share is rounded to a multiple of `1 / 65536`.
     pub dropout: Option<(f32, Key)>,
 }
 
@@ -54,14 +55,24 @@ struct Dims {
 
 /// Attention of `q (N, T, H, D)` to keys and values packed as `kv (N, S, 2, H, D)`, giving `(N, T, H, D)`.
 ///
-/// `bias (1 | N, 1 | H, 1 | T, S)` is added to the scaled scores and may have a gradient (relative positions); masks are biases of `-3e38`
-/// or minus infinity.
+/// `bias (1 | N, 1 | H, 1 | T, S)` is added to the scaled scores and may have a gradient (relative
+/// positions); masks are biases of `-3e38` or minus infinity.
 ///
 /// # Errors
 /// If the shapes do not fit or the dropout is not in `[0, 1)`.
-pub fn attention(q: &Tensor, kv: &Tensor, bias: Option<&Tensor>, opts: &AttentionOpts, path: Path) -> Result<Tensor> {
+pub fn attention(
+    q: &Tensor,
+    kv: &Tensor,
+    bias: Option<&Tensor>,
+    opts: &AttentionOpts,
+    path: Path,
+) -> Result<Tensor> {
     let (&[n, t, h, d], &[n2, s, 2, h2, d2]) = (q.dims(), kv.dims()) else {
-        bail!("attention: queries {:?} and keys-values {:?}, expected (N, T, H, D) and (N, S, 2, H, D)", q.dims(), kv.dims())
+        bail!(
+            "attention: queries {:?} and keys-values {:?}, expected (N, T, H, D) and (N, S, 2, H, D)",
+            q.dims(),
+            kv.dims()
+        )
     };
     if (n2, h2, d2) != (n, h, d) {
         bail!("attention: queries {:?} and keys-values {:?} differ in N, H or D", q.dims(), kv.dims())
@@ -77,12 +88,20 @@ pub fn attention(q: &Tensor, kv: &Tensor, bias: Option<&Tensor>, opts: &Attentio
     composed::attention(q, &k, &v, bias, opts, &dims)
 }
 
-/// Attention of a sequence to itself, from the packed projection `qkv (N, L, 3, H, D)` to `(N, L, H, D)`; otherwise as [`attention`].
+/// Attention of a sequence to itself, from the packed projection `qkv (N, L, 3, H, D)` to `(N, L, H, D)`;
+/// otherwise as [`attention`].
 ///
 /// # Errors
 /// If the shapes do not fit or the dropout is not in `[0, 1)`.
-pub fn self_attention(qkv: &Tensor, bias: Option<&Tensor>, opts: &AttentionOpts, path: Path) -> Result<Tensor> {
-    let &[n, l, 3, h, d] = qkv.dims() else { bail!("self_attention: input of shape {:?}, expected (N, L, 3, H, D)", qkv.dims()) };
+pub fn self_attention(
+    qkv: &Tensor,
+    bias: Option<&Tensor>,
+    opts: &AttentionOpts,
+    path: Path,
+) -> Result<Tensor> {
+    let &[n, l, 3, h, d] = qkv.dims() else {
+        bail!("self_attention: input of shape {:?}, expected (N, L, 3, H, D)", qkv.dims())
+    };
     let dims = Dims { n, t: l, s: l, h, d };
     check(&dims, bias, opts)?;
     let all: Vec<&Tensor> = [qkv].into_iter().chain(bias).collect();
@@ -100,7 +119,9 @@ fn check(dims: &Dims, bias: Option<&Tensor>, opts: &AttentionOpts) -> Result<()>
     }
     if let Some(b) = bias {
         let ok = match b.dims() {
-            &[bn, bh, bt, bs] => (bn == 1 || bn == n) && (bh == 1 || bh == h) && (bt == 1 || bt == t) && bs == s,
+            &[bn, bh, bt, bs] => {
+                (bn == 1 || bn == n) && (bh == 1 || bh == h) && (bt == 1 || bt == t) && bs == s
+            }
             _ => false,
         };
         if !ok {

@@ -9,7 +9,13 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, S
 use std::sync::OnceLock;
 
 /// `q (N, T, H, D)`, `kv (N, S, 2, H, D)`, `bias (1 | N, 1 | H, 1 | T, S)`
-pub(super) fn attention(q: &Tensor, kv: &Tensor, bias: Option<&Tensor>, opts: &AttentionOpts, dims: Dims) -> Result<Tensor> {
+pub(super) fn attention(
+    q: &Tensor,
+    kv: &Tensor,
+    bias: Option<&Tensor>,
+    opts: &AttentionOpts,
+    dims: Dims,
+) -> Result<Tensor> {
     let (q, kv, op) = (q.contiguous()?, kv.contiguous()?, Node::new(opts, dims));
     match bias {
         Some(bias) => q.apply_op3(&kv, &bias.contiguous()?, Cross(op)),
@@ -18,7 +24,12 @@ pub(super) fn attention(q: &Tensor, kv: &Tensor, bias: Option<&Tensor>, opts: &A
 }
 
 /// `qkv (N, L, 3, H, D)`
-pub(super) fn self_attention(qkv: &Tensor, bias: Option<&Tensor>, opts: &AttentionOpts, dims: Dims) -> Result<Tensor> {
+pub(super) fn self_attention(
+    qkv: &Tensor,
+    bias: Option<&Tensor>,
+    opts: &AttentionOpts,
+    dims: Dims,
+) -> Result<Tensor> {
     let (qkv, op) = (qkv.contiguous()?, Node::new(opts, dims));
     match bias {
         Some(bias) => qkv.apply_op2(&bias.contiguous()?, Own(op)),
@@ -82,7 +93,14 @@ impl Node {
         }
     }
 
-    fn cross_backward(&self, q: &Tensor, kv: &Tensor, bias: Option<&Tensor>, y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+    fn cross_backward(
+        &self,
+        q: &Tensor,
+        kv: &Tensor,
+        bias: Option<&Tensor>,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
         let w = self.dims.h * self.dims.d;
         let grad = grad.contiguous()?;
         let (qs, kvs, ys, gs) = (Floats::new(q)?, Floats::new(kv)?, Floats::new(y)?, Floats::new(&grad)?);
@@ -103,7 +121,13 @@ impl Node {
         Ok([dq, dkv, db])
     }
 
-    fn own_backward(&self, qkv: &Tensor, bias: Option<&Tensor>, y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
+    fn own_backward(
+        &self,
+        qkv: &Tensor,
+        bias: Option<&Tensor>,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 2]> {
         let w = self.dims.h * self.dims.d;
         let grad = grad.contiguous()?;
         let (xs, ys, gs) = (Floats::new(qkv)?, Floats::new(y)?, Floats::new(&grad)?);
@@ -115,7 +139,14 @@ impl Node {
             [0, 1, 2].map(|i| Out { data, first: i * w, row: 3 * w })
         });
         let want = bias.is_some_and(Tensor::track_op);
-        let db = self.own(&xs, b).backward(&ys, &gs, self.log_sums()?, outs.map(|o| o[0]), outs.map(|o| (o[1], o[2])), want);
+        let db = self.own(&xs, b).backward(
+            &ys,
+            &gs,
+            self.log_sums()?,
+            outs.map(|o| o[0]),
+            outs.map(|o| (o[1], o[2])),
+            want,
+        );
         let db = db.zip(bias).map(|(db, t)| tensor(db, t.shape())).transpose()?;
         let dx = qkv.track_op().then(|| tensor(dx, qkv.shape())).transpose()?;
         Ok([dx, db])
@@ -142,11 +173,23 @@ impl CustomOp2 for Own {
         "self-attention"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         Ok(self.0.forward(&self.0.own(floats(x, xl)?, Some(bias_of(floats(b, bl)?, bl.shape())?))))
     }
 
-    fn bwd(&self, x: &Tensor, b: &Tensor, y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        b: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let [dx, db] = self.0.own_backward(x, Some(b), y, grad)?;
         Ok((dx, db))
     }
@@ -157,11 +200,23 @@ impl CustomOp2 for Cross {
         "attention"
     }
 
-    fn cpu_fwd(&self, q: &CpuStorage, ql: &Layout, kv: &CpuStorage, kvl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        ql: &Layout,
+        kv: &CpuStorage,
+        kvl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         Ok(self.0.forward(&self.0.cross(floats(q, ql)?, floats(kv, kvl)?, None)))
     }
 
-    fn bwd(&self, q: &Tensor, kv: &Tensor, y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        q: &Tensor,
+        kv: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let [dq, dkv, _] = self.0.cross_backward(q, kv, None, y, grad)?;
         Ok((dq, dkv))
     }

@@ -45,7 +45,9 @@ fn several_blocks_of_queries() {
 #[test]
 fn threads_do_not_matter() {
     let opts = AttentionOpts { dropout: Some((0.1, Key::new(3))), ..Default::default() };
-    same_bits(&[random(&[7, 50, 3, 2, 16], 1), random(&[1, 2, 50, 50], 2)], |x| self_attention(&x[0], Some(&x[1]), &opts, Path::Auto));
+    same_bits(&[random(&[7, 50, 3, 2, 16], 1), random(&[1, 2, 50, 50], 2)], |x| {
+        self_attention(&x[0], Some(&x[1]), &opts, Path::Auto)
+    });
     same_bits(&[random(&[7, 20, 2, 16], 1), random(&[7, 30, 2, 2, 16], 2), random(&[1, 1, 1, 30], 2)], |x| {
         attention(&x[0], &x[1], Some(&x[2]), &opts, Path::Auto)
     });
@@ -63,7 +65,9 @@ fn not_contiguous() {
             path,
         )
     });
-    agree(&[random(&[2, 5, 3, 4, 3], 1)], |x, path| self_attention(&x[0].transpose(0, 1)?, None, &AttentionOpts::default(), path));
+    agree(&[random(&[2, 5, 3, 4, 3], 1)], |x, path| {
+        self_attention(&x[0].transpose(0, 1)?, None, &AttentionOpts::default(), path)
+    });
 }
 
 /// Queries that see nothing: by a bias of minus infinity, and by causality with fewer keys than queries.
@@ -74,7 +78,9 @@ fn rows_without_keys_are_zero() {
     mask[1] = f32::NEG_INFINITY;
     let mask = Tensor::from_vec(mask, (1, 1, 3, 4), &Device::Cpu).unwrap();
     let all = [random(&[2, 3, 2, 5], 1), random(&[2, 4, 2, 2, 5], 2)];
-    let masked = |x: &[Tensor], path| attention(&x[0], &x[1], Some(&mask.to_dtype(x[0].dtype())?), &AttentionOpts::default(), path);
+    let masked = |x: &[Tensor], path| {
+        attention(&x[0], &x[1], Some(&mask.to_dtype(x[0].dtype())?), &AttentionOpts::default(), path)
+    };
     agree(&all, masked);
     for path in [Path::Fused, Path::Composed] {
         let y = masked(&all, path).unwrap().narrow(1, 1, 1).unwrap().abs().unwrap().sum_all().unwrap();
@@ -83,10 +89,21 @@ fn rows_without_keys_are_zero() {
     let all = [random(&[2, 5, 2, 3], 1), random(&[2, 3, 2, 2, 3], 2)];
     let opts = AttentionOpts { causal: true, ..Default::default() };
     agree(&all, |x, path| attention(&x[0], &x[1], None, &opts, path));
-    let y = attention(&all[0], &all[1], None, &opts, Path::Auto).unwrap().narrow(1, 0, 2).unwrap().abs().unwrap().sum_all().unwrap();
+    let y = attention(&all[0], &all[1], None, &opts, Path::Auto)
+        .unwrap()
+        .narrow(1, 0, 2)
+        .unwrap()
+        .abs()
+        .unwrap()
+        .sum_all()
+        .unwrap();
     assert_eq!(y.to_scalar::<f32>().unwrap(), 0.0);
     // Padding of -3e38 everywhere is uniform, not empty.
-    let all = [random(&[1, 2, 1, 3], 1), random(&[1, 4, 2, 1, 3], 2), Tensor::full(-3e38f32, (1, 1, 1, 4), &Device::Cpu).unwrap()];
+    let all = [
+        random(&[1, 2, 1, 3], 1),
+        random(&[1, 4, 2, 1, 3], 2),
+        Tensor::full(-3e38f32, (1, 1, 1, 4), &Device::Cpu).unwrap(),
+    ];
     let y = attention(&all[0], &all[1], Some(&all[2]), &AttentionOpts::default(), Path::Auto).unwrap();
     let mean = all[1].narrow(2, 1, 1).unwrap().squeeze(2).unwrap().mean_keepdim(1).unwrap();
     assert!(error(&y, &mean.broadcast_as(y.shape()).unwrap()) < 1e-5);
@@ -97,7 +114,8 @@ fn dropout_keeps_the_mean() {
     let v = Tensor::ones((1, 64, 2, 1, 1), DType::F32, &Device::Cpu).unwrap();
     let q = Tensor::zeros((1, 512, 1, 1), DType::F32, &Device::Cpu).unwrap();
     let opts = AttentionOpts { dropout: Some((0.25, Key::new(1))), ..Default::default() };
-    let y = attention(&q, &v, None, &opts, Path::Auto).unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap();
+    let y =
+        attention(&q, &v, None, &opts, Path::Auto).unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap();
     assert!((y - 1.0).abs() < 0.02, "{y}");
 }
 
@@ -116,10 +134,15 @@ fn golden_cases() {
         for path in [Path::Fused, Path::Composed] {
             let tokens = |x: &Var| x.transpose(1, 2).unwrap(); // (N, H, L, D) -> (N, L, H, D)
             let kv = Tensor::stack(&[tokens(&k), tokens(&v)], 2).unwrap();
-            let y = attention(&tokens(&q), &kv, bias.as_ref().map(|b| b.as_tensor()), &opts, path).unwrap().transpose(1, 2).unwrap();
+            let y = attention(&tokens(&q), &kv, bias.as_ref().map(|b| b.as_tensor()), &opts, path)
+                .unwrap()
+                .transpose(1, 2)
+                .unwrap();
             assert!(error(&y, &case["expected.y"]) < 1e-4, "{name} {path:?}");
             let grads = (&y * &case["input.grad_y"]).unwrap().sum_all().unwrap().backward().unwrap();
-            for (n, x) in [("q", &q), ("k", &k), ("v", &v)].into_iter().chain(bias.as_ref().map(|b| ("bias", b))) {
+            for (n, x) in
+                [("q", &q), ("k", &k), ("v", &v)].into_iter().chain(bias.as_ref().map(|b| ("bias", b)))
+            {
                 if let Some(want) = case.get(&format!("grad.{n}")) {
                     let e = error(grads.get(x).unwrap(), want);
                     assert!(e < 1e-4, "{name} {path:?} {n}: {e}");
@@ -136,7 +159,10 @@ fn wrong_shapes_are_errors() {
     assert!(attention(&q, &random(&[2, 5, 2, 3, 4], 1), None, &opts, Path::Auto).is_err());
     assert!(attention(&q, &q, None, &opts, Path::Auto).is_err());
     assert!(attention(&q, &kv, Some(&random(&[1, 2, 5, 3], 1)), &opts, Path::Auto).is_err());
-    assert!(attention(&q, &kv, None, &AttentionOpts { dropout: Some((1.0, Key::new(1))), ..opts }, Path::Auto).is_err());
+    assert!(
+        attention(&q, &kv, None, &AttentionOpts { dropout: Some((1.0, Key::new(1))), ..opts }, Path::Auto)
+            .is_err()
+    );
     assert!(self_attention(&kv, None, &opts, Path::Auto).is_err());
     assert!(self_attention(&random(&[0, 5, 3, 2, 4], 1), None, &opts, Path::Auto).is_err());
 }

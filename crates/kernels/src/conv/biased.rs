@@ -1,6 +1,8 @@
-//! Convolution + bias + activation as one node of the graph: the fronts and positional convolutions of speech encoders.
+//! Convolution + bias + activation as one node of the graph: the fronts and positional convolutions of speech
+//! encoders.
 //!
-//! Of the forward only the pre-activation is kept, and only where the derivative needs it and somebody asks for one.
+//! Of the forward only the pre-activation is kept, and only where the derivative needs it and somebody asks
+//! for one.
 
 use super::Geometry;
 use super::fused::forward;
@@ -53,7 +55,14 @@ impl ConvAct {
         y
     }
 
-    fn back(&self, x: &Tensor, w: &Tensor, b: Option<&Tensor>, y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+    fn back(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: Option<&Tensor>,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
         let o = self.g.outputs;
         let dz = match (self.act, self.pre.get()) {
             (Act::None, _) => None,
@@ -79,10 +88,12 @@ impl ConvAct {
     fn before(&self, z: &[f32], grad: &[f32]) -> Vec<f32> {
         let size = ROWS * self.g.outputs;
         let mut dz = unwritten(grad.len());
-        dz.par_chunks_mut(size).zip(grad.par_chunks(size)).zip(z.par_chunks(size)).for_each(|((dz, g), z)| {
-            dz.copy_from_slice(g);
-            act_backward(self.act, z, dz);
-        });
+        dz.par_chunks_mut(size).zip(grad.par_chunks(size)).zip(z.par_chunks(size)).for_each(
+            |((dz, g), z)| {
+                dz.copy_from_slice(g);
+                act_backward(self.act, z, dz);
+            },
+        );
         dz
     }
 }
@@ -92,11 +103,23 @@ impl CustomOp2 for ConvAct {
         "conv_act"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         Ok((CpuStorage::F32(self.run(slice(x, lx)?, slice(w, lw)?, None)), self.g.out_shape().into()))
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let [dx, dw, _] = self.back(x, w, None, y, grad)?;
         Ok((dx, dw))
     }
@@ -116,7 +139,10 @@ impl CustomOp3 for ConvAct {
         b: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(self.run(slice(x, lx)?, slice(w, lw)?, Some(slice(b, lb)?))), self.g.out_shape().into()))
+        Ok((
+            CpuStorage::F32(self.run(slice(x, lx)?, slice(w, lw)?, Some(slice(b, lb)?))),
+            self.g.out_shape().into(),
+        ))
     }
 
     fn bwd(
@@ -135,7 +161,12 @@ impl CustomOp3 for ConvAct {
 /// See [`super::conv_act`].
 pub(super) fn conv_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, g: &Geometry, act: Act) -> Result<Tensor> {
     let tracked = x.track_op() || w.track_op() || b.is_some_and(Tensor::track_op);
-    let op = ConvAct { g: *g, act, keep: tracked && matches!(act, Act::GeluErf | Act::GeluTanh), pre: OnceLock::new() };
+    let op = ConvAct {
+        g: *g,
+        act,
+        keep: tracked && matches!(act, Act::GeluErf | Act::GeluTanh),
+        pre: OnceLock::new(),
+    };
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     match b {
         None => x.apply_op2(&w, op),

@@ -1,15 +1,22 @@
 //! Convolutions from candle's operators, for any device.
 //!
-//! candle's `conv2d` is right forward and backward as long as both axes are treated alike and no input is left over at the right edge (its
-//! backward takes the output padding of the height for both axes). So inputs are padded and cut to the length that the windows cover, one axis
-//! becomes two by a unit axis, three become a sum over depth taps. What does not fit (strides that differ between the axes, depthwise kernels, of
+//! candle's `conv2d` is right forward and backward as long as both axes are treated alike and no input is
+//! left over at the right edge (its backward takes the output padding of the height for both axes). So inputs
+//! are padded and cut to the length that the windows cover, one axis becomes two by a unit axis, three become
+//! a sum over depth taps. What does not fit (strides that differ between the axes, depthwise kernels, of
 //! which `conv2d` would make a loop over channels) is a sum over kernel taps of strided slices.
 
 use super::{ConvSpec, Geometry};
 use candle_core::{Result, Tensor};
 
 /// See [`super::conv`].
-pub(super) fn conv(x: &Tensor, w: &Tensor, b: Option<&Tensor>, spec: &ConvSpec, g: &Geometry) -> Result<Tensor> {
+pub(super) fn conv(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    spec: &ConvSpec,
+    g: &Geometry,
+) -> Result<Tensor> {
     // (N, S.., C) -> (N, D, H, W, C), padded by zeros and cut to what the windows cover.
     let mut volume = x.reshape((g.n, g.size[0], g.size[1], g.size[2], g.inputs))?;
     for axis in 0..3 {
@@ -46,7 +53,11 @@ fn strided(x: &Tensor, axis: usize, start: usize, stride: usize, count: usize) -
     if stride == 1 {
         return x.narrow(axis, start, count);
     }
-    let x = x.pad_with_zeros(axis, 0, (start + count * stride).saturating_sub(x.dim(axis)?))?.narrow(axis, start, count * stride)?;
+    let x = x.pad_with_zeros(axis, 0, (start + count * stride).saturating_sub(x.dim(axis)?))?.narrow(
+        axis,
+        start,
+        count * stride,
+    )?;
     let mut dims = x.dims().to_vec();
     dims[axis] = count;
     dims.insert(axis + 1, stride);
@@ -113,7 +124,8 @@ fn by_depth(x: &Tensor, w: &Tensor, spec: &ConvSpec, g: &Geometry) -> Result<Ten
         let slice = strided(x, 1, kd * g.dilation[0], g.stride[0], g.out[0])?;
         let (_, _, h, width, _) = slice.dims5()?;
         // (N, D', H, W, C) -> (N D', C, H, W)
-        let images = slice.reshape((g.n * g.out[0], h, width, g.inputs))?.permute((0, 3, 1, 2))?.contiguous()?;
+        let images =
+            slice.reshape((g.n * g.out[0], h, width, g.inputs))?.permute((0, 3, 1, 2))?.contiguous()?;
         let kernel = w.narrow(2, kd, 1)?.squeeze(2)?.contiguous()?;
         sum = add(sum, images.conv2d(&kernel, 0, g.stride[2], g.dilation[2], spec.groups)?)?;
     }

@@ -1,9 +1,10 @@
-//! The fused CPU convolution: windows of a block of positions are gathered into a matrix that stays in the second-level cache, and multiplied
-//! with packed weights.
+//! The fused CPU convolution: windows of a block of positions are gathered into a matrix that stays in the
+//! second-level cache, and multiplied with packed weights.
 //!
 //! - forward: `Y = col(X) W`, in parallel over blocks of output positions;
 //! - input gradient: the same with the windows of each phase (see `windows`);
-//! - weight gradient: `dW = dY^T col(X)`, in parallel over columns and over chunks of positions whose sums are added in order.
+//! - weight gradient: `dW = dY^T col(X)`, in parallel over columns and over chunks of positions whose sums
+//!   are added in order.
 //!
 //! All blocks are cut from the shapes alone, so results have the same bits for any number of threads.
 
@@ -17,7 +18,8 @@ use rayon::prelude::*;
 
 /// Most columns of windows that are gathered at a time; `K` of the product between two writes of its result.
 const DEPTH: usize = 512;
-/// Added to the distance of gathered rows: multiples of 4 KiB would share a few lines of the first-level cache.
+/// Added to the distance of gathered rows: multiples of 4 KiB would share a few lines of the first-level
+/// cache.
 const PAD: usize = 16;
 
 /// `C = A B` (or `+=`) on this thread, rows of `c` being `ldc` apart.
@@ -48,13 +50,22 @@ impl Panels {
     }
 }
 
-/// Output positions of a block: about a sixteenth of all, so that there is work for many threads, but enough to use the weights well.
+/// Output positions of a block: about a sixteenth of all, so that there is work for many threads, but enough
+/// to use the weights well.
 pub(super) fn block(rows: usize) -> usize {
     (rows / 16).clamp(32, 128).next_multiple_of(8)
 }
 
 /// Rows `first ..` of `Y (positions, outputs)` into `out`.
-fn rows_of(windows: &Windows, x: &[f32], weights: &Panels, groups: usize, first: usize, out: &mut [f32], col: &mut Vec<f32>) {
+fn rows_of(
+    windows: &Windows,
+    x: &[f32],
+    weights: &Panels,
+    groups: usize,
+    first: usize,
+    out: &mut [f32],
+    col: &mut Vec<f32>,
+) {
     let (depth, n) = (windows.depth(), weights.columns);
     let ld = n * groups;
     let count = out.len() / ld;
@@ -76,8 +87,14 @@ fn rows_of(windows: &Windows, x: &[f32], weights: &Panels, groups: usize, first:
     }
 }
 
-/// `Y (N * positions, C_out) = col(X) W`; `after` sees each block of rows while it is in the cache, and its results are returned in order.
-pub(super) fn forward<S: Send>(g: &Geometry, x: &[f32], w: &[f32], after: impl Fn(&[f32]) -> S + Sync) -> (Vec<f32>, Vec<S>) {
+/// `Y (N * positions, C_out) = col(X) W`; `after` sees each block of rows while it is in the cache, and its
+/// results are returned in order.
+pub(super) fn forward<S: Send>(
+    g: &Geometry,
+    x: &[f32],
+    w: &[f32],
+    after: impl Fn(&[f32]) -> S + Sync,
+) -> (Vec<f32>, Vec<S>) {
     if g.same() {
         let y = same::forward(g, x, &matrix(g, w, false));
         let rows = block(y.len() / g.outputs) * g.outputs;
@@ -85,7 +102,9 @@ pub(super) fn forward<S: Send>(g: &Geometry, x: &[f32], w: &[f32], after: impl F
         return (y, seen);
     }
     let windows = Windows::forward(g);
-    let weights = Panels::new(g.groups, windows.depth(), g.outputs / g.groups, |group, out| pack_forward(g, w, group, out));
+    let weights = Panels::new(g.groups, windows.depth(), g.outputs / g.groups, |group, out| {
+        pack_forward(g, w, group, out)
+    });
     let rows = windows.rows();
     let mut y = unwritten(rows * g.outputs);
     let block = block(rows);
@@ -113,7 +132,9 @@ pub(super) fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
     let mut dx = if seen { unwritten(len) } else { vec![0f32; len] };
     for phase in phases {
         let windows = &phase.windows;
-        let weights = Panels::new(g.groups, windows.depth(), c / g.groups, |group, out| pack_backward(g, w, group, &phase.taps, out));
+        let weights = Panels::new(g.groups, windows.depth(), c / g.groups, |group, out| {
+            pack_backward(g, w, group, &phase.taps, out)
+        });
         let rows = windows.rows();
         let block = block(rows);
         if g.stride == [1; 3] {
@@ -123,16 +144,19 @@ pub(super) fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
             continue;
         }
         let shared = Shared::new(&mut dx);
-        (0..rows.div_ceil(block)).into_par_iter().for_each_init(Default::default, |(col, out): &mut (Vec<f32>, Vec<f32>), b| {
-            let first = b * block;
-            out.resize(block.min(rows - first) * c, 0.0);
-            rows_of(windows, dy, &weights, g.groups, first, out, col);
-            for (r, row) in out.chunks_exact(c).enumerate() {
-                let at = windows.place(first + r, phase.first, g) * c;
-                // SAFETY: each row of a phase is another position of the input, within `dx`.
-                unsafe { shared.slice(at, c) }.copy_from_slice(row);
-            }
-        });
+        (0..rows.div_ceil(block)).into_par_iter().for_each_init(
+            Default::default,
+            |(col, out): &mut (Vec<f32>, Vec<f32>), b| {
+                let first = b * block;
+                out.resize(block.min(rows - first) * c, 0.0);
+                rows_of(windows, dy, &weights, g.groups, first, out, col);
+                for (r, row) in out.chunks_exact(c).enumerate() {
+                    let at = windows.place(first + r, phase.first, g) * c;
+                    // SAFETY: each row of a phase is another position of the input, within `dx`.
+                    unsafe { shared.slice(at, c) }.copy_from_slice(row);
+                }
+            },
+        );
     }
     dx
 }
@@ -150,8 +174,8 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     }
     let windows = Windows::forward(g);
     let (c, o, depth, rows) = (g.inputs / g.groups, g.outputs / g.groups, windows.depth(), windows.rows());
-    // Tasks of at least six panels of 48 columns: dY is regrouped for each of them. Then chunks of positions until there are 32 tasks, as
-    // far as their sums stay below 16 MiB.
+    // Tasks of at least six panels of 48 columns: dY is regrouped for each of them. Then chunks of positions
+    // until there are 32 tasks, as far as their sums stay below 16 MiB.
     let panels = depth.div_ceil(48);
     let groups_of_columns = (panels / 6).clamp(1, 16);
     let columns = panels.div_ceil(groups_of_columns) * 48;
@@ -166,7 +190,8 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
     (0..chunks * tasks).into_par_iter().with_max_len(1).for_each_init(
         Default::default,
         |scratch: &mut (Vec<usize>, Vec<f32>, Vec<f32>), task| {
-            let (chunk, range) = (task / tasks, task % tasks * columns..(task % tasks * columns + columns).min(depth));
+            let (chunk, range) =
+                (task / tasks, task % tasks * columns..(task % tasks * columns + columns).min(depth));
             let (taps, col, panel) = scratch;
             let n = range.len();
             panel.resize(packed_len(STEPS, n), 0.0);
@@ -175,7 +200,16 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
                 let count = STEPS.min(rows - first);
                 for group in 0..g.groups {
                     let packed = if direct {
-                        windows.gather_panels(x, group, first, count, range.clone(), Cut::new(n).vectors, taps, panel);
+                        windows.gather_panels(
+                            x,
+                            group,
+                            first,
+                            count,
+                            range.clone(),
+                            Cut::new(n).vectors,
+                            taps,
+                            panel,
+                        );
                         Packed::of(panel, count, n)
                     } else {
                         col.resize(count * n, 0.0);
@@ -184,7 +218,17 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
                     };
                     let a = Matrix::rows(&dy[first * g.outputs + group * o..], g.outputs).t();
                     // SAFETY: tasks have columns or chunks of their own, within `sums`.
-                    unsafe { multiply(o, a, &packed, shared, chunk * size + group * o * depth + range.start, depth, true) }
+                    unsafe {
+                        multiply(
+                            o,
+                            a,
+                            &packed,
+                            shared,
+                            chunk * size + group * o * depth + range.start,
+                            depth,
+                            true,
+                        )
+                    }
                 }
             }
         },

@@ -1,9 +1,11 @@
-//! The shape of a convolution, checked once, with one and two spatial axes written as three (unit axes in front).
+//! The shape of a convolution, checked once, with one and two spatial axes written as three (unit axes in
+//! front).
 
 use super::ConvSpec;
 use candle_core::{Result, bail};
 
-/// Sizes of a convolution of rank 1, 2 or 3. Arrays are `[depth, height, width]`; missing axes have size 1, kernel 1, stride 1, padding 0.
+/// Sizes of a convolution of rank 1, 2 or 3. Arrays are `[depth, height, width]`; missing axes have size 1,
+/// kernel 1, stride 1, padding 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Geometry {
     /// Spatial axes of the tensors themselves.
@@ -35,13 +37,20 @@ impl Geometry {
     pub fn new(x: &[usize], w: &[usize], spec: &ConvSpec) -> Result<Self> {
         let rank = w.len().wrapping_sub(2);
         if !(1..=3).contains(&rank) {
-            bail!("conv: weight of shape {w:?}, expected (C_out, C_in / groups, k..) with one, two or three kernel sizes")
+            bail!(
+                "conv: weight of shape {w:?}, expected (C_out, C_in / groups, k..) with one, two or three kernel sizes"
+            )
         }
         if x.len() != rank + 2 {
             bail!("conv: input of shape {x:?}, expected (N, {rank} sizes, C_in) for a weight of shape {w:?}")
         }
         let (inputs, outputs, groups) = (x[rank + 1], w[0], spec.groups);
-        if groups == 0 || inputs == 0 || outputs == 0 || !outputs.is_multiple_of(groups) || w[1].checked_mul(groups) != Some(inputs) {
+        if groups == 0
+            || inputs == 0
+            || outputs == 0
+            || !outputs.is_multiple_of(groups)
+            || w[1].checked_mul(groups) != Some(inputs)
+        {
             bail!(
                 "conv: {inputs} input channels in {groups} groups, expected a weight (C_out, C_in / groups, k..) with C_out a multiple of groups, got {w:?}"
             )
@@ -63,7 +72,9 @@ impl Geometry {
             let (i, size, kernel) = (3 - rank + a, x[1 + a], w[2 + a]);
             let (stride, padding, dilation) = (spec.stride[a], spec.padding[a], spec.dilation[a]);
             if stride == 0 || dilation == 0 || kernel == 0 {
-                bail!("conv: stride {stride}, dilation {dilation}, kernel {kernel} on axis {a}, expected at least 1")
+                bail!(
+                    "conv: stride {stride}, dilation {dilation}, kernel {kernel} on axis {a}, expected at least 1"
+                )
             }
             let padded = padding.checked_mul(2).and_then(|p| p.checked_add(size));
             let extent = dilation.checked_mul(kernel - 1).and_then(|e| e.checked_add(1));

@@ -1,7 +1,8 @@
 //! Convolution + instance norm + activation as one node of the graph: the block of U-Nets on volumes.
 //!
-//! It keeps the convolution's output, two numbers per sample and channel, and its own result. Three nodes would keep the normalised values as
-//! well, and candle would add up the gradient of each of them on one thread.
+//! It keeps the convolution's output, two numbers per sample and channel, and its own result. Three nodes
+//! would keep the normalised values as well, and candle would add up the gradient of each of them on one
+//! thread.
 
 use super::Geometry;
 use super::fused::forward;
@@ -70,13 +71,24 @@ impl CustomOp3 for ConvInstance {
             })
         })?;
         let (dx, dw) = gradients(&self.g, x, w, &dy)?;
-        let dgb = if gb.track_op() { Some(Tensor::from_vec(weight_gradient(&sums, c), gb.shape(), &Device::Cpu)?) } else { None };
+        let dgb = if gb.track_op() {
+            Some(Tensor::from_vec(weight_gradient(&sums, c), gb.shape(), &Device::Cpu)?)
+        } else {
+            None
+        };
         Ok((dx, dw, dgb))
     }
 }
 
 /// See [`super::conv_instance_act`].
-pub(super) fn conv_instance_act(x: &Tensor, w: &Tensor, gb: Option<&Tensor>, g: &Geometry, eps: f64, act: Act) -> Result<Tensor> {
+pub(super) fn conv_instance_act(
+    x: &Tensor,
+    w: &Tensor,
+    gb: Option<&Tensor>,
+    g: &Geometry,
+    eps: f64,
+    act: Act,
+) -> Result<Tensor> {
     let c = g.outputs;
     let gb = match gb {
         Some(gb) => gb.contiguous()?,

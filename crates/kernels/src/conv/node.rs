@@ -27,7 +27,12 @@ pub(super) fn with<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result
 }
 
 /// Both gradients, each only where somebody asks for it.
-pub(super) fn gradients(g: &Geometry, x: &Tensor, w: &Tensor, dy: &[f32]) -> Result<(Option<Tensor>, Option<Tensor>)> {
+pub(super) fn gradients(
+    g: &Geometry,
+    x: &Tensor,
+    w: &Tensor,
+    dy: &[f32],
+) -> Result<(Option<Tensor>, Option<Tensor>)> {
     let dx = if x.track_op() {
         let values = with(w, |w| Ok(input_gradient(g, w, dy)))?;
         Some(Tensor::from_vec(values, x.shape(), &Device::Cpu)?)
@@ -50,13 +55,25 @@ impl CustomOp2 for Conv {
         "conv"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let g = &self.0;
         let (y, _) = forward(g, slice(x, lx)?, slice(w, lw)?, |_| ());
         Ok((CpuStorage::F32(y), g.out_shape().into()))
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         with(dy, |dy| gradients(&self.0, x, w, dy))
     }
 }

@@ -39,7 +39,8 @@ pub(super) fn moments(y: &[f32], c: usize) -> Vec<f32> {
     both
 }
 
-/// Mean and biased variance `(C)` from the [`moments`] of blocks of `block` rows (the last may have fewer) of `rows` in all (Chan et al. 1979).
+/// Mean and biased variance `(C)` from the [`moments`] of blocks of `block` rows (the last may have fewer) of
+/// `rows` in all (Chan et al. 1979).
 pub(super) fn combine(moments: &[Vec<f32>], c: usize, rows: usize, block: usize) -> (Vec<f32>, Vec<f32>) {
     let n = rows.max(1) as f64;
     let count = |b: usize| block.min(rows - b * block) as f64;
@@ -113,7 +114,8 @@ impl Affine {
     /// From weight and bias `(2, C)` and the statistics.
     pub fn new(gb: &[f32], mean: &[f32], variance: &[f32], eps: f64) -> Self {
         let c = mean.len();
-        let inverse: Vec<f32> = variance.iter().map(|v| (1.0 / (f64::from(*v) + eps).sqrt()) as f32).collect();
+        let inverse: Vec<f32> =
+            variance.iter().map(|v| (1.0 / (f64::from(*v) + eps).sqrt()) as f32).collect();
         let scale: Vec<f32> = gb.iter().zip(&inverse).map(|(w, i)| w * i).collect();
         let shift = (0..c).map(|k| gb[c + k] - mean[k] * scale[k]).collect();
         Affine { scale, shift, mean: mean.to_vec(), inverse }
@@ -123,12 +125,14 @@ impl Affine {
     pub fn forward(&self, y: &[f32], floor: f32) -> Vec<f32> {
         let block = ROWS * self.scale.len();
         let mut out = unwritten(y.len());
-        out.par_chunks_mut(block).zip(y.par_chunks(block)).for_each(|(out, y)| affine_rows(y, &self.scale, &self.shift, floor, out));
+        out.par_chunks_mut(block)
+            .zip(y.par_chunks(block))
+            .for_each(|(out, y)| affine_rows(y, &self.scale, &self.shift, floor, out));
         out
     }
 
-    /// The gradients of weight and bias `(2, C)` and of `y`, from that of the output. Whether the activation was at work is computed again from
-    /// `y`: it is cheaper than reading the output.
+    /// The gradients of weight and bias `(2, C)` and of `y`, from that of the output. Whether the activation
+    /// was at work is computed again from `y`: it is cheaper than reading the output.
     pub fn backward(&self, y: &[f32], g: &[f32], floor: f32) -> (Vec<f32>, Vec<f32>) {
         let c = self.scale.len();
         let block = ROWS * c;
@@ -148,7 +152,8 @@ impl Affine {
         }
         // dy = scale (d - mean(d) - xhat mean(d xhat)), written as scale d + slope (y - mean) + offset.
         let n = (y.len() / c.max(1)).max(1) as f64;
-        let slope: Vec<f32> = (0..c).map(|k| -self.scale[k] * self.inverse[k] * (sums[k] / n) as f32).collect();
+        let slope: Vec<f32> =
+            (0..c).map(|k| -self.scale[k] * self.inverse[k] * (sums[k] / n) as f32).collect();
         let offset: Vec<f32> = (0..c).map(|k| -self.scale[k] * (sums[c + k] / n) as f32).collect();
         let mut dy = unwritten(y.len());
         dy.par_chunks_mut(block)

@@ -1,12 +1,14 @@
 //! Volumes convolved with stride 1 and kept at their size, without gathering windows.
 //!
-//! The planes that a window touches are copied with zeros at both ends of their rows. In the copy the windows of neighbouring positions of a
-//! row, under one row of the kernel, are runs of `k_w C` values that start `C` apart: a matrix whose rows overlap, which the product reads where
-//! it lies. So a row of output is a sum of up to `k_d k_h` products `(W, k_w C) (k_w C, O)`, and its part of the weight gradient as many products
+//! The planes that a window touches are copied with zeros at both ends of their rows. In the copy the windows
+//! of neighbouring positions of a row, under one row of the kernel, are runs of `k_w C` values that start `C`
+//! apart: a matrix whose rows overlap, which the product reads where it lies. So a row of output is a sum of
+//! up to `k_d k_h` products `(W, k_w C) (k_w C, O)`, and its part of the weight gradient as many products
 //! `(k_w C, W) (W, O)`; rows of the kernel that lie outside the volume are left out.
 //!
-//! Why: a 3x3x3 window of 16 channels is 432 values. Gathering them takes about as long as multiplying them with 16 outputs, where a network
-//! on volumes spends most of its time. And the copies are `k_d` planes a thread, which stay in its cache, and not a second volume in memory.
+//! Why: a 3x3x3 window of 16 channels is 432 values. Gathering them takes about as long as multiplying them
+//! with 16 outputs, where a network on volumes spends most of its time. And the copies are `k_d` planes a
+//! thread, which stay in its cache, and not a second volume in memory.
 
 use super::Geometry;
 use crate::linear::gemm::{Matrix, Packed, Shared, multiply, multiply_in_place, pack_into, packed_len};
@@ -39,7 +41,8 @@ impl Geometry {
     }
 }
 
-/// Padded rows of as many planes of the input as a window is deep; a plane that is held already is not copied again.
+/// Padded rows of as many planes of the input as a window is deep; a plane that is held already is not copied
+/// again.
 struct Planes<'a> {
     g: &'a Geometry,
     x: &'a [f32],
@@ -99,7 +102,8 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
         .collect();
     let mut y = unwritten(g.n * d * h * width * o);
     let shared = Shared::new(&mut y);
-    // A task is a band of rows of one plane, usually all of them; the next task is the same band of the next plane.
+    // A task is a band of rows of one plane, usually all of them; the next task is the same band of the next
+    // plane.
     let band = h.div_ceil(TASKS.div_ceil((g.n * d).max(1)).min(h));
     let bands = h.div_ceil(band);
     let planes = || Planes::new(g, x, (band + kh - 1).min(h));
@@ -143,7 +147,8 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32], parts: usize)
             let (pz, py) = (g.padding[0], g.padding[1]);
             let inside = g.inside(0, z);
             planes.load(n, z + inside.start - pz..z + inside.end - pz, 0..h);
-            let packed = pack_into(Matrix::rows(&dy[row * width * o..][..width * o], o), width, o, &mut panel);
+            let packed =
+                pack_into(Matrix::rows(&dy[row * width * o..][..width * o], o), width, o, &mut panel);
             for i in inside {
                 for j in g.inside(1, y) {
                     let windows = planes.windows(z + i - pz, y + j - py).t();

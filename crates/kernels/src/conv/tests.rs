@@ -31,7 +31,8 @@ fn block_with_batch_norm() {
         let inputs = [random(&[3, 6, 7, 4], 1), random(&[5, 4, 3, 3], 2), random(&[2, 5], 3)];
         agree(&inputs, |t, p| Ok(conv_bn_act(&t[0], &t[1], &t[2], &spec, 1e-3, act, p)?.0));
         let one = conv_bn_act(&inputs[0], &inputs[1], &inputs[2], &spec, 1e-3, act, Path::Fused).unwrap();
-        let other = conv_bn_act(&inputs[0], &inputs[1], &inputs[2], &spec, 1e-3, act, Path::Composed).unwrap();
+        let other =
+            conv_bn_act(&inputs[0], &inputs[1], &inputs[2], &spec, 1e-3, act, Path::Composed).unwrap();
         for (a, b) in [(one.1, other.1), (one.2, other.2)] {
             assert!(crate::linear::testing::error(&a, &b) < 1e-5);
         }
@@ -43,16 +44,21 @@ fn block_with_batch_norm() {
 fn threads_do_not_change_a_bit() {
     for stride in [1, 2] {
         let spec = ConvSpec::new().stride(stride).padding(1);
-        same_bits(&[random(&[9, 15, 17, 24], 1), random(&[40, 24, 3, 3], 2)], |t| conv(&t[0], &t[1], None, &spec, Path::Fused));
+        same_bits(&[random(&[9, 15, 17, 24], 1), random(&[40, 24, 3, 3], 2)], |t| {
+            conv(&t[0], &t[1], None, &spec, Path::Fused)
+        });
     }
 }
 
 #[test]
 fn shapes_that_do_not_fit() {
     let spec = ConvSpec::new();
-    for (x, w) in
-        [(&[2, 5, 5, 3][..], &[4, 2, 3, 3][..]), (&[2, 5, 3], &[4, 3, 3, 3]), (&[2, 2, 2, 3], &[4, 3, 3, 3]), (&[2, 5, 5, 3], &[4])]
-    {
+    for (x, w) in [
+        (&[2, 5, 5, 3][..], &[4, 2, 3, 3][..]),
+        (&[2, 5, 3], &[4, 3, 3, 3]),
+        (&[2, 2, 2, 3], &[4, 3, 3, 3]),
+        (&[2, 5, 5, 3], &[4]),
+    ] {
         for path in [Path::Fused, Path::Composed] {
             assert!(conv(&random(x, 1), &random(w, 2), None, &spec, path).is_err());
         }
@@ -87,7 +93,8 @@ fn block_with_instance_norm() {
     );
 }
 
-/// Volumes of which the size is kept, without gathering: channels enough for that path, sizes and kernels that are not alike.
+/// Volumes of which the size is kept, without gathering: channels enough for that path, sizes and kernels
+/// that are not alike.
 #[test]
 fn volumes_that_keep_their_size() {
     for (dims, outputs, kernel) in [
@@ -129,6 +136,14 @@ fn bias_and_activation() {
         }
     }
     assert!(
-        conv_act(&random(&[2, 5, 3], 1), &random(&[4, 3, 2], 2), Some(&random(&[3], 3)), &ConvSpec::new(), Act::None, Path::Auto).is_err()
+        conv_act(
+            &random(&[2, 5, 3], 1),
+            &random(&[4, 3, 2], 2),
+            Some(&random(&[3], 3)),
+            &ConvSpec::new(),
+            Act::None,
+            Path::Auto
+        )
+        .is_err()
     );
 }

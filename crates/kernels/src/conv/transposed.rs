@@ -1,5 +1,6 @@
-//! The transposed convolution: what a convolution does to gradients, as a layer. Its geometry is that of the convolution from its output to its
-//! input, whose input gradient is the forward here, whose forward is the input gradient, and whose weight gradient has the two sides exchanged.
+//! The transposed convolution: what a convolution does to gradients, as a layer. Its geometry is that of the
+//! convolution from its output to its input, whose input gradient is the forward here, whose forward is the
+//! input gradient, and whose weight gradient has the two sides exchanged.
 
 use super::Geometry;
 use super::fused::{forward, input_gradient, weight_gradient};
@@ -19,11 +20,19 @@ impl Transposed {
         shape.into()
     }
 
-    fn gradients(&self, x: &Tensor, w: &Tensor, b: Option<&Tensor>, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {
+    fn gradients(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: Option<&Tensor>,
+        dy: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
         let g = &self.0;
-        let made = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu).map(Some);
+        let made =
+            |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu).map(Some);
         with(dy, |dy| {
-            let dx = if x.track_op() { made(with(w, |w| Ok(forward(g, dy, w, |_| ()).0))?, x)? } else { None };
+            let dx =
+                if x.track_op() { made(with(w, |w| Ok(forward(g, dy, w, |_| ()).0))?, x)? } else { None };
             let dw = if w.track_op() { made(with(x, |x| Ok(weight_gradient(g, dy, x)))?, w)? } else { None };
             let db = match b {
                 Some(b) if b.track_op() => made(column_sums(dy, g.inputs), b)?,
@@ -39,11 +48,23 @@ impl CustomOp2 for Transposed {
         "conv_transpose"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        w: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         Ok((CpuStorage::F32(input_gradient(&self.0, slice(w, lw)?, slice(x, lx)?)), self.shape()))
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let [dx, dw, _] = self.gradients(x, w, None, dy)?;
         Ok((dx, dw))
     }

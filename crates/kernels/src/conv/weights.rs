@@ -5,8 +5,9 @@ use crate::linear::gemm::{Cut, packed_len};
 use crate::memory::unwritten;
 use rayon::prelude::*;
 
-/// The matrix `(taps * C_in, C_out)` of the forward of an ungrouped convolution, or with `turned` that `(taps * C_out, C_in)` of its input
-/// gradient as a convolution, the taps in reverse order. For small kernels: large ones are packed without this step.
+/// The matrix `(taps * C_in, C_out)` of the forward of an ungrouped convolution, or with `turned` that `(taps
+/// * C_out, C_in)` of its input gradient as a convolution, the taps in reverse order. For small kernels:
+/// large ones are packed without this step.
 pub(super) fn matrix(g: &Geometry, w: &[f32], turned: bool) -> Vec<f32> {
     let (c, o, taps) = (g.inputs, g.outputs, g.taps());
     let mut out = unwritten(w.len());
@@ -39,8 +40,10 @@ pub(super) fn pack_forward(g: &Geometry, w: &[f32], group: usize, out: &mut [f32
         for j in (0..width).step_by(16) {
             let first = p * step + j;
             let count = 16.min(o.saturating_sub(first));
-            // Sixteen rows of the file side by side: each is read from left to right, and a line of the panel is written at once.
-            let rows: [&[f32]; 16] = std::array::from_fn(|k| if k < count { &w[(first + k) * depth..][..depth] } else { &[][..] });
+            // Sixteen rows of the file side by side: each is read from left to right, and a line of the panel
+            // is written at once.
+            let rows: [&[f32]; 16] =
+                std::array::from_fn(|k| if k < count { &w[(first + k) * depth..][..depth] } else { &[][..] });
             let mut line = [0f32; 16];
             for q in 0..depth {
                 for (v, row) in line.iter_mut().zip(&rows[..count]) {

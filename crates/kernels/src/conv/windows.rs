@@ -1,9 +1,11 @@
-//! Windows: what a convolution reads for each output position, as rows of a matrix `(positions, taps * channels)`.
+//! Windows: what a convolution reads for each output position, as rows of a matrix `(positions, taps *
+//! channels)`.
 //!
-//! Both the forward and the input gradient are such a matrix times a matrix of weights. The forward reads tap `k` of output `o` at
-//! `o * stride + k * dilation - padding`. The gradient of input position `stride * j + p` (phase `p` of each axis) sums over the taps with
-//! `p + padding - k * dilation = stride * d` and reads the output's gradient at `j + d`: again windows, of stride 1, with fewer taps. So no
-//! gradient is scattered, and a stride costs nothing.
+//! Both the forward and the input gradient are such a matrix times a matrix of weights. The forward reads tap
+//! `k` of output `o` at `o * stride + k * dilation - padding`. The gradient of input position `stride * j +
+//! p` (phase `p` of each axis) sums over the taps with `p + padding - k * dilation = stride * d` and reads
+//! the output's gradient at `j + d`: again windows, of stride 1, with fewer taps. So no gradient is
+//! scattered, and a stride costs nothing.
 
 use super::Geometry;
 
@@ -54,11 +56,14 @@ impl Windows {
 
     /// Those of the forward, over the input.
     pub fn forward(g: &Geometry) -> Self {
-        let offsets = [0, 1, 2].map(|a| (0..g.kernel[a]).map(|k| (k * g.dilation[a]) as isize - g.padding[a] as isize).collect());
+        let offsets = [0, 1, 2].map(|a| {
+            (0..g.kernel[a]).map(|k| (k * g.dilation[a]) as isize - g.padding[a] as isize).collect()
+        });
         Windows::new(g.n, g.size, g.inputs, g.groups, g.out, g.stride, offsets)
     }
 
-    /// Those of the input gradient, over the output's gradient; phases without a tap (their gradient is 0) are left out.
+    /// Those of the input gradient, over the output's gradient; phases without a tap (their gradient is 0)
+    /// are left out.
     pub fn backward(g: &Geometry) -> Vec<Phase> {
         // Of each axis and phase: offsets with their taps.
         let axis = |a: usize, p: usize| -> Vec<(isize, usize)> {
@@ -86,7 +91,11 @@ impl Windows {
             }
             let out = [0, 1, 2].map(|a| (g.size[a] - first[a]).div_ceil(g.stride[a]));
             let offsets = axes.map(|axis| axis.into_iter().map(|(d, _)| d).collect());
-            phases.push(Phase { windows: Windows::new(g.n, g.out, g.outputs, g.groups, out, [1; 3], offsets), taps, first });
+            phases.push(Phase {
+                windows: Windows::new(g.n, g.out, g.outputs, g.groups, out, [1; 3], offsets),
+                taps,
+                first,
+            });
         }
         phases
     }
@@ -112,14 +121,21 @@ impl Windows {
 
     /// Whether the matrix is what is read, as it lies in memory.
     pub fn plain(&self) -> bool {
-        self.size == self.out && self.channels == self.width && self.step == [1; 3] && self.offsets.iter().all(|o| o[..] == [0])
+        self.size == self.out
+            && self.channels == self.width
+            && self.step == [1; 3]
+            && self.offsets.iter().all(|o| o[..] == [0])
     }
 
     /// Sample and corner of row `p`.
     fn corner(&self, p: usize) -> (usize, [isize; 3]) {
         let [_, oh, ow] = self.out;
         let (n, q) = (p / self.positions(), p % self.positions());
-        (n, [q / (oh * ow) * self.step[0], q / ow % oh * self.step[1], q % ow * self.step[2]].map(|v| v as isize))
+        (
+            n,
+            [q / (oh * ow) * self.step[0], q / ow % oh * self.step[1], q % ow * self.step[2]]
+                .map(|v| v as isize),
+        )
     }
 
     /// Position `at` of axis `a` where it is inside.
@@ -128,7 +144,15 @@ impl Windows {
     }
 
     /// Rows `first ..` and columns `columns` of the matrix of `group` into the rows of `out`, `ld` apart.
-    pub fn gather(&self, x: &[f32], group: usize, first: usize, columns: std::ops::Range<usize>, out: &mut [f32], ld: usize) {
+    pub fn gather(
+        &self,
+        x: &[f32],
+        group: usize,
+        first: usize,
+        columns: std::ops::Range<usize>,
+        out: &mut [f32],
+        ld: usize,
+    ) {
         let [_, h, w] = self.size;
         let (c, kw, kh) = (self.width, self.offsets[2].len(), self.offsets[1].len());
         let sample = self.size.iter().product::<usize>() * self.channels;
@@ -142,7 +166,10 @@ impl Windows {
             for l in columns.start / line..columns.end.div_ceil(line) {
                 let (a, b) = (columns.start.max(l * line), columns.end.min((l + 1) * line));
                 let to = &mut row[..wide][a - columns.start..b - columns.start];
-                let (sz, sy) = (self.inside(0, z + self.offsets[0][l / kh]), self.inside(1, y + self.offsets[1][l % kh]));
+                let (sz, sy) = (
+                    self.inside(0, z + self.offsets[0][l / kh]),
+                    self.inside(1, y + self.offsets[1][l % kh]),
+                );
                 let (Some(sz), Some(sy)) = (sz, sy) else {
                     to.fill(0.0);
                     continue;
@@ -171,8 +198,9 @@ impl Windows {
         }
     }
 
-    /// `count` rows from `first` and the columns `columns` of the matrix of `group`, in panels of `vectors * 16` columns: panel after panel,
-    /// each holding its columns of all rows. Both ends of `columns` and the channels of a group are multiples of 16.
+    /// `count` rows from `first` and the columns `columns` of the matrix of `group`, in panels of `vectors *
+    /// 16` columns: panel after panel, each holding its columns of all rows. Both ends of `columns` and the
+    /// channels of a group are multiples of 16.
     #[allow(clippy::too_many_arguments)]
     pub fn gather_panels(
         &self,
@@ -197,9 +225,14 @@ impl Windows {
             let mut tap = 0;
             for oz in &self.offsets[0] {
                 for oy in &self.offsets[1] {
-                    let row = self.inside(0, z + oz).zip(self.inside(1, y + oy)).map(|(z, y)| n * sample + (z * h + y) * w * self.channels);
+                    let row = self
+                        .inside(0, z + oz)
+                        .zip(self.inside(1, y + oy))
+                        .map(|(z, y)| n * sample + (z * h + y) * w * self.channels);
                     for ox in &self.offsets[2] {
-                        let at = row.zip(self.inside(2, x0 + ox)).map(|(row, sx)| row + sx * self.channels + group * c);
+                        let at = row
+                            .zip(self.inside(2, x0 + ox))
+                            .map(|(row, sx)| row + sx * self.channels + group * c);
                         scratch[tap] = at.unwrap_or(usize::MAX);
                         tap += 1;
                     }

@@ -26,15 +26,24 @@ fn the_share_is_right() {
         assert_ne!(p > 0.0, y == values(&dropout(&ones, p, key.fold(1), Path::Auto).unwrap()));
     }
     for p in [-0.1, 1.0, f32::NAN] {
-        assert!(dropout(&ones, p, Key::new(1), Path::Auto).is_err() && drop_path(&ones, p, Key::new(1)).is_err());
+        assert!(
+            dropout(&ones, p, Key::new(1), Path::Auto).is_err() && drop_path(&ones, p, Key::new(1)).is_err()
+        );
     }
 }
 
 #[test]
 fn drop_path_drops_whole_samples() {
-    let y = drop_path(&Tensor::ones((4000, 3, 5), candle_core::DType::F32, &Device::Cpu).unwrap(), 0.25, Key::new(5)).unwrap();
+    let y = drop_path(
+        &Tensor::ones((4000, 3, 5), candle_core::DType::F32, &Device::Cpu).unwrap(),
+        0.25,
+        Key::new(5),
+    )
+    .unwrap();
     let rows: Vec<Vec<f32>> = y.flatten_from(1).unwrap().to_vec2().unwrap();
-    assert!(rows.iter().all(|r| r.iter().all(|&v| v == r[0]) && (r[0] == 0.0 || (r[0] - 4.0 / 3.0).abs() < 1e-6)));
+    assert!(
+        rows.iter().all(|r| r.iter().all(|&v| v == r[0]) && (r[0] == 0.0 || (r[0] - 4.0 / 3.0).abs() < 1e-6))
+    );
     let dropped = rows.iter().filter(|r| r[0] == 0.0).count();
     assert!((900..1100).contains(&dropped), "{dropped}");
     // Double precision takes the composed path.

@@ -16,7 +16,8 @@ const ROWS: usize = 64;
 pub(super) fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Act) -> Result<Tensor> {
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     let tracked = x.track_op() || w.track_op() || b.is_some_and(Tensor::track_op);
-    let op = Linear { act, keep: tracked && matches!(act, Act::GeluErf | Act::GeluTanh), pre: OnceLock::new() };
+    let op =
+        Linear { act, keep: tracked && matches!(act, Act::GeluErf | Act::GeluTanh), pre: OnceLock::new() };
     match b {
         Some(b) => x.apply_op3(&w, &b.contiguous()?, op),
         None => x.apply_op2(&w, op),
@@ -63,7 +64,14 @@ impl Linear {
     }
 
     /// Gradients for `x`, `w` and, where there is a bias, for it.
-    fn backward(&self, x: &Tensor, w: &Tensor, b: Option<&Tensor>, y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+    fn backward(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: Option<&Tensor>,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
         let ((m, k), o) = (x.dims2()?, w.dim(0)?);
         let grad = grad.contiguous()?;
         let (xs, ws, g) = (Floats::new(x)?, Floats::new(w)?, Floats::new(&grad)?);
@@ -78,12 +86,13 @@ impl Linear {
         };
         if self.act != Act::None {
             dz = unwritten(m * o);
-            dz.par_chunks_mut(ROWS * o.max(1)).zip(g.par_chunks(ROWS * o.max(1))).zip(pre.par_chunks(ROWS * o.max(1))).for_each(
-                |((dz, g), z)| {
+            dz.par_chunks_mut(ROWS * o.max(1))
+                .zip(g.par_chunks(ROWS * o.max(1)))
+                .zip(pre.par_chunks(ROWS * o.max(1)))
+                .for_each(|((dz, g), z)| {
                     dz.copy_from_slice(g);
                     act_backward(self.act, z, dz);
-                },
-            );
+                });
         }
         let dz: &[f32] = if self.act == Act::None { &g } else { &dz };
         let db = want_bias.then(|| tensor(column_sums(dz, o), o)).transpose()?;
@@ -133,12 +142,24 @@ impl CustomOp2 for Linear {
         "linear"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let ((m, k), (o, _)) = (xl.shape().dims2()?, wl.shape().dims2()?);
         Ok(output(self.forward(floats(x, xl)?, floats(w, wl)?, None, m, k, o), (m, o)))
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let [dx, dw, _] = self.backward(x, w, None, y, grad)?;
         Ok((dx, dw))
     }

@@ -1,8 +1,9 @@
 //! Linear layers `y = act(x W^T + b)`, and the matrix products that the other kernels share.
 //!
-//! On the CPU the layer is one node of the graph: rows are cut into blocks (from the shape alone), each block is one matrix product whose
-//! result gets its bias and activation while it is still in the cache. Of the forward only the pre-activation is kept, and only where the
-//! derivative needs it. Elsewhere the layer is composed of candle's operators.
+//! On the CPU the layer is one node of the graph: rows are cut into blocks (from the shape alone), each block
+//! is one matrix product whose result gets its bias and activation while it is still in the cache. Of the
+//! forward only the pre-activation is kept, and only where the derivative needs it. Elsewhere the layer is
+//! composed of candle's operators.
 
 pub(crate) mod fused;
 pub(crate) mod gemm;
@@ -31,7 +32,10 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Act, path: Pa
         other => bail!("linear: weight of shape {other:?}, expected (out, in)"),
     };
     if x.dims().last() != Some(&inputs) {
-        bail!("linear: input of shape {:?}, expected (.., {inputs}) for a weight of shape ({outputs}, {inputs})", x.dims())
+        bail!(
+            "linear: input of shape {:?}, expected (.., {inputs}) for a weight of shape ({outputs}, {inputs})",
+            x.dims()
+        )
     }
     if let Some(b) = b
         && b.dims() != [outputs]
@@ -44,7 +48,11 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Act, path: Pa
     shape.push(outputs);
     let x = x.reshape((rows, inputs))?;
     let all: Vec<&Tensor> = [&x, w].into_iter().chain(b).collect();
-    let y = if wants_fused("linear", path, &all)? { fused::linear(&x, w, b, act)? } else { composed(&x, w, b, act)? };
+    let y = if wants_fused("linear", path, &all)? {
+        fused::linear(&x, w, b, act)?
+    } else {
+        composed(&x, w, b, act)?
+    };
     y.reshape(shape)
 }
 

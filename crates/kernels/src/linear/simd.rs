@@ -1,7 +1,8 @@
 //! Loops compiled for several instruction sets, chosen when the program runs.
 
-/// A function whose body the compiler vectorises for AVX-512, for AVX2 and for the baseline of the target; the best that the machine has runs.
-/// Generic Rust is built for the oldest x86-64 (four lanes), so every hot loop over elements goes through here.
+/// A function whose body the compiler vectorises for AVX-512, for AVX2 and for the baseline of the target;
+/// the best that the machine has runs. Generic Rust is built for the oldest x86-64 (four lanes), so every hot
+/// loop over elements goes through here.
 macro_rules! simd_fn {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*

@@ -1,4 +1,5 @@
-//! What the tests of several kernels share: both paths against each other, gradients against differences, threads against threads.
+//! What the tests of several kernels share: both paths against each other, gradients against differences,
+//! threads against threads.
 
 use crate::Path;
 use crate::rng::Key;
@@ -16,7 +17,11 @@ fn vars(inputs: &[Tensor], dtype: DType) -> Vec<Var> {
 }
 
 /// The result and, for each input that has one, the gradient of its product with random numbers.
-pub(crate) fn run(inputs: &[Tensor], dtype: DType, f: impl Fn(&[Tensor]) -> Result<Tensor>) -> (Tensor, Vec<Option<Tensor>>) {
+pub(crate) fn run(
+    inputs: &[Tensor],
+    dtype: DType,
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+) -> (Tensor, Vec<Option<Tensor>>) {
     let vars = vars(inputs, dtype);
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let y = f(&tensors).unwrap();
@@ -49,7 +54,9 @@ pub(crate) fn agree(inputs: &[Tensor], f: impl Fn(&[Tensor], Path) -> Result<Ten
     assert!(error(&y, &y2) < 2e-5, "result: {}", error(&y, &y2));
     for (i, (g, g2)) in gs.iter().zip(&gs2).enumerate() {
         match (g, g2) {
-            (Some(g), Some(g2)) => assert!(error_from(g, g2, 0.1) < 5e-5, "gradient {i}: {}", error_from(g, g2, 0.1)),
+            (Some(g), Some(g2)) => {
+                assert!(error_from(g, g2, 0.1) < 5e-5, "gradient {i}: {}", error_from(g, g2, 0.1))
+            }
             (None, None) => (),
             _ => panic!("gradient {i} on one path only"),
         }
@@ -92,7 +99,10 @@ pub(crate) fn same_bits(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tenso
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let (y, gs) = pool.install(|| run(inputs, DType::F32, &f));
         let all = [Some(y)].into_iter().chain(gs).flatten();
-        all.map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()).collect::<Vec<Vec<u32>>>()
+        all.map(|t| {
+            t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+        })
+        .collect::<Vec<Vec<u32>>>()
     };
     let one = bits(1);
     assert!(one.iter().flatten().all(|b| f32::from_bits(*b).is_finite()), "not finite");
@@ -104,6 +114,8 @@ pub(crate) fn same_bits(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tenso
 
 /// The tensors of a golden case.
 pub(crate) fn golden(name: &str) -> std::collections::HashMap<String, Tensor> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(format!("{name}.safetensors"));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/golden")
+        .join(format!("{name}.safetensors"));
     candle_core::safetensors::load(path, &Device::Cpu).unwrap()
 }

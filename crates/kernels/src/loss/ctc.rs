@@ -1,32 +1,49 @@
-//! Connectionist temporal classification (Graves et al. 2006, ICML): minus the log-probability of all alignments of a target to the frames.
+//! Connectionist temporal classification (Graves et al. 2006, ICML): minus the log-probability of all
+//! alignments of a target to the frames.
 //!
-//! The target `a b` stands between blanks, `- a - b -`; an alignment walks through these states, one a frame, staying, advancing by one, or
-//! by two over a blank between different labels. `alpha_t(s)` is the log-probability of all walks that are in state `s` at frame `t`,
-//! `beta_t(s)` of all that go on from there; both in f64. With `gamma_t(s) = exp(alpha_t(s) + beta_t(s) - log p)`, the share of walks
-//! through a state, the gradient for the logits is `softmax(x_t)_c - sum of gamma_t(s) over the states of label c`.
+//! The target `a b` stands between blanks, `- a - b -`; an alignment walks through these states, one a frame,
+//! staying, advancing by one, or by two over a blank between different labels. `alpha_t(s)` is the
+//! log-probability of all walks that are in state `s` at frame `t`, `beta_t(s)` of all that go on from there;
+//! both in f64. With `gamma_t(s) = exp(alpha_t(s) + beta_t(s) - log p)`, the share of walks through a state,
+//! the gradient for the logits is `softmax(x_t)_c - sum of gamma_t(s) over the states of label c`.
 //!
-//! One node of the graph: a recursion of candle's operators over the frames would be a graph of thousands of nodes.
+//! One node of the graph: a recursion of candle's operators over the frames would be a graph of thousands of
+//! nodes.
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
-/// Minus the log-likelihood of each sample, in nats: `logits (B, T, C)` (any numbers: the log-softmax is taken inside), `targets (B, S)`
-/// (i64), of which the first `target_lengths[b]` count, over the first `input_lengths[b]` frames, to `(B)`.
+/// Minus the log-likelihood of each sample, in nats: `logits (B, T, C)` (any numbers: the log-softmax is
+/// taken inside), `targets (B, S)` (i64), of which the first `target_lengths[b]` count, over the first
+/// `input_lengths[b]` frames, to `(B)`.
 ///
-/// A target that fits into no alignment (longer, with its repeats, than the frames) has the loss `f32::INFINITY` and a zero gradient, so a
-/// caller can leave such samples out of a mean without spoiling the others. The recursion runs on the host; tensors on other devices are copied.
+/// A target that fits into no alignment (longer, with its repeats, than the frames) has the loss
+/// `f32::INFINITY` and a zero gradient, so a caller can leave such samples out of a mean without spoiling the
+/// others. The recursion runs on the host; tensors on other devices are copied.
 ///
 /// # Errors
 /// If the shapes or lengths do not fit, or a counted target is the blank or no class.
-pub fn ctc(logits: &Tensor, targets: &Tensor, input_lengths: &[usize], target_lengths: &[usize], blank: usize) -> Result<Tensor> {
-    let &[b, t, c] = logits.dims() else { bail!("ctc: logits of shape {:?}, expected (batch, frames, classes)", logits.dims()) };
+pub fn ctc(
+    logits: &Tensor,
+    targets: &Tensor,
+    input_lengths: &[usize],
+    target_lengths: &[usize],
+    blank: usize,
+) -> Result<Tensor> {
+    let &[b, t, c] = logits.dims() else {
+        bail!("ctc: logits of shape {:?}, expected (batch, frames, classes)", logits.dims())
+    };
     let (tb, s) = match targets.dims() {
         &[tb, s] => (tb, s),
         other => bail!("ctc: targets of shape {other:?}, expected ({b}, labels)"),
     };
     if tb != b || input_lengths.len() != b || target_lengths.len() != b {
-        bail!("ctc: {tb} targets, {} input lengths and {} target lengths for a batch of {b}", input_lengths.len(), target_lengths.len())
+        bail!(
+            "ctc: {tb} targets, {} input lengths and {} target lengths for a batch of {b}",
+            input_lengths.len(),
+            target_lengths.len()
+        )
     }
     if blank >= c {
         bail!("ctc: blank {blank}, expected one of the {c} classes")
@@ -43,7 +60,9 @@ pub fn ctc(logits: &Tensor, targets: &Tensor, input_lengths: &[usize], target_le
             .collect::<Option<Vec<_>>>();
         match labels {
             Some(labels) => samples.push(Sample { frames, labels }),
-            None => bail!("ctc: sample {i} has a target that is the blank {blank} or none of the {c} classes"),
+            None => {
+                bail!("ctc: sample {i} has a target that is the blank {blank} or none of the {c} classes")
+            }
         }
     }
     let x = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
@@ -160,11 +179,17 @@ impl CustomOp1 for Ctc {
         let mut dx = vec![0f32; if self.gradient { x.len() } else { 0 }];
         let mut loss = vec![0f32; b];
         if t * c > 0 && self.gradient {
-            let rows = loss.par_iter_mut().zip(dx.par_chunks_exact_mut(t * c)).zip(x.par_chunks_exact(t * c)).zip(&self.samples);
+            let rows = loss
+                .par_iter_mut()
+                .zip(dx.par_chunks_exact_mut(t * c))
+                .zip(x.par_chunks_exact(t * c))
+                .zip(&self.samples);
             rows.for_each(|(((loss, dx), x), sample)| *loss = self.sample(sample, c, x, dx));
         } else {
             let rows = loss.par_iter_mut().enumerate().zip(&self.samples);
-            rows.for_each(|((i, loss), sample)| *loss = self.sample(sample, c, &x[i * t * c..(i + 1) * t * c], &mut []));
+            rows.for_each(|((i, loss), sample)| {
+                *loss = self.sample(sample, c, &x[i * t * c..(i + 1) * t * c], &mut [])
+            });
         }
         // A node runs forward once.
         let _ = self.saved.set(dx);
@@ -180,12 +205,15 @@ impl CustomOp1 for Ctc {
         let grad = grad.to_vec1::<f32>()?;
         let mut dx = vec![0f32; saved.len()];
         if t * c > 0 {
-            dx.par_chunks_exact_mut(t * c).zip(saved.par_chunks_exact(t * c)).zip(&grad).for_each(|((dx, saved), g)| {
-                for (dx, s) in dx.iter_mut().zip(saved) {
-                    // Where the loss is infinite, s is 0 and a gradient of infinity (of its square, say) must not make a NaN.
-                    *dx = if *s == 0.0 { 0.0 } else { g * s };
-                }
-            });
+            dx.par_chunks_exact_mut(t * c).zip(saved.par_chunks_exact(t * c)).zip(&grad).for_each(
+                |((dx, saved), g)| {
+                    for (dx, s) in dx.iter_mut().zip(saved) {
+                        // Where the loss is infinite, s is 0 and a gradient of infinity (of its square, say)
+                        // must not make a NaN.
+                        *dx = if *s == 0.0 { 0.0 } else { g * s };
+                    }
+                },
+            );
         }
         Ok(Some(Tensor::from_vec(dx, arg.shape(), arg.device())?))
     }

@@ -1,4 +1,5 @@
-//! Losses over classes and over alignments: cross entropy together with its softmax, and connectionist temporal classification (CTC).
+//! Losses over classes and over alignments: cross entropy together with its softmax, and connectionist
+//! temporal classification (CTC).
 
 mod cross_entropy;
 mod ctc;

@@ -39,11 +39,19 @@ fn cross_entropy_gradients_and_threads() {
 #[test]
 fn cross_entropy_of_known_values() {
     let uniform = Tensor::zeros((3, 8), DType::F32, &Device::Cpu).unwrap();
-    let y = cross_entropy(&uniform, &targets(&[1, -100, 7]).to_dtype(DType::I64).unwrap(), 0.0, Path::Auto).unwrap();
+    let y = cross_entropy(&uniform, &targets(&[1, -100, 7]).to_dtype(DType::I64).unwrap(), 0.0, Path::Auto)
+        .unwrap();
     assert!((y.to_scalar::<f32>().unwrap() - 8f32.ln()).abs() < 1e-6);
-    let y = cross_entropy_sum(&uniform, &targets(&[1, 2, 7]).to_dtype(DType::U32).unwrap(), 0.3, Path::Auto).unwrap();
+    let y = cross_entropy_sum(&uniform, &targets(&[1, 2, 7]).to_dtype(DType::U32).unwrap(), 0.3, Path::Auto)
+        .unwrap();
     assert!((y.to_scalar::<f32>().unwrap() - 3.0 * 8f32.ln()).abs() < 1e-5);
-    assert_eq!(cross_entropy_sum(&uniform, &targets(&[-100; 3]), 0.0, Path::Auto).unwrap().to_scalar::<f32>().unwrap(), 0.0);
+    assert_eq!(
+        cross_entropy_sum(&uniform, &targets(&[-100; 3]), 0.0, Path::Auto)
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap(),
+        0.0
+    );
     for path in [Path::Auto, Path::Composed] {
         assert!(cross_entropy(&uniform, &targets(&[-100; 3]), 0.0, path).is_err(), "no row counts");
         assert!(cross_entropy(&uniform, &targets(&[0, 8, 1]), 0.0, path).is_err(), "no such class");
@@ -94,10 +102,16 @@ fn brute_force(x: &Tensor, target: &[usize], blank: usize) -> f64 {
 
 #[test]
 fn ctc_sums_over_all_alignments() {
-    for (i, (frames, target, blank)) in
-        [(4, vec![1, 2], 0), (5, vec![1, 1], 0), (5, vec![], 0), (3, vec![0, 2, 0], 1), (1, vec![2], 0), (5, vec![0, 0], 2)]
-            .into_iter()
-            .enumerate()
+    for (i, (frames, target, blank)) in [
+        (4, vec![1, 2], 0),
+        (5, vec![1, 1], 0),
+        (5, vec![], 0),
+        (3, vec![0, 2, 0], 1),
+        (1, vec![2], 0),
+        (5, vec![0, 0], 2),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let x = random(&[1, frames, 3], i as u64);
         let mut padded: Vec<i64> = target.iter().map(|&l| l as i64).collect();
@@ -122,12 +136,19 @@ fn ctc_gradient_by_differences() {
         let at = |h: f32| {
             let mut v = values.clone();
             v[j] += h;
-            f64::from(f(&Tensor::from_vec(v, (2, 6, 4), &Device::Cpu).unwrap()).unwrap().to_scalar::<f32>().unwrap())
+            f64::from(
+                f(&Tensor::from_vec(v, (2, 6, 4), &Device::Cpu).unwrap())
+                    .unwrap()
+                    .to_scalar::<f32>()
+                    .unwrap(),
+            )
         };
         let d = (at(1e-2) - at(-1e-2)) / 2e-2;
         assert!((d - f64::from(g[j])).abs() < 1e-3, "{j}: {d} {}", g[j]);
     }
-    same_bits(&[random(&[5, 9, 4], 1)], |x| ctc(&x[0], &Tensor::ones((5, 3), DType::I64, &Device::Cpu)?, &[9; 5], &[3, 2, 1, 0, 3], 0));
+    same_bits(&[random(&[5, 9, 4], 1)], |x| {
+        ctc(&x[0], &Tensor::ones((5, 3), DType::I64, &Device::Cpu)?, &[9; 5], &[3, 2, 1, 0, 3], 0)
+    });
 }
 
 #[test]
@@ -139,7 +160,8 @@ fn ctc_golden() {
         t.into_iter().map(|v| v as usize).collect()
     };
     let (frames, labels) = (lengths("input.input_lengths"), lengths("input.target_lengths"));
-    let per_sample = ctc(&x, &case["input.targets"].to_dtype(DType::I64).unwrap(), &frames, &labels, 0).unwrap();
+    let per_sample =
+        ctc(&x, &case["input.targets"].to_dtype(DType::I64).unwrap(), &frames, &labels, 0).unwrap();
     let by: Vec<f32> = labels.iter().map(|&l| l.max(1) as f32).collect();
     let loss = (per_sample / Tensor::new(by, &Device::Cpu).unwrap()).unwrap().mean_all().unwrap();
     assert!(error(&loss.reshape(1).unwrap(), &case["expected.loss"]) < 1e-4);
@@ -157,12 +179,17 @@ fn ctc_of_impossible_and_wrong_targets() {
     assert!(v[0] == f32::INFINITY && v[1].is_finite());
     let grads = y.sum_all().unwrap().backward().unwrap();
     let g = grads.get(&x).unwrap().to_vec3::<f32>().unwrap();
-    assert!(g[0].iter().flatten().all(|g| *g == 0.0) && g[1].iter().flatten().all(|g| g.is_finite() && *g != 0.0));
+    assert!(
+        g[0].iter().flatten().all(|g| *g == 0.0) && g[1].iter().flatten().all(|g| g.is_finite() && *g != 0.0)
+    );
     assert!(ctc(&x, &t, &[3, 2], &[2, 2], 0).is_err(), "too many frames");
     assert!(ctc(&x, &t, &[2, 2], &[2, 3], 0).is_err(), "too many labels");
     assert!(ctc(&x, &t, &[2, 2], &[2, 2], 1).is_err(), "a blank among the labels");
     assert!(ctc(&x, &t, &[2, 2], &[2, 2], 3).is_err(), "no such blank");
     assert!(ctc(&x, &(t * 5.0).unwrap(), &[2, 2], &[2, 2], 0).is_err(), "no such class");
     let empty = Tensor::zeros((0, 4, 3), DType::F32, &Device::Cpu).unwrap();
-    assert_eq!(ctc(&empty, &Tensor::zeros((0, 2), DType::I64, &Device::Cpu).unwrap(), &[], &[], 0).unwrap().dims(), [0]);
+    assert_eq!(
+        ctc(&empty, &Tensor::zeros((0, 2), DType::I64, &Device::Cpu).unwrap(), &[], &[], 0).unwrap().dims(),
+        [0]
+    );
 }

@@ -1,10 +1,11 @@
-//! Normalisation of channels over positions: batch, instance and group norm are the same kernel on `(B, R, C)` with `G` groups of channels
-//! (batch norm: `B = 1` and `G = C`; instance norm: `G = C`).
+//! Normalisation of channels over positions: batch, instance and group norm are the same kernel on `(B, R,
+//! C)` with `G` groups of channels (batch norm: `B = 1` and `G = C`; instance norm: `G = C`).
 //!
-//! Positions are cut into blocks that fit in the second-level cache. Mean and squared deviation of a block are taken in two passes over it, and
-//! the blocks are joined in their order (Chan et al. 1979), so `x` is read from memory once and no precision is lost to a large mean. In the
-//! backward pass, with `h = (x - mean) / sqrt(var + eps)`, `z = h w + b`, `y = act(z)`, `u = g act'(z)`:
-//! `db = sum u`, `dw = sum u h`, `dx = (w u - mean(w u) - h mean(w u h)) / sqrt(var + eps)`, the means over the positions and channels of a group.
+//! Positions are cut into blocks that fit in the second-level cache. Mean and squared deviation of a block
+//! are taken in two passes over it, and the blocks are joined in their order (Chan et al. 1979), so `x` is
+//! read from memory once and no precision is lost to a large mean. In the backward pass, with `h = (x - mean)
+//! / sqrt(var + eps)`, `z = h w + b`, `y = act(z)`, `u = g act'(z)`: `db = sum u`, `dw = sum u h`, `dx = (w u
+//! - mean(w u) - h mean(w u h)) / sqrt(var + eps)`, the means over the positions and channels of a group.
 
 use crate::activation::slices::{Floats, floats, output, tensor};
 use crate::activation::{Act, act_backward, act_forward};
@@ -15,7 +16,8 @@ use rayon::prelude::*;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-/// Positions of a block. At most 1024, so that a sum in one block stays precise; at least 32, so that the sums are small beside the block.
+/// Positions of a block. At most 1024, so that a sum in one block stays precise; at least 32, so that the
+/// sums are small beside the block.
 fn block_rows(c: usize) -> usize {
     ((1 << 15) / c.max(1)).clamp(32, 1024)
 }
@@ -82,7 +84,9 @@ fn for_blocks(shape: Groups, out: &mut [f32], f: impl Fn(usize, usize, &mut [f32
     let Groups { positions, channels: c, .. } = shape;
     let size = block_rows(c) * c;
     out.par_chunks_mut(positions * c).enumerate().for_each(|(sample, out)| {
-        out.par_chunks_mut(size).enumerate().for_each(|(block, out)| f(sample, sample * positions * c + block * size, out));
+        out.par_chunks_mut(size)
+            .enumerate()
+            .for_each(|(block, out)| f(sample, sample * positions * c + block * size, out));
     });
 }
 
@@ -91,7 +95,8 @@ pub(crate) fn statistics(x: &[f32], shape: Groups, eps: f64) -> Stats {
     let Groups { samples, positions, channels: c, groups } = shape;
     let parts = block_sums(shape, |_, at, out| block_moments(&x[at], c, out));
     let (rows, width) = (block_rows(c), c / groups);
-    let mut stats = Stats { mean: vec![0.0; samples * c], var: vec![0.0; samples * c], inverse: vec![0.0; samples * c] };
+    let mut stats =
+        Stats { mean: vec![0.0; samples * c], var: vec![0.0; samples * c], inverse: vec![0.0; samples * c] };
     let blocks = positions.div_ceil(rows);
     for sample in 0..samples {
         let parts = &parts[sample * blocks * 2 * c..][..blocks * 2 * c];
@@ -149,7 +154,8 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// `scale u - first - h second` with means of the group `first` and `second`, already divided by the deviation.
+    /// `scale u - first - h second` with means of the group `first` and `second`, already divided by the
+    /// deviation.
     fn input_gradient(x: &[f32], g: &[f32], mean: &[f32], inverse: &[f32], scale: &[f32], shift: &[f32], floor: f32, first: &[f32], second: &[f32], d: &mut [f32]) {
         let c = mean.len();
         let (inverse, scale, shift) = (&inverse[..c], &scale[..c], &shift[..c]);
@@ -164,7 +170,8 @@ simd_fn! {
     }
 }
 
-/// `y = act((x - mean) scale + shift)` with `(B, C)` coefficients: what the forward of all norms comes to once the statistics are known.
+/// `y = act((x - mean) scale + shift)` with `(B, C)` coefficients: what the forward of all norms comes to
+/// once the statistics are known.
 pub(crate) struct Affine {
     shape: Groups,
     mean: Vec<f32>,
@@ -177,7 +184,11 @@ pub(crate) struct Affine {
 impl Affine {
     /// With the statistics `(B, C)`, the weights and the biases `(C)`.
     pub(crate) fn new(shape: Groups, stats: &Stats, weight: &[f32], bias: &[f32], act: Act) -> Self {
-        let scale = stats.inverse.chunks_exact(shape.channels).flat_map(|row| row.iter().zip(weight).map(|(r, w)| r * w)).collect();
+        let scale = stats
+            .inverse
+            .chunks_exact(shape.channels)
+            .flat_map(|row| row.iter().zip(weight).map(|(r, w)| r * w))
+            .collect();
         let shift = (0..shape.samples).flat_map(|_| bias.iter().copied()).collect();
         Affine { shape, mean: stats.mean.clone(), inverse: stats.inverse.clone(), scale, shift, act }
     }
@@ -238,7 +249,8 @@ impl Affine {
         sums
     }
 
-    /// The gradient of `x`, given `first` and `second (B, C)`: the means over the group of `w u` and of `w u h`, divided by the deviation.
+    /// The gradient of `x`, given `first` and `second (B, C)`: the means over the group of `w u` and of `w u
+    /// h`, divided by the deviation.
     pub(crate) fn input_gradient(&self, x: &[f32], g: &[f32], first: &[f32], second: &[f32]) -> Vec<f32> {
         let c = self.shape.channels;
         let mut d = unwritten(x.len());
@@ -301,22 +313,39 @@ impl CustomOp2 for Normalise {
         "normalise"
     }
 
-    fn cpu_fwd(&self, sx: &CpuStorage, lx: &Layout, sw: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        sx: &CpuStorage,
+        lx: &Layout,
+        sw: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (x, gb) = (floats(sx, lx)?, floats(sw, lw)?);
         let (w, b) = gb.split_at(self.groups.channels);
         let stats = self.saved.get_or_init(|| statistics(x, self.groups, self.eps));
         Ok(output(Affine::new(self.groups, stats, w, b, self.act).forward(x), lx.shape()))
     }
 
-    fn bwd(&self, x: &Tensor, gb: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gb: &Tensor,
+        _y: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let Some(stats) = self.saved.get() else { bail!("normalise: backward without a forward") };
         let g = g.contiguous()?;
         let (xs, gs, ws) = (Floats::new(x)?, Floats::new(&g)?, Floats::new(gb)?);
         let (w, b) = ws.split_at(self.groups.channels);
         let affine = Affine::new(self.groups, stats, w, b, self.act);
         let sums = affine.sums(&xs, &gs);
-        let dx = if x.track_op() { Some(tensor(affine.norm_gradient(&xs, &gs, &sums), x.shape())?) } else { None };
-        let dgb = if gb.track_op() { Some(tensor(weight_gradient(&sums, self.groups.channels), gb.shape())?) } else { None };
+        let dx =
+            if x.track_op() { Some(tensor(affine.norm_gradient(&xs, &gs, &sums), x.shape())?) } else { None };
+        let dgb = if gb.track_op() {
+            Some(tensor(weight_gradient(&sums, self.groups.channels), gb.shape())?)
+        } else {
+            None
+        };
         Ok((dx, dgb))
     }
 }
@@ -340,13 +369,25 @@ impl CustomOp2 for ScaleShift {
         "scale-shift"
     }
 
-    fn cpu_fwd(&self, sx: &CpuStorage, lx: &Layout, ss: &CpuStorage, ls: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        sx: &CpuStorage,
+        lx: &Layout,
+        ss: &CpuStorage,
+        ls: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let x = floats(sx, lx)?;
         let y = if x.is_empty() { Vec::new() } else { self.affine(x.len(), floats(ss, ls)?).forward(x) };
         Ok(output(y, lx.shape()))
     }
 
-    fn bwd(&self, x: &Tensor, ss: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        ss: &Tensor,
+        _y: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let g = g.contiguous()?;
         let (xs, gs, coefficients) = (Floats::new(x)?, Floats::new(&g)?, Floats::new(ss)?);
         if xs.is_empty() {
@@ -354,8 +395,16 @@ impl CustomOp2 for ScaleShift {
         }
         let affine = self.affine(xs.len(), &coefficients);
         let zeros = vec![0.0; coefficients.len() / 2];
-        let dx = if x.track_op() { Some(tensor(affine.input_gradient(&xs, &gs, &zeros, &zeros), x.shape())?) } else { None };
-        let dss = if ss.track_op() { Some(tensor(weight_gradient(&affine.sums(&xs, &gs), zeros.len()), ss.shape())?) } else { None };
+        let dx = if x.track_op() {
+            Some(tensor(affine.input_gradient(&xs, &gs, &zeros, &zeros), x.shape())?)
+        } else {
+            None
+        };
+        let dss = if ss.track_op() {
+            Some(tensor(weight_gradient(&affine.sums(&xs, &gs), zeros.len()), ss.shape())?)
+        } else {
+            None
+        };
         Ok((dx, dss))
     }
 }

@@ -1,8 +1,9 @@
-//! Normalisation: over the last dimension (layer, RMS, Euclidean length) and over space, batch or groups of channels (batch, instance,
-//! group).
+//! Normalisation: over the last dimension (layer, RMS, Euclidean length) and over space, batch or groups of
+//! channels (batch, instance, group).
 //!
-//! On the CPU each is one node of the graph, batch norm with the activation behind it. Two kernels serve all: `rows` for statistics of one row of
-//! channels, `channels` for statistics of many positions. They keep means and deviations; the normalised values are computed again.
+//! On the CPU each is one node of the graph, batch norm with the activation behind it. Two kernels serve all:
+//! `rows` for statistics of one row of channels, `channels` for statistics of many positions. They keep means
+//! and deviations; the normalised values are computed again.
 
 pub(crate) mod channels;
 mod residual;
@@ -22,13 +23,19 @@ use std::sync::{Arc, OnceLock};
 fn channels(name: &str, x: &Tensor, ranks: usize) -> Result<usize> {
     match x.dims().last() {
         Some(&c) if x.rank() >= ranks => Ok(c),
-        _ => bail!("{name}: input of shape {:?}, expected {}", x.dims(), if ranks > 1 { "(N, S.., C)" } else { "(.., C)" }),
+        _ => bail!(
+            "{name}: input of shape {:?}, expected {}",
+            x.dims(),
+            if ranks > 1 { "(N, S.., C)" } else { "(.., C)" }
+        ),
     }
 }
 
 fn check_gb(name: &str, gb: Option<&Tensor>, c: usize) -> Result<()> {
     match gb {
-        Some(gb) if gb.dims() != [2, c] => bail!("{name}: weight and bias of shape {:?}, expected (2, {c})", gb.dims()),
+        Some(gb) if gb.dims() != [2, c] => {
+            bail!("{name}: weight and bias of shape {:?}, expected (2, {c})", gb.dims())
+        }
         _ => Ok(()),
     }
 }
@@ -53,8 +60,8 @@ fn all<'a>(x: &'a Tensor, gb: Option<&'a Tensor>) -> Vec<&'a Tensor> {
     std::iter::once(x).chain(gb).collect()
 }
 
-/// `(x - mean) / sqrt(var + eps) * weight + bias` with the mean and the biased variance of the last dimension of `x (.., C)`; `gb (2, C)` stacks
-/// weight and bias (Ba et al. 2016, arXiv 1607.06450).
+/// `(x - mean) / sqrt(var + eps) * weight + bias` with the mean and the biased variance of the last dimension
+/// of `x (.., C)`; `gb (2, C)` stacks weight and bias (Ba et al. 2016, arXiv 1607.06450).
 ///
 /// # Errors
 /// If shapes do not fit, or `path` asks for the fused kernel and a tensor is not f32 on the CPU.
@@ -69,7 +76,8 @@ pub fn layer_norm(x: &Tensor, gb: Option<&Tensor>, eps: f64, path: Path) -> Resu
     affine(&d.broadcast_div(&(v + eps)?.sqrt()?)?, gb)
 }
 
-/// `x / sqrt(mean(x^2) + eps) * w` over the last dimension of `x (.., C)`, `w (C)` (Zhang and Sennrich 2019, arXiv 1910.07467).
+/// `x / sqrt(mean(x^2) + eps) * w` over the last dimension of `x (.., C)`, `w (C)` (Zhang and Sennrich 2019,
+/// arXiv 1910.07467).
 ///
 /// # Errors
 /// If shapes do not fit, or `path` asks for the fused kernel and a tensor is not f32 on the CPU.
@@ -85,7 +93,8 @@ pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64, path: Path) -> Result<Tensor> 
     x.broadcast_div(&(v + eps)?.sqrt()?)?.broadcast_mul(w)
 }
 
-/// `x / max(||x||, eps)` over the last dimension of `x (.., C)`. A row that is no longer than `eps` gets the gradient of `x / eps`.
+/// `x / max(||x||, eps)` over the last dimension of `x (.., C)`. A row that is no longer than `eps` gets the
+/// gradient of `x / eps`.
 ///
 /// # Errors
 /// If `x` is a scalar, or `path` asks for the fused kernel and `x` is not f32 on the CPU.
@@ -102,7 +111,8 @@ pub fn l2_normalize(x: &Tensor, eps: f64, path: Path) -> Result<Tensor> {
     x.broadcast_div(&short.where_cond(&bound, &length)?)
 }
 
-/// Statistics over positions and groups of channels of `x (B, R, C)` by candle's operators: centred values, mean and biased variance `(B, 1, G, 1)`.
+/// Statistics over positions and groups of channels of `x (B, R, C)` by candle's operators: centred values,
+/// mean and biased variance `(B, 1, G, 1)`.
 fn grouped(x: &Tensor, (b, r, c): (usize, usize, usize), groups: usize) -> Result<(Tensor, Tensor, Tensor)> {
     let x = x.reshape((b, r, groups, c / groups.max(1)))?;
     let mean = x.mean_keepdim((1, 3))?;
@@ -111,12 +121,20 @@ fn grouped(x: &Tensor, (b, r, c): (usize, usize, usize), groups: usize) -> Resul
     Ok((d, mean, var))
 }
 
-/// With statistics over all but the last dimension of `x (.., C)`, then `act`; `gb (2, C)` stacks weight and bias. Returns the result `(.., C)`,
-/// the mean `(C)` and the biased variance `(C)`, the last two without graph (Ioffe and Szegedy 2015, arXiv 1502.03167).
+/// With statistics over all but the last dimension of `x (.., C)`, then `act`; `gb (2, C)` stacks weight and
+/// bias. Returns the result `(.., C)`, the mean `(C)` and the biased variance `(C)`, the last two without
+/// graph (Ioffe and Szegedy 2015, arXiv 1502.03167).
 ///
 /// # Errors
-/// If shapes do not fit, `x` has no elements, or `path` asks for the fused kernel and a tensor is not f32 on the CPU.
-pub fn batch_norm(x: &Tensor, gb: &Tensor, eps: f64, act: Act, path: Path) -> Result<(Tensor, Tensor, Tensor)> {
+/// If shapes do not fit, `x` has no elements, or `path` asks for the fused kernel and a tensor is not f32 on
+/// the CPU.
+pub fn batch_norm(
+    x: &Tensor,
+    gb: &Tensor,
+    eps: f64,
+    act: Act,
+    path: Path,
+) -> Result<(Tensor, Tensor, Tensor)> {
     let c = channels("batch_norm", x, 1)?;
     check_gb("batch_norm", Some(gb), c)?;
     if x.elem_count() == 0 {
@@ -125,7 +143,12 @@ pub fn batch_norm(x: &Tensor, gb: &Tensor, eps: f64, act: Act, path: Path) -> Re
     let m = x.elem_count() / c;
     if wants_fused("batch_norm", path, &[x, gb])? {
         let saved = Arc::new(OnceLock::new());
-        let op = Normalise { groups: Groups { samples: 1, positions: m, channels: c, groups: c }, eps, act, saved: saved.clone() };
+        let op = Normalise {
+            groups: Groups { samples: 1, positions: m, channels: c, groups: c },
+            eps,
+            act,
+            saved: saved.clone(),
+        };
         let y = x.contiguous()?.apply_op2(&gb.contiguous()?, op)?;
         return match saved.get() {
             Some(s) => Ok((y, tensor(s.mean.clone(), c)?, tensor(s.var.clone(), c)?)),
@@ -137,11 +160,19 @@ pub fn batch_norm(x: &Tensor, gb: &Tensor, eps: f64, act: Act, path: Path) -> Re
     Ok((act.apply(&y, path)?, mean.detach().reshape(c)?, var.detach().reshape(c)?))
 }
 
-/// With given statistics `mean (C)` and `var (C)`, then `act`: `x (.., C)` to `(.., C)`. The statistics get no gradient.
+/// With given statistics `mean (C)` and `var (C)`, then `act`: `x (.., C)` to `(.., C)`. The statistics get
+/// no gradient.
 ///
 /// # Errors
 /// If shapes do not fit.
-pub fn batch_norm_eval(x: &Tensor, gb: &Tensor, mean: &Tensor, var: &Tensor, eps: f64, act: Act) -> Result<Tensor> {
+pub fn batch_norm_eval(
+    x: &Tensor,
+    gb: &Tensor,
+    mean: &Tensor,
+    var: &Tensor,
+    eps: f64,
+    act: Act,
+) -> Result<Tensor> {
     let c = channels("batch_norm_eval", x, 1)?;
     check_gb("batch_norm_eval", Some(gb), c)?;
     if mean.dims() != [c] || var.dims() != [c] {
@@ -155,16 +186,18 @@ pub fn batch_norm_eval(x: &Tensor, gb: &Tensor, mean: &Tensor, var: &Tensor, eps
     act.apply(&x.broadcast_mul(&scale)?.broadcast_add(&shift)?, Path::Auto)
 }
 
-/// With statistics of each sample over space and a group of neighbouring channels: `x (N, S.., C)` in `groups` groups, `gb (2, C)` (Wu and He 2018,
-/// arXiv 1803.08494).
+/// With statistics of each sample over space and a group of neighbouring channels: `x (N, S.., C)` in
+/// `groups` groups, `gb (2, C)` (Wu and He 2018, arXiv 1803.08494).
 ///
 /// # Errors
-/// If shapes do not fit, `groups` does not divide `C`, or `path` asks for the fused kernel and a tensor is not f32 on the CPU.
+/// If shapes do not fit, `groups` does not divide `C`, or `path` asks for the fused kernel and a tensor is
+/// not f32 on the CPU.
 pub fn group_norm(x: &Tensor, gb: Option<&Tensor>, groups: usize, eps: f64, path: Path) -> Result<Tensor> {
     normalise("group_norm", x, gb, groups, eps, Act::None, path)
 }
 
-/// With statistics of each sample and channel over space: `x (N, S.., C)`, `gb (2, C)` (Ulyanov et al. 2016, arXiv 1607.08022).
+/// With statistics of each sample and channel over space: `x (N, S.., C)`, `gb (2, C)` (Ulyanov et al. 2016,
+/// arXiv 1607.08022).
 ///
 /// # Errors
 /// If shapes do not fit, or `path` asks for the fused kernel and a tensor is not f32 on the CPU.
@@ -180,7 +213,15 @@ pub fn instance_norm_act(x: &Tensor, gb: Option<&Tensor>, eps: f64, act: Act, pa
     normalise("instance_norm", x, gb, channels("instance_norm", x, 2)?, eps, act, path)
 }
 
-fn normalise(name: &str, x: &Tensor, gb: Option<&Tensor>, groups: usize, eps: f64, act: Act, path: Path) -> Result<Tensor> {
+fn normalise(
+    name: &str,
+    x: &Tensor,
+    gb: Option<&Tensor>,
+    groups: usize,
+    eps: f64,
+    act: Act,
+    path: Path,
+) -> Result<Tensor> {
     let c = channels(name, x, 2)?;
     check_gb(name, gb, c)?;
     if groups == 0 || !c.is_multiple_of(groups) {
@@ -192,7 +233,12 @@ fn normalise(name: &str, x: &Tensor, gb: Option<&Tensor>, groups: usize, eps: f6
     let n = x.dim(0)?;
     let r = x.elem_count() / (n * c);
     if wants_fused(name, path, &all(x, gb))? {
-        let op = Normalise { groups: Groups { samples: n, positions: r, channels: c, groups }, eps, act, saved: Arc::new(OnceLock::new()) };
+        let op = Normalise {
+            groups: Groups { samples: n, positions: r, channels: c, groups },
+            eps,
+            act,
+            saved: Arc::new(OnceLock::new()),
+        };
         return x.contiguous()?.apply_op2(&contiguous_or_plain(gb, c)?, op);
     }
     let (d, _, var) = grouped(x, (n, r, c), groups)?;

@@ -46,7 +46,13 @@ impl CustomOp2 for AddRelu {
         "add-relu"
     }
 
-    fn cpu_fwd(&self, sa: &CpuStorage, la: &Layout, sb: &CpuStorage, lb: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        sa: &CpuStorage,
+        la: &Layout,
+        sb: &CpuStorage,
+        lb: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (a, b) = (floats(sa, la)?, floats(sb, lb)?);
         let mut y = unwritten(a.len());
         for_chunks(&mut y, CHUNK, |i, y| {
@@ -56,7 +62,13 @@ impl CustomOp2 for AddRelu {
         Ok(output(y, la.shape()))
     }
 
-    fn bwd(&self, a: &Tensor, b: &Tensor, y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        y: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let g = g.contiguous()?;
         let (ys, gs) = (Floats::new(y)?, Floats::new(&g)?);
         let (ys, gs): (&[f32], &[f32]) = (&ys, &gs);

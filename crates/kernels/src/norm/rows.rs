@@ -1,8 +1,9 @@
 //! Normalisation of rows: layer norm, RMS norm and Euclidean length over the last dimension.
 //!
-//! With `h = (x - mean) / sqrt(var + eps)`, `y = h w + b` and `u = g w` for the gradient `g` of `y`, the gradient of a row of `C` elements is
-//! `(u - mean(u) - h mean(u h)) / sqrt(var + eps)`; without centring (RMS) the term `mean(u)` is absent. The sums over rows for `w` and `b`
-//! are taken in blocks that depend on the shape alone, and added in their order.
+//! With `h = (x - mean) / sqrt(var + eps)`, `y = h w + b` and `u = g w` for the gradient `g` of `y`, the
+//! gradient of a row of `C` elements is `(u - mean(u) - h mean(u h)) / sqrt(var + eps)`; without centring
+//! (RMS) the term `mean(u)` is absent. The sums over rows for `w` and `b` are taken in blocks that depend on
+//! the shape alone, and added in their order.
 
 use crate::activation::math::lanes;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor};
@@ -77,21 +78,35 @@ impl CustomOp2 for RowNorm {
         if self.centre { "layer-norm" } else { "rms-norm" }
     }
 
-    fn cpu_fwd(&self, sx: &CpuStorage, lx: &Layout, sw: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        sx: &CpuStorage,
+        lx: &Layout,
+        sw: &CpuStorage,
+        lw: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (x, gb) = (floats(sx, lx)?, floats(sw, lw)?);
         let c = lx.dims().last().copied().unwrap_or(0).max(1);
         let (w, b) = gb.split_at(c.min(gb.len()));
         let rows = rows_of(c, CHUNK);
         let (mut y, mut stats) = (unwritten(x.len()), unwritten(2 * x.len() / c));
-        y.par_chunks_mut(rows * c).zip(x.par_chunks(rows * c)).zip(stats.par_chunks_mut(2 * rows)).for_each(|((y, x), stats)| {
-            forward(x, w, b, self.eps, y, stats);
-        });
+        y.par_chunks_mut(rows * c).zip(x.par_chunks(rows * c)).zip(stats.par_chunks_mut(2 * rows)).for_each(
+            |((y, x), stats)| {
+                forward(x, w, b, self.eps, y, stats);
+            },
+        );
         // Statistics of an earlier forward of the same node would be the same.
         let _ = self.stats.set(stats);
         Ok(output(y, lx.shape()))
     }
 
-    fn bwd(&self, x: &Tensor, gb: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gb: &Tensor,
+        _y: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let Some(stats) = self.stats.get() else { bail!("{}: backward without a forward", self.name()) };
         let g = g.contiguous()?;
         let (xs, gs, ws) = (Floats::new(x)?, Floats::new(&g)?, Floats::new(gb)?);
@@ -178,9 +193,11 @@ impl CustomOp1 for Length {
         let c = layout.dims().last().copied().unwrap_or(0).max(1);
         let rows = rows_of(c, CHUNK);
         let (mut y, mut scale) = (unwritten(x.len()), unwritten(x.len() / c));
-        y.par_chunks_mut(rows * c).zip(x.par_chunks(rows * c)).zip(scale.par_chunks_mut(rows)).for_each(|((y, x), scale)| {
-            length_forward(x, c, self.eps, y, scale);
-        });
+        y.par_chunks_mut(rows * c).zip(x.par_chunks(rows * c)).zip(scale.par_chunks_mut(rows)).for_each(
+            |((y, x), scale)| {
+                length_forward(x, c, self.eps, y, scale);
+            },
+        );
         let _ = self.scale.set(scale);
         Ok(output(y, layout.shape()))
     }

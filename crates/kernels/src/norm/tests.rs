@@ -1,5 +1,7 @@
 use super::*;
-use crate::activation::testing::{channels_last, check, differentiate, error, golden, normal, same_bits, values};
+use crate::activation::testing::{
+    channels_last, check, differentiate, error, golden, normal, same_bits, values,
+};
 use candle_core::{DType, Device};
 use proptest::prelude::*;
 
@@ -17,7 +19,9 @@ fn golden_cases() {
             channels_last(&t[0], |x| instance_norm(x, Some(&pack(&t[1], &t[2])?), 1e-5, p))
         });
     }
-    golden("group_norm", &["x", "w", "b"], |t, p| channels_last(&t[0], |x| group_norm(x, Some(&pack(&t[1], &t[2])?), 2, 1e-5, p)));
+    golden("group_norm", &["x", "w", "b"], |t, p| {
+        channels_last(&t[0], |x| group_norm(x, Some(&pack(&t[1], &t[2])?), 2, 1e-5, p))
+    });
     golden("layer_norm", &["x", "w", "b"], |t, p| layer_norm(&t[0], Some(&pack(&t[1], &t[2])?), 1e-6, p));
     golden("layer_norm_non_affine", &["x"], |t, p| layer_norm(&t[0], None, 1e-5, p));
     golden("rms_norm", &["x", "w"], |t, p| rms_norm(&t[0], &t[1], 1e-6, p));
@@ -63,9 +67,14 @@ fn statistics_are_precise_beside_a_large_mean() {
     let x = (normal(1, &[5000, 7]) + 1000.0).unwrap();
     let gb = contiguous_or_plain(None, 7).unwrap();
     let wide = x.to_dtype(DType::F64).unwrap();
-    let truth = batch_norm(&wide, &gb.to_dtype(DType::F64).unwrap(), 1e-5, Act::None, Path::Composed).unwrap();
+    let truth =
+        batch_norm(&wide, &gb.to_dtype(DType::F64).unwrap(), 1e-5, Act::None, Path::Composed).unwrap();
     let (y, mean, var) = batch_norm(&x, &gb, 1e-5, Act::None, Path::Fused).unwrap();
-    assert!(error(&mean, &truth.1, 0.0) < 1e-6 && error(&var, &truth.2, 0.0) < 1e-4 && error(&y, &truth.0, 0.0) < 1e-4);
+    assert!(
+        error(&mean, &truth.1, 0.0) < 1e-6
+            && error(&var, &truth.2, 0.0) < 1e-4
+            && error(&y, &truth.0, 0.0) < 1e-4
+    );
     assert!(!mean.track_op() && !var.track_op() && mean.dims() == [7] && var.dims() == [7]);
 }
 
@@ -73,15 +82,23 @@ fn statistics_are_precise_beside_a_large_mean() {
 fn short_rows_and_empty_inputs() {
     let zeros = Tensor::zeros((2, 5), DType::F32, &Device::Cpu).unwrap();
     for path in [Path::Fused, Path::Composed] {
-        let out =
-            differentiate(std::slice::from_ref(&zeros), &zeros.ones_like().unwrap(), false, |t| l2_normalize(&t[0], 0.5, path)).unwrap();
+        let out = differentiate(std::slice::from_ref(&zeros), &zeros.ones_like().unwrap(), false, |t| {
+            l2_normalize(&t[0], 0.5, path)
+        })
+        .unwrap();
         assert!(values(&out[0]).iter().all(|&v| v == 0.0) && values(&out[1]).iter().all(|&v| v == 2.0));
         let none = zeros.narrow(0, 0, 0).unwrap();
         assert_eq!(layer_norm(&none, None, 1e-5, path).unwrap().dims(), [0, 5]);
         assert!(batch_norm(&none, &contiguous_or_plain(None, 5).unwrap(), 1e-5, Act::None, path).is_err());
         assert!(instance_norm(&none, None, 1e-5, path).is_err());
-        assert!(group_norm(&zeros, None, 2, 1e-5, path).is_err() && group_norm(&zeros, None, 0, 1e-5, path).is_err());
-        assert!(layer_norm(&zeros, Some(&zeros), 1e-5, path).is_ok() && layer_norm(&zeros, Some(&zeros.t().unwrap()), 1e-5, path).is_err());
+        assert!(
+            group_norm(&zeros, None, 2, 1e-5, path).is_err()
+                && group_norm(&zeros, None, 0, 1e-5, path).is_err()
+        );
+        assert!(
+            layer_norm(&zeros, Some(&zeros), 1e-5, path).is_ok()
+                && layer_norm(&zeros, Some(&zeros.t().unwrap()), 1e-5, path).is_err()
+        );
         assert!(rms_norm(&zeros, &zeros, 1e-5, path).is_err() && add_relu(&zeros, &none, path).is_err());
     }
 }

@@ -20,7 +20,11 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     }
     let (n, c) = (x.dim(0)?, x.dim(x.rank() - 1)?);
     let x = x.reshape((n, x.elem_count() / (n * c), c))?;
-    if wants_fused("global_avg_pool", Path::Auto, &[&x])? { x.contiguous()?.apply_op1(GlobalMean) } else { x.mean(1) }
+    if wants_fused("global_avg_pool", Path::Auto, &[&x])? {
+        x.contiguous()?.apply_op1(GlobalMean)
+    } else {
+        x.mean(1)
+    }
 }
 
 simd_fn! {

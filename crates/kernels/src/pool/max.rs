@@ -42,7 +42,8 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// The gradient of one row `(W, C)` of the input: each position asks the windows it is in. `g` and `at` are one sample's.
+    /// The gradient of one row `(W, C)` of the input: each position asks the windows it is in. `g` and `at`
+    /// are one sample's.
     fn backward(g: &[f32], at: &[u32], axes: &Axes, row: (usize, usize), c: usize, out: &mut [f32]) {
         let ([d, h, w], (i, j)) = (axes, row);
         for (k, out) in out.chunks_exact_mut(c).enumerate() {
@@ -125,7 +126,8 @@ impl CustomOp1 for MaxPool {
     }
 }
 
-/// The same by candle's operators, without a copy to the host: the positions are found without a graph, and gathering has the right gradient.
+/// The same by candle's operators, without a copy to the host: the positions are found without a graph, and
+/// gathering has the right gradient.
 pub(super) fn composed(x: &Tensor, axes: &[Axis]) -> Result<Tensor> {
     let (n, c) = (x.dim(0)?, x.dim(x.rank() - 1)?);
     let flat = x.contiguous()?.reshape((n, (), c))?;
@@ -147,21 +149,24 @@ pub(super) fn composed(x: &Tensor, axes: &[Axis]) -> Result<Tensor> {
         };
     }
     let Some(at) = at else { bail!("max_pool: empty kernel") };
-    let dims: Vec<usize> = std::iter::once(n).chain(axes.iter().map(|a| a.windows)).chain(std::iter::once(c)).collect();
+    let dims: Vec<usize> =
+        std::iter::once(n).chain(axes.iter().map(|a| a.windows)).chain(std::iter::once(c)).collect();
     flat.gather(&at, 1)?.reshape(dims)
 }
 
-/// The position in the sample that the `tap`-th element of each window falls on. One beyond the border is moved to it: the border is in the
-/// window too, so this changes nothing but ties of a position with itself.
+/// The position in the sample that the `tap`-th element of each window falls on. One beyond the border is
+/// moved to it: the border is in the window too, so this changes nothing but ties of a position with itself.
 fn tap_positions(axes: &[Axis], tap: usize) -> Vec<u32> {
     let mut positions = vec![0u32];
     let mut later: usize = axes.iter().map(|a| a.kernel).product();
     for axis in axes {
         later /= axis.kernel;
         let k = tap / later % axis.kernel;
-        let along: Vec<u32> =
-            (0..axis.windows).map(|o| (o * axis.stride + k).saturating_sub(axis.padding).min(axis.size - 1) as u32).collect();
-        positions = positions.iter().flat_map(|p| along.iter().map(move |i| p * axis.size as u32 + i)).collect();
+        let along: Vec<u32> = (0..axis.windows)
+            .map(|o| (o * axis.stride + k).saturating_sub(axis.padding).min(axis.size - 1) as u32)
+            .collect();
+        positions =
+            positions.iter().flat_map(|p| along.iter().map(move |i| p * axis.size as u32 + i)).collect();
     }
     positions
 }

@@ -1,7 +1,7 @@
 //! Pooling over the spatial axes of `(N, S.., C)`: largest value, mean of windows, mean of all.
 //!
-//! Windows are `kernel` wide, start every `stride` and reach `padding` beyond both ends; an axis of `S` has `(S + 2 padding - kernel) / stride + 1`
-//! of them, rounded down, as in PyTorch.
+//! Windows are `kernel` wide, start every `stride` and reach `padding` beyond both ends; an axis of `S` has
+//! `(S + 2 padding - kernel) / stride + 1` of them, rounded down, as in PyTorch.
 
 mod global;
 mod max;
@@ -60,18 +60,30 @@ fn axes(name: &str, x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[u
             )
         }
         if size + 2 * p < k {
-            bail!("{name}: kernel {k} is larger than axis {} of the input {:?} with padding {p}", a + 1, x.dims())
+            bail!(
+                "{name}: kernel {k} is larger than axis {} of the input {:?} with padding {p}",
+                a + 1,
+                x.dims()
+            )
         }
         Ok(Axis { size, windows: (size + 2 * p - k) / s + 1, kernel: k, stride: s, padding: p })
     };
     (0..rank).map(axis).collect()
 }
 
-/// Largest value of each window of `x (N, S.., C)`, to `(N, S'.., C)`; the first of equal ones gets the gradient, as in PyTorch. NaN is largest.
+/// Largest value of each window of `x (N, S.., C)`, to `(N, S'.., C)`; the first of equal ones gets the
+/// gradient, as in PyTorch. NaN is largest.
 ///
 /// # Errors
-/// If shapes do not fit, the padding is more than half the kernel, or `path` asks for the fused kernel and `x` is not f32 on the CPU.
-pub fn max_pool(x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[usize], path: Path) -> Result<Tensor> {
+/// If shapes do not fit, the padding is more than half the kernel, or `path` asks for the fused kernel and
+/// `x` is not f32 on the CPU.
+pub fn max_pool(
+    x: &Tensor,
+    kernel: &[usize],
+    stride: &[usize],
+    padding: &[usize],
+    path: Path,
+) -> Result<Tensor> {
     let axes = axes("max_pool", x, kernel, stride, padding)?;
     if axes.iter().map(|a| a.size).product::<usize>() > u32::MAX as usize {
         bail!("max_pool: input {:?} has more positions in a sample than 32 bits can number", x.dims())
@@ -85,13 +97,21 @@ pub fn max_pool(x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[usize
 /// Mean of each window of `x (N, S.., C)`, to `(N, S'.., C)`; padding counts as zeros.
 ///
 /// # Errors
-/// If shapes do not fit, the padding is more than half the kernel, or `path` asks for the fused kernel and `x` is not f32 on the CPU.
-pub fn avg_pool(x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[usize], path: Path) -> Result<Tensor> {
+/// If shapes do not fit, the padding is more than half the kernel, or `path` asks for the fused kernel and
+/// `x` is not f32 on the CPU.
+pub fn avg_pool(
+    x: &Tensor,
+    kernel: &[usize],
+    stride: &[usize],
+    padding: &[usize],
+    path: Path,
+) -> Result<Tensor> {
     let axes = axes("avg_pool", x, kernel, stride, padding)?;
     // The mean over a box is the mean over each of its sides in turn.
     let map = |a: &Axis| {
         let weight = 1.0 / a.kernel as f32;
-        (a.kernel > 1 || a.stride > 1).then(|| Taps::new(a.size, a.windows, |o| a.window(o).map(|i| (i, weight)).collect()))
+        (a.kernel > 1 || a.stride > 1)
+            .then(|| Taps::new(a.size, a.windows, |o| a.window(o).map(|i| (i, weight)).collect()))
     };
     separable("avg_pool", x, axes.iter().map(map).collect(), path)
 }

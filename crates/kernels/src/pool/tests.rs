@@ -5,9 +5,15 @@ use proptest::prelude::*;
 
 #[test]
 fn golden_cases() {
-    golden("max_pool2d_k3s2p1", &["x"], |t, p| channels_last(&t[0], |x| max_pool(x, &[3; 2], &[2; 2], &[1; 2], p)));
-    golden("max_pool3d_k2s2", &["x"], |t, p| channels_last(&t[0], |x| max_pool(x, &[2; 3], &[2; 3], &[0; 3], p)));
-    golden("avg_pool2d_k3s2p1", &["x"], |t, p| channels_last(&t[0], |x| avg_pool(x, &[3; 2], &[2; 2], &[1; 2], p)));
+    golden("max_pool2d_k3s2p1", &["x"], |t, p| {
+        channels_last(&t[0], |x| max_pool(x, &[3; 2], &[2; 2], &[1; 2], p))
+    });
+    golden("max_pool3d_k2s2", &["x"], |t, p| {
+        channels_last(&t[0], |x| max_pool(x, &[2; 3], &[2; 3], &[0; 3], p))
+    });
+    golden("avg_pool2d_k3s2p1", &["x"], |t, p| {
+        channels_last(&t[0], |x| avg_pool(x, &[3; 2], &[2; 2], &[1; 2], p))
+    });
 }
 
 proptest! {
@@ -34,16 +40,24 @@ proptest! {
 
 #[test]
 fn ties_go_to_the_first_and_nan_wins() {
-    let x = Tensor::new(&[1f32, 1.0, 0.0, 1.0, f32::NEG_INFINITY, f32::NEG_INFINITY, 2.0, f32::NAN], &Device::Cpu)
-        .unwrap()
-        .reshape((1, 8, 1))
-        .unwrap();
+    let x = Tensor::new(
+        &[1f32, 1.0, 0.0, 1.0, f32::NEG_INFINITY, f32::NEG_INFINITY, 2.0, f32::NAN],
+        &Device::Cpu,
+    )
+    .unwrap()
+    .reshape((1, 8, 1))
+    .unwrap();
     let g = Tensor::new(&[1f32, 2.0, 3.0, 4.0], &Device::Cpu).unwrap().reshape((1, 4, 1)).unwrap();
     for path in [Path::Fused, Path::Composed] {
-        let out = differentiate(std::slice::from_ref(&x), &g, false, |t| max_pool(&t[0], &[2], &[2], &[0], path)).unwrap();
+        let out =
+            differentiate(std::slice::from_ref(&x), &g, false, |t| max_pool(&t[0], &[2], &[2], &[0], path))
+                .unwrap();
         let y = out[0].flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(y[..3] == [1.0, 1.0, f32::NEG_INFINITY] && y[3].is_nan(), "{y:?}");
-        assert_eq!(out[1].flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1.0, 0.0, 0.0, 2.0, 3.0, 0.0, 0.0, 4.0]);
+        assert_eq!(
+            out[1].flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            [1.0, 0.0, 0.0, 2.0, 3.0, 0.0, 0.0, 4.0]
+        );
     }
 }
 
@@ -52,10 +66,14 @@ fn bad_shapes_are_errors() {
     let x = normal(1, &[2, 5, 5, 3]);
     for (k, s, p) in [(0, 1, 0), (2, 0, 0), (2, 1, 2), (6, 1, 0), (3, 1, usize::MAX)] {
         assert!(
-            max_pool(&x, &[k; 2], &[s; 2], &[p; 2], Path::Auto).is_err() && avg_pool(&x, &[k; 2], &[s; 2], &[p; 2], Path::Auto).is_err()
+            max_pool(&x, &[k; 2], &[s; 2], &[p; 2], Path::Auto).is_err()
+                && avg_pool(&x, &[k; 2], &[s; 2], &[p; 2], Path::Auto).is_err()
         );
     }
-    assert!(max_pool(&x, &[2], &[2], &[0], Path::Auto).is_err() && max_pool(&x, &[2; 2], &[2], &[0; 2], Path::Auto).is_err());
+    assert!(
+        max_pool(&x, &[2], &[2], &[0], Path::Auto).is_err()
+            && max_pool(&x, &[2; 2], &[2], &[0; 2], Path::Auto).is_err()
+    );
     assert!(max_pool(&x.narrow(0, 0, 0).unwrap(), &[2; 2], &[2; 2], &[0; 2], Path::Auto).is_err());
     assert!(global_avg_pool(&x.narrow(1, 0, 0).unwrap()).is_err());
 }

@@ -1,4 +1,5 @@
-//! Resizing over space: a sparse linear map for each axis in turn, so that the gradient is the transposed maps in reverse order.
+//! Resizing over space: a sparse linear map for each axis in turn, so that the gradient is the transposed
+//! maps in reverse order.
 
 pub(crate) mod separable;
 
@@ -13,7 +14,8 @@ pub enum Resize {
     Nearest,
     /// Linear in each axis, corners not aligned (PyTorch's `linear`, `bilinear`, `trilinear`).
     Linear,
-    /// Keys' cubic with a = -0.75 (Keys 1981), corners not aligned, borders repeated, not antialiased (PyTorch's `bicubic`).
+    /// Keys' cubic with a = -0.75 (Keys 1981), corners not aligned, borders repeated, not antialiased
+    /// (PyTorch's `bicubic`).
     Bicubic,
 }
 
@@ -44,8 +46,8 @@ fn taps(old: usize, new: usize, mode: Resize) -> Taps {
 /// `x (N, S.., C)` to `(N, size.., C)`, one size for each spatial axis.
 ///
 /// # Errors
-/// If `size` has not one entry for each spatial axis, a size or a dimension of `x` is 0, or `path` asks for the fused kernel and `x` is not f32 on
-/// the CPU.
+/// If `size` has not one entry for each spatial axis, a size or a dimension of `x` is 0, or `path` asks for
+/// the fused kernel and `x` is not f32 on the CPU.
 pub fn resize(x: &Tensor, size: &[usize], mode: Resize, path: Path) -> Result<Tensor> {
     if x.rank() != size.len() + 2 || size.contains(&0) || x.dims().contains(&0) {
         bail!(
@@ -53,7 +55,11 @@ pub fn resize(x: &Tensor, size: &[usize], mode: Resize, path: Path) -> Result<Te
             x.dims()
         )
     }
-    let maps = size.iter().zip(&x.dims()[1..]).map(|(&new, &old)| (new != old).then(|| taps(old, new, mode))).collect();
+    let maps = size
+        .iter()
+        .zip(&x.dims()[1..])
+        .map(|(&new, &old)| (new != old).then(|| taps(old, new, mode)))
+        .collect();
     separable("resize", x, maps, path)
 }
 

@@ -1,4 +1,5 @@
-//! Linear maps along the spatial axes, given by a few samples and weights for each output: interpolation and mean pooling.
+//! Linear maps along the spatial axes, given by a few samples and weights for each output: interpolation and
+//! mean pooling.
 
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
@@ -82,7 +83,12 @@ struct Separable {
 
 impl Separable {
     /// `dims` becomes the shape of the result.
-    fn run(x: &[f32], dims: &mut [usize], maps: &[Option<Taps>], axes: impl Iterator<Item = usize>) -> Vec<f32> {
+    fn run(
+        x: &[f32],
+        dims: &mut [usize],
+        maps: &[Option<Taps>],
+        axes: impl Iterator<Item = usize>,
+    ) -> Vec<f32> {
         let mut x = Cow::Borrowed(x);
         for a in axes {
             if let Some(map) = &maps[a] {
@@ -116,7 +122,12 @@ impl CustomOp1 for Separable {
 }
 
 /// Applies `maps`, one for each spatial axis of `x (N, S.., C)`, which has no empty dimension.
-pub(crate) fn separable(name: &'static str, x: &Tensor, maps: Vec<Option<Taps>>, path: Path) -> Result<Tensor> {
+pub(crate) fn separable(
+    name: &'static str,
+    x: &Tensor,
+    maps: Vec<Option<Taps>>,
+    path: Path,
+) -> Result<Tensor> {
     let fused = wants_fused(name, path, &[x])?;
     if maps.iter().all(Option::is_none) {
         return Ok(x.clone());

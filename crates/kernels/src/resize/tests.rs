@@ -4,13 +4,21 @@ use proptest::prelude::*;
 
 #[test]
 fn golden_cases() {
-    golden("upsample_bilinear2d", &["x"], |t, p| channels_last(&t[0], |x| resize(x, &[13, 10], Resize::Linear, p)));
-    golden("upsample_trilinear3d", &["x"], |t, p| channels_last(&t[0], |x| resize(x, &[6, 8, 10], Resize::Linear, p)));
-    golden("upsample_nearest2d", &["x"], |t, p| channels_last(&t[0], |x| resize(x, &[8, 10], Resize::Nearest, p)));
+    golden("upsample_bilinear2d", &["x"], |t, p| {
+        channels_last(&t[0], |x| resize(x, &[13, 10], Resize::Linear, p))
+    });
+    golden("upsample_trilinear3d", &["x"], |t, p| {
+        channels_last(&t[0], |x| resize(x, &[6, 8, 10], Resize::Linear, p))
+    });
+    golden("upsample_nearest2d", &["x"], |t, p| {
+        channels_last(&t[0], |x| resize(x, &[8, 10], Resize::Nearest, p))
+    });
     golden("upsample_nearest2d_used_twice", &["x"], |t, p| {
         channels_last(&t[0], |x| resize(x, &[6, 6], Resize::Nearest, p))?.broadcast_add(&t[0].sum_all()?)
     });
-    golden("resize_bicubic_pos_embed", &["x"], |t, p| channels_last(&t[0], |x| resize(x, &[6, 9], Resize::Bicubic, p)));
+    golden("resize_bicubic_pos_embed", &["x"], |t, p| {
+        channels_last(&t[0], |x| resize(x, &[6, 9], Resize::Bicubic, p))
+    });
 }
 
 proptest! {
@@ -28,9 +36,12 @@ proptest! {
 fn constants_stay_constant_and_bad_sizes_are_errors() {
     let x = normal(1, &[1, 3, 4, 2]).ones_like().unwrap();
     for mode in [Resize::Nearest, Resize::Linear, Resize::Bicubic] {
-        let y = resize(&x, &[7, 2], mode, Path::Auto).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let y =
+            resize(&x, &[7, 2], mode, Path::Auto).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(y.iter().all(|v| (v - 1.0).abs() < 1e-6), "{y:?}");
-        assert!(resize(&x, &[7], mode, Path::Auto).is_err() && resize(&x, &[7, 0], mode, Path::Auto).is_err());
+        assert!(
+            resize(&x, &[7], mode, Path::Auto).is_err() && resize(&x, &[7, 0], mode, Path::Auto).is_err()
+        );
         assert!(resize(&x.narrow(1, 0, 0).unwrap(), &[7, 2], mode, Path::Auto).is_err());
     }
 }

@@ -25,7 +25,11 @@ pub(super) struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    pub(super) fn new(written: Vec<&'a Var>, read: &'a Tensor, body: impl Fn(&mut [&mut [f32]], &[f32]) + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        written: Vec<&'a Var>,
+        read: &'a Tensor,
+        body: impl Fn(&mut [&mut [f32]], &[f32]) + Send + Sync + 'static,
+    ) -> Self {
         Slot { written, read, body: Box::new(body) }
     }
 }
@@ -36,7 +40,8 @@ fn address(t: &Tensor) -> usize {
     std::ptr::from_ref::<Storage>(&storage) as usize
 }
 
-/// Carries out all updates. No storage may be written twice; one that is both written and read is read as it was.
+/// Carries out all updates. No storage may be written twice; one that is both written and read is read as it
+/// was.
 pub(super) fn run(name: &str, slots: Vec<Slot<'_>>) -> Result<()> {
     let mut written = Vec::new();
     for slot in &slots {
@@ -54,7 +59,13 @@ pub(super) fn run(name: &str, slots: Vec<Slot<'_>>) -> Result<()> {
     // Copies are taken before anything is written.
     let sources = slots
         .iter()
-        .map(|s| if written.binary_search(&address(s.read)).is_ok() { s.read.copy()?.contiguous() } else { s.read.contiguous() })
+        .map(|s| {
+            if written.binary_search(&address(s.read)).is_ok() {
+                s.read.copy()?.contiguous()
+            } else {
+                s.read.contiguous()
+            }
+        })
         .collect::<Result<Vec<_>>>()?;
     slots.par_iter().zip(&sources).with_max_len(1).try_for_each(|(slot, source)| {
         let (storage, layout) = source.storage_and_layout();
@@ -62,7 +73,8 @@ pub(super) fn run(name: &str, slots: Vec<Slot<'_>>) -> Result<()> {
         let Some((a, b)) = layout.contiguous_offsets() else { bail!("{name}: expected a contiguous tensor") };
         let data = &data[a..b];
         lock_each(&slot.written, Vec::new(), &mut |slices: Vec<&mut [f32]>| {
-            let mut chunks: Vec<(Vec<&mut [f32]>, &[f32])> = data.chunks(CHUNK).map(|c| (Vec::with_capacity(slices.len()), c)).collect();
+            let mut chunks: Vec<(Vec<&mut [f32]>, &[f32])> =
+                data.chunks(CHUNK).map(|c| (Vec::with_capacity(slices.len()), c)).collect();
             for slice in slices {
                 for (chunk, part) in chunks.iter_mut().zip(slice.chunks_mut(CHUNK)) {
                     chunk.0.push(part);
@@ -73,7 +85,8 @@ pub(super) fn run(name: &str, slots: Vec<Slot<'_>>) -> Result<()> {
     })
 }
 
-/// Locks the variables one inside the other (candle hands out a mutable storage only to an operator) and calls `f` with all their elements.
+/// Locks the variables one inside the other (candle hands out a mutable storage only to an operator) and
+/// calls `f` with all their elements.
 fn lock_each(vars: &[&Var], held: Vec<&mut [f32]>, f: &mut dyn FnMut(Vec<&mut [f32]>)) -> Result<()> {
     let Some((first, rest)) = vars.split_first() else {
         f(held);
@@ -95,7 +108,9 @@ impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Hold<F> {
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let (CpuStorage::F32(data), Some((a, b)), Some(f)) = (storage, layout.contiguous_offsets(), self.0.take()) else {
+        let (CpuStorage::F32(data), Some((a, b)), Some(f)) =
+            (storage, layout.contiguous_offsets(), self.0.take())
+        else {
             bail!("update: expected a contiguous f32 variable")
         };
         f(&mut data[a..b])

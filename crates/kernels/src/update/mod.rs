@@ -1,8 +1,9 @@
 //! What is written between steps: optimiser updates, moving averages, and the gradient norm.
 //!
-//! On the CPU (f32) an update reads and writes each element once, in place, in parallel over and within tensors. Every element's value depends
-//! on its own inputs alone and sums are taken over chunks of a fixed size in order, so the bits do not depend on the number of threads. Tensors
-//! on other devices or of other types are updated by candle's operators.
+//! On the CPU (f32) an update reads and writes each element once, in place, in parallel over and within
+//! tensors. Every element's value depends on its own inputs alone and sums are taken over chunks of a fixed
+//! size in order, so the bits do not depend on the number of threads. Tensors on other devices or of other
+//! types are updated by candle's operators.
 //!
 //! Updates write into storage that a live graph may still read: never call them between forward and backward.
 
@@ -55,7 +56,8 @@ pub fn adamw_all(slots: &[AdamWSlot]) -> Result<()> {
     let (fast, slow): (Vec<_>, Vec<_>) = slots.iter().partition(|(w, g, m, v, _)| on_cpu(&[w, m, v], g));
     let fast = fast.into_iter().map(|(w, g, m, v, a)| {
         let (c1, c2) = (1.0 - a.beta1.powf(a.step as f64), 1.0 - a.beta2.powf(a.step as f64));
-        let (decay, rate, root) = ((1.0 - a.lr * a.weight_decay) as f32, (a.lr / c1) as f32, (1.0 / c2.sqrt()) as f32);
+        let (decay, rate, root) =
+            ((1.0 - a.lr * a.weight_decay) as f32, (a.lr / c1) as f32, (1.0 / c2.sqrt()) as f32);
         let (b1, b2, eps) = (a.beta1 as f32, a.beta2 as f32, a.eps as f32);
         let (n1, n2) = ((1.0 - a.beta1) as f32, (1.0 - a.beta2) as f32);
         Slot::new(vec![w, m, v], g, move |w, g| {
@@ -97,8 +99,8 @@ pub struct SgdArgs {
 /// One tensor of [`sgd_all`]: parameter, gradient, momentum buffer, constants.
 pub type SgdSlot = (Var, Tensor, Option<Var>, SgdArgs);
 
-/// Stochastic gradient descent as PyTorch computes it: `g += wd w`; `buf = momentum buf + (1 - dampening) g` (at first `buf = g`); with
-/// Nesterov `g += momentum buf`, else `g = buf`; `w -= lr g`.
+/// Stochastic gradient descent as PyTorch computes it: `g += wd w`; `buf = momentum buf + (1 - dampening) g`
+/// (at first `buf = g`); with Nesterov `g += momentum buf`, else `g = buf`; `w -= lr g`.
 ///
 /// # Errors
 /// If the shapes differ, momentum has no buffer, or two of the tensors share their storage.
@@ -138,8 +140,9 @@ pub struct LarsArgs {
 /// One tensor of [`lars_all`]: parameter, gradient, momentum buffer, constants.
 pub type LarsSlot = (Var, Tensor, Option<Var>, LarsArgs);
 
-/// Layer-wise adaptive rate scaling (You et al. 2017, arXiv 1708.03888): if there is weight decay and neither norm is 0,
-/// `d = (g + wd w) trust |w| / (|g| + wd |w| + eps)`, else `d = g`; then momentum and the step as in [`sgd`] with `d` for the gradient.
+/// Layer-wise adaptive rate scaling (You et al. 2017, arXiv 1708.03888): if there is weight decay and neither
+/// norm is 0, `d = (g + wd w) trust |w| / (|g| + wd |w| + eps)`, else `d = g`; then momentum and the step as
+/// in [`sgd`] with `d` for the gradient.
 ///
 /// # Errors
 /// As [`sgd`].
@@ -152,7 +155,8 @@ pub fn lars(var: &Var, grad: &Tensor, buf: Option<&Var>, args: &LarsArgs) -> Res
 /// # Errors
 /// As [`lars`].
 pub fn lars_all(slots: &[LarsSlot]) -> Result<()> {
-    let norms = |t: Vec<Tensor>| -> Result<Vec<f64>> { Ok(sq_norms(&t)?.into_iter().map(f64::sqrt).collect()) };
+    let norms =
+        |t: Vec<Tensor>| -> Result<Vec<f64>> { Ok(sq_norms(&t)?.into_iter().map(f64::sqrt).collect()) };
     let w = norms(slots.iter().map(|s| s.0.as_detached_tensor()).collect())?;
     let g = norms(slots.iter().map(|s| s.1.detach()).collect())?;
     let all = slots.iter().zip(w.iter().zip(&g)).map(|((var, grad, buf, a), (&w, &g))| {
@@ -181,8 +185,10 @@ fn momentum_all(name: &str, slots: Vec<(&Var, &Tensor, Option<&Var>, SgdArgs, f6
         None => on_cpu(&[w], g),
     });
     let fast = fast.into_iter().map(|(w, g, b, a, rate)| {
-        // At first the buffer is the gradient: 0 * buf + 1 * g, where an old infinity or NaN must not come through.
-        let c = [a.lr as f32, a.momentum as f32, (1.0 - a.dampening) as f32, a.weight_decay as f32, rate as f32];
+        // At first the buffer is the gradient: 0 * buf + 1 * g, where an old infinity or NaN must not come
+        // through.
+        let c =
+            [a.lr as f32, a.momentum as f32, (1.0 - a.dampening) as f32, a.weight_decay as f32, rate as f32];
         match b.filter(|_| a.momentum != 0.0) {
             Some(b) => Slot::new(vec![w, b], g, move |w, g| {
                 let [w, b] = w else { return };
@@ -199,7 +205,11 @@ fn momentum_all(name: &str, slots: Vec<(&Var, &Tensor, Option<&Var>, SgdArgs, f6
         let old = w.as_detached_tensor();
         let mut d = ((g.detach() + (&old * a.weight_decay)?)? * rate)?;
         if let Some(b) = b.filter(|_| a.momentum != 0.0) {
-            let buf = if a.first { d.clone() } else { ((b.as_detached_tensor() * a.momentum)? + (&d * (1.0 - a.dampening))?)? };
+            let buf = if a.first {
+                d.clone()
+            } else {
+                ((b.as_detached_tensor() * a.momentum)? + (&d * (1.0 - a.dampening))?)?
+            };
             d = if a.nesterov { (d + (&buf * a.momentum)?)? } else { buf.clone() };
             b.set(&buf.contiguous()?)?;
         }
@@ -236,7 +246,8 @@ pub fn ema_all(pairs: &[(Var, Tensor)], momentum: f64) -> Result<()> {
     Ok(())
 }
 
-/// Multiplies a tensor in place by `factor`: a gradient by the clipping factor, say. Everything that shares its storage sees the change.
+/// Multiplies a tensor in place by `factor`: a gradient by the clipping factor, say. Everything that shares
+/// its storage sees the change.
 ///
 /// # Errors
 /// If the tensor is not f32, contiguous and on the CPU ([`scale`] takes all others).

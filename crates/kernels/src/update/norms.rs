@@ -29,7 +29,8 @@ pub fn sq_norm(tensors: &[Tensor]) -> Result<f64> {
     Ok(sq_norms(tensors)?.iter().sum())
 }
 
-/// Sum of squares of each tensor. Tensors on another device are reduced there; one number each is copied to the host.
+/// Sum of squares of each tensor. Tensors on another device are reduced there; one number each is copied to
+/// the host.
 ///
 /// # Errors
 /// What candle reports.
@@ -44,7 +45,9 @@ pub fn sq_norms(tensors: &[Tensor]) -> Result<Vec<f64>> {
             }
             let t = t.contiguous()?;
             let (storage, layout) = t.storage_and_layout();
-            let (Storage::Cpu(CpuStorage::F32(data)), Some((a, b))) = (&*storage, layout.contiguous_offsets()) else {
+            let (Storage::Cpu(CpuStorage::F32(data)), Some((a, b))) =
+                (&*storage, layout.contiguous_offsets())
+            else {
                 bail!("sq_norm: expected a contiguous f32 tensor on the CPU")
             };
             let parts: Vec<f64> = data[a..b].par_chunks(CHUNK).map(chunk).collect();

@@ -35,9 +35,12 @@ fn bits_do_not_depend_on_threads() {
 fn zero_weights_stay_finite() {
     let (v, g) = (normal(1, &[3, 4]).zeros_like().unwrap(), normal(2, &[3, 1]));
     for path in [Path::Fused, Path::Composed] {
-        let out = crate::activation::testing::differentiate(&[v.clone(), g.clone()], &normal(3, &[3, 4]), false, |t| {
-            weight_norm(&t[0], &t[1], 0, path)
-        });
+        let out = crate::activation::testing::differentiate(
+            &[v.clone(), g.clone()],
+            &normal(3, &[3, 4]),
+            false,
+            |t| weight_norm(&t[0], &t[1], 0, path),
+        );
         assert!(out.unwrap().iter().all(|t| values(t).iter().all(|&x| x == 0.0)));
     }
     assert!(weight_norm(&v, &g, 2, Path::Auto).is_err() && weight_norm(&v, &g, 1, Path::Auto).is_err());

@@ -114,7 +114,9 @@ mod tests {
         // Too large to keep, and an error is passed on.
         assert_eq!(cache.get((0, 9), || Ok(vec![0; 21])).unwrap().len(), 21);
         assert_eq!(cache.bytes(), 20);
-        assert!(cache.get((0, 10), || Err(Error::input("f", "gone"))).unwrap_err().to_string().contains("gone"));
+        assert!(
+            cache.get((0, 10), || Err(Error::input("f", "gone"))).unwrap_err().to_string().contains("gone")
+        );
     }
 
     proptest! {

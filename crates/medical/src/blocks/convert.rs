@@ -10,20 +10,24 @@ use std::path::{Path, PathBuf};
 
 /// Writes the slices of a volume, which must be at their beginning, as blocks.
 ///
-/// Memory: one layer of blocks, `32 * (the two other axes, rounded up to blocks)` numbers of 4 bytes and the slices of it.
+/// Memory: one layer of blocks, `32 * (the two other axes, rounded up to blocks)` numbers of 4 bytes and the
+/// slices of it.
 ///
 /// # Errors
-/// If the slices cannot be read, values are not finite and `config` does not replace them, or the file cannot be written; nothing is left.
+/// If the slices cannot be read, values are not finite and `config` does not replace them, or the file cannot
+/// be written; nothing is left.
 pub fn convert(mut slices: Box<dyn Slices>, path: &Path, config: &ReadConfig) -> Result<()> {
     let stored = slices.stored().clone();
     let grid = stored.grid()?;
     let kind = if slices.is_i16() { Kind::I16 } else { Kind::F32 };
     let header = Header { stored_shape: stored.shape(), stored_affine: *stored.affine(), kind, edge: EDGE };
-    let text = serde_json::to_vec(&header).map_err(|e| Error::file(path, format!("the header cannot be written: {e}")))?;
+    let text = serde_json::to_vec(&header)
+        .map_err(|e| Error::file(path, format!("the header cannot be written: {e}")))?;
     let io = |e| Error::io(path, e);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| Error::file(path, "is no file name"))?.to_string_lossy();
-    // Two processes may convert one volume at a time: each has its own file aside, and the last rename wins with the same content.
+    // Two processes may convert one volume at a time: each has its own file aside, and the last rename wins
+    // with the same content.
     let aside = Aside(folder.join(format!(".{name}.{}.tmp", std::process::id())));
     let mut file = File::create(&aside.0).map_err(io)?;
     file.write_all(MAGIC).map_err(io)?;
@@ -34,8 +38,8 @@ pub fn convert(mut slices: Box<dyn Slices>, path: &Path, config: &ReadConfig) ->
     let blocks = blocks_of(grid.shape(), EDGE);
     let mut sums = vec![0u32; blocks.iter().product()];
     let [ni, nj, nk] = stored.shape();
-    // The axis of RAS+ (0 z, 1 y, 2 x) that the slices move along. A layer of blocks across it is filled at a time; against the axis, the
-    // first layer is the last one, which may be thin.
+    // The axis of RAS+ (0 z, 1 y, 2 x) that the slices move along. A layer of blocks across it is filled at a
+    // time; against the axis, the first layer is the last one, which may be thin.
     let axis = 2 - stored.axes()[2];
     let (mut k, mut layer) = (0, Layer::new(grid.shape(), axis));
     let mut values = Vec::new();
@@ -75,7 +79,8 @@ impl Drop for Aside {
     }
 }
 
-/// The blocks at one place along an axis, as one array `(z, y, x)` whose axes are rounded up to blocks; that axis has one.
+/// The blocks at one place along an axis, as one array `(z, y, x)` whose axes are rounded up to blocks; that
+/// axis has one.
 struct Layer {
     axis: usize,
     /// Of the volume.
@@ -108,7 +113,8 @@ impl Layer {
             let at = if stored.flipped()[2] { stored.shape()[2] - 1 - k } else { k };
             let along = at % EDGE;
             for (j, row) in slice.chunks_exact(ni).enumerate() {
-                let begin = (along * strides[self.axis]) as isize + walk[1].0 + j as isize * walk[1].1 + walk[0].0;
+                let begin =
+                    (along * strides[self.axis]) as isize + walk[1].0 + j as isize * walk[1].1 + walk[0].0;
                 for (i, v) in row.iter().enumerate() {
                     self.values[(begin + i as isize * walk[0].1) as usize] = *v;
                 }
@@ -125,7 +131,8 @@ impl Layer {
             let mut bytes = Vec::with_capacity(EDGE.pow(3) * kind.size());
             for z in 0..EDGE {
                 for y in 0..EDGE {
-                    let at = ((inside[0] * EDGE + z) * self.shape[1] + inside[1] * EDGE + y) * self.shape[2] + inside[2] * EDGE;
+                    let at = ((inside[0] * EDGE + z) * self.shape[1] + inside[1] * EDGE + y) * self.shape[2]
+                        + inside[2] * EDGE;
                     for v in &self.values[at..at + EDGE] {
                         match kind {
                             Kind::I16 => bytes.extend_from_slice(&(*v as i16).to_le_bytes()),

@@ -46,7 +46,11 @@ impl BlockFile {
         let grid = stored.grid()?;
         let count: usize = blocks_of(grid.shape(), header.edge.max(1)).iter().product();
         let start = 16 + size;
-        let block = header.edge.checked_pow(3).and_then(|n| n.checked_mul(header.kind.size())).filter(|n| (1..1 << 30).contains(n));
+        let block = header
+            .edge
+            .checked_pow(3)
+            .and_then(|n| n.checked_mul(header.kind.size()))
+            .filter(|n| (1..1 << 30).contains(n));
         let data = block.and_then(|b| count.checked_mul(b)).ok_or_else(short)? as u64;
         if Some(length) != start.checked_add(data).and_then(|n| n.checked_add(4 * count as u64)) {
             return Err(short());
@@ -82,7 +86,9 @@ impl BlockFile {
             if self.sums.get(index) != Some(&crc32fast::hash(&bytes)) {
                 return Err(Error::file(
                     &self.path,
-                    format!("block {index} is damaged (its checksum differs): remove the file, it is made anew"),
+                    format!(
+                        "block {index} is damaged (its checksum differs): remove the file, it is made anew"
+                    ),
                 ));
             }
             Ok(bytes)
@@ -134,8 +140,12 @@ impl BlockFile {
         let size = self.header.kind.size();
         let bytes = &block[from * size..(from + out.len()) * size];
         match self.header.kind {
-            Kind::I16 => out.iter_mut().zip(bytes.as_chunks().0).for_each(|(o, b)| *o = i16::from_le_bytes(*b).into()),
-            Kind::F32 => out.iter_mut().zip(bytes.as_chunks().0).for_each(|(o, b)| *o = f32::from_le_bytes(*b)),
+            Kind::I16 => {
+                out.iter_mut().zip(bytes.as_chunks().0).for_each(|(o, b)| *o = i16::from_le_bytes(*b).into())
+            }
+            Kind::F32 => {
+                out.iter_mut().zip(bytes.as_chunks().0).for_each(|(o, b)| *o = f32::from_le_bytes(*b))
+            }
         }
     }
 }
@@ -190,7 +200,9 @@ impl BlockVolume {
         let grid = self.grid().part(start, shape).map_err(|e| Error::input(&self.id, e))?;
         let part = Volume::new(self.id.clone(), grid, self.values.read(start, shape, pad)?)?;
         match &self.labels {
-            Some(labels) => part.with_labels(crate::volume::whole(&self.id, &labels.read(start, shape, 0.0)?)?),
+            Some(labels) => {
+                part.with_labels(crate::volume::whole(&self.id, &labels.read(start, shape, 0.0)?)?)
+            }
             None => Ok(part),
         }
     }

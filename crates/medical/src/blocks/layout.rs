@@ -8,8 +8,8 @@
 //! 4 bytes    CRC-32 of each block, in their order
 //! ```
 //!
-//! Nothing in it tells where the volume came from. It is written aside, synced and renamed, so it is whole or not there; its length is
-//! checked when it is opened, and a block's checksum when the block is read.
+//! Nothing in it tells where the volume came from. It is written aside, synced and renamed, so it is whole or
+//! not there; its length is checked when it is opened, and a block's checksum when the block is read.
 
 use crate::grid::Affine;
 use serde::{Deserialize, Serialize};

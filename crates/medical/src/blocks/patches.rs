@@ -1,8 +1,8 @@
 //! Random patches of volumes, read when they are needed.
 //!
-//! [`Patches`] is the data set: each volume so many times an epoch, as a [`Scan`] that nothing was read of yet. [`RandomPatch`] is the first
-//! transform: it draws a place from the sample's generator and reads that box. So a place depends on seed, epoch and sample, and an epoch
-//! brings other patches than the one before.
+//! [`Patches`] is the data set: each volume so many times an epoch, as a [`Scan`] that nothing was read of
+//! yet. [`RandomPatch`] is the first transform: it draws a place from the sample's generator and reads that
+//! box. So a place depends on seed, epoch and sample, and an epoch brings other patches than the one before.
 
 use super::file::BlockVolume;
 use crate::grid::{Grid, Stored, show};
@@ -73,7 +73,10 @@ impl Patches {
     /// If there are none, or `per_scan` is 0.
     pub fn new(scans: Vec<Arc<dyn Scan>>, per_scan: usize) -> Result<Self> {
         if scans.is_empty() || per_scan == 0 {
-            return Err(Error::config(format!("{per_scan} patches of each of {} volumes, expected at least one of one", scans.len())));
+            return Err(Error::config(format!(
+                "{per_scan} patches of each of {} volumes, expected at least one of one",
+                scans.len()
+            )));
         }
         Ok(Patches { scans, per_scan })
     }
@@ -98,7 +101,9 @@ impl Dataset for Patches {
 
     fn get(&self, index: usize) -> Result<Self::Item> {
         let scan = self.scans.get(self.scan_of(index)).cloned();
-        scan.ok_or_else(|| Error::input("patches", format!("there is no sample {index}, expected one below {}", self.len())))
+        scan.ok_or_else(|| {
+            Error::input("patches", format!("there is no sample {index}, expected one below {}", self.len()))
+        })
     }
 }
 
@@ -124,7 +129,8 @@ pub struct PatchConfig {
     pub share: f32,
     /// Places that are tried; after them the best is taken.
     pub tries: usize,
-    /// What stands outside a volume that is smaller than the patch, centred in it; without it such a volume is an error.
+    /// What stands outside a volume that is smaller than the patch, centred in it; without it such a volume
+    /// is an error.
     pub pad: Option<f32>,
 }
 
@@ -157,7 +163,8 @@ impl RandomPatch {
         Ok(RandomPatch { config })
     }
 
-    /// A place for the patch in a volume of `shape`: uniform over those inside; where the volume is smaller it is centred.
+    /// A place for the patch in a volume of `shape`: uniform over those inside; where the volume is smaller
+    /// it is centred.
     fn place(&self, shape: [usize; 3], rng: &mut Rng) -> [isize; 3] {
         [0, 1, 2].map(|a| {
             let (n, m) = (shape[a], self.config.shape[a]);
@@ -178,7 +185,11 @@ impl Transform<Arc<dyn Scan>> for RandomPatch {
             None => {
                 return Err(Error::input(
                     scan.id(),
-                    format!("{} voxels, fewer than a patch of {}; `pad` says what stands outside", show(shape), show(c.shape)),
+                    format!(
+                        "{} voxels, fewer than a patch of {}; `pad` says what stands outside",
+                        show(shape),
+                        show(c.shape)
+                    ),
                 ));
             }
         };
@@ -191,7 +202,9 @@ impl Transform<Arc<dyn Scan>> for RandomPatch {
             let n = match foreground {
                 Foreground::Above(threshold) => patch.values().iter().filter(|v| **v > threshold).count(),
                 Foreground::Labelled => {
-                    let labels = patch.labels().ok_or_else(|| Error::input(scan.id(), "has no labels, and `foreground` asks for them"))?;
+                    let labels = patch.labels().ok_or_else(|| {
+                        Error::input(scan.id(), "has no labels, and `foreground` asks for them")
+                    })?;
                     labels.iter().filter(|l| **l != 0).count()
                 }
             };
@@ -240,19 +253,31 @@ mod tests {
         let mut values = vec![0f32; 4096];
         values[4095] = 1.0;
         let labels = values.iter().map(|v| *v as u16).collect();
-        let volume = Volume::new("v", Grid::with_spacing(shape, [1.0; 3]).unwrap(), values).unwrap().with_labels(labels).unwrap();
+        let volume = Volume::new("v", Grid::with_spacing(shape, [1.0; 3]).unwrap(), values)
+            .unwrap()
+            .with_labels(labels)
+            .unwrap();
         let volume: Arc<dyn Scan> = Arc::new(volume);
         let hits = |foreground| {
-            let config = PatchConfig { shape: [10; 3], foreground, share: 0.001, tries: 60, ..Default::default() };
+            let config =
+                PatchConfig { shape: [10; 3], foreground, share: 0.001, tries: 60, ..Default::default() };
             let t = patch(config);
-            (0..100).filter(|i| t.apply(volume.clone(), &mut Key::new(2).fold(*i).rng()).unwrap().values().contains(&1.0)).count()
+            (0..100)
+                .filter(|i| {
+                    t.apply(volume.clone(), &mut Key::new(2).fold(*i).rng()).unwrap().values().contains(&1.0)
+                })
+                .count()
         };
         // One place of 343 holds it.
         let by_chance = hits(None);
         assert!(by_chance < 5, "{by_chance}");
         assert!(hits(Some(Foreground::Above(0.5))) > 3 * by_chance.max(2));
         assert_eq!(hits(Some(Foreground::Above(0.5))), hits(Some(Foreground::Labelled)));
-        let t = patch(PatchConfig { shape: [2; 3], foreground: Some(Foreground::Labelled), ..Default::default() });
+        let t = patch(PatchConfig {
+            shape: [2; 3],
+            foreground: Some(Foreground::Labelled),
+            ..Default::default()
+        });
         assert!(t.apply(scan([4; 3]), &mut Key::new(0).rng()).unwrap_err().to_string().contains("no labels"));
     }
 

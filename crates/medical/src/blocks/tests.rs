@@ -191,7 +191,8 @@ fn converted_once_and_again_when_the_source_changes() {
         assert!(!entry.file_name().to_string_lossy().contains("image"));
     }
     let other = dir.path().join("other.nii");
-    crate::write::labels(&other, &Grid::with_spacing([5, 6, 8], [2.0, 1.0, 1.0]).unwrap(), None, &[0; 240]).unwrap();
+    crate::write::labels(&other, &Grid::with_spacing([5, 6, 8], [2.0, 1.0, 1.0]).unwrap(), None, &[0; 240])
+        .unwrap();
     let e = cached(&source, Some(&other), &folder, &ReadConfig::default(), &cache).err().unwrap().to_string();
     assert!(e.contains("another grid") && e.contains("5 x 6 x 8"), "{e}");
 }

@@ -1,5 +1,6 @@
-//! From the maps of an encoder back to the grid of its input: an expanding path with skips (Ronneberger et al. 2015, arXiv 1505.04597; in
-//! three dimensions Çiçek et al. 2016, arXiv 1606.06650), for any encoder whose maps are a power of two apart.
+//! From the maps of an encoder back to the grid of its input: an expanding path with skips (Ronneberger et
+//! al. 2015, arXiv 1505.04597; in three dimensions Çiçek et al. 2016, arXiv 1606.06650), for any encoder
+//! whose maps are a power of two apart.
 
 use super::layers::{ActKind, BlockSpec, ConvBlock, DoubleConv, NormKind};
 use super::{MapEncoder, Scale, planes, volumes};
@@ -17,7 +18,8 @@ pub trait MapDecoder: Send + Sync {
     fn decode(&self, maps: &[Tensor], pass: &Pass) -> Result<Tensor>;
 }
 
-/// One doubling of the resolution: transposed convolution, the map of that resolution beside it if there is one, two convolutions.
+/// One doubling of the resolution: transposed convolution, the map of that resolution beside it if there is
+/// one, two convolutions.
 struct Step {
     up: ConvBlock,
     body: DoubleConv,
@@ -35,8 +37,9 @@ pub struct UpSpec {
     pub act: ActKind,
     /// Every plane by itself, with kernels of two dimensions; only the two axes of a plane are doubled.
     pub planar: bool,
-    /// Width of two convolutions that the finest map goes through before it is joined: for encoders that hand over the volume itself, since
-    /// their features are all coarse (UNETR, Hatamizadeh et al. 2021, arXiv 2103.10504).
+    /// Width of two convolutions that the finest map goes through before it is joined: for encoders that hand
+    /// over the volume itself, since their features are all coarse (UNETR, Hatamizadeh et al. 2021, arXiv
+    /// 2103.10504).
     pub stem: Option<usize>,
 }
 
@@ -50,16 +53,21 @@ pub struct UpDecoder {
 }
 
 impl UpDecoder {
-    /// Steps live at `scope.0` (the coarsest), `scope.1` ..., the last convolution at `scope.head`, those of the finest map at
-    /// `scope.stem`.
+    /// Steps live at `scope.0` (the coarsest), `scope.1` ..., the last convolution at `scope.head`, those of
+    /// the finest map at `scope.stem`.
     ///
     /// # Errors
     /// If the strides of the maps are not powers of two, coarsest last.
     pub fn new(scope: &Scope, scales: &[Scale], spec: UpSpec) -> Result<Self> {
         let UpSpec { outputs, norm, act, planar, stem } = spec;
         let rank = if planar { 2 } else { 3 };
-        let Some(last) = scales.last() else { return Err(Error::config("a decoder needs maps: the encoder has none")) };
-        if outputs == 0 || scales.iter().any(|s| !s.stride.is_power_of_two()) || scales.windows(2).any(|w| w[0].stride > w[1].stride) {
+        let Some(last) = scales.last() else {
+            return Err(Error::config("a decoder needs maps: the encoder has none"));
+        };
+        if outputs == 0
+            || scales.iter().any(|s| !s.stride.is_power_of_two())
+            || scales.windows(2).any(|w| w[0].stride > w[1].stride)
+        {
             let strides: Vec<usize> = scales.iter().map(|s| s.stride).collect();
             return Err(Error::config(format!(
                 "a decoder over maps of strides {strides:?} with {outputs} outputs: expected powers of two, coarsest last, and outputs above 0"
@@ -101,7 +109,13 @@ impl UpDecoder {
             init: Init::TorchLinear,
             ..BlockSpec::new(rank, width, outputs, NormKind::None, ActKind::None)
         };
-        Ok(UpDecoder { steps, head: ConvBlock::new(&head, &head, &head, spec)?, stem, maps: scales.len(), planar })
+        Ok(UpDecoder {
+            steps,
+            head: ConvBlock::new(&head, &head, &head, spec)?,
+            stem,
+            maps: scales.len(),
+            planar,
+        })
     }
 }
 

@@ -63,7 +63,19 @@ impl BlockSpec {
     /// A 3x3x3 (3x3 in planes) convolution without bias, of stride 1.
     pub fn new(rank: usize, inputs: usize, outputs: usize, norm: NormKind, act: ActKind) -> Self {
         let init = Init::KaimingFanOut;
-        BlockSpec { rank, inputs, outputs, kernel: 3, stride: 1, dilation: 1, transposed: false, bias: false, norm, act, init }
+        BlockSpec {
+            rank,
+            inputs,
+            outputs,
+            kernel: 3,
+            stride: 1,
+            dilation: 1,
+            transposed: false,
+            bias: false,
+            norm,
+            act,
+            init,
+        }
     }
 }
 
@@ -86,18 +98,26 @@ pub(crate) struct ConvBlock {
 impl ConvBlock {
     /// Weights live at the three scopes. Padding is half the kernel.
     pub fn new(conv: &Scope, norm: &Scope, act: &Scope, spec: BlockSpec) -> Result<Self> {
-        let (k, c) = (spec.kernel, if spec.transposed { (spec.inputs, spec.outputs) } else { (spec.outputs, spec.inputs) });
+        let (k, c) = (
+            spec.kernel,
+            if spec.transposed { (spec.inputs, spec.outputs) } else { (spec.outputs, spec.inputs) },
+        );
         let shape: Vec<usize> = [c.0, c.1].into_iter().chain(std::iter::repeat_n(k, spec.rank)).collect();
         let fan_in: usize = shape.iter().skip(1).product();
         let weight = conv.get("weight", shape, spec.init)?;
-        let bias_init = if spec.init == Init::TorchLinear { Init::Uniform(1.0 / (fan_in.max(1) as f32).sqrt()) } else { Init::Const(0.0) };
+        let bias_init = if spec.init == Init::TorchLinear {
+            Init::Uniform(1.0 / (fan_in.max(1) as f32).sqrt())
+        } else {
+            Init::Const(0.0)
+        };
         let bias = if spec.bias { Some(conv.get("bias", spec.outputs, bias_init)?) } else { None };
         let norm = match spec.norm {
             NormKind::None => Norm::None,
             NormKind::InstancePlain => Norm::Plain,
-            NormKind::Instance => {
-                Norm::Affine(norm.get("weight", spec.outputs, Init::Const(1.0))?, norm.get("bias", spec.outputs, Init::Const(0.0))?)
-            }
+            NormKind::Instance => Norm::Affine(
+                norm.get("weight", spec.outputs, Init::Const(1.0))?,
+                norm.get("bias", spec.outputs, Init::Const(0.0))?,
+            ),
             NormKind::Batch => Norm::Batch(BatchNorm::new(norm, spec.outputs, true)?),
         };
         let slope = match spec.act {
@@ -126,8 +146,10 @@ impl ConvBlock {
             }
         }
         let y = if self.spec.transposed {
-            // The kernel reaches `kernel - stride` beyond a block; half of it is cut off on the left, so that the output is `stride` times the input.
-            let (padding, extra) = if kernel == stride { (0, 0) } else { (kernel / 2, stride + 2 * (kernel / 2) - kernel) };
+            // The kernel reaches `kernel - stride` beyond a block; half of it is cut off on the left, so that
+            // the output is `stride` times the input.
+            let (padding, extra) =
+                if kernel == stride { (0, 0) } else { (kernel / 2, stride + 2 * (kernel / 2) - kernel) };
             conv_transpose(x, &self.weight, self.bias.as_ref(), stride, padding, extra, 1, 1, Path::Auto)?
         } else {
             conv_act(x, &self.weight, self.bias.as_ref(), &spec, Act::None, Path::Auto)?
@@ -136,7 +158,9 @@ impl ConvBlock {
             Norm::None => act.apply(&y, Path::Auto)?,
             Norm::Batch(norm) => norm.forward(&y, act, pass)?,
             Norm::Plain => instance_norm_act(&y, None, EPS, act, Path::Auto)?,
-            Norm::Affine(w, b) => instance_norm_act(&y, Some(&Tensor::stack(&[w, b], 0)?), EPS, act, Path::Auto)?,
+            Norm::Affine(w, b) => {
+                instance_norm_act(&y, Some(&Tensor::stack(&[w, b], 0)?), EPS, act, Path::Auto)?
+            }
         };
         self.slope(y)
     }
@@ -153,10 +177,22 @@ impl ConvBlock {
 pub(crate) struct DoubleConv(ConvBlock, ConvBlock);
 
 impl DoubleConv {
-    pub fn new(scope: &Scope, rank: usize, inputs: usize, outputs: usize, norm: NormKind, act: ActKind) -> Result<Self> {
+    pub fn new(
+        scope: &Scope,
+        rank: usize,
+        inputs: usize,
+        outputs: usize,
+        norm: NormKind,
+        act: ActKind,
+    ) -> Result<Self> {
         let block = |i: usize, inputs: usize| {
             let sub = |name: &str| scope.sub(format!("{name}{i}"));
-            ConvBlock::new(&sub("conv"), &sub("norm"), &sub("act"), BlockSpec::new(rank, inputs, outputs, norm, act))
+            ConvBlock::new(
+                &sub("conv"),
+                &sub("norm"),
+                &sub("act"),
+                BlockSpec::new(rank, inputs, outputs, norm, act),
+            )
         };
         Ok(DoubleConv(block(1, inputs)?, block(2, outputs)?))
     }

@@ -1,4 +1,5 @@
-//! Encoders of volumes: U-Nets, residual networks and vision transformers in three dimensions, and the decoders that make maps of them.
+//! Encoders of volumes: U-Nets, residual networks and vision transformers in three dimensions, and the
+//! decoders that make maps of them.
 //!
 //! Public inputs are `(N, C, D, H, W)` = `(N, C, z, y, x)`; inside, activations are channels-last.
 
@@ -24,7 +25,8 @@ use selfsup_core::{Encoder, Error, Pass, Result};
 pub struct Scale {
     /// Channels.
     pub width: usize,
-    /// Voxels of the input between neighbouring positions, on each axis (of a planar network: within a plane); 0 where axes differ.
+    /// Voxels of the input between neighbouring positions, on each axis (of a planar network: within a
+    /// plane); 0 where axes differ.
     pub stride: usize,
 }
 
@@ -40,14 +42,22 @@ pub trait MapEncoder: Encoder {
     fn scales(&self) -> Vec<Scale>;
 }
 
-/// `(N, C, D, H, W)` with the expected number of channels to `(N, D, H, W, C)`, contiguous: the one transposition of a forward pass.
+/// `(N, C, D, H, W)` with the expected number of channels to `(N, D, H, W, C)`, contiguous: the one
+/// transposition of a forward pass.
 pub(crate) fn channels_last(x: &Tensor, channels: usize) -> Result<Tensor> {
     match *x.dims() {
         [n, c, d, h, w] if c == channels && d > 0 && h > 0 && w > 0 => {
             // One channel has the same order of values both ways.
-            if c == 1 { Ok(x.contiguous()?.reshape((n, d, h, w, 1))?) } else { Ok(x.permute((0, 2, 3, 4, 1))?.contiguous()?) }
+            if c == 1 {
+                Ok(x.contiguous()?.reshape((n, d, h, w, 1))?)
+            } else {
+                Ok(x.permute((0, 2, 3, 4, 1))?.contiguous()?)
+            }
         }
-        ref other => Err(Error::input("volume", format!("shape {other:?}: expected (N, {channels}, depth, height, width)"))),
+        ref other => Err(Error::input(
+            "volume",
+            format!("shape {other:?}: expected (N, {channels}, depth, height, width)"),
+        )),
     }
 }
 
@@ -69,7 +79,10 @@ pub(crate) fn divisible(x: &Tensor, factor: usize) -> Result<()> {
         [_, space @ .., _] if space.iter().all(|s| s.is_multiple_of(factor)) => Ok(()),
         dims => Err(Error::input(
             "volume",
-            format!("sizes {:?}: this network halves them and needs multiples of {factor}; pad or crop", &dims[1..dims.len().max(2) - 1]),
+            format!(
+                "sizes {:?}: this network halves them and needs multiples of {factor}; pad or crop",
+                &dims[1..dims.len().max(2) - 1]
+            ),
         )),
     }
 }

@@ -1,9 +1,9 @@
-//! MONAI's `UNet` in three dimensions: strided convolutions down, transposed ones up, one PReLU weight a block, optionally residual units
-//! (Kerfoot et al. 2018, "Left-ventricle quantification using residual U-Net", the network of that name in MONAI, Cardoso et al. 2022,
-//! arXiv 2211.02701).
+//! MONAI's `UNet` in three dimensions: strided convolutions down, transposed ones up, one PReLU weight a
+//! block, optionally residual units (Kerfoot et al. 2018, "Left-ventricle quantification using residual
+//! U-Net", the network of that name in MONAI, Cardoso et al. 2022, arXiv 2211.02701).
 //!
-//! MONAI nests the network in itself (`model.1.submodule.1.submodule.0`). Here level `i` of the way down is `encoder.i`, of the way up
-//! `decoder.i`; [`names::monai`](crate::names::monai) translates.
+//! MONAI nests the network in itself (`model.1.submodule.1.submodule.0`). Here level `i` of the way down is
+//! `encoder.i`, of the way up `decoder.i`; [`names::monai`](crate::names::monai) translates.
 
 use super::decoder::MapDecoder;
 use super::layers::{ActKind, BlockSpec, ConvBlock, NormKind};
@@ -80,14 +80,22 @@ impl MonaiConfig {
         }
         for k in [self.kernel_size, self.up_kernel_size] {
             if k % 2 == 0 {
-                return Err(Error::config(format!("U-Net kernel of size {k}: expected an odd one, which can keep the size")));
+                return Err(Error::config(format!(
+                    "U-Net kernel of size {k}: expected an odd one, which can keep the size"
+                )));
             }
         }
         Ok(())
     }
 
     fn block(&self, inputs: usize, outputs: usize, kernel: usize, stride: usize) -> BlockSpec {
-        BlockSpec { kernel, stride, bias: true, init: Init::TorchLinear, ..BlockSpec::new(3, inputs, outputs, self.norm, self.act) }
+        BlockSpec {
+            kernel,
+            stride,
+            bias: true,
+            init: Init::TorchLinear,
+            ..BlockSpec::new(3, inputs, outputs, self.norm, self.act)
+        }
     }
 }
 
@@ -101,7 +109,8 @@ fn bare(spec: BlockSpec) -> BlockSpec {
     BlockSpec { norm: NormKind::None, act: ActKind::None, ..spec }
 }
 
-/// A plain convolution, or a residual unit of `units` of them: their sum with the input, projected where shapes differ.
+/// A plain convolution, or a residual unit of `units` of them: their sum with the input, projected where
+/// shapes differ.
 struct Unit {
     convolutions: Vec<ConvBlock>,
     projection: Option<ConvBlock>,
@@ -111,14 +120,21 @@ struct Unit {
 impl Unit {
     fn new(scope: &Scope, spec: BlockSpec, units: usize, last_bare: bool) -> Result<Self> {
         if units == 0 {
-            return Ok(Unit { convolutions: vec![convolution(scope, spec)?], projection: None, residual: false });
+            return Ok(Unit {
+                convolutions: vec![convolution(scope, spec)?],
+                projection: None,
+                residual: false,
+            });
         }
         let path = scope.sub("conv");
         let mut convolutions = Vec::new();
         for u in 0..units {
             let first = u == 0;
-            let unit =
-                BlockSpec { inputs: if first { spec.inputs } else { spec.outputs }, stride: if first { spec.stride } else { 1 }, ..spec };
+            let unit = BlockSpec {
+                inputs: if first { spec.inputs } else { spec.outputs },
+                stride: if first { spec.stride } else { 1 },
+                ..spec
+            };
             let unit = if last_bare && u + 1 == units { bare(unit) } else { unit };
             convolutions.push(convolution(&path.sub(format!("unit{u}")), unit)?);
         }
@@ -217,7 +233,8 @@ impl Encoder for MonaiEncoder {
     }
 }
 
-/// The way up: of each level the map of the way down and what comes from below, joined, then a transposed convolution.
+/// The way up: of each level the map of the way down and what comes from below, joined, then a transposed
+/// convolution.
 pub struct MonaiDecoder {
     levels: Vec<(ConvBlock, Option<Unit>)>,
 }
@@ -235,13 +252,17 @@ impl MonaiDecoder {
             // From below come as many channels as this level has, from the lowest level its own.
             let inputs = config.channels[i] + if below { config.channels[i + 1] } else { config.channels[i] };
             let outputs = if top { config.out_channels } else { config.channels[i - 1] };
-            let spec = BlockSpec { transposed: true, ..config.block(inputs, outputs, config.up_kernel_size, config.strides[i]) };
+            let spec = BlockSpec {
+                transposed: true,
+                ..config.block(inputs, outputs, config.up_kernel_size, config.strides[i])
+            };
             let level = scope.sub(i);
             if config.num_res_units == 0 {
                 levels.push((convolution(&level, if top { bare(spec) } else { spec })?, None));
             } else {
                 let unit = config.block(outputs, outputs, config.kernel_size, 1);
-                levels.push((convolution(&level.sub(0), spec)?, Some(Unit::new(&level.sub(1), unit, 1, top)?)));
+                levels
+                    .push((convolution(&level.sub(0), spec)?, Some(Unit::new(&level.sub(1), unit, 1, top)?)));
             }
         }
         Ok(MonaiDecoder { levels })

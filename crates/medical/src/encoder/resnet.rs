@@ -1,5 +1,6 @@
-//! Residual networks of volumes (He et al. 2015, arXiv 1512.03385; in three dimensions Hara et al. 2017, arXiv 1711.09577) with torchvision's
-//! names, and MedicalNet's variant (Chen et al. 2019, arXiv 1904.00625), whose last two stages are dilated instead of strided.
+//! Residual networks of volumes (He et al. 2015, arXiv 1512.03385; in three dimensions Hara et al. 2017,
+//! arXiv 1711.09577) with torchvision's names, and MedicalNet's variant (Chen et al. 2019, arXiv 1904.00625),
+//! whose last two stages are dilated instead of strided.
 //!
 //! For small patches (`small`) the stem is a 3x3x3 convolution of stride 1 without pooling.
 
@@ -37,7 +38,8 @@ pub struct ResNet3dConfig {
     pub stem: usize,
     /// 1x1x1, 3x3x3, 1x1x1 blocks with expansion 4.
     pub bottleneck: bool,
-    /// 3x3x3 stem of stride 1 without pooling, instead of 7x7x7 of stride 2 and a 3x3x3 max pooling of stride 2.
+    /// 3x3x3 stem of stride 1 without pooling, instead of 7x7x7 of stride 2 and a 3x3x3 max pooling of stride
+    /// 2.
     pub small: bool,
     /// MedicalNet: stages from the third on keep the resolution and dilate their convolutions by 2, 4 ...
     pub dilated: bool,
@@ -99,14 +101,28 @@ struct Block {
 }
 
 impl Block {
-    fn new(scope: &Scope, inputs: usize, width: usize, (stride, dilation): (usize, usize), c: &ResNet3dConfig) -> Result<Self> {
+    fn new(
+        scope: &Scope,
+        inputs: usize,
+        width: usize,
+        (stride, dilation): (usize, usize),
+        c: &ResNet3dConfig,
+    ) -> Result<Self> {
         let outputs = width * c.expansion();
         let layer = |i: usize, a: usize, b: usize, k: usize, stride: usize| {
-            let spec = if k == 3 { ConvSpec::new().stride(stride).padding(dilation).dilation(dilation) } else { ConvSpec::new() };
+            let spec = if k == 3 {
+                ConvSpec::new().stride(stride).padding(dilation).dilation(dilation)
+            } else {
+                ConvSpec::new()
+            };
             ConvBn::new(&scope.sub(format!("conv{i}")), &scope.sub(format!("bn{i}")), a, b, &[k, k, k], spec)
         };
         let body = if c.bottleneck {
-            vec![layer(1, inputs, width, 1, 1)?, layer(2, width, width, 3, stride)?, layer(3, width, outputs, 1, 1)?]
+            vec![
+                layer(1, inputs, width, 1, 1)?,
+                layer(2, width, width, 3, stride)?,
+                layer(3, width, outputs, 1, 1)?,
+            ]
         } else {
             vec![layer(1, inputs, width, 3, stride)?, layer(2, width, width, 3, 1)?]
         };
@@ -114,10 +130,21 @@ impl Block {
             _ if stride == 1 && inputs == outputs => Change::None,
             Shortcut::Convolution => {
                 let s = scope.sub("downsample");
-                Change::Convolution(ConvBn::new(&s.sub("0"), &s.sub("1"), inputs, outputs, &[1; 3], ConvSpec::new().stride(stride))?)
+                Change::Convolution(ConvBn::new(
+                    &s.sub("0"),
+                    &s.sub("1"),
+                    inputs,
+                    outputs,
+                    &[1; 3],
+                    ConvSpec::new().stride(stride),
+                )?)
             }
             Shortcut::Zeros if outputs >= inputs => Change::Zeros { stride, channels: outputs - inputs },
-            Shortcut::Zeros => return Err(Error::config("a shortcut of zeros adds channels: expected widths that do not shrink")),
+            Shortcut::Zeros => {
+                return Err(Error::config(
+                    "a shortcut of zeros adds channels: expected widths that do not shrink",
+                ));
+            }
         };
         Ok(Block { body, change })
     }
@@ -165,15 +192,23 @@ impl ResNet3d {
                 c.depths, c.widths
             )));
         }
-        let (kernel, spec) = if c.small { (3, ConvSpec::new().padding(1)) } else { (7, ConvSpec::new().stride(2).padding(3)) };
-        let stem = ConvBn::new(&scope.sub("conv1"), &scope.sub("bn1"), c.channels, c.stem, &[kernel; 3], spec)?;
+        let (kernel, spec) =
+            if c.small { (3, ConvSpec::new().padding(1)) } else { (7, ConvSpec::new().stride(2).padding(3)) };
+        let stem =
+            ConvBn::new(&scope.sub("conv1"), &scope.sub("bn1"), c.channels, c.stem, &[kernel; 3], spec)?;
         let (mut stages, mut inputs) = (Vec::new(), c.stem);
         for (s, (&depth, &width)) in c.depths.iter().zip(&c.widths).enumerate() {
             let stage = scope.sub(format!("layer{}", s + 1));
             let (stride, dilation) = c.step(s);
             let mut blocks = Vec::new();
             for b in 0..depth {
-                blocks.push(Block::new(&stage.sub(b), inputs, width, (if b == 0 { stride } else { 1 }, dilation), c)?);
+                blocks.push(Block::new(
+                    &stage.sub(b),
+                    inputs,
+                    width,
+                    (if b == 0 { stride } else { 1 }, dilation),
+                    c,
+                )?);
                 inputs = width * c.expansion();
             }
             stages.push(blocks);

@@ -1,12 +1,13 @@
-//! The contracting half of a U-Net, in three dimensions (Çiçek et al. 2016, arXiv 1606.06650): stages of two 3x3x3 convolutions, each with instance
-//! normalisation (as nnU-Net, Isensee et al. 2018, arXiv 1809.10486; the paper had batch normalisation) and a ReLU, with a 2x2x2 max pooling
-//! between stages. [`UpDecoder`](super::UpDecoder) is the other half.
+//! The contracting half of a U-Net, in three dimensions (Çiçek et al. 2016, arXiv 1606.06650): stages of two
+//! 3x3x3 convolutions, each with instance normalisation (as nnU-Net, Isensee et al. 2018, arXiv 1809.10486;
+//! the paper had batch normalisation) and a ReLU, with a 2x2x2 max pooling between stages.
+//! [`UpDecoder`](super::UpDecoder) is the other half.
 //!
-//! A planar one (nnU-Net's 2-D configuration; Ronneberger et al. 2015, arXiv 1505.04597) takes every plane by itself, with 3x3 kernels and 2x2
-//! pooling: for slices, radiographs, and scans whose slices are far apart.
+//! A planar one (nnU-Net's 2-D configuration; Ronneberger et al. 2015, arXiv 1505.04597) takes every plane by
+//! itself, with 3x3 kernels and 2x2 pooling: for slices, radiographs, and scans whose slices are far apart.
 //!
-//! The features of a volume are the mean over its coarsest map, as Models Genesis (Zhou et al. 2019, arXiv 1908.06912) classifies from the
-//! encoder alone.
+//! The features of a volume are the mean over its coarsest map, as Models Genesis (Zhou et al. 2019, arXiv
+//! 1908.06912) classifies from the encoder alone.
 
 use super::layers::{ActKind, DoubleConv, NormKind};
 use super::{MapEncoder, Scale, channels_last, divisible, planes, volumes};
@@ -34,7 +35,13 @@ pub struct UNetConfig {
 impl UNetConfig {
     /// Instance normalisation and ReLU, in three dimensions.
     pub fn new(channels: usize, widths: &[usize]) -> Self {
-        UNetConfig { channels, widths: widths.to_vec(), norm: NormKind::Instance, act: ActKind::Relu, planar: false }
+        UNetConfig {
+            channels,
+            widths: widths.to_vec(),
+            norm: NormKind::Instance,
+            act: ActKind::Relu,
+            planar: false,
+        }
     }
 }
 
@@ -50,8 +57,15 @@ impl UNet {
     /// # Errors
     /// If there is no stage, or a width of 0.
     pub fn new(scope: &Scope, config: UNetConfig) -> Result<Self> {
-        if config.widths.is_empty() || config.widths.len() > 8 || config.widths.contains(&0) || config.channels == 0 {
-            return Err(Error::config(format!("encoder.widths = {:?}: expected one to eight widths above 0", config.widths)));
+        if config.widths.is_empty()
+            || config.widths.len() > 8
+            || config.widths.contains(&0)
+            || config.channels == 0
+        {
+            return Err(Error::config(format!(
+                "encoder.widths = {:?}: expected one to eight widths above 0",
+                config.widths
+            )));
         }
         let rank = if config.planar { 2 } else { 3 };
         let mut inputs = config.channels;
@@ -108,6 +122,13 @@ impl Encoder for UNet {
 /// Features of the maps, finest first: the mean of the last, and whatever is wanted.
 pub(super) fn features(maps: Vec<Tensor>, want: &[Layer]) -> Result<Features> {
     let last = maps.last().ok_or_else(|| Error::input("encoder", "no maps"))?;
-    let layers = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { maps.get(*i).cloned() } else { None }).collect();
-    Ok(Features { pooled: global_avg_pool(last)?, tokens: want.contains(&Layer::Tokens).then(|| last.clone()), layers })
+    let layers = want
+        .iter()
+        .filter_map(|w| if let Layer::Hidden(i) = w { maps.get(*i).cloned() } else { None })
+        .collect();
+    Ok(Features {
+        pooled: global_avg_pool(last)?,
+        tokens: want.contains(&Layer::Tokens).then(|| last.clone()),
+        layers,
+    })
 }

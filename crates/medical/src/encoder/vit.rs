@@ -1,6 +1,6 @@
-//! Vision transformer of volumes: the volume is cut into boxes, each a token with a position on three axes (Dosovitskiy et al. 2020,
-//! arXiv 2010.11929; in three dimensions as in UNETR, Hatamizadeh et al. 2021, arXiv 2103.10504, and 3-D MAE, Chen et al. 2023,
-//! arXiv 2204.00635).
+//! Vision transformer of volumes: the volume is cut into boxes, each a token with a position on three axes
+//! (Dosovitskiy et al. 2020, arXiv 2010.11929; in three dimensions as in UNETR, Hatamizadeh et al. 2021,
+//! arXiv 2103.10504, and 3-D MAE, Chen et al. 2023, arXiv 2204.00635).
 //!
 //! Trunk and names are those of timm's ViT; `patch_embed.proj.weight` is `(D, C, p, p, p)`.
 
@@ -37,7 +37,14 @@ impl ViT3dConfig {
             _ => return None,
         };
         let trunk = TransformerConfig::vit(dim, depth, heads, 4 * dim);
-        Some(ViT3dConfig { size, patch, channels: 1, trunk, fixed_positions: false, decoder_norm: NormKind::Instance })
+        Some(ViT3dConfig {
+            size,
+            patch,
+            channels: 1,
+            trunk,
+            fixed_positions: false,
+            decoder_norm: NormKind::Instance,
+        })
     }
 }
 
@@ -59,19 +66,26 @@ impl ViT3d {
     pub fn new(scope: &Scope, config: ViT3dConfig) -> Result<Self> {
         let (size, p, dim) = (config.size, config.patch, config.trunk.dim);
         if (0..3).any(|a| p[a] == 0 || size[a] == 0 || !size[a].is_multiple_of(p[a])) {
-            return Err(Error::config(format!("volumes of {size:?} voxels are not multiples of encoder.patch = {p:?}")));
+            return Err(Error::config(format!(
+                "volumes of {size:?} voxels are not multiples of encoder.patch = {p:?}"
+            )));
         }
         if config.channels == 0 {
             return Err(Error::config("encoder.channels = 0: expected at least 1"));
         }
         let grid = [0, 1, 2].map(|a| size[a] / p[a]);
         let init = if config.fixed_positions { Init::XavierUniform } else { Init::TruncNormal(0.02) };
-        let patch = PatchEmbed::new(&scope.sub("patch_embed").sub("proj"), config.channels, dim, &p, true, init)?;
+        let patch =
+            PatchEmbed::new(&scope.sub("patch_embed").sub("proj"), config.channels, dim, &p, true, init)?;
         let shape = (1, grid.iter().product::<usize>(), dim);
         let positions = if config.fixed_positions {
             let table = sin_cos_3d(grid[0], grid[1], grid[2], dim, scope.device())?;
             let fixed = scope.with_role(Role::Frozen).get("pos_embed", shape, Init::Const(0.0))?;
-            let name = if scope.path().is_empty() { "pos_embed".to_string() } else { format!("{}.pos_embed", scope.path()) };
+            let name = if scope.path().is_empty() {
+                "pos_embed".to_string()
+            } else {
+                format!("{}.pos_embed", scope.path())
+            };
             scope.params().set(&name, &table)?;
             fixed
         } else {
@@ -103,7 +117,10 @@ impl ViT3d {
         } else {
             return Err(Error::input(
                 "volume",
-                format!("{:?} boxes, but positions were learned for {:?}: expected {:?} voxels", grid, self.grid, self.config.size),
+                format!(
+                    "{:?} boxes, but positions were learned for {:?}: expected {:?} voxels",
+                    grid, self.grid, self.config.size
+                ),
             ));
         };
         Ok((self.patch.forward(x)?.broadcast_add(&positions)?, grid))
@@ -113,7 +130,8 @@ impl ViT3d {
 impl Encoder for ViT3d {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
         no_padding(valid)?;
-        let keep: Vec<usize> = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
+        let keep: Vec<usize> =
+            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
         let (y, layers) = self.trunk.forward(&self.tokens(x)?, None, &keep, pass)?;
         let y = self.norm.forward(&y)?;
         Ok(Features { pooled: y.mean(1)?, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
@@ -176,7 +194,8 @@ mod tests {
     use selfsup_core::Params;
 
     fn vit(fixed: bool) -> Result<ViT3d> {
-        let mut config = ViT3dConfig::named("vit3d_tiny", [8, 8, 16], [4, 4, 4]).ok_or_else(|| Error::config("no vit3d_tiny"))?;
+        let mut config = ViT3dConfig::named("vit3d_tiny", [8, 8, 16], [4, 4, 4])
+            .ok_or_else(|| Error::config("no vit3d_tiny"))?;
         config.trunk = TransformerConfig::vit(24, 1, 2, 48);
         config.fixed_positions = fixed;
         ViT3d::new(&Scope::root(&Params::new(), 0, &Device::Cpu), config)
@@ -198,7 +217,11 @@ mod tests {
     fn other_sizes_need_fixed_positions() -> Result<()> {
         let x = Tensor::zeros((1, 1, 12, 8, 8), candle_core::DType::F32, &Device::Cpu)?;
         assert_eq!(vit(true)?.forward(&x, None, &[], &Pass::eval())?.pooled.dims(), [1, 24]);
-        let error = vit(false)?.forward(&x, None, &[], &Pass::eval()).err().map(|e| e.to_string()).unwrap_or_default();
+        let error = vit(false)?
+            .forward(&x, None, &[], &Pass::eval())
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default();
         assert!(error.contains("learned for"), "{error}");
         let odd = Tensor::zeros((1, 1, 9, 8, 8), candle_core::DType::F32, &Device::Cpu)?;
         assert!(vit(true)?.forward(&odd, None, &[], &Pass::eval()).is_err());

@@ -3,7 +3,8 @@
 /// A 4x4 matrix that maps voxel indices to millimetres.
 pub type Affine = [[f64; 4]; 4];
 
-/// The affine of a grid along the axes of the world: `spacing` in mm as (z, y, x), voxel (0, 0, 0) at the origin.
+/// The affine of a grid along the axes of the world: `spacing` in mm as (z, y, x), voxel (0, 0, 0) at the
+/// origin.
 pub fn affine_of_spacing(spacing: [f64; 3]) -> Affine {
     let [z, y, x] = spacing;
     [[x, 0.0, 0.0, 0.0], [0.0, y, 0.0, 0.0], [0.0, 0.0, z, 0.0], [0.0, 0.0, 0.0, 1.0]]

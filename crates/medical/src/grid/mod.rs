@@ -1,12 +1,14 @@
 //! Where voxels are: grids in world coordinates, and the turn from the axes of a file to RAS+.
 //!
-//! World coordinates are millimetres in RAS+: x grows to the patient's right, y to the front, z to the head. An affine `A` maps the
-//! index `(x, y, z)` of a voxel's centre to the world: `world = A[..3][..3] * index + A[..3][3]`. Arrays are `(D, H, W) = (z, y, x)`, so
-//! that `x` is the fastest axis of the memory, as it is in NIfTI and DICOM.
+//! World coordinates are millimetres in RAS+: x grows to the patient's right, y to the front, z to the head.
+//! An affine `A` maps the index `(x, y, z)` of a voxel's centre to the world: `world = A[..3][..3] * index +
+//! A[..3][3]`. Arrays are `(D, H, W) = (z, y, x)`, so that `x` is the fastest axis of the memory, as it is in
+//! NIfTI and DICOM.
 //!
-//! A file may store its axes in any order and direction. [`Stored`] says how; [`Stored::grid`] is the nearest grid of RAS+: axes are
-//! permuted and turned round, nothing is interpolated, so the affine of an oblique scan stays oblique. The choice of axes is nibabel's
-//! (`io_orientation`): the rotation next to the affine (its polar factor), the clearest axis first.
+//! A file may store its axes in any order and direction. [`Stored`] says how; [`Stored::grid`] is the nearest
+//! grid of RAS+: axes are permuted and turned round, nothing is interpolated, so the affine of an oblique
+//! scan stays oblique. The choice of axes is nibabel's (`io_orientation`): the rotation next to the affine
+//! (its polar factor), the clearest axis first.
 
 mod affine;
 mod stored;
@@ -29,22 +31,35 @@ impl Grid {
     /// A grid of `shape` `(D, H, W)` with the affine of `(x, y, z)` indices.
     ///
     /// # Errors
-    /// If an axis has no voxels, their number does not fit the memory, or the affine is not finite or has an axis without length.
+    /// If an axis has no voxels, their number does not fit the memory, or the affine is not finite or has an
+    /// axis without length.
     pub fn new(shape: [usize; 3], affine: Affine) -> Result<Self> {
         if shape.contains(&0) || voxels_of(shape).is_none() {
-            return Err(Error::input("grid", format!("{} voxels, expected at least one along each axis", show(shape))));
+            return Err(Error::input(
+                "grid",
+                format!("{} voxels, expected at least one along each axis", show(shape)),
+            ));
         }
         if affine[3] != [0.0, 0.0, 0.0, 1.0] || affine.iter().flatten().any(|v| !v.is_finite()) {
-            return Err(Error::input("grid", "the affine is not finite, expected a finite 4x4 matrix whose last row is 0 0 0 1"));
+            return Err(Error::input(
+                "grid",
+                "the affine is not finite, expected a finite 4x4 matrix whose last row is 0 0 0 1",
+            ));
         }
         for axis in 0..3 {
             if norm(column(&affine, axis)) < 1e-6 {
-                return Err(Error::input("grid", format!("voxels have no size along {}: zero spacing", ["x", "y", "z"][axis])));
+                return Err(Error::input(
+                    "grid",
+                    format!("voxels have no size along {}: zero spacing", ["x", "y", "z"][axis]),
+                ));
             }
         }
         let size: f64 = (0..3).map(|a| norm(column(&affine, a))).product();
         if determinant(&affine).abs() < 1e-6 * size {
-            return Err(Error::input("grid", "two axes of the affine run the same way, expected three directions"));
+            return Err(Error::input(
+                "grid",
+                "two axes of the affine run the same way, expected three directions",
+            ));
         }
         Ok(Grid { shape, affine })
     }
@@ -88,7 +103,8 @@ impl Grid {
         [z, y, x]
     }
 
-    /// The affine from the indices `(x, y, z)` of `self` to the indices `(x, y, z)` of `other`: for resampling.
+    /// The affine from the indices `(x, y, z)` of `self` to the indices `(x, y, z)` of `other`: for
+    /// resampling.
     pub fn to(&self, other: &Grid) -> Affine {
         multiply(&inverse(&other.affine), &self.affine)
     }
@@ -104,7 +120,8 @@ impl Grid {
         Grid::new(shape, affine)
     }
 
-    /// The same field of view at another `spacing` (z, y, x): voxel 0 keeps its centre, `round(n * old / new)` voxels along each axis.
+    /// The same field of view at another `spacing` (z, y, x): voxel 0 keeps its centre, `round(n * old /
+    /// new)` voxels along each axis.
     ///
     /// # Errors
     /// If a spacing is not positive, or as [`Grid::new`].
@@ -151,7 +168,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LPI: Affine = [[-2.0, 0.0, 0.0, 10.0], [0.0, -3.0, 0.0, 20.0], [0.0, 0.0, -4.0, 30.0], [0.0, 0.0, 0.0, 1.0]];
+    const LPI: Affine =
+        [[-2.0, 0.0, 0.0, 10.0], [0.0, -3.0, 0.0, 20.0], [0.0, 0.0, -4.0, 30.0], [0.0, 0.0, 0.0, 1.0]];
 
     #[test]
     fn turned_axes_come_out_in_ras() {
@@ -175,7 +193,11 @@ mod tests {
         says([usize::MAX, 2, 2], one, "voxels");
         says([1, 1, 1], affine_of_spacing([1.0, 0.0, 1.0]), "zero spacing");
         says([1, 1, 1], affine_of_spacing([f64::NAN, 1.0, 1.0]), "not finite");
-        says([1, 1, 1], [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]], "the same way");
+        says(
+            [1, 1, 1],
+            [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
+            "the same way",
+        );
         assert!(Grid::with_spacing([4, 4, 4], [1.0; 3]).unwrap().at_spacing([1.0, -1.0, 1.0]).is_err());
     }
 
@@ -186,8 +208,13 @@ mod tests {
         assert_eq!(part.world([1.0, 1.0, 1.0]), grid.world([2.0, -1.0, 4.0]));
         let finer = grid.at_spacing([2.0, 3.0, 1.0]).unwrap();
         assert_eq!(finer.shape(), [14, 6, 10]);
-        assert_eq!((finer.world([0.0; 3]), finer.world([2.0, 1.0, 2.0])), (grid.world([0.0; 3]), grid.world([1.0, 1.0, 1.0])));
-        assert!(!grid.is_close(&finer, 0.1) && grid.is_close(&grid.part([0; 3], grid.shape()).unwrap(), 1e-9));
+        assert_eq!(
+            (finer.world([0.0; 3]), finer.world([2.0, 1.0, 2.0])),
+            (grid.world([0.0; 3]), grid.world([1.0, 1.0, 1.0]))
+        );
+        assert!(
+            !grid.is_close(&finer, 0.1) && grid.is_close(&grid.part([0; 3], grid.shape()).unwrap(), 1e-9)
+        );
         assert!(!grid.is_close(&grid.part([0, 0, 1], grid.shape()).unwrap(), 0.5));
     }
 

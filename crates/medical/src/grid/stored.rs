@@ -4,7 +4,8 @@ use super::Grid;
 use super::affine::{Affine, column, inverse3, norm};
 use selfsup_core::Result;
 
-/// How a file stores a volume: `(i, j, k)` voxels, `i` fastest, and the affine of `(i, j, k)` indices to RAS+ mm.
+/// How a file stores a volume: `(i, j, k)` voxels, `i` fastest, and the affine of `(i, j, k)` indices to RAS+
+/// mm.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     shape: [usize; 3],
@@ -47,7 +48,9 @@ impl Stored {
 
     /// Three letters, where the axes `i`, `j`, `k` lead to: `RAS`, `LPS` ...
     pub fn letters(&self) -> String {
-        (0..3).map(|a| [["R", "L"], ["A", "P"], ["S", "I"]][self.axes[a]][usize::from(self.flipped[a])]).collect()
+        (0..3)
+            .map(|a| [["R", "L"], ["A", "P"], ["S", "I"]][self.axes[a]][usize::from(self.flipped[a])])
+            .collect()
     }
 
     /// The grid of RAS+ with the same voxels.
@@ -113,7 +116,8 @@ impl Stored {
         let mut by_axis = [(0usize, 0isize, 0isize); 3];
         for a in 0..3 {
             let (n, step) = (self.shape[a], steps[a] as isize);
-            by_axis[2 - self.axes[a]] = if self.flipped[a] { (n, (n as isize - 1) * step, -step) } else { (n, 0, step) };
+            by_axis[2 - self.axes[a]] =
+                if self.flipped[a] { (n, (n as isize - 1) * step, -step) } else { (n, 0, step) };
         }
         let [(d, z0, zs), (h, y0, ys), (w, x0, xs)] = by_axis;
         for z in 0..d as isize {
@@ -132,7 +136,8 @@ fn orientation(affine: &Affine) -> ([usize; 3], [bool; 3]) {
         let length = norm(column(affine, c));
         (0..3).for_each(|r| unit[r][c] = affine[r][c] / length);
     }
-    // Newton's iteration for the orthogonal polar factor (Higham 1986): X <- (X + X^-T) / 2; quadratic near the end.
+    // Newton's iteration for the orthogonal polar factor (Higham 1986): X <- (X + X^-T) / 2; quadratic near
+    // the end.
     for _ in 0..60 {
         let inverse = inverse3(&unit);
         for r in 0..3 {

@@ -1,13 +1,16 @@
-//! Models Genesis (Zhou et al. 2019, "Models Genesis: Generic Autodidactic Models for 3D Medical Image Analysis", arXiv 1908.06912).
+//! Models Genesis (Zhou et al. 2019, "Models Genesis: Generic Autodidactic Models for 3D Medical Image
+//! Analysis", arXiv 1908.06912).
 //!
 //! A patch is spoilt in up to three ways, and a U-Net restores it under the mean squared error:
 //!
 //! - its intensities go through a random monotonous curve: appearance ([`Bezier`]);
 //! - voxels of many small boxes change places: texture and borders ([`LocalShuffle`]);
-//! - boxes in its middle are painted over, or all but some boxes: local and global context ([`InPaint`], [`OutPaint`]), never both.
+//! - boxes in its middle are painted over, or all but some boxes: local and global context ([`InPaint`],
+//!   [`OutPaint`]), never both.
 //!
-//! Defaults are the authors' (section 4 and their published configuration): curve 0.9, shuffling 0.5, painting 0.9, of which in-painting 0.2.
-//! Values should lie in `[0, 1]`. Encoder and decoder are both taken along to segmentation, the encoder alone to classification.
+//! Defaults are the authors' (section 4 and their published configuration): curve 0.9, shuffling 0.5,
+//! painting 0.9, of which in-painting 0.2. Values should lie in `[0, 1]`. Encoder and decoder are both taken
+//! along to segmentation, the encoder alone to classification.
 
 use super::restoration::RestorationLoss;
 use crate::Volume;
@@ -62,15 +65,21 @@ impl GenesisConfig {
     /// # Errors
     /// Naming the key.
     pub fn check(&self) -> Result<()> {
-        for (key, p) in
-            [("intensity_p", self.intensity_p), ("shuffle_p", self.shuffle_p), ("paint_p", self.paint_p), ("inner_p", self.inner_p)]
-        {
+        for (key, p) in [
+            ("intensity_p", self.intensity_p),
+            ("shuffle_p", self.shuffle_p),
+            ("paint_p", self.paint_p),
+            ("inner_p", self.inner_p),
+        ] {
             if !(0.0..=1.0).contains(&p) {
                 return Err(Error::config(format!("method.{key} = {p}: expected a probability from 0 to 1")));
             }
         }
         if !(self.shuffle_side > 0.0 && self.shuffle_side <= 1.0) {
-            return Err(Error::config(format!("method.shuffle_side = {}: expected a share above 0 and at most 1", self.shuffle_side)));
+            return Err(Error::config(format!(
+                "method.shuffle_side = {}: expected a share above 0 and at most 1",
+                self.shuffle_side
+            )));
         }
         if self.inner_boxes == 0 || self.outer_boxes == 0 {
             return Err(Error::config("method.inner_boxes and method.outer_boxes: expected at least 1"));
@@ -115,7 +124,8 @@ mod tests {
     #[test]
     fn nothing_is_spoilt_with_probability_0_and_something_with_1() {
         let v = volume([12, 12, 12], 1);
-        let none = GenesisConfig { intensity_p: 0.0, shuffle_p: 0.0, paint_p: 0.0, ..GenesisConfig::default() };
+        let none =
+            GenesisConfig { intensity_p: 0.0, shuffle_p: 0.0, paint_p: 0.0, ..GenesisConfig::default() };
         assert_eq!(Spoil(none.clone()).apply(v.clone(), &mut rng(1)).unwrap(), v);
         for inner_p in [0.0, 1.0] {
             let paint = GenesisConfig { paint_p: 1.0, inner_p, ..none.clone() };

@@ -1,5 +1,5 @@
-//! Objectives on volumes: restoration (Models Genesis, resolution) before there are labels, segmentation with them. Masked autoencoding and
-//! the contrastive methods are core's, unchanged.
+//! Objectives on volumes: restoration (Models Genesis, resolution) before there are labels, segmentation with
+//! them. Masked autoencoding and the contrastive methods are core's, unchanged.
 
 pub mod genesis;
 pub mod restoration;

@@ -4,8 +4,9 @@
 //! loss = mean_v |f(spoil(x))_v - x_v|^q,   q = 2 (or 1)
 //! ```
 //!
-//! What `spoil` does is the method: see [`genesis`](super::genesis) and [`superres`](super::superres). The spoilt patch is made where patches
-//! are loaded, from the sample's own generator, so the first view of a batch is the input and the second the target.
+//! What `spoil` does is the method: see [`genesis`](super::genesis) and [`superres`](super::superres). The
+//! spoilt patch is made where patches are loaded, from the sample's own generator, so the first view of a
+//! batch is the input and the second the target.
 
 use crate::encoder::Dense;
 use candle_core::Tensor;
@@ -33,7 +34,8 @@ pub struct Restoration {
 }
 
 impl Restoration {
-    /// Around a network whose encoder is at `encoder` and decoder at `decoder` of `scope`, with as many outputs as the volumes have channels.
+    /// Around a network whose encoder is at `encoder` and decoder at `decoder` of `scope`, with as many
+    /// outputs as the volumes have channels.
     pub fn new(scope: &Scope, net: Dense, loss: RestorationLoss) -> Self {
         Restoration { params: scope.params().clone(), net, loss }
     }
@@ -71,7 +73,10 @@ impl Objective for Restoration {
         let [spoilt, original, ..] = batch.views.as_slice() else {
             return Err(Error::input(
                 "batch",
-                format!("restoration needs a spoilt and an original view of each patch, got {}", batch.views.len()),
+                format!(
+                    "restoration needs a spoilt and an original view of each patch, got {}",
+                    batch.views.len()
+                ),
             ));
         };
         if spoilt.dims() != original.dims() {
@@ -94,8 +99,9 @@ impl Objective for Restoration {
         false
     }
 
-    /// How much better than the best constant: `1 - mse / variance` of the originals, 1 for perfect restoration. How much better than giving the
-    /// spoilt patch back as it is: `1 - loss / loss of the input`. And the spread of the features.
+    /// How much better than the best constant: `1 - mse / variance` of the originals, 1 for perfect
+    /// restoration. How much better than giving the spoilt patch back as it is: `1 - loss / loss of the
+    /// input`. And the spread of the features.
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
         let (made, original) = (&e.graph[0], &e.fixed[0]);
         let number = |t: Tensor| -> Result<f64> { Ok(f64::from(t.to_scalar::<f32>()?)) };
@@ -103,7 +109,8 @@ impl Objective for Restoration {
         let mean = original.mean_all()?;
         let variance = number(original.broadcast_sub(&mean)?.sqr()?.mean_all()?)?;
         let explained = if variance > 0.0 { 1.0 - mse / variance } else { 0.0 };
-        let (loss, copied) = (number(self.error(made, original)?)?, number(self.error(&e.fixed[2], original)?)?);
+        let (loss, copied) =
+            (number(self.error(made, original)?)?, number(self.error(&e.fixed[2], original)?)?);
         let gain = if copied > 0.0 { 1.0 - loss / copied } else { 0.0 };
         let pooled = &e.fixed[1];
         let spread = number(pooled.broadcast_sub(&pooled.mean_keepdim(0)?)?.sqr()?.mean_all()?)?.sqrt();

@@ -1,8 +1,9 @@
-//! Segmentation: a class for every voxel, by an encoder (pre-trained or not) and a decoder, under soft Dice plus cross entropy (Milletari et
-//! al. 2016, arXiv 1606.04797; the sum as in nnU-Net, Isensee et al. 2018, arXiv 1809.10486).
+//! Segmentation: a class for every voxel, by an encoder (pre-trained or not) and a decoder, under soft Dice
+//! plus cross entropy (Milletari et al. 2016, arXiv 1606.04797; the sum as in nnU-Net, Isensee et al. 2018,
+//! arXiv 1809.10486).
 //!
-//! Labels may cover some planes of a patch only: annotators often draw single slices. Then the network sees the whole patch and the loss is
-//! taken over those planes.
+//! Labels may cover some planes of a patch only: annotators often draw single slices. Then the network sees
+//! the whole patch and the loss is taken over those planes.
 
 use crate::encoder::Dense;
 use crate::recipe::Architecture;
@@ -84,34 +85,49 @@ impl Segment {
     /// If there are fewer than two classes or the network cannot be built.
     pub fn new(scope: &Scope, architecture: &Architecture, config: SegmentConfig) -> Result<Self> {
         if !(2..=65_536).contains(&config.classes) {
-            return Err(Error::config(format!("classes = {}: expected 2 to 65536, the background among them", config.classes)));
+            return Err(Error::config(format!(
+                "classes = {}: expected 2 to 65536, the background among them",
+                config.classes
+            )));
         }
         let w = &config.class_weights;
         if !w.is_empty() && (w.len() != config.classes || !w.iter().all(|w| w.is_finite() && *w > 0.0)) {
-            return Err(Error::config(format!("class weights {w:?}: expected {} numbers above 0", config.classes)));
+            return Err(Error::config(format!(
+                "class weights {w:?}: expected {} numbers above 0",
+                config.classes
+            )));
         }
         let net = architecture.dense(scope, config.classes, config.frozen)?;
         Ok(Segment { config, params: scope.params().clone(), net })
     }
 
-    /// Takes over weights of pre-training, named as in its checkpoint (`encoder.0.conv1.weight`): the encoder, all of it, and with `decoder`
-    /// whatever of the decoder has the same shape (all but its last layer, where the number of outputs differs).
+    /// Takes over weights of pre-training, named as in its checkpoint (`encoder.0.conv1.weight`): the
+    /// encoder, all of it, and with `decoder` whatever of the decoder has the same shape (all but its last
+    /// layer, where the number of outputs differs).
     ///
     /// # Errors
     /// If a tensor of the encoder is missing or has another shape.
     pub fn transfer(&self, tensors: &BTreeMap<String, Tensor>, decoder: bool) -> Result<Report> {
         let below = |prefix: &str| -> BTreeMap<String, Tensor> {
-            let strip = |k: &String| k.strip_prefix(prefix).and_then(|k| k.strip_prefix('.')).map(str::to_string);
+            let strip =
+                |k: &String| k.strip_prefix(prefix).and_then(|k| k.strip_prefix('.')).map(str::to_string);
             tensors.iter().filter_map(|(k, t)| Some((strip(k)?, t.clone()))).collect()
         };
         let options = Options { allow_missing: false, allow_unexpected: true };
         let report = weights::load_into(&self.params, &below("encoder"), "encoder", &options)?;
         if decoder {
             let mut theirs = below("decoder");
-            let same = |name: &str, t: &Tensor| self.params.get(&format!("decoder.{name}")).is_some_and(|p| p.var.dims() == t.dims());
+            let same = |name: &str, t: &Tensor| {
+                self.params.get(&format!("decoder.{name}")).is_some_and(|p| p.var.dims() == t.dims())
+            };
             theirs.retain(|name, t| same(name, t));
             if !theirs.is_empty() {
-                weights::load_into(&self.params, &theirs, "decoder", &Options { allow_missing: true, allow_unexpected: true })?;
+                weights::load_into(
+                    &self.params,
+                    &theirs,
+                    "decoder",
+                    &Options { allow_missing: true, allow_unexpected: true },
+                )?;
             }
         }
         Ok(report)
@@ -158,9 +174,13 @@ impl Objective for Segment {
         let logits = self.logits(&batch.x, pass)?;
         let (have, planes) = (logits.dim(1)?, batch.labels.dim(1)?);
         if batch.from + planes > have {
-            return Err(Error::input("labels", format!("of planes {} to {}, but a patch has {have}", batch.from, batch.from + planes)));
+            return Err(Error::input(
+                "labels",
+                format!("of planes {} to {}, but a patch has {have}", batch.from, batch.from + planes),
+            ));
         }
-        let logits = if planes == have { logits } else { logits.narrow(1, batch.from, planes)?.contiguous()? };
+        let logits =
+            if planes == have { logits } else { logits.narrow(1, batch.from, planes)?.contiguous()? };
         Ok(Embeddings { graph: vec![logits], fixed: vec![batch.labels.clone()] })
     }
 
@@ -189,7 +209,12 @@ impl Objective for Segment {
                 add(a, 2);
             }
         }
-        let seen: Vec<f64> = counts.iter().skip(1).filter(|c| c[0] + c[1] > 0).map(|c| 2.0 * c[2] as f64 / (c[0] + c[1]) as f64).collect();
+        let seen: Vec<f64> = counts
+            .iter()
+            .skip(1)
+            .filter(|c| c[0] + c[1] > 0)
+            .map(|c| 2.0 * c[2] as f64 / (c[0] + c[1]) as f64)
+            .collect();
         let dice = seen.iter().sum::<f64>() / seen.len().max(1) as f64;
         Ok(vec![Vital { name: "dice", value: dice, healthy_above: None }])
     }

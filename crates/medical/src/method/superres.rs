@@ -1,11 +1,13 @@
-//! Low resolution to high resolution: the patch is averaged over blocks, interpolated back onto its grid, and restored.
+//! Low resolution to high resolution: the patch is averaged over blocks, interpolated back onto its grid, and
+//! restored.
 //!
 //! ```text
 //! loss = mean_v |f(up(down(x)))_v - x_v|
 //! ```
 //!
-//! As a pre-text task: Tang et al. 2020 and "SRCNN" (Dong et al. 2014, arXiv 1501.00092), whose input is the interpolated image too. Clinical
-//! volumes come with slices of 1 to 8 mm, so a network that knows what lies between slices knows anatomy; and the target is free.
+//! As a pre-text task: Tang et al. 2020 and "SRCNN" (Dong et al. 2014, arXiv 1501.00092), whose input is the
+//! interpolated image too. Clinical volumes come with slices of 1 to 8 mm, so a network that knows what lies
+//! between slices knows anatomy; and the target is free.
 //!
 //! The default is the absolute error: it prefers an edge in one place to a blurred one.
 

@@ -1,10 +1,12 @@
 //! Reading volumes: DICOM, NIfTI and NRRD come out alike, on a grid of RAS+.
 //!
-//! A reader gives the slices of a volume one after the other ([`Slices`]), in the order of its file, so that a large volume can be turned
-//! into a cache of blocks (`crate::blocks`) without ever being in memory. [`volume`] reads one whole.
+//! A reader gives the slices of a volume one after the other ([`Slices`]), in the order of its file, so that
+//! a large volume can be turned into a cache of blocks (`crate::blocks`) without ever being in memory.
+//! [`volume`] reads one whole.
 //!
-//! Geometry is never guessed: a file that does not say where its voxels are is refused, and the error says what is missing. No error names
-//! a patient, an identifier or a date: messages are made of file names, tags, shapes and geometry only.
+//! Geometry is never guessed: a file that does not say where its voxels are is refused, and the error says
+//! what is missing. No error names a patient, an identifier or a date: messages are made of file names, tags,
+//! shapes and geometry only.
 
 pub mod dicom;
 pub mod nifti;
@@ -95,20 +97,30 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     }
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     match ending.as_str() {
-        "dcm" => Err(Error::file(path, "is no DICOM file: DICM is not at byte 128; cut short, or without file meta information?")),
+        "dcm" => Err(Error::file(
+            path,
+            "is no DICOM file: DICM is not at byte 128; cut short, or without file meta information?",
+        )),
         "nii" | "hdr" | "img" | "gz" => nifti::open(path, config),
-        _ => Err(Error::file(path, "not a volume that is known, expected DICOM, NIfTI (.nii, .nii.gz) or NRRD (.nrrd, .nhdr)")),
+        _ => Err(Error::file(
+            path,
+            "not a volume that is known, expected DICOM, NIfTI (.nii, .nii.gz) or NRRD (.nrrd, .nhdr)",
+        )),
     }
 }
 
-/// Opens the volume that `path` stands for: as [`open`], but a DICOM file stands for all slices of its series in its folder, so that a
-/// folder of several series can be named series by series ([`volumes`]).
+/// Opens the volume that `path` stands for: as [`open`], but a DICOM file stands for all slices of its series
+/// in its folder, so that a folder of several series can be named series by series ([`volumes`]).
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_series(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let files = files(path)?;
-    if files.len() > 1 && !path.is_dir() { dicom::open_files(&path.display().to_string(), &files, config) } else { open(path, config) }
+    if files.len() > 1 && !path.is_dir() {
+        dicom::open_files(&path.display().to_string(), &files, config)
+    } else {
+        open(path, config)
+    }
 }
 
 /// The files that the volume which `path` stands for is read from ([`open_series`]).
@@ -130,8 +142,9 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if dicom::is_dicom(&head) { dicom::series_of(path) } else { Ok(vec![path.to_path_buf()]) }
 }
 
-/// The volumes among `files`, each as the path that [`open_series`] takes: a NIfTI or NRRD file is one; of the DICOM files of a folder each
-/// series is one, named by the folder if it is the only one there and has several files, else by its first file. Sorted.
+/// The volumes among `files`, each as the path that [`open_series`] takes: a NIfTI or NRRD file is one; of
+/// the DICOM files of a folder each series is one, named by the folder if it is the only one there and has
+/// several files, else by its first file. Sorted.
 ///
 /// # Errors
 /// If a DICOM file cannot be read.
@@ -144,7 +157,9 @@ pub fn volumes(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for file in files {
         match file.parent() {
-            Some(folder) if !alone(file) => folders.entry(folder.to_path_buf()).or_default().push(file.clone()),
+            Some(folder) if !alone(file) => {
+                folders.entry(folder.to_path_buf()).or_default().push(file.clone())
+            }
             _ => found.push(file.clone()),
         }
     }
@@ -166,7 +181,8 @@ pub fn volumes(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// Reads a volume whole, turned to RAS+; a DICOM file stands for its series ([`open_series`]).
 ///
 /// # Errors
-/// As [`open`]; if the file ends early, is damaged, or holds values that are not finite and `config` does not replace them.
+/// As [`open`]; if the file ends early, is damaged, or holds values that are not finite and `config` does not
+/// replace them.
 pub fn volume(path: impl AsRef<Path>, config: &ReadConfig) -> Result<Volume> {
     whole_volume(open_series(path.as_ref(), config)?, config)
 }
@@ -204,7 +220,13 @@ pub fn labels(path: impl AsRef<Path>, config: &ReadConfig) -> Result<(crate::gri
 }
 
 /// Applies the policy of values that are not finite to slices that start with number `first`.
-pub(crate) fn finite(id: &str, stored: &Stored, first: usize, values: &mut [f32], policy: NotFinite) -> Result<()> {
+pub(crate) fn finite(
+    id: &str,
+    stored: &Stored,
+    first: usize,
+    values: &mut [f32],
+    policy: NotFinite,
+) -> Result<()> {
     match policy {
         NotFinite::Replace(with) => values.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = with),
         NotFinite::Refuse => {
@@ -228,7 +250,12 @@ pub(crate) fn finite(id: &str, stored: &Stored, first: usize, values: &mut [f32]
 pub(crate) fn check_shape(id: &str, shape: [usize; 3], config: &ReadConfig) -> Result<()> {
     match voxels_of(shape) {
         Some(n) if n > 0 && n as u64 <= config.max_voxels => Ok(()),
-        Some(0) => Err(Error::input(id, format!("{} voxels, expected at least one along each axis", show(shape)))),
-        _ => Err(Error::input(id, format!("announces {} voxels, more than `max_voxels` = {}", show(shape), config.max_voxels))),
+        Some(0) => {
+            Err(Error::input(id, format!("{} voxels, expected at least one along each axis", show(shape))))
+        }
+        _ => Err(Error::input(
+            id,
+            format!("announces {} voxels, more than `max_voxels` = {}", show(shape), config.max_voxels),
+        )),
     }
 }

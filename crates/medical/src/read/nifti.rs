@@ -1,8 +1,9 @@
 //! NIfTI-1 and NIfTI-2: `.nii`, `.nii.gz`, and pairs of `.hdr` and `.img`.
 //!
-//! The affine is the sform if its code is above 0, else the qform if its code is (the standard's method 3, then 2); a file with neither
-//! says nothing of its orientation and is refused. Values are `scl_slope * v + scl_inter` where the slope is not 0. One volume is read: the
-//! further axes must have length 1, or `frame` says which.
+//! The affine is the sform if its code is above 0, else the qform if its code is (the standard's method 3,
+//! then 2); a file with neither says nothing of its orientation and is refused. Values are `scl_slope * v +
+//! scl_inter` where the slope is not 0. One volume is read: the further axes must have length 1, or `frame`
+//! says which.
 //!
 //! Cox et al. 2004, "A (sort of) new image data format standard: NIfTI-1"; nifti.nimh.nih.gov.
 
@@ -129,13 +130,16 @@ impl Header {
         }
         let mut lengths = [1usize; 7];
         for (i, length) in lengths.iter_mut().enumerate().take(axes as usize) {
-            *length = usize::try_from(self.dim[i + 1])
-                .ok()
-                .filter(|n| *n > 0)
-                .ok_or_else(|| Error::file(path, format!("axis {} has {} voxels, expected at least 1", i + 1, self.dim[i + 1])))?;
+            *length = usize::try_from(self.dim[i + 1]).ok().filter(|n| *n > 0).ok_or_else(|| {
+                Error::file(
+                    path,
+                    format!("axis {} has {} voxels, expected at least 1", i + 1, self.dim[i + 1]),
+                )
+            })?;
         }
         let volumes = lengths[3..].iter().try_fold(1usize, |n, l| n.checked_mul(*l));
-        let volumes = volumes.ok_or_else(|| Error::file(path, "announces more volumes than can be counted: damaged?"))?;
+        let volumes = volumes
+            .ok_or_else(|| Error::file(path, "announces more volumes than can be counted: damaged?"))?;
         Ok(([lengths[0], lengths[1], lengths[2]], volumes))
     }
 
@@ -159,7 +163,10 @@ impl Header {
                     1536 => "128-bit floats",
                     _ => "of an unknown kind",
                 };
-                return Err(Error::file(path, format!("its voxels are {name} (datatype {other}), expected one number a voxel")));
+                return Err(Error::file(
+                    path,
+                    format!("its voxels are {name} (datatype {other}), expected one number a voxel"),
+                ));
             }
         })
     }
@@ -168,7 +175,10 @@ impl Header {
         for (i, axis) in ["i", "j", "k"].iter().enumerate().take(self.dim[0].clamp(1, 3) as usize) {
             let d = self.pixdim[i + 1];
             if !d.is_finite() || d == 0.0 {
-                return Err(Error::file(path, format!("has zero spacing: pixdim along {axis} is {d}, expected millimetres")));
+                return Err(Error::file(
+                    path,
+                    format!("has zero spacing: pixdim along {axis} is {d}, expected millimetres"),
+                ));
             }
         }
         let mut affine = [[0.0; 4], [0.0; 4], [0.0; 4], [0.0, 0.0, 0.0, 1.0]];
@@ -178,7 +188,10 @@ impl Header {
             let [b, c, d] = self.quatern;
             let rest = 1.0 - (b * b + c * c + d * d);
             if rest.is_nan() || rest < -1e-3 {
-                return Err(Error::file(path, format!("its qform is no rotation: quaternion ({b}, {c}, {d}) is longer than 1")));
+                return Err(Error::file(
+                    path,
+                    format!("its qform is no rotation: quaternion ({b}, {c}, {d}) is longer than 1"),
+                ));
             }
             let a = rest.max(0.0).sqrt();
             let turn = [
@@ -194,7 +207,10 @@ impl Header {
                 affine[r][3] = self.qoffset[r];
             }
         } else {
-            return Err(Error::file(path, "has neither sform nor qform: nothing says where its axes point, and that is not guessed"));
+            return Err(Error::file(
+                path,
+                "has neither sform nor qform: nothing says where its axes point, and that is not guessed",
+            ));
         }
         // Metres and micrometres; 2 is millimetres, and 0 is what writers put who mean them.
         let unit = match self.units {
@@ -204,7 +220,10 @@ impl Header {
         };
         affine.iter_mut().take(3).flatten().for_each(|v| *v *= unit);
         if let Some(axis) = (0..3).find(|&a| norm([affine[0][a], affine[1][a], affine[2][a]]) == 0.0) {
-            return Err(Error::file(path, format!("has zero spacing: the affine of axis {} is zero", ["i", "j", "k"][axis])));
+            return Err(Error::file(
+                path,
+                format!("has zero spacing: the affine of axis {} is zero", ["i", "j", "k"][axis]),
+            ));
         }
         Ok(affine)
     }
@@ -215,8 +234,13 @@ fn image_beside(path: &Path) -> Result<PathBuf> {
     let text = path.to_string_lossy();
     let stem = text.strip_suffix(".gz").unwrap_or(&text);
     let stem = stem.strip_suffix(".hdr").unwrap_or(stem);
-    let found = [format!("{stem}.img"), format!("{stem}.img.gz")].into_iter().map(PathBuf::from).find(|p| p.is_file());
-    found.ok_or_else(|| Error::file(path, format!("is a header whose voxels lie in another file: expected {stem}.img")))
+    let found = [format!("{stem}.img"), format!("{stem}.img.gz")]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|p| p.is_file());
+    found.ok_or_else(|| {
+        Error::file(path, format!("is a header whose voxels lie in another file: expected {stem}.img"))
+    })
 }
 
 /// Whether a file is compressed by gzip.
@@ -230,7 +254,8 @@ fn is_gzip(path: &Path) -> Result<bool> {
 /// Opens a NIfTI file.
 ///
 /// # Errors
-/// If it is no NIfTI file or damaged, has no orientation, zero spacing, colours, or several volumes of which `config` names none.
+/// If it is no NIfTI file or damaged, has no orientation, zero spacing, colours, or several volumes of which
+/// `config` names none.
 pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let id = path.display().to_string();
     let gzip = is_gzip(path)?;
@@ -238,43 +263,67 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let mut head = Vec::new();
     let mut input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     input.by_ref().take(544).read_to_end(&mut head).map_err(|e| damaged(&id, e))?;
-    let (version, big) =
-        version(&head).ok_or_else(|| Error::file(path, "is no NIfTI file: its header has another size than 348 or 540"))?;
+    let (version, big) = version(&head)
+        .ok_or_else(|| Error::file(path, "is no NIfTI file: its header has another size than 348 or 540"))?;
     let length = if version == 1 { 348 } else { 540 };
     if head.len() < length {
-        return Err(Error::file(path, format!("ends within its header, {} of {length} bytes; cut short?", head.len())));
+        return Err(Error::file(
+            path,
+            format!("ends within its header, {} of {length} bytes; cut short?", head.len()),
+        ));
     }
     let header = Header::parse(&head, version, big);
     let single = match &header.magic {
         b"n+1\0" | b"n+2\0" => true,
         b"ni1\0" | b"ni2\0" => false,
-        _ if version == 1 => return Err(Error::file(path, "is Analyze 7.5, which has no orientation; expected NIfTI (magic n+1 or ni1)")),
+        _ if version == 1 => {
+            return Err(Error::file(
+                path,
+                "is Analyze 7.5, which has no orientation; expected NIfTI (magic n+1 or ni1)",
+            ));
+        }
         _ => return Err(Error::file(path, "has no magic of NIfTI, expected n+2 or ni2: damaged?")),
     };
     let (shape, volumes) = header.shape(path)?;
     check_shape(&id, shape, config)?;
     let frame = match config.frame {
         None if volumes > 1 => {
-            return Err(Error::file(path, format!("is a 4-D file of {volumes} volumes, expected one; `frame` of the reading names one")));
+            return Err(Error::file(
+                path,
+                format!("is a 4-D file of {volumes} volumes, expected one; `frame` of the reading names one"),
+            ));
         }
         None => 0,
         Some(frame) if frame < volumes => frame,
-        Some(frame) => return Err(Error::file(path, format!("has no volume {frame}, expected a number below {volumes}"))),
+        Some(frame) => {
+            return Err(Error::file(
+                path,
+                format!("has no volume {frame}, expected a number below {volumes}"),
+            ));
+        }
     };
     let number = header.number(path)?;
     let stored = Stored::new(shape, header.affine(path)?).map_err(|e| Error::file(path, e))?;
-    let (slope, inter) = if header.slope == 0.0 || !header.slope.is_finite() { (1.0, 0.0) } else { (header.slope, header.inter) };
+    let (slope, inter) = if header.slope == 0.0 || !header.slope.is_finite() {
+        (1.0, 0.0)
+    } else {
+        (header.slope, header.inter)
+    };
     if !inter.is_finite() {
         return Err(Error::file(path, format!("scl_inter is {inter}, expected a finite number")));
     }
     let offset = header.offset;
     if !offset.is_finite() || offset < 0.0 || (single && offset < length as f64) || offset > u32::MAX as f64 {
-        return Err(Error::file(path, format!("its voxels begin at byte {offset}, expected one behind the header")));
+        return Err(Error::file(
+            path,
+            format!("its voxels begin at byte {offset}, expected one behind the header"),
+        ));
     }
     let data = if single { path.to_path_buf() } else { image_beside(path)? };
     let gzip = if single { gzip } else { is_gzip(&data)? };
     let voxels = shape.iter().product::<usize>() as u64;
-    let skip = (offset as u64).saturating_add(voxels.saturating_mul(number.size() as u64).saturating_mul(frame as u64));
+    let skip = (offset as u64)
+        .saturating_add(voxels.saturating_mul(number.size() as u64).saturating_mul(frame as u64));
     // A plain file is read from the place itself; in a compressed one what lies before is read over.
     let (start, skip) = if gzip { (0, skip) } else { (skip, 0) };
     let layout = Layout { number, big_endian: big, slope, inter, skip, gzip, start };

@@ -1,7 +1,8 @@
 //! NRRD: one file (`.nrrd`) or a header and its data (`.nhdr`), raw or gzip.
 //!
-//! A header of lines, an empty line, then the data; `space` names the world's axes, `space directions` and `space origin` are the affine.
-//! A file without them says nothing of its orientation and is refused, as are ASCII, bzip2, vectors, blocks and data in many files.
+//! A header of lines, an empty line, then the data; `space` names the world's axes, `space directions` and
+//! `space origin` are the affine. A file without them says nothing of its orientation and is refused, as are
+//! ASCII, bzip2, vectors, blocks and data in many files.
 //!
 //! teem.sourceforge.net/nrrd/format.html.
 
@@ -80,7 +81,13 @@ fn number_of(name: &str) -> Option<Number> {
         "ushort" | "unsigned short" | "unsigned short int" | "uint16" | "uint16_t" => Number::U16,
         "int" | "signed int" | "int32" | "int32_t" => Number::I32,
         "uint" | "unsigned int" | "uint32" | "uint32_t" => Number::U32,
-        "longlong" | "long long" | "long long int" | "signed long long" | "signed long long int" | "int64" | "int64_t" => Number::I64,
+        "longlong"
+        | "long long"
+        | "long long int"
+        | "signed long long"
+        | "signed long long int"
+        | "int64"
+        | "int64_t" => Number::I64,
         "ulonglong" | "unsigned long long" | "unsigned long long int" | "uint64" | "uint64_t" => Number::U64,
         "float" => Number::F32,
         "double" => Number::F64,
@@ -100,7 +107,8 @@ fn vectors(path: &Path, field: &str, text: &str) -> Result<Vec<Option<[f64; 3]>>
             continue;
         }
         let (inside, after) = rest.strip_prefix('(').and_then(|r| r.split_once(')')).ok_or_else(bad)?;
-        let numbers: Vec<f64> = inside.split(',').map(|v| v.trim().parse()).collect::<Result<_, _>>().map_err(|_| bad())?;
+        let numbers: Vec<f64> =
+            inside.split(',').map(|v| v.trim().parse()).collect::<Result<_, _>>().map_err(|_| bad())?;
         found.push(Some(numbers.try_into().map_err(|_| bad())?));
         rest = after.trim_start();
     }
@@ -113,7 +121,12 @@ fn signs(path: &Path, space: &str) -> Result<[f64; 3]> {
         "right-anterior-superior" | "ras" => [1.0, 1.0, 1.0],
         "left-anterior-superior" | "las" => [-1.0, 1.0, 1.0],
         "left-posterior-superior" | "lps" => [-1.0, -1.0, 1.0],
-        _ => return Err(Error::file(path, format!("its space is `{space}`, expected RAS, LAS or LPS: the patient's axes"))),
+        _ => {
+            return Err(Error::file(
+                path,
+                format!("its space is `{space}`, expected RAS, LAS or LPS: the patient's axes"),
+            ));
+        }
     })
 }
 
@@ -132,7 +145,8 @@ fn beside(path: &Path, name: &str) -> Result<PathBuf> {
 /// Opens an NRRD file or header.
 ///
 /// # Errors
-/// If it is damaged, has no orientation or zero spacing, or holds what is not read: vectors, ASCII, bzip2, many files.
+/// If it is damaged, has no orientation or zero spacing, or holds what is not read: vectors, ASCII, bzip2,
+/// many files.
 pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let id = path.display().to_string();
     let header = Header::read(path)?;
@@ -144,33 +158,49 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
         .map_err(|_| Error::file(path, format!("`sizes` is `{sizes}`, expected whole numbers")))?;
     let dimension = header.need(path, "dimension")?;
     if dimension.parse() != Ok(sizes.len()) {
-        return Err(Error::file(path, format!("`dimension` is {dimension} and `sizes` has {} numbers", sizes.len())));
+        return Err(Error::file(
+            path,
+            format!("`dimension` is {dimension} and `sizes` has {} numbers", sizes.len()),
+        ));
     }
     let type_name = header.need(path, "type")?;
-    let number =
-        number_of(type_name).ok_or_else(|| Error::file(path, format!("its type is `{type_name}`, expected whole numbers or floats")))?;
-    let missing = |what: &str| format!("lacks `{what}`: nothing says where its axes point, and that is not guessed");
+    let number = number_of(type_name).ok_or_else(|| {
+        Error::file(path, format!("its type is `{type_name}`, expected whole numbers or floats"))
+    })?;
+    let missing =
+        |what: &str| format!("lacks `{what}`: nothing says where its axes point, and that is not guessed");
     let space = header.get(&["space"]).ok_or_else(|| Error::file(path, missing("space")))?;
     let signs = signs(path, space)?;
-    let directions = header.get(&["space directions"]).ok_or_else(|| Error::file(path, missing("space directions")))?;
+    let directions =
+        header.get(&["space directions"]).ok_or_else(|| Error::file(path, missing("space directions")))?;
     let directions = vectors(path, "space directions", directions)?;
     let origin = header.get(&["space origin"]).ok_or_else(|| Error::file(path, missing("space origin")))?;
     let [Some(origin)] = vectors(path, "space origin", origin)?[..] else {
         return Err(Error::file(path, "`space origin` is not one vector"));
     };
-    if let Some(units) = header.get(&["space units"]).filter(|u| u.split_whitespace().any(|u| u.trim_matches('"') != "mm")) {
+    if let Some(units) =
+        header.get(&["space units"]).filter(|u| u.split_whitespace().any(|u| u.trim_matches('"') != "mm"))
+    {
         return Err(Error::file(path, format!("its space units are {units}, expected mm")));
     }
     if directions.len() != sizes.len() {
-        return Err(Error::file(path, format!("`space directions` has {} entries for {} axes", directions.len(), sizes.len())));
+        return Err(Error::file(
+            path,
+            format!("`space directions` has {} entries for {} axes", directions.len(), sizes.len()),
+        ));
     }
     // Axes without a direction (of vectors, or time) are read over only where they are of length 1.
-    let axes: Vec<(usize, [f64; 3])> = sizes.iter().zip(&directions).filter_map(|(n, d)| d.map(|d| (*n, d))).collect();
-    let others: Vec<usize> = sizes.iter().zip(&directions).filter(|(_, d)| d.is_none()).map(|(n, _)| *n).collect();
+    let axes: Vec<(usize, [f64; 3])> =
+        sizes.iter().zip(&directions).filter_map(|(n, d)| d.map(|d| (*n, d))).collect();
+    let others: Vec<usize> =
+        sizes.iter().zip(&directions).filter(|(_, d)| d.is_none()).map(|(n, _)| *n).collect();
     if others.iter().any(|n| *n != 1) || axes.len() != 3 {
         return Err(Error::file(
             path,
-            format!("has sizes {sizes:?} of which {} are axes of space, expected a 3-D volume: vectors or 4-D?", axes.len()),
+            format!(
+                "has sizes {sizes:?} of which {} are axes of space, expected a 3-D volume: vectors or 4-D?",
+                axes.len()
+            ),
         ));
     }
     let shape = [axes[0].0, axes[1].0, axes[2].0];
@@ -191,7 +221,12 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
         Some("little") => false,
         Some("big") => true,
         None if number.size() == 1 => false,
-        other => return Err(Error::file(path, format!("`endian` is {}, expected little or big", other.unwrap_or("missing")))),
+        other => {
+            return Err(Error::file(
+                path,
+                format!("`endian` is {}, expected little or big", other.unwrap_or("missing")),
+            ));
+        }
     };
     let (data, start) = match header.get(&["data file", "datafile"]) {
         Some(name) => (beside(path, name)?, 0),
@@ -201,16 +236,26 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
         return Err(Error::file(path, "`line skip` is not read, expected `byte skip`"));
     }
     let skip: i64 = match header.get(&["byte skip", "byteskip"]) {
-        Some(text) => text.parse().map_err(|_| Error::file(path, format!("`byte skip` is `{text}`, expected a whole number")))?,
+        Some(text) => text
+            .parse()
+            .map_err(|_| Error::file(path, format!("`byte skip` is `{text}`, expected a whole number")))?,
         None => 0,
     };
     let bytes = (shape.iter().product::<usize>() * number.size()) as u64;
     let (start, skip) = match (skip, gzip) {
         // -1: the data are the end of the file.
-        (-1, false) => (std::fs::metadata(&data).map_err(|e| Error::io(&data, e))?.len().saturating_sub(bytes).max(start), 0),
+        (-1, false) => (
+            std::fs::metadata(&data).map_err(|e| Error::io(&data, e))?.len().saturating_sub(bytes).max(start),
+            0,
+        ),
         (0.., false) => (start.saturating_add(skip as u64), 0),
         (0.., true) => (start, skip as u64),
-        _ => return Err(Error::file(path, format!("`byte skip` is {skip}, expected 0 or more, or -1 with raw data"))),
+        _ => {
+            return Err(Error::file(
+                path,
+                format!("`byte skip` is {skip}, expected 0 or more, or -1 with raw data"),
+            ));
+        }
     };
     let layout = Layout { number, big_endian, slope: 1.0, inter: 0.0, skip, gzip, start };
     Ok(Box::new(Raw::open(id, &data, stored, layout, config)?))

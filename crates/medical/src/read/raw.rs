@@ -101,7 +101,13 @@ const DEFLATE_RATIO: u64 = 1032;
 
 impl Raw {
     /// Opens the numbers of `file`; `id` names the volume.
-    pub(crate) fn open(id: String, file: &Path, stored: Stored, layout: Layout, config: &ReadConfig) -> Result<Self> {
+    pub(crate) fn open(
+        id: String,
+        file: &Path,
+        stored: Stored,
+        layout: Layout,
+        config: &ReadConfig,
+    ) -> Result<Self> {
         check_shape(&id, stored.shape(), config)?;
         let io = |e| Error::io(file, e);
         let mut opened = File::open(file).map_err(io)?;
@@ -113,7 +119,10 @@ impl Raw {
         // What the header announces must be able to come out of what is there, before memory is asked for.
         if needed > if layout.gzip { there.saturating_mul(DEFLATE_RATIO) } else { there } {
             let kind = if layout.gzip { "compressed bytes" } else { "bytes" };
-            return Err(Error::file(file, format!("announces {needed} bytes of voxels in {there} {kind}; cut short?")));
+            return Err(Error::file(
+                file,
+                format!("announces {needed} bytes of voxels in {there} {kind}; cut short?"),
+            ));
         }
         opened.seek(SeekFrom::Start(layout.start)).map_err(io)?;
         let mut input: Box<dyn Read + Send> = if layout.gzip {
@@ -121,7 +130,8 @@ impl Raw {
         } else {
             Box::new(BufReader::with_capacity(1 << 16, opened))
         };
-        let skipped = std::io::copy(&mut input.by_ref().take(layout.skip), &mut std::io::sink()).map_err(|e| damaged(&id, e))?;
+        let skipped = std::io::copy(&mut input.by_ref().take(layout.skip), &mut std::io::sink())
+            .map_err(|e| damaged(&id, e))?;
         if skipped < layout.skip {
             return Err(Error::input(&id, "ends before its voxels; cut short?"));
         }
@@ -132,7 +142,9 @@ impl Raw {
 pub(crate) fn damaged(id: &str, e: std::io::Error) -> Error {
     match e.kind() {
         ErrorKind::UnexpectedEof => Error::input(id, "ends before its last voxel; cut short?"),
-        ErrorKind::InvalidInput | ErrorKind::InvalidData => Error::input(id, format!("the compressed data are damaged: {e}")),
+        ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+            Error::input(id, format!("the compressed data are damaged: {e}"))
+        }
         _ => Error::Io { path: id.into(), source: e },
     }
 }
@@ -152,14 +164,22 @@ impl Slices for Raw {
 
     fn next(&mut self, out: &mut [f32]) -> Result<()> {
         if out.len() > self.left {
-            return Err(Error::input(&self.id, format!("{} voxels are left, {} are asked for", self.left, out.len())));
+            return Err(Error::input(
+                &self.id,
+                format!("{} voxels are left, {} are asked for", self.left, out.len()),
+            ));
         }
         let size = self.layout.number.size();
         // A million bytes at a time: the numbers of a file are never held twice.
         for part in out.chunks_mut((1 << 20) / size) {
             self.buffer.resize(part.len() * size, 0);
             self.input.read_exact(&mut self.buffer).map_err(|e| damaged(&self.id, e))?;
-            self.layout.number.decode(&self.buffer, self.layout.big_endian, (self.layout.slope, self.layout.inter), part);
+            self.layout.number.decode(
+                &self.buffer,
+                self.layout.big_endian,
+                (self.layout.slope, self.layout.inter),
+                part,
+            );
         }
         self.left -= out.len();
         if self.left == 0 && self.layout.gzip {
@@ -196,7 +216,11 @@ mod tests {
     #[test]
     fn sixteen_bits_hold_what_they_hold() {
         assert!(Number::U8.fits_i16(2.0, -1024.0) && Number::I16.fits_i16(1.0, 0.0));
-        assert!(!Number::I16.fits_i16(1.0, 1.0) && !Number::U16.fits_i16(1.0, 0.0) && Number::U16.fits_i16(1.0, -32768.0));
+        assert!(
+            !Number::I16.fits_i16(1.0, 1.0)
+                && !Number::U16.fits_i16(1.0, 0.0)
+                && Number::U16.fits_i16(1.0, -32768.0)
+        );
         assert!(!Number::U8.fits_i16(0.5, 0.0) && !Number::F32.fits_i16(1.0, 0.0));
     }
 }

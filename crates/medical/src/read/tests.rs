@@ -73,8 +73,18 @@ fn bad_nifti_is_named() {
     check(&[(352 + 4 * 17, &f32::NAN.to_le_bytes())], &["voxel [1, 2, 2] is NaN", "not_finite"]);
     // A header that lies is seen before memory is asked for.
     let huge = [1000i16, 1000, 1000].map(i16::to_le_bytes).concat();
-    refused("v.nii", &with(&[(42, &huge)]), &config, &["announces 4000000000 bytes", "in 96 bytes", "cut short"]);
-    refused("v.nii.gz", &gzip(&with(&[(42, &huge)])), &config, &["announces 4000000352 bytes", "compressed bytes"]);
+    refused(
+        "v.nii",
+        &with(&[(42, &huge)]),
+        &config,
+        &["announces 4000000000 bytes", "in 96 bytes", "cut short"],
+    );
+    refused(
+        "v.nii.gz",
+        &gzip(&with(&[(42, &huge)])),
+        &config,
+        &["announces 4000000352 bytes", "compressed bytes"],
+    );
     let vast = [30000i16, 30000, 30000].map(i16::to_le_bytes).concat();
     check(&[(42, &vast)], &["30000 x 30000 x 30000", "max_voxels"]);
     // The pair without its other half, and what is no volume.
@@ -114,7 +124,8 @@ fn cut_and_flipped_files_are_errors() {
 #[test]
 fn a_bomb_stops_at_the_limit() {
     // 200 million voxels of zeros in 200 kB, honestly announced: the limit is what refuses them.
-    let mut header = with(&[(42, &[600i16, 600, 600].map(i16::to_le_bytes).concat()), (70, &2i16.to_le_bytes())]);
+    let mut header =
+        with(&[(42, &[600i16, 600, 600].map(i16::to_le_bytes).concat()), (70, &2i16.to_le_bytes())]);
     header.truncate(352);
     let mut w = GzEncoder::new(Vec::new(), Compression::default());
     w.write_all(&header).unwrap();
@@ -197,7 +208,10 @@ fn kinds_units_scale_and_byte_order() {
     two.extend(2.5f64.to_le_bytes());
     two.extend(7f64.to_le_bytes());
     let v = volume(&at("v.nii", &two).1, &ReadConfig::default()).unwrap();
-    assert_eq!((v.values(), v.stored().unwrap().letters().as_str(), v.spacing()), (&[7.0, 2.5][..], "LPI", [1.5; 3]));
+    assert_eq!(
+        (v.values(), v.stored().unwrap().letters().as_str(), v.spacing()),
+        (&[7.0, 2.5][..], "LPI", [1.5; 3])
+    );
 }
 
 const NRRD: &str = "NRRD0004\n# a note\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 2 1 3\n\
@@ -217,17 +231,27 @@ fn nrrd_attached_and_detached() {
     let data: Vec<u8> = (1i16..=6).flat_map(i16::to_le_bytes).collect();
     let check = |path: &Path| {
         let v = volume(path, &ReadConfig::default()).unwrap();
-        assert_eq!((v.shape(), v.spacing(), v.stored().unwrap().letters().as_str()), ([3, 1, 2], [3.0, 2.0, 0.5], "LPI"));
+        assert_eq!(
+            (v.shape(), v.spacing(), v.stored().unwrap().letters().as_str()),
+            ([3, 1, 2], [3.0, 2.0, 0.5], "LPI")
+        );
         // Stored slice 2 is the lowest; x is turned.
         assert_eq!(v.values(), [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]);
         assert_eq!(v.grid().world([2.0, 0.0, 1.0]), [-1.0, -2.0, 3.0]);
     };
     check(&at("v.nrrd", &nrrd(&[], &data)).1);
     check(&at("v.nrrd", &nrrd(&[("encoding: raw", "encoding: gzip")], &gzip(&data))).1);
-    check(&at("v.nrrd", &nrrd(&[("encoding: raw", "encoding: raw\nbyte skip: -1")], &[b"junk", &data[..]].concat())).1);
+    check(
+        &at(
+            "v.nrrd",
+            &nrrd(&[("encoding: raw", "encoding: raw\nbyte skip: -1")], &[b"junk", &data[..]].concat()),
+        )
+        .1,
+    );
     let big: Vec<u8> = (1i16..=6).flat_map(i16::to_be_bytes).collect();
     check(&at("v.nrrd", &nrrd(&[("little", "big"), ("sizes: 2 1 3", "sizes: 2 1 3\r")], &big)).1);
-    let header = at("v.nhdr", &nrrd(&[("encoding: raw", "encoding: raw\ndata file: ./v.raw\nbyte skip: 3")], b""));
+    let header =
+        at("v.nhdr", &nrrd(&[("encoding: raw", "encoding: raw\ndata file: ./v.raw\nbyte skip: 3")], b""));
     std::fs::write(header.0.path().join("v.raw"), [b"xyz", &data[..]].concat()).unwrap();
     check(&header.1);
     let four = [
@@ -243,7 +267,8 @@ fn nrrd_attached_and_detached() {
 fn bad_nrrd_is_named() {
     let data = [0u8; 12];
     let config = ReadConfig::default();
-    let check = |changes: &[(&str, &str)], parts: &[&str]| refused("v.nrrd", &nrrd(changes, &data), &config, parts);
+    let check =
+        |changes: &[(&str, &str)], parts: &[&str]| refused("v.nrrd", &nrrd(changes, &data), &config, parts);
     check(&[("space: left-posterior-superior\n", "")], &["lacks `space`", "not guessed"]);
     check(&[("space directions: (0.5,0,0) (0,2,0) (0,0,-3)\n", "")], &["lacks `space directions`"]);
     check(&[("space origin: (1,2,3)\n", "")], &["lacks `space origin`"]);
@@ -259,11 +284,18 @@ fn bad_nrrd_is_named() {
     check(&[("raw", "bzip2")], &["encoding is `bzip2`"]);
     check(&[("raw", "ascii")], &["`ascii`"]);
     check(&[("endian: little\n", "")], &["`endian` is missing"]);
-    check(&[("encoding: raw", "encoding: raw\ndata file: ../../secret.raw")], &["../../secret.raw", "beside the header"]);
+    check(
+        &[("encoding: raw", "encoding: raw\ndata file: ../../secret.raw")],
+        &["../../secret.raw", "beside the header"],
+    );
     check(&[("encoding: raw", "encoding: raw\ndata file: slice%03d.raw 1 9 1")], &["many files"]);
     check(&[("encoding: raw", "encoding: raw\nline skip: 2")], &["line skip"]);
     check(&[("space origin", "space units: \"m\" \"m\" \"m\"\nspace origin")], &["expected mm"]);
-    let colours = [("dimension: 3", "dimension: 4"), ("sizes: 2", "sizes: 3 2"), ("directions: (", "directions: none (")];
+    let colours = [
+        ("dimension: 3", "dimension: 4"),
+        ("sizes: 2", "sizes: 3 2"),
+        ("directions: (", "directions: none ("),
+    ];
     check(&colours, &["[3, 2, 1, 3]", "expected a 3-D volume"]);
     check(&[("# a note", "nonsense")], &["line 2"]);
     refused("v.nrrd", b"NRRD9\n", &config, &["NRRD0001"]);

@@ -2,8 +2,8 @@
 
 use crate::encoder::resnet::Shortcut;
 use crate::encoder::{
-    ActKind, Dense, MapEncoder, MonaiConfig, MonaiDecoder, MonaiEncoder, NormKind, ResNet3d, ResNet3dConfig, UNet, UNetConfig, UpDecoder,
-    UpSpec, ViT3d, ViT3dConfig,
+    ActKind, Dense, MapEncoder, MonaiConfig, MonaiDecoder, MonaiEncoder, NormKind, ResNet3d, ResNet3dConfig,
+    UNet, UNetConfig, UpDecoder, UpSpec, ViT3d, ViT3dConfig,
 };
 use selfsup_core::{Encoder, Error, Result, Role, Scope};
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EncoderConfig {
-    /// `unet3d`, `unet2d` (every plane by itself), `monai_unet`, `resnet3d10`, `resnet3d18`, `resnet3d34`, `resnet3d50`, or `resnet3d` with `depths` and `widths`; `vit3d_tiny`,
-    /// `vit3d_small`, `vit3d_base`, or `vit3d` with `dim`, `depth` and `heads`.
+    /// `unet3d`, `unet2d` (every plane by itself), `monai_unet`, `resnet3d10`, `resnet3d18`, `resnet3d34`,
+    /// `resnet3d50`, or `resnet3d` with `depths` and `widths`; `vit3d_tiny`, `vit3d_small`, `vit3d_base`, or
+    /// `vit3d` with `dim`, `depth` and `heads`.
     pub name: String,
     /// U-Nets and ResNet: width of each level or stage.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +67,8 @@ pub struct EncoderConfig {
     /// ViT: stochastic depth of the last block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_path: Option<f32>,
-    /// Start from these weights: a folder with `model.safetensors`, or a file; MONAI, MedicalNet and our own names are understood.
+    /// Start from these weights: a folder with `model.safetensors`, or a file; MONAI, MedicalNet and our own
+    /// names are understood.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<String>,
 }
@@ -132,8 +134,8 @@ impl Architecture {
         Ok(self.maps(scope)?)
     }
 
-    /// Builds encoder and decoder at `encoder` and `decoder` of `scope`: `outputs` values for every voxel. The tensors of a frozen encoder have
-    /// the role of such.
+    /// Builds encoder and decoder at `encoder` and `decoder` of `scope`: `outputs` values for every voxel.
+    /// The tensors of a frozen encoder have the role of such.
     ///
     /// # Errors
     /// If the configuration is not possible.
@@ -141,16 +143,25 @@ impl Architecture {
         let (e, d) = (scope.sub("encoder"), scope.sub("decoder"));
         let e = if frozen { e.with_role(Role::Frozen) } else { e };
         let encoder = self.maps(&e)?;
-        let spec = UpSpec { outputs, norm: NormKind::Instance, act: ActKind::Relu, planar: false, stem: None };
+        let spec =
+            UpSpec { outputs, norm: NormKind::Instance, act: ActKind::Relu, planar: false, stem: None };
         let decoder: Box<dyn crate::encoder::MapDecoder> = match self {
-            Architecture::Monai(c) => Box::new(MonaiDecoder::new(&d, &MonaiConfig { out_channels: outputs, ..c.clone() })?),
-            Architecture::UNet(c) => {
-                Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { norm: c.norm, act: c.act, planar: c.planar, ..spec })?)
+            Architecture::Monai(c) => {
+                Box::new(MonaiDecoder::new(&d, &MonaiConfig { out_channels: outputs, ..c.clone() })?)
             }
-            Architecture::ViT(c) => {
-                Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { norm: c.decoder_norm, stem: Some(16), ..spec })?)
+            Architecture::UNet(c) => Box::new(UpDecoder::new(
+                &d,
+                &encoder.scales(),
+                UpSpec { norm: c.norm, act: c.act, planar: c.planar, ..spec },
+            )?),
+            Architecture::ViT(c) => Box::new(UpDecoder::new(
+                &d,
+                &encoder.scales(),
+                UpSpec { norm: c.decoder_norm, stem: Some(16), ..spec },
+            )?),
+            Architecture::ResNet(c) => {
+                Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { norm: c.decoder_norm, ..spec })?)
             }
-            Architecture::ResNet(c) => Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { norm: c.decoder_norm, ..spec })?),
         };
         Ok(Dense { encoder, decoder })
     }
@@ -185,7 +196,11 @@ impl EncoderConfig {
             return Ok(Architecture::Monai(c));
         }
         if self.name.starts_with("resnet3d") {
-            let base = if self.name == "resnet3d" { ResNet3dConfig::named("resnet3d18") } else { ResNet3dConfig::named(&self.name) };
+            let base = if self.name == "resnet3d" {
+                ResNet3dConfig::named("resnet3d18")
+            } else {
+                ResNet3dConfig::named(&self.name)
+            };
             let mut c = base.ok_or_else(|| self.unknown())?;
             c.depths = self.depths.clone().unwrap_or(c.depths);
             c.widths = self.widths.clone().unwrap_or(c.widths);
@@ -198,8 +213,11 @@ impl EncoderConfig {
             return Ok(Architecture::ResNet(c));
         }
         let patch = self.patch.unwrap_or_else(|| size.map(|s| (s / 8).max(2)));
-        let base =
-            if self.name == "vit3d" { ViT3dConfig::named("vit3d_tiny", size, patch) } else { ViT3dConfig::named(&self.name, size, patch) };
+        let base = if self.name == "vit3d" {
+            ViT3dConfig::named("vit3d_tiny", size, patch)
+        } else {
+            ViT3dConfig::named(&self.name, size, patch)
+        };
         let mut c = base.ok_or_else(|| self.unknown())?;
         c.trunk.dim = self.dim.unwrap_or(c.trunk.dim);
         c.trunk.depth = self.depth.unwrap_or(c.trunk.depth);

@@ -6,8 +6,8 @@ use crate::encoder::ViT3d;
 use crate::method::genesis::Spoil;
 use crate::method::{GenesisConfig, Restoration, RestorationLoss, SuperResolutionConfig};
 use selfsup_core::objective::{
-    BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config, Objective, SimClr,
-    SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views,
+    BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config,
+    Objective, SimClr, SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views,
 };
 use selfsup_core::{Error, Result, Scope, TokenEncoder};
 
@@ -71,8 +71,9 @@ impl MethodConfig {
     /// If the configuration is not possible, or a masked method is given another encoder than a transformer.
     pub fn build(&self, scope: &Scope, architecture: &Architecture) -> Result<Method> {
         let encoder = |s: &Scope| architecture.build(s);
-        let restore =
-            |loss: RestorationLoss| -> Result<Method> { Ok(Box::new(Restoration::new(scope, architecture.dense(scope, 1, false)?, loss))) };
+        let restore = |loss: RestorationLoss| -> Result<Method> {
+            Ok(Box::new(Restoration::new(scope, architecture.dense(scope, 1, false)?, loss)))
+        };
         Ok(match self {
             MethodConfig::Genesis(c) => {
                 c.check()?;
@@ -88,7 +89,9 @@ impl MethodConfig {
                         "method mae hides patches and needs a vision transformer: set encoder.name to vit3d_tiny, vit3d_small, vit3d_base or vit3d",
                     ));
                 };
-                let tokens = |s: &Scope| -> Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT3d::new(s, vit.clone())?)) };
+                let tokens = |s: &Scope| -> Result<Box<dyn TokenEncoder>> {
+                    Ok(Box::new(ViT3d::new(s, vit.clone())?))
+                };
                 Box::new(Mae::new(scope, &tokens, c.clone())?)
             }
             MethodConfig::Simclr(c) => Box::new(SimClr::new(scope, &encoder, c.clone())?),

@@ -1,4 +1,5 @@
-//! From configuration to objects: which encoder, which method. The structs here are both the keys of a file and the Rust interface.
+//! From configuration to objects: which encoder, which method. The structs here are both the keys of a file
+//! and the Rust interface.
 
 mod encoder;
 mod method;

@@ -1,5 +1,5 @@
-//! Non-linear intensity (Models Genesis, Zhou et al. 2019, arXiv 1908.06912, section 3.1): values go through a cubic Bezier curve with random
-//! control points, monotonous, rising or (half of the time) falling.
+//! Non-linear intensity (Models Genesis, Zhou et al. 2019, arXiv 1908.06912, section 3.1): values go through
+//! a cubic Bezier curve with random control points, monotonous, rising or (half of the time) falling.
 //!
 //! Restoring them teaches appearance: what an organ's intensity is relative to its neighbours'.
 
@@ -18,7 +18,8 @@ pub struct Bezier {
     pub p: f32,
 }
 
-/// The curve from (0, 0) to (1, 1) with the control points `a` and `b`, sorted so that it is a function: `y` at evenly spaced `x`.
+/// The curve from (0, 0) to (1, 1) with the control points `a` and `b`, sorted so that it is a function: `y`
+/// at evenly spaced `x`.
 fn table(a: [f32; 2], b: [f32; 2]) -> Vec<f32> {
     let at = |t: f32, i: usize| {
         let s = 1.0 - t;
@@ -26,7 +27,8 @@ fn table(a: [f32; 2], b: [f32; 2]) -> Vec<f32> {
     };
     let curve = |i: usize| {
         let mut v: Vec<f32> = (0..TABLE).map(|k| at(k as f32 / (TABLE - 1) as f32, i)).collect();
-        // As the authors do: x and y are sorted each, which makes the map monotonous whatever the control points.
+        // As the authors do: x and y are sorted each, which makes the map monotonous whatever the control
+        // points.
         v.sort_by(f32::total_cmp);
         v
     };
@@ -38,7 +40,8 @@ fn table(a: [f32; 2], b: [f32; 2]) -> Vec<f32> {
             while k + 2 < TABLE && xs[k + 1] < x {
                 k += 1;
             }
-            let share = if xs[k + 1] > xs[k] { ((x - xs[k]) / (xs[k + 1] - xs[k])).clamp(0.0, 1.0) } else { 0.0 };
+            let share =
+                if xs[k + 1] > xs[k] { ((x - xs[k]) / (xs[k + 1] - xs[k])).clamp(0.0, 1.0) } else { 0.0 };
             ys[k] + share * (ys[k + 1] - ys[k])
         })
         .collect()

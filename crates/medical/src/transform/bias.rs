@@ -1,5 +1,6 @@
-//! Bias field: the slow brightening and darkening of MR images across the head (Sled et al. 1998; the polynomial model of van Leemput et al.
-//! 1999): values are multiplied by `exp` of a polynomial of order 3 over `[-1, 1]^3`, whose coefficients are uniform draws.
+//! Bias field: the slow brightening and darkening of MR images across the head (Sled et al. 1998; the
+//! polynomial model of van Leemput et al. 1999): values are multiplied by `exp` of a polynomial of order 3
+//! over `[-1, 1]^3`, whose coefficients are uniform draws.
 
 use super::{check_range, check_share};
 use crate::Volume;
@@ -70,11 +71,16 @@ mod tests {
         let grid = crate::Grid::with_spacing([9, 10, 11], [1.0; 3]).unwrap();
         let flat = Volume::new("flat", grid, vec![1.0; 990]).unwrap();
         for seed in 0..10 {
-            let made = BiasField { strength: [0.3, 0.5], p: 1.0 }.apply(flat.clone(), &mut rng(seed)).unwrap();
+            let made =
+                BiasField { strength: [0.3, 0.5], p: 1.0 }.apply(flat.clone(), &mut rng(seed)).unwrap();
             // 19 terms of at most 0.5 each.
             assert!(made.values().iter().all(|v| v.ln().abs() <= 9.5) && made.values() != flat.values());
-            let steepest =
-                made.values().chunks_exact(11).flat_map(|r| r.windows(2)).map(|p| (p[0].ln() - p[1].ln()).abs()).fold(0.0, f32::max);
+            let steepest = made
+                .values()
+                .chunks_exact(11)
+                .flat_map(|r| r.windows(2))
+                .map(|p| (p[0].ln() - p[1].ln()).abs())
+                .fold(0.0, f32::max);
             assert!(steepest < 4.0, "{steepest}");
             // The middle has no field.
             assert!((made.at([4, 4, 5]).unwrap().ln()).abs() < 0.6);

@@ -19,7 +19,10 @@ impl Transform<Volume> for CropForeground {
 
     fn apply(&self, volume: Volume, _rng: &mut Rng) -> Result<Volume> {
         if !(0.0..1.0).contains(&self.threshold) {
-            return Err(Error::config(format!("foreground threshold {}: expected a share from 0 to below 1", self.threshold)));
+            return Err(Error::config(format!(
+                "foreground threshold {}: expected a share from 0 to below 1",
+                self.threshold
+            )));
         }
         let (low, high) = extremes(volume.values());
         let limit = low + self.threshold * (high - low);
@@ -42,7 +45,8 @@ impl Transform<Volume> for CropForeground {
     }
 }
 
-/// A patch of `size` (z, y, x) from a random place; along an axis that is shorter the volume is padded on both sides with its lowest value.
+/// A patch of `size` (z, y, x) from a random place; along an axis that is shorter the volume is padded on
+/// both sides with its lowest value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CropRandom {
     /// Voxels.
@@ -101,14 +105,21 @@ mod tests {
         let v = Volume::new("v", grid, values).unwrap();
         let tight = CropForeground { threshold: 0.1, margin: 0 }.apply(v.clone(), &mut rng(0)).unwrap();
         assert_eq!((tight.shape(), tight.at([0; 3]), tight.at([1; 3])), ([2, 2, 2], Some(1.0), Some(2.0)));
-        assert_eq!(CropForeground { threshold: 0.1, margin: 9 }.apply(v.clone(), &mut rng(0)).unwrap().values(), v.values());
+        assert_eq!(
+            CropForeground { threshold: 0.1, margin: 9 }.apply(v.clone(), &mut rng(0)).unwrap().values(),
+            v.values()
+        );
         let flat = Volume::new("flat", v.grid().clone(), vec![3.0; 120]).unwrap();
-        assert_eq!(CropForeground { threshold: 0.0, margin: 0 }.apply(flat.clone(), &mut rng(0)).unwrap(), flat);
+        assert_eq!(
+            CropForeground { threshold: 0.0, margin: 0 }.apply(flat.clone(), &mut rng(0)).unwrap(),
+            flat
+        );
         assert!(CropForeground { threshold: 1.0, margin: 0 }.apply(flat, &mut rng(0)).is_err());
     }
 
     proptest! {
-        /// A patch has its size, and each of its voxels is the volume's at the same place of the world, or padding.
+        /// A patch has its size, and each of its voxels is the volume's at the same place of the world, or
+        /// padding.
         #[test]
         fn patches_keep_places(shape in prop::array::uniform3(1usize..7), size in prop::array::uniform3(1usize..7), seed in 0u64..99) {
             let v = volume(shape, seed);

@@ -1,5 +1,6 @@
-//! Low resolution: blocks of voxels are averaged, which is what thicker slices and fewer k-space lines do, and the result is interpolated
-//! back onto the grid. What is lost cannot come back from the patch alone: whoever restores it must know anatomy.
+//! Low resolution: blocks of voxels are averaged, which is what thicker slices and fewer k-space lines do,
+//! and the result is interpolated back onto the grid. What is lost cannot come back from the patch alone:
+//! whoever restores it must know anatomy.
 
 use super::rebuilt;
 use super::sample::{Interpolation, warp};
@@ -26,7 +27,9 @@ impl LowResolution {
         if low >= 1 && low <= high && high <= 64 {
             Ok(())
         } else {
-            Err(Error::config(format!("method.factor = [{low}, {high}]: expected whole numbers from 1 to 64, the smaller first")))
+            Err(Error::config(format!(
+                "method.factor = [{low}, {high}]: expected whole numbers from 1 to 64, the smaller first"
+            )))
         }
     }
 }
@@ -59,7 +62,10 @@ impl Transform<Volume> for LowResolution {
         let shape = volume.shape();
         let (small, coarse) = blocks(volume.values(), shape, factor);
         // The centre of voxel i lies at (i + 0.5) / f - 0.5 of the blocks.
-        let place = |at: [usize; 3]| [0, 1, 2].map(|a| ((at[a] as f64 + 0.5) / factor[a] as f64 - 0.5).clamp(0.0, coarse[a] as f64 - 1.0));
+        let place = |at: [usize; 3]| {
+            [0, 1, 2]
+                .map(|a| ((at[a] as f64 + 0.5) / factor[a] as f64 - 0.5).clamp(0.0, coarse[a] as f64 - 1.0))
+        };
         let values = warp(&small, coarse, shape, 0.0, Interpolation::Linear, place);
         rebuilt(&volume, volume.grid().clone(), values, volume.labels().map(<[u16]>::to_vec))
     }
@@ -75,7 +81,10 @@ mod tests {
     fn closed_form() {
         assert_eq!(blocks(&[1.0, 3.0, 5.0], [1, 1, 3], [1, 1, 2]), (vec![2.0, 5.0], [1, 1, 2]));
         let v = volume([4, 4, 4], 0);
-        assert_eq!(LowResolution { factor: [1, 1], isotropic: true }.apply(v.clone(), &mut rng(0)).unwrap(), v);
+        assert_eq!(
+            LowResolution { factor: [1, 1], isotropic: true }.apply(v.clone(), &mut rng(0)).unwrap(),
+            v
+        );
         assert!(LowResolution { factor: [0, 2], isotropic: true }.apply(v, &mut rng(0)).is_err());
     }
 

@@ -1,7 +1,9 @@
-//! Elastic deformation (Simard et al. 2003; as in Ronneberger et al. 2015, arXiv 1505.04597): displacements on a coarse grid, interpolated.
+//! Elastic deformation (Simard et al. 2003; as in Ronneberger et al. 2015, arXiv 1505.04597): displacements
+//! on a coarse grid, interpolated.
 //!
-//! Each node of a grid of `nodes` points along every axis moves by a uniform draw of at most `strength` of the distance between nodes. Below
-//! one half no two neighbours can cross, so the map does not fold. The outermost nodes stay, which keeps the border where it is.
+//! Each node of a grid of `nodes` points along every axis moves by a uniform draw of at most `strength` of
+//! the distance between nodes. Below one half no two neighbours can cross, so the map does not fold. The
+//! outermost nodes stay, which keeps the border where it is.
 
 use super::sample::{Field, Interpolation, warp, warp_labels};
 use super::{extremes, rebuilt};
@@ -48,13 +50,20 @@ impl Transform<Volume> for Elastic {
         let moves: [Vec<f32>; 3] = steps.map(|step| {
             let reach = self.strength * step as f32;
             (0..n * n * n)
-                .map(|i| if inner(i / (n * n)) && inner(i / n % n) && inner(i % n) { rng.range_f32(-reach, reach) } else { 0.0 })
+                .map(|i| {
+                    if inner(i / (n * n)) && inner(i / n % n) && inner(i % n) {
+                        rng.range_f32(-reach, reach)
+                    } else {
+                        0.0
+                    }
+                })
                 .collect()
         });
         let fields = [0, 1, 2].map(|a| Field::new(&moves[a], [n; 3]));
         let place = |at: [usize; 3]| {
             // An axis of one voxel lies in the middle of the nodes: a slice is bent in its plane.
-            let node = [0, 1, 2].map(|a| if steps[a] > 0.0 { at[a] as f64 / steps[a] } else { (n - 1) as f64 / 2.0 });
+            let node = [0, 1, 2]
+                .map(|a| if steps[a] > 0.0 { at[a] as f64 / steps[a] } else { (n - 1) as f64 / 2.0 });
             [0, 1, 2].map(|a| {
                 let by = fields[a].and_then(|f| f.at(node, Interpolation::Linear)).unwrap_or(0.0);
                 // Rounding may lead a hair over the border.
@@ -78,7 +87,11 @@ mod tests {
     fn no_strength_changes_nothing() {
         let v = volume([4, 5, 6], 1);
         assert_eq!(Elastic { nodes: 4, strength: 0.0 }.apply(v.clone(), &mut rng(0)).unwrap(), v);
-        for bad in [Elastic { nodes: 2, strength: 0.1 }, Elastic { nodes: 4, strength: 0.5 }, Elastic { nodes: 4, strength: f32::NAN }] {
+        for bad in [
+            Elastic { nodes: 2, strength: 0.1 },
+            Elastic { nodes: 4, strength: 0.5 },
+            Elastic { nodes: 4, strength: f32::NAN },
+        ] {
             assert!(bad.apply(v.clone(), &mut rng(0)).is_err());
         }
     }

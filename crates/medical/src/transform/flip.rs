@@ -1,7 +1,8 @@
 //! Mirroring along the axes, each with its own probability.
 //!
-//! Right and left may be exchanged in a brain and hardly in a chest with its heart: the probability of each axis is a setting. The grid stays
-//! that of the patch: a mirrored patch is another sample, not another view of the same place.
+//! Right and left may be exchanged in a brain and hardly in a chest with its heart: the probability of each
+//! axis is a setting. The grid stays that of the patch: a mirrored patch is another sample, not another view
+//! of the same place.
 
 use super::{check_share, rebuilt};
 use crate::Volume;

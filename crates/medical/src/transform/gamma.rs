@@ -1,5 +1,6 @@
-//! Gamma: `low + (high - low) u^g` with `u` the value's place between lowest and highest, and `g` drawn log-uniformly (nnU-Net, Isensee et al.
-//! 2018, arXiv 1809.10486). With some probability of the negative image, so that dark and bright ends change alike.
+//! Gamma: `low + (high - low) u^g` with `u` the value's place between lowest and highest, and `g` drawn
+//! log-uniformly (nnU-Net, Isensee et al. 2018, arXiv 1809.10486). With some probability of the negative
+//! image, so that dark and bright ends change alike.
 
 use super::{check_range, check_share, extremes};
 use crate::Volume;
@@ -48,14 +49,22 @@ mod tests {
     fn order_and_ends_stay() {
         for seed in 0..20 {
             let v = volume([3, 4, 5], seed);
-            let made = Gamma { range: [0.5, 2.0], invert_p: 0.5, p: 1.0 }.apply(v.clone(), &mut rng(seed)).unwrap();
+            let made =
+                Gamma { range: [0.5, 2.0], invert_p: 0.5, p: 1.0 }.apply(v.clone(), &mut rng(seed)).unwrap();
             let ((a, b), (c, d)) = (extremes(v.values()), extremes(made.values()));
             assert!((a - c).abs() < 1e-5 && (b - d).abs() < 1e-5);
             let mut order: Vec<usize> = (0..60).collect();
             order.sort_by(|&i, &j| v.values()[i].total_cmp(&v.values()[j]));
             assert!(order.windows(2).all(|w| made.values()[w[0]] <= made.values()[w[1]] + 1e-6));
-            assert_eq!(Gamma { range: [0.5, 2.0], invert_p: 0.5, p: 0.0 }.apply(v.clone(), &mut rng(seed)).unwrap(), v);
+            assert_eq!(
+                Gamma { range: [0.5, 2.0], invert_p: 0.5, p: 0.0 }.apply(v.clone(), &mut rng(seed)).unwrap(),
+                v
+            );
         }
-        assert!(Gamma { range: [0.0, 2.0], invert_p: 0.0, p: 1.0 }.apply(volume([1, 1, 2], 0), &mut rng(0)).is_err());
+        assert!(
+            Gamma { range: [0.0, 2.0], invert_p: 0.0, p: 1.0 }
+                .apply(volume([1, 1, 2], 0), &mut rng(0))
+                .is_err()
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What is done to volumes before a network sees them: one idea a file.
 //!
-//! A transform takes a [`Volume`] and returns another; labels move with the voxels, and whatever is random comes from the
-//! generator that is handed in. Intensities are changed only where labels are not.
+//! A transform takes a [`Volume`] and returns another; labels move with the voxels, and whatever is random
+//! comes from the generator that is handed in. Intensities are changed only where labels are not.
 
 pub mod bezier;
 pub mod bias;
@@ -61,7 +61,12 @@ impl Transform<Volume> for Pipeline {
 }
 
 /// The volume with other values (and labels) on another grid, or its own.
-pub(crate) fn rebuilt(volume: &Volume, grid: crate::Grid, values: Vec<f32>, labels: Option<Vec<u16>>) -> Result<Volume> {
+pub(crate) fn rebuilt(
+    volume: &Volume,
+    grid: crate::Grid,
+    values: Vec<f32>,
+    labels: Option<Vec<u16>>,
+) -> Result<Volume> {
     let made = Volume::new(volume.id(), grid, values)?;
     match labels {
         Some(labels) => made.with_labels(labels),
@@ -74,12 +79,18 @@ pub(crate) fn check_range(key: &str, [low, high]: [f32; 2], least: f32, most: f3
     if low >= least && low <= high && high <= most {
         return Ok(());
     }
-    Err(Error::config(format!("augment.{key} = [{low}, {high}]: expected two numbers from {least} to {most}, the smaller first")))
+    Err(Error::config(format!(
+        "augment.{key} = [{low}, {high}]: expected two numbers from {least} to {most}, the smaller first"
+    )))
 }
 
 /// Refuses what is no probability.
 pub(crate) fn check_share(key: &str, p: f32) -> Result<()> {
-    if (0.0..=1.0).contains(&p) { Ok(()) } else { Err(Error::config(format!("augment.{key} = {p}: expected a probability from 0 to 1"))) }
+    if (0.0..=1.0).contains(&p) {
+        Ok(())
+    } else {
+        Err(Error::config(format!("augment.{key} = {p}: expected a probability from 0 to 1")))
+    }
 }
 
 /// Smallest and largest value; `(0, 0)` of none.

@@ -1,4 +1,5 @@
-//! Noise: Gaussian, or Rician as in magnitude images of an MR scanner, `sqrt((v + n1)^2 + n2^2)` (Gudbjartsson and Patz 1995).
+//! Noise: Gaussian, or Rician as in magnitude images of an MR scanner, `sqrt((v + n1)^2 + n2^2)`
+//! (Gudbjartsson and Patz 1995).
 
 use super::{check_range, check_share};
 use crate::Volume;

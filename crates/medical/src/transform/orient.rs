@@ -1,15 +1,20 @@
 //! Orientation: the axes of a volume in another order or direction, for a network that was trained that way.
 //!
-//! Volumes here are RAS+: `x` grows to the right, `y` to the front, `z` to the head. A code names where the three axes lead, `x` first:
-//! `LPS` is ITK's, `RAS` ours. No voxel is interpolated, and the affine follows.
+//! Volumes here are RAS+: `x` grows to the right, `y` to the front, `z` to the head. A code names where the
+//! three axes lead, `x` first: `LPS` is ITK's, `RAS` ours. No voxel is interpolated, and the affine follows.
 
 use super::rebuilt;
 use crate::{Grid, Volume};
 use selfsup_core::{Error, Result};
 
-/// For each axis of a code: which axis of RAS+ it runs along (0 right, 1 front, 2 head), and whether against it.
+/// For each axis of a code: which axis of RAS+ it runs along (0 right, 1 front, 2 head), and whether against
+/// it.
 fn axes(code: &str) -> Result<[(usize, bool); 3]> {
-    let wrong = || Error::config(format!("orientation \"{code}\": expected three letters, one of R or L, one of A or P, one of S or I"));
+    let wrong = || {
+        Error::config(format!(
+            "orientation \"{code}\": expected three letters, one of R or L, one of A or P, one of S or I"
+        ))
+    };
     let letters: Vec<char> = code.chars().collect();
     let [a, b, c] = letters[..] else { return Err(wrong()) };
     let one = |letter: char| {
@@ -60,9 +65,16 @@ fn turned(volume: &Volume, axes: [(usize, bool); 3]) -> Result<Volume> {
         for (c, &(axis, flip)) in axes.iter().enumerate() {
             affine[r][c] = if flip { -a[r][axis] } else { a[r][axis] };
         }
-        affine[r][3] = a[r][3] + axes.iter().filter(|(_, flip)| *flip).map(|&(axis, _)| a[r][axis] * (size[axis] - 1) as f64).sum::<f64>();
+        affine[r][3] = a[r][3]
+            + axes
+                .iter()
+                .filter(|(_, flip)| *flip)
+                .map(|&(axis, _)| a[r][axis] * (size[axis] - 1) as f64)
+                .sum::<f64>();
     }
-    let index = |at: [usize; 3]| -> usize { (0..3).map(|c| step[axes[c].0] * if axes[c].1 { new[c] - 1 - at[c] } else { at[c] }).sum() };
+    let index = |at: [usize; 3]| -> usize {
+        (0..3).map(|c| step[axes[c].0] * if axes[c].1 { new[c] - 1 - at[c] } else { at[c] }).sum()
+    };
     let mut order = Vec::with_capacity(volume.values().len());
     for z in 0..new[2] {
         for y in 0..new[1] {

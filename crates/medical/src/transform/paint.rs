@@ -1,5 +1,6 @@
-//! In-painting and out-painting (Models Genesis, Zhou et al. 2019, arXiv 1908.06912, section 3.3): boxes of the patch, or all but some boxes
-//! in its middle, are replaced by random values. Restoring them teaches the local and the global layout of the body.
+//! In-painting and out-painting (Models Genesis, Zhou et al. 2019, arXiv 1908.06912, section 3.3): boxes of
+//! the patch, or all but some boxes in its middle, are replaced by random values. Restoring them teaches the
+//! local and the global layout of the body.
 
 use super::{check_share, extremes, rebuilt};
 use crate::Volume;
@@ -9,7 +10,8 @@ use selfsup_core::{Result, Rng};
 /// Smallest distance of a box from the border, in voxels, where the patch has room for it (the authors' 3).
 const BORDER: usize = 3;
 
-/// Fills boxes, each with one random value: the first always, each further one with probability 0.95, up to `boxes`.
+/// Fills boxes, each with one random value: the first always, each further one with probability 0.95, up to
+/// `boxes`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InPaint {
     /// Most boxes (the authors' 5).
@@ -18,7 +20,8 @@ pub struct InPaint {
     pub p: f32,
 }
 
-/// Fills everything but some boxes with noise: the first box always, each further one with probability 0.95, up to `boxes`.
+/// Fills everything but some boxes with noise: the first box always, each further one with probability 0.95,
+/// up to `boxes`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutPaint {
     /// Most boxes (the authors' 4).

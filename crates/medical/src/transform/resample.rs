@@ -1,7 +1,8 @@
 //! Resampling: the same anatomy on another grid.
 //!
-//! Networks count in voxels; a lesion of 5 mm must be as many of them in every scan. Intensities are interpolated linearly, labels take the
-//! nearest. Places are compared in millimetres through the affines, so a volume can also be brought onto the grid of another one.
+//! Networks count in voxels; a lesion of 5 mm must be as many of them in every scan. Intensities are
+//! interpolated linearly, labels take the nearest. Places are compared in millimetres through the affines, so
+//! a volume can also be brought onto the grid of another one.
 
 use super::rebuilt;
 use super::sample::{Interpolation, warp, warp_labels};
@@ -57,7 +58,13 @@ mod tests {
         let v = volume([3, 4, 5], 1);
         let same = Resample { spacing: v.spacing(), fill: 0.0 }.apply(v.clone(), &mut rng(0)).unwrap();
         assert_eq!(same, v);
-        assert!(Resample { spacing: [1.0, 0.0, 1.0], fill: 0.0 }.apply(v, &mut rng(0)).unwrap_err().to_string().contains("spacing"));
+        assert!(
+            Resample { spacing: [1.0, 0.0, 1.0], fill: 0.0 }
+                .apply(v, &mut rng(0))
+                .unwrap_err()
+                .to_string()
+                .contains("spacing")
+        );
     }
 
     #[test]
@@ -71,7 +78,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
-        /// Interpolated values lie between the smallest and the largest; labels are among those there were; the field of view is kept.
+        /// Interpolated values lie between the smallest and the largest; labels are among those there were;
+        /// the field of view is kept.
         #[test]
         fn values_stay_in_range(shape in prop::array::uniform3(1usize..7), spacing in prop::array::uniform3(0.4f64..3.0), seed in 0u64..99) {
             let v = volume(shape, seed);

@@ -1,7 +1,8 @@
 //! Rotation and scaling about the centre of a patch, in millimetres.
 //!
-//! A rotation in voxels would shear a scan with thick slices, so the turn happens in the world. Angles are drawn uniformly for each axis, the
-//! scale log-uniformly. Corners that turn in from outside get the lowest value, so take a patch with a margin and cut it afterwards.
+//! A rotation in voxels would shear a scan with thick slices, so the turn happens in the world. Angles are
+//! drawn uniformly for each axis, the scale log-uniformly. Corners that turn in from outside get the lowest
+//! value, so take a patch with a margin and cut it afterwards.
 
 use super::sample::{Interpolation, warp, warp_labels};
 use super::{check_range, extremes, rebuilt};
@@ -26,7 +27,10 @@ impl Rotate {
     /// Naming the key.
     pub fn check(&self) -> Result<()> {
         if self.degrees.iter().any(|d| !(0.0..=180.0).contains(d)) {
-            return Err(Error::config(format!("augment.rotate = {:?}: expected degrees from 0 to 180 about z, y and x", self.degrees)));
+            return Err(Error::config(format!(
+                "augment.rotate = {:?}: expected degrees from 0 to 180 about z, y and x",
+                self.degrees
+            )));
         }
         check_range("zoom", self.scale, 0.1, 10.0)
     }
@@ -89,7 +93,9 @@ mod tests {
     fn no_turn_changes_nothing() {
         let v = volume([3, 4, 5], 1);
         assert_eq!(Rotate { degrees: [0.0; 3], scale: [1.0, 1.0] }.apply(v.clone(), &mut rng(3)).unwrap(), v);
-        assert!(Rotate { degrees: [200.0, 0.0, 0.0], scale: [1.0, 1.0] }.apply(v.clone(), &mut rng(3)).is_err());
+        assert!(
+            Rotate { degrees: [200.0, 0.0, 0.0], scale: [1.0, 1.0] }.apply(v.clone(), &mut rng(3)).is_err()
+        );
         assert!(Rotate { degrees: [0.0; 3], scale: [1.0, 0.5] }.apply(v, &mut rng(3)).is_err());
     }
 

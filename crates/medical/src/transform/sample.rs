@@ -1,7 +1,8 @@
 //! Values between voxels: trilinear for intensities, nearest for labels.
 //!
-//! The voxel `i` of an axis of `n` covers `[i - 0.5, i + 0.5)`. A place in `[-0.5, n - 0.5)` on each axis is inside and clamps to the
-//! outermost centres (ITK's convention); everything else is outside and gets the fill value.
+//! The voxel `i` of an axis of `n` covers `[i - 0.5, i + 0.5)`. A place in `[-0.5, n - 0.5)` on each axis is
+//! inside and clamps to the outermost centres (ITK's convention); everything else is outside and gets the
+//! fill value.
 
 use rayon::prelude::*;
 
@@ -27,7 +28,8 @@ const SLACK: f64 = 1e-6;
 impl<'a> Field<'a> {
     /// Of `values` that fill `shape`; `None` if they do not.
     pub fn new(values: &'a [f32], shape: [usize; 3]) -> Option<Self> {
-        (values.len() == shape.iter().product::<usize>() && !values.is_empty()).then_some(Field { values, shape })
+        (values.len() == shape.iter().product::<usize>() && !values.is_empty())
+            .then_some(Field { values, shape })
     }
 
     /// The value at `(z, y, x)`, `None` outside.
@@ -83,7 +85,12 @@ pub(crate) fn warp(
 }
 
 /// The same for labels, nearest and 0 outside.
-pub(crate) fn warp_labels(labels: &[u16], old: [usize; 3], shape: [usize; 3], place: impl Fn([usize; 3]) -> [f64; 3] + Sync) -> Vec<u16> {
+pub(crate) fn warp_labels(
+    labels: &[u16],
+    old: [usize; 3],
+    shape: [usize; 3],
+    place: impl Fn([usize; 3]) -> [f64; 3] + Sync,
+) -> Vec<u16> {
     // Labels up to 65535 are exact in f32.
     let values: Vec<f32> = labels.iter().map(|&l| f32::from(l)).collect();
     warp(&values, old, shape, 0.0, Interpolation::Nearest, place).into_iter().map(|v| v as u16).collect()
@@ -98,7 +105,10 @@ mod tests {
         let values = [0.0, 1.0, 2.0, 3.0];
         let field = Field::new(&values, [1, 1, 4]).expect("it fits");
         let at = |x: f64| field.at([0.0, 0.0, x], Interpolation::Linear);
-        assert_eq!([at(-0.5), at(0.25), at(3.4), at(3.5), at(-0.6), at(f64::NAN)], [Some(0.0), Some(0.25), Some(3.0), None, None, None]);
+        assert_eq!(
+            [at(-0.5), at(0.25), at(3.4), at(3.5), at(-0.6), at(f64::NAN)],
+            [Some(0.0), Some(0.25), Some(3.0), None, None, None]
+        );
         assert_eq!(field.at([0.0, 0.4, 1.6], Interpolation::Nearest), Some(2.0));
         assert!(Field::new(&values, [1, 1, 5]).is_none());
     }
@@ -107,7 +117,8 @@ mod tests {
     fn a_linear_function_is_reproduced() {
         let shape = [3, 4, 5];
         let f = |z: f64, y: f64, x: f64| 2.0 * z - y + 0.5 * x;
-        let values: Vec<f32> = (0..60).map(|i| f((i / 20) as f64, (i / 5 % 4) as f64, (i % 5) as f64) as f32).collect();
+        let values: Vec<f32> =
+            (0..60).map(|i| f((i / 20) as f64, (i / 5 % 4) as f64, (i % 5) as f64) as f32).collect();
         let field = Field::new(&values, shape).expect("it fits");
         for (z, y, x) in [(0.5, 1.25, 3.75), (2.0, 3.0, 4.0), (1.1, 0.2, 0.3)] {
             let got = field.at([z, y, x], Interpolation::Linear).unwrap_or(f32::NAN);

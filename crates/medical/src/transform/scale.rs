@@ -1,7 +1,8 @@
 //! Intensities to one range: windows of Hounsfield units, percentiles, z-scores.
 //!
-//! A CT has absolute units: a window `[low, high]` of them becomes `[0, 1]` and what lies beyond is cut. An MR image has none: its percentiles
-//! or its mean and deviation stand in, taken over the foreground (above the lowest value) if asked for, since air would decide them otherwise.
+//! A CT has absolute units: a window `[low, high]` of them becomes `[0, 1]` and what lies beyond is cut. An
+//! MR image has none: its percentiles or its mean and deviation stand in, taken over the foreground (above
+//! the lowest value) if asked for, since air would decide them otherwise.
 
 use super::extremes;
 use crate::Volume;
@@ -55,10 +56,14 @@ impl Scale {
     pub fn check(&self) -> Result<()> {
         match *self {
             Scale::Window { low, high } if !(low < high && low.is_finite() && high.is_finite()) => {
-                Err(Error::config(format!("augment.scale window of {low} to {high}: expected two numbers, the smaller first")))
+                Err(Error::config(format!(
+                    "augment.scale window of {low} to {high}: expected two numbers, the smaller first"
+                )))
             }
             Scale::Percentiles { low, high, .. } if !(0.0 <= low && low < high && high <= 100.0) => {
-                Err(Error::config(format!("augment.scale percentiles {low} to {high}: expected two from 0 to 100, the smaller first")))
+                Err(Error::config(format!(
+                    "augment.scale percentiles {low} to {high}: expected two from 0 to 100, the smaller first"
+                )))
             }
             _ => Ok(()),
         }
@@ -68,7 +73,11 @@ impl Scale {
     fn line(&self, values: &[f32]) -> (f32, f32, bool) {
         let chosen = |foreground: bool| -> Vec<f32> {
             let (low, _) = extremes(values);
-            let inside: Vec<f32> = if foreground { values.iter().copied().filter(|v| *v > low).collect() } else { values.to_vec() };
+            let inside: Vec<f32> = if foreground {
+                values.iter().copied().filter(|v| *v > low).collect()
+            } else {
+                values.to_vec()
+            };
             if inside.is_empty() { values.to_vec() } else { inside }
         };
         match *self {
@@ -145,16 +154,24 @@ mod tests {
     #[test]
     fn closed_forms() {
         assert_eq!(
-            scaled(&[-2000.0, -160.0, 40.0, 240.0, 900.0], Scale::Window { low: -160.0, high: 240.0 }).unwrap(),
+            scaled(&[-2000.0, -160.0, 40.0, 240.0, 900.0], Scale::Window { low: -160.0, high: 240.0 })
+                .unwrap(),
             [0.0, 0.0, 0.5, 1.0, 1.0]
         );
         // Percentiles of 0, 1, 2, 3, 4: the 25th is 1, the 75th is 3.
         assert_eq!(
-            scaled(&[3.0, 1.0, 0.0, 4.0, 2.0], Scale::Percentiles { low: 25.0, high: 75.0, foreground: false }).unwrap(),
+            scaled(
+                &[3.0, 1.0, 0.0, 4.0, 2.0],
+                Scale::Percentiles { low: 25.0, high: 75.0, foreground: false }
+            )
+            .unwrap(),
             [1.0, 0.0, 0.0, 1.0, 0.5]
         );
         // The foreground of 0, 0, 1, 3 is 1, 3: mean 2, deviation 1.
-        assert_eq!(scaled(&[0.0, 0.0, 1.0, 3.0], Scale::ZScore { foreground: true }).unwrap(), [-2.0, -2.0, -1.0, 1.0]);
+        assert_eq!(
+            scaled(&[0.0, 0.0, 1.0, 3.0], Scale::ZScore { foreground: true }).unwrap(),
+            [-2.0, -2.0, -1.0, 1.0]
+        );
         assert_eq!(scaled(&[7.0, 7.0], Scale::ZScore { foreground: true }).unwrap(), [0.0, 0.0]);
         assert_eq!(scaled(&[7.0, 7.0], Scale::default()).unwrap(), [0.0, 0.0]);
     }

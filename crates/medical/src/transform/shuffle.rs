@@ -1,5 +1,6 @@
-//! Local shuffling (Models Genesis, Zhou et al. 2019, arXiv 1908.06912, section 3.2): many small boxes, in each of which the voxels change
-//! places. Their sides are at most a tenth of the patch's, less than the network sees at once, so texture is lost and shape stays.
+//! Local shuffling (Models Genesis, Zhou et al. 2019, arXiv 1908.06912, section 3.2): many small boxes, in
+//! each of which the voxels change places. Their sides are at most a tenth of the patch's, less than the
+//! network sees at once, so texture is lost and shape stays.
 
 use super::{check_share, rebuilt};
 use crate::Volume;
@@ -23,7 +24,10 @@ impl Transform<Volume> for LocalShuffle {
     fn apply(&self, volume: Volume, rng: &mut Rng) -> Result<Volume> {
         check_share("shuffle_p", self.p)?;
         if !(self.side > 0.0 && self.side <= 1.0) {
-            return Err(Error::config(format!("shuffle side {}: expected a share above 0 and at most 1", self.side)));
+            return Err(Error::config(format!(
+                "shuffle side {}: expected a share above 0 and at most 1",
+                self.side
+            )));
         }
         if !rng.chance(self.p) {
             return Ok(volume);

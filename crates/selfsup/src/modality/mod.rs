@@ -1,7 +1,8 @@
-//! What a modality brings to the command. One file per modality; every verb is written once, for [`Modality`].
+//! What a modality brings to the command. One file per modality; every verb is written once, for
+//! [`Modality`].
 //!
-//! A verb finds the [`Kind`] (stated in the configuration, or by looking at the data) and goes on with the type behind it:
-//! `with_modality!(kind, M => work::<M>(request))`.
+//! A verb finds the [`Kind`] (stated in the configuration, or by looking at the data) and goes on with the
+//! type behind it: `with_modality!(kind, M => work::<M>(request))`.
 
 #[cfg(feature = "medical")]
 pub mod medical;
@@ -83,7 +84,8 @@ pub trait Modality: Sized + Send + Sync + 'static {
         }
     }
 
-    /// Inputs of the encoder with the labels that there are: as they are, or with the augmentation of fine-tuning.
+    /// Inputs of the encoder with the labels that there are: as they are, or with the augmentation of
+    /// fine-tuning.
     ///
     /// # Errors
     /// If the settings do not fit the samples.
@@ -109,13 +111,15 @@ pub trait Modality: Sized + Send + Sync + 'static {
         self.encoder(scope)
     }
 
-    /// Reads the pretrained weights that the configuration names, if any, into the encoder below `encoder`; a line says which.
+    /// Reads the pretrained weights that the configuration names, if any, into the encoder below `encoder`; a
+    /// line says which.
     ///
     /// # Errors
     /// If they cannot be read or do not fit.
     fn load_pretrained(&self, params: &Params) -> Result<Option<String>>;
 
-    /// Features `(N, D)` of a batch, as `[eval] read` says; only recordings may be read otherwise than pooled, which the configuration checks.
+    /// Features `(N, D)` of a batch, as `[eval] read` says; only recordings may be read otherwise than
+    /// pooled, which the configuration checks.
     ///
     /// # Errors
     /// If the batch does not fit the encoder.
@@ -135,8 +139,8 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If the layout cannot hold the encoder, or a file cannot be written.
     fn export(&self, params: &Params, out: &Path, layout: &str) -> Result<()>;
 
-    /// Writes what was fine-tuned for `task`: the encoder alone, or with its head where other tools have a class for both. `params` hold the
-    /// task's head instead of a method's.
+    /// Writes what was fine-tuned for `task`: the encoder alone, or with its head where other tools have a
+    /// class for both. `params` hold the task's head instead of a method's.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -144,8 +148,8 @@ pub trait Modality: Sized + Send + Sync + 'static {
         self.export(params, out, Self::LAYOUTS.first().copied().unwrap_or_default())
     }
 
-    /// Parts of the encoder, as it is fine-tuned, that belong to a head: pre-training need not have them, and they are trained with the head
-    /// alone too.
+    /// Parts of the encoder, as it is fine-tuned, that belong to a head: pre-training need not have them, and
+    /// they are trained with the head alone too.
     const HEAD: &'static [&'static str] = &[];
 
     /// Writes what a run needs beside its configuration into its folder (a tokenizer).
@@ -162,7 +166,8 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If a file cannot be written.
     fn preview(&self, batch: &Self::Batch) -> Result<Vec<String>>;
 
-    /// Whether the method trains more than once, on targets that it makes itself between ([`Modality::run_stages`]).
+    /// Whether the method trains more than once, on targets that it makes itself between
+    /// ([`Modality::run_stages`]).
     fn staged(&self) -> bool {
         false
     }
@@ -186,8 +191,8 @@ pub trait Modality: Sized + Send + Sync + 'static {
         finetune::fit::<Self, Classification>(work)
     }
 
-    /// The same with noise in every sample, at a ratio of signal to noise in decibels. `noise` is a folder of recordings, or `white`, `pink` or
-    /// `brown`.
+    /// The same with noise in every sample, at a ratio of signal to noise in decibels. `noise` is a folder of
+    /// recordings, or `white`, `pink` or `brown`.
     ///
     /// # Errors
     /// If samples of the modality have no such ratio, or the noise is not there.
@@ -324,7 +329,8 @@ pub fn weights_path(name: &str) -> Result<std::path::PathBuf> {
     Err(Error::config(format!("encoder.pretrained = \"{name}\": no such file or folder")))
 }
 
-/// Keeps `config.json` of the folder that a run starts from in its folder `encoder`: it gives the network its shape.
+/// Keeps `config.json` of the folder that a run starts from in its folder `encoder`: it gives the network its
+/// shape.
 ///
 /// # Errors
 /// If the folder is not there, or the copy cannot be written.

@@ -18,7 +18,8 @@ pub struct Classification;
 impl<M: Modality> Task<M> for Classification {
     type Objective = Classify;
 
-    // Not the accuracy: on a few dozen labels it is level for many epochs, and the first of them is hardly trained.
+    // Not the accuracy: on a few dozen labels it is level for many epochs, and the first of them is hardly
+    // trained.
     const WATCHED: &'static str = "validation_log_likelihood";
 
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
@@ -33,9 +34,16 @@ impl<M: Modality> Task<M> for Classification {
         let of = |set: Option<Set>, what: &str| match set {
             None => Ok(None),
             Some(set) if set.classes() == classes => set.labelled(),
-            Some(set) => Err(Error::input(what, format!("classes {:?}, expected those of the training data {classes:?}", set.classes()))),
+            Some(set) => Err(Error::input(
+                what,
+                format!("classes {:?}, expected those of the training data {classes:?}", set.classes()),
+            )),
         };
-        let sets = Sets { held_out: of(sets.held_out, "validation data")?, test: of(sets.test, "test data")?, train };
+        let sets = Sets {
+            held_out: of(sets.held_out, "validation data")?,
+            test: of(sets.test, "test data")?,
+            train,
+        };
         Ok((sets, classes))
     }
 
@@ -51,7 +59,13 @@ impl<M: Modality> Task<M> for Classification {
         Classify::new(&build.scope, build.encoder, config)
     }
 
-    fn batches(modality: &M, _keys: &TaskKeys, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
+    fn batches(
+        modality: &M,
+        _keys: &TaskKeys,
+        set: &Set,
+        augment: bool,
+        loader: LoaderConfig,
+    ) -> Result<Box<dyn Source<Inputs>>> {
         modality.inputs(set, augment, loader)
     }
 
@@ -114,7 +128,8 @@ fn best(row: &[f32]) -> (usize, f32) {
     row.iter().enumerate().fold((0, f32::NEG_INFINITY), |top, (i, &p)| if p > top.1 { (i, p) } else { top })
 }
 
-/// Probabilities of the classes for every sample, in the order of the set. Where a sample has several inputs (patches of a volume), their mean.
+/// Probabilities of the classes for every sample, in the order of the set. Where a sample has several inputs
+/// (patches of a volume), their mean.
 fn probabilities<M: Modality>(
     modality: &M,
     objective: &Classify,
@@ -126,7 +141,11 @@ fn probabilities<M: Modality>(
     let mut means = Means::new(set.len(), classes);
     for loaded in counted("predictions: batch", &*modality.inputs(set, false, loader.clone())?)? {
         let batch = loaded?.batch.to_device(device)?;
-        batch.indices.iter().zip(objective.probabilities(&batch)?).try_for_each(|(&i, row)| means.add(i, &row))?;
+        batch
+            .indices
+            .iter()
+            .zip(objective.probabilities(&batch)?)
+            .try_for_each(|(&i, row)| means.add(i, &row))?;
     }
     Ok(means.rows()?.chunks_exact(classes.max(1)).map(<[f32]>::to_vec).collect())
 }

@@ -1,5 +1,5 @@
-//! What an encoder is fine-tuned for. A [`Task`] is an objective with a head, batches with targets, and what is measured; the loop, the
-//! checkpoints and early stopping are those of pre-training.
+//! What an encoder is fine-tuned for. A [`Task`] is an objective with a head, batches with targets, and what
+//! is measured; the loop, the checkpoints and early stopping are those of pre-training.
 
 pub mod classification;
 
@@ -34,14 +34,16 @@ pub enum ClassWeights {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskKeys {
-    /// What is learnt: `classification` in every modality, `token-classification` and `question-answering` for texts, `ctc` (what is said) for
-    /// recordings, `segmentation` for volumes.
+    /// What is learnt: `classification` in every modality, `token-classification` and `question-answering`
+    /// for texts, `ctc` (what is said) for recordings, `segmentation` for volumes.
     pub kind: String,
-    /// The pre-training run whose encoder is taken; without one the encoder starts from `encoder.pretrained` or from random weights.
+    /// The pre-training run whose encoder is taken; without one the encoder starts from `encoder.pretrained`
+    /// or from random weights.
     pub run: String,
     /// Start from random weights although a run is named: the baseline that pre-training has to beat.
     pub scratch: bool,
-    /// Blocks of the encoder that are trained, counted from its end: 0 for the head alone; by default all of it.
+    /// Blocks of the encoder that are trained, counted from its end: 0 for the head alone; by default all of
+    /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_blocks: Option<usize>,
     /// Share of the target that is spread over all classes.
@@ -69,7 +71,8 @@ impl Default for TaskKeys {
     }
 }
 
-/// A whole fine-tuning run: the modality's sections are those of the pre-training run where the file does not give them.
+/// A whole fine-tuning run: the modality's sections are those of the pre-training run where the file does not
+/// give them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, bound = "K: Keys")]
 pub struct TaskConfig<K: Keys> {
@@ -91,8 +94,8 @@ pub struct TaskConfig<K: Keys> {
 }
 
 impl<K: Keys> Default for TaskConfig<K> {
-    /// 30 epochs of batches of 32 that end after 5 without a better result; AdamW at 3e-4 with a layer-wise decay of 0.75 (MAE, arXiv
-    /// 2111.06377, table 9; BEiT, arXiv 2106.08254).
+    /// 30 epochs of batches of 32 that end after 5 without a better result; AdamW at 3e-4 with a layer-wise
+    /// decay of 0.75 (MAE, arXiv 2111.06377, table 9; BEiT, arXiv 2106.08254).
     fn default() -> Self {
         TaskConfig {
             modality: K::KIND,
@@ -100,7 +103,13 @@ impl<K: Keys> Default for TaskConfig<K> {
             task: TaskKeys::default(),
             data: DataConfig { hold_out: 0.2, ..DataConfig::default() },
             keys: K::default(),
-            train: TrainConfig { epochs: 30, batch_size: 32, patience: 5, keep_last: 1, ..TrainConfig::default() },
+            train: TrainConfig {
+                epochs: 30,
+                batch_size: 32,
+                patience: 5,
+                keep_last: 1,
+                ..TrainConfig::default()
+            },
             optim: OptimConfig { lr: 3e-4, layer_decay: Some(0.75), ..OptimConfig::default() },
         }
     }
@@ -110,27 +119,41 @@ impl<K: Keys> Default for TaskConfig<K> {
 const HEAD_RATE: f64 = 1e-2;
 
 impl<K: Keys> TaskConfig<K> {
-    /// Reads a file's text with overrides; what neither gives comes from the pre-training run, then from the defaults.
+    /// Reads a file's text with overrides; what neither gives comes from the pre-training run, then from the
+    /// defaults.
     ///
     /// # Errors
     /// Naming the key that is unknown or has a wrong value.
-    pub fn load(text: &str, file: &str, overrides: &[String], run: Option<&PretrainConfig<K>>) -> Result<Self> {
+    pub fn load(
+        text: &str,
+        file: &str,
+        overrides: &[String],
+        run: Option<&PretrainConfig<K>>,
+    ) -> Result<Self> {
         let mut base = Self::default();
         let given = parse(text, file)?;
         let head_only = overrides.iter().any(|o| o.replace(' ', "") == "task.train_blocks=0")
-            || given.get("task").and_then(|t| t.get("train_blocks")).and_then(toml::Value::as_integer) == Some(0);
+            || given.get("task").and_then(|t| t.get("train_blocks")).and_then(toml::Value::as_integer)
+                == Some(0);
         if head_only {
             base.optim = OptimConfig { lr: HEAD_RATE, layer_decay: None, ..base.optim };
         }
         if let Some(run) = run {
             base.keys = run.keys.clone();
             base.device = run.device;
-            base.data = DataConfig { hold_out: base.data.hold_out, test: String::new(), limit: 0, ..run.data.clone() };
+            base.data = DataConfig {
+                hold_out: base.data.hold_out,
+                test: String::new(),
+                limit: 0,
+                ..run.data.clone()
+            };
         }
         let defaults = toml::Table::try_from(&base).map_err(|e| Error::config(e.to_string()))?;
         let mut all = behind(&given, &defaults);
         // The optimiser's own defaults belong to its kind.
-        if given.get("optim").is_some_and(|o| o.get("kind").is_some()) || overrides.iter().any(|o| o.starts_with("optim.kind=")) {
+        if given.get("optim").is_some_and(|o| o.get("kind").is_some())
+            || overrides.iter().any(|o| o.starts_with("optim.kind="))
+        {
             all.retain(|o| !o.starts_with("optim."));
         }
         all.extend_from_slice(overrides);
@@ -175,7 +198,8 @@ pub trait Task<M: Modality>: Sized {
     /// The objective: encoder and head.
     type Objective: Objective;
 
-    /// `validation_` and the metric of [`Task::measure`], higher is better, by which the best checkpoint is chosen.
+    /// `validation_` and the metric of [`Task::measure`], higher is better, by which the best checkpoint is
+    /// chosen.
     const WATCHED: &'static str;
 
     /// Samples at a path; with `labelled` false targets may be absent.
@@ -200,7 +224,8 @@ pub trait Task<M: Modality>: Sized {
         Ok(class_counts(set.labels().unwrap_or_default(), classes))
     }
 
-    /// Builds encoder and head. It is called twice over the same parameters: the second time some may be frozen.
+    /// Builds encoder and head. It is called twice over the same parameters: the second time some may be
+    /// frozen.
     ///
     /// # Errors
     /// If the configuration is not possible.
@@ -246,22 +271,35 @@ pub trait Task<M: Modality>: Sized {
     ) -> Result<()>;
 }
 
-/// Puts the weights of a pre-training checkpoint into the encoder of `params`, and into a decoder what fits of one. Of the encoder the parts
-/// `head` may be absent: they stay as they were drawn.
+/// Puts the weights of a pre-training checkpoint into the encoder of `params`, and into a decoder what fits
+/// of one. Of the encoder the parts `head` may be absent: they stay as they were drawn.
 ///
 /// # Errors
 /// If they are those of another network.
-pub fn load_encoder(params: &Params, checkpoint: &selfsup_core::checkpoint::Checkpoint, head: &[&str]) -> Result<usize> {
+pub fn load_encoder(
+    params: &Params,
+    checkpoint: &selfsup_core::checkpoint::Checkpoint,
+    head: &[&str],
+) -> Result<usize> {
     let below = |prefix: &str| -> std::collections::BTreeMap<String, candle_core::Tensor> {
-        checkpoint.params.iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()))).collect()
+        checkpoint
+            .params
+            .iter()
+            .filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone())))
+            .collect()
     };
     let encoder = below("encoder.");
     let new = |name: &String| head.iter().any(|part| name.split('.').next() == Some(part));
-    let options = Options { allow_missing: compare(params, &encoder, "encoder").missing.iter().all(new), allow_unexpected: true };
+    let options = Options {
+        allow_missing: compare(params, &encoder, "encoder").missing.iter().all(new),
+        allow_unexpected: true,
+    };
     let loaded = load_into(params, &encoder, "encoder", &options)?.loaded.len();
-    // A decoder that was trained to restore is a start for one that segments, but for the layer of its outputs.
+    // A decoder that was trained to restore is a start for one that segments, but for the layer of its
+    // outputs.
     let mut decoder = below("decoder.");
-    decoder.retain(|name, t| params.get(&format!("decoder.{name}")).is_some_and(|p| p.var.dims() == t.dims()));
+    decoder
+        .retain(|name, t| params.get(&format!("decoder.{name}")).is_some_and(|p| p.var.dims() == t.dims()));
     if !decoder.is_empty() {
         load_into(params, &decoder, "decoder", &Options { allow_missing: true, allow_unexpected: true })?;
     }

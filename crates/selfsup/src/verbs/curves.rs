@@ -15,9 +15,13 @@ pub fn run(runs: &[PathBuf], out: Option<&Path>) -> Result<()> {
         (None, [run]) => run.join("curves.svg"),
         _ => return Err(Error::input("--out", "expected the file to draw several runs into")),
     };
-    let named: Vec<(String, PathBuf)> = runs.iter().map(|r| (r.display().to_string(), r.join("metrics.jsonl"))).collect();
-    let parts: Vec<(&str, &Path)> = named.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
-    let picture = svg(&parts)?.ok_or_else(|| Error::input(named.iter().map(|n| &*n.0).collect::<Vec<_>>().join(", "), "no metrics yet"))?;
+    let named: Vec<(String, PathBuf)> =
+        runs.iter().map(|r| (r.display().to_string(), r.join("metrics.jsonl"))).collect();
+    let parts: Vec<(&str, &Path)> =
+        named.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
+    let picture = svg(&parts)?.ok_or_else(|| {
+        Error::input(named.iter().map(|n| &*n.0).collect::<Vec<_>>().join(", "), "no metrics yet")
+    })?;
     super::export::text(&out, &picture)?;
     say!("written: {}", out.display());
     Ok(())

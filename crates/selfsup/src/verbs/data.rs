@@ -16,9 +16,19 @@ use std::collections::BTreeSet;
 /// Never.
 pub fn list() -> Result<()> {
     for card in CARDS {
-        say!("{:<24}{}: {}\n{:24}licence: {}; source: {}", card.name, card.kind, card.about, "", card.licence, card.source);
+        say!(
+            "{:<24}{}: {}\n{:24}licence: {}; source: {}",
+            card.name,
+            card.kind,
+            card.about,
+            "",
+            card.licence,
+            card.source
+        );
     }
-    say!("\nFolders of images, texts, recordings and medical images, idx and CIFAR files, tar shards and Parquet files are given by path.");
+    say!(
+        "\nFolders of images, texts, recordings and medical images, idx and CIFAR files, tar shards and Parquet files are given by path."
+    );
     Ok(())
 }
 
@@ -36,7 +46,8 @@ pub fn fetch(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Looks through a data set: counts, classes, groups, and the samples that cannot be read. Images are decoded, each one.
+/// Looks through a data set: counts, classes, groups, and the samples that cannot be read. Images are
+/// decoded, each one.
 ///
 /// # Errors
 /// If nothing can be opened; with unreadable samples after all have been looked at.

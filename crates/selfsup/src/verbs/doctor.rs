@@ -14,9 +14,11 @@ pub fn run() -> Result<()> {
         for (key, value) in map {
             let text = match value {
                 serde_json::Value::String(s) => s.clone(),
-                serde_json::Value::Array(a) => {
-                    a.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string)).collect::<Vec<_>>().join(", ")
-                }
+                serde_json::Value::Array(a) => a
+                    .iter()
+                    .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string))
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 other => other.to_string(),
             };
             say!("{:<16}{}", key.replace('_', " "), if text.is_empty() { "none" } else { &text });

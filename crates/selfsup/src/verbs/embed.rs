@@ -13,7 +13,8 @@ use selfsup_eval::Matrix;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes the embeddings of the run's samples, or of `data`, to `out`, one row a sample in the order of the data set.
+/// Writes the embeddings of the run's samples, or of `data`, to `out`, one row a sample in the order of the
+/// data set.
 ///
 /// # Errors
 /// If the run or a sample cannot be read, or the ending of `out` is unknown.
@@ -36,13 +37,22 @@ fn embed<M: Modality>(dir: &Path, data: Option<&str>) -> Result<(Set, Matrix)> {
     let opened = open_run::<M>(dir, &[])?;
     let set = opened.modality.open(data.unwrap_or(&opened.config.data.path))?;
     let loader = in_order(opened.config.eval.batch_size, opened.config.train.workers);
-    let features = encode(&opened.modality, opened.method.encoder(), &set, opened.config.eval.read, &loader, &opened.device)?;
+    let features = encode(
+        &opened.modality,
+        opened.method.encoder(),
+        &set,
+        opened.config.eval.read,
+        &loader,
+        &opened.device,
+    )?;
     Ok((set, features))
 }
 
 fn safetensors(out: &Path, set: &Set, features: &Matrix) -> Result<()> {
-    let mut tensors =
-        vec![("embeddings".to_string(), Tensor::from_slice(features.as_slice(), (features.n(), features.d()), &Device::Cpu)?)];
+    let mut tensors = vec![(
+        "embeddings".to_string(),
+        Tensor::from_slice(features.as_slice(), (features.n(), features.d()), &Device::Cpu)?,
+    )];
     if let Some(labels) = set.labels() {
         let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
         let n = labels.len();
@@ -53,7 +63,11 @@ fn safetensors(out: &Path, set: &Set, features: &Matrix) -> Result<()> {
 
 /// NumPy's format, version 1.0: little-endian f32, row-major.
 fn npy(out: &Path, features: &Matrix) -> Result<()> {
-    let mut head = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", features.n(), features.d());
+    let mut head = format!(
+        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}",
+        features.n(),
+        features.d()
+    );
     // Magic, version, length and header together are a multiple of 64 bytes, the last a line break.
     while (10 + head.len() + 1) % 64 != 0 {
         head.push(' ');
@@ -72,11 +86,19 @@ fn parquet(out: &Path, set: &Set, features: &Matrix) -> Result<()> {
     for i in 0..features.n() {
         ids.push(set.records().id(i)?);
     }
-    let bytes = selfsup_datasets::parquet::embeddings(&ids, set.labels().as_deref(), features.as_slice(), features.d())?;
+    let bytes = selfsup_datasets::parquet::embeddings(
+        &ids,
+        set.labels().as_deref(),
+        features.as_slice(),
+        features.d(),
+    )?;
     write_atomic(out, |f| f.write_all(&bytes).map_err(|e| Error::io(out, e)))
 }
 
 #[cfg(not(feature = "parquet"))]
 fn parquet(out: &Path, _set: &Set, _features: &Matrix) -> Result<()> {
-    Err(Error::file(out, "this build cannot write Parquet: build with --features parquet, or choose .npy or .safetensors"))
+    Err(Error::file(
+        out,
+        "this build cannot write Parquet: build with --features parquet, or choose .npy or .safetensors",
+    ))
 }

@@ -85,17 +85,25 @@ impl Told {
             ("data.path", request.data.clone()),
             ("data.test", request.test.clone()),
         ];
-        let quoted = |(key, value): (&str, Option<String>)| Some(format!("{key}={}", toml::Value::String(value?)));
+        let quoted =
+            |(key, value): (&str, Option<String>)| Some(format!("{key}={}", toml::Value::String(value?)));
         let mut overrides: Vec<String> = flags.into_iter().filter_map(quoted).collect();
         overrides.extend(given);
         let (text, shown) = match (&file, request.resume, &request.out) {
             (Some(path), _, _) => (read(path)?, path.display().to_string()),
-            (None, true, Some(dir)) => (read(&dir.join("config.toml"))?, dir.join("config.toml").display().to_string()),
+            (None, true, Some(dir)) => {
+                (read(&dir.join("config.toml"))?, dir.join("config.toml").display().to_string())
+            }
             _ => (String::new(), "command line".to_string()),
         };
         let table = text.parse::<toml::Table>().unwrap_or_default();
-        let stated = table.get("task").and_then(|t| t.get("run")).and_then(toml::Value::as_str).map(str::to_string);
-        let given = overrides.iter().rev().find_map(|o| o.strip_prefix("task.run=")).map(|v| v.trim_matches('"').to_string());
+        let stated =
+            table.get("task").and_then(|t| t.get("run")).and_then(toml::Value::as_str).map(str::to_string);
+        let given = overrides
+            .iter()
+            .rev()
+            .find_map(|o| o.strip_prefix("task.run="))
+            .map(|v| v.trim_matches('"').to_string());
         let run = given.or(stated).filter(|r| !r.is_empty()).map(PathBuf::from);
         Ok(Told { file, text, shown, overrides, run })
     }
@@ -109,9 +117,9 @@ impl Told {
         }
         match self.overrides.iter().rev().find_map(|o| o.strip_prefix("data.path=")) {
             Some(data) => kind_of(data.trim_matches('"')),
-            None if self.text.is_empty() => {
-                Err(Error::config("nothing to fine-tune: give --run RUN and --labels FILE.csv, or a file with [task] and [data]"))
-            }
+            None if self.text.is_empty() => Err(Error::config(
+                "nothing to fine-tune: give --run RUN and --labels FILE.csv, or a file with [task] and [data]",
+            )),
             None => Ok(Kind::default()),
         }
     }
@@ -142,7 +150,11 @@ fn dispatch<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     };
     let config = TaskConfig::<M::Keys>::load(&told.text, &told.shown, &told.overrides, base.as_ref())?;
     if !M::TASKS.contains(&config.task.kind.as_str()) {
-        return Err(Error::config(format!("task.kind = \"{}\": expected {}", config.task.kind, M::TASKS.join(" or "))));
+        return Err(Error::config(format!(
+            "task.kind = \"{}\": expected {}",
+            config.task.kind,
+            M::TASKS.join(" or ")
+        )));
     }
     M::tune(Work { request, told, config })
 }
@@ -166,7 +178,15 @@ pub(crate) fn build<M: Modality, T: Task<M>>(
     device: &Device,
 ) -> Result<T::Objective> {
     let encoder = |scope: &Scope| modality.tuned_encoder(scope);
-    T::build(modality, &Build { encoder: &encoder, scope: Scope::root(params, config.train.seed, device), keys: &config.task, weights })
+    T::build(
+        modality,
+        &Build {
+            encoder: &encoder,
+            scope: Scope::root(params, config.train.seed, device),
+            keys: &config.task,
+            weights,
+        },
+    )
 }
 
 /// Fills the encoder with what it starts from; says what that is.
@@ -178,7 +198,8 @@ fn start_from<M: Modality>(modality: &M, config: &TaskConfig<M::Keys>, params: &
         let dir = Path::new(&config.task.run);
         let latest = Run::resume(dir, None)?.0.checkpoints(0).latest()?;
         latest.warnings.iter().for_each(crate::say::warning);
-        let (path, checkpoint) = latest.found.ok_or_else(|| Error::file(dir, "the run has no checkpoint yet"))?;
+        let (path, checkpoint) =
+            latest.found.ok_or_else(|| Error::file(dir, "the run has no checkpoint yet"))?;
         load_encoder(params, &checkpoint, M::HEAD).map_err(|e| Error::file(&path, e))?;
         return Ok(format!("step {} of {}", checkpoint.progress.step, dir.display()));
     }
@@ -192,16 +213,21 @@ fn start_from<M: Modality>(modality: &M, config: &TaskConfig<M::Keys>, params: &
 pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     let Work { request, told, mut config } = work;
     if config.data.path.is_empty() {
-        return Err(Error::config("data.path is empty: name labelled data with --labels FILE.csv or --data DIR"));
+        return Err(Error::config(
+            "data.path is empty: name labelled data with --labels FILE.csv or --data DIR",
+        ));
     }
     let device = config.device.open()?;
     let modality = M::new(&beside(&config, told, request).pretrain())?;
-    let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?.map(|set| modality.for_task(set));
+    let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
+        .map(|set| modality.for_task(set));
     let (sets, classes) = T::targets(sets)?;
     config.task.classes = classes;
     let weights = match config.task.class_weights {
         ClassWeights::None => Vec::new(),
-        ClassWeights::Balanced => balanced_weights(&T::counts(&modality, &sets.train, config.task.classes.len())?),
+        ClassWeights::Balanced => {
+            balanced_weights(&T::counts(&modality, &sets.train, config.task.classes.len())?)
+        }
     };
     let params = Params::new();
     let objective = build::<M, T>(&modality, &config, &weights, &params, &device)?;
@@ -226,7 +252,8 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     let dir = match &request.out {
         Some(dir) => dir.clone(),
         None => {
-            let stem = told.file.as_ref().and_then(|f| f.file_stem()).map(|s| s.to_string_lossy().into_owned());
+            let stem =
+                told.file.as_ref().and_then(|f| f.file_stem()).map(|s| s.to_string_lossy().into_owned());
             fresh(&format!("finetune-{}", stem.unwrap_or_else(|| config.keys.encoder().to_string())))?
         }
     };
@@ -257,8 +284,13 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     trainer = trainer.with_stop(stop.clone()).with_display(Display::new(Duration::from_secs(10)));
     let measure = in_order(MEASURED, t.workers);
     if let Some(held_out) = &sets.held_out {
-        let watch =
-            Watch::<M, T> { modality: &modality, keys: &config.task, objective: &objective, set: held_out, loader: measure.clone() };
+        let watch = Watch::<M, T> {
+            modality: &modality,
+            keys: &config.task,
+            objective: &objective,
+            set: held_out,
+            loader: measure.clone(),
+        };
         trainer = trainer.with_observer(watch);
     }
     let summary = trainer.fit(&loader, &mut run)?;
@@ -288,16 +320,24 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
         test: test.clone(),
         seconds: started.elapsed().as_secs_f64(),
     })?;
-    say!("trained {} steps in {:.0} s, {}; best at step {best_step}", summary.steps, summary.seconds, summary.shown_loss());
+    say!(
+        "trained {} steps in {:.0} s, {}; best at step {best_step}",
+        summary.steps,
+        summary.seconds,
+        summary.shown_loss()
+    );
     show(&[("validation", validation.as_ref()), ("test", test.as_ref())]);
     if validation.is_some() && test.is_none() {
-        say!("(the validation samples chose the checkpoint: give data.test, or a column `split`, for an unbiased figure)");
+        say!(
+            "(the validation samples chose the checkpoint: give data.test, or a column `split`, for an unbiased figure)"
+        );
     }
     say!("predict with it: selfsup predict {} FILES...", dir.display());
     Ok(())
 }
 
-/// The configuration with files that lie in a run's folder: in that of this run where it goes on, else in that of the pre-training run.
+/// The configuration with files that lie in a run's folder: in that of this run where it goes on, else in
+/// that of the pre-training run.
 fn beside<K: Keys>(config: &TaskConfig<K>, told: &Told, request: &Request) -> TaskConfig<K> {
     let mut config = config.clone();
     let resumed = request.out.as_ref().filter(|_| request.resume);
@@ -307,7 +347,8 @@ fn beside<K: Keys>(config: &TaskConfig<K>, told: &Told, request: &Request) -> Ta
     config
 }
 
-/// Freezes parameters that the encoder says may be left out (a mask token) and that get no gradient here: nothing would ever move them.
+/// Freezes parameters that the encoder says may be left out (a mask token) and that get no gradient here:
+/// nothing would ever move them.
 fn freeze_unused<O: Objective>(objective: &O, loader: &dyn Source<O::Batch>, device: &Device) -> Result<()> {
     let may: BTreeSet<String> = objective.may_skip().into_iter().collect();
     if may.is_empty() {
@@ -333,7 +374,8 @@ struct Watch<'a, M: Modality, T: Task<M>> {
 
 impl<M: Modality, T: Task<M>> Observer for Watch<'_, M, T> {
     fn observe(&mut self, look: &Look) -> Result<Vec<(String, f64)>> {
-        let values = T::measure(self.modality, self.keys, self.objective, self.set, &self.loader, look.device)?;
+        let values =
+            T::measure(self.modality, self.keys, self.objective, self.set, &self.loader, look.device)?;
         Ok(values.into_iter().map(|(name, v)| (format!("validation_{name}"), v)).collect())
     }
 
@@ -357,7 +399,8 @@ pub(crate) fn restore_best(run: &Run, params: &Params) -> Result<u64> {
 /// The head beside the exported encoder, `head.safetensors`, and the names of its outputs.
 fn write_head(params: &Params, classes: &[String], dir: &Path) -> Result<()> {
     let outside = |name: &String| !name.starts_with("encoder.");
-    let tensors: Vec<_> = selfsup_core::weights::export(params, "").into_iter().filter(|(name, _)| outside(name)).collect();
+    let tensors: Vec<_> =
+        selfsup_core::weights::export(params, "").into_iter().filter(|(name, _)| outside(name)).collect();
     selfsup_core::checkpoint::save_safetensors(dir.join("head.safetensors"), &tensors)?;
     super::export::text(&dir.join("classes.json"), &super::export::pretty(&Value::from(classes.to_vec()))?)
 }
@@ -365,8 +408,10 @@ fn write_head(params: &Params, classes: &[String], dir: &Path) -> Result<()> {
 fn show(parts: &[(&str, Option<&Value>)]) {
     for (name, values) in parts {
         let Some(Value::Object(values)) = values else { continue };
-        let list: Vec<String> =
-            values.iter().map(|(k, v)| format!("{} {:.4}", k.replace('_', " "), v.as_f64().unwrap_or(f64::NAN))).collect();
+        let list: Vec<String> = values
+            .iter()
+            .map(|(k, v)| format!("{} {:.4}", k.replace('_', " "), v.as_f64().unwrap_or(f64::NAN)))
+            .collect();
         say!("{name}: {}", list.join(", "));
     }
 }

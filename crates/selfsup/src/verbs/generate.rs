@@ -8,7 +8,8 @@ use std::path::PathBuf;
 pub struct Request {
     /// A run of the method `causal-lm` or `span-corruption`.
     pub run: PathBuf,
-    /// What is gone on with; for a T5 what is read, with `<extra_id_0>`, `<extra_id_1>` ... in the places that it fills.
+    /// What is gone on with; for a T5 what is read, with `<extra_id_0>`, `<extra_id_1>` ... in the places
+    /// that it fills.
     pub prompt: String,
     /// Texts that are written.
     pub samples: u64,
@@ -59,7 +60,10 @@ mod with_text {
     fn open(dir: &Path) -> Result<Opened<Text>> {
         match kind_of_run(dir)? {
             Kind::Text => open_run::<Text>(dir, &["device=cpu".to_string()]),
-            other => Err(Error::file(dir, format!("is a run on {}, expected one on {}", other.samples(), Kind::Text.samples()))),
+            other => Err(Error::file(
+                dir,
+                format!("is a run on {}, expected one on {}", other.samples(), Kind::Text.samples()),
+            )),
         }
     }
 
@@ -87,7 +91,12 @@ mod with_text {
                     let model = Gpt2::new(&scope(&opened).sub("encoder"), shape.clone())?;
                     if ids.is_empty() {
                         // A text begins behind the end of another one.
-                        ids.push(end.ok_or_else(|| Error::input("prompt", "is empty, and the tokenizer has no token that begins a text"))?);
+                        ids.push(end.ok_or_else(|| {
+                            Error::input(
+                                "prompt",
+                                "is empty, and the tokenizer has no token that begins a text",
+                            )
+                        })?);
                     }
                     let made = continue_text(&model, &ids, end, &config, key)?;
                     say!("{}", tokenizer.decode(&[&ids[..], &made].concat())?);
@@ -98,7 +107,10 @@ mod with_text {
                     say!("{}", tokenizer.decode_whole(&answer(&model, &ended, &config, key)?)?);
                 }
                 (_, method) => {
-                    let problem = format!("was trained by {}, which writes no text: expected causal-lm or span-corruption", method.name());
+                    let problem = format!(
+                        "was trained by {}, which writes no text: expected causal-lm or span-corruption",
+                        method.name()
+                    );
                     return Err(Error::file(&request.run, problem));
                 }
             }
@@ -114,11 +126,17 @@ mod with_text {
             return Err(Error::file(&request.run, problem));
         };
         let model = MaskedLm::new(&scope(&opened), shape.clone(), config)?;
-        let mask = tokenizer.special().mask.ok_or_else(|| Error::file(&request.run, "its tokenizer has no mask token"))?;
+        let mask = tokenizer
+            .special()
+            .mask
+            .ok_or_else(|| Error::file(&request.run, "its tokenizer has no mask token"))?;
         let name = tokenizer.token(mask).unwrap_or_default();
         let text = request.text.replace("[MASK]", &name);
         if !text.contains(&name) {
-            return Err(Error::input("text", format!("no {name} in it: write one where words are to be guessed")));
+            return Err(Error::input(
+                "text",
+                format!("no {name} in it: write one where words are to be guessed"),
+            ));
         }
         let ids = tokenizer.example(&text, None, shape.longest())?.ids;
         for (place, guesses) in fill_mask(&model, &ids, mask, request.top)?.into_iter().enumerate() {

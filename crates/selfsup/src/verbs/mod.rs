@@ -49,7 +49,11 @@ pub fn table(found: &Probed) -> String {
         row(&format!("kNN, {} dB", noisy.snr_db), &|set| one(noisy.knn.get(set)));
         row(&format!("linear, {} dB", noisy.snr_db), &|set| one(noisy.linear.get(set)));
     }
-    let _ = writeln!(out, "(guessing the most frequent class: {:.1}; few labels: mean ± sd of {} draws)", r.majority, r.draws);
+    let _ = writeln!(
+        out,
+        "(guessing the most frequent class: {:.1}; few labels: mean ± sd of {} draws)",
+        r.majority, r.draws
+    );
     for note in &r.notes {
         let _ = writeln!(out, "note: {note}");
     }
@@ -94,9 +98,13 @@ pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<
     let (run, _) = Run::resume(dir, None)?;
     let text = run.config()?;
     if is_task(&text) {
-        return Err(Error::file(dir, "is a fine-tuned run: expected one of `selfsup pretrain` (use `selfsup predict` with this one)"));
+        return Err(Error::file(
+            dir,
+            "is a fine-tuned run: expected one of `selfsup pretrain` (use `selfsup predict` with this one)",
+        ));
     }
-    let mut config = PretrainConfig::<M::Keys>::load(&text, &dir.join("config.toml").display().to_string(), overrides)?;
+    let mut config =
+        PretrainConfig::<M::Keys>::load(&text, &dir.join("config.toml").display().to_string(), overrides)?;
     // The checkpoint has the weights: where they once came from does not matter any more.
     config.keys.forget_pretrained(dir);
     config.keys.beside(dir);
@@ -154,7 +162,8 @@ pub(crate) fn start(dir: &Path, text: &str, resume: bool, allow_config_change: b
         let old = read(&dir.join("config.toml"))?;
         let changes = selfsup_core::config::diff(&old, text)?;
         if !changes.is_empty() {
-            let list: Vec<String> = changes.iter().map(|(key, old, new)| format!("{key}: {old} -> {new}")).collect();
+            let list: Vec<String> =
+                changes.iter().map(|(key, old, new)| format!("{key}: {old} -> {new}")).collect();
             return Err(Error::config(format!(
                 "the run in {} has another configuration ({}); go on with --allow-config-change",
                 dir.display(),

@@ -30,7 +30,8 @@ pub struct Request {
     pub task: Option<String>,
     /// `out` is a folder of files instead of a table.
     pub folder: bool,
-    /// Instead of what is said of each sample, what is measured on all of them: clean, and at these ratios of signal to noise in decibels.
+    /// Instead of what is said of each sample, what is measured on all of them: clean, and at these ratios of
+    /// signal to noise in decibels.
     pub snr: Vec<f32>,
     /// The noise: a folder of recordings, or its colour.
     pub noise: String,
@@ -46,12 +47,20 @@ pub fn run(request: &Request) -> Result<()> {
     if request.folder && request.out.is_none() {
         return Err(Error::config("name the folder to write into with --out DIR"));
     }
-    let ending =
-        request.out.as_ref().filter(|_| !request.folder).map(|o| o.extension().unwrap_or_default().to_string_lossy().to_lowercase());
+    let ending = request
+        .out
+        .as_ref()
+        .filter(|_| !request.folder)
+        .map(|o| o.extension().unwrap_or_default().to_string_lossy().to_lowercase());
     let lines = match (&request.out, ending.as_deref()) {
         (_, None | Some("csv")) => false,
         (_, Some("jsonl" | "ndjson")) => true,
-        (out, _) => return Err(Error::file(out.clone().unwrap_or_default(), "unknown ending: expected .csv or .jsonl")),
+        (out, _) => {
+            return Err(Error::file(
+                out.clone().unwrap_or_default(),
+                "unknown ending: expected .csv or .jsonl",
+            ));
+        }
     };
     if request.files.is_empty() {
         return Err(Error::input("predict", "no files: name files, folders or a data set after the run"));
@@ -62,7 +71,11 @@ pub fn run(request: &Request) -> Result<()> {
         Some(out) if request.folder => say!("{text}{}: {count} files", out.display()),
         Some(out) => {
             write_atomic(out, |f| f.write_all(text.as_bytes()).map_err(|e| Error::io(out, e)))?;
-            say!("{}: {count} {}", out.display(), if request.snr.is_empty() { "predictions" } else { "rows" });
+            say!(
+                "{}: {count} {}",
+                out.display(),
+                if request.snr.is_empty() { "predictions" } else { "rows" }
+            );
         }
     }
     Ok(())
@@ -73,7 +86,10 @@ pub(crate) fn open_task<M: Modality>(dir: &Path) -> Result<(Run, TaskConfig<M::K
     let path = dir.join("config.toml");
     let text = read(&path)?;
     if !is_task(&text) {
-        return Err(Error::file(dir, "is a pre-training run: it has no head; make one with `selfsup finetune --run`"));
+        return Err(Error::file(
+            dir,
+            "is a pre-training run: it has no head; make one with `selfsup finetune --run`",
+        ));
     }
     let mut config = TaskConfig::<M::Keys>::load(&text, &path.display().to_string(), &[], None)?;
     config.keys.forget_pretrained(dir);
@@ -83,8 +99,10 @@ pub(crate) fn open_task<M: Modality>(dir: &Path) -> Result<(Run, TaskConfig<M::K
 
 /// The samples of several files, folders or data sets.
 pub(crate) fn gather(files: &[String], open: &dyn Fn(&str) -> Result<Set>) -> Result<Set> {
-    let parts: Vec<Box<dyn Records>> =
-        files.iter().map(|f| Ok(Box::new(Unlabelled(open(f)?)) as Box<dyn Records>)).collect::<Result<_>>()?;
+    let parts: Vec<Box<dyn Records>> = files
+        .iter()
+        .map(|f| Ok(Box::new(Unlabelled(open(f)?)) as Box<dyn Records>))
+        .collect::<Result<_>>()?;
     Ok(Set::new(Concat::new(parts)?))
 }
 
@@ -140,7 +158,10 @@ fn predict<M: Modality>(request: &Request, lines: bool) -> Result<(String, usize
     if let Some(kind) = &request.task
         && *kind != config.task.kind
     {
-        return Err(Error::file(&request.run, format!("was fine-tuned for {}, expected {kind}", config.task.kind)));
+        return Err(Error::file(
+            &request.run,
+            format!("was fine-tuned for {}, expected {kind}", config.task.kind),
+        ));
     }
     M::tell(&Work { request, run, config, lines })
 }
@@ -167,9 +188,14 @@ pub fn said<M: Modality, T: Task<M>>(work: &Work<M>) -> Result<(String, usize)> 
         return Ok((rows.text, rows.count));
     }
     let set = told(&modality, request)?;
-    if config.task.kind == "classification" && (set.classes() != config.task.classes || set.labels().is_none()) {
+    if config.task.kind == "classification"
+        && (set.classes() != config.task.classes || set.labels().is_none())
+    {
         let (classes, known) = (set.classes(), &config.task.classes);
-        return Err(Error::input("predict", format!("samples of the classes {classes:?}, expected one of {known:?} for each")));
+        return Err(Error::input(
+            "predict",
+            format!("samples of the classes {classes:?}, expected one of {known:?} for each"),
+        ));
     }
     let mut measure = |ratio: Value, modality: &M| -> Result<()> {
         let found = T::measure(modality, &config.task, &objective, &set, &loader, &device)?;
@@ -189,13 +215,21 @@ fn told<M: Modality>(modality: &M, request: &Request) -> Result<Set> {
     let parts: Vec<Set> = match (&request.labels, request.files.as_slice()) {
         (None, files) => files.iter().map(|f| modality.open(f)).collect::<Result<_>>()?,
         (Some(labels), [path]) => {
-            let data = DataConfig { path: path.clone(), labels: labels.display().to_string(), hold_out: 0.0, ..DataConfig::default() };
+            let data = DataConfig {
+                path: path.clone(),
+                labels: labels.display().to_string(),
+                hold_out: 0.0,
+                ..DataConfig::default()
+            };
             let sets = Sets::open(&data, M::Keys::KIND, &|what| modality.open(what))?;
             // What a table keeps for testing is tested on.
             vec![sets.test.or(sets.held_out).unwrap_or(sets.train)]
         }
         (Some(labels), files) => {
-            return Err(Error::file(labels, format!("names samples of one folder or data set, and {} are given", files.len())));
+            return Err(Error::file(
+                labels,
+                format!("names samples of one folder or data set, and {} are given", files.len()),
+            ));
         }
     };
     let records = parts.into_iter().map(|set| Box::new(set.records().clone()) as Box<dyn Records>).collect();
@@ -215,7 +249,8 @@ impl Rows {
             let _ = writeln!(self.text, "{}", Value::Object(row.into_iter().collect::<Map<_, _>>()));
         } else {
             if self.count == 0 {
-                let head: Vec<String> = row.iter().map(|(name, _)| field(&Value::from(name.as_str()))).collect();
+                let head: Vec<String> =
+                    row.iter().map(|(name, _)| field(&Value::from(name.as_str()))).collect();
                 let _ = writeln!(self.text, "{}", head.join(","));
             }
             let values: Vec<String> = row.iter().map(|(_, v)| field(v)).collect();

@@ -77,29 +77,42 @@ impl Told {
     fn read(request: &Request) -> Result<Self> {
         let (file, given) = file_and_overrides(&request.args)?;
         let quoted = |key: &str, value: &str| format!("{key}={}", toml::Value::String(value.into()));
-        let flags = [("data.path", &request.data), ("method.name", &request.method), ("encoder.name", &request.encoder)];
-        let mut overrides: Vec<String> = flags.iter().filter_map(|(key, v)| v.as_ref().map(|v| quoted(key, v))).collect();
+        let flags = [
+            ("data.path", &request.data),
+            ("method.name", &request.method),
+            ("encoder.name", &request.encoder),
+        ];
+        let mut overrides: Vec<String> =
+            flags.iter().filter_map(|(key, v)| v.as_ref().map(|v| quoted(key, v))).collect();
         overrides.extend(given);
         let (text, shown) = match (&file, request.resume, &request.out) {
             (Some(path), _, _) => (read(path)?, path.display().to_string()),
             // Continuing without a file: the configuration of the run itself.
-            (None, true, Some(dir)) => (read(&dir.join("config.toml"))?, dir.join("config.toml").display().to_string()),
+            (None, true, Some(dir)) => {
+                (read(&dir.join("config.toml"))?, dir.join("config.toml").display().to_string())
+            }
             _ => (String::new(), "command line".to_string()),
         };
         Ok(Told { file, text, shown, overrides })
     }
 
-    /// The modality: what is stated; else the one that alone has the method; else, without a file, what the data looks like. Files that say
-    /// nothing are older than the other modalities: they mean images.
+    /// The modality: what is stated; else the one that alone has the method; else, without a file, what the
+    /// data looks like. Files that say nothing are older than the other modalities: they mean images.
     fn kind(&self) -> Result<Kind> {
         if let Some(kind) = stated_kind(&self.text, &self.overrides)? {
             return Ok(kind);
         }
-        let with = named(&self.text, &self.overrides, "method").map(|name| with_method(&name)).unwrap_or_default();
+        let with =
+            named(&self.text, &self.overrides, "method").map(|name| with_method(&name)).unwrap_or_default();
         if let [only] = with[..] {
             return Ok(only);
         }
-        let data = self.overrides.iter().rev().find_map(|o| o.strip_prefix("data.path=")).map(|v| v.trim_matches('"'));
+        let data = self
+            .overrides
+            .iter()
+            .rev()
+            .find_map(|o| o.strip_prefix("data.path="))
+            .map(|v| v.trim_matches('"'));
         match data {
             Some(data) if self.text.is_empty() => kind_of(data),
             _ => Ok(Kind::default()),
@@ -117,11 +130,16 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     if let Some(method) = &request.method
         && !M::Keys::METHODS.contains(&method.as_str())
     {
-        return Err(Error::config(format!("method.name = \"{method}\": expected one of {}", M::Keys::METHODS.join(", "))));
+        return Err(Error::config(format!(
+            "method.name = \"{method}\": expected one of {}",
+            M::Keys::METHODS.join(", ")
+        )));
     }
     let config = PretrainConfig::<M::Keys>::load(&told.text, &told.shown, &told.overrides)?;
     if config.data.path.is_empty() && config.data.labels.is_empty() {
-        return Err(Error::config("data.path is empty: name a folder of data with --data DIR, or a data set (see `selfsup data list`)"));
+        return Err(Error::config(
+            "data.path is empty: name a folder of data with --data DIR, or a data set (see `selfsup data list`)",
+        ));
     }
     let device = config.device.open()?;
     let modality = match &request.out {
@@ -155,10 +173,15 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     };
     let started = Instant::now();
     // Whatever can be refused has been refused before the folder is made.
-    let mut trainer = Trainer::new(&method, config.train.clone(), &config.optim, loader.batches() as u64, &device)?;
+    let mut trainer =
+        Trainer::new(&method, config.train.clone(), &config.optim, loader.batches() as u64, &device)?;
     let mut run = start(&dir, &to_toml(&config)?, request.resume, request.allow_config_change)?;
-    let encoder =
-        params.with_role(Role::Trained).iter().filter(|p| p.name.starts_with("encoder.")).map(|p| p.var.elem_count()).sum::<usize>();
+    let encoder = params
+        .with_role(Role::Trained)
+        .iter()
+        .filter(|p| p.name.starts_with("encoder."))
+        .map(|p| p.var.elem_count())
+        .sum::<usize>();
     say!(
         "{} with {} ({:.2} M parameters) on {} {}, {}",
         config.keys.method(),
@@ -184,13 +207,25 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     if config.eval.online_knn > 0
         && let Some(labelled) = &labelled
     {
-        trainer = trainer.with_observer(OnlineKnn::new(&modality, labelled.clone(), &config.eval, config.train.workers)?);
+        trainer = trainer.with_observer(OnlineKnn::new(
+            &modality,
+            labelled.clone(),
+            &config.eval,
+            config.train.workers,
+        )?);
     }
     let summary = if modality.staged() {
         drop(trainer);
         let (set, train, optim) = (&sets.train, &config.train, &config.optim);
-        let (last, summary) =
-            modality.run_stages(&Staged { set, loader: settings, train, optim, dir: &dir, device: &device, stop: &stop })?;
+        let (last, summary) = modality.run_stages(&Staged {
+            set,
+            loader: settings,
+            train,
+            optim,
+            dir: &dir,
+            device: &device,
+            stop: &stop,
+        })?;
         adopt(&params, last.params(), &run, &summary)?;
         summary
     } else {
@@ -212,15 +247,28 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     };
     let found = match &labelled {
         Some(labelled) if request.probe => {
-            // Everything is written, and where nothing was trained an earlier evaluation stays: who does not want to wait loses nothing.
+            // Everything is written, and where nothing was trained an earlier evaluation stays: who does not
+            // want to wait loses nothing.
             if summary.loss.is_some() {
                 result(None)?;
             }
             stop.end_at_once();
-            say!("evaluating on {} + {} labelled {} ...", labelled.train.len(), labelled.test.len(), kind.samples());
+            say!(
+                "evaluating on {} + {} labelled {} ...",
+                labelled.train.len(),
+                labelled.test.len(),
+                kind.samples()
+            );
             let random = random_encoder(&modality, config.train.seed, &device)?;
             let (trained, random) = (method.encoder(), random.as_ref());
-            let probe = Probe { modality: &modality, trained, random, eval: &config.eval, workers: config.train.workers, device: &device };
+            let probe = Probe {
+                modality: &modality,
+                trained,
+                random,
+                eval: &config.eval,
+                workers: config.train.workers,
+                device: &device,
+            };
             Some(probe.run(labelled, &[], "")?)
         }
         _ => None,
@@ -274,7 +322,8 @@ fn settings(t: &TrainConfig) -> LoaderConfig {
     }
 }
 
-/// Takes the parameters of the last stage over, and writes them as the run's own checkpoint: what other verbs open.
+/// Takes the parameters of the last stage over, and writes them as the run's own checkpoint: what other verbs
+/// open.
 fn adopt(params: &Params, last: &Params, run: &Run, summary: &Summary) -> Result<()> {
     for p in last.all() {
         params.set(&p.name, p.var.as_tensor())?;
@@ -304,24 +353,39 @@ fn dry_run<M: Modality>(
         sets.held_out.as_ref().map_or(0, |d| d.len()),
         sets.test.as_ref().map_or(0, |d| d.len())
     );
-    say!("classes: {}", if sets.train.classes().is_empty() { "none".into() } else { sets.train.classes().join(", ") });
+    say!(
+        "classes: {}",
+        if sets.train.classes().is_empty() { "none".into() } else { sets.train.classes().join(", ") }
+    );
     for line in modality.preview(&batch)? {
         say!("{line}");
     }
-    for (role, what) in [(Role::Trained, "trained"), (Role::Teacher, "teacher"), (Role::Frozen, "frozen"), (Role::Buffer, "buffers")] {
+    for (role, what) in [
+        (Role::Trained, "trained"),
+        (Role::Teacher, "teacher"),
+        (Role::Frozen, "frozen"),
+        (Role::Buffer, "buffers"),
+    ] {
         let count = method.params().count(role);
         if count > 0 {
             say!("{what}: {:.3} M values, {:.1} MB", count as f64 / 1e6, count as f64 * 4e-6);
         }
     }
     if modality.staged() {
-        say!("no run was made; the method makes its targets first, so no step is shown; leave out --dry-run to train");
+        say!(
+            "no run was made; the method makes its targets first, so no step is shown; leave out --dry-run to train"
+        );
         return Ok(());
     }
     let started = Instant::now();
     let pass = Pass::train(config.train.seed, Progress { step: 0, total_steps: 1, epoch: 0 });
     let made = gradients(method, &batch.to_device(device)?, config.train.micro_batch_size, &pass)?;
-    say!("one step: {:.2} s, loss {:.4}, gradient norm {:.4}", started.elapsed().as_secs_f64(), made.loss, made.grads.norm()?);
+    say!(
+        "one step: {:.2} s, loss {:.4}, gradient norm {:.4}",
+        started.elapsed().as_secs_f64(),
+        made.loss,
+        made.grads.norm()?
+    );
     for vital in method.vitals(&made.embeddings)? {
         say!("{}: {:.4}", vital.name, vital.value);
     }

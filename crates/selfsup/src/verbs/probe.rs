@@ -22,7 +22,8 @@ pub struct Request {
     pub test: Option<String>,
     /// A table of labels, groups and splits.
     pub labels: Option<String>,
-    /// Probe what is said in each frame instead, by the alignments in this folder; an empty one means where the data set has them.
+    /// Probe what is said in each frame instead, by the alignments in this folder; an empty one means where
+    /// the data set has them.
     pub frames: Option<PathBuf>,
     /// Ratios of signal to noise in decibels at which testing is repeated.
     pub snr: Vec<f32>,
@@ -32,7 +33,8 @@ pub struct Request {
     pub noise: String,
 }
 
-/// Evaluates a run on its own labelled data, or on other data; writes `probe.json` beside `result.json`, or where it is told to.
+/// Evaluates a run on its own labelled data, or on other data; writes `probe.json` beside `result.json`, or
+/// where it is told to.
 ///
 /// # Errors
 /// If the run cannot be read or there are no labels.
@@ -56,7 +58,9 @@ fn evaluate<M: Modality>(request: &Request) -> Result<()> {
     if let Some(labels) = &request.labels {
         data.labels = labels.clone();
     }
-    let sets = Sets::open(&opened.config.data, <M::Keys as crate::config::Keys>::KIND, &|what| opened.modality.open(what))?;
+    let sets = Sets::open(&opened.config.data, <M::Keys as crate::config::Keys>::KIND, &|what| {
+        opened.modality.open(what)
+    })?;
     if request.frames.is_some() {
         return frames(request, &opened, &sets);
     }
@@ -85,7 +89,8 @@ fn evaluate<M: Modality>(request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// What is said in each frame: of the training samples to fit on, and of the test samples, or those that are held out.
+/// What is said in each frame: of the training samples to fit on, and of the test samples, or those that are
+/// held out.
 fn frames<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Result<()> {
     let folder = request.frames.as_deref().filter(|f| !f.as_os_str().is_empty());
     if let Some(absent) = folder.filter(|f| !f.is_dir()) {

@@ -19,5 +19,9 @@ pub fn run(name: &str) -> Result<()> {
 /// # Errors
 /// If it is neither in the cache nor can be downloaded.
 pub fn fetch(name: &str) -> Result<PathBuf> {
-    pull(name, &["config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin"], &HubOptions::default())
+    pull(
+        name,
+        &["config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin"],
+        &HubOptions::default(),
+    )
 }

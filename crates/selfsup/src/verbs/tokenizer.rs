@@ -10,7 +10,8 @@ pub struct Request {
     pub data: String,
     /// The folder to write.
     pub out: PathBuf,
-    /// Keys of `[tokenizer]` and `[corpus]` as KEY=VALUE: `kind=bpe`, `vocab_size=8000`, `corpus.column=body`.
+    /// Keys of `[tokenizer]` and `[corpus]` as KEY=VALUE: `kind=bpe`, `vocab_size=8000`,
+    /// `corpus.column=body`.
     pub keys: Vec<String>,
 }
 
@@ -33,7 +34,9 @@ pub fn run(request: &Request) -> Result<()> {
     let mut config = PretrainConfig::<TextKeys>::load("", "command line", &overrides)?;
     config.keys.resolve();
     if config.keys.tokenizer.path.is_some() {
-        return Err(Error::config("tokenizer.path names a vocabulary that is there already: leave it out to make one"));
+        return Err(Error::config(
+            "tokenizer.path names a vocabulary that is there already: leave it out to make one",
+        ));
     }
     let text = Text::new(&config)?;
     let tokenizer = text.tokenizer();

@@ -1,4 +1,5 @@
-//! Decoding by symphonia: probing, seeking, mixing to mono, and telling a damaged or cut file from a whole one.
+//! Decoding by symphonia: probing, seeking, mixing to mono, and telling a damaged or cut file from a whole
+//! one.
 
 use super::Content;
 use selfsup_core::{Error, Result};
@@ -44,13 +45,19 @@ impl Info {
 /// If it cannot be read or is none of the known formats.
 pub fn info(content: &Content, id: &str) -> Result<Info> {
     if let Content::Wave { rate, samples } = content {
-        return Ok(Info { format: "samples", rate: *rate, channels: Some(1), frames: Some(samples.len() as u64) });
+        return Ok(Info {
+            format: "samples",
+            rate: *rate,
+            channels: Some(1),
+            frames: Some(samples.len() as u64),
+        });
     }
     guarded(id, || Ok(Stream::open(content, id)?.info))
 }
 
-/// Decodes the samples that `span` asks for (given the rate: the first, and how many at most) and mixes them to mono; returns the rate
-/// too. More than `limit` (given the rate) are refused, which the message calls `max_seconds`.
+/// Decodes the samples that `span` asks for (given the rate: the first, and how many at most) and mixes them
+/// to mono; returns the rate too. More than `limit` (given the rate) are refused, which the message calls
+/// `max_seconds`.
 pub(super) fn read(
     content: &Content,
     id: &str,
@@ -96,7 +103,8 @@ fn too_long(id: &str, seconds: f64, max: f64) -> Error {
 
 /// Runs third-party code; a panic becomes an error.
 fn guarded<R>(id: &str, f: impl FnOnce() -> Result<R>) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(Error::input(id, "the decoder failed on it: is the file damaged?")))
+    catch_unwind(AssertUnwindSafe(f))
+        .unwrap_or_else(|_| Err(Error::input(id, "the decoder failed on it: is the file damaged?")))
 }
 
 struct Stream<'a> {
@@ -134,30 +142,43 @@ impl<'a> Stream<'a> {
         let reader = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
             .map_err(|e| match e {
-                Symphonia::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    Error::input(id, format!("is cut short within its head ({size} bytes), or no audio: {known}"))
-                }
+                Symphonia::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Error::input(
+                    id,
+                    format!("is cut short within its head ({size} bytes), or no audio: {known}"),
+                ),
                 e => Error::input(id, format!("is no audio that can be read ({e}), {known}")),
             })?;
         let format = reader.format_info().short_name;
-        let track = reader.default_track(TrackType::Audio).ok_or_else(|| Error::input(id, format!("this {format} file has no sound")))?;
+        let track = reader
+            .default_track(TrackType::Audio)
+            .ok_or_else(|| Error::input(id, format!("this {format} file has no sound")))?;
         let params = track.codec_params.as_ref().and_then(|p| p.audio());
-        let params = params.ok_or_else(|| Error::input(id, format!("the sound of this {format} file is of an unknown kind, {known}")))?;
+        let params = params.ok_or_else(|| {
+            Error::input(id, format!("the sound of this {format} file is of an unknown kind, {known}"))
+        })?;
         let decoder = symphonia::default::get_codecs()
             .make_audio_decoder(params, &AudioDecoderOptions::default())
-            .map_err(|e| Error::input(id, format!("the sound of this {format} file cannot be decoded ({e}), {known}")))?;
+            .map_err(|e| {
+                Error::input(id, format!("the sound of this {format} file cannot be decoded ({e}), {known}"))
+            })?;
         let rate = params.sample_rate.ok_or_else(|| Error::input(id, "does not tell its sampling rate"))?;
         if !(100..=MAX_RATE).contains(&rate) {
-            return Err(Error::input(id, format!("a sampling rate of {rate} Hz, expected 100 to {MAX_RATE}")));
+            return Err(Error::input(
+                id,
+                format!("a sampling rate of {rate} Hz, expected 100 to {MAX_RATE}"),
+            ));
         }
         let mpeg = params.codec == CODEC_ID_MP3;
         let codec = decoder.codec_info().short_name;
         let whole = codec.starts_with("pcm") || matches!(codec, "flac" | "alac");
-        // A wav file that was written to a pipe has about 4 GiB in its head, or whole blocks of 0x7FFFF000 (sox): it means unknown.
+        // A wav file that was written to a pipe has about 4 GiB in its head, or whole blocks of 0x7FFFF000
+        // (sox): it means unknown.
         let bits = params.bits_per_coded_sample.or(params.bits_per_sample).unwrap_or(16);
         let channels = params.channels.as_ref().map(|c| c.count()).filter(|&c| c > 0);
         let bytes = |frames: u64| frames.saturating_mul(channels.unwrap_or(1) as u64 * u64::from(bits)) / 8;
-        let unknown = |bytes: u64| bytes > size && (bytes >= 0xFFFF_0000 || (0x7FFF_E000..=0x7FFF_F000).contains(&bytes));
+        let unknown = |bytes: u64| {
+            bytes > size && (bytes >= 0xFFFF_0000 || (0x7FFF_E000..=0x7FFF_F000).contains(&bytes))
+        };
         let frames = track.num_frames.filter(|&f| !(format.starts_with("wav") && unknown(bytes(f))));
         let info = Info { format, rate, channels, frames };
         let slack = if mpeg { None } else { Some(if whole { 0 } else { 8192 }) };
@@ -171,19 +192,21 @@ impl<'a> Stream<'a> {
     /// A time of the track in frames.
     fn frame(&self, ticks: i64) -> i64 {
         let Some(base) = self.tick else { return ticks };
-        let (n, d) = (i128::from(base.numer.get()) * i128::from(self.info.rate), i128::from(base.denom.get()));
+        let (n, d) =
+            (i128::from(base.numer.get()) * i128::from(self.info.rate), i128::from(base.denom.get()));
         ((i128::from(ticks) * n + d / 2).div_euclid(d)).try_into().unwrap_or(i64::MAX)
     }
 
     /// Frames as a time of the track, rounded down.
     fn ticks(&self, frame: i64) -> i64 {
         let Some(base) = self.tick else { return frame };
-        let (n, d) = (i128::from(base.numer.get()) * i128::from(self.info.rate), i128::from(base.denom.get()));
+        let (n, d) =
+            (i128::from(base.numer.get()) * i128::from(self.info.rate), i128::from(base.denom.get()));
         ((i128::from(frame) * d).div_euclid(n)).try_into().unwrap_or(i64::MAX)
     }
 
-    /// Goes to a little before frame `from`: lossy codecs need some packets before they give what the whole file gives. Says whether that
-    /// was possible.
+    /// Goes to a little before frame `from`: lossy codecs need some packets before they give what the whole
+    /// file gives. Says whether that was possible.
     fn seek(&mut self, from: u64) -> Result<bool> {
         let before = u64::from(self.info.rate) / 2;
         if from <= before {
@@ -215,7 +238,12 @@ impl<'a> Stream<'a> {
                 Ok(Some(packet)) => packet,
                 Ok(None) => break,
                 Err(Symphonia::IoError(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => break,
-                Err(e) => return Err(Error::input(id, format!("is damaged after {:.2} s: {e}", seconds(at.unwrap_or(0))))),
+                Err(e) => {
+                    return Err(Error::input(
+                        id,
+                        format!("is damaged after {:.2} s: {e}", seconds(at.unwrap_or(0))),
+                    ));
+                }
             };
             if packet.track_id != self.track {
                 continue;
@@ -223,16 +251,26 @@ impl<'a> Stream<'a> {
             let buffer = match self.decoder.decode(&packet) {
                 Ok(buffer) => buffer,
                 // The first packets after a seek, or of an MPEG stream, may need data from before.
-                Err(Symphonia::DecodeError(_)) if out.is_empty() && lead < LEAD && (self.mpeg || from > 0) => {
+                Err(Symphonia::DecodeError(_))
+                    if out.is_empty() && lead < LEAD && (self.mpeg || from > 0) =>
+                {
                     lead += 1;
                     continue;
                 }
-                Err(e) => return Err(Error::input(id, format!("is damaged after {:.2} s: {e}", seconds(at.unwrap_or(0))))),
+                Err(e) => {
+                    return Err(Error::input(
+                        id,
+                        format!("is damaged after {:.2} s: {e}", seconds(at.unwrap_or(0))),
+                    ));
+                }
             };
             let n = mix(&buffer, &mut mixed);
             if buffer.spec().rate() != self.info.rate {
                 let (a, b) = (self.info.rate, buffer.spec().rate());
-                return Err(Error::input(id, format!("changes its rate from {a} to {b} Hz after {:.2} s", seconds(at.unwrap_or(0)))));
+                return Err(Error::input(
+                    id,
+                    format!("changes its rate from {a} to {b} Hz after {:.2} s", seconds(at.unwrap_or(0))),
+                ));
             }
             if n == 0 {
                 continue;
@@ -255,7 +293,11 @@ impl<'a> Stream<'a> {
             out.extend_from_slice(&samples[a as usize..b as usize]);
             at = Some(next);
             if out.len() as u64 > limit {
-                return Err(too_long(id, self.info.seconds().filter(|_| !self.mpeg).unwrap_or(seconds(next)), max_seconds));
+                return Err(too_long(
+                    id,
+                    self.info.seconds().filter(|_| !self.mpeg).unwrap_or(seconds(next)),
+                    max_seconds,
+                ));
             }
             if next >= end {
                 return Ok(out);
@@ -265,14 +307,21 @@ impl<'a> Stream<'a> {
         if let (Some(slack), Some(frames)) = (self.slack, self.info.frames)
             && reached + slack < frames
         {
-            return Err(Error::input(id, format!("is cut short: {reached} of its {frames} samples are there")));
+            return Err(Error::input(
+                id,
+                format!("is cut short: {reached} of its {frames} samples are there"),
+            ));
         }
         if reached == 0 {
             return Err(Error::input(id, "has no samples"));
         }
         if out.is_empty() {
-            let (at, lasts) = (from as f64 / f64::from(self.info.rate), reached as f64 / f64::from(self.info.rate));
-            return Err(Error::input(id, format!("a section at {at:.2} s was asked for, but it lasts {lasts:.2} s")));
+            let (at, lasts) =
+                (from as f64 / f64::from(self.info.rate), reached as f64 / f64::from(self.info.rate));
+            return Err(Error::input(
+                id,
+                format!("a section at {at:.2} s was asked for, but it lasts {lasts:.2} s"),
+            ));
         }
         Ok(out)
     }

@@ -1,8 +1,9 @@
 //! Recordings: any format, rate and number of channels become one mono wave at the rate of the encoder.
 //!
-//! [`info`] reads what a file says about itself, [`load`] decodes it or a section of it. Files are told by their content, not by their
-//! name. A section is found by seeking where the format allows it (all do but a damaged or unseekable one, which is decoded from its
-//! start); either way no more than the section is kept, so a two-hour file costs what its section costs.
+//! [`info`] reads what a file says about itself, [`load`] decodes it or a section of it. Files are told by
+//! their content, not by their name. A section is found by seeking where the format allows it (all do but a
+//! damaged or unseekable one, which is decoded from its start); either way no more than the section is kept,
+//! so a two-hour file costs what its section costs.
 
 mod decode;
 mod resample;
@@ -48,7 +49,8 @@ pub struct Section {
 pub struct AudioConfig {
     /// Samples a second of what comes out. Default 16,000, the rate of wav2vec 2.0 and HuBERT.
     pub rate: u32,
-    /// Longest section that is decoded at once, in seconds: more is refused, so that memory is bounded. Default 600.
+    /// Longest section that is decoded at once, in seconds: more is refused, so that memory is bounded.
+    /// Default 600.
     pub max_seconds: f64,
 }
 
@@ -63,25 +65,35 @@ impl AudioConfig {
     /// If the rate or the limit is not usable.
     pub(crate) fn check(&self) -> Result<()> {
         if !(100..=decode::MAX_RATE).contains(&self.rate) {
-            return Err(Error::config(format!("audio.rate = {}: expected 100 to {} Hz", self.rate, decode::MAX_RATE)));
+            return Err(Error::config(format!(
+                "audio.rate = {}: expected 100 to {} Hz",
+                self.rate,
+                decode::MAX_RATE
+            )));
         }
         if !(self.max_seconds.is_finite() && self.max_seconds > 0.0) {
-            return Err(Error::config(format!("audio.max_seconds = {}: expected a positive number", self.max_seconds)));
+            return Err(Error::config(format!(
+                "audio.max_seconds = {}: expected a positive number",
+                self.max_seconds
+            )));
         }
         Ok(())
     }
 }
 
-/// Samples around a section that are decoded too, at the rate that is asked for: more than the resampling filter reaches.
+/// Samples around a section that are decoded too, at the rate that is asked for: more than the resampling
+/// filter reaches.
 const MARGIN: u64 = 4096;
 
-/// Decodes a recording, or a section of it, mixes its channels to one (their mean) and resamples it. `id` names it in messages.
+/// Decodes a recording, or a section of it, mixes its channels to one (their mean) and resamples it. `id`
+/// names it in messages.
 ///
-/// A section is the same samples as the slice of the whole: exactly if the rate is that of the file, else within rounding.
+/// A section is the same samples as the slice of the whole: exactly if the rate is that of the file, else
+/// within rounding.
 ///
 /// # Errors
-/// If it is none of the known formats, is damaged or cut short, has no samples or one that is not finite, begins after its end, or lasts
-/// longer than `max_seconds`.
+/// If it is none of the known formats, is damaged or cut short, has no samples or one that is not finite,
+/// begins after its end, or lasts longer than `max_seconds`.
 pub fn load(content: &Content, id: &str, section: Option<Section>, config: &AudioConfig) -> Result<Vec<f32>> {
     config.check()?;
     let out = u64::from(config.rate);
@@ -90,7 +102,10 @@ pub fn load(content: &Content, id: &str, section: Option<Section>, config: &Audi
         && s.len > limit(config.rate)
     {
         let seconds = s.len as f64 / out as f64;
-        return Err(Error::input(id, format!("a section of {seconds:.1} s is above audio.max_seconds = {}", config.max_seconds)));
+        return Err(Error::input(
+            id,
+            format!("a section of {seconds:.1} s is above audio.max_seconds = {}", config.max_seconds),
+        ));
     }
     let Some(Section { start, len }) = section else {
         let (rate, samples) = decode::read(content, id, &|_| (0, None), &limit, config.max_seconds)?;
@@ -99,8 +114,9 @@ pub fn load(content: &Content, id: &str, section: Option<Section>, config: &Audi
     if len == 0 {
         return Err(Error::input(id, "a section of 0 samples was asked for"));
     }
-    // Sample k at the rate `out` lies at k * rate / out of the file. The grids meet every rate / g samples of the file, g their divisor:
-    // decoding begins there, so that what comes out is the whole's samples and not ones between them.
+    // Sample k at the rate `out` lies at k * rate / out of the file. The grids meet every rate / g samples of
+    // the file, g their divisor: decoding begins there, so that what comes out is the whole's samples and not
+    // ones between them.
     let grid = |rate: u32| {
         if u64::from(rate) == out {
             return (start, start, start + len);
@@ -122,7 +138,13 @@ pub fn load(content: &Content, id: &str, section: Option<Section>, config: &Audi
     let skip = (start - aligned) as usize;
     if skip >= wave.len() {
         let lasts = (aligned as usize + wave.len()) as f64 / out as f64;
-        return Err(Error::input(id, format!("a section at {:.2} s was asked for, but it lasts {lasts:.2} s", start as f64 / out as f64)));
+        return Err(Error::input(
+            id,
+            format!(
+                "a section at {:.2} s was asked for, but it lasts {lasts:.2} s",
+                start as f64 / out as f64
+            ),
+        ));
     }
     let end = wave.len().min(skip + len as usize);
     Ok(wave[skip..end].to_vec())
@@ -135,7 +157,10 @@ fn finite(id: &str, rate: u32, from: u64, samples: Vec<f32>) -> Result<Vec<f32>>
         Some(i) => {
             let at = from + i as u64;
             let seconds = at as f64 / f64::from(rate);
-            Err(Error::input(id, format!("sample {at} ({seconds:.3} s) is {}, expected finite numbers", samples[i])))
+            Err(Error::input(
+                id,
+                format!("sample {at} ({seconds:.3} s) is {}, expected finite numbers", samples[i]),
+            ))
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Resampling by a ratio of whole numbers, in the frequency domain (rubato's FFT resampler: blocks with overlap, anti-aliasing filter with
-//! a Blackman-Harris window, delay removed).
+//! Resampling by a ratio of whole numbers, in the frequency domain (rubato's FFT resampler: blocks with
+//! overlap, anti-aliasing filter with a Blackman-Harris window, delay removed).
 
 use super::gcd;
 use audioadapter_buffers::direct::InterleavedSlice;
@@ -20,11 +20,13 @@ pub fn resampled_len(len: u64, from: u32, to: u32) -> u64 {
 type Kept = ((u32, u32), Fft<f32>);
 
 thread_local! {
-    /// The last resampler of each thread: its filter and plans are worth keeping, and most recordings of a set have one rate.
+    /// The last resampler of each thread: its filter and plans are worth keeping, and most recordings of a
+    /// set have one rate.
     static LAST: RefCell<Option<Kept>> = const { RefCell::new(None) };
 }
 
-/// `samples` at the rate `from` as samples at the rate `to`, beginning at the same instant. Only the ratio matters.
+/// `samples` at the rate `from` as samples at the rate `to`, beginning at the same instant. Only the ratio
+/// matters.
 ///
 /// # Errors
 /// If a rate is 0.
@@ -43,9 +45,18 @@ pub fn resample(samples: &[f32], from: u32, to: u32) -> Result<Vec<f32>> {
             Some(kept) if kept.0 == ratio => kept,
             _ => {
                 let (input, output) = (ratio.0 as usize, ratio.1 as usize);
-                // An even number of the smallest blocks: half a block is the delay, and must be whole on both sides.
+                // An even number of the smallest blocks: half a block is the delay, and must be whole on both
+                // sides.
                 let chunk = (BLOCK / u64::from(2 * ratio.0.min(ratio.1)) + 1) as usize * 2 * input;
-                let made = Fft::new_custom(input, output, chunk, 1, 1, WindowFunction::BlackmanHarris2, FixedSync::Both);
+                let made = Fft::new_custom(
+                    input,
+                    output,
+                    chunk,
+                    1,
+                    1,
+                    WindowFunction::BlackmanHarris2,
+                    FixedSync::Both,
+                );
                 last.insert((ratio, made.map_err(|e| other(&e))?))
             }
         };
@@ -74,7 +85,8 @@ mod tests {
             let y = resample(&sine(n, from, 440.0), from, 16_000).unwrap();
             assert_eq!(y.len(), 16_000);
             let want = sine(16_000, 16_000, 440.0);
-            let gap = y[800..15_200].iter().zip(&want[800..15_200]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let gap =
+                y[800..15_200].iter().zip(&want[800..15_200]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(gap < 2e-3, "{from}: {gap}");
         }
         let y = resample(&sine(96_000, 96_000, 11_000.0), 96_000, 16_000).unwrap();

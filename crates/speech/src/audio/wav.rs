@@ -9,7 +9,10 @@ use std::path::Path;
 /// # Errors
 /// If the file cannot be written or the wave is longer than a wav file can be.
 pub fn write_wav(path: &Path, samples: &[f32], rate: u32) -> Result<()> {
-    let bytes = samples.iter().flat_map(|v| ((v * 32768.0).round().clamp(-32768.0, 32767.0) as i16).to_le_bytes()).collect();
+    let bytes = samples
+        .iter()
+        .flat_map(|v| ((v * 32768.0).round().clamp(-32768.0, 32767.0) as i16).to_le_bytes())
+        .collect();
     write(path, 1, 16, rate, bytes)
 }
 
@@ -23,7 +26,9 @@ pub fn write_wav_f32(path: &Path, samples: &[f32], rate: u32) -> Result<()> {
 
 fn write(path: &Path, format: u16, bits: u16, rate: u32, data: Vec<u8>) -> Result<()> {
     let len = u32::try_from(data.len()).ok().filter(|l| *l < u32::MAX - 64);
-    let len = len.ok_or_else(|| Error::file(path, format!("{} bytes of samples are more than a wav file holds", data.len())))?;
+    let len = len.ok_or_else(|| {
+        Error::file(path, format!("{} bytes of samples are more than a wav file holds", data.len()))
+    })?;
     let block = bits / 8;
     let mut out = Vec::with_capacity(data.len() + 44);
     out.extend_from_slice(b"RIFF");

@@ -14,11 +14,16 @@ const HALF: usize = 128;
 pub fn band_pass(wave: &[f32], low_hz: f32, high_hz: f32, rate: u32) -> Result<Vec<f32>> {
     let nyquist = rate as f32 / 2.0;
     if !(low_hz >= 0.0 && low_hz < high_hz && high_hz <= nyquist) {
-        return Err(Error::input("band", format!("{low_hz} to {high_hz} Hz, expected rising edges within 0 to {nyquist}")));
+        return Err(Error::input(
+            "band",
+            format!("{low_hz} to {high_hz} Hz, expected rising edges within 0 to {nyquist}"),
+        ));
     }
     let (low, high) = (f64::from(low_hz) / f64::from(rate), f64::from(high_hz) / f64::from(rate));
     let tap = |i: i64| {
-        let sinc = |edge: f64| if i == 0 { 2.0 * edge } else { (2.0 * PI * edge * i as f64).sin() / (PI * i as f64) };
+        let sinc = |edge: f64| {
+            if i == 0 { 2.0 * edge } else { (2.0 * PI * edge * i as f64).sin() / (PI * i as f64) }
+        };
         let turn = PI * i as f64 / (HALF + 1) as f64;
         // Blackman's window: side lobes below -74 dB.
         (sinc(high) - sinc(low)) * (0.42 + 0.5 * turn.cos() + 0.08 * (2.0 * turn).cos())

@@ -6,8 +6,8 @@ use selfsup_core::{Error, Result};
 /// Compression of mu-law.
 const MU: f32 = 255.0;
 
-/// `F(x) = sgn(x) ln(1 + 255 |x|) / ln 256`, rounded to `2^bits` levels, and back (with 8 bits the companding of ITU-T G.711). Values
-/// beyond `[-1, 1]` are clipped; bits are taken within 2 to 16.
+/// `F(x) = sgn(x) ln(1 + 255 |x|) / ln 256`, rounded to `2^bits` levels, and back (with 8 bits the companding
+/// of ITU-T G.711). Values beyond `[-1, 1]` are clipped; bits are taken within 2 to 16.
 pub fn mu_law(wave: &mut [f32], bits: u32) {
     // Levels -half .. half: 0 stays 0.
     let half = ((1u32 << (bits.clamp(2, 16) - 1)) - 1) as f32;
@@ -19,7 +19,8 @@ pub fn mu_law(wave: &mut [f32], bits: u32) {
     }
 }
 
-/// The wave as if it had been sampled at `low` Hz, of the same length. With `alias` each sample is held, without a filter before or after.
+/// The wave as if it had been sampled at `low` Hz, of the same length. With `alias` each sample is held,
+/// without a filter before or after.
 ///
 /// # Errors
 /// If `low` is 0 or above `rate`.
@@ -28,7 +29,9 @@ pub fn low_rate(wave: &[f32], rate: u32, low: u32, alias: bool) -> Result<Vec<f3
         return Err(Error::input("low rate", format!("{low} Hz, expected 1 to {rate}")));
     }
     if alias {
-        let held = |i: usize| (i as u64 * u64::from(low) / u64::from(rate) * u64::from(rate)).div_ceil(u64::from(low)) as usize;
+        let held = |i: usize| {
+            (i as u64 * u64::from(low) / u64::from(rate) * u64::from(rate)).div_ceil(u64::from(low)) as usize
+        };
         return Ok((0..wave.len()).map(|i| wave[held(i).min(i)]).collect());
     }
     let mut out = resample(&resample(wave, rate, low)?, low, rate)?;

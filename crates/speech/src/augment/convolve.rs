@@ -12,7 +12,8 @@ pub fn convolve(wave: &[f32], filter: &[f32]) -> Result<Vec<f32>> {
         return Ok(Vec::new());
     }
     // Twice the filter: half of each block's work is new output.
-    let size = (2 * filter.len()).next_power_of_two().clamp(256, 1 << 20).max(filter.len().next_power_of_two() * 2);
+    let size =
+        (2 * filter.len()).next_power_of_two().clamp(256, 1 << 20).max(filter.len().next_power_of_two() * 2);
     let block = size - filter.len() + 1;
     let mut planner = RealFftPlanner::<f32>::new();
     let (forward, inverse) = (planner.plan_fft_forward(size), planner.plan_fft_inverse(size));

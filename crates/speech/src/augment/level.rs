@@ -1,8 +1,9 @@
-//! Noise at one signal-to-noise ratio in every wave alike: what robustness is measured with. (Training wants ratios that vary: that is
-//! [`super::Op::Noise`].)
+//! Noise at one signal-to-noise ratio in every wave alike: what robustness is measured with. (Training wants
+//! ratios that vary: that is [`super::Op::Noise`].)
 //!
-//! What is added to a recording depends on the seed and the name of its file alone: not on the others, on their order, or on the folder they
-//! lie in. Accuracies at two ratios are then of the same noise, louder or softer.
+//! What is added to a recording depends on the seed and the name of its file alone: not on the others, on
+//! their order, or on the folder they lie in. Accuracies at two ratios are then of the same noise, louder or
+//! softer.
 
 use super::{Noise, add_noise, draw, noise, recordings};
 use crate::audio::AudioConfig;
@@ -16,7 +17,8 @@ use std::path::PathBuf;
 pub struct NoiseLevel {
     /// Signal over noise in decibels, over the whole wave.
     pub snr_db: f32,
-    /// A folder of recordings, any nesting, of which each wave gets a section; without it the noise is made up.
+    /// A folder of recordings, any nesting, of which each wave gets a section; without it the noise is made
+    /// up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// Without a folder: `white`, `pink` or `brown`.
@@ -82,7 +84,12 @@ mod tests {
     #[test]
     fn the_ratio_is_the_one_asked_for_and_the_noise_is_that_of_the_name() {
         let dir = tempfile::tempdir().unwrap();
-        write_wav(&dir.path().join("hum.wav"), &(0..40_000).map(|i| 0.2 * (i as f32 * 0.3).sin()).collect::<Vec<_>>(), 16_000).unwrap();
+        write_wav(
+            &dir.path().join("hum.wav"),
+            &(0..40_000).map(|i| 0.2 * (i as f32 * 0.3).sin()).collect::<Vec<_>>(),
+            16_000,
+        )
+        .unwrap();
         let audio = AudioConfig::default();
         let clean = tone(8_000);
         for folder in [None, Some(dir.path().to_path_buf())] {

@@ -1,7 +1,7 @@
 //! Augmentation of waves, and of features. Randomness is an argument: the same generator gives the same wave.
 //!
-//! A [`Pipeline`] is a list of [`Op`]s from a configuration; each transform is also a free function in its own file. Waves keep their length,
-//! and so their labels, under every transform but [`Op::Speed`].
+//! A [`Pipeline`] is a list of [`Op`]s from a configuration; each transform is also a free function in its
+//! own file. Waves keep their length, and so their labels, under every transform but [`Op::Speed`].
 
 mod band;
 mod codec;
@@ -134,7 +134,9 @@ impl Op {
             if good {
                 Ok(())
             } else {
-                Err(Error::config(format!("augment: {name} = {r:?}, expected a rising pair within {low} to {high}")))
+                Err(Error::config(format!(
+                    "augment: {name} = {r:?}, expected a rising pair within {low} to {high}"
+                )))
             }
         };
         pair("p", [self.p(); 2], 0.0, 1.0)?;
@@ -152,11 +154,15 @@ impl Op {
             Op::MuLaw { bits, .. } => pair("bits", [bits[0] as f32, bits[1] as f32], 2.0, 16.0),
             Op::Speed { factors, .. } => match factors.iter().find(|f| !(0.25..=4.0).contains(*f)) {
                 None if !factors.is_empty() => Ok(()),
-                _ => Err(Error::config(format!("augment: factors = {factors:?}, expected at least one, each within 0.25 to 4"))),
+                _ => Err(Error::config(format!(
+                    "augment: factors = {factors:?}, expected at least one, each within 0.25 to 4"
+                ))),
             },
             Op::LowRate { rates, .. } => match rates.iter().find(|r| !(100..=rate).contains(*r)) {
                 None if !rates.is_empty() => Ok(()),
-                _ => Err(Error::config(format!("augment: rates = {rates:?}, expected at least one, each within 100 to {rate} Hz"))),
+                _ => Err(Error::config(format!(
+                    "augment: rates = {rates:?}, expected at least one, each within 100 to {rate} Hz"
+                ))),
             },
         }
     }
@@ -185,7 +191,9 @@ impl Pipeline {
         for op in ops {
             op.check(audio.rate)?;
             let files = match op {
-                Op::Noise { folder: Some(folder), .. } | Op::Reverb { folder: Some(folder), .. } => recordings(folder)?,
+                Op::Noise { folder: Some(folder), .. } | Op::Reverb { folder: Some(folder), .. } => {
+                    recordings(folder)?
+                }
                 _ => Vec::new(),
             };
             steps.push(Step { op: op.clone(), files });
@@ -226,7 +234,11 @@ impl Step {
         match &self.op {
             Op::Noise { snr_db, kind, .. } => {
                 let db = within(*snr_db, rng);
-                let sound = if self.files.is_empty() { noise(*kind, wave.len(), rng) } else { draw(&self.files, wave.len(), audio, rng)? };
+                let sound = if self.files.is_empty() {
+                    noise(*kind, wave.len(), rng)
+                } else {
+                    draw(&self.files, wave.len(), audio, rng)?
+                };
                 add_noise(&mut wave, &sound, db);
                 Ok(wave)
             }
@@ -276,7 +288,10 @@ fn draw(files: &[PathBuf], len: usize, audio: &AudioConfig, rng: &mut Rng) -> Re
 fn recordings(folder: &Path) -> Result<Vec<PathBuf>> {
     let files = crate::data::audio_files(folder)?;
     if files.is_empty() {
-        return Err(Error::file(folder, "no recordings found: looked in all folders for wav, flac, mp3, ogg, m4a and aiff"));
+        return Err(Error::file(
+            folder,
+            "no recordings found: looked in all folders for wav, flac, mp3, ogg, m4a and aiff",
+        ));
     }
     Ok(files)
 }

@@ -1,4 +1,5 @@
-//! Additive noise at a signal-to-noise ratio: `x + n sqrt(P_x / P_n / 10^(dB / 10))`, with powers over the whole wave.
+//! Additive noise at a signal-to-noise ratio: `x + n sqrt(P_x / P_n / 10^(dB / 10))`, with powers over the
+//! whole wave.
 
 use selfsup_core::Rng;
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,8 @@ pub fn noise(kind: Noise, n: usize, rng: &mut Rng) -> Vec<f32> {
                 *v = sum;
             });
         }
-        // Three first-order filters in parallel follow 1/f within 0.5 dB over nine octaves (P. Kellet's economy filter, musicdsp.org 76).
+        // Three first-order filters in parallel follow 1/f within 0.5 dB over nine octaves (P. Kellet's
+        // economy filter, musicdsp.org 76).
         Noise::Pink => {
             let mut b = [0f32; 3];
             out.iter_mut().for_each(|v| {
@@ -56,7 +58,8 @@ pub fn snr(clean: &[f32], noisy: &[f32]) -> f64 {
     10.0 * (power(clean) / power(&rest)).log10()
 }
 
-/// Adds `noise`, repeated or cut to length, so that the ratio is `snr_db`. A silent wave or silent noise is left as it is: there is no ratio.
+/// Adds `noise`, repeated or cut to length, so that the ratio is `snr_db`. A silent wave or silent noise is
+/// left as it is: there is no ratio.
 pub fn add_noise(wave: &mut [f32], noise: &[f32], snr_db: f32) {
     if noise.is_empty() {
         return;

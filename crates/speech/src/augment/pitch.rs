@@ -1,5 +1,5 @@
-//! Pitch without tempo: the wave is stretched by overlapping similar pieces (WSOLA, Verhelst and Roelands 1993), then resampled to its old
-//! length.
+//! Pitch without tempo: the wave is stretched by overlapping similar pieces (WSOLA, Verhelst and Roelands
+//! 1993), then resampled to its old length.
 
 use crate::audio::resample;
 use selfsup_core::{Error, Result};
@@ -42,7 +42,8 @@ pub fn stretch(wave: &[f32], factor: f32, rate: u32) -> Vec<f32> {
         };
         return (0..length).map(at).collect();
     }
-    let window: Vec<f32> = (0..size).map(|i| 0.5 - 0.5 * (std::f32::consts::TAU * i as f32 / size as f32).cos()).collect();
+    let window: Vec<f32> =
+        (0..size).map(|i| 0.5 - 0.5 * (std::f32::consts::TAU * i as f32 / size as f32).cos()).collect();
     let mut out = vec![0f32; length + size];
     let mut weight = vec![0f32; length + size];
     let last = wave.len() - size;
@@ -50,12 +51,15 @@ pub fn stretch(wave: &[f32], factor: f32, rate: u32) -> Vec<f32> {
     let mut k = 0usize;
     while k * hop < length {
         let piece = &wave[place..place + size];
-        for ((o, n), (v, w)) in out[k * hop..].iter_mut().zip(&mut weight[k * hop..]).zip(piece.iter().zip(&window)) {
+        for ((o, n), (v, w)) in
+            out[k * hop..].iter_mut().zip(&mut weight[k * hop..]).zip(piece.iter().zip(&window))
+        {
             *o += v * w;
             *n += w;
         }
         k += 1;
-        // What would have followed in the wave; the next piece is the most similar one near where time has come to.
+        // What would have followed in the wave; the next piece is the most similar one near where time has
+        // come to.
         let follow = (place + hop).min(last);
         let target = &wave[follow..follow + hop];
         let centre = ((k * hop) as f64 / f64::from(factor)) as usize;
@@ -70,7 +74,8 @@ pub fn stretch(wave: &[f32], factor: f32, rate: u32) -> Vec<f32> {
 /// The start in `from..=to` whose samples correlate best with `target`; of equals the first.
 fn most_similar(wave: &[f32], target: &[f32], from: usize, to: usize) -> usize {
     let mut best = (from, f32::MIN);
-    // Every second sample and every second place: a quarter of the work, and the pitch of a voice is far below.
+    // Every second sample and every second place: a quarter of the work, and the pitch of a voice is far
+    // below.
     for start in (from..=to).step_by(2) {
         let part = &wave[start..start + target.len()];
         let (mut dot, mut norm) = (0f32, 1e-9f32);

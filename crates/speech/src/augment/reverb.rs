@@ -1,10 +1,12 @@
-//! Reverberation: convolution with the impulse response of a room (Ko et al. 2017, "A study on data augmentation of reverberant speech").
+//! Reverberation: convolution with the impulse response of a room (Ko et al. 2017, "A study on data
+//! augmentation of reverberant speech").
 
 use super::convolve::convolve;
 use super::noise::power;
 use selfsup_core::{Result, Rng};
 
-/// The wave as heard in the room, of the same length, at the same instants (the direct sound is not delayed) and of the same power.
+/// The wave as heard in the room, of the same length, at the same instants (the direct sound is not delayed)
+/// and of the same power.
 ///
 /// # Errors
 /// As [`convolve`].
@@ -22,7 +24,8 @@ pub fn reverberate(wave: &[f32], response: &[f32]) -> Result<Vec<f32>> {
     Ok(out)
 }
 
-/// A made-up impulse response: a direct sound, then noise that falls by 60 dB in `decay` seconds, first heard after some milliseconds.
+/// A made-up impulse response: a direct sound, then noise that falls by 60 dB in `decay` seconds, first heard
+/// after some milliseconds.
 pub fn impulse(decay: f32, rate: u32, rng: &mut Rng) -> Vec<f32> {
     let rate = rate as f32;
     let n = ((decay * rate) as usize).max(1);

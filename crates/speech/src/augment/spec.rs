@@ -1,5 +1,5 @@
-//! SpecAugment (Park et al. 2019, arXiv 1904.08779): bands of time and of frequency are hidden in features. Time warping, which the paper
-//! found to matter least, is left out.
+//! SpecAugment (Park et al. 2019, arXiv 1904.08779): bands of time and of frequency are hidden in features.
+//! Time warping, which the paper found to matter least, is left out.
 
 use crate::features::Frames;
 use selfsup_core::{Error, Result, Rng};
@@ -25,7 +25,14 @@ pub struct SpecAugmentConfig {
 
 impl Default for SpecAugmentConfig {
     fn default() -> Self {
-        SpecAugmentConfig { frequency_masks: 2, frequency_width: 27, time_masks: 2, time_width: 100, time_share: 1.0, value: None }
+        SpecAugmentConfig {
+            frequency_masks: 2,
+            frequency_width: 27,
+            time_masks: 2,
+            time_width: 100,
+            time_share: 1.0,
+            value: None,
+        }
     }
 }
 
@@ -40,12 +47,16 @@ impl SpecAugment {
     /// If the share is not within 0 to 1.
     pub fn new(config: SpecAugmentConfig) -> Result<Self> {
         if !(0.0..=1.0).contains(&config.time_share) {
-            return Err(Error::config(format!("spec_augment.time_share = {}: expected 0 to 1", config.time_share)));
+            return Err(Error::config(format!(
+                "spec_augment.time_share = {}: expected 0 to 1",
+                config.time_share
+            )));
         }
         Ok(SpecAugment(config))
     }
 
-    /// Hides bands in place: each has a width uniform in `0..=width` and a place uniform among those that fit.
+    /// Hides bands in place: each has a width uniform in `0..=width` and a place uniform among those that
+    /// fit.
     pub fn apply(&self, frames: &mut Frames, rng: &mut Rng) {
         let (n, d, c) = (frames.len(), frames.dim(), &self.0);
         let values = frames.as_mut_slice();

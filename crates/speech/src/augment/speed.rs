@@ -1,5 +1,5 @@
-//! Speed perturbation: the wave resampled, so that pitch and tempo change together (Ko et al. 2015, "Audio augmentation for speech
-//! recognition").
+//! Speed perturbation: the wave resampled, so that pitch and tempo change together (Ko et al. 2015, "Audio
+//! augmentation for speech recognition").
 
 use crate::audio::resample;
 use selfsup_core::{Error, Result};

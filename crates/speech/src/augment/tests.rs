@@ -16,7 +16,15 @@ fn tone(hz: f32, n: usize) -> Vec<f32> {
 fn voice(n: usize, seed: u64) -> Vec<f32> {
     let mut r = Key::new(seed).rng();
     let period = 80 + r.below(80);
-    (0..n).map(|i| if (i / 4000) % 3 == 2 { 0.0 } else { 0.6 * (-((i % period) as f32) / 20.0).exp() + 0.01 * r.normal() }).collect()
+    (0..n)
+        .map(|i| {
+            if (i / 4000) % 3 == 2 {
+                0.0
+            } else {
+                0.6 * (-((i % period) as f32) / 20.0).exp() + 0.01 * r.normal()
+            }
+        })
+        .collect()
 }
 
 /// Power at a frequency, relative to that of the wave.
@@ -261,7 +269,8 @@ fn impossible_steps_are_refused() {
         (Op::LowRate { rates: vec![32_000], alias: false, p: 1.0 }, "rates"),
         (Op::Pitch { semitones: [-30.0, 0.0], p: 1.0 }, "semitones"),
     ] {
-        let e = Pipeline::new(std::slice::from_ref(&op), &audio).err().map(|e| e.to_string()).unwrap_or_default();
+        let e =
+            Pipeline::new(std::slice::from_ref(&op), &audio).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(e.contains(part), "{op:?}: {e}");
     }
     assert!(SpecAugment::new(SpecAugmentConfig { time_share: 2.0, ..SpecAugmentConfig::default() }).is_err());

@@ -29,7 +29,10 @@ impl LengthFilter {
         if self.min_seconds >= 0.0 && self.min_seconds <= max {
             return Ok(());
         }
-        Err(Error::config(format!("min_seconds = {}, max_seconds = {max}: expected 0 or more, and rising bounds", self.min_seconds)))
+        Err(Error::config(format!(
+            "min_seconds = {}, max_seconds = {max}: expected 0 or more, and rising bounds",
+            self.min_seconds
+        )))
     }
 
     /// Whether a length in seconds is within the bounds; an unknown one is.
@@ -64,27 +67,34 @@ impl Corpus {
             }
         }
         if clips.is_empty() {
-            let (short, long, min, max) = (out.short, out.long, filter.min_seconds, filter.max_seconds.unwrap_or(f64::INFINITY));
+            let (short, long, min, max) =
+                (out.short, out.long, filter.min_seconds, filter.max_seconds.unwrap_or(f64::INFINITY));
             return Err(Error::input(
                 "corpus",
-                format!("no recording is left: {short} are shorter than {min} s and {long} longer than {max} s"),
+                format!(
+                    "no recording is left: {short} are shorter than {min} s and {long} longer than {max} s"
+                ),
             ));
         }
         Ok((Self::new(clips, self.classes.to_vec())?, out))
     }
 
-    /// The numbers of the clips within the bounds. Lengths that are not known are read from the heads of the files, on all threads; what
-    /// cannot be read is not left out here, so that reading it says why.
+    /// The numbers of the clips within the bounds. Lengths that are not known are read from the heads of the
+    /// files, on all threads; what cannot be read is not left out here, so that reading it says why.
     ///
     /// # Errors
     /// If the bounds are impossible, or nothing is left.
     pub fn within(&self, filter: &LengthFilter) -> Result<Vec<usize>> {
         filter.check()?;
-        let seconds: Vec<Option<f64>> = self.clips.par_iter().map(|clip| clip.measure().ok().flatten()).collect();
+        let seconds: Vec<Option<f64>> =
+            self.clips.par_iter().map(|clip| clip.measure().ok().flatten()).collect();
         let kept: Vec<usize> = (0..seconds.len()).filter(|&i| filter.holds(seconds[i])).collect();
         if kept.is_empty() {
             let (min, max) = (filter.min_seconds, filter.max_seconds.unwrap_or(f64::INFINITY));
-            return Err(Error::input("corpus", format!("none of {} recordings lasts {min} to {max} s", seconds.len())));
+            return Err(Error::input(
+                "corpus",
+                format!("none of {} recordings lasts {min} to {max} s", seconds.len()),
+            ));
         }
         Ok(kept)
     }

@@ -1,8 +1,10 @@
-//! Recordings as a data set: what is known about each without decoding it, which ones are used, and how they become batches.
+//! Recordings as a data set: what is known about each without decoding it, which ones are used, and how they
+//! become batches.
 //!
-//! A [`Clip`] is a recording or a part of one; a [`Corpus`] is a list of them, indexed; [`Prepare`] decodes, crops and augments one;
-//! [`Padded`] stacks them into [`crate::batch::Waves`]. Lengths are read from the heads of the files once ([`Corpus::measure`]), then clips
-//! are filtered by length, and batches hold clips of like length (`Loader::by_length`).
+//! A [`Clip`] is a recording or a part of one; a [`Corpus`] is a list of them, indexed; [`Prepare`] decodes,
+//! crops and augments one; [`Padded`] stacks them into [`crate::batch::Waves`]. Lengths are read from the
+//! heads of the files once ([`Corpus::measure`]), then clips are filtered by length, and batches hold clips
+//! of like length (`Loader::by_length`).
 
 mod length;
 mod prepare;
@@ -50,7 +52,16 @@ pub struct Clip {
 impl Clip {
     /// A clip of which nothing is known but where it is.
     pub fn new(id: impl Into<String>, content: Content) -> Self {
-        Clip { id: id.into(), content, part: None, seconds: None, label: None, transcript: None, group: None, alignment: None }
+        Clip {
+            id: id.into(),
+            content,
+            part: None,
+            seconds: None,
+            label: None,
+            transcript: None,
+            group: None,
+            alignment: None,
+        }
     }
 
     /// A file.
@@ -66,7 +77,9 @@ impl Clip {
     pub fn measure(&self) -> Result<Option<f64>> {
         match (self.seconds, self.part) {
             (Some(seconds), _) => Ok(Some(seconds)),
-            (None, Some((start, len))) => Ok(info(&self.content, &self.id)?.seconds().map_or(Some(len), |s| Some(len.min(s - start)))),
+            (None, Some((start, len))) => {
+                Ok(info(&self.content, &self.id)?.seconds().map_or(Some(len), |s| Some(len.min(s - start))))
+            }
             (None, None) => Ok(info(&self.content, &self.id)?.seconds()),
         }
     }
@@ -81,9 +94,10 @@ impl Clip {
             (None, None) => None,
             (None, Some((start, len))) => Some(Section { start, len }),
             (Some((first, length)), None) => Some(Section { start: samples(first), len: samples(length) }),
-            (Some((first, length)), Some((start, len))) => {
-                Some(Section { start: samples(first) + start, len: len.min(samples(length).saturating_sub(start)) })
-            }
+            (Some((first, length)), Some((start, len))) => Some(Section {
+                start: samples(first) + start,
+                len: len.min(samples(length).saturating_sub(start)),
+            }),
         };
         load(&self.content, &self.id, within, audio)
     }
@@ -107,14 +121,17 @@ impl Corpus {
         }
         if let Some(clip) = clips.iter().find(|c| c.label.is_some_and(|l| l as usize >= classes.len())) {
             let label = clip.label.unwrap_or_default();
-            return Err(Error::input(&clip.id, format!("label {label}, but there are {} classes", classes.len())));
+            return Err(Error::input(
+                &clip.id,
+                format!("label {label}, but there are {} classes", classes.len()),
+            ));
         }
         Ok(Corpus { clips: clips.into(), classes: classes.into() })
     }
 
-    /// All recordings below a folder, any nesting. The folders of the first level are the classes, if every recording lies in one of at
-    /// least two. A transcript is looked for in `NAME.txt` beside `NAME.wav`, an alignment in `NAME.lab`, `NAME.phn` or
-    /// `NAME.tsv`.
+    /// All recordings below a folder, any nesting. The folders of the first level are the classes, if every
+    /// recording lies in one of at least two. A transcript is looked for in `NAME.txt` beside `NAME.wav`, an
+    /// alignment in `NAME.lab`, `NAME.phn` or `NAME.tsv`.
     ///
     /// # Errors
     /// If a folder cannot be read or there is no recording.
@@ -126,7 +143,8 @@ impl Corpus {
             parts.next().map(|_| first)
         };
         let named: Option<Vec<String>> = files.iter().map(|p| class(p)).collect();
-        let mut classes: Vec<String> = named.iter().flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut classes: Vec<String> =
+            named.iter().flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect();
         if classes.len() < 2 {
             classes.clear();
         }
@@ -139,13 +157,17 @@ impl Corpus {
                 let said = std::fs::read_to_string(&text).map_err(|e| Error::io(&text, e))?;
                 clip.transcript = Some(said.split_whitespace().collect::<Vec<_>>().join(" "));
             }
-            clip.alignment = crate::labels::ENDINGS.iter().map(|e| path.with_extension(e)).find(|p| p.is_file());
+            clip.alignment =
+                crate::labels::ENDINGS.iter().map(|e| path.with_extension(e)).find(|p| p.is_file());
             clips.push(clip);
         }
         if clips.is_empty() {
             return Err(Error::file(
                 root,
-                format!("no recordings found: looked in all folders for files ending in {}", ENDINGS.join(", ")),
+                format!(
+                    "no recordings found: looked in all folders for files ending in {}",
+                    ENDINGS.join(", ")
+                ),
             ));
         }
         Self::new(clips, classes)
@@ -167,16 +189,15 @@ impl Corpus {
     /// If there is none, or an index does not exist.
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
         let pick = |&i: &usize| {
-            self.clips
-                .get(i)
-                .cloned()
-                .ok_or_else(|| Error::input("corpus", format!("there is no clip {i}, expected below {}", self.clips.len())))
+            self.clips.get(i).cloned().ok_or_else(|| {
+                Error::input("corpus", format!("there is no clip {i}, expected below {}", self.clips.len()))
+            })
         };
         Self::new(indices.iter().map(pick).collect::<Result<_>>()?, self.classes.to_vec())
     }
 
-    /// Reads the lengths that are not known from the heads of the files, on all threads. Clips that cannot be read are left out and
-    /// returned with the reason.
+    /// Reads the lengths that are not known from the heads of the files, on all threads. Clips that cannot be
+    /// read are left out and returned with the reason.
     ///
     /// # Errors
     /// If none can be read.
@@ -190,17 +211,22 @@ impl Corpus {
             }
         }
         match (clips.is_empty(), bad.first()) {
-            (true, Some((_, why))) => {
-                Err(Error::input("corpus", format!("none of {} recordings can be read; the first: {why}", bad.len())))
-            }
+            (true, Some((_, why))) => Err(Error::input(
+                "corpus",
+                format!("none of {} recordings can be read; the first: {why}", bad.len()),
+            )),
             _ => Ok((Self::new(clips, self.classes.to_vec())?, bad)),
         }
     }
 
-    /// Lengths in milliseconds, cut at `crop_seconds`, for batches of like length; an unknown one counts as the crop, or 10 s.
+    /// Lengths in milliseconds, cut at `crop_seconds`, for batches of like length; an unknown one counts as
+    /// the crop, or 10 s.
     pub fn lengths(&self, crop_seconds: Option<f64>) -> Vec<u32> {
         let most = crop_seconds.unwrap_or(f64::from(u32::MAX) / 1000.0);
-        self.clips.iter().map(|c| (c.seconds.unwrap_or(crop_seconds.unwrap_or(10.0)).min(most) * 1000.0) as u32).collect()
+        self.clips
+            .iter()
+            .map(|c| (c.seconds.unwrap_or(crop_seconds.unwrap_or(10.0)).min(most) * 1000.0) as u32)
+            .collect()
     }
 
     /// Length of all clips in seconds, as far as known.
@@ -217,12 +243,15 @@ impl Dataset for Corpus {
     }
 
     fn get(&self, index: usize) -> Result<Clip> {
-        self.clips.get(index).cloned().ok_or_else(|| Error::input("corpus", format!("there is no clip {index}")))
+        self.clips
+            .get(index)
+            .cloned()
+            .ok_or_else(|| Error::input("corpus", format!("there is no clip {index}")))
     }
 }
 
-/// Recordings below a folder by their endings, in the order of their paths. Hidden files are left out; links are followed, but not back to
-/// a folder that they lie in.
+/// Recordings below a folder by their endings, in the order of their paths. Hidden files are left out; links
+/// are followed, but not back to a folder that they lie in.
 ///
 /// # Errors
 /// If a folder cannot be read or folders are nested deeper than 64.

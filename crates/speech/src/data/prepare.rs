@@ -15,15 +15,16 @@ use std::sync::Arc;
 pub struct PrepareConfig {
     /// Rate and limit of decoding.
     pub audio: AudioConfig,
-    /// Clips longer than this are cropped to it, in seconds. By default 15.625, 250,000 samples as in wav2vec 2.0 (Baevski et al. 2020,
-    /// section 4.2). `None` decodes clips whole.
+    /// Clips longer than this are cropped to it, in seconds. By default 15.625, 250,000 samples as in wav2vec
+    /// 2.0 (Baevski et al. 2020, section 4.2). `None` decodes clips whole.
     pub crop_seconds: Option<f64>,
     /// Where a crop lies: anywhere (training), or in the middle.
     pub random_crop: bool,
-    /// Shortest recording that is trained on, in seconds ([`PrepareConfig::lengths`]). A wave that comes out shorter all the same is a bad
-    /// sample. Default 0.1: some frames of an encoder.
+    /// Shortest recording that is trained on, in seconds ([`PrepareConfig::lengths`]). A wave that comes out
+    /// shorter all the same is a bad sample. Default 0.1: some frames of an encoder.
     pub min_seconds: f64,
-    /// Longest recording that is trained on, in seconds; by default any, since what is longer than a crop is cropped.
+    /// Longest recording that is trained on, in seconds; by default any, since what is longer than a crop is
+    /// cropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_seconds: Option<f64>,
     /// Mean 0 and variance 1 for each wave, as the feature extractors of transformers do. Default true.
@@ -80,28 +81,41 @@ impl Prepare {
     /// With labels.
     ///
     /// # Errors
-    /// As [`Prepare::new`]; also if clips are cropped though the label is that of a whole clip (a transcript), or change their length
-    /// though each frame has a label.
+    /// As [`Prepare::new`]; also if clips are cropped though the label is that of a whole clip (a
+    /// transcript), or change their length though each frame has a label.
     pub fn with_targets(config: PrepareConfig, targets: Arc<dyn Targets>) -> Result<Self> {
         let pipeline = Pipeline::new(&config.augment, &config.audio)?;
         let noise = config.noise.as_ref().map(|level| Noisy::new(level, &config.audio)).transpose()?;
         config.lengths().check()?;
         let rate = f64::from(config.audio.rate);
         let seconds = |name: &str, s: f64| {
-            if s.is_finite() && s >= 0.0 { Ok(s * rate) } else { Err(Error::config(format!("{name} = {s}: expected seconds"))) }
+            if s.is_finite() && s >= 0.0 {
+                Ok(s * rate)
+            } else {
+                Err(Error::config(format!("{name} = {s}: expected seconds")))
+            }
         };
         let least = (seconds("min_seconds", config.min_seconds)?.ceil() as usize).max(1);
-        let crop = config.crop_seconds.map(|s| seconds("crop_seconds", s)).transpose()?.map(|s| s.round() as u64);
+        let crop =
+            config.crop_seconds.map(|s| seconds("crop_seconds", s)).transpose()?.map(|s| s.round() as u64);
         if let Some(crop) = crop
             && crop < least as u64
         {
-            return Err(Error::config(format!("crop_seconds = {} is below min_seconds = {}", crop as f64 / rate, config.min_seconds)));
+            return Err(Error::config(format!(
+                "crop_seconds = {} is below min_seconds = {}",
+                crop as f64 / rate,
+                config.min_seconds
+            )));
         }
         if crop.is_some() && !targets.of_parts() {
-            return Err(Error::config("crop_seconds is set, but the label is that of a whole clip: leave it out and filter by length"));
+            return Err(Error::config(
+                "crop_seconds is set, but the label is that of a whole clip: leave it out and filter by length",
+            ));
         }
         if pipeline.changes_time() && targets.of_instants() {
-            return Err(Error::config("augment: speed changes the length of a clip, but each of its frames has a label"));
+            return Err(Error::config(
+                "augment: speed changes the length of a clip, but each of its frames has a label",
+            ));
         }
         Ok(Prepare { config, noise, pipeline, targets, crop, least })
     }
@@ -139,9 +153,11 @@ impl Prepare {
                 let start = (place * (total - crop + 1) as f64) as u64;
                 let start = start.min(total - crop);
                 let audio = &self.config.audio;
-                let estimated = || Ok::<_, Error>(start > 0 && info(&clip.content, &clip.id)?.format == "mp3");
+                let estimated =
+                    || Ok::<_, Error>(start > 0 && info(&clip.content, &clip.id)?.format == "mp3");
                 match clip.load(Some((start, crop)), audio) {
-                    // The length of an mp3 without a tag is an estimate. Where the sound ended within the crop, the crop is the end of it ...
+                    // The length of an mp3 without a tag is an estimate. Where the sound ended within the
+                    // crop, the crop is the end of it ...
                     Ok(wave) if (wave.len() as u64) < crop && estimated()? => {
                         let start = (start + wave.len() as u64).saturating_sub(crop);
                         Ok((clip.load(Some((start, crop)), audio)?, start))
@@ -170,7 +186,10 @@ impl Transform<Clip> for Prepare {
         let (mut wave, start) = self.decode(&clip, rng)?;
         if wave.len() < self.least {
             let (got, least) = (wave.len(), self.least);
-            return Err(Error::input(&clip.id, format!("{got} samples at {} Hz, expected at least {least}", self.config.audio.rate)));
+            return Err(Error::input(
+                &clip.id,
+                format!("{got} samples at {} Hz, expected at least {least}", self.config.audio.rate),
+            ));
         }
         let target = self.targets.of(&clip, start, wave.len())?;
         self.add_noise(&mut wave, &clip)?;
@@ -182,7 +201,8 @@ impl Transform<Clip> for Prepare {
     }
 }
 
-/// Mean 0 and variance 1 (`(x - mean) / sqrt(var + 1e-7)`, as transformers' feature extractors); silence stays silence.
+/// Mean 0 and variance 1 (`(x - mean) / sqrt(var + 1e-7)`, as transformers' feature extractors); silence
+/// stays silence.
 pub fn normalize(wave: &mut [f32]) {
     let n = wave.len().max(1) as f64;
     let mean = wave.iter().map(|v| f64::from(*v)).sum::<f64>() / n;

@@ -45,7 +45,13 @@ fn folder(long: bool) -> tempfile::TempDir {
 }
 
 fn prepare(crop: Option<f64>, random: bool) -> Prepare {
-    Prepare::new(PrepareConfig { crop_seconds: crop, random_crop: random, normalize: false, ..PrepareConfig::default() }).unwrap()
+    Prepare::new(PrepareConfig {
+        crop_seconds: crop,
+        random_crop: random,
+        normalize: false,
+        ..PrepareConfig::default()
+    })
+    .unwrap()
 }
 
 #[test]
@@ -83,7 +89,8 @@ fn lengths_are_measured_and_filtered() {
     assert!(corpus.filter(&LengthFilter { min_seconds: 2.0, max_seconds: Some(1.0) }).is_err());
 }
 
-/// A two-hour recording in a batch of short ones is cropped, or refused by its name: it is never padded around.
+/// A two-hour recording in a batch of short ones is cropped, or refused by its name: it is never padded
+/// around.
 #[test]
 fn a_two_hour_file_does_not_blow_up_a_batch() {
     let dir = folder(true);
@@ -97,7 +104,11 @@ fn a_two_hour_file_does_not_blow_up_a_batch() {
     let batch = run(prepare(Some(1.0), true), config.clone()).unwrap();
     assert_eq!(batch.values.dims(), [11, 16_000]);
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
-    assert!(batch.starts.iter().any(|s| *s > 100_000), "the crop lies anywhere in the two hours: {:?}", batch.starts);
+    assert!(
+        batch.starts.iter().any(|s| *s > 100_000),
+        "the crop lies anywhere in the two hours: {:?}",
+        batch.starts
+    );
     let e = run(prepare(None, true), config.clone()).unwrap_err().to_string();
     assert!(e.contains("long.wav") && e.contains("7200.0 s") && e.contains("max_seconds"), "{e}");
     // As a bad sample it is left out, and the batch is as long as the longest short one.
@@ -111,7 +122,8 @@ fn crops_are_slices_and_come_from_the_generator() {
     let path = dir.path().join("a.wav");
     write_wav(&path, &ramp(20_000), 16_000).unwrap();
     let whole = Clip::file(&path).load(None, &crate::audio::AudioConfig::default()).unwrap();
-    let crop = |seed: u64, clip: Clip| prepare(Some(0.25), true).apply(clip, &mut Key::new(seed).rng()).unwrap();
+    let crop =
+        |seed: u64, clip: Clip| prepare(Some(0.25), true).apply(clip, &mut Key::new(seed).rng()).unwrap();
     let mut starts = Vec::new();
     for seed in 0..40 {
         let u = crop(seed, Clip::file(&path));
@@ -166,7 +178,8 @@ fn batches_hold_clips_of_like_length_and_resume() {
     let corpus = Corpus::new(clips, vec![]).unwrap();
     let waste = |by_length: bool| {
         let config = LoaderConfig { batch_size: 4, workers: 0, drop_last: false, ..LoaderConfig::default() };
-        let (data, prepare, collate) = (Arc::new(corpus.clone()), Arc::new(prepare(None, true)), Arc::new(Padded));
+        let (data, prepare, collate) =
+            (Arc::new(corpus.clone()), Arc::new(prepare(None, true)), Arc::new(Padded));
         let loader = if by_length {
             Loader::by_length(data, prepare, collate, config, corpus.lengths(None), 10).unwrap()
         } else {
@@ -175,7 +188,10 @@ fn batches_hold_clips_of_like_length_and_resume() {
         let batches: Vec<_> = loader.epoch_from(3, 0).unwrap().map(|b| b.unwrap()).collect();
         let resumed: Vec<_> = loader.epoch_from(3, 6).unwrap().map(|b| b.unwrap().indices).collect();
         assert_eq!(resumed, batches[6..].iter().map(|b| b.indices.clone()).collect::<Vec<_>>());
-        batches.iter().map(|b| b.batch.values.elem_count() - b.batch.lengths.iter().sum::<usize>()).sum::<usize>()
+        batches
+            .iter()
+            .map(|b| b.batch.values.elem_count() - b.batch.lengths.iter().sum::<usize>())
+            .sum::<usize>()
     };
     assert!(waste(true) * 4 < waste(false), "{} {}", waste(true), waste(false));
 }
@@ -186,7 +202,8 @@ fn targets_follow_the_crop() {
     let lab = dir.path().join("a.lab");
     std::fs::write(&lab, "#\n0.1 125 pau\n0.5 125 a\n1.0 125 b\n").unwrap();
     let content = Content::Wave { rate: 16_000, samples: tone(16_000).into() };
-    let clip = Clip { alignment: Some(lab.clone()), label: Some(1), seconds: Some(1.0), ..Clip::new("x", content) };
+    let clip =
+        Clip { alignment: Some(lab.clone()), label: Some(1), seconds: Some(1.0), ..Clip::new("x", content) };
     let phones = Phones::of([&Alignment::read(&lab).unwrap()]);
     let frames = PhoneFrames { phones, window: 400, step: 320, rate: 16_000 };
     let Target::Frames(ids) = frames.of(&clip, 0, 16_000).unwrap() else { panic!() };
@@ -195,12 +212,20 @@ fn targets_follow_the_crop() {
     let Target::Frames(ids) = frames.of(&clip, 6_400, 4_000).unwrap() else { panic!() };
     assert_eq!(ids, [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]);
     assert_eq!(Classes.of(&clip, 0, 1).unwrap(), Target::Class(1));
-    assert!(Classes.of(&Clip { label: None, ..clip.clone() }, 0, 1).unwrap_err().to_string().contains("x: has no label"));
+    assert!(
+        Classes
+            .of(&Clip { label: None, ..clip.clone() }, 0, 1)
+            .unwrap_err()
+            .to_string()
+            .contains("x: has no label")
+    );
     assert!(frames.of(&Clip { alignment: None, ..clip }, 0, 1).is_err());
     // Labels of instants do not survive a change of speed.
     let speed = vec![Op::Speed { factors: vec![0.9], p: 1.0 }];
     let config = PrepareConfig { augment: speed, ..PrepareConfig::default() };
-    assert!(Prepare::with_targets(config.clone(), Arc::new(frames)).err().unwrap().to_string().contains("speed"));
+    assert!(
+        Prepare::with_targets(config.clone(), Arc::new(frames)).err().unwrap().to_string().contains("speed")
+    );
     assert!(Prepare::with_targets(config, Arc::new(Classes)).is_ok());
     struct Whole;
     impl Targets for Whole {
@@ -211,14 +236,23 @@ fn targets_follow_the_crop() {
             false
         }
     }
-    assert!(Prepare::with_targets(PrepareConfig::default(), Arc::new(Whole)).err().unwrap().to_string().contains("crop_seconds"));
+    assert!(
+        Prepare::with_targets(PrepareConfig::default(), Arc::new(Whole))
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("crop_seconds")
+    );
     assert!(Prepare::new(PrepareConfig { crop_seconds: Some(0.01), ..PrepareConfig::default() }).is_err());
     assert!(Prepare::new(PrepareConfig { min_seconds: f64::NAN, ..PrepareConfig::default() }).is_err());
 }
 
 #[test]
 fn normalised_waves() {
-    let clip = Clip::new("x", Content::Wave { rate: 16_000, samples: tone(8_000).iter().map(|v| v * 0.1 + 0.2).collect() });
+    let clip = Clip::new(
+        "x",
+        Content::Wave { rate: 16_000, samples: tone(8_000).iter().map(|v| v * 0.1 + 0.2).collect() },
+    );
     let u = Prepare::new(PrepareConfig::default()).unwrap().apply(clip, &mut Key::new(0).rng()).unwrap();
     let mean = u.samples.iter().sum::<f32>() / 8_000.0;
     let var = u.samples.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 8_000.0;

@@ -1,4 +1,5 @@
-//! The shape of a speech encoder, with the sizes of the papers, read from and written as transformers' `config.json`.
+//! The shape of a speech encoder, with the sizes of the papers, read from and written as transformers'
+//! `config.json`.
 
 use crate::mask::SpanMask;
 use selfsup_core::kernels::activation::Act;
@@ -13,7 +14,8 @@ pub enum Family {
     Wav2vec2,
     /// HuBERT (Hsu et al. 2021, arXiv 2106.07447): the same network.
     Hubert,
-    /// data2vec for audio (Baevski et al. 2022, arXiv 2202.03555): layer norms in the front, a stack of positional convolutions.
+    /// data2vec for audio (Baevski et al. 2022, arXiv 2202.03555): layer norms in the front, a stack of
+    /// positional convolutions.
     Data2vecAudio,
 }
 
@@ -146,12 +148,17 @@ impl Default for SpeechConfig {
 }
 
 impl SpeechConfig {
-    /// A standard size of a family: `tiny` (4 blocks of 256), `small` (4 of 384), `base` (12 of 768) or `large` (24 of 1024).
+    /// A standard size of a family: `tiny` (4 blocks of 256), `small` (4 of 384), `base` (12 of 768) or
+    /// `large` (24 of 1024).
     pub fn named(family: Family, size: &str) -> Option<Self> {
         let base = SpeechConfig { family, ..SpeechConfig::default() };
         let mut c = match size {
-            "tiny" => SpeechConfig { dim: 256, depth: 4, heads: 4, hidden: 1024, conv_dim: vec![256; 7], ..base },
-            "small" => SpeechConfig { dim: 384, depth: 4, heads: 6, hidden: 1536, conv_dim: vec![256; 7], ..base },
+            "tiny" => {
+                SpeechConfig { dim: 256, depth: 4, heads: 4, hidden: 1024, conv_dim: vec![256; 7], ..base }
+            }
+            "small" => {
+                SpeechConfig { dim: 384, depth: 4, heads: 6, hidden: 1536, conv_dim: vec![256; 7], ..base }
+            }
             "base" => base,
             "large" => SpeechConfig {
                 dim: 1024,
@@ -189,11 +196,20 @@ impl SpeechConfig {
             return Err(Error::config("encoder: an entry of conv_dim, conv_kernel or conv_stride is 0"));
         }
         let (d, g) = (self.dim, self.position_groups);
-        if self.depth == 0 || d == 0 || self.hidden == 0 || self.position_kernel == 0 || self.position_layers == 0 {
-            return Err(Error::config("encoder: dim, depth, hidden, position_kernel and position_layers must be at least 1"));
+        if self.depth == 0
+            || d == 0
+            || self.hidden == 0
+            || self.position_kernel == 0
+            || self.position_layers == 0
+        {
+            return Err(Error::config(
+                "encoder: dim, depth, hidden, position_kernel and position_layers must be at least 1",
+            ));
         }
         if g == 0 || !d.is_multiple_of(g) {
-            return Err(Error::config(format!("encoder.position_groups = {g} does not divide the width {d}")));
+            return Err(Error::config(format!(
+                "encoder.position_groups = {g} does not divide the width {d}"
+            )));
         }
         for (key, p) in [
             ("dropout", self.dropout),
@@ -207,7 +223,10 @@ impl SpeechConfig {
             }
         }
         if !(self.front_gradient > 0.0 && self.front_gradient <= 1.0) {
-            return Err(Error::config(format!("encoder.front_gradient = {}: expected a share above 0 and at most 1", self.front_gradient)));
+            return Err(Error::config(format!(
+                "encoder.front_gradient = {}: expected a share above 0 and at most 1",
+                self.front_gradient
+            )));
         }
         self.mask.check("encoder.mask")?;
         self.channel_mask.check("encoder.channel_mask")
@@ -215,7 +234,10 @@ impl SpeechConfig {
 
     /// Frames of a wave of `samples` samples; 0 if it is too short for one.
     pub fn frames(&self, samples: usize) -> usize {
-        self.conv_kernel.iter().zip(&self.conv_stride).fold(samples, |n, (&k, &s)| if n < k { 0 } else { (n - k) / s + 1 })
+        self.conv_kernel
+            .iter()
+            .zip(&self.conv_stride)
+            .fold(samples, |n, (&k, &s)| if n < k { 0 } else { (n - k) / s + 1 })
     }
 
     /// Samples between two frames.

@@ -1,7 +1,8 @@
 //! The convolutional front: waves to frames (wav2vec 2.0, arXiv 2006.11477, section 2).
 //!
-//! Seven convolutions of strides 5, 2, 2, 2, 2, 2, 2 make a frame of every 320 samples (20 ms at 16 kHz). Either the first convolution is
-//! normalised, each channel over time, or all are, each frame over its channels.
+//! Seven convolutions of strides 5, 2, 2, 2, 2, 2, 2 make a frame of every 320 samples (20 ms at 16 kHz).
+//! Either the first convolution is normalised, each channel over time, or all are, each frame over its
+//! channels.
 
 use super::config::{FrontNorm, SpeechConfig};
 use candle_core::Tensor;
@@ -36,7 +37,9 @@ impl Front {
     pub fn new(scope: &Scope, c: &SpeechConfig) -> Result<Self> {
         let mut stages = Vec::new();
         let mut inputs = 1;
-        for (i, ((&outputs, &kernel), &stride)) in c.conv_dim.iter().zip(&c.conv_kernel).zip(&c.conv_stride).enumerate() {
+        for (i, ((&outputs, &kernel), &stride)) in
+            c.conv_dim.iter().zip(&c.conv_kernel).zip(&c.conv_stride).enumerate()
+        {
             let s = scope.sub(i);
             let conv = s.sub("conv");
             // He et al.'s normal values over the inputs of a window.
@@ -64,9 +67,13 @@ impl Front {
     /// # Errors
     /// If the waves are too short for one frame.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (_, t) = x.dims2().map_err(|_| Error::input("waves", format!("shape {:?}, expected (N, T)", x.dims())))?;
+        let (_, t) =
+            x.dims2().map_err(|_| Error::input("waves", format!("shape {:?}, expected (N, T)", x.dims())))?;
         if t < self.receptive_field {
-            return Err(Error::input("waves", format!("{t} samples, expected at least {}, which make one frame", self.receptive_field)));
+            return Err(Error::input(
+                "waves",
+                format!("{t} samples, expected at least {}, which make one frame", self.receptive_field),
+            ));
         }
         let mut x = x.unsqueeze(2)?; // (N, T) -> (N, T, 1)
         for stage in &self.stages {
@@ -76,15 +83,28 @@ impl Front {
                     let gb = Tensor::stack(&[w, b], 0)?;
                     // 1e-5 is PyTorch's epsilon, which the models leave alone here.
                     match (self.norm, &stage.bias) {
-                        (FrontNorm::Group, None) => {
-                            conv_instance_act(&x, &stage.weight, Some(&gb), &stage.spec, 1e-5, self.act, Path::Auto)?
-                        }
+                        (FrontNorm::Group, None) => conv_instance_act(
+                            &x,
+                            &stage.weight,
+                            Some(&gb),
+                            &stage.spec,
+                            1e-5,
+                            self.act,
+                            Path::Auto,
+                        )?,
                         (FrontNorm::Group, bias) => {
                             let y = conv(&x, &stage.weight, bias.as_ref(), &stage.spec, Path::Auto)?;
                             instance_norm_act(&y, Some(&gb), 1e-5, self.act, Path::Auto)?
                         }
                         (FrontNorm::Layer, bias) => {
-                            let y = conv_act(&x, &stage.weight, bias.as_ref(), &stage.spec, Act::None, Path::Auto)?;
+                            let y = conv_act(
+                                &x,
+                                &stage.weight,
+                                bias.as_ref(),
+                                &stage.spec,
+                                Act::None,
+                                Path::Auto,
+                            )?;
                             self.act.apply(&layer_norm(&y, Some(&gb), 1e-5, Path::Auto)?, Path::Auto)?
                         }
                     }

@@ -10,14 +10,20 @@ impl SpeechConfig {
     /// transformers' `config.json` to a network.
     ///
     /// # Errors
-    /// If the model type is another, a size is missing, or the file asks for what is not here (adapters, batch norm of positions).
+    /// If the model type is another, a size is missing, or the file asks for what is not here (adapters,
+    /// batch norm of positions).
     pub fn from_hf(config: &Value) -> Result<Self> {
         let wrong = |key: &str, why: &str| Error::input("config.json", format!("{key}: {why}"));
         let family = match config.get("model_type").and_then(Value::as_str) {
             Some("wav2vec2") => Family::Wav2vec2,
             Some("hubert") => Family::Hubert,
             Some("data2vec-audio") => Family::Data2vecAudio,
-            other => return Err(wrong("model_type", &format!("{other:?}, expected wav2vec2, hubert or data2vec-audio"))),
+            other => {
+                return Err(wrong(
+                    "model_type",
+                    &format!("{other:?}, expected wav2vec2, hubert or data2vec-audio"),
+                ));
+            }
         };
         for key in ["add_adapter", "conv_pos_batch_norm"] {
             if config.get(key).and_then(Value::as_bool) == Some(true) {
@@ -37,17 +43,23 @@ impl SpeechConfig {
             None => Ok(default.to_vec()),
             Some(v) => v
                 .as_array()
-                .and_then(|items| items.iter().map(|i| i.as_u64().map(|i| i as usize)).collect::<Option<Vec<_>>>())
+                .and_then(|items| {
+                    items.iter().map(|i| i.as_u64().map(|i| i as usize)).collect::<Option<Vec<_>>>()
+                })
                 .ok_or_else(|| wrong(key, "expected a list of whole numbers")),
         };
-        let mut acts =
-            ["hidden_act", "feat_extract_activation"].map(|k| config.get(k).and_then(Value::as_str).unwrap_or("gelu")).into_iter();
+        let mut acts = ["hidden_act", "feat_extract_activation"]
+            .map(|k| config.get(k).and_then(Value::as_str).unwrap_or("gelu"))
+            .into_iter();
         let act = match (acts.next(), acts.next()) {
             (Some("gelu"), Some("gelu")) => Act::GeluErf,
             (Some("relu"), Some("relu")) => Act::Relu,
             (Some("gelu_new" | "gelu_pytorch_tanh"), Some("gelu_new" | "gelu_pytorch_tanh")) => Act::GeluTanh,
             other => {
-                return Err(wrong("hidden_act, feat_extract_activation", &format!("{other:?}, expected gelu, gelu_new or relu for both")));
+                return Err(wrong(
+                    "hidden_act, feat_extract_activation",
+                    &format!("{other:?}, expected gelu, gelu_new or relu for both"),
+                ));
             }
         };
         let data2vec = family == Family::Data2vecAudio;
@@ -55,11 +67,14 @@ impl SpeechConfig {
             _ if data2vec => FrontNorm::Layer,
             None | Some("group") => FrontNorm::Group,
             Some("layer") => FrontNorm::Layer,
-            Some(other) => return Err(wrong("feat_extract_norm", &format!("\"{other}\", expected group or layer"))),
+            Some(other) => {
+                return Err(wrong("feat_extract_norm", &format!("\"{other}\", expected group or layer")));
+            }
         };
         let d = SpeechConfig::default();
         let spans = |kind: &str, min: usize| -> Result<SpanMask> {
-            let prob = if flag("apply_spec_augment", true) { real(&format!("mask_{kind}_prob"), 0.0) } else { 0.0 };
+            let prob =
+                if flag("apply_spec_augment", true) { real(&format!("mask_{kind}_prob"), 0.0) } else { 0.0 };
             Ok(SpanMask {
                 prob,
                 length: whole(&format!("mask_{kind}_length"), 10)?,
@@ -79,7 +94,11 @@ impl SpeechConfig {
             conv_bias: flag("conv_bias", false),
             front_norm,
             projection_norm: flag("feat_proj_layer_norm", true),
-            position_kernel: if data2vec { whole("conv_pos_kernel_size", 19)? } else { whole("num_conv_pos_embeddings", 128)? },
+            position_kernel: if data2vec {
+                whole("conv_pos_kernel_size", 19)?
+            } else {
+                whole("num_conv_pos_embeddings", 128)?
+            },
             position_groups: whole("num_conv_pos_embedding_groups", 16)?,
             position_layers: if data2vec { whole("num_conv_pos_embeddings", 5)? } else { 1 },
             stable_layer_norm: flag("do_stable_layer_norm", false) && !data2vec,

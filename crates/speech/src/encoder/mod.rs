@@ -1,8 +1,10 @@
-//! The speech encoder of wav2vec 2.0, HuBERT and data2vec: a convolutional front, a projection, a positional convolution and a transformer.
+//! The speech encoder of wav2vec 2.0, HuBERT and data2vec: a convolutional front, a projection, a positional
+//! convolution and a transformer.
 //!
-//! Frames beyond the end of a wave are set to zero before the positional convolution and hidden from attention, so a padded wave and the same
-//! wave alone come to the same frames. Two things see the padding all the same, as in transformers: the statistics of the first convolution
-//! with [`FrontNorm::Group`], and all but the first of data2vec's positional convolutions, near the end of a wave.
+//! Frames beyond the end of a wave are set to zero before the positional convolution and hidden from
+//! attention, so a padded wave and the same wave alone come to the same frames. Two things see the padding
+//! all the same, as in transformers: the statistics of the first convolution with [`FrontNorm::Group`], and
+//! all but the first of data2vec's positional convolutions, near the end of a wave.
 
 mod config;
 mod front;
@@ -79,7 +81,11 @@ impl SpeechEncoder {
         Ok(SpeechEncoder {
             name: scope.path().to_string(),
             front: Front::new(&scope.sub("front").with_role(front), c)?,
-            front_norm: if c.projection_norm { Some(LayerNorm::new(&p.sub("norm"), inputs, c.eps)?) } else { None },
+            front_norm: if c.projection_norm {
+                Some(LayerNorm::new(&p.sub("norm"), inputs, c.eps)?)
+            } else {
+                None
+            },
             projection: Linear::new(&p.sub("linear"), inputs, c.dim, true, Init::TorchLinear)?,
             mask_token: token.get("mask_token", c.dim, Init::Uniform(1.0))?,
             positions: Positions::new(&scope.sub("positions"), c)?,
@@ -119,7 +125,8 @@ impl SpeechEncoder {
         if share == 1.0 {
             return Ok(y);
         }
-        // The difference is zero: it carries the share of the gradient and leaves the values as they are, to the bit.
+        // The difference is zero: it carries the share of the gradient and leaves the values as they are, to
+        // the bit.
         let fixed = y.detach();
         Ok(((y - &fixed)? * share)?.add(&fixed)?)
     }
@@ -143,7 +150,8 @@ impl SpeechEncoder {
         self.dropped(self.projection.forward(frames)?, self.config.projection_dropout, "projection", pass)
     }
 
-    /// Projected frames with what is hidden taken out, and zeros for padding: `valid (N, L)` f32 is 1 for frames of a wave.
+    /// Projected frames with what is hidden taken out, and zeros for padding: `valid (N, L)` f32 is 1 for
+    /// frames of a wave.
     ///
     /// # Errors
     /// If shapes do not fit.
@@ -173,11 +181,18 @@ impl SpeechEncoder {
         self.dropped(x, self.config.dropout, "input", pass)
     }
 
-    /// Frames with their places through the trunk to `(N, L, D)`, and the outputs of the blocks named in `keep`.
+    /// Frames with their places through the trunk to `(N, L, D)`, and the outputs of the blocks named in
+    /// `keep`.
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn contextualize(&self, x: &Tensor, valid: Option<&Tensor>, keep: &[usize], pass: &Pass) -> Result<(Tensor, Vec<Tensor>)> {
+    pub fn contextualize(
+        &self,
+        x: &Tensor,
+        valid: Option<&Tensor>,
+        keep: &[usize],
+        pass: &Pass,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let (y, layers) = self.trunk.forward(x, valid, keep, pass)?;
         Ok((if self.config.stable_layer_norm { self.norm.forward(&y)? } else { y }, layers))
     }
@@ -186,7 +201,13 @@ impl SpeechEncoder {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn encode(&self, frames: &Tensor, hidden: &Hidden, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
+    pub fn encode(
+        &self,
+        frames: &Tensor,
+        hidden: &Hidden,
+        valid: Option<&Tensor>,
+        pass: &Pass,
+    ) -> Result<Tensor> {
         let x = self.hide(&self.project(frames, pass)?, hidden, valid)?;
         Ok(self.contextualize(&self.place(&x, pass)?, valid, &[], pass)?.0)
     }
@@ -202,7 +223,10 @@ impl SpeechEncoder {
             .map(|(i, &n)| match self.config.frames(n) {
                 0 => Err(Error::input(
                     format!("wave {i} of the batch"),
-                    format!("{n} samples, expected at least {}, which make one frame", self.config.receptive_field()),
+                    format!(
+                        "{n} samples, expected at least {}, which make one frame",
+                        self.config.receptive_field()
+                    ),
                 )),
                 frames => Ok(frames),
             })
@@ -213,7 +237,12 @@ impl SpeechEncoder {
     ///
     /// # Errors
     /// If the device refuses the tensor.
-    pub fn frame_mask(&self, counts: &[usize], width: usize, device: &candle_core::Device) -> Result<Option<Tensor>> {
+    pub fn frame_mask(
+        &self,
+        counts: &[usize],
+        width: usize,
+        device: &candle_core::Device,
+    ) -> Result<Option<Tensor>> {
         if counts.iter().all(|&n| n >= width) {
             return Ok(None);
         }
@@ -224,18 +253,29 @@ impl SpeechEncoder {
         Ok(Some(Tensor::from_vec(values, (counts.len(), width), device)?))
     }
 
-    /// SpecAugment (Park et al. 2019, arXiv 1904.08779) on the trunk's input, from the samples' generators; nothing outside training.
+    /// SpecAugment (Park et al. 2019, arXiv 1904.08779) on the trunk's input, from the samples' generators;
+    /// nothing outside training.
     ///
     /// # Errors
     /// If the device refuses a tensor.
-    pub fn augment(&self, counts: &[usize], width: usize, pass: &Pass, device: &candle_core::Device) -> Result<Hidden> {
+    pub fn augment(
+        &self,
+        counts: &[usize],
+        width: usize,
+        pass: &Pass,
+        device: &candle_core::Device,
+    ) -> Result<Hidden> {
         let c = &self.config;
         if !pass.train {
             return Ok(Hidden::default());
         }
         let key = |name: &'static str| move |i| pass.sample_key(name, i);
         Ok(Hidden {
-            frames: if c.mask.hides() { Some(c.mask.batch(counts, width, key("mask"), device)?) } else { None },
+            frames: if c.mask.hides() {
+                Some(c.mask.batch(counts, width, key("mask"), device)?)
+            } else {
+                None
+            },
             channels: if c.channel_mask.hides() {
                 Some(c.channel_mask.batch(&vec![c.dim; counts.len()], c.dim, key("channel-mask"), device)?)
             } else {
@@ -264,7 +304,13 @@ impl SpeechEncoder {
         if valid.dims() != [n, t] {
             return Err(Error::input("valid", format!("shape {:?}, expected ({n}, {t})", valid.dims())));
         }
-        Ok(valid.to_dtype(DType::F32)?.sum(1)?.to_vec1::<f32>()?.into_iter().map(|v| v.round() as usize).collect())
+        Ok(valid
+            .to_dtype(DType::F32)?
+            .sum(1)?
+            .to_vec1::<f32>()?
+            .into_iter()
+            .map(|v| v.round() as usize)
+            .collect())
     }
 }
 
@@ -276,9 +322,14 @@ impl Encoder for SpeechEncoder {
         let valid = self.frame_mask(&counts, width, x.device())?;
         let hidden = self.augment(&counts, width, pass, x.device())?;
         let y = self.hide(&self.project(&frames, pass)?, &hidden, valid.as_ref())?;
-        let keep: Vec<usize> = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
+        let keep: Vec<usize> =
+            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
         let (tokens, layers) = self.contextualize(&self.place(&y, pass)?, valid.as_ref(), &keep, pass)?;
-        Ok(Features { pooled: self.pool(&tokens, valid.as_ref())?, tokens: want.contains(&Layer::Tokens).then_some(tokens), layers })
+        Ok(Features {
+            pooled: self.pool(&tokens, valid.as_ref())?,
+            tokens: want.contains(&Layer::Tokens).then_some(tokens),
+            layers,
+        })
     }
 
     fn dim(&self) -> usize {
@@ -294,7 +345,9 @@ impl Encoder for SpeechEncoder {
         if self.trunk.drops_layers() {
             let parts = ["norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"];
             for i in 0..c.depth {
-                names.extend(parts.iter().flat_map(|p| ["weight", "bias"].map(|k| format!("blocks.{i}.{p}.{k}"))));
+                names.extend(
+                    parts.iter().flat_map(|p| ["weight", "bias"].map(|k| format!("blocks.{i}.{p}.{k}"))),
+                );
             }
         }
         names

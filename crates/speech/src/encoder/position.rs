@@ -1,7 +1,8 @@
 //! Convolutions in place of position embeddings (Mohamed et al. 2019, arXiv 1904.11660).
 //!
-//! wav2vec 2.0 and HuBERT have one of 128 taps in 16 groups, whose weight is `g v / ||v||` with a length `g` for each tap (weight
-//! normalisation over all but the last dimension); data2vec has five of 19 taps, each followed by a layer norm without parameters.
+//! wav2vec 2.0 and HuBERT have one of 128 taps in 16 groups, whose weight is `g v / ||v||` with a length `g`
+//! for each tap (weight normalisation over all but the last dimension); data2vec has five of 19 taps, each
+//! followed by a layer norm without parameters.
 
 use super::config::{Family, SpeechConfig};
 use candle_core::Tensor;
@@ -31,7 +32,8 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// Weight normalisation lives at `scope.length` and `scope.direction`; the stack at `scope.0`, `scope.1` ...
+    /// Weight normalisation lives at `scope.length` and `scope.direction`; the stack at `scope.0`, `scope.1`
+    /// ...
     ///
     /// # Errors
     /// If a name is taken by a tensor of another shape.

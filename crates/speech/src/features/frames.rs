@@ -14,7 +14,8 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// `values` as rows of `dim`; the first frame's middle lies at `centre`, the others follow each `step` seconds.
+    /// `values` as rows of `dim`; the first frame's middle lies at `centre`, the others follow each `step`
+    /// seconds.
     ///
     /// # Errors
     /// If the values are not whole rows.
@@ -65,7 +66,8 @@ impl Frames {
         self.centre + self.step * i as f64
     }
 
-    /// The frames of each `middle` seconds `centre + i * step`, picked from the nearest here: features at another rate's instants.
+    /// The frames of each `middle` seconds `centre + i * step`, picked from the nearest here: features at
+    /// another rate's instants.
     #[must_use]
     pub fn at(&self, centre: f64, step: f64, n: usize) -> Frames {
         let last = self.len().saturating_sub(1);
@@ -83,15 +85,21 @@ impl Frames {
     /// If there are none, or their instants differ.
     pub fn side_by_side(sets: &[Frames]) -> Result<Frames> {
         let Some(first) = sets.first() else { return Err(Error::input("features", "none to join")) };
-        if let Some(other) = sets.iter().find(|f| (f.len(), f.centre, f.step) != (first.len(), first.centre, first.step)) {
-            return Err(Error::input("features", format!("{} frames beside {}: expected the same instants", other.len(), first.len())));
+        if let Some(other) =
+            sets.iter().find(|f| (f.len(), f.centre, f.step) != (first.len(), first.centre, first.step))
+        {
+            return Err(Error::input(
+                "features",
+                format!("{} frames beside {}: expected the same instants", other.len(), first.len()),
+            ));
         }
-        let values = (0..first.len()).flat_map(|i| sets.iter().flat_map(move |f| f.row(i))).copied().collect();
+        let values =
+            (0..first.len()).flat_map(|i| sets.iter().flat_map(move |f| f.row(i))).copied().collect();
         Frames::new(values, sets.iter().map(Frames::dim).sum(), first.centre, first.step)
     }
 
-    /// Each frame followed by its first `orders` time differences: `d_t = sum_k k (x_{t+k} - x_{t-k}) / 10` for k = 1, 2, of which the
-    /// second is that of the first; at the ends the outermost frame is repeated.
+    /// Each frame followed by its first `orders` time differences: `d_t = sum_k k (x_{t+k} - x_{t-k}) / 10`
+    /// for k = 1, 2, of which the second is that of the first; at the ends the outermost frame is repeated.
     #[must_use]
     pub fn with_deltas(&self, orders: usize) -> Frames {
         let mut parts = vec![self.values.clone()];
@@ -106,7 +114,8 @@ impl Frames {
         Frames { values, dim: self.dim * parts.len(), ..*self }
     }
 
-    /// Each frame with the `context` frames on each side, in order of time; at the ends the outermost frame is repeated.
+    /// Each frame with the `context` frames on each side, in order of time; at the ends the outermost frame
+    /// is repeated.
     #[must_use]
     pub fn with_context(&self, context: usize) -> Frames {
         let (n, width) = (self.len(), 2 * context + 1);
@@ -126,7 +135,11 @@ impl Frames {
             let column = || self.values.iter().skip(j).step_by(self.dim).map(|v| f64::from(*v));
             let mean = column().sum::<f64>() / n;
             let scale = 1.0 / (column().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt().max(1e-8);
-            self.values.iter_mut().skip(j).step_by(self.dim).for_each(|v| *v = ((f64::from(*v) - mean) * scale) as f32);
+            self.values
+                .iter_mut()
+                .skip(j)
+                .step_by(self.dim)
+                .for_each(|v| *v = ((f64::from(*v) - mean) * scale) as f32);
         }
     }
 

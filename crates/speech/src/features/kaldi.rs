@@ -1,8 +1,10 @@
-//! Kaldi's filter bank and MFCC (Povey et al. 2011, "The Kaldi speech recognition toolkit"; no dither, no energy term).
+//! Kaldi's filter bank and MFCC (Povey et al. 2011, "The Kaldi speech recognition toolkit"; no dither, no
+//! energy term).
 //!
-//! Each window: subtract its mean; `y_i = x_i - 0.97 x_{i-1}` (the first sample against itself); times `(0.5 - 0.5 cos)^0.85`; power
-//! spectrum by an FFT of the next power of two; triangles that are even on the scale `1127 ln(1 + f / 700)`; log with a floor of f32's
-//! epsilon. MFCC: orthonormal cosine transform of those, times the lifter `1 + 11 sin(pi k / 22)`.
+//! Each window: subtract its mean; `y_i = x_i - 0.97 x_{i-1}` (the first sample against itself); times `(0.5
+//! - 0.5 cos)^0.85`; power spectrum by an FFT of the next power of two; triangles that are even on the scale
+//! `1127 ln(1 + f / 700)`; log with a floor of f32's epsilon. MFCC: orthonormal cosine transform of those,
+//! times the lifter `1 + 11 sin(pi k / 22)`.
 
 use super::{FeatureConfig, Kind};
 use realfft::{RealFftPlanner, RealToComplex};
@@ -51,7 +53,9 @@ impl Kaldi {
         }
         let coefficients = if config.kind == Kind::Mfcc { config.coefficients } else { 0 };
         if config.kind == Kind::Mfcc && !(1..=bins).contains(&coefficients) {
-            return Err(Error::config(format!("features.coefficients = {coefficients}: expected 1 to {bins}, the number of mel bins")));
+            return Err(Error::config(format!(
+                "features.coefficients = {coefficients}: expected 1 to {bins}, the number of mel bins"
+            )));
         }
         let size = n.next_power_of_two();
         let turn = 2.0 * PI / (n - 1) as f64;
@@ -97,13 +101,18 @@ impl Kaldi {
                 .map_err(|e| Error::Other(format!("features: Fourier transform: {e}")))?;
             power.iter_mut().zip(&spectrum).for_each(|(p, c)| *p = c.norm_sqr());
             for (m, triangle) in mel.iter_mut().zip(&self.triangles) {
-                let energy: f32 = triangle.weights.iter().zip(&power[triangle.first..]).map(|(w, p)| w * p).sum();
+                let energy: f32 =
+                    triangle.weights.iter().zip(&power[triangle.first..]).map(|(w, p)| w * p).sum();
                 *m = energy.max(f32::EPSILON).ln();
             }
             if self.coefficients == 0 {
                 out.extend_from_slice(&mel);
             } else {
-                out.extend(self.cosine.chunks_exact(mel.len()).map(|row| row.iter().zip(&mel).map(|(c, m)| c * m).sum::<f32>()));
+                out.extend(
+                    self.cosine
+                        .chunks_exact(mel.len())
+                        .map(|row| row.iter().zip(&mel).map(|(c, m)| c * m).sum::<f32>()),
+                );
             }
         }
         Ok(out)
@@ -116,11 +125,13 @@ fn triangles(bins: usize, size: usize, rate: f64, low: f64, high: f64) -> Result
     let delta = (high - low) / (bins + 1) as f64;
     let mut out = Vec::with_capacity(bins);
     for b in 0..bins {
-        let (left, centre, right) = (low + b as f64 * delta, low + (b + 1) as f64 * delta, low + (b + 2) as f64 * delta);
+        let (left, centre, right) =
+            (low + b as f64 * delta, low + (b + 1) as f64 * delta, low + (b + 2) as f64 * delta);
         // The bin of half the rate is left out, as in Kaldi.
         let weight = |i: usize| {
             let m = mel(i as f64 * rate / size as f64);
-            let slope = if m <= centre { (m - left) / (centre - left) } else { (right - m) / (right - centre) };
+            let slope =
+                if m <= centre { (m - left) / (centre - left) } else { (right - m) / (right - centre) };
             if m > left && m < right { slope } else { 0.0 }
         };
         let first = (0..size / 2).find(|&i| weight(i) > 0.0);

@@ -1,7 +1,8 @@
-//! Features of speech without learning: log-mel energies and MFCC, as Kaldi computes them. They are HuBERT's first targets and the
-//! baselines that a learnt representation has to beat.
+//! Features of speech without learning: log-mel energies and MFCC, as Kaldi computes them. They are HuBERT's
+//! first targets and the baselines that a learnt representation has to beat.
 //!
-//! A [`FeatureConfig`] says which; an [`Extractor`] computes them; [`Frames`] holds them with the instants they belong to.
+//! A [`FeatureConfig`] says which; an [`Extractor`] computes them; [`Frames`] holds them with the instants
+//! they belong to.
 
 mod frames;
 mod kaldi;
@@ -23,8 +24,8 @@ pub enum Kind {
     Fbank,
 }
 
-/// `[features]`: Kaldi's defaults; those of HuBERT's first iteration are `kind = "mfcc"` with `deltas = 2` (Hsu et al. 2021, arXiv
-/// 2106.07447, section IV).
+/// `[features]`: Kaldi's defaults; those of HuBERT's first iteration are `kind = "mfcc"` with `deltas = 2`
+/// (Hsu et al. 2021, arXiv 2106.07447, section IV).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FeatureConfig {
@@ -38,7 +39,8 @@ pub struct FeatureConfig {
     pub deltas: usize,
     /// Frames on each side that are appended. Default 0.
     pub context: usize,
-    /// Subtract the mean of each dimension over the utterance and divide by its standard deviation. Default false.
+    /// Subtract the mean of each dimension over the utterance and divide by its standard deviation. Default
+    /// false.
     pub normalize: bool,
     /// Window in milliseconds. Default 25.
     pub window_ms: f64,
@@ -123,7 +125,10 @@ impl Extractor {
     pub fn compute(&self, wave: &[f32]) -> Result<Frames> {
         let n = self.frames(wave.len());
         if n == 0 {
-            return Err(Error::input("features", format!("a wave of {} samples, expected at least {}", wave.len(), self.window())));
+            return Err(Error::input(
+                "features",
+                format!("a wave of {} samples, expected at least {}", wave.len(), self.window()),
+            ));
         }
         if let Some(i) = wave.iter().position(|v| !v.is_finite()) {
             return Err(Error::input("features", format!("sample {i} of the wave is {}", wave[i])));

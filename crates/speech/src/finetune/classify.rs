@@ -1,5 +1,6 @@
-//! Fine-tuning for one class per utterance (speaker, language, command): the frames through a small projection, their mean over the wave,
-//! a linear layer over the classes, as transformers' `ForSequenceClassification`.
+//! Fine-tuning for one class per utterance (speaker, language, command): the frames through a small
+//! projection, their mean over the wave, a linear layer over the classes, as transformers'
+//! `ForSequenceClassification`.
 
 use super::ctc::encoder_for;
 use crate::batch::{Target, Waves};
@@ -53,7 +54,13 @@ impl Classify {
         let init = Init::Normal(0.02);
         Ok(Classify {
             params: scope.params().clone(),
-            projector: Linear::new(&scope.sub("projector"), encoder.config().dim, config.projection_dim, true, init)?,
+            projector: Linear::new(
+                &scope.sub("projector"),
+                encoder.config().dim,
+                config.projection_dim,
+                true,
+                init,
+            )?,
             classifier: Linear::new(&scope.sub("classifier"), config.projection_dim, classes, true, init)?,
             encoder,
             config,
@@ -99,7 +106,9 @@ impl Objective for Classify {
             let name = || format!("sample {}", batch.indices.get(i).copied().unwrap_or(i));
             match target {
                 Target::Class(c) if (*c as usize) < self.classes => labels.push(i64::from(*c)),
-                Target::Class(c) => return Err(Error::input(name(), format!("class {c}, expected one of {}", self.classes))),
+                Target::Class(c) => {
+                    return Err(Error::input(name(), format!("class {c}, expected one of {}", self.classes)));
+                }
                 _ => return Err(Error::input(name(), "no class")),
             }
         }
@@ -108,7 +117,13 @@ impl Objective for Classify {
     }
 
     fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        let right = e.graph[0].detach().argmax(D::Minus1)?.to_dtype(DType::I64)?.eq(&e.fixed[0])?.to_dtype(DType::F32)?.mean_all()?;
+        let right = e.graph[0]
+            .detach()
+            .argmax(D::Minus1)?
+            .to_dtype(DType::I64)?
+            .eq(&e.fixed[0])?
+            .to_dtype(DType::F32)?
+            .mean_all()?;
         let value = cross_entropy(&e.graph[0], &e.fixed[0], self.config.label_smoothing)?;
         Ok(Loss { value, parts: vec![("accuracy", right)] })
     }

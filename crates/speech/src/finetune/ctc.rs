@@ -1,8 +1,9 @@
-//! Fine-tuning for recognition with CTC (Graves et al. 2006; wav2vec 2.0, arXiv 2006.11477, section 3.2): a linear layer over the characters
-//! on every frame, the convolutional front frozen; `train.freeze_encoder_steps` leaves the rest of the encoder out of the first steps.
+//! Fine-tuning for recognition with CTC (Graves et al. 2006; wav2vec 2.0, arXiv 2006.11477, section 3.2): a
+//! linear layer over the characters on every frame, the convolutional front frozen;
+//! `train.freeze_encoder_steps` leaves the rest of the encoder out of the first steps.
 //!
-//! The loss of an utterance is divided by the length of its transcript (transformers' `ctc_loss_reduction = "mean"`); one whose transcript
-//! does not fit its frames counts 0 and is reported as `transcripts_too_long`.
+//! The loss of an utterance is divided by the length of its transcript (transformers' `ctc_loss_reduction =
+//! "mean"`); one whose transcript does not fit its frames counts 0 and is reported as `transcripts_too_long`.
 
 use crate::batch::{Target, Waves};
 use crate::encoder::{SpeechConfig, SpeechEncoder};
@@ -46,20 +47,26 @@ pub struct Ctc {
 }
 
 impl Ctc {
-    /// Builds the encoder at `encoder` and the layer at `lm_head` over `vocabulary` tokens, of which 0 is the blank. Load pre-trained
-    /// weights into `encoder` afterwards ([`crate::names::load_pretrained`]).
+    /// Builds the encoder at `encoder` and the layer at `lm_head` over `vocabulary` tokens, of which 0 is the
+    /// blank. Load pre-trained weights into `encoder` afterwards ([`crate::names::load_pretrained`]).
     ///
     /// # Errors
     /// If the configuration is not possible.
     pub fn new(scope: &Scope, encoder: SpeechConfig, config: CtcConfig, vocabulary: usize) -> Result<Self> {
         if vocabulary < 2 {
-            return Err(Error::config(format!("a vocabulary of {vocabulary} tokens: expected the blank and at least one more")));
+            return Err(Error::config(format!(
+                "a vocabulary of {vocabulary} tokens: expected the blank and at least one more"
+            )));
         }
         if !(0.0..1.0).contains(&config.final_dropout) {
-            return Err(Error::config(format!("task.final_dropout = {}: expected 0 or more and below 1", config.final_dropout)));
+            return Err(Error::config(format!(
+                "task.final_dropout = {}: expected 0 or more and below 1",
+                config.final_dropout
+            )));
         }
         let encoder = encoder_for(scope, encoder, config.freeze_front)?;
-        let lm_head = Linear::new(&scope.sub("lm_head"), encoder.config().dim, vocabulary, true, Init::Normal(0.02))?;
+        let lm_head =
+            Linear::new(&scope.sub("lm_head"), encoder.config().dim, vocabulary, true, Init::Normal(0.02))?;
         Ok(Ctc { params: scope.params().clone(), encoder, lm_head, config, vocabulary })
     }
 
@@ -92,8 +99,13 @@ impl Ctc {
         for (i, (target, &frames)) in batch.targets.iter().zip(counts).enumerate() {
             let name = || format!("sample {}", batch.indices.get(i).copied().unwrap_or(i));
             let Target::Transcript(ids) = target else { return Err(Error::input(name(), "no transcript")) };
-            if let Some(bad) = ids.iter().find(|&&id| id == Vocabulary::BLANK || id as usize >= self.vocabulary) {
-                return Err(Error::input(name(), format!("token {bad}, expected 1 to {}", self.vocabulary - 1)));
+            if let Some(bad) =
+                ids.iter().find(|&&id| id == Vocabulary::BLANK || id as usize >= self.vocabulary)
+            {
+                return Err(Error::input(
+                    name(),
+                    format!("token {bad}, expected 1 to {}", self.vocabulary - 1),
+                ));
             }
             let mut row = vec![frames as i64, ids.len() as i64];
             row.extend(ids.iter().map(|&id| i64::from(id)));
@@ -132,11 +144,20 @@ impl Objective for Ctc {
         let (n, width) = (packed.len(), packed.first().map_or(2, Vec::len));
         let lengths = |at: usize| packed.iter().map(|row| row[at] as usize).collect::<Vec<_>>();
         let (frames, labels) = (lengths(0), lengths(1));
-        let targets =
-            if width > 2 { e.fixed[0].narrow(1, 2, width - 2)?.contiguous()? } else { Tensor::zeros((n, 0), DType::I64, &Device::Cpu)? };
+        let targets = if width > 2 {
+            e.fixed[0].narrow(1, 2, width - 2)?.contiguous()?
+        } else {
+            Tensor::zeros((n, 0), DType::I64, &Device::Cpu)?
+        };
         let nll = ctc(&e.graph[0], &targets, &frames, &labels, Vocabulary::BLANK as usize)?;
-        let fits: Vec<u32> =
-            nll.detach().to_vec1::<f32>()?.iter().enumerate().filter(|(_, v)| v.is_finite()).map(|(i, _)| i as u32).collect();
+        let fits: Vec<u32> = nll
+            .detach()
+            .to_vec1::<f32>()?
+            .iter()
+            .enumerate()
+            .filter(|(_, v)| v.is_finite())
+            .map(|(i, _)| i as u32)
+            .collect();
         if fits.is_empty() {
             return Err(Error::input(
                 "batch",

@@ -1,6 +1,7 @@
 //! The characters (or phones) of transcripts, as transformers' `vocab.json` lists them.
 //!
-//! `<pad>` is CTC's blank and has id 0, `<unk>` 1, the space between words is written `|` and has id 2; the rest follows in order.
+//! `<pad>` is CTC's blank and has id 0, `<unk>` 1, the space between words is written `|` and has id 2; the
+//! rest follows in order.
 
 use selfsup_core::{Error, Result};
 use serde_json::Value;
@@ -58,17 +59,22 @@ impl Vocabulary {
         if all.is_empty() {
             return Err(Error::input("transcripts", "empty: no character to build a vocabulary from"));
         }
-        let fixed: &[&str] = if units == Units::Characters { &[PAD, UNKNOWN, DELIMITER] } else { &[PAD, UNKNOWN] };
+        let fixed: &[&str] =
+            if units == Units::Characters { &[PAD, UNKNOWN, DELIMITER] } else { &[PAD, UNKNOWN] };
         Self::from_tokens(fixed.iter().map(|s| (*s).to_string()).chain(all).collect(), units)
     }
 
     fn from_tokens(tokens: Vec<String>, units: Units) -> Result<Self> {
-        let ids: BTreeMap<String, u32> = tokens.iter().enumerate().map(|(i, t)| (t.clone(), i as u32)).collect();
+        let ids: BTreeMap<String, u32> =
+            tokens.iter().enumerate().map(|(i, t)| (t.clone(), i as u32)).collect();
         if ids.len() != tokens.len() {
             return Err(Error::input("vocabulary", "a token stands twice"));
         }
         if tokens.first().map(String::as_str) != Some(PAD) {
-            return Err(Error::input("vocabulary", format!("id 0 is {:?}, expected {PAD}, the blank", tokens.first())));
+            return Err(Error::input(
+                "vocabulary",
+                format!("id 0 is {:?}, expected {PAD}, the blank", tokens.first()),
+            ));
         }
         Ok(Vocabulary { tokens, ids, units })
     }
@@ -79,7 +85,8 @@ impl Vocabulary {
     /// If it cannot be read, ids have gaps, or id 0 is not `<pad>`.
     pub fn read(path: &Path, units: Units) -> Result<Self> {
         let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let json: Value = serde_json::from_slice(&text).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
+        let json: Value =
+            serde_json::from_slice(&text).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
         let map = json.as_object().ok_or_else(|| Error::file(path, "expected an object of token and id"))?;
         let mut tokens = vec![None; map.len()];
         for (token, id) in map {
@@ -87,7 +94,13 @@ impl Vocabulary {
             match place {
                 Some(place @ None) => *place = Some(token.clone()),
                 _ => {
-                    return Err(Error::file(path, format!("{token}: id {id}, expected each of 0 to {} once", map.len().saturating_sub(1))));
+                    return Err(Error::file(
+                        path,
+                        format!(
+                            "{token}: id {id}, expected each of 0 to {} once",
+                            map.len().saturating_sub(1)
+                        ),
+                    ));
                 }
             }
         }

@@ -1,10 +1,12 @@
-//! The contrastive term of wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477, equation 3) over the hidden frames of one utterance:
+//! The contrastive term of wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477, equation 3) over the hidden
+//! frames of one utterance:
 //!
 //! `-log exp(cos(c_t, q_t) / T) / sum over q in {q_t, distractors} of exp(cos(c_t, q) / T)`.
 //!
-//! Distractors are drawn with replacement from the other hidden frames; one that equals the positive counts nothing, as in fairseq and
-//! transformers. Since all of them are rows of the same utterance, the scores are one matrix product over its hidden frames, and how often a
-//! row was drawn enters as the logarithm of its count.
+//! Distractors are drawn with replacement from the other hidden frames; one that equals the positive counts
+//! nothing, as in fairseq and transformers. Since all of them are rows of the same utterance, the scores are
+//! one matrix product over its hidden frames, and how often a row was drawn enters as the logarithm of its
+//! count.
 
 use candle_core::Tensor;
 use selfsup_core::kernels::Path;
@@ -12,15 +14,26 @@ use selfsup_core::kernels::loss::cross_entropy_sum;
 use selfsup_core::kernels::norm::l2_normalize;
 use selfsup_core::{Error, Result, Rng};
 
-/// Sum of the loss over the `m` hidden frames of one utterance: context and targets `(m, D)`, and how often each row was drawn as a
-/// distractor for each, `(m, m)` row by row ([`draw_negatives`]). `codes (m, groups)` tell which rows are the same entries.
+/// Sum of the loss over the `m` hidden frames of one utterance: context and targets `(m, D)`, and how often
+/// each row was drawn as a distractor for each, `(m, m)` row by row ([`draw_negatives`]). `codes (m, groups)`
+/// tell which rows are the same entries.
 ///
 /// # Errors
 /// If shapes do not fit.
-pub fn contrastive(context: &Tensor, targets: &Tensor, counts: &[f32], codes: &[u32], groups: usize, temperature: f64) -> Result<Tensor> {
+pub fn contrastive(
+    context: &Tensor,
+    targets: &Tensor,
+    counts: &[f32],
+    codes: &[u32],
+    groups: usize,
+    temperature: f64,
+) -> Result<Tensor> {
     let (m, g) = (context.dim(0)?, groups);
     if counts.len() != m * m || codes.len() != m * g {
-        return Err(Error::input("contrast", format!("{} counts and {} codes for {m} frames in {g} groups", counts.len(), codes.len())));
+        return Err(Error::input(
+            "contrast",
+            format!("{} counts and {} codes for {m} frames in {g} groups", counts.len(), codes.len()),
+        ));
     }
     let mut weight = Vec::with_capacity(m * m);
     for i in 0..m {
@@ -42,7 +55,8 @@ pub fn contrastive(context: &Tensor, targets: &Tensor, counts: &[f32], codes: &[
     Ok(cross_entropy_sum(&logits, &positives, 0.0, Path::Auto)?)
 }
 
-/// How often each of `m` frames is drawn as one of `k` distractors of each other, `(m, m)` row by row; with fewer than two frames there are none.
+/// How often each of `m` frames is drawn as one of `k` distractors of each other, `(m, m)` row by row; with
+/// fewer than two frames there are none.
 pub fn draw_negatives(m: usize, k: usize, rng: &mut Rng) -> Vec<f32> {
     let mut counts = vec![0f32; m * m];
     if m > 1 {
@@ -82,7 +96,12 @@ mod tests {
         let mut rng = Key::new(3).rng();
         let m = 5;
         let random = |rng: &mut Rng| {
-            Tensor::from_vec((0..m * 8).map(|_| rng.normal()).collect::<Vec<f32>>(), (m, 8), &candle_core::Device::Cpu).unwrap()
+            Tensor::from_vec(
+                (0..m * 8).map(|_| rng.normal()).collect::<Vec<f32>>(),
+                (m, 8),
+                &candle_core::Device::Cpu,
+            )
+            .unwrap()
         };
         let (c, q) = (random(&mut rng), random(&mut rng));
         let counts = draw_negatives(m, 7, &mut rng);

@@ -1,13 +1,15 @@
-//! data2vec for audio (Baevski et al. 2022, arXiv 2202.03555): from a partly hidden utterance, predict what an averaged copy of the network
-//! makes of the whole one.
+//! data2vec for audio (Baevski et al. 2022, arXiv 2202.03555): from a partly hidden utterance, predict what
+//! an averaged copy of the network makes of the whole one.
 //!
-//! The teacher's target of frame `t` is the mean over its top `K` blocks of their perceptron outputs (before the residual), each channel
-//! normalised over the frames of the utterance. The student regresses it at the hidden frames with a linear layer `R`:
+//! The teacher's target of frame `t` is the mean over its top `K` blocks of their perceptron outputs (before
+//! the residual), each channel normalised over the frames of the utterance. The student regresses it at the
+//! hidden frames with a linear layer `R`:
 //!
 //! `L = 1 / sqrt(D) * |R(o_t) - y_t|^2`, mean over the hidden frames.
 //!
-//! Only the blocks are averaged: front, projection and positional convolution are the student's own, as in the paper, and run once for
-//! both. The teacher's momentum rises linearly from `momentum` to `momentum_end` over the first `anneal` of the run.
+//! Only the blocks are averaged: front, projection and positional convolution are the student's own, as in
+//! the paper, and run once for both. The teacher's momentum rises linearly from `momentum` to `momentum_end`
+//! over the first `anneal` of the run.
 
 use super::frames::Rows;
 use super::masked::Masked;
@@ -17,7 +19,10 @@ use crate::mask::SpanMask;
 use candle_core::Tensor;
 use selfsup_core::nn::{Linear, Transformer};
 use selfsup_core::objective::{ema, embedding_std};
-use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Progress, Result, Role, Scope, Vital, World};
+use selfsup_core::{
+    Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Progress, Result, Role, Scope, Vital,
+    World,
+};
 
 /// Hyper-parameters; the defaults are those of the base model.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -37,7 +42,13 @@ pub struct Data2VecConfig {
 
 impl Default for Data2VecConfig {
     fn default() -> Self {
-        Data2VecConfig { mask: SpanMask::default(), top_layers: 8, momentum: 0.999, momentum_end: 0.9999, anneal: 0.075 }
+        Data2VecConfig {
+            mask: SpanMask::default(),
+            top_layers: 8,
+            momentum: 0.999,
+            momentum_end: 0.9999,
+            anneal: 0.075,
+        }
     }
 }
 
@@ -45,7 +56,9 @@ impl Data2VecConfig {
     fn check(&self) -> Result<()> {
         self.mask.check("method.mask")?;
         if !self.mask.hides() {
-            return Err(Error::config("method.mask.prob = 0: data2vec predicts hidden frames, and none would be"));
+            return Err(Error::config(
+                "method.mask.prob = 0: data2vec predicts hidden frames, and none would be",
+            ));
         }
         let momenta = 0.0 <= self.momentum && self.momentum <= self.momentum_end && self.momentum_end <= 1.0;
         if self.top_layers == 0 || !momenta || !(0.0..=1.0).contains(&self.anneal) {
@@ -78,13 +91,15 @@ pub struct Data2Vec {
 const PATHS: [(&str, &str); 1] = [("encoder.blocks", "teacher.blocks")];
 
 impl Data2Vec {
-    /// Builds the student at `encoder`, the regression at `regression` and the teacher's blocks at `teacher.blocks`, a copy at the start.
+    /// Builds the student at `encoder`, the regression at `regression` and the teacher's blocks at
+    /// `teacher.blocks`, a copy at the start.
     ///
     /// # Errors
     /// If the configuration is not possible.
     pub fn new(scope: &Scope, encoder: SpeechConfig, config: Data2VecConfig) -> Result<Self> {
         config.check()?;
-        let encoder = SpeechEncoder::new(&scope.sub("encoder"), SpeechConfig { mask: config.mask, ..encoder })?;
+        let encoder =
+            SpeechEncoder::new(&scope.sub("encoder"), SpeechConfig { mask: config.mask, ..encoder })?;
         let dim = encoder.config().dim;
         let regression = Linear::new(&scope.sub("regression"), dim, dim, true, Init::TorchLinear)?;
         let blocks = scope.sub("teacher").with_role(Role::Teacher).sub("blocks");
@@ -119,7 +134,8 @@ impl Data2Vec {
     }
 }
 
-/// Each channel of `x (N, L, D)` to mean 0 and variance 1 over the frames of its utterance, of which `counts` are real; no graph.
+/// Each channel of `x (N, L, D)` to mean 0 and variance 1 over the frames of its utterance, of which `counts`
+/// are real; no graph.
 fn over_time(x: &Tensor, counts: &[usize], valid: Option<&Tensor>) -> Result<Tensor> {
     let n: Vec<f32> = counts.iter().map(|&c| c.max(1) as f32).collect();
     let n = Tensor::from_vec(n, (counts.len(), 1, 1), x.device())?;
@@ -138,9 +154,10 @@ fn over_time(x: &Tensor, counts: &[usize], valid: Option<&Tensor>) -> Result<Ten
 /// Below this share of content, targets say where a frame is and hardly what is said in it.
 const CONTENT: f64 = 0.3;
 
-/// Which share of the variance of targets `(M, D)` is left within a place: 1 where the number of a frame says nothing about its target, 0
-/// where it says all, which is a collapse that the spread of the targets does not show. `rows` are the frames that were picked out of
-/// utterances of `width`. Nothing where no place was picked in two utterances.
+/// Which share of the variance of targets `(M, D)` is left within a place: 1 where the number of a frame says
+/// nothing about its target, 0 where it says all, which is a collapse that the spread of the targets does not
+/// show. `rows` are the frames that were picked out of utterances of `width`. Nothing where no place was
+/// picked in two utterances.
 fn content(rows: &Rows, targets: &Tensor, width: usize) -> Result<Option<f64>> {
     let values: Vec<Vec<f32>> = targets.to_vec2()?;
     let mut places: Vec<Vec<&[f32]>> = vec![Vec::new(); width];
@@ -150,7 +167,8 @@ fn content(rows: &Rows, targets: &Tensor, width: usize) -> Result<Option<f64>> {
     places.retain(|p| p.len() > 1);
     let all: Vec<&[f32]> = places.iter().flatten().copied().collect();
     // Variances of samples: the mean of a place takes a degree of freedom with it, and so does that of all.
-    let (within, freedom) = places.iter().fold((0.0, 0), |(sum, n), p| (sum + squares_about_mean(p), n + p.len() - 1));
+    let (within, freedom) =
+        places.iter().fold((0.0, 0), |(sum, n), p| (sum + squares_about_mean(p), n + p.len() - 1));
     let total = squares_about_mean(&all);
     if freedom == 0 || total == 0.0 {
         return Ok(None);
@@ -221,7 +239,10 @@ impl Objective for Data2Vec {
             return Ok(Vec::new());
         }
         let targets = rows.take(&e.fixed[1])?;
-        let mut vitals = vec![embedding_std(&rows.take(&e.graph[0])?.detach())?, Vital { name: "target_std", ..embedding_std(&targets)? }];
+        let mut vitals = vec![
+            embedding_std(&rows.take(&e.graph[0])?.detach())?,
+            Vital { name: "target_std", ..embedding_std(&targets)? },
+        ];
         if let Some(value) = content(&rows, &targets, e.fixed[1].dim(1)?)? {
             vitals.push(Vital { name: "target_content", value, healthy_above: Some(CONTENT) });
         }
@@ -241,7 +262,8 @@ mod tests {
 
     #[test]
     fn momentum_rises_to_its_end() {
-        let c = Data2VecConfig { momentum: 0.9, momentum_end: 0.99, anneal: 0.5, ..Data2VecConfig::default() };
+        let c =
+            Data2VecConfig { momentum: 0.9, momentum_end: 0.99, anneal: 0.5, ..Data2VecConfig::default() };
         assert_eq!((c.momentum_at(0.0), c.momentum_at(0.5), c.momentum_at(1.0)), (0.9, 0.99, 0.99));
         assert!((c.momentum_at(0.25) - 0.945).abs() < 1e-12);
         assert_eq!(Data2VecConfig { anneal: 0.0, ..c }.momentum_at(0.0), 0.99);
@@ -251,7 +273,8 @@ mod tests {
     fn targets_are_normalised_over_real_frames() {
         let x = Tensor::new(&[[[1f32], [3.0], [100.0]], [[1.0], [2.0], [3.0]]], &Device::Cpu).unwrap();
         let valid = Tensor::new(&[[1f32, 1.0, 0.0], [1.0, 1.0, 1.0]], &Device::Cpu).unwrap();
-        let y: Vec<Vec<f32>> = over_time(&x, &[2, 3], Some(&valid)).unwrap().squeeze(2).unwrap().to_vec2().unwrap();
+        let y: Vec<Vec<f32>> =
+            over_time(&x, &[2, 3], Some(&valid)).unwrap().squeeze(2).unwrap().to_vec2().unwrap();
         assert!((y[0][0] + 1.0).abs() < 1e-4 && (y[0][1] - 1.0).abs() < 1e-4 && y[0][2] == 0.0, "{y:?}");
         assert!(y[1][1].abs() < 1e-6 && (y[1][2] - 1.5f32.sqrt()).abs() < 1e-4, "{y:?}");
     }
@@ -262,7 +285,8 @@ mod tests {
         let rows = Rows::picked(vec![vec![true; width]; n]);
         let noise = |i: usize| selfsup_core::Key::new(3).fold(i as u64).rng().normal();
         let share = |of: &dyn Fn(usize, usize, usize) -> f32| {
-            let values = (0..n * width * dim).map(|i| of(i / (width * dim), i / dim % width, i % dim)).collect();
+            let values =
+                (0..n * width * dim).map(|i| of(i / (width * dim), i / dim % width, i % dim)).collect();
             content(&rows, &Tensor::from_vec(values, (n * width, dim), &Device::Cpu).unwrap(), width).unwrap()
         };
         let place = |_: usize, t: usize, c: usize| noise(t * dim + c);
@@ -273,7 +297,11 @@ mod tests {
         assert!((mixed - 0.5).abs() < 0.15, "{mixed}");
         assert_eq!(share(&|_, _, _| 1.0), None);
         let apart = Rows::picked(vec![vec![true, false], vec![false, true]]);
-        assert_eq!(content(&apart, &Tensor::zeros((2, 4), candle_core::DType::F32, &Device::Cpu).unwrap(), 2).unwrap(), None);
+        assert_eq!(
+            content(&apart, &Tensor::zeros((2, 4), candle_core::DType::F32, &Device::Cpu).unwrap(), 2)
+                .unwrap(),
+            None
+        );
     }
 
     #[test]

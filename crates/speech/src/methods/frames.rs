@@ -76,7 +76,10 @@ impl Rows {
     /// If there is none.
     pub fn some(&self) -> Result<()> {
         if self.is_empty() {
-            return Err(Error::input("batch", "no hidden frame in it: every wave is shorter than a span of the mask; use longer waves"));
+            return Err(Error::input(
+                "batch",
+                "no hidden frame in it: every wave is shorter than a span of the mask; use longer waves",
+            ));
         }
         Ok(())
     }
@@ -104,7 +107,10 @@ mod tests {
         let rows = Rows::of(&mask).unwrap();
         assert_eq!((rows.flat(), rows.counts()), ([0, 2, 7].as_slice(), [2, 0, 1].as_slice()));
         let splices: Vec<Splice> = rows.splices().collect();
-        assert_eq!(splices, [Splice { start: 0, len: 2 }, Splice { start: 2, len: 0 }, Splice { start: 2, len: 1 }]);
+        assert_eq!(
+            splices,
+            [Splice { start: 0, len: 2 }, Splice { start: 2, len: 0 }, Splice { start: 2, len: 1 }]
+        );
         let x = Tensor::arange(0f32, 9.0, &Device::Cpu).unwrap().reshape((3, 3, 1)).unwrap();
         assert_eq!(rows.take(&x).unwrap().to_vec2::<f32>().unwrap(), [[0.0], [2.0], [7.0]]);
         assert!(Rows::picked(vec![vec![false]]).some().unwrap_err().to_string().contains("no hidden frame"));

@@ -1,10 +1,11 @@
 //! HuBERT (Hsu et al. 2021, arXiv 2106.07447): predict the cluster of hidden frames.
 //!
-//! Clusters come from k-means over features of the waves: MFCCs first, then a hidden layer of the model that was trained on those
-//! ([`crate::hubert_plan`] runs the whole sequence). With `o_t` the context and `e_c` an embedding for each cluster,
+//! Clusters come from k-means over features of the waves: MFCCs first, then a hidden layer of the model that
+//! was trained on those ([`crate::hubert_plan`] runs the whole sequence). With `o_t` the context and `e_c` an
+//! embedding for each cluster,
 //!
-//! `p(c | t) = softmax_c(cos(A o_t, e_c) / T)`, and the loss is the cross entropy with frame `t`'s cluster, mean over the hidden frames
-//! (the paper's alpha = 1; `unmasked_weight` adds that of the visible ones).
+//! `p(c | t) = softmax_c(cos(A o_t, e_c) / T)`, and the loss is the cross entropy with frame `t`'s cluster,
+//! mean over the hidden frames (the paper's alpha = 1; `unmasked_weight` adds that of the visible ones).
 
 use super::frames::Rows;
 use super::masked::Masked;
@@ -25,13 +26,15 @@ use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pa
 pub struct HubertConfig {
     /// The hidden spans: 0.8 and 10 frames.
     pub mask: SpanMask,
-    /// Width in which context and clusters are compared by cosine (256); 0 for a linear layer over the clusters instead.
+    /// Width in which context and clusters are compared by cosine (256); 0 for a linear layer over the
+    /// clusters instead.
     pub code_dim: usize,
     /// Temperature T of the cosines (0.1).
     pub temperature: f64,
     /// Weight of the loss of visible frames beside that of hidden ones (0).
     pub unmasked_weight: f64,
-    /// What the clusters are made of, iteration by iteration: 100 of MFCCs, then 500 of the 6th block of the model before.
+    /// What the clusters are made of, iteration by iteration: 100 of MFCCs, then 500 of the 6th block of the
+    /// model before.
     pub iterations: Vec<Iteration>,
 }
 
@@ -83,7 +86,9 @@ impl HubertConfig {
     fn check(&self) -> Result<()> {
         self.mask.check("method.mask")?;
         if !self.mask.hides() {
-            return Err(Error::config("method.mask.prob = 0: HuBERT predicts hidden frames, and none would be"));
+            return Err(Error::config(
+                "method.mask.prob = 0: HuBERT predicts hidden frames, and none would be",
+            ));
         }
         if self.temperature <= 0.0 || self.unmasked_weight < 0.0 {
             return Err(Error::config(format!(
@@ -91,11 +96,17 @@ impl HubertConfig {
                 self.temperature, self.unmasked_weight
             )));
         }
-        if self.iterations.is_empty() || self.iterations.iter().any(|i| i.clusters < 2 || i.features == ClusterFeatures::Layer(0)) {
-            return Err(Error::config("method.iterations: expected at least one, each with 2 clusters or more; layers are counted from 1"));
+        if self.iterations.is_empty()
+            || self.iterations.iter().any(|i| i.clusters < 2 || i.features == ClusterFeatures::Layer(0))
+        {
+            return Err(Error::config(
+                "method.iterations: expected at least one, each with 2 clusters or more; layers are counted from 1",
+            ));
         }
         if let Some(ClusterFeatures::Layer(_)) = self.iterations.first().map(|i| i.features) {
-            return Err(Error::config("method.iterations: the first has no model before it whose layer could be clustered; use \"mfcc\""));
+            return Err(Error::config(
+                "method.iterations: the first has no model before it whose layer could be clustered; use \"mfcc\"",
+            ));
         }
         Ok(())
     }
@@ -117,7 +128,8 @@ pub struct Hubert {
 }
 
 impl Hubert {
-    /// Builds the encoder at `encoder` and the prediction of `clusters` clusters at `head`. Batches carry [`Target::Frames`].
+    /// Builds the encoder at `encoder` and the prediction of `clusters` clusters at `head`. Batches carry
+    /// [`Target::Frames`].
     ///
     /// # Errors
     /// If the configuration is not possible.
@@ -126,7 +138,8 @@ impl Hubert {
         if clusters < 2 {
             return Err(Error::config(format!("{clusters} clusters: expected at least 2")));
         }
-        let encoder = SpeechEncoder::new(&scope.sub("encoder"), SpeechConfig { mask: config.mask, ..encoder })?;
+        let encoder =
+            SpeechEncoder::new(&scope.sub("encoder"), SpeechConfig { mask: config.mask, ..encoder })?;
         let (head, dim) = (scope.sub("head"), encoder.config().dim);
         let scores = if config.code_dim > 0 {
             Scores::Cosine {
@@ -161,7 +174,13 @@ impl Hubert {
         let picked: Vec<i64> = rows.flat().iter().map(|&i| labels[i as usize]).collect();
         let labels = Tensor::from_vec(picked, rows.len(), hidden.device())?;
         let scores = self.scores(&rows.take(hidden)?)?;
-        let right = scores.detach().argmax(D::Minus1)?.to_dtype(DType::I64)?.eq(&labels)?.to_dtype(DType::F32)?.mean_all()?;
+        let right = scores
+            .detach()
+            .argmax(D::Minus1)?
+            .to_dtype(DType::I64)?
+            .eq(&labels)?
+            .to_dtype(DType::F32)?
+            .mean_all()?;
         Ok((cross_entropy(&scores, &labels, 0.0)?, right))
     }
 
@@ -169,8 +188,13 @@ impl Hubert {
     fn counted(e: &Embeddings, hidden: bool) -> Result<(Rows, Vec<i64>)> {
         let mask: Vec<Vec<u8>> = e.fixed[0].to_vec2()?;
         let labels: Vec<Vec<i64>> = e.fixed[1].to_vec2()?;
-        let pick = |(m, l): (&Vec<u8>, &Vec<i64>)| m.iter().zip(l).map(|(m, l)| (*m != 0) == hidden && *l != IGNORED).collect();
-        Ok((Rows::picked(mask.iter().zip(&labels).map(pick).collect()), labels.into_iter().flatten().collect()))
+        let pick = |(m, l): (&Vec<u8>, &Vec<i64>)| {
+            m.iter().zip(l).map(|(m, l)| (*m != 0) == hidden && *l != IGNORED).collect()
+        };
+        Ok((
+            Rows::picked(mask.iter().zip(&labels).map(pick).collect()),
+            labels.into_iter().flatten().collect(),
+        ))
     }
 }
 
@@ -183,14 +207,23 @@ pub fn frame_labels(batch: &Waves, counts: &[usize], width: usize, classes: usiz
     for (i, (row, target)) in values.chunks_exact_mut(width.max(1)).zip(&batch.targets).enumerate() {
         let name = || format!("sample {}", batch.indices.get(i).copied().unwrap_or(i));
         let Target::Frames(labels) = target else {
-            return Err(Error::input(name(), "no frame labels: HuBERT is trained on the clusters of its frames (see hubert_plan)"));
+            return Err(Error::input(
+                name(),
+                "no frame labels: HuBERT is trained on the clusters of its frames (see hubert_plan)",
+            ));
         };
         if labels.len() < counts[i] {
-            return Err(Error::input(name(), format!("{} frame labels, expected at least {}", labels.len(), counts[i])));
+            return Err(Error::input(
+                name(),
+                format!("{} frame labels, expected at least {}", labels.len(), counts[i]),
+            ));
         }
         for (value, &label) in row.iter_mut().zip(&labels[..counts[i]]) {
             if label != IGNORED && !(0..classes as i64).contains(&label) {
-                return Err(Error::input(name(), format!("frame label {label}, expected one of {classes} clusters")));
+                return Err(Error::input(
+                    name(),
+                    format!("frame label {label}, expected one of {classes} clusters"),
+                ));
             }
             *value = label;
         }
@@ -221,7 +254,11 @@ impl Objective for Hubert {
         rows.some()?;
         let (masked, right) = self.predict(&e.graph[0], &labels, &rows)?;
         let mut parts = vec![("masked", masked.detach()), ("masked_accuracy", right)];
-        let (seen, _) = if self.config.unmasked_weight > 0.0 { Self::counted(e, false)? } else { (Rows::picked(vec![]), vec![]) };
+        let (seen, _) = if self.config.unmasked_weight > 0.0 {
+            Self::counted(e, false)?
+        } else {
+            (Rows::picked(vec![]), vec![])
+        };
         let mut value = masked;
         if !seen.is_empty() {
             let (unmasked, right) = self.predict(&e.graph[0], &labels, &seen)?;
@@ -231,7 +268,8 @@ impl Objective for Hubert {
         Ok(Loss { value, parts })
     }
 
-    /// With a loss of visible frames too there are two means: their micro-batches are then not parts of the whole.
+    /// With a loss of visible frames too there are two means: their micro-batches are then not parts of the
+    /// whole.
     fn couples_samples(&self) -> bool {
         self.config.unmasked_weight > 0.0
     }

@@ -25,7 +25,13 @@ impl Masked {
     }
 
     /// Draws the spans of frames `(N, L, C)` that the convolutions have made of the batch.
-    pub(super) fn behind(encoder: &SpeechEncoder, frames: Tensor, spans: &SpanMask, batch: &Waves, pass: &Pass) -> Result<Self> {
+    pub(super) fn behind(
+        encoder: &SpeechEncoder,
+        frames: Tensor,
+        spans: &SpanMask,
+        batch: &Waves,
+        pass: &Pass,
+    ) -> Result<Self> {
         let counts = encoder.frame_counts(&batch.lengths)?;
         let (width, device) = (frames.dim(1)?, frames.device());
         let valid = encoder.frame_mask(&counts, width, device)?;

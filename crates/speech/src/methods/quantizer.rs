@@ -1,5 +1,6 @@
-//! The product quantiser of wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477, section 2): one entry of each of G codebooks for a frame,
-//! chosen by a Gumbel softmax (Jang et al. 2016, arXiv 1611.01144) straight through: the forward is one entry, the gradient that of the softmax.
+//! The product quantiser of wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477, section 2): one entry of each
+//! of G codebooks for a frame, chosen by a Gumbel softmax (Jang et al. 2016, arXiv 1611.01144) straight
+//! through: the forward is one entry, the gradient that of the softmax.
 
 use candle_core::{D, Device, Tensor};
 use selfsup_core::kernels::Path;
@@ -13,7 +14,8 @@ pub struct Quantized {
     pub values: Tensor,
     /// The entry of each codebook that each frame took, `(M, G)` row by row.
     pub codes: Vec<u32>,
-    /// Sum over the codebooks of the perplexity of their mean use, between G and G V; a scalar, with graph in training.
+    /// Sum over the codebooks of the perplexity of their mean use, between G and G V; a scalar, with graph in
+    /// training.
     pub perplexity: Tensor,
 }
 
@@ -31,7 +33,13 @@ impl Quantizer {
     pub(super) fn new(scope: &Scope, inputs: usize, groups: usize, codes: usize, dim: usize) -> Result<Self> {
         // N(0, 1) for the projection and U(0, 1) for the entries, as fairseq: sharp choices from the start.
         Ok(Quantizer {
-            weight_proj: Linear::new(&scope.sub("weight_proj"), inputs, groups * codes, true, Init::Normal(1.0))?,
+            weight_proj: Linear::new(
+                &scope.sub("weight_proj"),
+                inputs,
+                groups * codes,
+                true,
+                Init::Normal(1.0),
+            )?,
             codevectors: scope.get("codevectors", (1, groups * codes, dim / groups), Init::Uniform(1.0))?,
             groups,
             codes,
@@ -39,7 +47,8 @@ impl Quantizer {
         })
     }
 
-    /// Quantises frames `(M, C)`. In training with Gumbel noise `(M, G V)` at temperature `tau`; else the largest score wins.
+    /// Quantises frames `(M, C)`. In training with Gumbel noise `(M, G V)` at temperature `tau`; else the
+    /// largest score wins.
     pub(super) fn quantize(&self, frames: &Tensor, noise: Option<(&Tensor, f64)>) -> Result<Quantized> {
         let (m, g, v) = (frames.dim(0)?, self.groups, self.codes);
         let logits = self.weight_proj.forward(frames)?.reshape((m, g, v))?; // (M, G V) -> (M, G, V)
@@ -56,7 +65,8 @@ impl Quantizer {
         let (choice, used) = match noise {
             Some(_) => {
                 let soft = softmax(&scores, Path::Auto)?;
-                // Straight through: the value of the choice, the gradient of the softmax. Diversity is that of the softmax without noise.
+                // Straight through: the value of the choice, the gradient of the softmax. Diversity is that
+                // of the softmax without noise.
                 ((&hard + (&soft - soft.detach())?)?, softmax(&logits, Path::Auto)?)
             }
             None => (hard.clone(), hard),
@@ -117,7 +127,12 @@ mod tests {
     fn the_value_is_one_entry_and_the_gradient_that_of_all() {
         let (q, pass) = (small(), Pass::train(0, Progress::default()));
         let frames = candle_core::Var::from_tensor(
-            &Tensor::arange(0f32, 24.0, &Device::Cpu).unwrap().affine(0.1, -1.0).unwrap().reshape((3, 8)).unwrap(),
+            &Tensor::arange(0f32, 24.0, &Device::Cpu)
+                .unwrap()
+                .affine(0.1, -1.0)
+                .unwrap()
+                .reshape((3, 8))
+                .unwrap(),
         )
         .unwrap();
         let noise = q.noise(&[3], &pass, &Device::Cpu).unwrap();

@@ -1,12 +1,15 @@
-//! wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477): of a hidden frame the context says which quantised frame belongs there.
+//! wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477): of a hidden frame the context says which quantised
+//! frame belongs there.
 //!
-//! A product quantiser picks one of `V` entries in each of `G` codebooks by a Gumbel softmax (straight through: the forward is one entry,
-//! the gradient that of the softmax at temperature `tau`), giving `q`. With `c` the projected context and `K` distractors drawn from the
-//! other hidden frames of the same utterance,
+//! A product quantiser picks one of `V` entries in each of `G` codebooks by a Gumbel softmax (straight
+//! through: the forward is one entry, the gradient that of the softmax at temperature `tau`), giving `q`.
+//! With `c` the projected context and `K` distractors drawn from the other hidden frames of the same
+//! utterance,
 //!
-//! `L_m = -log exp(cos(c_t, q_t) / T) / sum over q in {q_t, distractors} of exp(cos(c_t, q) / T)`, mean over the hidden frames, and
-//! `L = L_m + alpha (G V - sum_g exp H(mean p_g)) / (G V) + beta mean(z^2)`: the diversity term wants all entries used alike, the last, which
-//! fairseq adds to the paper's, keeps the front's activations `z` (before their normalisation) small.
+//! `L_m = -log exp(cos(c_t, q_t) / T) / sum over q in {q_t, distractors} of exp(cos(c_t, q) / T)`, mean over
+//! the hidden frames, and `L = L_m + alpha (G V - sum_g exp H(mean p_g)) / (G V) + beta mean(z^2)`: the
+//! diversity term wants all entries used alike, the last, which fairseq adds to the paper's, keeps the
+//! front's activations `z` (before their normalisation) small.
 //!
 //! The first term is in `contrast.rs`. Frames that are not hidden are not quantised.
 
@@ -44,7 +47,8 @@ pub struct Wav2Vec2Config {
     pub temperature: f64,
     /// Weight alpha of the diversity term (0.1).
     pub diversity_weight: f64,
-    /// Weight beta of the mean square of the front's activations (transformers has none; fairseq's base model 10).
+    /// Weight beta of the mean square of the front's activations (transformers has none; fairseq's base model
+    /// 10).
     pub feature_penalty: f64,
     /// Temperature tau of the Gumbel softmax at the start (2).
     pub gumbel_start: f64,
@@ -81,15 +85,26 @@ impl Wav2Vec2Config {
         self.mask.check("method.mask")?;
         let wrong = |what: String| Err(Error::config(what));
         if !self.mask.hides() {
-            return wrong("method.mask.prob = 0: wav2vec 2.0 predicts hidden frames, and none would be".into());
+            return wrong(
+                "method.mask.prob = 0: wav2vec 2.0 predicts hidden frames, and none would be".into(),
+            );
         }
-        if self.groups == 0 || self.codes < 2 || !self.code_dim.is_multiple_of(self.groups) || self.code_dim == 0 || self.out_dim == 0 {
+        if self.groups == 0
+            || self.codes < 2
+            || !self.code_dim.is_multiple_of(self.groups)
+            || self.code_dim == 0
+            || self.out_dim == 0
+        {
             return wrong(format!(
                 "method: groups = {}, codes = {}, code_dim = {}, out_dim = {}: expected at least one group, two codes, and a code_dim that the groups divide",
                 self.groups, self.codes, self.code_dim, self.out_dim
             ));
         }
-        if self.negatives == 0 || self.temperature <= 0.0 || self.gumbel_end <= 0.0 || self.gumbel_start < self.gumbel_end {
+        if self.negatives == 0
+            || self.temperature <= 0.0
+            || self.gumbel_end <= 0.0
+            || self.gumbel_start < self.gumbel_end
+        {
             return wrong("method: negatives, temperature and gumbel_end must be above 0, and gumbel_start at least gumbel_end".into());
         }
         if !(self.diversity_weight >= 0.0 && self.feature_penalty >= 0.0) {
@@ -99,7 +114,10 @@ impl Wav2Vec2Config {
             ));
         }
         if !(0.0..1.0).contains(&self.quantizer_dropout) {
-            return wrong(format!("method.quantizer_dropout = {}: expected 0 or more and below 1", self.quantizer_dropout));
+            return wrong(format!(
+                "method.quantizer_dropout = {}: expected 0 or more and below 1",
+                self.quantizer_dropout
+            ));
         }
         Ok(())
     }
@@ -121,19 +139,27 @@ pub struct Wav2Vec2 {
 }
 
 impl Wav2Vec2 {
-    /// Builds the encoder at `encoder`, and `quantizer`, `project_q` and `project_hid` beside it, as transformers names them.
+    /// Builds the encoder at `encoder`, and `quantizer`, `project_q` and `project_hid` beside it, as
+    /// transformers names them.
     ///
     /// # Errors
     /// If the configuration is not possible.
     pub fn new(scope: &Scope, encoder: SpeechConfig, config: Wav2Vec2Config) -> Result<Self> {
         config.check()?;
-        let encoder = SpeechEncoder::new(&scope.sub("encoder"), SpeechConfig { mask: config.mask, ..encoder })?;
+        let encoder =
+            SpeechEncoder::new(&scope.sub("encoder"), SpeechConfig { mask: config.mask, ..encoder })?;
         let (c, inputs) = (&config, encoder.config().conv_dim.last().copied().unwrap_or(1));
         Ok(Wav2Vec2 {
             params: scope.params().clone(),
             quantizer: Quantizer::new(&scope.sub("quantizer"), inputs, c.groups, c.codes, c.code_dim)?,
             project_q: Linear::new(&scope.sub("project_q"), c.code_dim, c.out_dim, true, Init::TorchLinear)?,
-            project_hid: Linear::new(&scope.sub("project_hid"), encoder.config().dim, c.out_dim, true, Init::TorchLinear)?,
+            project_hid: Linear::new(
+                &scope.sub("project_hid"),
+                encoder.config().dim,
+                c.out_dim,
+                true,
+                Init::TorchLinear,
+            )?,
             encoder,
             config,
         })
@@ -144,7 +170,8 @@ impl Wav2Vec2 {
         &self.encoder
     }
 
-    /// Quantises frames `(M, C)`. In training with Gumbel noise `(M, G V)` at temperature `tau`; else the largest score wins.
+    /// Quantises frames `(M, C)`. In training with Gumbel noise `(M, G V)` at temperature `tau`; else the
+    /// largest score wins.
     ///
     /// # Errors
     /// If shapes do not fit.
@@ -164,7 +191,13 @@ impl Wav2Vec2 {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn contrast(&self, context: &Tensor, targets: &Tensor, counts: &[f32], codes: &[u32]) -> Result<Tensor> {
+    pub fn contrast(
+        &self,
+        context: &Tensor,
+        targets: &Tensor,
+        counts: &[f32],
+        codes: &[u32],
+    ) -> Result<Tensor> {
         contrastive(context, targets, counts, codes, self.config.groups, self.config.temperature)
     }
 }
@@ -183,7 +216,8 @@ impl Objective for Wav2Vec2 {
     fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
         let front = self.encoder.convolve(&batch.values)?;
         let energy = front.sqr()?.mean((1, 2))?; // (N, L, C) -> (N)
-        let masked = Masked::behind(&self.encoder, self.encoder.normalize(&front)?, &self.config.mask, batch, pass)?;
+        let masked =
+            Masked::behind(&self.encoder, self.encoder.normalize(&front)?, &self.config.mask, batch, pass)?;
         let context = masked.encode(&self.encoder, pass)?;
         Ok(Embeddings { graph: vec![context, masked.frames, energy], fixed: vec![masked.mask] })
     }
@@ -208,16 +242,24 @@ impl Objective for Wav2Vec2 {
             if len == 0 {
                 continue;
             }
-            let counts = draw_negatives(len, self.config.negatives, &mut pass.sample_key("negatives", i).rng());
+            let counts =
+                draw_negatives(len, self.config.negatives, &mut pass.sample_key("negatives", i).rng());
             let codes = &quantized.codes[start * g..(start + len) * g];
-            sums.push(self.contrast(&context.narrow(0, start, len)?, &targets.narrow(0, start, len)?, &counts, codes)?);
+            sums.push(self.contrast(
+                &context.narrow(0, start, len)?,
+                &targets.narrow(0, start, len)?,
+                &counts,
+                codes,
+            )?);
         }
         let contrastive = (Tensor::stack(&sums, 0)?.sum_all()? / rows.len() as f64)?;
         let all = (g * self.config.codes) as f64;
         let diversity = quantized.perplexity.affine(-1.0 / all, 1.0)?;
         let energy = e.graph[2].mean_all()?;
         let mut value = contrastive.clone();
-        for (term, weight) in [(&diversity, self.config.diversity_weight), (&energy, self.config.feature_penalty)] {
+        for (term, weight) in
+            [(&diversity, self.config.diversity_weight), (&energy, self.config.feature_penalty)]
+        {
             if weight > 0.0 {
                 value = (value + (term * weight)?)?;
             }
@@ -240,7 +282,11 @@ impl Objective for Wav2Vec2 {
         // Two entries in each codebook, of hundreds: the quantiser has collapsed.
         let bound = 2.0 * self.config.groups as f64;
         Ok(vec![
-            Vital { name: "codes_used", value: f64::from(hard.perplexity.to_scalar::<f32>()?), healthy_above: Some(bound) },
+            Vital {
+                name: "codes_used",
+                value: f64::from(hard.perplexity.to_scalar::<f32>()?),
+                healthy_above: Some(bound),
+            },
             embedding_std(&rows.take(&e.graph[0])?.detach())?,
         ])
     }

@@ -14,7 +14,8 @@ pub struct Around {
     pub front: Option<u32>,
     /// Behind them (a separator).
     pub back: Option<u32>,
-    /// For each id whether a word begins with it ([`crate::tokenizer::Tokenizer::word_starts`]); without it words are not known.
+    /// For each id whether a word begins with it ([`crate::tokenizer::Tokenizer::word_starts`]); without it
+    /// words are not known.
     pub word_starts: Option<Arc<Vec<bool>>>,
 }
 
@@ -67,14 +68,18 @@ impl Part {
     fn find(&self, index: usize) -> Result<(usize, u64)> {
         let index = index as u64;
         if index >= self.len {
-            return Err(Error::input("corpus", format!("there is no example {index}, expected an index below {}", self.len)));
+            return Err(Error::input(
+                "corpus",
+                format!("there is no example {index}, expected an index below {}", self.len),
+            ));
         }
         let shard = self.before.partition_point(|b| *b <= index) - 1;
         Ok((shard, index - self.before[shard]))
     }
 }
 
-/// All of the items of each shard but the last `held_out` share of the corpus, or that share; `size` is what a shard has.
+/// All of the items of each shard but the last `held_out` share of the corpus, or that share; `size` is what
+/// a shard has.
 fn share(sizes: &[u64], held_out: f64, validation: bool) -> Vec<Range<u64>> {
     let total: u64 = sizes.iter().sum();
     let cut = (total as f64 * (1.0 - held_out)) as u64;
@@ -99,15 +104,25 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// Blocks of `length` tokens of the corpus and those around them, starting `stride` tokens apart: `length` for blocks side by side, 1
-    /// for every block there is. Of the corpus the last share `held_out` is left out, or, for `validation`, taken.
+    /// Blocks of `length` tokens of the corpus and those around them, starting `stride` tokens apart:
+    /// `length` for blocks side by side, 1 for every block there is. Of the corpus the last share `held_out`
+    /// is left out, or, for `validation`, taken.
     ///
     /// # Errors
     /// If no block fits into this part of the corpus.
-    pub fn new(tokens: Tokens, length: usize, stride: usize, around: Around, held_out: f64, validation: bool) -> Result<Self> {
+    pub fn new(
+        tokens: Tokens,
+        length: usize,
+        stride: usize,
+        around: Around,
+        held_out: f64,
+        validation: bool,
+    ) -> Result<Self> {
         let inner = length.saturating_sub(around.size()) as u64;
         if inner == 0 || stride == 0 {
-            return Err(Error::config(format!("blocks of {length} tokens {stride} apart: expected room for text, and at least 1 apart")));
+            return Err(Error::config(format!(
+                "blocks of {length} tokens {stride} apart: expected room for text, and at least 1 apart"
+            )));
         }
         let sizes: Vec<u64> = (0..tokens.shards()).map(|s| tokens.size(s).0).collect();
         let stride = stride as u64;
@@ -149,17 +164,26 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Examples of at most `longest` tokens, those around the text included. Of the documents the last share `held_out` is left out, or,
-    /// for `validation`, taken.
+    /// Examples of at most `longest` tokens, those around the text included. Of the documents the last share
+    /// `held_out` is left out, or, for `validation`, taken.
     ///
     /// # Errors
     /// If there is no document in this part, or no room for text.
-    pub fn new(tokens: Tokens, longest: usize, around: Around, held_out: f64, validation: bool) -> Result<Self> {
+    pub fn new(
+        tokens: Tokens,
+        longest: usize,
+        around: Around,
+        held_out: f64,
+        validation: bool,
+    ) -> Result<Self> {
         let inner = longest.saturating_sub(around.size()) as u64;
         let sizes: Vec<u64> = (0..tokens.shards()).map(|s| tokens.size(s).1).collect();
         let part = Part::new(share(&sizes, held_out, validation), |r| r.end - r.start);
         if inner == 0 || part.len == 0 {
-            return Err(Error::input("corpus", format!("{} documents of up to {inner} tokens: expected at least one of each", part.len)));
+            return Err(Error::input(
+                "corpus",
+                format!("{} documents of up to {inner} tokens: expected at least one of each", part.len),
+            ));
         }
         Ok(Documents { tokens, around, longest: inner, part })
     }
@@ -175,7 +199,9 @@ impl Dataset for Documents {
     fn get(&self, index: usize) -> Result<Example> {
         let (shard, i) = self.part.find(index)?;
         let place = self.tokens.document(shard, self.part.ranges[shard].start + i)?;
-        Ok(self.around.example(self.tokens.read(shard, place.start..place.end.min(place.start + self.longest))?))
+        Ok(self
+            .around
+            .example(self.tokens.read(shard, place.start..place.end.min(place.start + self.longest))?))
     }
 }
 
@@ -214,7 +240,8 @@ mod tests {
         }
         let tokens = w.finish().unwrap();
         assert_eq!(tokens.shards(), 3);
-        let all = |d: &dyn Dataset<Item = Example>| (0..d.len()).map(|i| d.get(i).unwrap().ids).collect::<Vec<_>>();
+        let all =
+            |d: &dyn Dataset<Item = Example>| (0..d.len()).map(|i| d.get(i).unwrap().ids).collect::<Vec<_>>();
         let blocks = Blocks::new(tokens.clone(), 3, 2, Around::default(), 0.0, false).unwrap();
         assert_eq!(all(&blocks), [[1, 2, 3], [3, 4, 5], [20, 21, 22], [22, 23, 24]]);
         let around = Around { front: Some(90), back: Some(91), word_starts: None };
@@ -222,7 +249,13 @@ mod tests {
         assert_eq!(all(&documents), [vec![90, 1, 2, 3, 91], vec![90, 10, 11, 91], vec![90, 20, 21, 22, 91]]);
         let last = Documents::new(tokens.clone(), 9, around, 0.34, true).unwrap();
         assert_eq!(all(&last), [vec![90, 10, 11, 91], vec![90, 20, 21, 22, 23, 24, 25, 91]]);
-        assert!(Blocks::new(tokens, 7, 7, Around::default(), 0.0, false).err().unwrap().to_string().contains("fewer than one block of 7"));
+        assert!(
+            Blocks::new(tokens, 7, 7, Around::default(), 0.0, false)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("fewer than one block of 7")
+        );
     }
 
     #[test]

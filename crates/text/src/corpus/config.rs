@@ -36,10 +36,12 @@ pub struct CorpusConfig {
     /// Tokens of an input; by default as many as the network takes, and at most 512.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<usize>,
-    /// Tokens from the start of a block to that of the next; by default blocks lie side by side. 1 gives every block there is.
+    /// Tokens from the start of a block to that of the next; by default blocks lie side by side. 1 gives
+    /// every block there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
-    /// Text between two documents. By default nothing, and the tokenizer's end of a text is set behind each where it has one.
+    /// Text between two documents. By default nothing, and the tokenizer's end of a text is set behind each
+    /// where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
     /// Read no more than this many characters.
@@ -47,8 +49,8 @@ pub struct CorpusConfig {
     pub max_characters: Option<usize>,
     /// Share at the end of the corpus that is held out for the validation loss.
     pub validation: f64,
-    /// Megabytes of files up to which a corpus is held in memory (compressed ones count four times). A larger one is written to the disk once,
-    /// as texts and as tokens, and read by position from there.
+    /// Megabytes of files up to which a corpus is held in memory (compressed ones count four times). A larger
+    /// one is written to the disk once, as texts and as tokens, and read by position from there.
     pub in_memory: u64,
     /// The folder for that; by default `corpora` in the cache of data sets.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +105,9 @@ impl CorpusConfig {
     pub fn length(&self, longest: usize) -> Result<usize> {
         let length = self.length.unwrap_or(longest.min(512));
         if length == 0 || length > longest {
-            return Err(Error::config(format!("corpus.length = {length}: expected 1 to {longest}, the longest sequence of the encoder")));
+            return Err(Error::config(format!(
+                "corpus.length = {length}: expected 1 to {longest}, the longest sequence of the encoder"
+            )));
         }
         Ok(length)
     }
@@ -136,8 +140,8 @@ impl CorpusConfig {
         })
     }
 
-    /// Tokenises documents, in memory or into shards in a folder; `cache` is the folder and a description of what the tokens are made from.
-    /// A folder that says the same is used as it is.
+    /// Tokenises documents, in memory or into shards in a folder; `cache` is the folder and a description of
+    /// what the tokens are made from. A folder that says the same is used as it is.
     ///
     /// # Errors
     /// Those of the documents, and a corpus without text.
@@ -150,7 +154,10 @@ impl CorpusConfig {
         let size = tokenizer.size();
         // All that decides the tokens, beside the documents.
         let source = cache.map(|(_, s)| {
-            format!("{s}; unit {:?}, column {}, separator {:?}, limit {:?}", self.unit, self.column, self.separator, self.max_characters)
+            format!(
+                "{s}; unit {:?}, column {}, separator {:?}, limit {:?}",
+                self.unit, self.column, self.separator, self.max_characters
+            )
         });
         if let (Some((folder, _)), Some(source)) = (cache, &source)
             && let Some(tokens) = Tokens::open_if(folder, size, source)
@@ -192,30 +199,59 @@ impl CorpusConfig {
     ///
     /// # Errors
     /// If the sizes do not fit each other.
-    pub fn examples(&self, tokens: Tokens, tokenizer: &Tokenizer, method: &MethodConfig, longest: usize) -> Result<Prepared> {
+    pub fn examples(
+        &self,
+        tokens: Tokens,
+        tokenizer: &Tokenizer,
+        method: &MethodConfig,
+        longest: usize,
+    ) -> Result<Prepared> {
         if !(0.0..1.0).contains(&self.validation) {
-            return Err(Error::config(format!("corpus.validation = {}: expected a share from 0 to below 1", self.validation)));
+            return Err(Error::config(format!(
+                "corpus.validation = {}: expected a share from 0 to below 1",
+                self.validation
+            )));
         }
         let length = method.text_length(self.length(longest)?);
         let s = tokenizer.special();
         // Models that read both ways have a token in front and one behind; others only those of the text.
         let around = if method.both_ways() {
-            Around { front: s.class.or(s.begin), back: s.separator.or(s.end), word_starts: Some(Arc::new(tokenizer.word_starts())) }
+            Around {
+                front: s.class.or(s.begin),
+                back: s.separator.or(s.end),
+                word_starts: Some(Arc::new(tokenizer.word_starts())),
+            }
         } else {
             Around::default()
         };
         let part = |validation: bool| -> Result<Examples> {
             Ok(match self.packing {
                 Packing::Blocks => {
-                    // Blocks whose last token is the next one's first: each token but the corpus' first is predicted once.
+                    // Blocks whose last token is the next one's first: each token but the corpus' first is
+                    // predicted once.
                     let apart = if matches!(method, MethodConfig::CausalLm(_)) { length - 1 } else { length };
                     let stride = match (self.stride, validation) {
                         (Some(s), false) => s,
-                        _ => apart.saturating_sub(usize::from(around.front.is_some()) + usize::from(around.back.is_some())),
+                        _ => apart.saturating_sub(
+                            usize::from(around.front.is_some()) + usize::from(around.back.is_some()),
+                        ),
                     };
-                    Arc::new(Blocks::new(tokens.clone(), length, stride, around.clone(), self.validation, validation)?)
+                    Arc::new(Blocks::new(
+                        tokens.clone(),
+                        length,
+                        stride,
+                        around.clone(),
+                        self.validation,
+                        validation,
+                    )?)
                 }
-                Packing::Documents => Arc::new(Documents::new(tokens.clone(), length, around.clone(), self.validation, validation)?),
+                Packing::Documents => Arc::new(Documents::new(
+                    tokens.clone(),
+                    length,
+                    around.clone(),
+                    self.validation,
+                    validation,
+                )?),
             })
         };
         Ok(Prepared {
@@ -232,8 +268,19 @@ impl Prepared {
     ///
     /// # Errors
     /// If the vocabulary lacks a token that the method needs, or the loader's configuration is impossible.
-    pub fn loader(&self, examples: &Examples, method: &MethodConfig, config: LoaderConfig) -> Result<TextLoader> {
-        let prepare: Arc<dyn Transform<Example, Out = Example>> = Arc::from(method.prepare(&self.vocabulary)?);
-        Loader::new(examples.clone(), prepare, Arc::new(Pad { pad: self.vocabulary.pad, length: None }), config)
+    pub fn loader(
+        &self,
+        examples: &Examples,
+        method: &MethodConfig,
+        config: LoaderConfig,
+    ) -> Result<TextLoader> {
+        let prepare: Arc<dyn Transform<Example, Out = Example>> =
+            Arc::from(method.prepare(&self.vocabulary)?);
+        Loader::new(
+            examples.clone(),
+            prepare,
+            Arc::new(Pad { pad: self.vocabulary.pad, length: None }),
+            config,
+        )
     }
 }

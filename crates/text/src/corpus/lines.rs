@@ -24,7 +24,9 @@ impl Lines {
         let input: Box<dyn BufRead + Send> = if head.starts_with(&[0x1f, 0x8b]) {
             Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))
         } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            Box::new(BufReader::new(zstd::stream::read::Decoder::with_buffer(file).map_err(|e| Error::io(path, e))?))
+            Box::new(BufReader::new(
+                zstd::stream::read::Decoder::with_buffer(file).map_err(|e| Error::io(path, e))?,
+            ))
         } else {
             Box::new(file)
         };
@@ -34,13 +36,19 @@ impl Lines {
     /// The next line with its end, or `None`.
     pub(super) fn next(&mut self, path: &Path) -> Result<Option<String>> {
         let mut raw = Vec::new();
-        let n = (&mut self.input).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut raw).map_err(|e| Error::io(path, e))?;
+        let n = (&mut self.input)
+            .take(MAX_LINE as u64 + 1)
+            .read_until(b'\n', &mut raw)
+            .map_err(|e| Error::io(path, e))?;
         if n == 0 {
             return Ok(None);
         }
         self.line += 1;
         if n > MAX_LINE {
-            return Err(Error::file(path, format!("line {} is longer than {} MiB", self.line, MAX_LINE >> 20)));
+            return Err(Error::file(
+                path,
+                format!("line {} is longer than {} MiB", self.line, MAX_LINE >> 20),
+            ));
         }
         let mut start = self.bytes;
         self.bytes += n as u64;
@@ -56,7 +64,10 @@ impl Lines {
                 let byte = e.as_bytes().get(e.utf8_error().valid_up_to()).copied().unwrap_or(0);
                 Err(Error::file(
                     path,
-                    format!("not UTF-8: byte {at} (0x{byte:02x}, line {}); convert the file, with iconv for example", self.line),
+                    format!(
+                        "not UTF-8: byte {at} (0x{byte:02x}, line {}); convert the file, with iconv for example",
+                        self.line
+                    ),
                 ))
             }
         }

@@ -1,10 +1,12 @@
-//! From files of text to examples: reading, tokenising once, and cutting into blocks that are read by position.
+//! From files of text to examples: reading, tokenising once, and cutting into blocks that are read by
+//! position.
 //!
 //! ```text
 //! files (txt, jsonl, csv; plain, gz, zst) -> documents, in memory or on disk -> tokens, in memory or in shards -> blocks or one example a document
 //! ```
 //!
-//! Shards are files of token ids; a block is a place in one, so a corpus larger than memory streams, and a run resumes at any batch at once.
+//! Shards are files of token ids; a block is a place in one, so a corpus larger than memory streams, and a
+//! run resumes at any batch at once.
 
 mod blocks;
 mod config;

@@ -1,7 +1,8 @@
-//! Reading texts: plain files, JSON lines and tables with a column of text, as they are or compressed by gzip or zstd.
+//! Reading texts: plain files, JSON lines and tables with a column of text, as they are or compressed by gzip
+//! or zstd.
 //!
-//! Formats are told apart by the name (`.txt`, `.md`, `.jsonl`, `.csv`, `.tsv`, with `.gz` or `.zst` behind it). Files are read line by line,
-//! in the order of their paths.
+//! Formats are told apart by the name (`.txt`, `.md`, `.jsonl`, `.csv`, `.tsv`, with `.gz` or `.zst` behind
+//! it). Files are read line by line, in the order of their paths.
 
 use super::lines::Lines;
 use selfsup_core::{Error, Result};
@@ -54,7 +55,8 @@ fn format(path: &Path) -> Option<Format> {
     })
 }
 
-/// The files of text at `path`: itself, or all below a folder by their names, sorted. Hidden ones are left out.
+/// The files of text at `path`: itself, or all below a folder by their names, sorted. Hidden ones are left
+/// out.
 ///
 /// # Errors
 /// If there is none, or a folder cannot be read.
@@ -76,7 +78,10 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     if found.is_empty() {
-        return Err(Error::file(path, "no files of text, expected txt, md, jsonl, csv or tsv, as they are or with .gz or .zst"));
+        return Err(Error::file(
+            path,
+            "no files of text, expected txt, md, jsonl, csv or tsv, as they are or with .gz or .zst",
+        ));
     }
     found.sort();
     Ok(found)
@@ -87,9 +92,13 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// If a file cannot be looked at.
 pub fn weight(files: &[PathBuf]) -> Result<u64> {
-    let compressed =
-        |p: &PathBuf| p.extension().is_some_and(|e| ["gz", "zst", "zstd", "parquet"].iter().any(|c| e.eq_ignore_ascii_case(c)));
-    let size = |p: &PathBuf| Ok(std::fs::metadata(p).map_err(|e| Error::io(p, e))?.len() * if compressed(p) { 4 } else { 1 });
+    let compressed = |p: &PathBuf| {
+        p.extension()
+            .is_some_and(|e| ["gz", "zst", "zstd", "parquet"].iter().any(|c| e.eq_ignore_ascii_case(c)))
+    };
+    let size = |p: &PathBuf| {
+        Ok(std::fs::metadata(p).map_err(|e| Error::io(p, e))?.len() * if compressed(p) { 4 } else { 1 })
+    };
     files.iter().map(size).sum()
 }
 
@@ -124,10 +133,12 @@ impl Reader {
         if let Format::Table(separator) = format {
             let header = open.lines.row(&open.path)?.unwrap_or_default();
             let names = cells(&header, separator, &open)?;
-            open.column = names
-                .iter()
-                .position(|n| n.trim() == self.column)
-                .ok_or_else(|| Error::file(&open.path, format!("no column \"{}\", the columns are {}", self.column, names.join(", "))))?;
+            open.column = names.iter().position(|n| n.trim() == self.column).ok_or_else(|| {
+                Error::file(
+                    &open.path,
+                    format!("no column \"{}\", the columns are {}", self.column, names.join(", ")),
+                )
+            })?;
         }
         Ok(open)
     }
@@ -166,11 +177,20 @@ impl Reader {
                         continue;
                     }
                     let at = open.lines.line;
-                    let json: serde_json::Value =
-                        serde_json::from_str(&line).map_err(|e| Error::file(&path, format!("line {at}: not JSON: {e}")))?;
+                    let json: serde_json::Value = serde_json::from_str(&line)
+                        .map_err(|e| Error::file(&path, format!("line {at}: not JSON: {e}")))?;
                     let text = json.get(column).and_then(|v| v.as_str()).ok_or_else(|| {
-                        let keys: Vec<&str> = json.as_object().map(|o| o.keys().map(String::as_str).collect()).unwrap_or_default();
-                        Error::file(&path, format!("line {at}: no text under \"{column}\", the keys are {}", keys.join(", ")))
+                        let keys: Vec<&str> = json
+                            .as_object()
+                            .map(|o| o.keys().map(String::as_str).collect())
+                            .unwrap_or_default();
+                        Error::file(
+                            &path,
+                            format!(
+                                "line {at}: no text under \"{column}\", the keys are {}",
+                                keys.join(", ")
+                            ),
+                        )
                     })?;
                     (text.to_string(), at)
                 }
@@ -182,7 +202,14 @@ impl Reader {
                         continue;
                     }
                     let text = row.get(open.column).cloned().ok_or_else(|| {
-                        Error::file(&path, format!("line {at}: {} cells, but the text is in cell {}", row.len(), open.column + 1))
+                        Error::file(
+                            &path,
+                            format!(
+                                "line {at}: {} cells, but the text is in cell {}",
+                                row.len(),
+                                open.column + 1
+                            ),
+                        )
                     })?;
                     (text, at)
                 }
@@ -190,7 +217,10 @@ impl Reader {
             let text = if unit == Unit::File { text.as_str() } else { text.trim_end_matches(['\n', '\r']) };
             if !text.trim().is_empty() {
                 open.found = true;
-                return Ok(Some(Document { id: format!("{}:{line}", path.display()), text: text.to_string() }));
+                return Ok(Some(Document {
+                    id: format!("{}:{line}", path.display()),
+                    text: text.to_string(),
+                }));
             }
         }
     }
@@ -214,9 +244,15 @@ impl Reader {
 
 /// The cells of a row.
 fn cells(row: &str, separator: u8, open: &Open) -> Result<Vec<String>> {
-    let mut reader = csv::ReaderBuilder::new().delimiter(separator).has_headers(false).flexible(true).from_reader(row.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(separator)
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(row.as_bytes());
     let mut record = csv::StringRecord::new();
-    reader.read_record(&mut record).map_err(|e| Error::file(&open.path, format!("line {}: {e}", open.lines.line)))?;
+    reader
+        .read_record(&mut record)
+        .map_err(|e| Error::file(&open.path, format!("line {}: {e}", open.lines.line)))?;
     Ok(record.iter().map(str::to_string).collect())
 }
 
@@ -292,7 +328,10 @@ mod tests {
         fails(&write("blank.txt", b" \n\n"), "no text in this file");
         fails(&write("latin.txt", b"good\nna\xefve\n"), "not UTF-8: byte 7 (0xef, line 2)");
         fails(&write("cut.txt", b"abc\xe2\x82"), "not UTF-8: byte 3");
-        fails(&write("a.jsonl", b"{\"text\": \"a\"}\n{\"txt\": \"b\"}\n"), "line 2: no text under \"text\", the keys are txt");
+        fails(
+            &write("a.jsonl", b"{\"text\": \"a\"}\n{\"txt\": \"b\"}\n"),
+            "line 2: no text under \"text\", the keys are txt",
+        );
         fails(&write("b.jsonl", b"{\n"), "line 1: not JSON");
         fails(&write("a.csv", b"id,body\n1,2\n"), "no column \"text\", the columns are id, body");
         fails(&write("b.csv", b"id,text\n1\n"), "line 2: 1 cells");
@@ -307,10 +346,15 @@ mod tests {
         assert!(files(&dir.path().join("absent")).is_err());
         // The iterator ends after an error.
         let mut reader = Reader::new(vec![dir.path().join("latin.txt")], Unit::Line, "text");
-        assert!(reader.next().is_some_and(|r| r.is_ok()) && reader.next().is_some_and(|r| r.is_err()) && reader.next().is_none());
+        assert!(
+            reader.next().is_some_and(|r| r.is_ok())
+                && reader.next().is_some_and(|r| r.is_err())
+                && reader.next().is_none()
+        );
     }
 
-    /// A line of 10 MB is one document; one of more than 64 MiB is refused with its number, without being read whole.
+    /// A line of 10 MB is one document; one of more than 64 MiB is refused with its number, without being
+    /// read whole.
     #[test]
     fn long_lines() {
         let dir = tempfile::tempdir().unwrap();

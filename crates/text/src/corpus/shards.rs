@@ -1,8 +1,8 @@
 //! Tokens of a corpus, in memory or in shards on disk, read by position.
 //!
-//! A shard is two files: `00000.tokens` with ids as u16 (u32 for a vocabulary above 65,536), little endian, one document after the other,
-//! and `00000.ends` with the end of each document as u64. `tokens.json` says what they were made with. Reading is one `pread` for each
-//! request, whatever the size of the corpus.
+//! A shard is two files: `00000.tokens` with ids as u16 (u32 for a vocabulary above 65,536), little endian,
+//! one document after the other, and `00000.ends` with the end of each document as u64. `tokens.json` says
+//! what they were made with. Reading is one `pread` for each request, whatever the size of the corpus.
 
 use selfsup_core::checkpoint::write_atomic;
 use selfsup_core::{Error, Result};
@@ -25,7 +25,8 @@ struct Meta {
     width: usize,
     /// `(tokens, documents)` of each shard.
     shards: Vec<(u64, u64)>,
-    /// What the tokens were made from, in the words of whoever made them: a folder that says otherwise is made again.
+    /// What the tokens were made from, in the words of whoever made them: a folder that says otherwise is
+    /// made again.
     source: String,
 }
 
@@ -40,8 +41,8 @@ pub struct ShardWriter {
 }
 
 impl ShardWriter {
-    /// Into `folder`, which is made; `source` says what the tokens are made from ([`Tokens::open_if`]). A shard takes up to `limit`
-    /// tokens, and a document is not divided.
+    /// Into `folder`, which is made; `source` says what the tokens are made from ([`Tokens::open_if`]). A
+    /// shard takes up to `limit` tokens, and a document is not divided.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -63,9 +64,16 @@ impl ShardWriter {
     /// If an id is not below the vocabulary, or a file cannot be written.
     pub fn push(&mut self, ids: &[u32]) -> Result<()> {
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.meta.vocabulary) {
-            return Err(Error::file(&self.folder, format!("token {id} of a vocabulary of {}", self.meta.vocabulary)));
+            return Err(Error::file(
+                &self.folder,
+                format!("token {id} of a vocabulary of {}", self.meta.vocabulary),
+            ));
         }
-        let full = self.meta.shards.last().is_some_and(|(tokens, _)| *tokens > 0 && tokens + ids.len() as u64 > self.limit);
+        let full = self
+            .meta
+            .shards
+            .last()
+            .is_some_and(|(tokens, _)| *tokens > 0 && tokens + ids.len() as u64 > self.limit);
         if self.open.is_none() || full {
             self.finish_shard()?;
             let n = self.meta.shards.len();
@@ -76,7 +84,9 @@ impl ShardWriter {
             self.open = Some((file("tokens")?, file("ends")?));
             self.meta.shards.push((0, 0));
         }
-        let (Some((tokens, ends)), Some(counts)) = (&mut self.open, self.meta.shards.last_mut()) else { return Ok(()) };
+        let (Some((tokens, ends)), Some(counts)) = (&mut self.open, self.meta.shards.last_mut()) else {
+            return Ok(());
+        };
         let io = |e| Error::io(&self.folder, e);
         for id in ids {
             tokens.write_all(&id.to_le_bytes()[..self.meta.width]).map_err(io)?;
@@ -178,16 +188,24 @@ impl Tokens {
             let open = |ending: &str, count: u64, width: u64| {
                 let path = folder.join(format!("{i:05}.{ending}"));
                 let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
-                let (found, expected) = (file.metadata().map_err(|e| Error::io(&path, e))?.len(), count.checked_mul(width));
+                let (found, expected) =
+                    (file.metadata().map_err(|e| Error::io(&path, e))?.len(), count.checked_mul(width));
                 if Some(found) != expected {
-                    return Err(Error::file(&path, format!("{found} bytes, but {META} says {count} entries of {width}")));
+                    return Err(Error::file(
+                        &path,
+                        format!("{found} bytes, but {META} says {count} entries of {width}"),
+                    ));
                 }
                 Ok((path, file))
             };
-            let ((tokens, a), (ends, b)) = (open("tokens", *tokens, meta.width as u64)?, open("ends", *documents, 8)?);
+            let ((tokens, a), (ends, b)) =
+                (open("tokens", *tokens, meta.width as u64)?, open("ends", *documents, 8)?);
             shards.push(Shard { tokens, ends, files: (a, b) });
         }
-        Ok(Tokens { store: Arc::new(Store::Disk { width: meta.width, shards }), sizes: Arc::new(meta.shards) })
+        Ok(Tokens {
+            store: Arc::new(Store::Disk { width: meta.width, shards }),
+            sizes: Arc::new(meta.shards),
+        })
     }
 
     /// The shards in `folder` if they are whole and were made from `source`, with this vocabulary.
@@ -202,11 +220,15 @@ impl Tokens {
     fn meta(folder: &Path) -> Result<Meta> {
         let path = folder.join(META);
         let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        let meta: Meta = serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not understood: {e}")))?;
+        let meta: Meta =
+            serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not understood: {e}")))?;
         if meta.version != 1 || !matches!(meta.width, 2 | 4) {
             return Err(Error::file(
                 &path,
-                format!("version {} with ids of {} bytes: expected version 1, 2 or 4 bytes", meta.version, meta.width),
+                format!(
+                    "version {} with ids of {} bytes: expected version 1, 2 or 4 bytes",
+                    meta.version, meta.width
+                ),
             ));
         }
         Ok(meta)
@@ -243,7 +265,10 @@ impl Tokens {
     /// If they are not there, or cannot be read.
     pub fn read(&self, shard: usize, range: Range<u64>) -> Result<Vec<u32>> {
         if range.start > range.end || range.end > self.size(shard).0 {
-            return Err(Error::input("corpus", format!("tokens {range:?} of shard {shard}, which has {}", self.size(shard).0)));
+            return Err(Error::input(
+                "corpus",
+                format!("tokens {range:?} of shard {shard}, which has {}", self.size(shard).0),
+            ));
         }
         match &*self.store {
             Store::Memory { ids, .. } => Ok(ids[range.start as usize..range.end as usize].to_vec()),
@@ -264,7 +289,10 @@ impl Tokens {
     pub fn document(&self, shard: usize, index: u64) -> Result<Range<u64>> {
         let (tokens, documents) = self.size(shard);
         if index >= documents {
-            return Err(Error::input("corpus", format!("document {index} of shard {shard}, which has {documents}")));
+            return Err(Error::input(
+                "corpus",
+                format!("document {index} of shard {shard}, which has {documents}"),
+            ));
         }
         let (start, end) = match &*self.store {
             Store::Memory { ends, .. } => {
@@ -281,7 +309,9 @@ impl Tokens {
                 if start > end || end > tokens {
                     return Err(Error::file(
                         &s.ends,
-                        format!("document {index} lies at {start}..{end} of {tokens} tokens: the file is damaged"),
+                        format!(
+                            "document {index} lies at {start}..{end} of {tokens} tokens: the file is damaged"
+                        ),
                     ));
                 }
                 (start, end)
@@ -333,15 +363,29 @@ mod tests {
             w.finish().unwrap()
         };
         let tokens = write();
-        assert!(tokens.read(0, 1..4).is_err() && tokens.document(0, 1).is_err() && tokens.read(1, 0..1).is_err());
+        assert!(
+            tokens.read(0, 1..4).is_err() && tokens.document(0, 1).is_err() && tokens.read(1, 0..1).is_err()
+        );
         assert!(Tokens::open_if(dir.path(), 100, "a").is_some());
-        assert!(Tokens::open_if(dir.path(), 100, "b").is_none() && Tokens::open_if(dir.path(), 99, "a").is_none());
+        assert!(
+            Tokens::open_if(dir.path(), 100, "b").is_none() && Tokens::open_if(dir.path(), 99, "a").is_none()
+        );
         std::fs::write(dir.path().join("00000.tokens"), [0; 5]).unwrap();
         assert!(Tokens::open(dir.path()).err().unwrap().to_string().contains("5 bytes"));
         write();
         std::fs::write(dir.path().join("00000.ends"), 9_u64.to_le_bytes()).unwrap();
-        assert!(Tokens::open(dir.path()).unwrap().document(0, 0).err().unwrap().to_string().contains("damaged"));
-        assert!(ShardWriter::create(dir.path(), 100, "a", 1000).unwrap().finish().err().unwrap().to_string().contains("no text"));
+        assert!(
+            Tokens::open(dir.path()).unwrap().document(0, 0).err().unwrap().to_string().contains("damaged")
+        );
+        assert!(
+            ShardWriter::create(dir.path(), 100, "a", 1000)
+                .unwrap()
+                .finish()
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("no text")
+        );
         assert!(Tokens::memory(Vec::new()).is_err());
     }
 }

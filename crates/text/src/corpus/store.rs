@@ -1,8 +1,9 @@
 //! Documents on disk, read by position: what a corpus that does not fit into memory is turned into once.
 //!
-//! A folder of three files: `texts.bin` holds the texts as UTF-8, one behind the other; `places.bin` for each text where it ends and where it
-//! came from (two u64, little endian: the end, and the number of the file above 40 bits of the line); `texts.json` names the files and says
-//! what the folder was made from. It is written last, so a folder that was left half made is made again.
+//! A folder of three files: `texts.bin` holds the texts as UTF-8, one behind the other; `places.bin` for each
+//! text where it ends and where it came from (two u64, little endian: the end, and the number of the file
+//! above 40 bits of the line); `texts.json` names the files and says what the folder was made from. It is
+//! written last, so a folder that was left half made is made again.
 
 use super::Document;
 use super::shards::read_at;
@@ -38,11 +39,16 @@ pub struct TextStore {
 }
 
 impl TextStore {
-    /// Writes `documents` into `folder`, which is made; `source` says what they come from ([`TextStore::open_if`]).
+    /// Writes `documents` into `folder`, which is made; `source` says what they come from
+    /// ([`TextStore::open_if`]).
     ///
     /// # Errors
     /// Those of the documents, one without any, and a folder that cannot be written.
-    pub fn create(folder: &Path, source: &str, documents: impl Iterator<Item = Result<Document>>) -> Result<Self> {
+    pub fn create(
+        folder: &Path,
+        source: &str,
+        documents: impl Iterator<Item = Result<Document>>,
+    ) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let meta_path = folder.join(META);
         if meta_path.exists() {
@@ -57,7 +63,8 @@ impl TextStore {
         let io = |e| Error::io(folder, e);
         for document in documents {
             let Document { id, text } = document?;
-            let (name, line) = id.rsplit_once(':').and_then(|(n, l)| Some((n, l.parse::<u64>().ok()?))).unwrap_or((&id, 0));
+            let (name, line) =
+                id.rsplit_once(':').and_then(|(n, l)| Some((n, l.parse::<u64>().ok()?))).unwrap_or((&id, 0));
             if meta.files.last().is_none_or(|f| f != name) {
                 meta.files.push(name.to_string());
             }
@@ -97,7 +104,10 @@ impl TextStore {
             if Some(found) == expected {
                 Ok((path, file))
             } else {
-                Err(Error::file(&path, format!("{found} bytes, but {META} says {}", expected.unwrap_or(u64::MAX))))
+                Err(Error::file(
+                    &path,
+                    format!("{found} bytes, but {META} says {}", expected.unwrap_or(u64::MAX)),
+                ))
             }
         };
         Ok(TextStore {
@@ -159,7 +169,12 @@ impl TextStore {
     /// As [`TextStore::id`], and if the folder is damaged.
     pub fn get(&self, index: usize) -> Result<Document> {
         let (start, end, place) = self.place(index)?;
-        let damaged = || Error::file(&self.texts.0, format!("text {index} is damaged: remove the folder, it is made again"));
+        let damaged = || {
+            Error::file(
+                &self.texts.0,
+                format!("text {index} is damaged: remove the folder, it is made again"),
+            )
+        };
         let mut bytes = vec![0; end.checked_sub(start).ok_or_else(damaged)? as usize];
         read_at(&self.texts.1, &self.texts.0, &mut bytes, start)?;
         Ok(Document { id: self.name(place), text: String::from_utf8(bytes).map_err(|_| damaged())? })
@@ -168,7 +183,9 @@ impl TextStore {
 
 /// A name for a folder that is made from `source`: FNV-1a, which is the same everywhere.
 pub fn folder_name(source: &str) -> String {
-    let hash = source.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let hash = source
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     format!("{hash:016x}")
 }
 
@@ -178,7 +195,12 @@ mod tests {
 
     fn documents() -> Vec<Document> {
         let text = |id: &str, text: &str| Document { id: id.into(), text: text.into() };
-        vec![text("a.txt:1", "eins"), text("a.txt:3", "zwei Wörter"), text("b:c.txt:7", ""), text("b:c.txt:9", "漢字")]
+        vec![
+            text("a.txt:1", "eins"),
+            text("a.txt:3", "zwei Wörter"),
+            text("b:c.txt:7", ""),
+            text("b:c.txt:9", "漢字"),
+        ]
     }
 
     #[test]
@@ -190,7 +212,9 @@ mod tests {
             assert_eq!((store.get(i).unwrap(), store.id(i).unwrap()), (d.clone(), d.id));
         }
         assert!(store.get(4).is_err() && store.id(4).is_err());
-        assert!(TextStore::open_if(dir.path(), "s").is_some() && TextStore::open_if(dir.path(), "t").is_none());
+        assert!(
+            TextStore::open_if(dir.path(), "s").is_some() && TextStore::open_if(dir.path(), "t").is_none()
+        );
         assert_eq!(folder_name("a"), "af63dc4c8601ec8c");
     }
 

@@ -1,7 +1,9 @@
-//! GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"): a causal transformer over tokens.
+//! GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"): a causal transformer
+//! over tokens.
 //!
-//! `h = norm(blocks(wte[ids] + wpe[0..L]))`, scores of the next token `h wte^T`: the table of tokens is also the head. Blocks normalise
-//! before each part; weights are drawn with deviation 0.02, those of projections into the residual with `0.02 / sqrt(2 depth)`.
+//! `h = norm(blocks(wte[ids] + wpe[0..L]))`, scores of the next token `h wte^T`: the table of tokens is also
+//! the head. Blocks normalise before each part; weights are drawn with deviation 0.02, those of projections
+//! into the residual with `0.02 / sqrt(2 depth)`.
 //!
 //! Padding stands behind the text, where a causal model never looks, so it needs no mask.
 
@@ -34,7 +36,8 @@ pub struct Gpt2Config {
 }
 
 impl Gpt2Config {
-    /// A model of this shape with GPT-2's defaults: perceptrons four times as wide, tanh GELU, epsilon 1e-5, dropout 0.1.
+    /// A model of this shape with GPT-2's defaults: perceptrons four times as wide, tanh GELU, epsilon 1e-5,
+    /// dropout 0.1.
     pub fn new(vocabulary: usize, positions: usize, dim: usize, depth: usize, heads: usize) -> Self {
         let deviation = 0.02;
         Gpt2Config {
@@ -87,7 +90,9 @@ impl Gpt2Config {
             ("tie_word_embeddings", true),
             ("add_cross_attention", false),
         ];
-        if let Some((key, expected)) = same.into_iter().find(|(key, expected)| c.flag(key, *expected) != *expected) {
+        if let Some((key, expected)) =
+            same.into_iter().find(|(key, expected)| c.flag(key, *expected) != *expected)
+        {
             return Err(Error::file(path, format!("{key} = {}: expected {expected}", !expected)));
         }
         let mut out = Gpt2Config::new(
@@ -181,8 +186,17 @@ impl Gpt2 {
     /// # Errors
     /// Never: the rules are constants, which a test reads.
     pub fn rules() -> Result<Rules> {
-        let mut rules = vec![Rule::drop("h.*.attn.bias"), Rule::drop("h.*.attn.masked_bias"), Rule::drop("lm_head.weight")];
-        let parts = [("attn.c_attn", "attn.qkv"), ("attn.c_proj", "attn.proj"), ("mlp.c_fc", "mlp.fc1"), ("mlp.c_proj", "mlp.fc2")];
+        let mut rules = vec![
+            Rule::drop("h.*.attn.bias"),
+            Rule::drop("h.*.attn.masked_bias"),
+            Rule::drop("lm_head.weight"),
+        ];
+        let parts = [
+            ("attn.c_attn", "attn.qkv"),
+            ("attn.c_proj", "attn.proj"),
+            ("mlp.c_fc", "mlp.fc1"),
+            ("mlp.c_proj", "mlp.fc2"),
+        ];
         for kind in ["weight", "bias"] {
             for (theirs, ours) in parts {
                 rules.push(Rule::rename(&format!("h.*.{theirs}.{kind}"), &format!("blocks.*.{ours}.{kind}")));
@@ -205,14 +219,21 @@ impl Gpt2 {
 
     /// Tokens with their positions from `first` on: `ids (N, L)` to `(N, L, D)`.
     fn embed(&self, ids: &Tensor, first: usize, pass: &Pass) -> Result<Tensor> {
-        let (_, l) = ids.dims2().map_err(|_| Error::input("ids", format!("shape {:?}, expected (N, L)", ids.dims())))?;
+        let (_, l) = ids
+            .dims2()
+            .map_err(|_| Error::input("ids", format!("shape {:?}, expected (N, L)", ids.dims())))?;
         if l == 0 || first + l > self.config.positions {
             return Err(Error::input(
                 "ids",
-                format!("a sequence of {} tokens, expected 1 to {}, the positions of the model", first + l, self.config.positions),
+                format!(
+                    "a sequence of {} tokens, expected 1 to {}, the positions of the model",
+                    first + l,
+                    self.config.positions
+                ),
             ));
         }
-        let x = embedding(self.tokens.weight(), ids, None, Route::Auto)?.broadcast_add(&self.positions.weight().narrow(0, first, l)?)?;
+        let x = embedding(self.tokens.weight(), ids, None, Route::Auto)?
+            .broadcast_add(&self.positions.weight().narrow(0, first, l)?)?;
         if pass.train && self.config.embedding_dropout > 0.0 {
             let key = pass.key(&self.name).named("embedding").fold(pass.offset);
             return Ok(dropout(&x, self.config.embedding_dropout, key, Route::Auto)?);
@@ -220,7 +241,8 @@ impl Gpt2 {
         Ok(x)
     }
 
-    /// `ids (N, L)`, integers below the vocabulary, to the last hidden states after the final norm, `(N, L, D)`.
+    /// `ids (N, L)`, integers below the vocabulary, to the last hidden states after the final norm, `(N, L,
+    /// D)`.
     ///
     /// # Errors
     /// If a sequence is longer than the positions, or an id is not in the vocabulary.
@@ -249,10 +271,15 @@ impl Gpt2 {
 
 impl Encoder for Gpt2 {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
-        let keep: Vec<usize> = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
+        let keep: Vec<usize> =
+            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
         let (y, layers) = self.trunk.forward(&self.embed(x, 0, pass)?, None, &keep, pass)?;
         let y = self.norm.forward(&y)?;
-        Ok(Features { pooled: super::mean_pool(&y, valid)?, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
+        Ok(Features {
+            pooled: super::mean_pool(&y, valid)?,
+            tokens: want.contains(&Layer::Tokens).then_some(y),
+            layers,
+        })
     }
 
     fn dim(&self) -> usize {
@@ -274,7 +301,8 @@ mod tests {
         assert_eq!(Gpt2Config::from_hf(&c.to_hf(), Path::new("c.json"))?, c);
         let mut other = c.to_hf();
         other["tie_word_embeddings"] = json!(false);
-        let e = Gpt2Config::from_hf(&other, Path::new("c.json")).err().map(|e| e.to_string()).unwrap_or_default();
+        let e =
+            Gpt2Config::from_hf(&other, Path::new("c.json")).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(e.contains("tie_word_embeddings"), "{e}");
         assert!(Gpt2Config::named("gpt2_medium", 50257).is_some() && Gpt2Config::named("gpt3", 1).is_none());
         Ok(())
@@ -285,7 +313,10 @@ mod tests {
         let params = Params::new();
         let model = Gpt2::new(&Scope::root(&params, 1, &Device::Cpu), Gpt2Config::new(11, 6, 8, 2, 2))?;
         let hidden = |ids: &[u32]| -> Result<Vec<Vec<f32>>> {
-            Ok(model.hidden(&Tensor::from_vec(ids.to_vec(), (1, ids.len()), &Device::Cpu)?, &Pass::eval())?.squeeze(0)?.to_vec2()?)
+            Ok(model
+                .hidden(&Tensor::from_vec(ids.to_vec(), (1, ids.len()), &Device::Cpu)?, &Pass::eval())?
+                .squeeze(0)?
+                .to_vec2()?)
         };
         let (a, b) = (hidden(&[1, 2, 3, 4])?, hidden(&[1, 2, 3, 9])?);
         assert_eq!(a[..3], b[..3]);

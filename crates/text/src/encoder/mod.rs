@@ -13,6 +13,9 @@ pub use t5::{RelativePositions, T5, T5Cache, T5Config, bucket};
 pub(crate) fn of_kind(keys: &crate::hf::Keys, kind: &str) -> selfsup_core::Result<()> {
     match keys.text("model_type") {
         Some(found) if found == kind => Ok(()),
-        found => Err(selfsup_core::Error::file(keys.path, format!("model_type {}: expected {kind}", found.unwrap_or("none")))),
+        found => Err(selfsup_core::Error::file(
+            keys.path,
+            format!("model_type {}: expected {kind}", found.unwrap_or("none")),
+        )),
     }
 }

@@ -1,8 +1,8 @@
-//! Causal language modelling (Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", equation 1): each token is
-//! predicted from those before it.
+//! Causal language modelling (Radford et al. 2018, "Improving Language Understanding by Generative
+//! Pre-Training", equation 1): each token is predicted from those before it.
 //!
-//! `L = -mean_i log softmax(E h_i)[x_{i+1}]`, with `h_i` the state after token `i` and `E` the table of tokens. The mean runs over all
-//! predicted tokens of the batch.
+//! `L = -mean_i log softmax(E h_i)[x_{i+1}]`, with `h_i` the state after token `i` and `E` the table of
+//! tokens. The mean runs over all predicted tokens of the batch.
 
 use super::written;
 use crate::batch::{Example, IGNORED, Sequences};
@@ -100,7 +100,10 @@ mod tests {
     use selfsup_core::{Key, Progress};
 
     fn batch(rows: &[&[u32]]) -> Result<Sequences> {
-        let items = rows.iter().map(|r| NextToken.apply(Example::new(r.to_vec()), &mut Key::new(0).rng())).collect::<Result<Vec<_>>>()?;
+        let items = rows
+            .iter()
+            .map(|r| NextToken.apply(Example::new(r.to_vec()), &mut Key::new(0).rng()))
+            .collect::<Result<Vec<_>>>()?;
         Pad::default().collate(items, &(0..rows.len()).collect::<Vec<_>>(), Key::new(0))
     }
 
@@ -122,7 +125,8 @@ mod tests {
             let pass = Pass::eval();
             let loss = method.criterion(&method.embed(&b, &pass)?, &pass)?.value.to_scalar::<f32>()?;
             let scores = method.model.scores(&method.model.hidden(&b.ids, &pass)?)?;
-            let mut own: Vec<i64> = b.ids.flatten_all()?.to_vec1::<u32>()?.into_iter().map(i64::from).collect();
+            let mut own: Vec<i64> =
+                b.ids.flatten_all()?.to_vec1::<u32>()?.into_iter().map(i64::from).collect();
             if let Some(valid) = &b.valid {
                 let valid = valid.flatten_all()?.to_vec1::<f32>()?;
                 own.iter_mut().zip(valid).for_each(|(id, v)| *id = if v > 0.0 { *id } else { IGNORED });

@@ -1,12 +1,13 @@
-//! ELECTRA (Clark et al. 2020, arXiv 2003.10555): a small generator fills in hidden tokens, the discriminator says of each token whether it
-//! was replaced.
+//! ELECTRA (Clark et al. 2020, arXiv 2003.10555): a small generator fills in hidden tokens, the discriminator
+//! says of each token whether it was replaced.
 //!
-//! `L = L_MLM(generator) + lambda mean_i BCE(d_i, [x'_i != x_i])`, where `x'` is `x` with a sample from the generator's softmax at each
-//! hidden place, drawn without a gradient. A token that the generator happens to guess counts as original. The discriminator learns from
-//! all tokens, not from 15%. Both share their embeddings (the paper's section 3.2); the discriminator is what a user takes away.
+//! `L = L_MLM(generator) + lambda mean_i BCE(d_i, [x'_i != x_i])`, where `x'` is `x` with a sample from the
+//! generator's softmax at each hidden place, drawn without a gradient. A token that the generator happens to
+//! guess counts as original. The discriminator learns from all tokens, not from 15%. Both share their
+//! embeddings (the paper's section 3.2); the discriminator is what a user takes away.
 //!
-//! The batch comes masked; hidden places become the mask token all (`mask = 1`). Over micro-batches the second term is averaged by their
-//! share of hidden places, which is their share of tokens up to rounding.
+//! The batch comes masked; hidden places become the mask token all (`mask = 1`). Over micro-batches the
+//! second term is averaged by their share of hidden places, which is their share of tokens up to rounding.
 
 use super::unpooled;
 use crate::batch::{IGNORED, Sequences};
@@ -27,7 +28,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ElectraConfig {
-    /// Which tokens are hidden, and how; keys that are not given are those of [`ElectraConfig::default`], not BERT's.
+    /// Which tokens are hidden, and how; keys that are not given are those of [`ElectraConfig::default`], not
+    /// BERT's.
     #[serde(deserialize_with = "masking")]
     pub masking: MaskConfig,
     /// Width of the generator as a share of the discriminator's (the paper's section 3.2: 1/4 to 1/2).
@@ -79,8 +81,9 @@ struct DetectorHead {
 }
 
 impl DetectorHead {
-    /// At first everything is original with the probability that it is: `share` of the tokens are hidden (Lin et al. 2017, arXiv 1708.02002,
-    /// section 4.1). Were it one half, the first hundred steps would teach the whole trunk to say the same of every token.
+    /// At first everything is original with the probability that it is: `share` of the tokens are hidden (Lin
+    /// et al. 2017, arXiv 1708.02002, section 4.1). Were it one half, the first hundred steps would teach the
+    /// whole trunk to say the same of every token.
     fn new(scope: &Scope, c: &BertConfig, share: f64) -> Result<Self> {
         let head = DetectorHead {
             dense: Linear::new(&scope.sub("dense"), c.dim, c.dim, true, BertConfig::INIT)?,
@@ -110,7 +113,8 @@ pub struct Electra {
 }
 
 impl Electra {
-    /// Builds the discriminator at `encoder` with its head at `head`, the generator at `generator` with its head at `generator.head`.
+    /// Builds the discriminator at `encoder` with its head at `head`, the generator at `generator` with its
+    /// head at `generator.head`.
     ///
     /// # Errors
     /// If the encoder cannot be built, or the generator would have no head or no width.
@@ -121,7 +125,8 @@ impl Electra {
                 config.generator_share, config.lambda
             )));
         }
-        let encoder = Bert::new(&scope.sub("encoder"), unpooled(BertConfig { family: Family::Electra, ..encoder }))?;
+        let encoder =
+            Bert::new(&scope.sub("encoder"), unpooled(BertConfig { family: Family::Electra, ..encoder }))?;
         let c = encoder.config();
         let small = config.generator(c);
         let g = scope.sub("generator");
@@ -145,7 +150,8 @@ impl Electra {
         &self.generator
     }
 
-    /// The discriminator's score of every token, `(N, L)`: positive where it thinks that the token was replaced.
+    /// The discriminator's score of every token, `(N, L)`: positive where it thinks that the token was
+    /// replaced.
     ///
     /// # Errors
     /// If the batch does not fit the encoder.
@@ -154,15 +160,22 @@ impl Electra {
         Ok(self.detector.forward(&hidden)?.squeeze(2)?)
     }
 
-    /// What the generator makes of a masked batch: ids with samples at the hidden places, and `(N, L)` labels of the detector: 1 replaced, 0
-    /// original, ignored for padding.
-    fn replace(&self, batch: &Sequences, predicted: &Predicted, logits: &Tensor, pass: &Pass) -> Result<(Tensor, Tensor)> {
+    /// What the generator makes of a masked batch: ids with samples at the hidden places, and `(N, L)` labels
+    /// of the detector: 1 replaced, 0 original, ignored for padding.
+    fn replace(
+        &self,
+        batch: &Sequences,
+        predicted: &Predicted,
+        logits: &Tensor,
+        pass: &Pass,
+    ) -> Result<(Tensor, Tensor)> {
         let (n, l) = batch.ids.dims2()?;
         let device = batch.ids.device();
         let probabilities = softmax(&logits.detach(), Path::Auto)?.flatten_all()?.to_vec1::<f32>()?;
         let v = self.encoder.config().vocabulary;
         let (rows, truth) = (predicted.rows.to_vec1::<u32>()?, predicted.labels.to_vec1::<i64>()?);
-        // One number for each place, from the key of its sample: micro-batches draw what the whole batch draws.
+        // One number for each place, from the key of its sample: micro-batches draw what the whole batch
+        // draws.
         let mut draws = Vec::with_capacity(rows.len());
         let mut current: Option<(usize, Rng)> = None;
         for &row in &rows {
@@ -172,11 +185,17 @@ impl Electra {
             }
             draws.push(current.as_mut().map_or(0.0, |(_, rng)| rng.uniform()));
         }
-        let drawn: Vec<u32> = probabilities.par_chunks(v.max(1)).zip(&draws).map(|(p, &u)| draw(p, u)).collect();
+        let drawn: Vec<u32> =
+            probabilities.par_chunks(v.max(1)).zip(&draws).map(|(p, &u)| draw(p, u)).collect();
         let mut ids = batch.ids.flatten_all()?.to_vec1::<u32>()?;
         let mut labels = match &batch.valid {
             None => vec![0i64; n * l],
-            Some(v) => v.flatten_all()?.to_vec1::<f32>()?.into_iter().map(|v| if v > 0.0 { 0 } else { IGNORED }).collect(),
+            Some(v) => v
+                .flatten_all()?
+                .to_vec1::<f32>()?
+                .into_iter()
+                .map(|v| if v > 0.0 { 0 } else { IGNORED })
+                .collect(),
         };
         for ((&row, &id), &truth) in rows.iter().zip(&drawn).zip(&truth).filter(|(_, t)| **t != IGNORED) {
             ids[row as usize] = id;
@@ -199,7 +218,8 @@ fn draw(p: &[f32], u: f32) -> u32 {
     p.iter().rposition(|&x| x > 0.0).unwrap_or(0) as u32
 }
 
-/// Mean binary cross entropy of scores `(M, 1)` against labels 0 and 1 `(M)`, [`IGNORED`] left out: that of the two classes 0 and score.
+/// Mean binary cross entropy of scores `(M, 1)` against labels 0 and 1 `(M)`, [`IGNORED`] left out: that of
+/// the two classes 0 and score.
 fn binary_cross_entropy(scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
     let two = Tensor::cat(&[&scores.zeros_like()?, scores], 1)?;
     mean_cross_entropy(&two, labels, 0.0)
@@ -292,12 +312,16 @@ mod tests {
     fn masking_keeps_the_defaults_of_the_method() {
         let read = |text: &str| serde_json::from_str::<ElectraConfig>(text);
         let want = ElectraConfig::default().masking;
-        assert_eq!(read(r#"{"masking": {"share": 0.3}}"#).map(|c| c.masking).ok(), Some(MaskConfig { share: 0.3, ..want.clone() }));
+        assert_eq!(
+            read(r#"{"masking": {"share": 0.3}}"#).map(|c| c.masking).ok(),
+            Some(MaskConfig { share: 0.3, ..want.clone() })
+        );
         assert_eq!(read("{}").map(|c| c.masking).ok(), Some(want));
         assert!(read(r#"{"masking": {"shares": 0.3}}"#).is_err_and(|e| e.to_string().contains("shares")));
     }
 
-    /// `-log sigmoid(s)` for a replaced token, `-log (1 - sigmoid(s))` for an original one; ignored ones do not count.
+    /// `-log sigmoid(s)` for a replaced token, `-log (1 - sigmoid(s))` for an original one; ignored ones do
+    /// not count.
     #[test]
     fn detection_is_binary_cross_entropy() -> Result<()> {
         let scores = Tensor::new(&[[2f32, -1.0, 9.0]], &Device::Cpu)?;

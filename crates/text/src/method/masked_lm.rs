@@ -1,10 +1,13 @@
-//! Masked language modelling (Devlin et al. 2018, "BERT", arXiv 1810.04805, section 3.1): hidden tokens are predicted from both sides.
+//! Masked language modelling (Devlin et al. 2018, "BERT", arXiv 1810.04805, section 3.1): hidden tokens are
+//! predicted from both sides.
 //!
-//! `L = -mean over the hidden places of log softmax(head(h_i) E^T + c)[x_i]`, with `E` the encoder's word table. With next-sentence
-//! prediction `-log softmax(W tanh(W_p h_0 + b_p) + b)[y]` is added, where `y` is 0 if the second text follows the first. RoBERTa (Liu et
-//! al. 2019, arXiv 1907.11692) found it of no use, so it is off by default.
+//! `L = -mean over the hidden places of log softmax(head(h_i) E^T + c)[x_i]`, with `E` the encoder's word
+//! table. With next-sentence prediction `-log softmax(W tanh(W_p h_0 + b_p) + b)[y]` is added, where `y` is 0
+//! if the second text follows the first. RoBERTa (Liu et al. 2019, arXiv 1907.11692) found it of no use, so
+//! it is off by default.
 //!
-//! The batch comes masked ([`crate::mask`]). Logits are computed for hidden places alone: 15% of the work over a vocabulary.
+//! The batch comes masked ([`crate::mask`]). Logits are computed for hidden places alone: 15% of the work
+//! over a vocabulary.
 
 use super::unpooled;
 use crate::batch::Sequences;
@@ -36,20 +39,28 @@ pub struct MaskedLm {
 }
 
 impl MaskedLm {
-    /// Builds the encoder at `encoder`, the head at `head`, and with next-sentence prediction the encoder's pooler and a classifier at
-    /// `next`.
+    /// Builds the encoder at `encoder`, the head at `head`, and with next-sentence prediction the encoder's
+    /// pooler and a classifier at `next`.
     ///
     /// # Errors
     /// If the encoder cannot be built.
     pub fn new(scope: &Scope, encoder: BertConfig, config: &MaskedLmConfig) -> Result<Self> {
         // Without next-sentence prediction nothing would train a pooler.
-        let shape = if config.next_sentence { BertConfig { pool: Pool::Pooler, ..encoder } } else { unpooled(encoder) };
+        let shape = if config.next_sentence {
+            BertConfig { pool: Pool::Pooler, ..encoder }
+        } else {
+            unpooled(encoder)
+        };
         let encoder = Bert::new(&scope.sub("encoder"), shape)?;
         let c = encoder.config();
         Ok(MaskedLm {
             params: scope.params().clone(),
             head: LmHead::new(&scope.sub("head"), c)?,
-            next: if config.next_sentence { Some(Linear::new(&scope.sub("next"), c.dim, 2, true, BertConfig::INIT)?) } else { None },
+            next: if config.next_sentence {
+                Some(Linear::new(&scope.sub("next"), c.dim, 2, true, BertConfig::INIT)?)
+            } else {
+                None
+            },
             encoder,
         })
     }
@@ -98,7 +109,10 @@ impl Objective for MaskedLm {
         let mut fixed = vec![predicted.labels];
         if let Some(next) = &self.next {
             let targets = batch.targets.clone().ok_or_else(|| {
-                Error::input("batch.targets", "next-sentence prediction needs pairs of texts, and whether the second follows the first")
+                Error::input(
+                    "batch.targets",
+                    "next-sentence prediction needs pairs of texts, and whether the second follows the first",
+                )
             })?;
             graph.push(next.forward(&self.encoder.pool(&hidden, batch.valid.as_ref())?)?);
             fixed.push(targets);
@@ -125,9 +139,17 @@ impl Objective for MaskedLm {
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
         let logits = self.head.logits(&e.graph[0], &self.encoder.embeddings().table().detach())?.detach();
-        let mut vitals = vec![Vital { name: "masked_accuracy", value: accuracy(&logits, &e.fixed[0])?, healthy_above: None }];
+        let mut vitals = vec![Vital {
+            name: "masked_accuracy",
+            value: accuracy(&logits, &e.fixed[0])?,
+            healthy_above: None,
+        }];
         if let (Some(scores), Some(targets)) = (e.graph.get(1), e.fixed.get(1)) {
-            vitals.push(Vital { name: "next_accuracy", value: accuracy(scores, targets)?, healthy_above: None });
+            vitals.push(Vital {
+                name: "next_accuracy",
+                value: accuracy(scores, targets)?,
+                healthy_above: None,
+            });
         }
         Ok(vitals)
     }

@@ -1,7 +1,9 @@
-//! SimCSE (Gao et al. 2021, arXiv 2104.08821): sentence embeddings from two passes of the same sentence under different dropout.
+//! SimCSE (Gao et al. 2021, arXiv 2104.08821): sentence embeddings from two passes of the same sentence under
+//! different dropout.
 //!
-//! `l_i = -log exp(cos(z_i, z'_i) / T) / sum_j exp(cos(z_i, z'_j) / T)`, `z = tanh(W f(x) + b)`: dropout is the only augmentation, so an
-//! encoder without it learns nothing and is refused. The projection is left away afterwards (the paper's section 6).
+//! `l_i = -log exp(cos(z_i, z'_i) / T) / sum_j exp(cos(z_i, z'_j) / T)`, `z = tanh(W f(x) + b)`: dropout is
+//! the only augmentation, so an encoder without it learns nothing and is refused. The projection is left away
+//! afterwards (the paper's section 6).
 
 use crate::batch::Sequences;
 use crate::encoder::{Bert, BertConfig};
@@ -44,10 +46,15 @@ impl SimCse {
     /// If the encoder cannot be built, has no dropout, or the temperature is not positive.
     pub fn new(scope: &Scope, encoder: BertConfig, config: SimCseConfig) -> Result<Self> {
         if config.temperature <= 0.0 || !config.temperature.is_finite() {
-            return Err(Error::config(format!("method.temperature = {}: expected a positive number", config.temperature)));
+            return Err(Error::config(format!(
+                "method.temperature = {}: expected a positive number",
+                config.temperature
+            )));
         }
         if encoder.dropout == 0.0 && encoder.attention_dropout == 0.0 {
-            return Err(Error::config("method simcse tells two passes apart by dropout: set encoder.dropout above 0"));
+            return Err(Error::config(
+                "method simcse tells two passes apart by dropout: set encoder.dropout above 0",
+            ));
         }
         let encoder = Bert::new(&scope.sub("encoder"), encoder)?;
         let dim = encoder.dim();
@@ -106,7 +113,10 @@ impl Objective for SimCse {
 pub fn sim_cse(a: &Tensor, b: &Tensor, temperature: f64) -> Result<Tensor> {
     let (n, _) = a.dims2()?;
     if n < 2 || b.dims() != a.dims() {
-        return Err(Error::input("batch", format!("embeddings {:?} and {:?}: SimCSE needs two samples or more", a.dims(), b.dims())));
+        return Err(Error::input(
+            "batch",
+            format!("embeddings {:?} and {:?}: SimCSE needs two samples or more", a.dims(), b.dims()),
+        ));
     }
     let unit = |x: &Tensor| l2_normalize(&x.contiguous()?, 1e-8, Path::Auto);
     let scores = (linear(&unit(a)?, &unit(b)?, None, Path::Auto)? / temperature)?; // (N, N)

@@ -1,10 +1,11 @@
-//! Span corruption (Raffel et al. 2020, "T5", arXiv 1910.10683, section 3.1.4): spans of the text are taken out, each replaced by a token of
-//! its own, and the decoder writes them down.
+//! Span corruption (Raffel et al. 2020, "T5", arXiv 1910.10683, section 3.1.4): spans of the text are taken
+//! out, each replaced by a token of its own, and the decoder writes them down.
 //!
-//! `Thank you for inviting me to your party last week .` becomes the input `Thank you <0> me to your party <1> week .` and the output
-//! `<0> for inviting <1> last </s>`. With density 0.15 and mean length 3, `n = round(0.15 L)` tokens go in `round(n / 3)` spans; the lengths
-//! of the spans, and of what stays between them, are drawn uniformly among all ways to cut (`random_spans_noise_mask` of the published
-//! code). The text starts with what stays. `L = -mean_t log p(y_t | y_<t, input)`.
+//! `Thank you for inviting me to your party last week .` becomes the input `Thank you <0> me to your party
+//! <1> week .` and the output `<0> for inviting <1> last </s>`. With density 0.15 and mean length 3, `n =
+//! round(0.15 L)` tokens go in `round(n / 3)` spans; the lengths of the spans, and of what stays between
+//! them, are drawn uniformly among all ways to cut (`random_spans_noise_mask` of the published code). The
+//! text starts with what stays. `L = -mean_t log p(y_t | y_<t, input)`.
 
 use super::written;
 use crate::batch::{Example, Sequences, Vocabulary};
@@ -31,7 +32,8 @@ impl Default for SpanCorruptionConfig {
 }
 
 impl SpanCorruptionConfig {
-    /// `(tokens taken out, spans)` of a text of `length` tokens; `(0, 0)` for fewer than two, of which none can go.
+    /// `(tokens taken out, spans)` of a text of `length` tokens; `(0, 0)` for fewer than two, of which none
+    /// can go.
     pub fn counts(&self, length: usize) -> (usize, usize) {
         if length < 2 {
             return (0, 0);
@@ -41,7 +43,8 @@ impl SpanCorruptionConfig {
         (out, ((out as f64 / self.mean_span).round() as usize).clamp(1, out.min(length - out)))
     }
 
-    /// `(encoder's, decoder's)` number of tokens for a text of `length`: the ends of both, and a sentinel a span.
+    /// `(encoder's, decoder's)` number of tokens for a text of `length`: the ends of both, and a sentinel a
+    /// span.
     pub fn lengths(&self, length: usize) -> (usize, usize) {
         let (out, spans) = self.counts(length);
         (length - out + spans + 1, out + spans + 1)
@@ -61,7 +64,10 @@ impl SpanCorruptionConfig {
 
     fn check(&self) -> Result<()> {
         if !(self.density > 0.0 && self.density < 1.0) {
-            return Err(Error::config(format!("method.density = {}: expected a share between 0 and 1", self.density)));
+            return Err(Error::config(format!(
+                "method.density = {}: expected a share between 0 and 1",
+                self.density
+            )));
         }
         if !(self.mean_span >= 1.0 && self.mean_span.is_finite()) {
             return Err(Error::config(format!("method.mean_span = {}: expected at least 1", self.mean_span)));
@@ -101,8 +107,11 @@ impl Spans {
     /// If the shares are impossible, or the vocabulary has no sentinels or no token that ends a text.
     pub fn new(config: SpanCorruptionConfig, vocabulary: &Vocabulary) -> Result<Self> {
         config.check()?;
-        let missing =
-            |what| Error::config(format!("the tokenizer has no {what}: span corruption needs a tokenizer of T5's kind (unigram)"));
+        let missing = |what| {
+            Error::config(format!(
+                "the tokenizer has no {what}: span corruption needs a tokenizer of T5's kind (unigram)"
+            ))
+        };
         let end = vocabulary.end.ok_or_else(|| missing("token that ends a text (</s>)"))?;
         if vocabulary.sentinels.is_empty() {
             return Err(missing("sentinels (<extra_id_0> ...)"));
@@ -128,7 +137,10 @@ impl Transform<Example> for Spans {
         // An end that the tokenizer has set is set again behind the input.
         let ids = e.ids.strip_suffix(&[self.end]).unwrap_or(&e.ids);
         if ids.len() < 2 {
-            return Err(Error::input("example", format!("{} tokens: span corruption needs at least two", ids.len())));
+            return Err(Error::input(
+                "example",
+                format!("{} tokens: span corruption needs at least two", ids.len()),
+            ));
         }
         let stretches = self.stretches(ids.len(), rng);
         if stretches.len() > self.sentinels.len() {
@@ -227,7 +239,12 @@ mod tests {
 
     fn spans(density: f64, mean_span: f64) -> Spans {
         // Sentinels from 1000 downwards: text is below 900.
-        let vocabulary = Vocabulary { size: 1001, end: Some(END), sentinels: (901..=1000).rev().collect(), ..Vocabulary::default() };
+        let vocabulary = Vocabulary {
+            size: 1001,
+            end: Some(END),
+            sentinels: (901..=1000).rev().collect(),
+            ..Vocabulary::default()
+        };
         Spans::new(SpanCorruptionConfig { density, mean_span }, &vocabulary).unwrap()
     }
 
@@ -240,7 +257,8 @@ mod tests {
                 text.push(id);
                 continue;
             }
-            let at = output.iter().position(|o| *o == id).expect("each sentinel of the input is in the output");
+            let at =
+                output.iter().position(|o| *o == id).expect("each sentinel of the input is in the output");
             text.extend(output[at + 1..].iter().take_while(|o| **o <= 900 && **o != END));
         }
         text
@@ -282,7 +300,8 @@ mod tests {
         assert_eq!(c.counts(1), (0, 0));
     }
 
-    /// All three ways to cut 4 into 3 come up alike, and every place is hidden about as often as the density says.
+    /// All three ways to cut 4 into 3 come up alike, and every place is hidden about as often as the density
+    /// says.
     #[test]
     fn cuts_and_places_are_uniform() {
         let mut counts = std::collections::BTreeMap::new();

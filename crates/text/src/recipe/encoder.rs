@@ -13,8 +13,9 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EncoderConfig {
-    /// `bert`, `roberta`, `electra`, `gpt2` or `t5` (12 blocks of 768 unless the other keys say so); or a published size: `gpt2_medium`,
-    /// `gpt2_large`, `gpt2_xl`, `t5_small`, `t5_base`, `t5_large`, `t5_1_1_small`, `t5_1_1_base`, `t5_1_1_large`.
+    /// `bert`, `roberta`, `electra`, `gpt2` or `t5` (12 blocks of 768 unless the other keys say so); or a
+    /// published size: `gpt2_medium`, `gpt2_large`, `gpt2_xl`, `t5_small`, `t5_base`, `t5_large`,
+    /// `t5_1_1_small`, `t5_1_1_base`, `t5_1_1_large`.
     pub name: String,
     /// Width of the trunk.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +41,8 @@ pub struct EncoderConfig {
     /// How tokens become one vector: `mean`, `first-last`, `class` or `pooler`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
-    /// Start from these weights: a folder with `config.json` and `model.safetensors`, whose shape then counts.
+    /// Start from these weights: a folder with `config.json` and `model.safetensors`, whose shape then
+    /// counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<String>,
 }
@@ -124,7 +126,8 @@ impl EncoderConfig {
     /// The network over the tokens of `vocabulary`.
     ///
     /// # Errors
-    /// If the name is unknown, sizes do not fit, or a pre-trained network has a smaller vocabulary than the tokenizer.
+    /// If the name is unknown, sizes do not fit, or a pre-trained network has a smaller vocabulary than the
+    /// tokenizer.
     pub fn resolve(&self, vocabulary: &Vocabulary) -> Result<Architecture> {
         let architecture = match &self.pretrained {
             Some(folder) => self.pretrained(Path::new(folder))?,
@@ -181,7 +184,8 @@ impl EncoderConfig {
         let dim = self.dim.unwrap_or(base.trunk.dim);
         let heads = self.heads.unwrap_or((dim / 64).max(1));
         let positions = self.positions.unwrap_or(base.positions);
-        let mut c = Gpt2Config::new(vocabulary.size, positions, dim, self.depth.unwrap_or(base.trunk.depth), heads);
+        let mut c =
+            Gpt2Config::new(vocabulary.size, positions, dim, self.depth.unwrap_or(base.trunk.depth), heads);
         c.trunk.hidden = (dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize;
         c.end = vocabulary.end;
         Ok(match self.dropout {
@@ -205,7 +209,9 @@ impl EncoderConfig {
         }
         c.dropout = self.dropout.unwrap_or(c.dropout);
         c.pad = vocabulary.pad;
-        c.end = vocabulary.end.ok_or_else(|| Error::config("the tokenizer has no token that ends a text (</s>): T5 needs one"))?;
+        c.end = vocabulary.end.ok_or_else(|| {
+            Error::config("the tokenizer has no token that ends a text (</s>): T5 needs one")
+        })?;
         Ok(c)
     }
 

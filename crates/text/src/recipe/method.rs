@@ -4,8 +4,8 @@ use super::Architecture;
 use crate::batch::{Example, Sequences, Vocabulary};
 use crate::mask::Masking;
 use crate::method::{
-    CausalLm, CausalLmConfig, Electra, ElectraConfig, MaskedLm, MaskedLmConfig, NextToken, SimCse, SimCseConfig, SpanCorruption,
-    SpanCorruptionConfig, Spans,
+    CausalLm, CausalLmConfig, Electra, ElectraConfig, MaskedLm, MaskedLmConfig, NextToken, SimCse,
+    SimCseConfig, SpanCorruption, SpanCorruptionConfig, Spans,
 };
 use selfsup_core::data::Transform;
 use selfsup_core::objective::Objective;
@@ -31,7 +31,9 @@ impl MethodConfig {
     /// The networks that it trains: values of `encoder.name`, the usual one first.
     pub fn network(&self) -> &'static str {
         match self {
-            MethodConfig::MaskedLm(_) | MethodConfig::Electra(_) | MethodConfig::Simcse(_) => "bert, roberta or electra",
+            MethodConfig::MaskedLm(_) | MethodConfig::Electra(_) | MethodConfig::Simcse(_) => {
+                "bert, roberta or electra"
+            }
             MethodConfig::CausalLm(_) => "gpt2",
             MethodConfig::SpanCorruption(_) => "t5",
         }
@@ -42,8 +44,8 @@ impl MethodConfig {
         matches!(self, MethodConfig::MaskedLm(_) | MethodConfig::Electra(_) | MethodConfig::Simcse(_))
     }
 
-    /// How many tokens of text make an input of `length` tokens: one more where the next token is predicted, and more where spans are
-    /// taken out.
+    /// How many tokens of text make an input of `length` tokens: one more where the next token is predicted,
+    /// and more where spans are taken out.
     pub fn text_length(&self, length: usize) -> usize {
         match self {
             MethodConfig::CausalLm(_) => length + 1,
@@ -72,11 +74,19 @@ impl MethodConfig {
     /// If the configuration is not possible, or the method needs another kind of network.
     pub fn build(&self, scope: &Scope, architecture: &Architecture) -> Result<Method> {
         Ok(match (self, architecture) {
-            (MethodConfig::MaskedLm(c), Architecture::Bert(e)) => Box::new(MaskedLm::new(scope, e.clone(), c)?),
-            (MethodConfig::Electra(c), Architecture::Bert(e)) => Box::new(Electra::new(scope, e.clone(), c.clone())?),
-            (MethodConfig::Simcse(c), Architecture::Bert(e)) => Box::new(SimCse::new(scope, e.clone(), c.clone())?),
+            (MethodConfig::MaskedLm(c), Architecture::Bert(e)) => {
+                Box::new(MaskedLm::new(scope, e.clone(), c)?)
+            }
+            (MethodConfig::Electra(c), Architecture::Bert(e)) => {
+                Box::new(Electra::new(scope, e.clone(), c.clone())?)
+            }
+            (MethodConfig::Simcse(c), Architecture::Bert(e)) => {
+                Box::new(SimCse::new(scope, e.clone(), c.clone())?)
+            }
             (MethodConfig::CausalLm(_), Architecture::Gpt2(e)) => Box::new(CausalLm::new(scope, e.clone())?),
-            (MethodConfig::SpanCorruption(_), Architecture::T5(e)) => Box::new(SpanCorruption::new(scope, e.clone())?),
+            (MethodConfig::SpanCorruption(_), Architecture::T5(e)) => {
+                Box::new(SpanCorruption::new(scope, e.clone())?)
+            }
             (method, _) => {
                 return Err(Error::config(format!(
                     "method {} needs another network: set encoder.name to {}",

@@ -1,7 +1,9 @@
-//! From configuration to objects: which encoder, which method. The structs here are both the keys of a file and the Rust interface.
+//! From configuration to objects: which encoder, which method. The structs here are both the keys of a file
+//! and the Rust interface.
 //!
-//! A network is a name in [`EncoderConfig::resolve`] and a variant of [`Architecture`]; a method is a variant of [`MethodConfig`], which
-//! says how an example gets its labels ([`MethodConfig::prepare`]) and what is trained on them ([`MethodConfig::build`]).
+//! A network is a name in [`EncoderConfig::resolve`] and a variant of [`Architecture`]; a method is a variant
+//! of [`MethodConfig`], which says how an example gets its labels ([`MethodConfig::prepare`]) and what is
+//! trained on them ([`MethodConfig::build`]).
 
 mod encoder;
 mod method;
@@ -17,7 +19,14 @@ mod tests {
     use selfsup_core::{Error, Params, Result, Scope};
 
     fn vocabulary() -> Vocabulary {
-        Vocabulary { size: 30, pad: 1, mask: Some(4), special: vec![0, 1, 2, 3, 4], end: Some(2), sentinels: vec![29, 28] }
+        Vocabulary {
+            size: 30,
+            pad: 1,
+            mask: Some(4),
+            special: vec![0, 1, 2, 3, 4],
+            end: Some(2),
+            sentinels: vec![29, 28],
+        }
     }
 
     #[test]
@@ -27,8 +36,15 @@ mod tests {
             assert_eq!(method.name(), name);
             method.prepare(&vocabulary())?;
             let network = method.network().split([',', ' ']).next().unwrap_or_default().to_string();
-            let small = EncoderConfig { name: network, dim: Some(64), depth: Some(1), positions: Some(16), ..EncoderConfig::default() };
-            let built = method.build(&Scope::root(&Params::new(), 0, &Device::Cpu), &small.resolve(&vocabulary())?)?;
+            let small = EncoderConfig {
+                name: network,
+                dim: Some(64),
+                depth: Some(1),
+                positions: Some(16),
+                ..EncoderConfig::default()
+            };
+            let built = method
+                .build(&Scope::root(&Params::new(), 0, &Device::Cpu), &small.resolve(&vocabulary())?)?;
             assert_eq!(built.encoder().dim(), 64);
         }
         assert!(MethodConfig::named("bert").is_err());
@@ -39,7 +55,12 @@ mod tests {
 
     #[test]
     fn positions_and_heads_follow_the_width() -> Result<()> {
-        let c = EncoderConfig { name: "roberta".into(), dim: Some(256), positions: Some(128), ..EncoderConfig::default() };
+        let c = EncoderConfig {
+            name: "roberta".into(),
+            dim: Some(256),
+            positions: Some(128),
+            ..EncoderConfig::default()
+        };
         let a = c.resolve(&vocabulary())?;
         let Architecture::Bert(b) = &a else { return Err(Error::config("no BERT")) };
         assert_eq!((b.heads, b.hidden, b.positions, b.pad, a.longest()), (4, 1024, 130, 1, 128));

@@ -1,7 +1,8 @@
-//! Extractive question answering (Devlin et al. 2018, arXiv 1810.04805, section 4.2): where in the text does the answer start and end?
+//! Extractive question answering (Devlin et al. 2018, arXiv 1810.04805, section 4.2): where in the text does
+//! the answer start and end?
 //!
-//! `L = (-log softmax(s)[start] - log softmax(e)[end]) / 2` with the scores `(s, e) = W h + b` of all tokens. A question without an answer
-//! points at the first token (SQuAD 2.0).
+//! `L = (-log softmax(s)[start] - log softmax(e)[end]) / 2` with the scores `(s, e) = W h + b` of all tokens.
+//! A question without an answer points at the first token (SQuAD 2.0).
 
 use super::{Tune, encoder};
 use crate::batch::{IGNORED, Sequences};
@@ -102,6 +103,9 @@ impl Objective for AnswerFinder {
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
         let vital = |name, value| Vital { name, value, healthy_above: None };
-        Ok(vec![vital("start_accuracy", accuracy(&e.graph[0], &e.fixed[0])?), vital("end_accuracy", accuracy(&e.graph[1], &e.fixed[1])?)])
+        Ok(vec![
+            vital("start_accuracy", accuracy(&e.graph[0], &e.fixed[0])?),
+            vital("end_accuracy", accuracy(&e.graph[1], &e.fixed[1])?),
+        ])
     }
 }

@@ -1,5 +1,5 @@
-//! Supervised heads on a text encoder, one file each: what pre-training is for. They are objectives like the methods, so the same loop
-//! trains them.
+//! Supervised heads on a text encoder, one file each: what pre-training is for. They are objectives like the
+//! methods, so the same loop trains them.
 
 mod answer;
 mod sequence;

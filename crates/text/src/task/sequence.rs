@@ -1,4 +1,5 @@
-//! Classification of sequences: `softmax(W g(f(x)) + b)`, with `g` the family's pooling (Devlin et al. 2018, arXiv 1810.04805, section 4.1).
+//! Classification of sequences: `softmax(W g(f(x)) + b)`, with `g` the family's pooling (Devlin et al. 2018,
+//! arXiv 1810.04805, section 4.1).
 
 use super::{Tune, before_head, check, encoder};
 use crate::batch::Sequences;
@@ -22,7 +23,8 @@ pub struct SequenceConfig {
     pub dropout: f32,
     /// Share of the target that is spread over all classes.
     pub label_smoothing: f64,
-    /// How tokens become one vector. By default the family's: BERT's pooler; for the others the first token and a layer of the head.
+    /// How tokens become one vector. By default the family's: BERT's pooler; for the others the first token
+    /// and a layer of the head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
     /// Which parameters of the encoder change.
@@ -59,7 +61,11 @@ impl SequenceClassifier {
         let out = if own { head.sub("out_proj") } else { head.clone() };
         Ok(SequenceClassifier {
             params: scope.params().clone(),
-            dense: if own { Some(Linear::new(&head.sub("dense"), d, d, true, BertConfig::INIT)?) } else { None },
+            dense: if own {
+                Some(Linear::new(&head.sub("dense"), d, d, true, BertConfig::INIT)?)
+            } else {
+                None
+            },
             out: Linear::new(&out, d, config.classes, true, BertConfig::INIT)?,
             encoder,
             config,
@@ -77,10 +83,16 @@ impl SequenceClassifier {
     /// If the batch does not fit the encoder.
     pub fn logits(&self, batch: &Sequences, pass: &Pass) -> Result<Tensor> {
         let p = self.config.dropout;
-        let x = before_head(self.encoder.forward(&batch.input()?, batch.valid.as_ref(), &[], pass)?.pooled, p, pass)?;
+        let x = before_head(
+            self.encoder.forward(&batch.input()?, batch.valid.as_ref(), &[], pass)?.pooled,
+            p,
+            pass,
+        )?;
         let x = match (&self.dense, self.encoder.config().family) {
             (None, _) => x,
-            (Some(dense), Family::Electra) => dense.forward_act(&x, selfsup_kernels::activation::Act::GeluErf)?,
+            (Some(dense), Family::Electra) => {
+                dense.forward_act(&x, selfsup_kernels::activation::Act::GeluErf)?
+            }
             (Some(dense), _) => dense.forward(&x)?.tanh()?,
         };
         self.out.forward(&x)
@@ -111,7 +123,10 @@ impl Objective for SequenceClassifier {
             Some(t) if t.rank() == 1 => t.clone(),
             other => {
                 let found = other.as_ref().map(|t| t.dims().to_vec());
-                return Err(Error::input("batch.targets", format!("shape {found:?}, expected one class for each sequence")));
+                return Err(Error::input(
+                    "batch.targets",
+                    format!("shape {found:?}, expected one class for each sequence"),
+                ));
             }
         };
         Ok(Embeddings { graph: vec![self.logits(batch, pass)?], fixed: vec![targets] })

@@ -1,5 +1,5 @@
-//! Classification of tokens: names, parts of speech (Devlin et al. 2018, arXiv 1810.04805, section 5.3). The first piece of a word carries its
-//! label, the others are ignored ([`align_labels`]).
+//! Classification of tokens: names, parts of speech (Devlin et al. 2018, arXiv 1810.04805, section 5.3). The
+//! first piece of a word carries its label, the others are ignored ([`align_labels`]).
 
 use super::{Tune, before_head, check, encoder};
 use crate::batch::{IGNORED, Sequences};
@@ -47,7 +47,8 @@ impl TokenClassifier {
     pub fn new(scope: &Scope, bert: &BertConfig, config: TokenConfig) -> Result<Self> {
         check(config.classes, config.dropout, config.label_smoothing)?;
         let encoder = encoder(scope, &BertConfig { pool: Pool::Mean, ..bert.clone() }, config.tune)?;
-        let out = Linear::new(&scope.sub("classifier"), encoder.dim(), config.classes, true, BertConfig::INIT)?;
+        let out =
+            Linear::new(&scope.sub("classifier"), encoder.dim(), config.classes, true, BertConfig::INIT)?;
         Ok(TokenClassifier { params: scope.params().clone(), encoder, out, config })
     }
 
@@ -74,8 +75,8 @@ impl TokenClassifier {
     }
 }
 
-/// Labels of tokens from those of words: the first token of each word gets its label, all else is ignored. `words` are the word of each token
-/// (`None` for special tokens).
+/// Labels of tokens from those of words: the first token of each word gets its label, all else is ignored.
+/// `words` are the word of each token (`None` for special tokens).
 ///
 /// # Errors
 /// If a token belongs to a word without a label.
@@ -88,10 +89,12 @@ pub fn align_labels(words: &[Option<u32>], labels: &[i64]) -> Result<Vec<i64>> {
             last = word;
             match word.filter(|_| first) {
                 None => Ok(IGNORED),
-                Some(w) => labels
-                    .get(w as usize)
-                    .copied()
-                    .ok_or_else(|| Error::input(format!("word {w}"), format!("has no label: there are {} labels", labels.len()))),
+                Some(w) => labels.get(w as usize).copied().ok_or_else(|| {
+                    Error::input(
+                        format!("word {w}"),
+                        format!("has no label: there are {} labels", labels.len()),
+                    )
+                }),
             }
         })
         .collect()
@@ -125,7 +128,11 @@ impl Objective for TokenClassifier {
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        Ok(vec![Vital { name: "token_accuracy", value: accuracy(&e.graph[0], &e.fixed[0])?, healthy_above: None }])
+        Ok(vec![Vital {
+            name: "token_accuracy",
+            value: accuracy(&e.graph[0], &e.fixed[0])?,
+            healthy_above: None,
+        }])
     }
 }
 

@@ -16,7 +16,8 @@ use tokenizers::models::ModelWrapper;
 
 /// Largest `tokenizer.json` that is read.
 const MAX_FILE: u64 = 512 << 20;
-/// Longer texts are tokenised in pieces, cut before white space: a tokeniser keeps some hundred bytes for each token of a piece.
+/// Longer texts are tokenised in pieces, cut before white space: a tokeniser keeps some hundred bytes for
+/// each token of a piece.
 const PIECE: usize = 1 << 20;
 
 /// A tokenizer with the roles of its special tokens.
@@ -30,13 +31,17 @@ pub struct Tokenizer {
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tokenizer").field("size", &self.size()).field("special", &self.special).field("path", &self.path).finish()
+        f.debug_struct("Tokenizer")
+            .field("size", &self.size())
+            .field("special", &self.special)
+            .field("path", &self.path)
+            .finish()
     }
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`, or the one in a folder. The roles of special tokens come from `tokenizer_config.json` and
-    /// `special_tokens_map.json` beside it, else from the usual names.
+    /// Reads a `tokenizer.json`, or the one in a folder. The roles of special tokens come from
+    /// `tokenizer_config.json` and `special_tokens_map.json` beside it, else from the usual names.
     ///
     /// # Errors
     /// If there is none, or it is not understood; the message names the file.
@@ -56,7 +61,8 @@ impl Tokenizer {
             return Err(Error::file(&file, format!("{size} bytes, expected at most {MAX_FILE}")));
         }
         let bytes = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| Error::file(&file, format!("not a tokenizer.json: {e}")))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|e| Error::file(&file, format!("not a tokenizer.json: {e}")))?;
         // Batches are padded and cut by this library, whatever the file was saved with.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::file(&file, e))?;
@@ -81,7 +87,8 @@ impl Tokenizer {
         &self.special
     }
 
-    /// What a model and a mask have to know of it. Without a padding token, its end token or else token 0 stands in for one.
+    /// What a model and a mask have to know of it. Without a padding token, its end token or else token 0
+    /// stands in for one.
     pub fn vocabulary(&self) -> Vocabulary {
         let s = &self.special;
         Vocabulary {
@@ -104,7 +111,9 @@ impl Tokenizer {
             return Ok(());
         }
         let what = self.path.display();
-        Err(Error::config(format!("{what}: {size} tokens, but the model has {embeddings} embeddings: they belong to different models")))
+        Err(Error::config(format!(
+            "{what}: {size} tokens, but the model has {embeddings} embeddings: they belong to different models"
+        )))
     }
 
     /// All that decides what it makes of a text, as JSON: the same for the same tokenizer.
@@ -138,8 +147,8 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// One text (or a pair) as a model wants it, with words and, for a pair, types; at most `longest` tokens, of which the special ones
-    /// are kept. Of a pair the longer text is cut first.
+    /// One text (or a pair) as a model wants it, with words and, for a pair, types; at most `longest` tokens,
+    /// of which the special ones are kept. Of a pair the longer text is cut first.
     ///
     /// # Errors
     /// As [`Tokenizer::ids`]; and if the special tokens alone are more than `longest`.
@@ -171,9 +180,18 @@ impl Tokenizer {
         let e = self.inner.post_process(a, b, true).map_err(|e| self.failed(text, &e))?;
         // Words of the second text number on.
         let mut words = Vec::with_capacity(e.len());
-        let offset = |id: u32| e.get_word_ids().iter().zip(e.get_type_ids()).filter(|(_, t)| **t < id).filter_map(|(w, _)| *w).max();
+        let offset = |id: u32| {
+            e.get_word_ids()
+                .iter()
+                .zip(e.get_type_ids())
+                .filter(|(_, t)| **t < id)
+                .filter_map(|(w, _)| *w)
+                .max()
+        };
         let before = offset(1).map_or(0, |w| w + 1);
-        for ((word, kind), special) in e.get_word_ids().iter().zip(e.get_type_ids()).zip(e.get_special_tokens_mask()) {
+        for ((word, kind), special) in
+            e.get_word_ids().iter().zip(e.get_type_ids()).zip(e.get_special_tokens_mask())
+        {
             words.push(word.filter(|_| *special == 0).map(|w| if *kind > 0 { w + before } else { w }));
         }
         let types = if pair.is_some() { e.get_type_ids().to_vec() } else { Vec::new() };
@@ -196,13 +214,16 @@ impl Tokenizer {
         self.inner.decode(ids, false).map_err(|e| Error::input(self.path.display(), e))
     }
 
-    /// For each token, whether a word begins with it: what packed blocks, which keep ids alone, number words by. Pieces of a word are
-    /// known by their marks (`##`, `Ġ`, `▁`); a tokenizer without marks has a word a token.
+    /// For each token, whether a word begins with it: what packed blocks, which keep ids alone, number words
+    /// by. Pieces of a word are known by their marks (`##`, `Ġ`, `▁`); a tokenizer without marks has a word a
+    /// token.
     pub fn word_starts(&self) -> Vec<bool> {
         let vocabulary = self.inner.get_vocab(true);
         let mut starts = vec![true; self.size()];
-        let marked =
-            |mark: char| vocabulary.keys().filter(|t| t.starts_with(mark) && t.chars().count() > 1).count() * 50 > vocabulary.len();
+        let marked = |mark: char| {
+            vocabulary.keys().filter(|t| t.starts_with(mark) && t.chars().count() > 1).count() * 50
+                > vocabulary.len()
+        };
         let wordpiece = matches!(self.inner.get_model(), ModelWrapper::WordPiece(_));
         let mark = ['Ġ', '▁'].into_iter().find(|m| marked(*m));
         // Sorted: the order of a hash map must not be seen, though it would not matter here.
@@ -211,7 +232,9 @@ impl Tokenizer {
             starts[*id as usize] = match mark {
                 _ if wordpiece => !token.starts_with("##"),
                 // Punctuation has no mark and is a word all the same.
-                Some(mark) => token.starts_with(mark) || !token.chars().next().is_some_and(char::is_alphanumeric),
+                Some(mark) => {
+                    token.starts_with(mark) || !token.chars().next().is_some_and(char::is_alphanumeric)
+                }
                 None => true,
             };
         }
@@ -238,12 +261,17 @@ impl tokenizers::PostProcessor for Around<'_> {
     fn added_tokens(&self, is_pair: bool) -> usize {
         self.0.get_post_processor().map_or(0, |p| p.added_tokens(is_pair))
     }
-    fn process_encodings(&self, encodings: Vec<tokenizers::Encoding>, _add: bool) -> tokenizers::Result<Vec<tokenizers::Encoding>> {
+    fn process_encodings(
+        &self,
+        encodings: Vec<tokenizers::Encoding>,
+        _add: bool,
+    ) -> tokenizers::Result<Vec<tokenizers::Encoding>> {
         Ok(encodings)
     }
 }
 
-/// `text` in pieces of at most about `limit` bytes, cut before the last white space, or at a character where there is none.
+/// `text` in pieces of at most about `limit` bytes, cut before the last white space, or at a character where
+/// there is none.
 fn pieces(text: &str, limit: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {

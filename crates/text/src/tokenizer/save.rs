@@ -1,5 +1,5 @@
-//! Writing a tokenizer so that transformers' `AutoTokenizer` opens the folder: `tokenizer.json`, `tokenizer_config.json`, and `vocab.txt` or
-//! `vocab.json` and `merges.txt` where the class reads them.
+//! Writing a tokenizer so that transformers' `AutoTokenizer` opens the folder: `tokenizer.json`,
+//! `tokenizer_config.json`, and `vocab.txt` or `vocab.json` and `merges.txt` where the class reads them.
 
 use super::Tokenizer;
 use selfsup_core::{Error, Result};
@@ -23,7 +23,9 @@ impl Tokenizer {
         let json = self.inner.to_string(true).map_err(|e| Error::file(folder.join("tokenizer.json"), e))?;
         write("tokenizer.json", json)?;
         if let ModelWrapper::WordPiece(_) = self.inner.get_model() {
-            let lines: Vec<String> = (0..self.size() as u32).map(|id| self.token(id).unwrap_or_else(|| format!("[unused{id}]"))).collect();
+            let lines: Vec<String> = (0..self.size() as u32)
+                .map(|id| self.token(id).unwrap_or_else(|| format!("[unused{id}]")))
+                .collect();
             write("vocab.txt", lines.join("\n") + "\n")?;
         }
         if let ModelWrapper::BPE(bpe) = self.inner.get_model() {
@@ -46,8 +48,10 @@ impl Tokenizer {
             }
         }
         if let ModelWrapper::WordPiece(_) = self.inner.get_model() {
-            // BERT and ELECTRA tell the texts of a pair apart; the class leaves their types out unless it is told.
-            config.insert("model_input_names".into(), json!(["input_ids", "token_type_ids", "attention_mask"]));
+            // BERT and ELECTRA tell the texts of a pair apart; the class leaves their types out unless it is
+            // told.
+            config
+                .insert("model_input_names".into(), json!(["input_ids", "token_type_ids", "attention_mask"]));
         }
         // transformers adds a cleaning step of its own unless told not to.
         config.insert("clean_up_tokenization_spaces".into(), json!(false));

@@ -45,13 +45,16 @@ impl Specials {
         for file in ["special_tokens_map.json", "tokenizer_config.json"] {
             let path = folder.join(file);
             let Ok(bytes) = std::fs::read(&path) else { continue };
-            let json: Value = serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not JSON: {e}")))?;
+            let json: Value =
+                serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not JSON: {e}")))?;
             for ((key, _), slot) in PARTS.iter().zip(&mut named) {
                 // A token is a text, or an object with its content.
                 let token = json.get(key).and_then(|v| v.as_str().or_else(|| v.get("content")?.as_str()));
                 if let Some(token) = token {
                     let id = inner.token_to_id(token);
-                    *slot = Some(id.ok_or_else(|| Error::file(&path, format!("{key} is \"{token}\", which is not in the vocabulary")))?);
+                    *slot = Some(id.ok_or_else(|| {
+                        Error::file(&path, format!("{key} is \"{token}\", which is not in the vocabulary"))
+                    })?);
                 }
             }
         }
@@ -69,8 +72,10 @@ impl Specials {
             *slot = slot.or_else(|| usual.iter().find_map(|t| inner.token_to_id(t)));
         }
         let [pad, mask, class, separator, begin, end, unknown] = found;
-        let sentinels: Vec<u32> = (0..).map_while(|i| inner.token_to_id(&format!("<extra_id_{i}>"))).collect();
-        let mut all: Vec<u32> = inner.get_added_tokens_decoder().iter().filter(|(_, t)| t.special).map(|(id, _)| *id).collect();
+        let sentinels: Vec<u32> =
+            (0..).map_while(|i| inner.token_to_id(&format!("<extra_id_{i}>"))).collect();
+        let mut all: Vec<u32> =
+            inner.get_added_tokens_decoder().iter().filter(|(_, t)| t.special).map(|(id, _)| *id).collect();
         all.extend(found.into_iter().flatten());
         all.extend(&sentinels);
         all.sort_unstable();

@@ -22,8 +22,8 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::tokenizer::{Normalizer, PreTokenizer, Trainer};
 use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizedString, NormalizerWrapper, OffsetReferential, OffsetType, PostProcessorWrapper,
-    PreTokenizedString, PreTokenizerWrapper,
+    AddedToken, DecoderWrapper, NormalizedString, NormalizerWrapper, OffsetReferential, OffsetType,
+    PostProcessorWrapper, PreTokenizedString, PreTokenizerWrapper,
 };
 
 /// Kind of vocabulary.
@@ -73,7 +73,8 @@ impl Default for TokenizerConfig {
 }
 
 impl TokenizerConfig {
-    /// The usual choices of a kind: BERT's 30,522 in lower case, GPT-2's 50,257, T5's 32,100 with 100 sentinels.
+    /// The usual choices of a kind: BERT's 30,522 in lower case, GPT-2's 50,257, T5's 32,100 with 100
+    /// sentinels.
     pub fn of(kind: TokenizerKind) -> Self {
         let (vocab_size, lowercase) = match kind {
             TokenizerKind::Wordpiece => (30_522, true),
@@ -120,8 +121,12 @@ impl TokenizerConfig {
     fn pre_tokenizer(&self) -> Value {
         match self.kind {
             TokenizerKind::Wordpiece => json!({"type": "BertPreTokenizer"}),
-            TokenizerKind::Bpe => json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}),
-            TokenizerKind::Unigram => json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}),
+            TokenizerKind::Bpe => {
+                json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true})
+            }
+            TokenizerKind::Unigram => {
+                json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true})
+            }
             // Every character by itself, line ends too.
             TokenizerKind::Characters => {
                 json!({"type": "Split", "pattern": {"Regex": "[\\s\\S]"}, "behavior": "Isolated", "invert": false})
@@ -132,8 +137,12 @@ impl TokenizerConfig {
     fn decoder(&self) -> Value {
         match self.kind {
             TokenizerKind::Wordpiece => json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
-            TokenizerKind::Bpe => json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}),
-            TokenizerKind::Unigram => json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}),
+            TokenizerKind::Bpe => {
+                json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true})
+            }
+            TokenizerKind::Unigram => {
+                json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true})
+            }
             TokenizerKind::Characters => json!({"type": "Fuse"}),
         }
     }
@@ -147,11 +156,19 @@ impl TokenizerConfig {
             (TokenizerKind::Wordpiece, _) => {
                 let (cls, sep) = (special("[CLS]"), special("[SEP]"));
                 let last = json!({"SpecialToken": {"id": "[SEP]", "type_id": 1}});
-                (vec![cls.clone(), a.clone(), sep.clone()], vec![cls, a, sep, b, last], vec!["[CLS]", "[SEP]"])
+                (
+                    vec![cls.clone(), a.clone(), sep.clone()],
+                    vec![cls, a, sep, b, last],
+                    vec!["[CLS]", "[SEP]"],
+                )
             }
             (TokenizerKind::Bpe, true) => {
                 let (s, e, b) = (special("<s>"), special("</s>"), text("B", 0));
-                (vec![s.clone(), a.clone(), e.clone()], vec![s, a, e.clone(), e.clone(), b, e], vec!["<s>", "</s>"])
+                (
+                    vec![s.clone(), a.clone(), e.clone()],
+                    vec![s, a, e.clone(), e.clone(), b, e],
+                    vec!["<s>", "</s>"],
+                )
             }
             (TokenizerKind::Unigram, _) => {
                 let (e, b) = (special("</s>"), text("B", 0));
@@ -159,8 +176,10 @@ impl TokenizerConfig {
             }
             (TokenizerKind::Bpe, false) | (TokenizerKind::Characters, _) => return None,
         };
-        let tokens: serde_json::Map<String, Value> =
-            used.iter().map(|t| ((*t).to_string(), json!({"id": t, "ids": [id(t)], "tokens": [t]}))).collect();
+        let tokens: serde_json::Map<String, Value> = used
+            .iter()
+            .map(|t| ((*t).to_string(), json!({"id": t, "ids": [id(t)], "tokens": [t]})))
+            .collect();
         Some(json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens}))
     }
 }
@@ -177,8 +196,12 @@ fn failed(e: impl std::fmt::Display) -> Error {
 /// Makes a tokenizer from `texts`.
 ///
 /// # Errors
-/// The first error of `texts`; a corpus without text; a vocabulary too small for the special tokens and the alphabet.
-pub fn train(config: &TokenizerConfig, texts: impl Iterator<Item = Result<String>> + Send) -> Result<Tokenizer> {
+/// The first error of `texts`; a corpus without text; a vocabulary too small for the special tokens and the
+/// alphabet.
+pub fn train(
+    config: &TokenizerConfig,
+    texts: impl Iterator<Item = Result<String>> + Send,
+) -> Result<Tokenizer> {
     // The library takes texts, not results: the first error ends the corpus and is reported after it.
     let (mut error, mut seen) = (None, 0usize);
     let texts = texts.map_while(|t| match t {
@@ -191,8 +214,11 @@ pub fn train(config: &TokenizerConfig, texts: impl Iterator<Item = Result<String
             None
         }
     });
-    let specials: Vec<AddedToken> = config.specials().into_iter().map(|t| AddedToken::from(t, true)).collect();
-    if config.kind != TokenizerKind::Characters && config.vocab_size <= specials.len() + config.sentinels_used() {
+    let specials: Vec<AddedToken> =
+        config.specials().into_iter().map(|t| AddedToken::from(t, true)).collect();
+    if config.kind != TokenizerKind::Characters
+        && config.vocab_size <= specials.len() + config.sentinels_used()
+    {
         return Err(Error::config(format!(
             "tokenizer.vocab_size = {}: expected more than the {} special tokens",
             config.vocab_size,
@@ -201,10 +227,12 @@ pub fn train(config: &TokenizerConfig, texts: impl Iterator<Item = Result<String
     }
     let inner = match config.kind {
         TokenizerKind::Characters => {
-            let all: BTreeSet<char> =
-                texts.flat_map(|t| if config.lowercase { t.to_lowercase() } else { t }.chars().collect::<Vec<_>>()).collect();
+            let all: BTreeSet<char> = texts
+                .flat_map(|t| if config.lowercase { t.to_lowercase() } else { t }.chars().collect::<Vec<_>>())
+                .collect();
             let vocabulary = all.into_iter().enumerate().map(|(i, c)| (c.to_string(), i as u32)).collect();
-            let model = WordLevel::builder().vocab(vocabulary).unk_token("<unk>".into()).build().map_err(failed)?;
+            let model =
+                WordLevel::builder().vocab(vocabulary).unk_token("<unk>".into()).build().map_err(failed)?;
             around(config, tokenizers::Tokenizer::new(ModelWrapper::WordLevel(model)))?
         }
         kind => {
@@ -231,7 +259,10 @@ impl TokenizerConfig {
 }
 
 /// How often each word occurs, in the order of the words.
-fn count(inner: &tokenizers::Tokenizer, texts: impl Iterator<Item = String>) -> Result<BTreeMap<String, u64>> {
+fn count(
+    inner: &tokenizers::Tokenizer,
+    texts: impl Iterator<Item = String>,
+) -> Result<BTreeMap<String, u64>> {
     let words = |text: &String| -> tokenizers::Result<Vec<String>> {
         let mut normal = NormalizedString::from(text.as_str());
         if let Some(n) = inner.get_normalizer() {
@@ -250,16 +281,23 @@ fn count(inner: &tokenizers::Tokenizer, texts: impl Iterator<Item = String>) -> 
         if batch.is_empty() {
             return Ok(counts);
         }
-        let split: Vec<Vec<String>> = batch.par_iter().map(words).collect::<tokenizers::Result<_>>().map_err(failed)?;
+        let split: Vec<Vec<String>> =
+            batch.par_iter().map(words).collect::<tokenizers::Result<_>>().map_err(failed)?;
         split.into_iter().flatten().for_each(|w| *counts.entry(w).or_default() += 1);
     }
 }
 
 /// The vocabulary of pieces of words.
 ///
-/// The library keeps words in hash maps whose order differs from run to run, and so would the ids. Here the words come sorted, and for
-/// WordPiece the characters inside of words have their ids beforehand, which leaves nothing to that order; for Unigram see [`in_order`].
-fn pieces(config: &TokenizerConfig, kind: TokenizerKind, specials: &[AddedToken], words: &BTreeMap<String, u64>) -> Result<ModelWrapper> {
+/// The library keeps words in hash maps whose order differs from run to run, and so would the ids. Here the
+/// words come sorted, and for WordPiece the characters inside of words have their ids beforehand, which
+/// leaves nothing to that order; for Unigram see [`in_order`].
+fn pieces(
+    config: &TokenizerConfig,
+    kind: TokenizerKind,
+    specials: &[AddedToken],
+    words: &BTreeMap<String, u64>,
+) -> Result<ModelWrapper> {
     if words.is_empty() {
         // Reported by the caller, behind an error of the texts.
         return Ok(ModelWrapper::BPE(BPE::default()));
@@ -269,14 +307,16 @@ fn pieces(config: &TokenizerConfig, kind: TokenizerKind, specials: &[AddedToken]
         let mut builder = UnigramTrainer::builder();
         builder.vocab_size(u32::try_from(size).map_err(failed)?).show_progress(false);
         builder.special_tokens(specials.to_vec()).unk_token(Some("<unk>".into()));
-        let sentences = words.iter().map(|(w, n)| (w.clone(), u32::try_from(*n).unwrap_or(u32::MAX))).collect();
+        let sentences =
+            words.iter().map(|(w, n)| (w.clone(), u32::try_from(*n).unwrap_or(u32::MAX))).collect();
         let (trainer, mut model) = (builder.build().map_err(failed)?, Unigram::default());
         // The library gives up on corpora of a few words by a panic.
         let done = catch_unwind(AssertUnwindSafe(|| trainer.do_train(sentences, &mut model)));
         done.map_err(|_| failed("the corpus is too small for pieces of words"))?.map_err(failed)?;
         return Ok(ModelWrapper::Unigram(in_order(&model, specials.len())?));
     }
-    let builder = BpeTrainer::builder().vocab_size(size).min_frequency(config.min_frequency).show_progress(false);
+    let builder =
+        BpeTrainer::builder().vocab_size(size).min_frequency(config.min_frequency).show_progress(false);
     let mut first = specials.to_vec();
     let mut trainer = if kind == TokenizerKind::Bpe {
         // All 256 bytes, so that no text is unknown.
@@ -288,7 +328,9 @@ fn pieces(config: &TokenizerConfig, kind: TokenizerKind, specials: &[AddedToken]
     };
     // A word as often as it occurs, in portions.
     const PORTION: u64 = 1 << 16;
-    let portions = words.iter().flat_map(|(word, n)| (0..n.div_ceil(PORTION)).map(move |i| (word, PORTION.min(n - i * PORTION))));
+    let portions = words
+        .iter()
+        .flat_map(|(word, n)| (0..n.div_ceil(PORTION)).map(move |i| (word, PORTION.min(n - i * PORTION))));
     let fed = portions.map(|(word, n)| format!("{n} {word}")).collect::<Vec<_>>();
     let repeat = |portion: &str| {
         let (n, word) = portion.split_once(' ').unwrap_or(("0", ""));
@@ -306,15 +348,17 @@ fn pieces(config: &TokenizerConfig, kind: TokenizerKind, specials: &[AddedToken]
     Ok(ModelWrapper::WordPiece(model))
 }
 
-/// A Unigram model without the traces of a run. The library adds up probabilities in the order of its threads, gives equally likely pieces the
-/// order of a hash map, and characters that it has no probability for the lowest one plus steps of 1e-4, in that order too. Here scores are
-/// rounded to 1e-9, such characters have the lowest score all, and equals stand in the order of the alphabet.
+/// A Unigram model without the traces of a run. The library adds up probabilities in the order of its
+/// threads, gives equally likely pieces the order of a hash map, and characters that it has no probability
+/// for the lowest one plus steps of 1e-4, in that order too. Here scores are rounded to 1e-9, such characters
+/// have the lowest score all, and equals stand in the order of the alphabet.
 fn in_order(model: &Unigram, specials: usize) -> Result<Unigram> {
     const STEP: f64 = 1e-4;
     let mut all: Vec<(String, f64)> = model.iter().cloned().collect();
     let mut rest = all.split_off(specials.min(all.len()));
     let single = |piece: &str| piece.chars().count() == 1;
-    let (lowest, singles) = (rest.iter().fold(f64::INFINITY, |m, p| m.min(p.1)), rest.iter().filter(|p| single(&p.0)).count());
+    let (lowest, singles) =
+        (rest.iter().fold(f64::INFINITY, |m, p| m.min(p.1)), rest.iter().filter(|p| single(&p.0)).count());
     for (piece, score) in &mut rest {
         let steps = (*score - lowest) / STEP;
         if single(piece) && steps.round() < singles as f64 && (steps - steps.round()).abs() < 1e-3 {
@@ -340,7 +384,8 @@ fn around(config: &TokenizerConfig, mut inner: tokenizers::Tokenizer) -> Result<
 /// Special tokens behind the vocabulary, and those around a text, whose ids are known only now.
 fn finish(config: &TokenizerConfig, mut inner: tokenizers::Tokenizer) -> Result<Tokenizer> {
     // `<extra_id_0>` is the last, as in T5.
-    let sentinels = (0..config.sentinels_used()).rev().map(|i| AddedToken::from(format!("<extra_id_{i}>"), true));
+    let sentinels =
+        (0..config.sentinels_used()).rev().map(|i| AddedToken::from(format!("<extra_id_{i}>"), true));
     inner.add_special_tokens(sentinels.collect::<Vec<_>>()).map_err(failed)?;
     let id = |t: &str| inner.token_to_id(t).unwrap_or(0);
     if let Some(json) = config.post_processor(id) {

@@ -1,4 +1,5 @@
-//! What labelled tasks ask of a tokenizer: where tokens stand in a text that is longer than a model, and which word they belong to.
+//! What labelled tasks ask of a tokenizer: where tokens stand in a text that is longer than a model, and
+//! which word they belong to.
 
 use super::{Around, PIECE, Tokenizer};
 use crate::batch::Example;
@@ -15,11 +16,13 @@ pub struct Window {
 }
 
 impl Tokenizer {
-    /// `question` with one part of `text` after the other, each window at most `longest` tokens; neighbours share `stride` tokens of the
-    /// text (Devlin et al.'s sliding window), so that an answer on an edge stands whole in one of them.
+    /// `question` with one part of `text` after the other, each window at most `longest` tokens; neighbours
+    /// share `stride` tokens of the text (Devlin et al.'s sliding window), so that an answer on an edge
+    /// stands whole in one of them.
     ///
     /// # Errors
-    /// If a text is larger than a megabyte or cannot be tokenised, or the question leaves no room for more than `stride` tokens.
+    /// If a text is larger than a megabyte or cannot be tokenised, or the question leaves no room for more
+    /// than `stride` tokens.
     pub fn windows(&self, question: &str, text: &str, longest: usize, stride: usize) -> Result<Vec<Window>> {
         if text.len() > PIECE {
             return Err(Error::input("text", format!("{} bytes, expected at most {PIECE}", text.len())));
@@ -31,7 +34,10 @@ impl Tokenizer {
         if room <= stride {
             return Err(Error::input(
                 "question",
-                format!("{} tokens and {around} special ones leave {room} of {longest} for the text, expected more than {stride}", q.len()),
+                format!(
+                    "{} tokens and {around} special ones leave {room} of {longest} for the text, expected more than {stride}",
+                    q.len()
+                ),
             ));
         }
         whole.truncate(room, stride, TruncationDirection::Right);
@@ -41,27 +47,37 @@ impl Tokenizer {
             .into_iter()
             .map(|mut part| {
                 part.take_overflowing();
-                let e = self.inner.post_process(q.clone(), Some(part), true).map_err(|e| self.failed(text, &e))?;
+                let e = self
+                    .inner
+                    .post_process(q.clone(), Some(part), true)
+                    .map_err(|e| self.failed(text, &e))?;
                 let special = e.get_special_tokens_mask();
                 let spans = e.get_sequence_ids().into_iter().zip(e.get_offsets()).zip(special);
-                let spans = spans.map(|((sequence, &at), &special)| (sequence == Some(1) && special == 0).then_some(at)).collect();
-                let example = Example { types: e.get_type_ids().to_vec(), ..Example::new(e.get_ids().to_vec()) };
+                let spans = spans
+                    .map(|((sequence, &at), &special)| (sequence == Some(1) && special == 0).then_some(at))
+                    .collect();
+                let example =
+                    Example { types: e.get_type_ids().to_vec(), ..Example::new(e.get_ids().to_vec()) };
                 Ok(Window { example, spans })
             })
             .collect()
     }
 
-    /// A sentence that is cut into words already (named entities, parts of speech), with the special tokens around it: each token knows the
-    /// number of its word. At most `longest` tokens: words behind that are left out.
+    /// A sentence that is cut into words already (named entities, parts of speech), with the special tokens
+    /// around it: each token knows the number of its word. At most `longest` tokens: words behind that are
+    /// left out.
     ///
     /// # Errors
     /// If a word cannot be tokenised, or the special tokens alone are more than `longest`.
     pub fn sentence(&self, words: &[impl AsRef<str>], longest: usize) -> Result<Example> {
         let around = Around(&self.inner).added_tokens(false);
         let room = longest.checked_sub(around);
-        let room = room.ok_or_else(|| Error::config(format!("{longest} tokens are too few for the {around} special ones")))?;
+        let room = room.ok_or_else(|| {
+            Error::config(format!("{longest} tokens are too few for the {around} special ones"))
+        })?;
         let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
-        let mut e: Encoding = self.inner.encode(words.as_slice(), false).map_err(|e| self.failed(&words.join(" "), &e))?;
+        let mut e: Encoding =
+            self.inner.encode(words.as_slice(), false).map_err(|e| self.failed(&words.join(" "), &e))?;
         if e.len() > room {
             e.truncate(room, 0, TruncationDirection::Right);
             e.take_overflowing();

@@ -1,9 +1,10 @@
-//! Residual networks (He et al. 2015, arXiv 1512.03385) with torchvision's names, and their wide variants (Zagoruyko and Komodakis 2016,
-//! arXiv 1605.07146).
+//! Residual networks (He et al. 2015, arXiv 1512.03385) with torchvision's names, and their wide variants
+//! (Zagoruyko and Komodakis 2016, arXiv 1605.07146).
 //!
-//! A block adds `F(x)` to its input: two 3x3 convolutions, or 1x1, 3x3, 1x1 with four times the width outside. The stride sits in the 3x3
-//! convolution. Where the shape changes the shortcut is a 1x1 convolution with batch norm. For small images (32 pixels and less) the stem
-//! is a 3x3 convolution of stride 1 without pooling, as SimCLR uses for CIFAR-10 (arXiv 2002.05709, B.9).
+//! A block adds `F(x)` to its input: two 3x3 convolutions, or 1x1, 3x3, 1x1 with four times the width
+//! outside. The stride sits in the 3x3 convolution. Where the shape changes the shortcut is a 1x1 convolution
+//! with batch norm. For small images (32 pixels and less) the stem is a 3x3 convolution of stride 1 without
+//! pooling, as SimCLR uses for CIFAR-10 (arXiv 2002.05709, B.9).
 
 use super::channels_last;
 use candle_core::Tensor;
@@ -27,7 +28,8 @@ pub struct ResNetConfig {
     pub stem: usize,
     /// 1x1, 3x3, 1x1 blocks with expansion 4.
     pub bottleneck: bool,
-    /// Width of a bottleneck's 3x3 convolution in 64ths of the stage's width: 64, or 128 in the wide variants.
+    /// Width of a bottleneck's 3x3 convolution in 64ths of the stage's width: 64, or 128 in the wide
+    /// variants.
     pub base_width: usize,
     /// 3x3 stem of stride 1 without pooling, instead of 7x7 of stride 2 and a 3x3 max pooling of stride 2.
     pub small_images: bool,
@@ -36,7 +38,8 @@ pub struct ResNetConfig {
 }
 
 impl ResNetConfig {
-    /// A standard network by name: `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`, `wide_resnet50_2`, `wide_resnet101_2`.
+    /// A standard network by name: `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`,
+    /// `wide_resnet50_2`, `wide_resnet101_2`.
     pub fn named(name: &str) -> Option<Self> {
         let (depths, bottleneck, base_width) = match name {
             "resnet18" => ([2, 2, 2, 2], false, 64),
@@ -78,13 +81,24 @@ impl Block {
         };
         let body = if c.bottleneck {
             let inner = width * c.base_width / 64;
-            vec![layer(1, inputs, inner, 1, 1)?, layer(2, inner, inner, 3, stride)?, layer(3, inner, outputs, 1, 1)?]
+            vec![
+                layer(1, inputs, inner, 1, 1)?,
+                layer(2, inner, inner, 3, stride)?,
+                layer(3, inner, outputs, 1, 1)?,
+            ]
         } else {
             vec![layer(1, inputs, width, 3, stride)?, layer(2, width, outputs, 3, 1)?]
         };
         let downsample = if stride != 1 || inputs != outputs {
             let s = scope.sub("downsample");
-            Some(ConvBn::new(&s.sub("0"), &s.sub("1"), inputs, outputs, &[1, 1], ConvSpec::new().stride(stride))?)
+            Some(ConvBn::new(
+                &s.sub("0"),
+                &s.sub("1"),
+                inputs,
+                outputs,
+                &[1, 1],
+                ConvSpec::new().stride(stride),
+            )?)
         } else {
             None
         };
@@ -118,14 +132,29 @@ impl ResNet {
     /// # Errors
     /// If the configuration has no stage or a width of 0.
     pub fn new(scope: &Scope, config: ResNetConfig) -> Result<Self> {
-        if config.depths.is_empty() || config.depths.len() != config.widths.len() || config.widths.contains(&0) || config.stem == 0 {
+        if config.depths.is_empty()
+            || config.depths.len() != config.widths.len()
+            || config.widths.contains(&0)
+            || config.stem == 0
+        {
             return Err(Error::config(format!(
                 "encoder.depths = {:?} and encoder.widths = {:?}: expected as many widths as depths, all above 0",
                 config.depths, config.widths
             )));
         }
-        let (kernel, spec) = if config.small_images { (3, ConvSpec::new().padding(1)) } else { (7, ConvSpec::new().stride(2).padding(3)) };
-        let stem = ConvBn::new(&scope.sub("conv1"), &scope.sub("bn1"), config.channels, config.stem, &[kernel, kernel], spec)?;
+        let (kernel, spec) = if config.small_images {
+            (3, ConvSpec::new().padding(1))
+        } else {
+            (7, ConvSpec::new().stride(2).padding(3))
+        };
+        let stem = ConvBn::new(
+            &scope.sub("conv1"),
+            &scope.sub("bn1"),
+            config.channels,
+            config.stem,
+            &[kernel, kernel],
+            spec,
+        )?;
         let (mut stages, mut inputs) = (Vec::new(), config.stem);
         for (s, (&depth, &width)) in config.depths.iter().zip(&config.widths).enumerate() {
             let stage = scope.sub(format!("layer{}", s + 1));

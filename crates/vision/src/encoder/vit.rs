@@ -1,12 +1,16 @@
-//! Vision transformers (Dosovitskiy et al. 2020, arXiv 2010.11929) with timm's names; the trunk of ViT, MAE, DINO, DINOv2 and I-JEPA.
+//! Vision transformers (Dosovitskiy et al. 2020, arXiv 2010.11929) with timm's names; the trunk of ViT, MAE,
+//! DINO, DINOv2 and I-JEPA.
 //!
-//! An image is cut into patches, each a token; a class token may stand in front. Position embeddings are learned, or fixed sines and
-//! cosines as in MAE. Another image size than the one built for gets bicubically interpolated positions.
+//! An image is cut into patches, each a token; a class token may stand in front. Position embeddings are
+//! learned, or fixed sines and cosines as in MAE. Another image size than the one built for gets bicubically
+//! interpolated positions.
 
 use super::channels_last;
 use candle_core::Tensor;
 use selfsup_core::encoder::no_padding;
-use selfsup_core::nn::{LayerNorm, PatchEmbed, Transformer, TransformerConfig, interpolate_positions, sin_cos_2d};
+use selfsup_core::nn::{
+    LayerNorm, PatchEmbed, Transformer, TransformerConfig, interpolate_positions, sin_cos_2d,
+};
 use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder};
 
 /// How tokens become one vector.
@@ -39,7 +43,8 @@ pub struct ViTConfig {
 }
 
 impl ViTConfig {
-    /// A standard size: `vit_tiny`, `vit_small`, `vit_base`, `vit_large` (width 192, 384, 768, 1024), with a class token.
+    /// A standard size: `vit_tiny`, `vit_small`, `vit_base`, `vit_large` (width 192, 384, 768, 1024), with a
+    /// class token.
     pub fn named(name: &str, image_size: usize, patch: usize) -> Option<Self> {
         let (dim, depth, heads) = match name {
             "vit_tiny" => (192, 12, 3),
@@ -78,23 +83,43 @@ impl ViT {
     pub fn new(scope: &Scope, config: ViTConfig) -> Result<Self> {
         let (dim, p) = (config.trunk.dim, config.patch);
         if p == 0 || config.image_size == 0 || !config.image_size.is_multiple_of(p) {
-            return Err(Error::config(format!("encoder.patch = {p} does not divide the image size {}", config.image_size)));
+            return Err(Error::config(format!(
+                "encoder.patch = {p} does not divide the image size {}",
+                config.image_size
+            )));
         }
         if config.pool == Pool::Class && !config.class_token {
-            return Err(Error::config("encoder.pool = \"class\" needs a class token: set encoder.class_token = true or pool = \"mean\""));
+            return Err(Error::config(
+                "encoder.pool = \"class\" needs a class token: set encoder.class_token = true or pool = \"mean\"",
+            ));
         }
         let side = config.image_size / p;
         let prefix = usize::from(config.class_token);
         let patch_init = if config.fixed_positions { Init::XavierUniform } else { Init::TruncNormal(0.02) };
-        let patch = PatchEmbed::new(&scope.sub("patch_embed").sub("proj"), config.channels, dim, &[p, p], true, patch_init)?;
-        let class = if config.class_token { Some(scope.get("cls_token", (1, 1, dim), Init::Normal(0.02))?) } else { None };
+        let patch = PatchEmbed::new(
+            &scope.sub("patch_embed").sub("proj"),
+            config.channels,
+            dim,
+            &[p, p],
+            true,
+            patch_init,
+        )?;
+        let class = if config.class_token {
+            Some(scope.get("cls_token", (1, 1, dim), Init::Normal(0.02))?)
+        } else {
+            None
+        };
         let shape = (1, prefix + side * side, dim);
         let positions = if config.fixed_positions {
             let fixed = scope.with_role(Role::Frozen).get("pos_embed", shape, Init::Const(0.0))?;
             let grid = sin_cos_2d(side, side, dim, scope.device())?;
             let zero = Tensor::zeros((1, prefix, dim), grid.dtype(), scope.device())?;
             let value = if prefix > 0 { Tensor::cat(&[zero, grid], 1)? } else { grid };
-            let name = if scope.path().is_empty() { "pos_embed".to_string() } else { format!("{}.pos_embed", scope.path()) };
+            let name = if scope.path().is_empty() {
+                "pos_embed".to_string()
+            } else {
+                format!("{}.pos_embed", scope.path())
+            };
             scope.params().set(&name, &value)?;
             fixed
         } else {
@@ -152,9 +177,11 @@ impl Encoder for ViT {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
         no_padding(valid)?;
         let (tokens, positions) = self.tokens(x)?;
-        let keep: Vec<usize> = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
+        let keep: Vec<usize> =
+            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
         let (y, layers) = self.trunk.forward(&self.with_class(&tokens, &positions)?, None, &keep, pass)?;
-        // The class token alone is needed where nothing else is asked for: the norm of the others is left out.
+        // The class token alone is needed where nothing else is asked for: the norm of the others is left
+        // out.
         if self.config.pool == Pool::Class && !want.contains(&Layer::Tokens) {
             let class = y.narrow(1, 0, 1)?.squeeze(1)?;
             return Ok(Features { pooled: self.norm.forward(&class.contiguous()?)?, tokens: None, layers });
@@ -168,7 +195,8 @@ impl Encoder for ViT {
     }
 
     fn may_skip(&self) -> Vec<String> {
-        // A method that looks at patches alone may leave the class token's own output unused, but attention still reaches it.
+        // A method that looks at patches alone may leave the class token's own output unused, but attention
+        // still reaches it.
         Vec::new()
     }
 }
@@ -180,10 +208,13 @@ impl TokenEncoder for ViT {
 
     fn contextualize(&self, tokens: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let valid = match (valid, self.prefix()) {
-            (Some(v), 1) => Some(Tensor::cat(&[Tensor::ones((v.dim(0)?, 1), v.dtype(), v.device())?, v.clone()], 1)?),
+            (Some(v), 1) => {
+                Some(Tensor::cat(&[Tensor::ones((v.dim(0)?, 1), v.dtype(), v.device())?, v.clone()], 1)?)
+            }
             (v, _) => v.cloned(),
         };
-        let (y, _) = self.trunk.forward(&self.with_class(tokens, &self.positions)?, valid.as_ref(), &[], pass)?;
+        let (y, _) =
+            self.trunk.forward(&self.with_class(tokens, &self.positions)?, valid.as_ref(), &[], pass)?;
         self.norm.forward(&y)
     }
 

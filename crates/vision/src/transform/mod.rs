@@ -22,7 +22,8 @@ pub enum Op {
         /// Pixels.
         size: u32,
     },
-    /// A random rectangle, resized (Szegedy et al. 2014, arXiv 1409.4842; torchvision's sampling: ten tries, then the centre).
+    /// A random rectangle, resized (Szegedy et al. 2014, arXiv 1409.4842; torchvision's sampling: ten tries,
+    /// then the centre).
     RandomResizedCrop {
         /// Pixels of the result.
         size: u32,
@@ -125,11 +126,14 @@ fn chance(rng: &mut Rng, p: f32) -> bool {
 }
 
 impl Op {
-    /// Applies the step to what the steps before made, or to the `original` if there was none: a first crop need not copy it.
+    /// Applies the step to what the steps before made, or to the `original` if there was none: a first crop
+    /// need not copy it.
     fn apply(&self, current: Option<Image>, original: &Image, rng: &mut Rng) -> Result<Image> {
         let of = |c: &Option<Image>| -> Image { c.clone().unwrap_or_else(|| original.clone()) };
         match *self {
-            Op::Resize { size } => ops::resize_shorter(current.as_ref().unwrap_or(original), size, Filter::Bilinear),
+            Op::Resize { size } => {
+                ops::resize_shorter(current.as_ref().unwrap_or(original), size, Filter::Bilinear)
+            }
             Op::CenterCrop { size } => ops::center_crop(current.as_ref().unwrap_or(original), size),
             Op::RandomResizedCrop { size, scale, ratio } => {
                 let image = current.as_ref().unwrap_or(original);
@@ -209,18 +213,42 @@ impl Op {
     }
 }
 
-/// One of the fourteen operations of RandAugment and TrivialAugment at `strength` 0 to 1, with torchvision's ranges (`wide`: those of
-/// TrivialAugmentWide).
+/// One of the fourteen operations of RandAugment and TrivialAugment at `strength` 0 to 1, with torchvision's
+/// ranges (`wide`: those of TrivialAugmentWide).
 fn policy(mut image: Image, which: usize, strength: f32, wide: bool, rng: &mut Rng) -> Result<Image> {
     let sign = if rng.chance(0.5) { -1.0 } else { 1.0 };
     let side = |size: u32| if wide { 32.0 } else { 150.0 / 331.0 * size as f32 };
     let factor = 1.0 + sign * strength * if wide { 0.99 } else { 0.9 };
     match which {
         0 => {}
-        1 => return ops::affine(&image, [1.0, sign * strength * if wide { 0.99 } else { 0.3 }, 0.0, 0.0, 1.0, 0.0], false),
-        2 => return ops::affine(&image, [1.0, 0.0, 0.0, sign * strength * if wide { 0.99 } else { 0.3 }, 1.0, 0.0], false),
-        3 => return ops::affine(&image, [1.0, 0.0, -sign * (strength * side(image.width)).trunc(), 0.0, 1.0, 0.0], false),
-        4 => return ops::affine(&image, [1.0, 0.0, 0.0, 0.0, 1.0, -sign * (strength * side(image.height)).trunc()], false),
+        1 => {
+            return ops::affine(
+                &image,
+                [1.0, sign * strength * if wide { 0.99 } else { 0.3 }, 0.0, 0.0, 1.0, 0.0],
+                false,
+            );
+        }
+        2 => {
+            return ops::affine(
+                &image,
+                [1.0, 0.0, 0.0, sign * strength * if wide { 0.99 } else { 0.3 }, 1.0, 0.0],
+                false,
+            );
+        }
+        3 => {
+            return ops::affine(
+                &image,
+                [1.0, 0.0, -sign * (strength * side(image.width)).trunc(), 0.0, 1.0, 0.0],
+                false,
+            );
+        }
+        4 => {
+            return ops::affine(
+                &image,
+                [1.0, 0.0, 0.0, 0.0, 1.0, -sign * (strength * side(image.height)).trunc()],
+                false,
+            );
+        }
         5 => return ops::rotate(&image, sign * strength * if wide { 135.0 } else { 30.0 }, false),
         6 => ops::brightness(&mut image, factor),
         7 => ops::saturation(&mut image, factor),

@@ -1,7 +1,7 @@
 //! Single operations on decoded images, with torchvision's semantics.
 //!
-//! Photometric operations compute in f32 and truncate, as torchvision does for integers; their loops are those of
-//! [`selfsup_core::kernels::pixels`].
+//! Photometric operations compute in f32 and truncate, as torchvision does for integers; their loops are
+//! those of [`selfsup_core::kernels::pixels`].
 
 use crate::image::{Image, Pixels};
 use fast_image_resize::images::Image as Buffer;
@@ -51,14 +51,22 @@ thread_local! {
 /// # Errors
 /// If the rectangle does not lie in the image or a size is 0.
 pub fn resized_crop(image: &Image, rect: Rect, height: u32, width: u32, filter: Filter) -> Result<Image> {
-    let wrong = |e: &dyn std::fmt::Display| Error::input("crop", format!("{rect:?} of {} x {}: {e}", image.width, image.height));
-    let (top, left, h, w) = (rect.top as usize, rect.left as usize, rect.height as usize, rect.width as usize);
+    let wrong = |e: &dyn std::fmt::Display| {
+        Error::input("crop", format!("{rect:?} of {} x {}: {e}", image.width, image.height))
+    };
+    let (top, left, h, w) =
+        (rect.top as usize, rect.left as usize, rect.height as usize, rect.width as usize);
     let c = usize::from(image.channels);
     let row = image.width as usize * c;
     if h == 0 || w == 0 || left + w > image.width as usize || top + h > image.height as usize {
         return Err(wrong(&"expected a rectangle inside the image"));
     }
-    fn cut<T: Copy>(v: &[T], row: usize, lines: std::ops::Range<usize>, columns: std::ops::Range<usize>) -> Vec<T> {
+    fn cut<T: Copy>(
+        v: &[T],
+        row: usize,
+        lines: std::ops::Range<usize>,
+        columns: std::ops::Range<usize>,
+    ) -> Vec<T> {
         let mut out = Vec::with_capacity(lines.len() * columns.len());
         for y in lines {
             out.extend_from_slice(&v[y * row + columns.start..y * row + columns.end]);
@@ -68,10 +76,15 @@ pub fn resized_crop(image: &Image, rect: Rect, height: u32, width: u32, filter: 
     let columns = left * c..(left + w) * c;
     let whole = (h, w) == (image.height as usize, image.width as usize);
     let (bytes, kind) = match &image.data {
-        Pixels::U8(v) if whole => (std::borrow::Cow::Borrowed(v.as_slice()), if c == 1 { PixelType::U8 } else { PixelType::U8x3 }),
-        Pixels::U8(v) => (cut(v, row, top..top + h, columns).into(), if c == 1 { PixelType::U8 } else { PixelType::U8x3 }),
+        Pixels::U8(v) if whole => {
+            (std::borrow::Cow::Borrowed(v.as_slice()), if c == 1 { PixelType::U8 } else { PixelType::U8x3 })
+        }
+        Pixels::U8(v) => {
+            (cut(v, row, top..top + h, columns).into(), if c == 1 { PixelType::U8 } else { PixelType::U8x3 })
+        }
         Pixels::U16(v) => {
-            let bytes: Vec<u8> = cut(v, row, top..top + h, columns).iter().flat_map(|x| x.to_ne_bytes()).collect();
+            let bytes: Vec<u8> =
+                cut(v, row, top..top + h, columns).iter().flat_map(|x| x.to_ne_bytes()).collect();
             (bytes.into(), if c == 1 { PixelType::U16 } else { PixelType::U16x3 })
         }
     };
@@ -82,7 +95,8 @@ pub fn resized_crop(image: &Image, rect: Rect, height: u32, width: u32, filter: 
     let options = ResizeOptions::new().resize_alg(alg).use_alpha(false);
     let run = |bytes: &[u8], from: (u32, u32), to: (u32, u32)| -> Result<Vec<u8>> {
         let mut out = Buffer::new(to.0, to.1, kind);
-        let source = fast_image_resize::images::ImageRef::new(from.0, from.1, bytes, kind).map_err(|e| wrong(&e))?;
+        let source =
+            fast_image_resize::images::ImageRef::new(from.0, from.1, bytes, kind).map_err(|e| wrong(&e))?;
         RESIZER.with(|r| r.borrow_mut().resize(&source, &mut out, &options)).map_err(|e| wrong(&e))?;
         Ok(out.into_vec())
     };
@@ -94,7 +108,9 @@ pub fn resized_crop(image: &Image, rect: Rect, height: u32, width: u32, filter: 
     };
     let data = match image.data {
         Pixels::U8(_) => Pixels::U8(made),
-        Pixels::U16(_) => Pixels::U16(made.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]])).collect()),
+        Pixels::U16(_) => {
+            Pixels::U16(made.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]])).collect())
+        }
     };
     Image::new(width, height, image.channels, data)
 }
@@ -127,7 +143,8 @@ pub fn center_crop(image: &Image, size: u32) -> Result<Image> {
     let (top, left) = (start(image.height), start(image.width));
     map_pixels(image, size, size, |y, x| {
         let (sy, sx) = (y as i64 + top, x as i64 + left);
-        (sy >= 0 && sx >= 0 && sy < i64::from(image.height) && sx < i64::from(image.width)).then_some((sy as usize, sx as usize))
+        (sy >= 0 && sx >= 0 && sy < i64::from(image.height) && sx < i64::from(image.width))
+            .then_some((sy as usize, sx as usize))
     })
 }
 
@@ -156,7 +173,12 @@ pub fn horizontal_flip(image: &Image) -> Result<Image> {
 }
 
 /// An image whose pixel `(y, x)` is that of `from(y, x)`, or 0.
-fn map_pixels(image: &Image, height: u32, width: u32, from: impl Fn(usize, usize) -> Option<(usize, usize)>) -> Result<Image> {
+fn map_pixels(
+    image: &Image,
+    height: u32,
+    width: u32,
+    from: impl Fn(usize, usize) -> Option<(usize, usize)>,
+) -> Result<Image> {
     fn go<T: Copy + Default>(
         v: &[T],
         c: usize,
@@ -327,7 +349,8 @@ pub fn gaussian_blur(image: &mut Image, size: usize, sigma: f32) {
     if half == 0 || w == 0 || h == 0 {
         return;
     }
-    let mut kernel: Vec<f32> = (0..=2 * half).map(|i| (-0.5 * ((i as f32 - half as f32) / sigma).powi(2)).exp()).collect();
+    let mut kernel: Vec<f32> =
+        (0..=2 * half).map(|i| (-0.5 * ((i as f32 - half as f32) / sigma).powi(2)).exp()).collect();
     let sum: f32 = kernel.iter().sum();
     kernel.iter_mut().for_each(|k| *k /= sum);
     // Weights too small to change a level cost time only.
@@ -336,7 +359,8 @@ pub fn gaussian_blur(image: &mut Image, size: usize, sigma: f32) {
     each!(image, |v, c| Depth::blur(v, c, w, kernel));
 }
 
-/// An affine map of the plane about the centre, given as output to input: `(x, y) -> (a x + b y + c, d x + e y + f)`. Zeros outside.
+/// An affine map of the plane about the centre, given as output to input: `(x, y) -> (a x + b y + c, d x + e
+/// y + f)`. Zeros outside.
 ///
 /// # Errors
 /// Never for an image that [`Image::new`] made.
@@ -348,7 +372,11 @@ pub fn affine(image: &Image, map: [f32; 6], bilinear: bool) -> Result<Image> {
             let (x, y) = ((i % w) as f32 - cx, (i / w) as f32 - cy);
             let (sx, sy) = (m[0] * x + m[1] * y + m[2] + cx, m[3] * x + m[4] * y + m[5] + cy);
             let at = |yy: i64, xx: i64, k: usize| {
-                if xx >= 0 && yy >= 0 && xx < w as i64 && yy < h as i64 { v[(yy as usize * w + xx as usize) * c + k].get() } else { 0.0 }
+                if xx >= 0 && yy >= 0 && xx < w as i64 && yy < h as i64 {
+                    v[(yy as usize * w + xx as usize) * c + k].get()
+                } else {
+                    0.0
+                }
             };
             if bilinear {
                 let (x0, y0) = (sx.floor(), sy.floor());

@@ -42,14 +42,25 @@ impl<O, B> Shared<O, B> {
 
 impl<O, B> State<O, B> {
     /// The next `(batch, place in it, sample)`, opening a batch if the window has room.
-    fn take(&mut self, prefetch: usize, batch: impl FnOnce(usize) -> Vec<usize>) -> Option<(usize, usize, usize)> {
+    fn take(
+        &mut self,
+        prefetch: usize,
+        batch: impl FnOnce(usize) -> Vec<usize>,
+    ) -> Option<(usize, usize, usize)> {
         if !self.window.iter().any(|s| s.given < s.indices.len()) {
             if self.window.len() >= prefetch.max(1) || self.opened >= self.end {
                 return None;
             }
             let indices = batch(self.opened);
             let results = indices.iter().map(|_| None).collect();
-            self.window.push_back(Slot { number: self.opened, given: 0, left: indices.len(), indices, results, done: None });
+            self.window.push_back(Slot {
+                number: self.opened,
+                given: 0,
+                left: indices.len(),
+                indices,
+                results,
+                done: None,
+            });
             self.opened += 1;
         }
         let slot = self.window.iter_mut().find(|s| s.given < s.indices.len())?;
@@ -59,8 +70,12 @@ impl<O, B> State<O, B> {
     }
 }
 
-pub(super) fn work<D, T, C>(job: &Job<D, T, C>, shared: &Shared<T::Out, C::Batch>, order: &Permutation, epoch: u64)
-where
+pub(super) fn work<D, T, C>(
+    job: &Job<D, T, C>,
+    shared: &Shared<T::Out, C::Batch>,
+    order: &Permutation,
+    epoch: u64,
+) where
     D: Dataset + ?Sized,
     T: Transform<D::Item> + ?Sized,
     C: Collate<T::Out> + ?Sized,
@@ -70,7 +85,9 @@ where
         if state.stop {
             return;
         }
-        let Some((number, place, index)) = state.take(job.config.prefetch, |b| job.sampler.batch_of(order, b)) else {
+        let Some((number, place, index)) =
+            state.take(job.config.prefetch, |b| job.sampler.batch_of(order, b))
+        else {
             if state.opened >= state.end {
                 return; // every sample of the epoch is given out
             }
@@ -129,7 +146,9 @@ where
                 return Some(done);
             }
             // Workers catch panics of user code; should one die all the same, this must not wait for ever.
-            if self.workers.iter().all(JoinHandle::is_finished) && state.window.front().is_none_or(|s| s.done.is_none()) {
+            if self.workers.iter().all(JoinHandle::is_finished)
+                && state.window.front().is_none_or(|s| s.done.is_none())
+            {
                 return None;
             }
             let timeout = std::time::Duration::from_millis(500);
@@ -167,7 +186,10 @@ where
         }
         let out = match if self.workers.is_empty() { Some(self.inline()) } else { self.wait() } {
             Some(done) => self.job.deliver(self.epoch, self.next, done),
-            None => Err(Error::Other(format!("loader: all workers ended before batch {} of epoch {}", self.next, self.epoch))),
+            None => Err(Error::Other(format!(
+                "loader: all workers ended before batch {} of epoch {}",
+                self.next, self.epoch
+            ))),
         };
         self.next += 1;
         if out.is_err() {

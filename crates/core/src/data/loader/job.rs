@@ -21,7 +21,8 @@ pub(super) struct Job<D: ?Sized, T: ?Sized, C: ?Sized> {
     pub(super) seen: AtomicU64,
 }
 
-/// A batch whose samples are all read. `batch` is absent where no good sample is left, or where a bad one ends the run anyway.
+/// A batch whose samples are all read. `batch` is absent where no good sample is left, or where a bad one
+/// ends the run anyway.
 pub(super) struct Done<B> {
     pub(super) batch: Option<Result<B>>,
     pub(super) indices: Vec<usize>,
@@ -42,8 +43,15 @@ where
     }
 
     /// Puts the good samples together.
-    pub(super) fn finish(&self, epoch: u64, number: usize, indices: Vec<usize>, results: Vec<Result<T::Out, String>>) -> Done<C::Batch> {
-        let (mut items, mut good, mut bad) = (Vec::with_capacity(indices.len()), Vec::with_capacity(indices.len()), Vec::new());
+    pub(super) fn finish(
+        &self,
+        epoch: u64,
+        number: usize,
+        indices: Vec<usize>,
+        results: Vec<Result<T::Out, String>>,
+    ) -> Done<C::Batch> {
+        let (mut items, mut good, mut bad) =
+            (Vec::with_capacity(indices.len()), Vec::with_capacity(indices.len()), Vec::new());
         for (index, result) in indices.into_iter().zip(results) {
             match result {
                 Ok(item) => {
@@ -55,13 +63,21 @@ where
         }
         let wanted = !items.is_empty() && (bad.is_empty() || self.config.max_bad_fraction > 0.0);
         let key = Key::new(self.config.seed).named("collate").fold(epoch).fold(number as u64);
-        let collate = || guarded(|| self.collate.collate(items, &good, key)).map_err(|e| name_batch(epoch, number, &good, e));
+        let collate = || {
+            guarded(|| self.collate.collate(items, &good, key))
+                .map_err(|e| name_batch(epoch, number, &good, e))
+        };
         let batch = if wanted { Some(collate()) } else { None };
         Done { batch, indices: good, bad }
     }
 
     /// Counts, and decides whether the bad samples are too many. Called in the order of the batches.
-    pub(super) fn deliver(&self, epoch: u64, number: usize, done: Done<C::Batch>) -> Result<LoadedBatch<C::Batch>> {
+    pub(super) fn deliver(
+        &self,
+        epoch: u64,
+        number: usize,
+        done: Done<C::Batch>,
+    ) -> Result<LoadedBatch<C::Batch>> {
         let Done { batch, indices, bad } = done;
         let new = (indices.len() + bad.len()) as u64;
         let seen = self.seen.fetch_add(new, Ordering::Relaxed) + new;
@@ -74,7 +90,8 @@ where
                     format!("{why} (epoch {epoch}, batch {number}; max_bad_fraction > 0 would skip it)"),
                 ));
             }
-            // The share is taken of whole epochs, the present one included: one bad sample in the first batch is not 1 in 32.
+            // The share is taken of whole epochs, the present one included: one bad sample in the first batch
+            // is not 1 in 32.
             let of = seen.div_ceil(self.per_epoch).saturating_mul(self.per_epoch);
             if all_bad as f64 > fraction * of as f64 {
                 return Err(Error::input(
@@ -87,7 +104,10 @@ where
         }
         let batch = batch.unwrap_or_else(|| {
             let (index, why) = bad.first().map_or((0, ""), |(i, w)| (*i, w.as_str()));
-            Err(Error::input(format!("epoch {epoch}, batch {number}"), format!("no good sample in it; sample {index}: {why}")))
+            Err(Error::input(
+                format!("epoch {epoch}, batch {number}"),
+                format!("no good sample in it; sample {index}: {why}"),
+            ))
         })?;
         Ok(LoadedBatch { batch, indices, bad })
     }
@@ -96,7 +116,10 @@ where
 /// Runs third-party code; a panic becomes an error.
 fn guarded<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
         Err(Error::Other(format!("panicked: {}", text.unwrap_or("without a message"))))
     })
 }

@@ -1,9 +1,9 @@
 //! Worker threads that read and transform samples, and batches that come out in order.
 //!
-//! Workers take single samples, not whole batches: all of them work on the first batch at once, so it comes after
-//! `batch_size / workers` samples' time, and one slow sample delays one batch. Batches are handed out in order from a window of
-//! `prefetch` batches; whoever finishes a batch's last sample also collates it. A panic in a third-party decoder is caught and becomes
-//! an error that names the sample.
+//! Workers take single samples, not whole batches: all of them work on the first batch at once, so it comes
+//! after `batch_size / workers` samples' time, and one slow sample delays one batch. Batches are handed out
+//! in order from a window of `prefetch` batches; whoever finishes a batch's last sample also collates it. A
+//! panic in a third-party decoder is caught and becomes an error that names the sample.
 
 mod epoch;
 mod job;
@@ -26,7 +26,8 @@ use std::sync::{Arc, Condvar, Mutex};
 pub struct LoaderConfig {
     /// Samples in a batch (over all processes together).
     pub batch_size: usize,
-    /// Threads that read and transform; 0 does it in the caller's thread. The batches are the same for any number.
+    /// Threads that read and transform; 0 does it in the caller's thread. The batches are the same for any
+    /// number.
     pub workers: usize,
     /// Batches that are prepared or ready at one time; at least 1.
     pub prefetch: usize,
@@ -36,14 +37,22 @@ pub struct LoaderConfig {
     pub shuffle: bool,
     /// Decides order and augmentation.
     pub seed: u64,
-    /// Share of samples, counted over the run, that may be unreadable: they are skipped and their batch is that much shorter. With 0
-    /// the first bad sample ends the run.
+    /// Share of samples, counted over the run, that may be unreadable: they are skipped and their batch is
+    /// that much shorter. With 0 the first bad sample ends the run.
     pub max_bad_fraction: f64,
 }
 
 impl Default for LoaderConfig {
     fn default() -> Self {
-        LoaderConfig { batch_size: 256, workers: 4, prefetch: 2, drop_last: true, shuffle: true, seed: 0, max_bad_fraction: 0.0 }
+        LoaderConfig {
+            batch_size: 256,
+            workers: 4,
+            prefetch: 2,
+            drop_last: true,
+            shuffle: true,
+            seed: 0,
+            max_bad_fraction: 0.0,
+        }
     }
 }
 
@@ -86,13 +95,20 @@ where
     ///
     /// # Errors
     /// As [`Loader::new`].
-    pub fn sharded(dataset: Arc<D>, transform: Arc<T>, collate: Arc<C>, config: LoaderConfig, rank: usize, world: usize) -> Result<Self> {
+    pub fn sharded(
+        dataset: Arc<D>,
+        transform: Arc<T>,
+        collate: Arc<C>,
+        config: LoaderConfig,
+        rank: usize,
+        world: usize,
+    ) -> Result<Self> {
         let sampler = Self::sampler_for(dataset.len(), &config, rank, world)?;
         Self::sampled(dataset, transform, collate, config, sampler, world)
     }
 
-    /// A loader for one process whose batches hold samples of like length ([`Sampler::by_length`]): `lengths` are those of the samples, in
-    /// any unit, and `window` batches are sorted together.
+    /// A loader for one process whose batches hold samples of like length ([`Sampler::by_length`]): `lengths`
+    /// are those of the samples, in any unit, and `window` batches are sorted together.
     ///
     /// # Errors
     /// As [`Loader::new`] and [`Sampler::by_length`].
@@ -113,9 +129,19 @@ where
         Sampler::new(len, SamplerConfig { batch_size, shuffle, drop_last, seed, rank, world })
     }
 
-    fn sampled(dataset: Arc<D>, transform: Arc<T>, collate: Arc<C>, config: LoaderConfig, sampler: Sampler, world: usize) -> Result<Self> {
+    fn sampled(
+        dataset: Arc<D>,
+        transform: Arc<T>,
+        collate: Arc<C>,
+        config: LoaderConfig,
+        sampler: Sampler,
+        world: usize,
+    ) -> Result<Self> {
         if !(0.0..=1.0).contains(&config.max_bad_fraction) {
-            return Err(Error::config(format!("max_bad_fraction is {}, expected 0 to 1", config.max_bad_fraction)));
+            return Err(Error::config(format!(
+                "max_bad_fraction is {}, expected 0 to 1",
+                config.max_bad_fraction
+            )));
         }
         let LoaderConfig { batch_size, drop_last, .. } = config;
         let counted = if drop_last { sampler.batches() * batch_size } else { dataset.len() };
@@ -150,25 +176,37 @@ where
         self.0.seen.store(seen, Ordering::Relaxed);
     }
 
-    /// The batches `first_batch..` of `epoch`, in order; none if `first_batch` is past the end. The iterator ends after its first error.
-    /// Dropping it stops the workers as soon as the samples under way are done.
+    /// The batches `first_batch..` of `epoch`, in order; none if `first_batch` is past the end. The iterator
+    /// ends after its first error. Dropping it stops the workers as soon as the samples under way are done.
     ///
     /// # Errors
-    /// If a thread cannot be started. The iterator's own errors: a bad sample (named) with `max_bad_fraction = 0`, more bad samples
-    /// than allowed, a batch without a good sample, and what the collate refuses.
+    /// If a thread cannot be started. The iterator's own errors: a bad sample (named) with `max_bad_fraction
+    /// = 0`, more bad samples than allowed, a batch without a good sample, and what the collate refuses.
     pub fn epoch_from(&self, epoch: u64, first_batch: usize) -> Result<Epoch<D, T, C>> {
         let order = Arc::new(self.0.sampler.order(epoch));
         let end = self.batches();
         let state = State { stop: false, opened: first_batch, end, window: VecDeque::new() };
-        let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), ready: Condvar::new() });
-        let mut out = Epoch { job: self.0.clone(), shared, order, epoch, next: first_batch, end, over: false, workers: Vec::new() };
+        let shared =
+            Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), ready: Condvar::new() });
+        let mut out = Epoch {
+            job: self.0.clone(),
+            shared,
+            order,
+            epoch,
+            next: first_batch,
+            end,
+            over: false,
+            workers: Vec::new(),
+        };
         let workers = if first_batch < end { self.0.config.workers } else { 0 };
         for i in 0..workers {
             let (job, shared, order) = (out.job.clone(), out.shared.clone(), out.order.clone());
             let worker = std::thread::Builder::new()
                 .name(format!("loader-{i}"))
                 .spawn(move || work(&job, &shared, &order, epoch))
-                .map_err(|e| Error::Other(format!("loader: cannot start worker thread {i} of {workers}: {e}")))?;
+                .map_err(|e| {
+                    Error::Other(format!("loader: cannot start worker thread {i} of {workers}: {e}"))
+                })?;
             out.workers.push(worker);
         }
         Ok(out)
@@ -184,7 +222,11 @@ where
     fn batches(&self) -> usize {
         Loader::batches(self)
     }
-    fn epoch_from(&self, epoch: u64, first_batch: usize) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<C::Batch>>> + '_>> {
+    fn epoch_from(
+        &self,
+        epoch: u64,
+        first_batch: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<C::Batch>>> + '_>> {
         Ok(Box::new(Loader::epoch_from(self, epoch, first_batch)?))
     }
     fn counts(&self) -> (u64, u64) {

@@ -82,8 +82,10 @@ fn the_same_batches_for_any_number_of_workers_and_from_any_start() {
 fn batches_by_length_are_the_same_for_any_number_of_workers() {
     let lengths: Vec<u32> = (0..100).map(|i| i * 37 % 101).collect();
     let all = |workers: usize, first| {
-        let (data, augment) = (Arc::new(Numbers::new(100)), Arc::new(augment as fn(usize, &mut Rng) -> Result<(usize, u32)>));
-        let l = Loader::by_length(data, augment, Arc::new(Stack), config(workers), lengths.clone(), 6).unwrap();
+        let (data, augment) =
+            (Arc::new(Numbers::new(100)), Arc::new(augment as fn(usize, &mut Rng) -> Result<(usize, u32)>));
+        let l =
+            Loader::by_length(data, augment, Arc::new(Stack), config(workers), lengths.clone(), 6).unwrap();
         l.epoch_from(1, first).unwrap().collect::<Result<Vec<_>>>().unwrap()
     };
     let inline = all(0, 0);
@@ -126,7 +128,8 @@ fn bad_samples_are_skipped_up_to_a_share() {
         let batches = l.epoch_from(0, 0).unwrap().collect::<Result<Vec<_>>>();
         (batches, l.counts())
     };
-    let whole: Vec<_> = loader(Numbers::new(100), config(0)).epoch_from(0, 0).unwrap().map(Result::unwrap).collect();
+    let whole: Vec<_> =
+        loader(Numbers::new(100), config(0)).epoch_from(0, 0).unwrap().map(Result::unwrap).collect();
     for workers in [0, 4] {
         let (batches, counts) = run(workers, 0.03, (0, 0));
         assert_eq!(counts, (3, 100));
@@ -137,13 +140,22 @@ fn bad_samples_are_skipped_up_to_a_share() {
             assert_eq!(b.indices.len() + b.bad.len(), w.indices.len());
         }
         let e = run(workers, 0.029, (0, 0)).0.unwrap_err();
-        assert!(e.to_string().contains("3 bad samples") && e.to_string().contains("100") && e.to_string().contains("0.029"), "{e}");
+        assert!(
+            e.to_string().contains("3 bad samples")
+                && e.to_string().contains("100")
+                && e.to_string().contains("0.029"),
+            "{e}"
+        );
         // The count of the run goes on after a resume: 5 of 200 is 0.025.
         assert!(run(workers, 0.025, (2, 100)).0.is_ok());
         assert!(run(workers, 0.025, (3, 100)).0.is_err());
     }
     let data = Numbers { fail: (0..100).collect(), ..Numbers::new(100) };
-    let e = loader(data, LoaderConfig { max_bad_fraction: 1.0, ..config(2) }).epoch_from(0, 0).unwrap().next().unwrap();
+    let e = loader(data, LoaderConfig { max_bad_fraction: 1.0, ..config(2) })
+        .epoch_from(0, 0)
+        .unwrap()
+        .next()
+        .unwrap();
     assert!(e.unwrap_err().to_string().contains("no good sample"));
 }
 

@@ -44,7 +44,9 @@ pub(super) fn run(bytes: &[u8]) -> R<Pickle> {
 impl<'a> Machine<'a> {
     fn take(&mut self, n: usize) -> R<&'a [u8]> {
         let end = self.p.checked_add(n).filter(|&e| e <= self.b.len());
-        let out = end.and_then(|e| self.b.get(self.p..e)).ok_or_else(|| format!("truncated: {n} more bytes expected"))?;
+        let out = end
+            .and_then(|e| self.b.get(self.p..e))
+            .ok_or_else(|| format!("truncated: {n} more bytes expected"))?;
         self.p += n;
         Ok(out)
     }
@@ -303,7 +305,10 @@ impl<'a> Machine<'a> {
     fn global(&mut self, module: &str, name: &str) -> R<()> {
         let g = global(module, name).ok_or_else(|| {
             let shown: String = format!("{module}.{name}").chars().take(200).collect();
-            format!("refers to `{}`, which is refused: only tensors in plain containers are read", shown.escape_debug())
+            format!(
+                "refers to `{}`, which is refused: only tensors in plain containers are read",
+                shown.escape_debug()
+            )
         })?;
         self.push(Node::Global(g))
     }
@@ -317,7 +322,9 @@ impl<'a> Machine<'a> {
                 // Python 2 hands over a list of pairs.
                 let mut items = Vec::new();
                 if let Some(&pairs) = args.first() {
-                    let Node::List(pairs) = self.node(pairs) else { return Err("OrderedDict of something that is not a list".into()) };
+                    let Node::List(pairs) = self.node(pairs) else {
+                        return Err("OrderedDict of something that is not a list".into());
+                    };
                     if self.copied + pairs.len() > MAX_NODES {
                         return Err(format!("more than {MAX_NODES} values"));
                     }
@@ -348,8 +355,12 @@ impl<'a> Machine<'a> {
     /// `('storage', type, key, location, numel[, view])`.
     fn storage(&mut self) -> R<()> {
         let id = self.pop()?;
-        let Node::Tuple(items) = self.node(id) else { return Err("a persistent id that is not a tuple".into()) };
-        let (Some(&tag), Some(&ty), Some(&key), Some(&numel)) = (items.first(), items.get(1), items.get(2), items.get(4)) else {
+        let Node::Tuple(items) = self.node(id) else {
+            return Err("a persistent id that is not a tuple".into());
+        };
+        let (Some(&tag), Some(&ty), Some(&key), Some(&numel)) =
+            (items.first(), items.get(1), items.get(2), items.get(4))
+        else {
             return Err(format!("a persistent id of {} items, expected 5", items.len()));
         };
         let (Node::Str(tag), Node::Global(Global::Storage(dtype, kind)), Node::Str(key), Node::Int(numel)) =
@@ -379,7 +390,9 @@ impl<'a> Machine<'a> {
         };
         let Node::Storage(s) = self.node(*storage) else { return Err("its storage is not a storage".into()) };
         if s.view {
-            return Err("its storage is a view of another storage, which only PyTorch before 0.4 wrote".into());
+            return Err(
+                "its storage is a view of another storage, which only PyTorch before 0.4 wrote".into()
+            );
         }
         let kind = s.kind.ok_or_else(|| format!("its type {} is not supported", s.dtype))?;
         let number = |id: Id, what: &str| match self.node(id) {
@@ -387,20 +400,32 @@ impl<'a> Machine<'a> {
             _ => Err(format!("{what} is not a number")),
         };
         let numbers = |id: Id, what: &str| match self.node(id) {
-            Node::Tuple(ids) | Node::List(ids) if ids.len() <= MAX_RANK => ids.iter().map(|&i| number(i, what)).collect::<R<Vec<u64>>>(),
+            Node::Tuple(ids) | Node::List(ids) if ids.len() <= MAX_RANK => {
+                ids.iter().map(|&i| number(i, what)).collect::<R<Vec<u64>>>()
+            }
             _ => Err(format!("{what} is not a tuple of at most {MAX_RANK} numbers")),
         };
-        let (offset, sizes, strides) = (number(*offset, "offset")?, numbers(*size, "size")?, numbers(*stride, "stride")?);
+        let (offset, sizes, strides) =
+            (number(*offset, "offset")?, numbers(*size, "size")?, numbers(*stride, "stride")?);
         if sizes.len() != strides.len() {
             return Err(format!("{} sizes and {} strides", sizes.len(), strides.len()));
         }
         let shape = sizes.iter().map(|&d| usize::try_from(d).ok()).collect::<Option<Vec<_>>>();
-        let outside = || format!("size {sizes:?} with stride {strides:?} from {offset} on is outside its storage of {} numbers", s.numel);
+        let outside = || {
+            format!(
+                "size {sizes:?} with stride {strides:?} from {offset} on is outside its storage of {} numbers",
+                s.numel
+            )
+        };
         let shape = shape.ok_or_else(outside)?;
         let count = elements(&shape).ok_or_else(outside)? as u64;
-        let last = sizes.iter().zip(&strides).try_fold(0_u64, |a, (&n, &st)| a.checked_add(n.saturating_sub(1).checked_mul(st)?));
+        let last = sizes
+            .iter()
+            .zip(&strides)
+            .try_fold(0_u64, |a, (&n, &st)| a.checked_add(n.saturating_sub(1).checked_mul(st)?));
         let span = if count == 0 { Some(0) } else { last.and_then(|l| l.checked_add(1)) };
-        let span = span.filter(|x| offset.checked_add(*x).is_some_and(|end| end <= s.numel)).ok_or_else(outside)?;
+        let span =
+            span.filter(|x| offset.checked_add(*x).is_some_and(|end| end <= s.numel)).ok_or_else(outside)?;
         // Strides of 0 could make a petabyte out of one number.
         if count > s.numel {
             return Err(format!("size {sizes:?} repeats the {} numbers of its storage", s.numel));

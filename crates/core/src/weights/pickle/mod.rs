@@ -1,11 +1,13 @@
 //! A reader for the pickles that `torch.save` writes, and for nothing else.
 //!
-//! Pickle is a program for a stack machine that may call any Python function. Here it can build numbers, strings, lists, tuples and
-//! dictionaries, and "call" three things that are known by name and carried out by this file: an `OrderedDict`, a tensor that views a
-//! storage, and a parameter made of a tensor. Any other name is an error that gives the name; nothing is ever executed.
+//! Pickle is a program for a stack machine that may call any Python function. Here it can build numbers,
+//! strings, lists, tuples and dictionaries, and "call" three things that are known by name and carried out by
+//! this file: an `OrderedDict`, a tensor that views a storage, and a parameter made of a tensor. Any other
+//! name is an error that gives the name; nothing is ever executed.
 //!
-//! Values live in one array and refer to each other by index, so neither deep nesting nor a list that contains itself can overflow the
-//! stack or leak. The opcodes are those of Python's pickletools, protocols 2 to 4.
+//! Values live in one array and refer to each other by index, so neither deep nesting nor a list that
+//! contains itself can overflow the stack or leak. The opcodes are those of Python's pickletools, protocols 2
+//! to 4.
 
 mod machine;
 
@@ -67,7 +69,8 @@ pub(super) struct Storage {
     view: bool,
 }
 
-/// A tensor: a strided view of a storage, in elements. Within the storage's claimed length, which is still to be held against the file.
+/// A tensor: a strided view of a storage, in elements. Within the storage's claimed length, which is still to
+/// be held against the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct View {
     pub(super) kind: Kind,
@@ -149,11 +152,12 @@ impl Pickle {
         if let Node::Bool(b) = self.node(self.get(self.top, key)?) { Some(*b) } else { None }
     }
 
-    /// All tensors by dotted path. Where the file is a dictionary without tensors of its own that holds one of `wrappers`, only that
-    /// part is taken, and paths start inside it.
+    /// All tensors by dotted path. Where the file is a dictionary without tensors of its own that holds one
+    /// of `wrappers`, only that part is taken, and paths start inside it.
     ///
     /// # Errors
-    /// Naming a tensor that cannot be read; for nesting beyond 64 levels, and for values that refer to each other too often.
+    /// Naming a tensor that cannot be read; for nesting beyond 64 levels, and for values that refer to each
+    /// other too often.
     pub(super) fn tensors(&self, wrappers: &[&str]) -> R<Vec<(String, &View)>> {
         let (mut out, mut visits) = (Vec::new(), 0);
         self.walk(self.chosen(wrappers), "", 0, &mut visits, &mut out)?;
@@ -170,11 +174,19 @@ impl Pickle {
         wrappers.iter().find_map(dict).unwrap_or(self.top)
     }
 
-    fn walk<'a>(&'a self, id: Id, path: &str, depth: usize, visits: &mut usize, out: &mut Vec<(String, &'a View)>) -> R<()> {
+    fn walk<'a>(
+        &'a self,
+        id: Id,
+        path: &str,
+        depth: usize,
+        visits: &mut usize,
+        out: &mut Vec<(String, &'a View)>,
+    ) -> R<()> {
         *visits += 1;
         let here = || if path.is_empty() { "the top".to_string() } else { format!("`{path:.80}`") };
         if depth > MAX_DEPTH || *visits > MAX_NODES || path.len() > MAX_NAME {
-            let what = if depth > MAX_DEPTH { "nested more than 64 deep" } else { "too many or too long names" };
+            let what =
+                if depth > MAX_DEPTH { "nested more than 64 deep" } else { "too many or too long names" };
             return Err(format!("{what}, at {}", here()));
         }
         let join = |k: &str| if path.is_empty() { k.to_string() } else { format!("{path}.{k}") };
@@ -198,7 +210,14 @@ impl Pickle {
                     self.walk(v, &key, depth + 1, visits, out)?;
                 }
             }
-            Node::None | Node::Bool(_) | Node::Int(_) | Node::Float | Node::Str(_) | Node::Bytes | Node::Global(_) | Node::Storage(_) => {}
+            Node::None
+            | Node::Bool(_)
+            | Node::Int(_)
+            | Node::Float
+            | Node::Str(_)
+            | Node::Bytes
+            | Node::Global(_)
+            | Node::Storage(_) => {}
         }
         Ok(())
     }

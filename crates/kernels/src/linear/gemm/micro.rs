@@ -16,8 +16,8 @@ fn avx512() -> bool {
 /// `R` rows and `V` vectors of `C`, the last of which has the columns of `mask`.
 ///
 /// # Safety
-/// Needs AVX-512F. `a` points to `R` rows, `rs` apart, of `k` elements, `ks` apart; `b` to `k` rows of `16 V` elements; `c` to `R` rows, `ldc`
-/// apart, of `16 (V - 1)` elements and those of `mask`.
+/// Needs AVX-512F. `a` points to `R` rows, `rs` apart, of `k` elements, `ks` apart; `b` to `k` rows of `16 V`
+/// elements; `c` to `R` rows, `ldc` apart, of `16 (V - 1)` elements and those of `mask`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 #[allow(clippy::too_many_arguments, clippy::needless_range_loop)]
@@ -37,7 +37,8 @@ unsafe fn micro<const R: usize, const V: usize>(
     unsafe {
         let mut sum = [[_mm512_setzero_ps(); V]; R];
         let mut b = b;
-        // One address per row and a common offset: a single pointer that walks over the rows would be a chain of eight additions per step.
+        // One address per row and a common offset: a single pointer that walks over the rows would be a chain
+        // of eight additions per step.
         let mut rows = [a; R];
         for r in 1..R {
             rows[r] = a.add(r * rs);
@@ -84,7 +85,8 @@ static MICRO: [[Micro; NR]; NV] = micros!(1, 2, 3);
 /// `C += A B` or `C = A B` for rows `i` of one panel and `k` steps.
 ///
 /// # Safety
-/// `a` points to `m` rows, `rs` apart, of `k` elements, `ks` apart; `b` to `k` rows of `width` elements; `c` to `m` rows, `ldc` apart, of `columns`.
+/// `a` points to `m` rows, `rs` apart, of `k` elements, `ks` apart; `b` to `k` rows of `width` elements; `c`
+/// to `m` rows, `ldc` apart, of `columns`.
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn panel_block(
     m: usize,
@@ -105,8 +107,11 @@ pub(super) unsafe fn panel_block(
         let mask = u16::MAX >> (width - columns);
         for i in (0..m).step_by(NR) {
             let rows = NR.min(m - i);
-            // SAFETY: the rows from i on, of what the caller promises; the mask has what is left of `columns` in the last vector.
-            unsafe { MICRO[vectors - 1][rows - 1](k, a.add(i * rs), rs, ks, b, c.add(i * ldc), ldc, add, mask) }
+            // SAFETY: the rows from i on, of what the caller promises; the mask has what is left of `columns`
+            // in the last vector.
+            unsafe {
+                MICRO[vectors - 1][rows - 1](k, a.add(i * rs), rs, ks, b, c.add(i * ldc), ldc, add, mask)
+            }
         }
         return;
     }

@@ -1,11 +1,13 @@
 //! Matrix products in f32 on the CPU, for the kernels of this crate: `C (M, N) = A (M, K) B (K, N)`.
 //!
-//! `B` is packed once into panels of up to 48 columns, shared by all tasks. A micro kernel keeps 8 rows x 48 columns of `C` in registers
-//! (24 of the 32 of AVX-512): per step of `k` it loads three vectors of the panel and broadcasts eight elements of `A`, for 24 multiply-adds.
-//! `K` is cut into chunks of [`KC`], so that eight rows of `A` stay in the first-level cache and a panel in the second. Without AVX-512 the
-//! `gemm` crate takes the same blocks.
+//! `B` is packed once into panels of up to 48 columns, shared by all tasks. A micro kernel keeps 8 rows x 48
+//! columns of `C` in registers (24 of the 32 of AVX-512): per step of `k` it loads three vectors of the panel
+//! and broadcasts eight elements of `A`, for 24 multiply-adds. `K` is cut into chunks of [`KC`], so that
+//! eight rows of `A` stay in the first-level cache and a panel in the second. Without AVX-512 the `gemm`
+//! crate takes the same blocks.
 //!
-//! Tasks are cut from the shape alone and each element of `C` is summed in one fixed order, whatever thread computes it.
+//! Tasks are cut from the shape alone and each element of `C` is summed in one fixed order, whatever thread
+//! computes it.
 
 mod micro;
 mod pack;
@@ -35,9 +37,19 @@ const ROW_BLOCK: usize = 256;
 /// Rows `i0 .. i0 + m` and panels `p0 .. p1` of `C`, on this thread.
 ///
 /// # Safety
-/// `c` is the start of row `i0`, column 0 of `C`, whose rows are `ldc` apart; the rows and columns are within it and nobody else uses them.
+/// `c` is the start of row `i0`, column 0 of `C`, whose rows are `ldc` apart; the rows and columns are within
+/// it and nobody else uses them.
 #[allow(clippy::too_many_arguments)]
-unsafe fn block(m: usize, i0: usize, a: Matrix<'_>, b: &Packed<'_>, panels: std::ops::Range<usize>, c: *mut f32, ldc: usize, add: bool) {
+unsafe fn block(
+    m: usize,
+    i0: usize,
+    a: Matrix<'_>,
+    b: &Packed<'_>,
+    panels: std::ops::Range<usize>,
+    c: *mut f32,
+    ldc: usize,
+    add: bool,
+) {
     let (k, n) = (b.k, b.n);
     let step = 16 * b.cut.vectors;
     if k == 0 {
@@ -57,7 +69,21 @@ unsafe fn block(m: usize, i0: usize, a: Matrix<'_>, b: &Packed<'_>, panels: std:
             for p in panels.clone() {
                 let (panel, width, columns) = b.panel(p, k0);
                 // SAFETY: the panel's steps from k0 on; rows i .. i + rows and the panel's columns of C.
-                unsafe { panel_block(rows, steps, a, rs, ks, panel.as_ptr(), width, columns, c.add(i * ldc + p * step), ldc, add) }
+                unsafe {
+                    panel_block(
+                        rows,
+                        steps,
+                        a,
+                        rs,
+                        ks,
+                        panel.as_ptr(),
+                        width,
+                        columns,
+                        c.add(i * ldc + p * step),
+                        ldc,
+                        add,
+                    )
+                }
             }
         };
         if a.column == 1 || m < NR {
@@ -89,10 +115,23 @@ unsafe fn block(m: usize, i0: usize, a: Matrix<'_>, b: &Packed<'_>, panels: std:
                 for p in panels.clone() {
                     let (panel, width, columns) = b.panel(p, k0);
                     for g in 0..whole / NR {
-                        // SAFETY: eight regrouped rows; the panel's steps from k0 on; these rows and the panel's columns of C.
+                        // SAFETY: eight regrouped rows; the panel's steps from k0 on; these rows and the
+                        // panel's columns of C.
                         unsafe {
                             let c = c.add((i + g * NR) * ldc + p * step);
-                            panel_block(NR, steps, group.as_ptr().add(g * NR * steps), 1, NR, panel.as_ptr(), width, columns, c, ldc, add);
+                            panel_block(
+                                NR,
+                                steps,
+                                group.as_ptr().add(g * NR * steps),
+                                1,
+                                NR,
+                                panel.as_ptr(),
+                                width,
+                                columns,
+                                c,
+                                ldc,
+                                add,
+                            );
                         }
                     }
                 }
@@ -106,11 +145,20 @@ unsafe fn block(m: usize, i0: usize, a: Matrix<'_>, b: &Packed<'_>, panels: std:
     }
 }
 
-/// `C (M, N) = A B` (or `+=`, with `add`) on this thread. Row `i` of `C` starts at element `start + i * ldc` of `c`.
+/// `C (M, N) = A B` (or `+=`, with `add`) on this thread. Row `i` of `C` starts at element `start + i * ldc`
+/// of `c`.
 ///
 /// # Safety
 /// These rows lie within the slice of `c`, and nobody else uses them at the same time.
-pub(crate) unsafe fn multiply(m: usize, a: Matrix<'_>, b: &Packed<'_>, c: Shared, start: usize, ldc: usize, add: bool) {
+pub(crate) unsafe fn multiply(
+    m: usize,
+    a: Matrix<'_>,
+    b: &Packed<'_>,
+    c: Shared,
+    start: usize,
+    ldc: usize,
+    add: bool,
+) {
     if m == 0 || b.n == 0 {
         return;
     }
@@ -119,12 +167,20 @@ pub(crate) unsafe fn multiply(m: usize, a: Matrix<'_>, b: &Packed<'_>, c: Shared
     unsafe { block(m, 0, a, b, 0..b.cut.count, c.0.add(start), ldc, add) }
 }
 
-/// `C (M, N) += A B` on this thread like [`multiply`], with `A` read where it lies whatever its strides: for blocks that are in the first-level
-/// cache anyway, where regrouping the rows of a transposed `A` would cost more than it saves.
+/// `C (M, N) += A B` on this thread like [`multiply`], with `A` read where it lies whatever its strides: for
+/// blocks that are in the first-level cache anyway, where regrouping the rows of a transposed `A` would cost
+/// more than it saves.
 ///
 /// # Safety
 /// As [`multiply`].
-pub(crate) unsafe fn multiply_in_place(m: usize, a: Matrix<'_>, b: &Packed<'_>, c: Shared, start: usize, ldc: usize) {
+pub(crate) unsafe fn multiply_in_place(
+    m: usize,
+    a: Matrix<'_>,
+    b: &Packed<'_>,
+    c: Shared,
+    start: usize,
+    ldc: usize,
+) {
     if m == 0 || b.n == 0 || b.k == 0 {
         return;
     }
@@ -134,13 +190,26 @@ pub(crate) unsafe fn multiply_in_place(m: usize, a: Matrix<'_>, b: &Packed<'_>, 
         // SAFETY: the caller's promise for C, the check for A; the panels of B were made for its K and N.
         unsafe {
             let c = c.0.add(start + 16 * b.cut.vectors * p);
-            panel_block(m, b.k, a.data.as_ptr(), a.row, a.column, panel.as_ptr(), width, columns, c, ldc, true);
+            panel_block(
+                m,
+                b.k,
+                a.data.as_ptr(),
+                a.row,
+                a.column,
+                panel.as_ptr(),
+                width,
+                columns,
+                c,
+                ldc,
+                true,
+            );
         }
     }
 }
 
-/// `C (M, N) = A (M, K) B (K, N)` in parallel over blocks of `C`. When a block of rows `i` and columns is done, `after(i, first column, row of
-/// the block)` is called for each of its rows, while they are in the cache.
+/// `C (M, N) = A (M, K) B (K, N)` in parallel over blocks of `C`. When a block of rows `i` and columns is
+/// done, `after(i, first column, row of the block)` is called for each of its rows, while they are in the
+/// cache.
 pub(crate) fn matmul(
     m: usize,
     n: usize,
@@ -157,8 +226,9 @@ pub(crate) fn matmul(
     // Taken out of the thread's hands: while this thread waits, it may run another product.
     let mut scratch = PANELS.take();
     let packed = pack_parallel(b, k, n, scratch.get(packed_len(k, n)));
-    // Blocks of 256 x 384: a block reads `K` times its rows and columns from memory and computes `K` times their product, so it should be
-    // large and near a square; but there should be at least 16 of them where the shape has them.
+    // Blocks of 256 x 384: a block reads `K` times its rows and columns from memory and computes `K` times
+    // their product, so it should be large and near a square; but there should be at least 16 of them where
+    // the shape has them.
     let (mut rows, mut group) = (ROW_BLOCK, 384usize.div_ceil(16 * packed.cut.vectors).min(packed.cut.count));
     let tasks = |rows: usize, group: usize| m.div_ceil(rows) * packed.cut.count.div_ceil(group);
     while tasks(rows, group) < 16 && (rows > 32 || group > 1) {
@@ -175,7 +245,8 @@ pub(crate) fn matmul(
         let (count, p1) = (rows.min(m - i0), (p0 + group).min(packed.cut.count));
         let step = 16 * packed.cut.vectors;
         let (from, to) = (p0 * step, (p1 * step).min(n));
-        // SAFETY: blocks of rows and columns of different tasks are disjoint, and within `c` by the check above.
+        // SAFETY: blocks of rows and columns of different tasks are disjoint, and within `c` by the check
+        // above.
         unsafe {
             block(count, i0, a, &packed, p0..p1, shared.slice(i0 * n, 0).as_mut_ptr(), n, false);
             for i in i0..i0 + count {

@@ -114,7 +114,8 @@ fn transpose4(x: &[f32], from: usize, out: &mut [f32], to: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::*;
-        // SAFETY: four elements from 0, 1, 2 and 3 times the stride on, which the slices above hold; SSE is part of x86-64.
+        // SAFETY: four elements from 0, 1, 2 and 3 times the stride on, which the slices above hold; SSE is
+        // part of x86-64.
         unsafe {
             let row = |i: usize| _mm_loadu_ps(x.as_ptr().add(i * from));
             let (mut a, mut b, mut c, mut d) = (row(0), row(1), row(2), row(3));

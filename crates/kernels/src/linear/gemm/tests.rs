@@ -8,15 +8,26 @@ fn random(n: usize, seed: u64) -> Vec<f32> {
 
 #[test]
 fn products_of_all_shapes_and_strides() {
-    for (i, &(m, n, k)) in
-        [(1, 1, 1), (7, 5, 3), (8, 48, 16), (9, 49, 17), (130, 64, 520), (33, 200, 1), (16, 16, 1025), (5, 97, 0), (300, 33, 70)]
-            .iter()
-            .enumerate()
+    for (i, &(m, n, k)) in [
+        (1, 1, 1),
+        (7, 5, 3),
+        (8, 48, 16),
+        (9, 49, 17),
+        (130, 64, 520),
+        (33, 200, 1),
+        (16, 16, 1025),
+        (5, 97, 0),
+        (300, 33, 70),
+    ]
+    .iter()
+    .enumerate()
     {
         let (a, b) = (random(m * k, i as u64), random(k * n, 100 + i as u64));
         let at: Vec<f32> = (0..k * m).map(|j| a[(j % m) * k + j / m]).collect();
         let bt: Vec<f32> = (0..k * n).map(|j| b[(j % k) * n + j / k]).collect();
-        let want: Vec<f64> = (0..m * n).map(|j| (0..k).map(|s| f64::from(a[j / n * k + s]) * f64::from(b[s * n + j % n])).sum()).collect();
+        let want: Vec<f64> = (0..m * n)
+            .map(|j| (0..k).map(|s| f64::from(a[j / n * k + s]) * f64::from(b[s * n + j % n])).sum())
+            .collect();
         for (a, b) in [
             (Matrix::rows(&a, k), Matrix::rows(&b, n)),
             (Matrix::rows(&at, m).t(), Matrix::rows(&b, n)),

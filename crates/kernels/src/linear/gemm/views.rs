@@ -19,7 +19,8 @@ impl Shared {
     /// The elements `start .. start + len`.
     ///
     /// # Safety
-    /// They must lie within the slice that the pointer came from, and nobody else may use them at the same time.
+    /// They must lie within the slice that the pointer came from, and nobody else may use them at the same
+    /// time.
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [f32] {
         // SAFETY: the caller's promise.
@@ -61,7 +62,8 @@ impl Scratch {
         Scratch(Vec::new())
     }
 
-    /// `len` elements of any value from the start of a cache line: vectors that straddle two lines are loaded twice.
+    /// `len` elements of any value from the start of a cache line: vectors that straddle two lines are loaded
+    /// twice.
     pub(crate) fn get(&mut self, len: usize) -> &mut [f32] {
         if self.0.len() < len + 16 {
             // Not `resize`: the old elements need no copy.

@@ -1,4 +1,5 @@
-//! What is read of a DICOM file before its pixels: size, kind of pixels, geometry, scale. Nothing that tells of a patient.
+//! What is read of a DICOM file before its pixels: size, kind of pixels, geometry, scale. Nothing that tells
+//! of a patient.
 
 use dicom_object::{DefaultDicomObject, InMemDicomObject, OpenFileOptions, Tag};
 use selfsup_core::{Error, Result};
@@ -77,7 +78,8 @@ pub(super) struct Header {
     pub(super) planes: Vec<Plane>,
 }
 
-/// Reads a file, up to the pixels or with them. What the library says of values is not passed on: they may be a patient's.
+/// Reads a file, up to the pixels or with them. What the library says of values is not passed on: they may be
+/// a patient's.
 pub(super) fn open(path: &Path, with_pixels: bool) -> Result<DefaultDicomObject> {
     let mut options = OpenFileOptions::new();
     if !with_pixels {
@@ -88,11 +90,19 @@ pub(super) fn open(path: &Path, with_pixels: bool) -> Result<DefaultDicomObject>
         Ok(Ok(object)) => return Ok(object),
         Ok(Err(e)) => match e {
             dicom_object::ReadError::OpenFile { .. } => "cannot be opened",
-            dicom_object::ReadError::ReadFile { .. } | dicom_object::ReadError::PrematureEnd { .. } => "ends early; cut short?",
-            dicom_object::ReadError::ParseMetaDataSet { .. } => "has no file meta information that can be read; is it DICOM, or cut short?",
-            dicom_object::ReadError::ReadUnrecognizedTransferSyntax { .. } => "has a transfer syntax that is unknown",
+            dicom_object::ReadError::ReadFile { .. } | dicom_object::ReadError::PrematureEnd { .. } => {
+                "ends early; cut short?"
+            }
+            dicom_object::ReadError::ParseMetaDataSet { .. } => {
+                "has no file meta information that can be read; is it DICOM, or cut short?"
+            }
+            dicom_object::ReadError::ReadUnrecognizedTransferSyntax { .. } => {
+                "has a transfer syntax that is unknown"
+            }
             dicom_object::ReadError::ReadUnsupportedTransferSyntax { .. }
-            | dicom_object::ReadError::ReadUnsupportedTransferSyntaxWithSuggestion { .. } => "has a transfer syntax that is not read",
+            | dicom_object::ReadError::ReadUnsupportedTransferSyntaxWithSuggestion { .. } => {
+                "has a transfer syntax that is not read"
+            }
             _ => "holds a data set that cannot be read; damaged or cut short?",
         },
         Err(_) => "holds a data set that the reader cannot cope with; damaged?",
@@ -125,7 +135,8 @@ fn first_item(object: &InMemDicomObject, tag: Tag) -> Option<&InMemDicomObject> 
 impl Header {
     pub(super) fn read(path: &Path) -> Result<Header> {
         let object = open(path, false)?;
-        let lacks = |tag: Tag, name: &str| Error::file(path, format!("lacks {name} {tag}, or it cannot be read"));
+        let lacks =
+            |tag: Tag, name: &str| Error::file(path, format!("lacks {name} {tag}, or it cannot be read"));
         let whole = |tag: Tag, name: &str| {
             let value = object.element_opt(tag).ok().flatten().and_then(|e| e.to_int::<u32>().ok());
             value.ok_or_else(|| lacks(tag, name))
@@ -140,35 +151,61 @@ impl Header {
             1
         };
         if rows == 0 || columns == 0 {
-            return Err(Error::file(path, format!("has {rows} rows and {columns} columns, expected at least one of each")));
+            return Err(Error::file(
+                path,
+                format!("has {rows} rows and {columns} columns, expected at least one of each"),
+            ));
         }
-        if !(bits_stored >= 1 && bits_stored <= bits_allocated && high_bit < bits_allocated && high_bit + 1 >= bits_stored) {
-            return Err(Error::file(path, format!("stores {bits_stored} bits up to bit {high_bit} of {bits_allocated}: damaged?")));
+        if !(bits_stored >= 1
+            && bits_stored <= bits_allocated
+            && high_bit < bits_allocated
+            && high_bit + 1 >= bits_stored)
+        {
+            return Err(Error::file(
+                path,
+                format!("stores {bits_stored} bits up to bit {high_bit} of {bits_allocated}: damaged?"),
+            ));
         }
         if object.element_opt(MODALITY_LUT_SEQUENCE).ok().flatten().is_some() {
             return Err(Error::file(
                 path,
-                format!("has a modality LUT {MODALITY_LUT_SEQUENCE}, which is not read, expected a rescale slope"),
+                format!(
+                    "has a modality LUT {MODALITY_LUT_SEQUENCE}, which is not read, expected a rescale slope"
+                ),
             ));
         }
         // A file of 100,000 frames has 100,000 groups: what the header announces is not believed beyond them.
-        let groups: &[InMemDicomObject] = object.element_opt(FRAME_GROUPS).ok().flatten().and_then(|e| e.items()).unwrap_or(&[]);
+        let groups: &[InMemDicomObject] =
+            object.element_opt(FRAME_GROUPS).ok().flatten().and_then(|e| e.items()).unwrap_or(&[]);
         if !groups.is_empty() && groups.len() != frames {
-            return Err(Error::file(path, format!("has {frames} frames and {} groups of frames {FRAME_GROUPS}", groups.len())));
+            return Err(Error::file(
+                path,
+                format!("has {frames} frames and {} groups of frames {FRAME_GROUPS}", groups.len()),
+            ));
         }
         if groups.is_empty() && frames > 1 << 20 {
             return Err(Error::file(path, format!("announces {frames} frames: damaged?")));
         }
         let shared = first_item(&object, SHARED_GROUPS);
-        let planes = (0..frames).map(|f| plane(path, &object, shared, groups.get(f))).collect::<Result<Vec<_>>>()?;
+        let planes =
+            (0..frames).map(|f| plane(path, &object, shared, groups.get(f))).collect::<Result<Vec<_>>>()?;
         let modality = text(&object, MODALITY).unwrap_or_default();
-        let modality = if modality.len() <= 16 && modality.chars().all(|c| c.is_ascii_alphanumeric()) { modality } else { String::new() };
-        let photometric = text(&object, PHOTOMETRIC).ok_or_else(|| lacks(PHOTOMETRIC, "PhotometricInterpretation"))?;
-        let unit = text(&object, RESCALE_TYPE).is_some_and(|t| t != "US") || ["CT", "PT"].contains(&modality.as_str());
+        let modality = if modality.len() <= 16 && modality.chars().all(|c| c.is_ascii_alphanumeric()) {
+            modality
+        } else {
+            String::new()
+        };
+        let photometric =
+            text(&object, PHOTOMETRIC).ok_or_else(|| lacks(PHOTOMETRIC, "PhotometricInterpretation"))?;
+        let unit = text(&object, RESCALE_TYPE).is_some_and(|t| t != "US")
+            || ["CT", "PT"].contains(&modality.as_str());
         let mut hasher = DefaultHasher::new();
         text(&object, SERIES_INSTANCE_UID).hash(&mut hasher);
         let voi = shared.and_then(|s| first_item(s, VOI_LUT_SEQUENCE)).unwrap_or(&object);
-        let windows = numbers(voi, WINDOW_CENTER).unwrap_or_default().into_iter().zip(numbers(voi, WINDOW_WIDTH).unwrap_or_default());
+        let windows = numbers(voi, WINDOW_CENTER)
+            .unwrap_or_default()
+            .into_iter()
+            .zip(numbers(voi, WINDOW_WIDTH).unwrap_or_default());
         Ok(Header {
             path: path.to_path_buf(),
             series: hasher.finish(),
@@ -196,7 +233,12 @@ impl Header {
     /// Refuses what is not one number a pixel of 8, 16 or 32 bits.
     pub(super) fn check_grey(&self) -> Result<()> {
         if self.samples != 1 || !["MONOCHROME1", "MONOCHROME2"].contains(&self.photometric.as_str()) {
-            let kind: String = self.photometric.chars().filter(|c| c.is_ascii_alphanumeric() || [' ', '_'].contains(c)).take(16).collect();
+            let kind: String = self
+                .photometric
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric() || [' ', '_'].contains(c))
+                .take(16)
+                .collect();
             return Err(Error::file(
                 &self.path,
                 format!(
@@ -206,7 +248,10 @@ impl Header {
             ));
         }
         if ![8, 16, 32].contains(&self.bits_allocated) {
-            return Err(Error::file(&self.path, format!("has {} bits a pixel, expected 8, 16 or 32", self.bits_allocated)));
+            return Err(Error::file(
+                &self.path,
+                format!("has {} bits a pixel, expected 8, 16 or 32", self.bits_allocated),
+            ));
         }
         Ok(())
     }
@@ -226,14 +271,25 @@ impl Header {
 }
 
 /// The plane of one frame: of its own group, else of the group that all share, else of the file itself.
-fn plane(path: &Path, object: &InMemDicomObject, shared: Option<&InMemDicomObject>, own: Option<&InMemDicomObject>) -> Result<Plane> {
+fn plane(
+    path: &Path,
+    object: &InMemDicomObject,
+    shared: Option<&InMemDicomObject>,
+    own: Option<&InMemDicomObject>,
+) -> Result<Plane> {
     let of = |sequence: Tag| {
-        own.and_then(|g| first_item(g, sequence)).or_else(|| shared.and_then(|g| first_item(g, sequence))).unwrap_or(object)
+        own.and_then(|g| first_item(g, sequence))
+            .or_else(|| shared.and_then(|g| first_item(g, sequence)))
+            .unwrap_or(object)
     };
     let (measures, values) = (of(PIXEL_MEASURES_SEQUENCE), of(PIXEL_VALUE_SEQUENCE));
-    let scale = (number(values, RESCALE_SLOPE).unwrap_or(1.0), number(values, RESCALE_INTERCEPT).unwrap_or(0.0));
+    let scale =
+        (number(values, RESCALE_SLOPE).unwrap_or(1.0), number(values, RESCALE_INTERCEPT).unwrap_or(0.0));
     if scale.0 == 0.0 {
-        return Err(Error::file(path, format!("its rescale slope {RESCALE_SLOPE} is 0, expected another number")));
+        return Err(Error::file(
+            path,
+            format!("its rescale slope {RESCALE_SLOPE} is 0, expected another number"),
+        ));
     }
     let positive = |tag| number(measures, tag).map(f64::abs).filter(|v| *v > 0.0);
     Ok(Plane {

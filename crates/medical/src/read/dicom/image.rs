@@ -26,10 +26,9 @@ pub fn image(path: impl AsRef<Path>, frame: usize, config: &ReadConfig) -> Resul
     let path = path.as_ref();
     let header = Header::read(path)?;
     header.check_grey()?;
-    let plane = header
-        .planes
-        .get(frame)
-        .ok_or_else(|| Error::file(path, format!("has no frame {frame}, expected one below {}", header.planes.len())))?;
+    let plane = header.planes.get(frame).ok_or_else(|| {
+        Error::file(path, format!("has no frame {frame}, expected one below {}", header.planes.len()))
+    })?;
     let id = path.display().to_string();
     crate::read::check_shape(&id, [1, header.rows, header.columns], config)?;
     let mut values = vec![0f32; header.rows * header.columns];
@@ -40,7 +39,11 @@ pub fn image(path: impl AsRef<Path>, frame: usize, config: &ReadConfig) -> Resul
         return Err(Error::file(path, "its rescaled values are not finite"));
     }
     // A window speaks of values before they are turned round.
-    let windows = if header.inverted { Vec::new() } else { header.windows.iter().filter_map(|&(c, w)| Window::new(c, w).ok()).collect() };
+    let windows = if header.inverted {
+        Vec::new()
+    } else {
+        header.windows.iter().filter_map(|&(c, w)| Window::new(c, w).ok()).collect()
+    };
     let positive = |s: &[f64; 2]| s.iter().all(|v| *v > 0.0);
     let spacing = plane.spacing.filter(positive).or(header.detector_spacing.filter(positive));
     Ok(Image { id, shape: [header.rows, header.columns], values, labels: None, spacing, windows })

@@ -1,11 +1,13 @@
 //! DICOM: a folder of one series, or one file, with one frame or many.
 //!
-//! The slices of a series are sorted by their position along the normal `row x column`; the series is refused if one is missing, lies
-//! twice at one place, is turned, has another size, or lies beside the line of the others. Values are rescaled (modality units, Hounsfield
-//! units for CT); MONOCHROME1 is turned round where no unit is stated, so that brighter is always more.
+//! The slices of a series are sorted by their position along the normal `row x column`; the series is refused
+//! if one is missing, lies twice at one place, is turned, has another size, or lies beside the line of the
+//! others. Values are rescaled (modality units, Hounsfield units for CT); MONOCHROME1 is turned round where
+//! no unit is stated, so that brighter is always more.
 //!
-//! Transfer syntaxes: uncompressed (both byte orders, deflated), RLE, JPEG baseline, extended and lossless, JPEG 2000; JPEG-LS with the
-//! feature `charls`, which needs a C++ compiler. Any other is refused by its name.
+//! Transfer syntaxes: uncompressed (both byte orders, deflated), RLE, JPEG baseline, extended and lossless,
+//! JPEG 2000; JPEG-LS with the feature `charls`, which needs a C++ compiler. Any other is refused by its
+//! name.
 //!
 //! Messages are made of file names, tags and geometry; values of tags that tell of a patient are never read.
 //!
@@ -48,9 +50,14 @@ fn is_other(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     // Volumes of other formats are no torn slices.
-    let other = ["txt", "md", "json", "xml", "csv", "pdf", "html", "nii", "nrrd", "nhdr"].contains(&ending.as_str());
+    let other =
+        ["txt", "md", "json", "xml", "csv", "pdf", "html", "nii", "nrrd", "nhdr"].contains(&ending.as_str());
     let other = other || name.ends_with(".NII.GZ");
-    name.starts_with('.') || name == "DICOMDIR" || name.starts_with("LICENSE") || name.starts_with("README") || other
+    name.starts_with('.')
+        || name == "DICOMDIR"
+        || name.starts_with("LICENSE")
+        || name.starts_with("README")
+        || other
 }
 
 /// Header of every DICOM file right in `folder`, sorted by name.
@@ -69,8 +76,9 @@ fn headers(folder: &Path) -> Result<Vec<Header>> {
     files.iter().map(|f| Header::read(f)).collect()
 }
 
-/// The series of a folder, in the order of their first files. Other files than DICOM are an error, since a damaged slice would be lost
-/// without a word; hidden files, DICOMDIR, NIfTI, NRRD, notes and licences are left out.
+/// The series of a folder, in the order of their first files. Other files than DICOM are an error, since a
+/// damaged slice would be lost without a word; hidden files, DICOMDIR, NIfTI, NRRD, notes and licences are
+/// left out.
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -80,8 +88,10 @@ pub fn series(folder: &Path) -> Result<Vec<Series>> {
         found.entry(header.series).or_default().push(header);
     }
     let modality = |hs: &[Header]| hs.first().map(|h| h.modality.clone()).unwrap_or_default();
-    let mut all: Vec<Series> =
-        found.into_values().map(|hs| Series { modality: modality(&hs), files: hs.into_iter().map(|h| h.path).collect() }).collect();
+    let mut all: Vec<Series> = found
+        .into_values()
+        .map(|hs| Series { modality: modality(&hs), files: hs.into_iter().map(|h| h.path).collect() })
+        .collect();
     all.sort_by(|a, b| a.files.cmp(&b.files));
     Ok(all)
 }
@@ -97,8 +107,15 @@ pub fn open_folder(folder: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>
         first_of.entry(h.series).or_insert((h, 0)).1 += 1;
     }
     if first_of.len() > 1 {
-        let list = first_of.values().map(|(h, n)| format!("{} ({n} files, {})", h.name(), h.modality)).collect::<Vec<_>>().join(", ");
-        return Err(Error::file(folder, format!("holds {} series, expected one; they begin with {list}", first_of.len())));
+        let list = first_of
+            .values()
+            .map(|(h, n)| format!("{} ({n} files, {})", h.name(), h.modality))
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(Error::file(
+            folder,
+            format!("holds {} series, expected one; they begin with {list}", first_of.len()),
+        ));
     }
     Ok(Box::new(Stack::new(folder.display().to_string(), headers, config)?))
 }
@@ -110,13 +127,16 @@ pub fn open_folder(folder: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>
 pub fn open_files(id: &str, files: &[PathBuf], config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let headers: Vec<Header> = files.iter().map(|f| Header::read(f)).collect::<Result<_>>()?;
     if let Some(other) = headers.iter().find(|h| h.series != headers[0].series) {
-        return Err(Error::input(id, format!("{} belongs to another series than {}", other.name(), headers[0].name())));
+        return Err(Error::input(
+            id,
+            format!("{} belongs to another series than {}", other.name(), headers[0].name()),
+        ));
     }
     Ok(Box::new(Stack::new(id.to_string(), headers, config)?))
 }
 
-/// The files of the series that `file` belongs to, itself among them, by name: those of its folder with its SeriesInstanceUID (files
-/// without one are one series).
+/// The files of the series that `file` belongs to, itself among them, by name: those of its folder with its
+/// SeriesInstanceUID (files without one are one series).
 ///
 /// # Errors
 /// If a file of the folder cannot be read.
@@ -124,7 +144,8 @@ pub fn series_of(file: &Path) -> Result<Vec<PathBuf>> {
     let own = Header::read(file)?;
     let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // By name: `./a.dcm` and `a.dcm` are one file.
-    let mut files: Vec<PathBuf> = headers(folder)?.into_iter().filter(|h| h.series == own.series).map(|h| h.path).collect();
+    let mut files: Vec<PathBuf> =
+        headers(folder)?.into_iter().filter(|h| h.series == own.series).map(|h| h.path).collect();
     if !files.iter().any(|f| f.file_name() == file.file_name()) {
         files.push(own.path);
         files.sort();

@@ -44,7 +44,8 @@ fn ends_with_mark(syntax: &str) -> bool {
     number.is_some_and(|n| ["50", "51", "57", "70", "80", "81", "90", "91"].contains(&n))
 }
 
-/// Whether a compressed image is there to its end, which a byte or two may pad. Decoders make up what is missing without a word.
+/// Whether a compressed image is there to its end, which a byte or two may pad. Decoders make up what is
+/// missing without a word.
 fn is_whole(image: &[u8]) -> bool {
     image[image.len().saturating_sub(4)..].windows(2).any(|pair| pair == [0xFF, 0xD9])
 }
@@ -60,14 +61,23 @@ impl Pixels {
         if is_jpeg_ls(&syntax) && cfg!(not(feature = "charls")) {
             return Err(Error::file(
                 &header.path,
-                format!("its pixels are {} ({syntax}), which this build cannot decode: build with --features charls", name_of(&syntax)),
+                format!(
+                    "its pixels are {} ({syntax}), which this build cannot decode: build with --features charls",
+                    name_of(&syntax)
+                ),
             ));
         }
         Ok(Pixels { object, syntax })
     }
 
     /// Values of `frame`, rescaled.
-    pub(super) fn frame(&self, header: &Header, frame: u32, scale: (f64, f64), out: &mut [f32]) -> Result<()> {
+    pub(super) fn frame(
+        &self,
+        header: &Header,
+        frame: u32,
+        scale: (f64, f64),
+        out: &mut [f32],
+    ) -> Result<()> {
         let bytes = self.bytes(header, frame)?;
         let width = header.bits_allocated as usize / 8;
         if bytes.len() != out.len() * width {
@@ -82,10 +92,12 @@ impl Pixels {
             ));
         }
         let shift = header.high_bit + 1 - header.bits_stored;
-        // Bits above and below the stored ones (old overlays) are cut off; the sign is that of the highest stored bit.
+        // Bits above and below the stored ones (old overlays) are cut off; the sign is that of the highest
+        // stored bit.
         let above = 32 - header.bits_stored;
         let (low, high) = header.range();
-        let (slope, inter) = if header.inverted { (-scale.0, scale.0 * (low + high) + scale.1) } else { scale };
+        let (slope, inter) =
+            if header.inverted { (-scale.0, scale.0 * (low + high) + scale.1) } else { scale };
         for (o, b) in out.iter_mut().zip(bytes.chunks_exact(width)) {
             let raw = b.iter().rev().fold(0u32, |v, b| v << 8 | u32::from(*b)) >> shift << above;
             let v = if header.signed { f64::from(raw as i32 >> above) } else { f64::from(raw >> above) };
@@ -100,13 +112,18 @@ impl Pixels {
         let length = header.rows * header.columns * (header.bits_allocated as usize / 8);
         let short = |there: usize| {
             let expected = length.saturating_mul(header.planes.len());
-            Error::file(&header.path, format!("has {there} bytes of pixels, expected {expected} for its frames; cut short?"))
+            Error::file(
+                &header.path,
+                format!("has {there} bytes of pixels, expected {expected} for its frames; cut short?"),
+            )
         };
         if let Some(Value::Primitive(values)) = element.map(|e| e.value()) {
             let start = length.saturating_mul(frame as usize);
             let end = start.saturating_add(length);
             return match values {
-                PrimitiveValue::U8(bytes) => bytes.get(start..end).map(<[u8]>::to_vec).ok_or_else(|| short(bytes.len())),
+                PrimitiveValue::U8(bytes) => {
+                    bytes.get(start..end).map(<[u8]>::to_vec).ok_or_else(|| short(bytes.len()))
+                }
                 PrimitiveValue::U16(words) => {
                     // Frames of an odd number of bytes begin in the middle of a word.
                     let part = words.get(start / 2..end.div_ceil(2)).ok_or_else(|| short(2 * words.len()))?;
@@ -118,20 +135,33 @@ impl Pixels {
                     Ok(part.iter().flat_map(|w| w.to_le_bytes()).collect())
                 }
                 PrimitiveValue::Empty => Err(short(0)),
-                _ => Err(Error::file(&header.path, format!("its pixels {PIXEL_DATA} are no bytes or words: damaged?"))),
+                _ => Err(Error::file(
+                    &header.path,
+                    format!("its pixels {PIXEL_DATA} are no bytes or words: damaged?"),
+                )),
             };
         }
         let kind = name_of(&self.syntax);
         if let Some(Value::PixelSequence(sequence)) = element.map(|e| e.value()) {
             let fragments = sequence.fragments();
-            // Of a frame in pieces the last one is looked at; where several frames are in pieces the decoder has to see for itself.
-            let last = if fragments.len() == header.planes.len() { fragments.get(frame as usize) } else { fragments.last() };
+            // Of a frame in pieces the last one is looked at; where several frames are in pieces the decoder
+            // has to see for itself.
+            let last = if fragments.len() == header.planes.len() {
+                fragments.get(frame as usize)
+            } else {
+                fragments.last()
+            };
             let known = fragments.len() == header.planes.len() || header.planes.len() == 1;
             if known && ends_with_mark(&self.syntax) && !last.is_some_and(|f| is_whole(f)) {
-                return Err(Error::file(&header.path, format!("frame {frame} ({kind}) does not end with the mark of its end; cut short?")));
+                return Err(Error::file(
+                    &header.path,
+                    format!("frame {frame} ({kind}) does not end with the mark of its end; cut short?"),
+                ));
             }
         }
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.object.decode_pixel_data_frame(frame).map(|d| d.data().to_vec())));
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            self.object.decode_pixel_data_frame(frame).map(|d| d.data().to_vec())
+        }));
         match decoded {
             Ok(Ok(bytes)) => Ok(bytes),
             // Words of the decoder only: they speak of markers and bits.
@@ -142,9 +172,15 @@ impl Pixels {
                     reason = e.to_string();
                     source = e.source();
                 }
-                Err(Error::file(&header.path, format!("frame {frame} ({kind}, {}) cannot be decoded: {reason}", self.syntax)))
+                Err(Error::file(
+                    &header.path,
+                    format!("frame {frame} ({kind}, {}) cannot be decoded: {reason}", self.syntax),
+                ))
             }
-            Err(_) => Err(Error::file(&header.path, format!("frame {frame} ({kind}, {}) cannot be decoded: damaged?", self.syntax))),
+            Err(_) => Err(Error::file(
+                &header.path,
+                format!("frame {frame} ({kind}, {}) cannot be decoded: damaged?", self.syntax),
+            )),
         }
     }
 }

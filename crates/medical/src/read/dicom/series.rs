@@ -54,7 +54,9 @@ pub(super) fn arrange(id: &str, headers: &[Header]) -> Result<(Vec<Slice>, Store
         }
         for (frame, plane) in h.planes.iter().enumerate() {
             let name = if h.planes.len() > 1 { format!("{} frame {frame}", h.name()) } else { h.name() };
-            let lacks = |what: &str| Error::input(id, format!("{name} lacks {what}: where its slice lies is not guessed"));
+            let lacks = |what: &str| {
+                Error::input(id, format!("{name} lacks {what}: where its slice lies is not guessed"))
+            };
             placed.push(Placed {
                 slice: Slice { file, frame: frame as u32, scale: plane.scale },
                 position: plane.position.ok_or_else(|| lacks("ImagePositionPatient (0020,0032)"))?,
@@ -66,22 +68,45 @@ pub(super) fn arrange(id: &str, headers: &[Header]) -> Result<(Vec<Slice>, Store
         }
     }
     let o = &placed[0];
-    let (row, column) = ([o.orientation[0], o.orientation[1], o.orientation[2]], [o.orientation[3], o.orientation[4], o.orientation[5]]);
-    if (norm(row) - 1.0).abs() > SAME_DIRECTION || (norm(column) - 1.0).abs() > SAME_DIRECTION || dot(row, column).abs() > SAME_DIRECTION {
-        return Err(Error::input(id, format!("the directions of {} are not at right angles: {:?}", o.name, o.orientation)));
+    let (row, column) = (
+        [o.orientation[0], o.orientation[1], o.orientation[2]],
+        [o.orientation[3], o.orientation[4], o.orientation[5]],
+    );
+    if (norm(row) - 1.0).abs() > SAME_DIRECTION
+        || (norm(column) - 1.0).abs() > SAME_DIRECTION
+        || dot(row, column).abs() > SAME_DIRECTION
+    {
+        return Err(Error::input(
+            id,
+            format!("the directions of {} are not at right angles: {:?}", o.name, o.orientation),
+        ));
     }
     let spacing = o.spacing;
     if spacing.iter().any(|s| *s <= 0.0) {
-        return Err(Error::input(id, format!("{} has the pixel spacing {spacing:?}, expected positive millimetres", o.name)));
-    }
-    if let Some(other) = placed.iter().find(|p| p.orientation.iter().zip(&o.orientation).any(|(a, b)| (a - b).abs() > SAME_DIRECTION)) {
         return Err(Error::input(
             id,
-            format!("mixed orientations: {} has {:?}, {} has {:?}", other.name, other.orientation, o.name, o.orientation),
+            format!("{} has the pixel spacing {spacing:?}, expected positive millimetres", o.name),
         ));
     }
-    if let Some(other) = placed.iter().find(|p| p.spacing.iter().zip(&spacing).any(|(a, b)| (a - b).abs() > 1e-4 * b)) {
-        return Err(Error::input(id, format!("mixed spacings: {} has {:?} mm, {} has {spacing:?}", other.name, other.spacing, o.name)));
+    if let Some(other) = placed
+        .iter()
+        .find(|p| p.orientation.iter().zip(&o.orientation).any(|(a, b)| (a - b).abs() > SAME_DIRECTION))
+    {
+        return Err(Error::input(
+            id,
+            format!(
+                "mixed orientations: {} has {:?}, {} has {:?}",
+                other.name, other.orientation, o.name, o.orientation
+            ),
+        ));
+    }
+    if let Some(other) =
+        placed.iter().find(|p| p.spacing.iter().zip(&spacing).any(|(a, b)| (a - b).abs() > 1e-4 * b))
+    {
+        return Err(Error::input(
+            id,
+            format!("mixed spacings: {} has {:?} mm, {} has {spacing:?}", other.name, other.spacing, o.name),
+        ));
     }
     let normal = cross(row, column);
     placed.iter_mut().for_each(|p| p.along = dot(p.position, normal));
@@ -90,7 +115,8 @@ pub(super) fn arrange(id: &str, headers: &[Header]) -> Result<(Vec<Slice>, Store
 
     let step = if placed.len() == 1 {
         let thickness = first.planes[0].thickness;
-        let lacks = || Error::input(id, "is one slice without SliceThickness (0018,0050): its extent is not guessed");
+        let lacks =
+            || Error::input(id, "is one slice without SliceThickness (0018,0050): its extent is not guessed");
         normal
             .map(|n| n * thickness.unwrap_or(0.0))
             .iter()
@@ -105,9 +131,11 @@ pub(super) fn arrange(id: &str, headers: &[Header]) -> Result<(Vec<Slice>, Store
     let mut affine = [[0.0; 4], [0.0; 4], [0.0; 4], [0.0, 0.0, 0.0, 1.0]];
     for r in 0..3 {
         let sign = if r < 2 { -1.0 } else { 1.0 };
-        affine[r] = [sign * row[r] * spacing[1], sign * column[r] * spacing[0], sign * step[r], sign * origin[r]];
+        affine[r] =
+            [sign * row[r] * spacing[1], sign * column[r] * spacing[0], sign * step[r], sign * origin[r]];
     }
-    let stored = Stored::new([first.columns, first.rows, placed.len()], affine).map_err(|e| Error::input(id, e))?;
+    let stored =
+        Stored::new([first.columns, first.rows, placed.len()], affine).map_err(|e| Error::input(id, e))?;
     Ok((placed.into_iter().map(|p| p.slice).collect(), stored))
 }
 
@@ -152,7 +180,8 @@ fn even(id: &str, placed: &[Placed], normal: [f64; 3], spacing: [f64; 2]) -> Res
     let step = [0, 1, 2].map(|r| (last.position[r] - first.position[r]) / n);
     let allowed = 0.1 * spacing[0].min(spacing[1]);
     for (k, p) in placed.iter().enumerate() {
-        let beside = [0, 1, 2].map(|r| p.position[r] - first.position[r] - (p.along - first.along) * normal[r]);
+        let beside =
+            [0, 1, 2].map(|r| p.position[r] - first.position[r] - (p.along - first.along) * normal[r]);
         if norm(beside) > allowed {
             return Err(Error::input(
                 id,

@@ -1,5 +1,6 @@
-//! Volumes: `[method]`, `[encoder]`, `[augment]` and `[volumes]` of `selfsup-medical`. What is said of a volume (its embedding, its class) is
-//! averaged over a grid of patches of its foreground. Intensities are the baseline.
+//! Volumes: `[method]`, `[encoder]`, `[augment]` and `[volumes]` of `selfsup-medical`. What is said of a
+//! volume (its embedding, its class) is averaged over a grid of patches of its foreground. Intensities are
+//! the baseline.
 
 mod intensities;
 mod patches;
@@ -79,10 +80,13 @@ impl Medical {
         let augment = &self.keys.augment;
         let whole = augment.spacing.is_some() || augment.foreground.is_some();
         let strict = whole.then_some("augment.spacing and augment.foreground");
-        (0..set.len()).map(|i| self.keys.volumes.scan(&path_of(set, i)?, &self.prepare, strict, &self.cache)).collect()
+        (0..set.len())
+            .map(|i| self.keys.volumes.scan(&path_of(set, i)?, &self.prepare, strict, &self.cache))
+            .collect()
     }
 
-    /// Patches at `places` with what is known of their volumes. A batch has at most [`AT_ONCE`] voxels, however many samples it may have.
+    /// Patches at `places` with what is known of their volumes. A batch has at most [`AT_ONCE`] voxels,
+    /// however many samples it may have.
     fn at(&self, places: Places, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
         let most = (AT_ONCE / self.keys.augment.size.iter().product::<usize>()).max(1);
         let loader = LoaderConfig { batch_size: loader.batch_size.min(most), ..loader };
@@ -129,7 +133,12 @@ impl Modality for Medical {
         let of = |scale| self.keys.augment.views(Wanted::Joint(1), scale);
         let view = View { prepared: of(false)?, raw: of(true)? };
         let stacked = Stacked { records: set.records().clone(), owners: None };
-        Ok(Box::new(Loader::new(Arc::new(Draws { volumes, times: 1 }), Arc::new(view), Arc::new(stacked), loader)?))
+        Ok(Box::new(Loader::new(
+            Arc::new(Draws { volumes, times: 1 }),
+            Arc::new(view),
+            Arc::new(stacked),
+            loader,
+        )?))
     }
 
     fn method(&self, scope: &Scope) -> Result<Method<Views>> {
@@ -162,7 +171,10 @@ impl Modality for Medical {
 
     fn export_tuned(&self, params: &Params, _task: &TaskKeys, out: &Path) -> Result<()> {
         // Under our own names, which `encoder.pretrained` reads: a method's decoder is not there any more.
-        let tensors: Vec<_> = weights::export(params, "encoder").into_iter().map(|(n, t)| (format!("encoder.{n}"), t)).collect();
+        let tensors: Vec<_> = weights::export(params, "encoder")
+            .into_iter()
+            .map(|(n, t)| (format!("encoder.{n}"), t))
+            .collect();
         std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
         save_safetensors(out.join("model.safetensors"), &tensors)?;
         let text = serde_json::to_value(&self.keys).map_err(|e| Error::Other(e.to_string()))?;
@@ -189,7 +201,8 @@ impl Modality for Medical {
         let mut lines = Vec::new();
         for (i, view) in batch.views.iter().enumerate() {
             let values: Vec<f32> = view.flatten_all()?.to_vec1()?;
-            let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+            let (low, high) =
+                values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
             let mean = values.iter().sum::<f32>() / values.len().max(1) as f32;
             lines.push(format!("view {i}: {:?}, values {low:.3} to {high:.3}, mean {mean:.3}", view.dims()));
         }
@@ -199,8 +212,8 @@ impl Modality for Medical {
     }
 }
 
-/// A picture of the middle axial slices: a row for each sample, a column for each view, all in the same shades. Where the command cannot read
-/// pictures, it cannot write them either.
+/// A picture of the middle axial slices: a row for each sample, a column for each view, all in the same
+/// shades. Where the command cannot read pictures, it cannot write them either.
 #[cfg(feature = "vision")]
 fn middle_slices(batch: &Views, method: &str) -> Result<std::path::PathBuf> {
     use selfsup_vision::{augment, data::contact_sheet};
@@ -215,7 +228,8 @@ fn middle_slices(batch: &Views, method: &str) -> Result<std::path::PathBuf> {
         Ok(middle.affine(scale, -f64::from(low) * scale)?)
     });
     let slices = Views { views: slices.collect::<Result<_>>()?, ..batch.clone() };
-    let unchanged = augment::AugmentConfig { mean: [0.0; 3], std: [1.0; 3], ..augment::AugmentConfig::default() };
+    let unchanged =
+        augment::AugmentConfig { mean: [0.0; 3], std: [1.0; 3], ..augment::AugmentConfig::default() };
     let picture = std::path::PathBuf::from(format!("{method}-augmentations.png"));
     contact_sheet(&slices, &unchanged, 8)?.save(&picture)?;
     Ok(picture)

@@ -1,4 +1,5 @@
-//! Patches of volumes: random ones to train on, and a grid of them over the foreground, over which what is said of a volume is averaged.
+//! Patches of volumes: random ones to train on, and a grid of them over the foreground, over which what is
+//! said of a volume is averaged.
 
 use super::volumes::Drawn;
 use selfsup_core::data::{Collate, Dataset, Transform};
@@ -32,7 +33,9 @@ impl Dataset for Draws {
 
     fn get(&self, index: usize) -> Result<Drawn> {
         let found = self.volumes.get(index / self.times.max(1)).cloned();
-        found.ok_or_else(|| Error::input("volumes", format!("there is no patch {index}, expected one below {}", self.len())))
+        found.ok_or_else(|| {
+            Error::input("volumes", format!("there is no patch {index}, expected one below {}", self.len()))
+        })
     }
 }
 
@@ -69,13 +72,16 @@ pub struct Places {
 impl Places {
     /// The middle of each volume.
     pub fn middle(volumes: Vec<Drawn>, size: [usize; 3]) -> Self {
-        let start = |d: &Drawn| [0, 1, 2].map(|a| (d.scan.grid().shape()[a] as isize - size[a] as isize).div_euclid(2));
+        let start = |d: &Drawn| {
+            [0, 1, 2].map(|a| (d.scan.grid().shape()[a] as isize - size[a] as isize).div_euclid(2))
+        };
         let places = volumes.iter().enumerate().map(|(i, d)| (i, start(d))).collect();
         Places { volumes, places }
     }
 
-    /// A grid of patches that lie side by side, the last ones flush with the end, over the foreground of each volume: patches of which a tenth
-    /// is brighter than the volume's mean. Where there is none, the patch with the most of it.
+    /// A grid of patches that lie side by side, the last ones flush with the end, over the foreground of each
+    /// volume: patches of which a tenth is brighter than the volume's mean. Where there is none, the patch
+    /// with the most of it.
     ///
     /// # Errors
     /// If a volume cannot be read.
@@ -94,11 +100,20 @@ impl Places {
             let mut shares = Vec::with_capacity(starts.len());
             for &start in &starts {
                 let part = drawn.scan.part(start, size, 0.0)?;
-                shares.push(part.values().iter().filter(|v| f64::from(**v) > mean).count() as f64 / part.values().len().max(1) as f64);
+                shares.push(
+                    part.values().iter().filter(|v| f64::from(**v) > mean).count() as f64
+                        / part.values().len().max(1) as f64,
+                );
             }
             let most = shares.iter().copied().fold(0.0, f64::max);
             let least = FOREGROUND.min(most);
-            places.extend(starts.into_iter().zip(shares).filter(|(_, share)| *share >= least).map(|(start, _)| (i, start)));
+            places.extend(
+                starts
+                    .into_iter()
+                    .zip(shares)
+                    .filter(|(_, share)| *share >= least)
+                    .map(|(start, _)| (i, start)),
+            );
         }
         Ok(Places { volumes, places })
     }
@@ -132,8 +147,11 @@ impl Dataset for Places {
     }
 
     fn get(&self, index: usize) -> Result<Self::Item> {
-        let found = self.places.get(index).and_then(|(i, start)| Some((self.volumes.get(*i)?.clone(), *start)));
-        found.ok_or_else(|| Error::input("volumes", format!("there is no patch {index}, expected one below {}", self.len())))
+        let found =
+            self.places.get(index).and_then(|(i, start)| Some((self.volumes.get(*i)?.clone(), *start)));
+        found.ok_or_else(|| {
+            Error::input("volumes", format!("there is no patch {index}, expected one below {}", self.len()))
+        })
     }
 }
 
@@ -182,14 +200,16 @@ mod tests {
 
     fn drawn(shape: [usize; 3], value: impl Fn([usize; 3]) -> f32) -> Drawn {
         let [_, h, w] = shape;
-        let values = (0..shape.iter().product::<usize>()).map(|i| value([i / (h * w), i / w % h, i % w])).collect();
+        let values =
+            (0..shape.iter().product::<usize>()).map(|i| value([i / (h * w), i / w % h, i % w])).collect();
         let volume = Volume::new("v", Grid::with_spacing(shape, [1.0; 3]).unwrap(), values).unwrap();
         Drawn { scan: Arc::new(volume), prepared: true }
     }
 
     #[test]
     fn a_grid_covers_the_foreground() {
-        // Bright where x < 6: of the places 0, 4, 6 along x the first two have a tenth of that, the third has none.
+        // Bright where x < 6: of the places 0, 4, 6 along x the first two have a tenth of that, the third has
+        // none.
         let v = drawn([4, 4, 10], |[_, _, x]| if x < 6 { 1.0 } else { 0.0 });
         let grid = Places::grid(vec![v.clone()], [4; 3]).unwrap();
         assert_eq!(grid.places, [(0, [0, 0, 0]), (0, [0, 0, 4])]);
@@ -198,7 +218,9 @@ mod tests {
         let grid = Places::grid(vec![flat, v], [4; 3]).unwrap();
         assert_eq!((grid.places[0], grid.owners()), ((0, [0, 0, -1]), vec![0, 1, 1]));
         let (part, start) = grid.get(2).unwrap();
-        let cut = Cutting { size: [4; 3], scale: Scale::None }.apply((part, start), &mut Key::new(0).rng()).unwrap();
+        let cut = Cutting { size: [4; 3], scale: Scale::None }
+            .apply((part, start), &mut Key::new(0).rng())
+            .unwrap();
         assert_eq!(cut[0].values().iter().sum::<f32>(), 32.0);
         assert!(grid.get(3).is_err());
         assert_eq!(Places::middle(vec![drawn([5, 9, 3], |_| 0.0)], [4; 3]).places, [(0, [0, 2, -1])]);

@@ -1,5 +1,5 @@
-//! A class for every voxel: patches with their label volumes in training, sliding windows over whole volumes afterwards, masks written back
-//! on the grid of the file that they are of.
+//! A class for every voxel: patches with their label volumes in training, sliding windows over whole volumes
+//! afterwards, masks written back on the grid of the file that they are of.
 
 use super::patches::Draws;
 use super::volumes::{Drawn, path_of};
@@ -70,20 +70,28 @@ impl Task<Medical> for Segmentation {
 
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
         let train = drawn(&sets.train)?.ok_or_else(|| {
-            Error::input("training data", "no label volumes: give a table with --labels FILE.csv (columns path and mask)")
+            Error::input(
+                "training data",
+                "no label volumes: give a table with --labels FILE.csv (columns path and mask)",
+            )
         })?;
-        let classes = if train.classes().len() >= 2 && (0..train.len()).all(|i| train.records().label(i).is_none()) {
-            train.classes().to_vec()
-        } else {
-            let mut highest = 0;
-            for i in 0..train.len() {
-                if let Some(mask) = train.records().mask(i) {
-                    highest = read::labels(mask, &read::ReadConfig::default())?.1.into_iter().fold(highest, u16::max);
+        let classes =
+            if train.classes().len() >= 2 && (0..train.len()).all(|i| train.records().label(i).is_none()) {
+                train.classes().to_vec()
+            } else {
+                let mut highest = 0;
+                for i in 0..train.len() {
+                    if let Some(mask) = train.records().mask(i) {
+                        highest = read::labels(mask, &read::ReadConfig::default())?
+                            .1
+                            .into_iter()
+                            .fold(highest, u16::max);
+                    }
                 }
-            }
-            (0..=highest).map(|v| v.to_string()).collect()
-        };
-        let part = |set: Option<Set>| -> Result<Option<Set>> { Ok(set.map(|s| drawn(&s)).transpose()?.flatten()) };
+                (0..=highest).map(|v| v.to_string()).collect()
+            };
+        let part =
+            |set: Option<Set>| -> Result<Option<Set>> { Ok(set.map(|s| drawn(&s)).transpose()?.flatten()) };
         Ok((Sets { held_out: part(sets.held_out)?, test: part(sets.test)?, train }, classes))
     }
 
@@ -103,16 +111,29 @@ impl Task<Medical> for Segmentation {
         Segment::new(&build.scope, &modality.architecture, config)
     }
 
-    fn batches(modality: &Medical, _keys: &TaskKeys, set: &Set, _augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Labelled>>> {
-        let volumes =
-            (0..set.len()).map(|i| Ok(Drawn { scan: Arc::new(modality.labelled(set, i)?), prepared: true })).collect::<Result<Vec<_>>>()?;
+    fn batches(
+        modality: &Medical,
+        _keys: &TaskKeys,
+        set: &Set,
+        _augment: bool,
+        loader: LoaderConfig,
+    ) -> Result<Box<dyn Source<Labelled>>> {
+        let volumes = (0..set.len())
+            .map(|i| Ok(Drawn { scan: Arc::new(modality.labelled(set, i)?), prepared: true }))
+            .collect::<Result<Vec<_>>>()?;
         let times = modality.keys.volumes.patches;
         let loader = LoaderConfig { batch_size: loader.batch_size.min(volumes.len() * times), ..loader };
         let patch = Patch(modality.keys.augment.labelled()?);
-        Ok(Box::new(Loader::new(Arc::new(Draws { volumes, times }), Arc::new(patch), Arc::new(CollatedLabels::default()), loader)?))
+        Ok(Box::new(Loader::new(
+            Arc::new(Draws { volumes, times }),
+            Arc::new(patch),
+            Arc::new(CollatedLabels::default()),
+            loader,
+        )?))
     }
 
-    /// Dice and 95% Hausdorff distance in mm, averaged over the classes but the background, then over the volumes.
+    /// Dice and 95% Hausdorff distance in mm, averaged over the classes but the background, then over the
+    /// volumes.
     fn measure(
         modality: &Medical,
         keys: &TaskKeys,
@@ -137,7 +158,9 @@ impl Task<Medical> for Segmentation {
             }
             for c in 1..classes as u32 {
                 let of = |labels: &[u32]| labels.iter().map(|l| *l == c).collect::<Vec<bool>>();
-                if let Some(d) = surface_distance(&of(&said), &of(&right), &volume.shape(), &volume.spacing())? {
+                if let Some(d) =
+                    surface_distance(&of(&said), &of(&right), &volume.shape(), &volume.spacing())?
+                {
                     far += d.hausdorff95;
                     far_n += 1;
                 }
@@ -150,7 +173,11 @@ impl Task<Medical> for Segmentation {
             out.push(("hausdorff95".into(), far / far_n as f64));
         }
         out.extend(
-            each.iter().enumerate().skip(1).filter(|(_, e)| e.1 > 0).map(|(c, e)| (format!("dice_{}", keys.classes[c]), 100.0 * mean(e))),
+            each.iter()
+                .enumerate()
+                .skip(1)
+                .filter(|(_, e)| e.1 > 0)
+                .map(|(c, e)| (format!("dice_{}", keys.classes[c]), 100.0 * mean(e))),
         );
         Ok(out)
     }
@@ -164,14 +191,18 @@ impl Task<Medical> for Segmentation {
         _device: &Device,
         _each: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
     ) -> Result<()> {
-        Err(Error::config("a segmentation is written as volumes: use `selfsup segment RUN FILES... --out DIR`"))
+        Err(Error::config(
+            "a segmentation is written as volumes: use `selfsup segment RUN FILES... --out DIR`",
+        ))
     }
 }
 
 /// Writes a mask for each file; returns a line for each and their number.
 pub fn segment(work: &Work<Medical>) -> Result<(String, usize)> {
     let Some(out) = work.folder() else {
-        return Err(Error::config("a segmentation is written as volumes: use `selfsup segment RUN FILES... --out DIR`"));
+        return Err(Error::config(
+            "a segmentation is written as volumes: use `selfsup segment RUN FILES... --out DIR`",
+        ));
     };
     let config = &work.config;
     let device = config.device.open()?;
@@ -210,7 +241,10 @@ pub fn segment(work: &Work<Medical>) -> Result<(String, usize)> {
 fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let lower = name.to_lowercase();
-    let ending = [".nii.gz", ".nii", ".nrrd", ".nhdr", ".dcm"].into_iter().find(|e| lower.ends_with(e)).map_or(0, str::len);
+    let ending = [".nii.gz", ".nii", ".nrrd", ".nhdr", ".dcm"]
+        .into_iter()
+        .find(|e| lower.ends_with(e))
+        .map_or(0, str::len);
     name[..name.len() - ending].to_string()
 }
 
@@ -220,7 +254,8 @@ mod tests {
 
     #[test]
     fn names_lose_their_endings() {
-        for (path, name) in [("a/b.nii.gz", "b"), ("a/c.NII", "c"), ("series", "series"), ("x.y.dcm", "x.y")] {
+        for (path, name) in [("a/b.nii.gz", "b"), ("a/c.NII", "c"), ("series", "series"), ("x.y.dcm", "x.y")]
+        {
             assert_eq!(stem(Path::new(path)), name);
         }
     }

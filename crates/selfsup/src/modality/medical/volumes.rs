@@ -1,5 +1,5 @@
-//! `[volumes]`: how files become volumes that patches and slices are cut from. A volume that is small enough is read and prepared once; of a
-//! larger one parts are read from a file of blocks.
+//! `[volumes]`: how files become volumes that patches and slices are cut from. A volume that is small enough
+//! is read and prepared once; of a larger one parts are read from a file of blocks.
 
 use crate::set::Set;
 use selfsup_core::data::Transform;
@@ -42,14 +42,15 @@ pub struct VolumeConfig {
     pub cache_mb: usize,
     /// How files are read.
     pub read: ReadConfig,
-    /// `axial`, `coronal`, `sagittal` or `stored`: samples are pictures for the encoders of images. Without it they are volumes.
+    /// `axial`, `coronal`, `sagittal` or `stored`: samples are pictures for the encoders of images. Without
+    /// it they are volumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slices: Option<Cut>,
     /// Slices: the part of the axis that is taken, by default all of it. The ends of a scan are often empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<[f64; 2]>,
-    /// Slices: how intensities become grey values, a window or percentiles. By default half a percent is cut at both ends; `stored` pictures
-    /// go through the window that their file recommends.
+    /// Slices: how intensities become grey values, a window or percentiles. By default half a percent is cut
+    /// at both ends; `stored` pictures go through the window that their file recommends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
 }
@@ -109,12 +110,18 @@ impl VolumeConfig {
         Ok(Set::new(Folder::of(path, files)))
     }
 
-    /// The volume at `path`: prepared and in memory, or in blocks as it is. `strict` are the keys of what `prepare` would do to a volume and
-    /// blocks cannot: then a large volume is refused.
+    /// The volume at `path`: prepared and in memory, or in blocks as it is. `strict` are the keys of what
+    /// `prepare` would do to a volume and blocks cannot: then a large volume is refused.
     ///
     /// # Errors
     /// If it cannot be read, or the blocks cannot be written.
-    pub fn scan(&self, path: &Path, prepare: &Pipeline, strict: Option<&str>, cache: &Arc<BlockCache>) -> Result<Drawn> {
+    pub fn scan(
+        &self,
+        path: &Path,
+        prepare: &Pipeline,
+        strict: Option<&str>,
+        cache: &Arc<BlockCache>,
+    ) -> Result<Drawn> {
         let slices = read::open_series(path, &self.read)?;
         let voxels = slices.stored().shape().iter().map(|n| *n as u64).product::<u64>();
         if voxels <= self.in_memory {
@@ -128,7 +135,8 @@ impl VolumeConfig {
             return Err(Error::file(path, problem));
         }
         drop(slices);
-        let folder = self.blocks.as_ref().map_or_else(|| std::env::temp_dir().join("selfsup-blocks"), PathBuf::from);
+        let folder =
+            self.blocks.as_ref().map_or_else(|| std::env::temp_dir().join("selfsup-blocks"), PathBuf::from);
         Ok(Drawn { scan: Arc::new(cached(path, None, &folder, &self.read, cache)?), prepared: false })
     }
 }
@@ -137,7 +145,10 @@ impl VolumeConfig {
 fn found(root: &Path) -> Result<Vec<PathBuf>> {
     let files = selfsup_datasets::kind::files(root, Kind::Medical)?;
     if files.is_empty() {
-        return Err(Error::file(root, "no medical images found: looked in all folders for DICOM, NIfTI (.nii, .nii.gz) and NRRD"));
+        return Err(Error::file(
+            root,
+            "no medical images found: looked in all folders for DICOM, NIfTI (.nii, .nii.gz) and NRRD",
+        ));
     }
     Ok(files)
 }

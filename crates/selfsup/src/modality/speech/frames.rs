@@ -1,9 +1,10 @@
 //! `selfsup probe --frames`: which phone is said in each frame, read off by a linear layer.
 //!
-//! Every block of the encoder is probed. The block that is reported is chosen by a tenth of the training recordings (whole groups) that the
-//! probes were not fitted on, never by the test recordings; then a probe is fitted on all training frames. So is one on the outputs of all
-//! blocks side by side. The same is done with the same encoder before training, and with MFCCs and log-mel energies at the same instants. In
-//! noise the probe is the one of clean speech.
+//! Every block of the encoder is probed. The block that is reported is chosen by a tenth of the training
+//! recordings (whole groups) that the probes were not fitted on, never by the test recordings; then a probe
+//! is fitted on all training frames. So is one on the outputs of all blocks side by side. The same is done
+//! with the same encoder before training, and with MFCCs and log-mel energies at the same instants. In noise
+//! the probe is the one of clean speech.
 
 use super::{Speech, corpus};
 use crate::modality::FrameWork;
@@ -29,7 +30,8 @@ const KINDS: usize = 8;
 /// Share of the training recordings that chooses the block.
 const CHOOSES: f64 = 0.1;
 
-/// Ten passes over all frames; more over few, up to 200, so that there are 1,000 steps. The rate is one for standardised features.
+/// Ten passes over all frames; more over few, up to 200, so that there are 1,000 steps. The rate is one for
+/// standardised features.
 fn sgd(frames: usize) -> SgdConfig {
     let batch = 512;
     let epochs = 1000usize.div_ceil(frames.div_ceil(batch).max(1)).clamp(10, 200);
@@ -90,7 +92,8 @@ struct Data {
     phones: Phones,
 }
 
-/// The records of a set that have an alignment, in `folder` where one is named, as clips; and how many have none.
+/// The records of a set that have an alignment, in `folder` where one is named, as clips; and how many have
+/// none.
 fn aligned(set: &Set, folder: Option<&Path>) -> Result<(Set, Corpus, usize)> {
     let all = corpus(set)?;
     let (mut with, mut clips) = (Vec::new(), Vec::new());
@@ -104,7 +107,10 @@ fn aligned(set: &Set, folder: Option<&Path>) -> Result<(Set, Corpus, usize)> {
     let left_out = all.clips().len() - clips.len();
     if clips.is_empty() {
         let first = all.clips().first().map_or("", |c| c.id.as_str());
-        let place = folder.map_or_else(|| "beside them (name their folder: --frames DIR)".into(), |d| format!("in {}", d.display()));
+        let place = folder.map_or_else(
+            || "beside them (name their folder: --frames DIR)".into(),
+            |d| format!("in {}", d.display()),
+        );
         let kinds = ENDINGS.map(|e| format!(".{e}")).join(", ");
         return Err(Error::input(
             "recordings",
@@ -123,7 +129,12 @@ impl Data {
         let (_, test, more) = aligned(work.test, work.folder)?;
         let (fit, choose) = train.hold_out(CHOOSES, 1)?;
         let clips = |set: &Set| aligned(set, work.folder).map(|(_, clips, _)| clips);
-        let data = Data { fit: clips(&fit)?, choose: choose.as_ref().map(clips).transpose()?, test, phones: phones(&all)? };
+        let data = Data {
+            fit: clips(&fit)?,
+            choose: choose.as_ref().map(clips).transpose()?,
+            test,
+            phones: phones(&all)?,
+        };
         Ok((data, without + more))
     }
 }
@@ -148,7 +159,13 @@ fn join(mut a: Rows, b: Option<Rows>) -> Rows {
 }
 
 /// Chooses one of the kinds, fits on all training frames and tests, clean and with each of `noisy`.
-fn measure(name: &str, data: &Data, prepare: &Prepare, noisy: &[(f32, Prepare)], kinds: &Kinds<'_>) -> Result<Found> {
+fn measure(
+    name: &str,
+    data: &Data,
+    prepare: &Prepare,
+    noisy: &[(f32, Prepare)],
+    kinds: &Kinds<'_>,
+) -> Result<Found> {
     let of = |corpus: &Corpus, prepare: &Prepare, only: Option<usize>| {
         phone_frames(corpus, &data.phones, prepare, &|wave: &[f32]| kinds(wave, only))
     };
@@ -164,9 +181,13 @@ fn measure(name: &str, data: &Data, prepare: &Prepare, noisy: &[(f32, Prepare)],
             let chooses = choose.get(i).map_or(Ok(i as f64), |rows| percent(&probe, rows))?;
             blocks.push(Block { block: i + 1, chooses, test: percent(&probe, &test[i])? });
         }
-        best = (0..blocks.len()).fold(0, |top, i| if blocks[i].chooses > blocks[top].chooses { i } else { top });
+        best =
+            (0..blocks.len()).fold(0, |top, i| if blocks[i].chooses > blocks[top].chooses { i } else { top });
     }
-    let rows = join(fitted.swap_remove(best), if best < choose.len() { Some(choose.swap_remove(best)) } else { None });
+    let rows = join(
+        fitted.swap_remove(best),
+        if best < choose.len() { Some(choose.swap_remove(best)) } else { None },
+    );
     drop((fitted, choose));
     let probe = fit(&rows, &data.phones)?;
     let dim = rows.dim;
@@ -189,19 +210,33 @@ pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
     let timing = Timing::of(config, rate);
     let waves = |snr_db: Option<f32>, normalize: bool| -> Result<Prepare> {
         let noise = snr_db.map(|db| super::noise_level(db, work.noise)).transpose()?;
-        Prepare::new(PrepareConfig { crop_seconds: None, augment: Vec::new(), normalize, noise, ..modality.keys.input.clone() })
+        Prepare::new(PrepareConfig {
+            crop_seconds: None,
+            augment: Vec::new(),
+            normalize,
+            noise,
+            ..modality.keys.input.clone()
+        })
     };
-    let noisy = |normalize: bool| work.snr.iter().map(|&db| Ok((db, waves(Some(db), normalize)?))).collect::<Result<Vec<_>>>();
+    let noisy = |normalize: bool| {
+        work.snr.iter().map(|&db| Ok((db, waves(Some(db), normalize)?))).collect::<Result<Vec<_>>>()
+    };
     let (mut features, mut display) = (Vec::new(), Display::new(Duration::ZERO));
     let normal = modality.keys.input.normalize;
     let sizes = [&data.fit, &data.test].map(|c| c.clips().len());
     let mut told = |i: usize, name: &str| {
-        display.note(&format!("frames, {} of {KINDS}: {name}, {} recordings to fit on, {} to test on ...", i + 1, sizes[0], sizes[1]));
+        display.note(&format!(
+            "frames, {} of {KINDS}: {name}, {} recordings to fit on, {} to test on ...",
+            i + 1,
+            sizes[0],
+            sizes[1]
+        ));
     };
     let encoders: [(&str, &dyn Encoder); 2] = [("trained", work.trained), ("random encoder", work.random)];
     for (name, encoder) in encoders {
         let kinds = |wave: &[f32], only: Option<usize>| {
-            let layers: Vec<Layer> = only.map_or_else(|| (0..depth).map(Layer::Hidden).collect(), |i| vec![Layer::Hidden(i)]);
+            let layers: Vec<Layer> =
+                only.map_or_else(|| (0..depth).map(Layer::Hidden).collect(), |i| vec![Layer::Hidden(i)]);
             layer_frames(encoder, &layers, wave, timing, work.device)
         };
         told(features.len(), name);
@@ -221,18 +256,28 @@ pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
         let extractor = Extractor::new(&FeatureConfig { context, ..config.clone() }, rate)?;
         // At the encoder's instants, so that labels and their number are the same.
         let kinds = |wave: &[f32], _: Option<usize>| {
-            Ok(vec![extractor.compute(wave)?.at(timing.centre(), timing.seconds(), timing.frames(wave.len()))])
+            Ok(vec![extractor.compute(wave)?.at(
+                timing.centre(),
+                timing.seconds(),
+                timing.frames(wave.len()),
+            )])
         };
         told(features.len(), name);
         features.push(measure(name, &data, &waves(None, false)?, &noisy(false)?, &kinds)?);
     }
     let (mut counts, mut labels) = (vec![0usize; data.phones.len() + 1], [Vec::new(), Vec::new()]);
     // A feature of one value: only the labels are looked at.
-    let blank = |wave: &[f32]| Ok(vec![Frames::new(vec![0.0; timing.frames(wave.len())], 1, timing.centre(), timing.seconds())?]);
+    let blank = |wave: &[f32]| {
+        Ok(vec![Frames::new(vec![0.0; timing.frames(wave.len())], 1, timing.centre(), timing.seconds())?])
+    };
     let train: Vec<&Corpus> = [Some(&data.fit), data.choose.as_ref()].into_iter().flatten().collect();
     for (corpora, labels) in [train.clone(), vec![&data.test]].into_iter().zip(&mut labels) {
         for corpus in corpora {
-            labels.extend(phone_frames(corpus, &data.phones, &waves(None, false)?, &blank)?.into_iter().flat_map(|r| r.labels));
+            labels.extend(
+                phone_frames(corpus, &data.phones, &waves(None, false)?, &blank)?
+                    .into_iter()
+                    .flat_map(|r| r.labels),
+            );
         }
     }
     labels[0].iter().for_each(|&l: &u32| counts[l as usize] += 1);
@@ -257,13 +302,20 @@ impl FrameReport {
         let _ = writeln!(
             out,
             "{} training and {} test frames of {} ms from {} and {} recordings, {} phones, most frequent {:.1} %",
-            self.train_frames, self.test_frames, self.step_ms, self.recordings[0], self.recordings[1], self.phones, self.majority
+            self.train_frames,
+            self.test_frames,
+            self.step_ms,
+            self.recordings[0],
+            self.recordings[1],
+            self.phones,
+            self.majority
         );
         if self.left_out > 0 {
             let _ = writeln!(out, "{} recordings without an alignment were left out", self.left_out);
         }
-        let ratios: Vec<String> =
-            self.features.first().map_or(Vec::new(), |f| f.noisy.iter().map(|(db, _)| format!("{:>9}", format!("{db} dB"))).collect());
+        let ratios: Vec<String> = self.features.first().map_or(Vec::new(), |f| {
+            f.noisy.iter().map(|(db, _)| format!("{:>9}", format!("{db} dB"))).collect()
+        });
         let _ = writeln!(out, "{:<40}{:>9}{}", "frame accuracy in %", "clean", ratios.concat());
         for f in &self.features {
             let name = f.block.map_or_else(|| f.name.clone(), |b| format!("{}, block {b}", f.name));
@@ -271,8 +323,14 @@ impl FrameReport {
             let _ = writeln!(out, "{name:<40}{:>9.1}{noisy}", f.test);
         }
         for f in self.features.iter().filter(|f| !f.blocks.is_empty()) {
-            let list: Vec<String> = f.blocks.iter().map(|b| format!("{} {:.1} / {:.1}", b.block, b.chooses, b.test)).collect();
-            let _ = writeln!(out, "{} by block, held-out training recordings / test: {}", f.name, list.join(", "));
+            let list: Vec<String> =
+                f.blocks.iter().map(|b| format!("{} {:.1} / {:.1}", b.block, b.chooses, b.test)).collect();
+            let _ = writeln!(
+                out,
+                "{} by block, held-out training recordings / test: {}",
+                f.name,
+                list.join(", ")
+            );
         }
         out
     }

@@ -1,4 +1,5 @@
-//! Recordings: `[method]`, `[encoder]` and `[input]` of `selfsup-speech`; HuBERT in its stages; MFCC statistics as the baseline.
+//! Recordings: `[method]`, `[encoder]` and `[input]` of `selfsup-speech`; HuBERT in its stages; MFCC
+//! statistics as the baseline.
 
 mod frames;
 mod recognition;
@@ -101,7 +102,9 @@ fn corpus(set: &Set) -> Result<Corpus> {
         let content = match record.source {
             Place::File(path) => Content::File(path),
             Place::Bytes(bytes) => Content::Bytes(bytes),
-            Place::Pixels { .. } => return Err(Error::input(&record.id, "is a picture, expected a recording")),
+            Place::Pixels { .. } => {
+                return Err(Error::input(&record.id, "is a picture, expected a recording"));
+            }
         };
         let mut clip = Clip::new(record.id, content);
         clip.label = record.label;
@@ -120,34 +123,47 @@ fn noise_level(snr_db: f32, noise: &str) -> Result<NoiseLevel> {
         "white" => made_up(Noise::White),
         "" | "pink" => made_up(Noise::Pink),
         "brown" => made_up(Noise::Brown),
-        folder if Path::new(folder).is_dir() => NoiseLevel { folder: Some(folder.into()), ..made_up(Noise::default()) },
+        folder if Path::new(folder).is_dir() => {
+            NoiseLevel { folder: Some(folder.into()), ..made_up(Noise::default()) }
+        }
         other => {
-            return Err(Error::config(format!("--noise {other}: no such folder; expected one of recordings, or white, pink or brown")));
+            return Err(Error::config(format!(
+                "--noise {other}: no such folder; expected one of recordings, or white, pink or brown"
+            )));
         }
     })
 }
 
 impl Speech {
-    /// The samples whose length is within `input.min_seconds` and `input.max_seconds`: those that are trained on.
+    /// The samples whose length is within `input.min_seconds` and `input.max_seconds`: those that are trained
+    /// on.
     fn within(&self, set: &Set) -> Result<Set> {
         let bounds = self.keys.input.lengths();
-        let kept = corpus(set)?.within(&bounds).map_err(|e| Error::config(format!("input.min_seconds, input.max_seconds: {e}")))?;
+        let kept = corpus(set)?
+            .within(&bounds)
+            .map_err(|e| Error::config(format!("input.min_seconds, input.max_seconds: {e}")))?;
         if kept.len() == set.len() {
             return Ok(set.clone());
         }
-        let (out, least, most) = (set.len() - kept.len(), bounds.min_seconds, bounds.max_seconds.unwrap_or(f64::INFINITY));
-        crate::say::warning(format_args!("{out} of {} recordings are left out: not within {least} to {most} s", set.len()));
+        let (out, least, most) =
+            (set.len() - kept.len(), bounds.min_seconds, bounds.max_seconds.unwrap_or(f64::INFINITY));
+        crate::say::warning(format_args!(
+            "{out} of {} recordings are left out: not within {least} to {most} s",
+            set.len()
+        ));
         set.part(kept)
     }
 
-    /// Clips whose lengths are known, for batches of like length. A recording that cannot be read ends the run unless some may be bad.
+    /// Clips whose lengths are known, for batches of like length. A recording that cannot be read ends the
+    /// run unless some may be bad.
     fn measured(&self, set: &Set, max_bad: f64) -> Result<Corpus> {
         let all = corpus(set)?;
         let (measured, bad) = all.measure()?;
         match bad.first() {
-            Some((_, why)) if bad.len() as f64 > max_bad * set.len() as f64 => {
-                Err(Error::input("recordings", format!("{} of {} cannot be read; the first: {why}", bad.len(), set.len())))
-            }
+            Some((_, why)) if bad.len() as f64 > max_bad * set.len() as f64 => Err(Error::input(
+                "recordings",
+                format!("{} of {} cannot be read; the first: {why}", bad.len(), set.len()),
+            )),
             _ => Ok(measured),
         }
     }
@@ -174,7 +190,11 @@ impl Modality for Speech {
         let encoder = match &keys.encoder.pretrained {
             Some(name) => {
                 let path = super::weights_path(name)?;
-                if path.is_dir() { read_config(&path)? } else { keys.encoder.resolve(keys.method.family())? }
+                if path.is_dir() {
+                    read_config(&path)?
+                } else {
+                    keys.encoder.resolve(keys.method.family())?
+                }
             }
             None => keys.encoder.resolve(keys.method.family())?,
         };
@@ -188,7 +208,14 @@ impl Modality for Speech {
             return Ok(Box::new(Loader::new(Arc::new(measured), prepare, Arc::new(Padded), loader)?));
         }
         let lengths = measured.lengths(self.keys.input.crop_seconds);
-        Ok(Box::new(Loader::by_length(Arc::new(measured), prepare, Arc::new(Padded), loader, lengths, WINDOW)?))
+        Ok(Box::new(Loader::by_length(
+            Arc::new(measured),
+            prepare,
+            Arc::new(Padded),
+            loader,
+            lengths,
+            WINDOW,
+        )?))
     }
 
     fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
@@ -248,7 +275,8 @@ impl Modality for Speech {
         let features = Extractor::new(&FeatureConfig::default(), self.keys.input.audio.rate)?;
         let prepare = self.prepare(false)?;
         let of = |set: &Set| -> Result<Matrix> {
-            let kinds = utterances(&corpus(set)?, &prepare, &|wave: &[f32]| Ok(vec![features.compute(wave)?]))?;
+            let kinds =
+                utterances(&corpus(set)?, &prepare, &|wave: &[f32]| Ok(vec![features.compute(wave)?]))?;
             let rows = kinds.into_iter().next().unwrap_or_default();
             Matrix::new(rows.values, set.len(), rows.dim)
         };
@@ -274,7 +302,8 @@ impl Modality for Speech {
 
     fn preview(&self, batch: &Waves) -> Result<Vec<String>> {
         let rate = f64::from(self.keys.input.audio.rate);
-        let seconds: Vec<String> = batch.lengths.iter().take(8).map(|&l| format!("{:.2}", l as f64 / rate)).collect();
+        let seconds: Vec<String> =
+            batch.lengths.iter().take(8).map(|&l| format!("{:.2}", l as f64 / rate)).collect();
         Ok(vec![format!("waves: {:?}", batch.values.dims()), format!("seconds: {} ...", seconds.join(", "))])
     }
 
@@ -289,9 +318,18 @@ impl Modality for Speech {
         let measured = self.measured(&self.within(work.set)?, work.loader.max_bad_fraction)?;
         let (prepare, whole) = (Arc::new(self.prepare(true)?), self.prepare(false)?);
         let lengths = measured.lengths(self.keys.input.crop_seconds);
-        let source = Loader::by_length(Arc::new(measured.clone()), prepare, Arc::new(Padded), work.loader.clone(), lengths, WINDOW)?;
+        let source = Loader::by_length(
+            Arc::new(measured.clone()),
+            prepare,
+            Arc::new(Padded),
+            work.loader.clone(),
+            lengths,
+            WINDOW,
+        )?;
         let clips = measured.clips();
-        let load = |i: usize| whole.whole(clips.get(i).ok_or_else(|| Error::input("recordings", format!("there is no {i}")))?);
+        let load = |i: usize| {
+            whole.whole(clips.get(i).ok_or_else(|| Error::input("recordings", format!("there is no {i}")))?)
+        };
         let rate = self.keys.input.audio.rate;
         let mfcc = Extractor::new(&FeatureConfig::default(), rate)?;
         let data = Recordings { count: clips.len(), load: &load, source: &source, mfcc: &mfcc, rate };
@@ -304,7 +342,8 @@ impl Modality for Speech {
             max_frames: FRAMES,
         };
         let display = || Display::new(Duration::from_secs(10));
-        let (method, summary) = plan.run(&work.dir.join("stages"), &data, work.device, &display, work.stop, &|_| Vec::new())?;
+        let (method, summary) =
+            plan.run(&work.dir.join("stages"), &data, work.device, &display, work.stop, &|_| Vec::new())?;
         Ok((Box::new(method), summary))
     }
 

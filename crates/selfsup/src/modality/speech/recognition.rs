@@ -71,7 +71,9 @@ impl Task<Speech> for Recognition {
             )
         })?;
         let vocabulary = Vocabulary::build(said.iter().map(String::as_str), Units::Characters)?;
-        let part = |set: Option<Set>| -> Result<Option<Set>> { Ok(set.map(|s| spoken(&s)).transpose()?.and_then(|(s, _)| s)) };
+        let part = |set: Option<Set>| -> Result<Option<Set>> {
+            Ok(set.map(|s| spoken(&s)).transpose()?.and_then(|(s, _)| s))
+        };
         let sets = Sets { held_out: part(sets.held_out)?, test: part(sets.test)?, train };
         Ok((sets, vocabulary.tokens().to_vec()))
     }
@@ -84,7 +86,13 @@ impl Task<Speech> for Recognition {
         Ctc::new(&build.scope, modality.encoder.clone(), config, keys.classes.len())
     }
 
-    fn batches(modality: &Speech, keys: &TaskKeys, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Waves>>> {
+    fn batches(
+        modality: &Speech,
+        keys: &TaskKeys,
+        set: &Set,
+        augment: bool,
+        loader: LoaderConfig,
+    ) -> Result<Box<dyn Source<Waves>>> {
         waves(modality, keys, set, augment, loader, true)
     }
 
@@ -99,13 +107,23 @@ impl Task<Speech> for Recognition {
         let vocabulary = vocabulary(&keys.classes)?;
         let clips = corpus(set)?;
         let (mut said, mut heard) = (Vec::new(), Vec::new());
-        each(&*waves(modality, keys, set, false, loader.clone(), true)?, objective, &vocabulary, device, &mut |index, text| {
-            said.push(clips.clips()[index].transcript.clone().unwrap_or_default());
-            heard.push(text);
-            Ok(())
-        })?;
+        each(
+            &*waves(modality, keys, set, false, loader.clone(), true)?,
+            objective,
+            &vocabulary,
+            device,
+            &mut |index, text| {
+                said.push(clips.clips()[index].transcript.clone().unwrap_or_default());
+                heard.push(text);
+                Ok(())
+            },
+        )?;
         let (c, w) = (cer(&said, &heard)?, wer(&said, &heard)?);
-        Ok(vec![("character_accuracy".into(), 100.0 * (1.0 - c)), ("cer".into(), 100.0 * c), ("wer".into(), 100.0 * w)])
+        Ok(vec![
+            ("character_accuracy".into(), 100.0 * (1.0 - c)),
+            ("cer".into(), 100.0 * c),
+            ("wer".into(), 100.0 * w),
+        ])
     }
 
     fn predict(
@@ -118,9 +136,18 @@ impl Task<Speech> for Recognition {
         each_row: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
     ) -> Result<()> {
         let vocabulary = vocabulary(&keys.classes)?;
-        each(&*waves(modality, keys, set, false, loader.clone(), false)?, objective, &vocabulary, device, &mut |index, text| {
-            each_row(vec![("path".to_string(), json!(set.records().id(index)?)), ("transcript".into(), json!(text))])
-        })
+        each(
+            &*waves(modality, keys, set, false, loader.clone(), false)?,
+            objective,
+            &vocabulary,
+            device,
+            &mut |index, text| {
+                each_row(vec![
+                    ("path".to_string(), json!(set.records().id(index)?)),
+                    ("transcript".into(), json!(text)),
+                ])
+            },
+        )
     }
 }
 
@@ -137,7 +164,10 @@ fn waves(
     if !augment {
         config.augment = Vec::new();
     }
-    let prepare = Arc::new(Prepare::with_targets(config, Arc::new(Spelled { vocabulary: vocabulary(&task.classes)?, needed }))?);
+    let prepare = Arc::new(Prepare::with_targets(
+        config,
+        Arc::new(Spelled { vocabulary: vocabulary(&task.classes)?, needed }),
+    )?);
     if !augment {
         return Ok(Box::new(Loader::new(Arc::new(corpus(set)?), prepare, Arc::new(Padded), loader)?));
     }
@@ -160,7 +190,12 @@ fn each(
         let (logits, counts) = objective.logits(&batch, &Pass::eval())?;
         let (_, _, labels) = logits.dims3()?;
         for (i, (&index, frames)) in batch.indices.iter().zip(counts).enumerate() {
-            let scores = logits.get(i)?.narrow(0, 0, frames)?.detach().to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+            let scores = logits
+                .get(i)?
+                .narrow(0, 0, frames)?
+                .detach()
+                .to_dtype(DType::F32)?
+                .to_device(&Device::Cpu)?;
             let best = greedy(&scores.flatten_all()?.to_vec1::<f32>()?, labels, Vocabulary::BLANK)?;
             f(index, vocabulary.decode(&best.labels))?;
         }

@@ -37,7 +37,11 @@ struct Cut {
 
 impl Cut {
     fn new(modality: &Text) -> Result<Self> {
-        Ok(Cut { tokenizer: modality.tokenizer().clone(), longest: modality.longest()?, types: modality.bert()?.types > 1 })
+        Ok(Cut {
+            tokenizer: modality.tokenizer().clone(),
+            longest: modality.longest()?,
+            types: modality.bert()?.types > 1,
+        })
     }
 
     /// A third of a window is shared with the next one, as SQuAD's 128 of 384.
@@ -95,7 +99,9 @@ fn questions(what: &str, labelled: bool) -> Result<Set> {
         return Err(Error::file(path, "no question in this file"));
     }
     // Questions on the same text stay together.
-    Ok(Set::new(Packed::new(found.into_iter().map(|q| (format!("{what}: {}", q.id), Some(q.context.clone()), q)))?))
+    Ok(Set::new(Packed::new(
+        found.into_iter().map(|q| (format!("{what}: {}", q.id), Some(q.context.clone()), q)),
+    )?))
 }
 
 /// The best answer to each question of `set`, with its score.
@@ -112,13 +118,16 @@ fn each(
     let may_be_none = keys.classes.iter().any(|c| c == OUTPUTS[2]);
     let mut open: Vec<(Question, Vec<Window>)> = Vec::new();
     let mut flush = |open: &mut Vec<(Question, Vec<Window>)>| -> Result<()> {
-        let examples: Vec<Example> = open.iter().flat_map(|(_, w)| w.iter().map(|w| w.example.clone())).collect();
+        let examples: Vec<Example> =
+            open.iter().flat_map(|(_, w)| w.iter().map(|w| w.example.clone())).collect();
         let mut scores = Vec::with_capacity(examples.len());
         for (b, part) in examples.chunks(batch_size.max(1)).enumerate() {
             let indices: Vec<usize> = (0..part.len()).collect();
             let batch = cut.pad().collate(part.to_vec(), &indices, Key::new(b as u64))?.to_device(device)?;
             let (start, end) = objective.logits(&batch, &Pass::eval())?;
-            let rows = |t: candle_core::Tensor| -> Result<Vec<Vec<f32>>> { Ok(t.detach().to_dtype(DType::F32)?.to_vec2()?) };
+            let rows = |t: candle_core::Tensor| -> Result<Vec<Vec<f32>>> {
+                Ok(t.detach().to_dtype(DType::F32)?.to_vec2()?)
+            };
             scores.extend(rows(start)?.into_iter().zip(rows(end)?));
         }
         let mut rest = scores.as_slice();
@@ -169,7 +178,13 @@ impl Task<Text> for Answering {
         AnswerFinder::new(&build.scope, modality.bert()?, &AnswerConfig::default())
     }
 
-    fn batches(modality: &Text, _keys: &TaskKeys, set: &Set, _augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Sequences>>> {
+    fn batches(
+        modality: &Text,
+        _keys: &TaskKeys,
+        set: &Set,
+        _augment: bool,
+        loader: LoaderConfig,
+    ) -> Result<Box<dyn Source<Sequences>>> {
         let windows = Windows::new(set, Cut::new(modality)?)?;
         let pad = windows.cut.pad();
         let same = Arc::new(|e: Example, _: &mut Rng| Ok(e));

@@ -1,5 +1,5 @@
-//! Texts: `[method]`, `[encoder]`, `[corpus]` and `[tokenizer]` of `selfsup-text`; a vocabulary that is made from the data where none is
-//! named; words weighed by TF-IDF as the baseline.
+//! Texts: `[method]`, `[encoder]`, `[corpus]` and `[tokenizer]` of `selfsup-text`; a vocabulary that is made
+//! from the data where none is named; words weighed by TF-IDF as the baseline.
 
 mod answers;
 mod inputs;
@@ -40,7 +40,8 @@ use tokens::Tagging;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TokenizerKeys {
-    /// A `tokenizer.json` or a folder with one. Without it that of `encoder.pretrained` is taken, or one is made from the data.
+    /// A `tokenizer.json` or a folder with one. Without it that of `encoder.pretrained` is taken, or one is
+    /// made from the data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// How it is made.
@@ -111,9 +112,15 @@ impl Text {
         let large = self.divided.as_ref().map(|(path, _)| Large::of(path, corpus)).transpose()?.flatten();
         let kept = match (&large, &self.divided) {
             (Some(large), Some((_, divided))) => {
-                let last = set.len().checked_sub(1).map(|i| set.records().id(i)).transpose()?.unwrap_or_default();
+                let last =
+                    set.len().checked_sub(1).map(|i| set.records().id(i)).transpose()?.unwrap_or_default();
                 let tokenizer = folder_name(&self.tokenizer.description()?);
-                Some(large.tokens(&format!("{divided}; {} texts up to {last}; tokenizer {tokenizer}", set.len())))
+                Some(
+                    large.tokens(&format!(
+                        "{divided}; {} texts up to {last}; tokenizer {tokenizer}",
+                        set.len()
+                    )),
+                )
             }
             _ => None,
         };
@@ -135,9 +142,10 @@ impl Text {
     fn bert(&self) -> Result<&BertConfig> {
         match &self.architecture {
             Architecture::Bert(c) => Ok(c),
-            _ => {
-                Err(Error::config(format!("encoder {}: this task has a head for bert, roberta and electra alone", self.keys.encoder.name)))
-            }
+            _ => Err(Error::config(format!(
+                "encoder {}: this task has a head for bert, roberta and electra alone",
+                self.keys.encoder.name
+            ))),
         }
     }
 }
@@ -151,7 +159,8 @@ impl Modality for Text {
 
     fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
         let keys = config.keys.clone();
-        let start = keys.encoder.pretrained.as_deref().map(Path::new).filter(|p| p.join("tokenizer.json").is_file());
+        let start =
+            keys.encoder.pretrained.as_deref().map(Path::new).filter(|p| p.join("tokenizer.json").is_file());
         let tokenizer = match (&keys.tokenizer.path, start) {
             (Some(path), _) => Tokenizer::load(path)?,
             (None, Some(folder)) => Tokenizer::load(folder)?,
@@ -161,7 +170,8 @@ impl Modality for Text {
                 // Only what is trained on: the vocabulary must not know the samples that are held out.
                 let (set, _) = set.hold_out(config.data.hold_out, 0)?;
                 // Characters are counted, not asked for.
-                Display::new(Duration::ZERO).note(&format!("making a vocabulary from {} texts ...", set.len()));
+                Display::new(Duration::ZERO)
+                    .note(&format!("making a vocabulary from {} texts ...", set.len()));
                 // The texts as they will be tokenised: with what is set between them.
                 train(&keys.tokenizer.made, keys.corpus.texts(texts(&set)))?
             }
@@ -170,7 +180,8 @@ impl Modality for Text {
         let data = &config.data;
         // A table that holds the texts is in memory whatever its size.
         let in_files = !data.path.is_empty() && data.labels.is_empty();
-        let divided = in_files.then(|| (data.path.clone(), format!("hold_out {}, limit {}", data.hold_out, data.limit)));
+        let divided = in_files
+            .then(|| (data.path.clone(), format!("hold_out {}, limit {}", data.hold_out, data.limit)));
         Ok(Text { keys, tokenizer, architecture, divided })
     }
 
@@ -213,7 +224,11 @@ impl Modality for Text {
 
     fn inputs(&self, set: &Set, _augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
         let records = set.records().clone();
-        let data = Tokenised { records: records.clone(), tokenizer: self.tokenizer.clone(), longest: self.longest()? };
+        let data = Tokenised {
+            records: records.clone(),
+            tokenizer: self.tokenizer.clone(),
+            longest: self.longest()?,
+        };
         let same = Arc::new(|e: Example, _: &mut selfsup_core::Rng| Ok(e));
         let pad = Pad { pad: self.tokenizer.vocabulary().pad, length: None };
         Ok(Box::new(Loader::new(Arc::new(data), same, Arc::new(Stacked { pad, records }), loader)?))
@@ -267,8 +282,11 @@ impl Modality for Text {
                     "data.labels is not read for {kind}: its files, data.path and data.test, have the targets"
                 )));
             }
-            if c.task.run.is_empty() && c.keys.tokenizer.path.is_none() && c.keys.encoder.pretrained.is_none() {
-                return Err(Error::config(format!("{kind} needs a vocabulary: give --run RUN, encoder.pretrained or tokenizer.path")));
+            if c.task.run.is_empty() && c.keys.tokenizer.path.is_none() && c.keys.encoder.pretrained.is_none()
+            {
+                return Err(Error::config(format!(
+                    "{kind} needs a vocabulary: give --run RUN, encoder.pretrained or tokenizer.path"
+                )));
             }
         }
         match kind.as_str() {
@@ -288,12 +306,21 @@ impl Modality for Text {
 
     fn preview(&self, batch: &Sequences) -> Result<Vec<String>> {
         let mut lines = vec![
-            format!("ids: {:?}, {} tokens to predict", batch.ids.dims(), batch.predicted().iter().sum::<usize>()),
+            format!(
+                "ids: {:?}, {} tokens to predict",
+                batch.ids.dims(),
+                batch.predicted().iter().sum::<usize>()
+            ),
             format!("vocabulary: {} tokens", self.tokenizer.size()),
         ];
         let (seen, wanted) = (first(&batch.ids)?, first(&batch.labels)?);
-        let name = |id: i64| u32::try_from(id).ok().and_then(|id| self.tokenizer.token(id)).unwrap_or_else(|| id.to_string());
-        lines.push(format!("what the method sees: {}", seen.iter().take(48).map(|&i| name(i)).collect::<Vec<_>>().join(" ")));
+        let name = |id: i64| {
+            u32::try_from(id).ok().and_then(|id| self.tokenizer.token(id)).unwrap_or_else(|| id.to_string())
+        };
+        lines.push(format!(
+            "what the method sees: {}",
+            seen.iter().take(48).map(|&i| name(i)).collect::<Vec<_>>().join(" ")
+        ));
         let wanted: Vec<String> = wanted.into_iter().filter(|&i| i != IGNORED).take(48).map(name).collect();
         lines.push(format!("what it predicts: {}", wanted.join(" ")));
         let _ = batch.samples();

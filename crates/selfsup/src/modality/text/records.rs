@@ -19,8 +19,16 @@ impl Records for Documents {
         self.0.len()
     }
     fn get(&self, index: usize) -> Result<Record> {
-        let d = self.0.get(index).ok_or_else(|| Error::input("texts", format!("there is no text {index} of {}", self.0.len())))?;
-        Ok(Record { id: d.id.clone(), source: Place::Bytes(Arc::from(d.text.as_bytes())), label: None, group: None })
+        let d = self
+            .0
+            .get(index)
+            .ok_or_else(|| Error::input("texts", format!("there is no text {index} of {}", self.0.len())))?;
+        Ok(Record {
+            id: d.id.clone(),
+            source: Place::Bytes(Arc::from(d.text.as_bytes())),
+            label: None,
+            group: None,
+        })
     }
     fn id(&self, index: usize) -> Result<String> {
         Ok(self.0.get(index).map(|d| d.id.clone()).unwrap_or_default())
@@ -42,7 +50,12 @@ impl Records for Stored {
     }
     fn get(&self, index: usize) -> Result<Record> {
         let d = self.0.get(index)?;
-        Ok(Record { id: d.id, source: Place::Bytes(Arc::from(d.text.into_bytes())), label: None, group: None })
+        Ok(Record {
+            id: d.id,
+            source: Place::Bytes(Arc::from(d.text.into_bytes())),
+            label: None,
+            group: None,
+        })
     }
     fn id(&self, index: usize) -> Result<String> {
         self.0.id(index)
@@ -59,7 +72,8 @@ impl Records for Stored {
 pub(super) fn text_of(records: &dyn Records, index: usize) -> Result<String> {
     let record = records.get(index)?;
     let bytes = record.source.content()?;
-    let text = std::str::from_utf8(&bytes).map_err(|e| Error::input(&record.id, format!("is not UTF-8 at byte {}", e.valid_up_to())))?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|e| Error::input(&record.id, format!("is not UTF-8 at byte {}", e.valid_up_to())))?;
     Ok(text.to_string())
 }
 
@@ -73,7 +87,8 @@ fn is_name(what: &str) -> bool {
     selfsup_datasets::list().iter().any(|c| c.name == what) || !Path::new(what).exists()
 }
 
-/// The texts of a data set's name, of files or of Parquet tables. Files above `corpus.in_memory` are written to the disk once.
+/// The texts of a data set's name, of files or of Parquet tables. Files above `corpus.in_memory` are written
+/// to the disk once.
 pub(super) fn documents(what: &str, corpus: &CorpusConfig) -> Result<Set> {
     if is_name(what) {
         return Ok(Set::new(selfsup_datasets::open_kind(what, Kind::Text)?));
@@ -117,7 +132,11 @@ impl Large {
         let mut source = format!("unit {:?}, column {}\n", corpus.unit, corpus.column);
         for file in &found {
             let meta = std::fs::metadata(file).map_err(|e| Error::io(file, e))?;
-            let time = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos());
+            let time = meta
+                .modified()
+                .ok()
+                .and_then(|t| t.duration_since(UNIX_EPOCH).ok())
+                .map_or(0, |d| d.as_nanos());
             source.push_str(&format!("{} {} {time}\n", file.display(), meta.len()));
         }
         let root = match &corpus.cache {
@@ -133,8 +152,16 @@ impl Large {
         let store = match TextStore::open_if(&folder, &self.source) {
             Some(store) => store,
             None => {
-                Display::new(Duration::ZERO).note(&format!("writing {} files of text to {} once ...", self.files.len(), folder.display()));
-                TextStore::create(&folder, &self.source, Reader::new(self.files, corpus.unit, &corpus.column))?
+                Display::new(Duration::ZERO).note(&format!(
+                    "writing {} files of text to {} once ...",
+                    self.files.len(),
+                    folder.display()
+                ));
+                TextStore::create(
+                    &folder,
+                    &self.source,
+                    Reader::new(self.files, corpus.unit, &corpus.column),
+                )?
             }
         };
         Ok(Set::new(Stored(store)))
@@ -152,7 +179,9 @@ pub(super) struct Packed(Vec<(String, Option<String>, Arc<[u8]>)>);
 
 impl Packed {
     /// Of names, groups and values.
-    pub(super) fn new<T: Serialize>(items: impl IntoIterator<Item = (String, Option<String>, T)>) -> Result<Self> {
+    pub(super) fn new<T: Serialize>(
+        items: impl IntoIterator<Item = (String, Option<String>, T)>,
+    ) -> Result<Self> {
         let packed = |(id, group, value): (String, Option<String>, T)| {
             let bytes = serde_json::to_vec(&value).map_err(|e| Error::input(&id, e))?;
             Ok((id, group, Arc::from(bytes)))
@@ -172,8 +201,15 @@ impl Records for Packed {
         self.0.len()
     }
     fn get(&self, index: usize) -> Result<Record> {
-        let found = self.0.get(index).ok_or_else(|| Error::input("records", format!("there is no record {index} of {}", self.0.len())))?;
-        Ok(Record { id: found.0.clone(), source: Place::Bytes(found.2.clone()), label: None, group: found.1.clone() })
+        let found = self.0.get(index).ok_or_else(|| {
+            Error::input("records", format!("there is no record {index} of {}", self.0.len()))
+        })?;
+        Ok(Record {
+            id: found.0.clone(),
+            source: Place::Bytes(found.2.clone()),
+            label: None,
+            group: found.1.clone(),
+        })
     }
     fn label(&self, _: usize) -> Option<u32> {
         None

@@ -25,7 +25,8 @@ use std::sync::Arc;
 /// The task.
 pub struct Tagging;
 
-/// Sentences as examples: the first token of each word carries the number of its tag, or 0 where tags are not known.
+/// Sentences as examples: the first token of each word carries the number of its tag, or 0 where tags are not
+/// known.
 struct Sentences {
     records: Arc<dyn Records>,
     tokenizer: Tokenizer,
@@ -45,7 +46,9 @@ impl Dataset for Sentences {
         let example = self.tokenizer.sentence(&sentence.words, self.longest)?;
         let number = |tag: &String| -> Result<i64> {
             let found = self.classes.iter().position(|c| c == tag);
-            found.map(|i| i as i64).ok_or_else(|| Error::input(&sentence.id, format!("tag {tag}, which no training sentence has")))
+            found.map(|i| i as i64).ok_or_else(|| {
+                Error::input(&sentence.id, format!("tag {tag}, which no training sentence has"))
+            })
         };
         let labels = match sentence.tags.is_empty() {
             true => vec![0; sentence.words.len()],
@@ -61,7 +64,12 @@ fn sentences(what: &str, tagged: bool) -> Result<Set> {
     Ok(Set::new(Packed::new(found.into_iter().map(|s| (s.id.clone(), None, s)))?))
 }
 
-fn batches(modality: &Text, keys: &TaskKeys, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Sequences>>> {
+fn batches(
+    modality: &Text,
+    keys: &TaskKeys,
+    set: &Set,
+    loader: LoaderConfig,
+) -> Result<Box<dyn Source<Sequences>>> {
     let data = Sentences {
         records: set.records().clone(),
         tokenizer: modality.tokenizer().clone(),
@@ -69,10 +77,16 @@ fn batches(modality: &Text, keys: &TaskKeys, set: &Set, loader: LoaderConfig) ->
         longest: modality.longest()?,
     };
     let same = Arc::new(|e: Example, _: &mut Rng| Ok(e));
-    Ok(Box::new(Loader::new(Arc::new(data), same, Arc::new(Pad { pad: modality.tokenizer().vocabulary().pad, length: None }), loader)?))
+    Ok(Box::new(Loader::new(
+        Arc::new(data),
+        same,
+        Arc::new(Pad { pad: modality.tokenizer().vocabulary().pad, length: None }),
+        loader,
+    )?))
 }
 
-/// For each sentence its words and the probabilities of the classes at each; of the words behind the longest input there are none.
+/// For each sentence its words and the probabilities of the classes at each; of the words behind the longest
+/// input there are none.
 fn each(
     modality: &Text,
     keys: &TaskKeys,
@@ -84,10 +98,13 @@ fn each(
 ) -> Result<()> {
     for loaded in counted("predictions: batch", &*batches(modality, keys, set, loader.clone())?)? {
         let batch = loaded?.batch.to_device(device)?;
-        let scores = softmax(&objective.logits(&batch, &Pass::eval())?.detach().to_dtype(DType::F32)?, Kernel::Auto)?.to_vec3::<f32>()?;
+        let scores =
+            softmax(&objective.logits(&batch, &Pass::eval())?.detach().to_dtype(DType::F32)?, Kernel::Auto)?
+                .to_vec3::<f32>()?;
         let labels = batch.labels.to_vec2::<i64>()?;
         for ((rows, labels), &index) in scores.into_iter().zip(labels).zip(&batch.indices) {
-            let at_words = rows.into_iter().zip(labels).filter(|(_, l)| *l != IGNORED).map(|(row, _)| row).collect();
+            let at_words =
+                rows.into_iter().zip(labels).filter(|(_, l)| *l != IGNORED).map(|(row, _)| row).collect();
             f(index, unpacked(set.records(), index)?, at_words)?;
         }
     }
@@ -110,12 +127,17 @@ impl Task<Text> for Tagging {
     }
 
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
-        let all = |set: &Set| (0..set.len()).map(|i| unpacked::<Sentence>(set.records(), i)).collect::<Result<Vec<_>>>();
+        let all = |set: &Set| {
+            (0..set.len()).map(|i| unpacked::<Sentence>(set.records(), i)).collect::<Result<Vec<_>>>()
+        };
         let classes = conll::classes(&all(&sets.train)?);
         for set in [&sets.held_out, &sets.test].into_iter().flatten() {
             for sentence in all(set)? {
                 if let Some(tag) = sentence.tags.iter().find(|t| !classes.contains(t)) {
-                    return Err(Error::input(&sentence.id, format!("tag {tag}, which no training sentence has ({})", classes.join(", "))));
+                    return Err(Error::input(
+                        &sentence.id,
+                        format!("tag {tag}, which no training sentence has ({})", classes.join(", ")),
+                    ));
                 }
             }
         }
@@ -125,7 +147,9 @@ impl Task<Text> for Tagging {
     fn build(modality: &Text, build: &Build) -> Result<TokenClassifier> {
         let keys = build.keys;
         if keys.class_weights != ClassWeights::None {
-            return Err(Error::config("task.class_weights: token classification weighs all tags alike, expected none"));
+            return Err(Error::config(
+                "task.class_weights: token classification weighs all tags alike, expected none",
+            ));
         }
         let config = TokenConfig {
             classes: keys.classes.len(),
@@ -136,7 +160,13 @@ impl Task<Text> for Tagging {
         TokenClassifier::new(&build.scope, modality.bert()?, config)
     }
 
-    fn batches(modality: &Text, keys: &TaskKeys, set: &Set, _augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Sequences>>> {
+    fn batches(
+        modality: &Text,
+        keys: &TaskKeys,
+        set: &Set,
+        _augment: bool,
+        loader: LoaderConfig,
+    ) -> Result<Box<dyn Source<Sequences>>> {
         batches(modality, keys, set, loader)
     }
 
@@ -175,7 +205,10 @@ impl Task<Text> for Tagging {
         ];
         if keys.classes.iter().any(|c| c.starts_with("B-")) {
             let (all, types) = entity_f1(&gold, &found);
-            out.extend([("precision", all.precision), ("recall", all.recall), ("f1", all.f1)].map(|(n, v)| (n.to_string(), 100.0 * v)));
+            out.extend(
+                [("precision", all.precision), ("recall", all.recall), ("f1", all.f1)]
+                    .map(|(n, v)| (n.to_string(), 100.0 * v)),
+            );
             out.extend(types.into_iter().map(|(name, s)| (format!("f1_{name}"), 100.0 * s.f1)));
         }
         Ok(out)

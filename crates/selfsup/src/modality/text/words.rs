@@ -15,8 +15,9 @@ fn words(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_lowercase)
 }
 
-/// `(1 + log tf) log(n / df)` of the most frequent words of the training texts, rows of length 1 (Salton and Buckley 1988); frequencies are
-/// those of the training texts. A column of ones keeps texts without a known word apart from nothing.
+/// `(1 + log tf) log(n / df)` of the most frequent words of the training texts, rows of length 1 (Salton and
+/// Buckley 1988); frequencies are those of the training texts. A column of ones keeps texts without a known
+/// word apart from nothing.
 pub(super) fn tf_idf(train: &Set, test: &Set) -> Result<(Matrix, Matrix)> {
     let counts = |set: &Set, i: usize| -> Result<BTreeMap<String, f32>> {
         let mut counts = BTreeMap::new();
@@ -30,8 +31,11 @@ pub(super) fn tf_idf(train: &Set, test: &Set) -> Result<(Matrix, Matrix)> {
     let mut frequent: Vec<(String, usize)> = frequency.into_iter().collect();
     frequent.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     frequent.truncate(WORDS.min(VALUES / (train.len() + test.len()).max(1)).max(64));
-    let place: BTreeMap<&str, (usize, f32)> =
-        frequent.iter().enumerate().map(|(k, (w, df))| (w.as_str(), (k, (train.len() as f32 / *df as f32).ln() + 1.0))).collect();
+    let place: BTreeMap<&str, (usize, f32)> = frequent
+        .iter()
+        .enumerate()
+        .map(|(k, (w, df))| (w.as_str(), (k, (train.len() as f32 / *df as f32).ln() + 1.0)))
+        .collect();
     let width = frequent.len() + 1;
     let matrix = |set: &Set| -> Result<Matrix> {
         let mut rows = vec![0f32; set.len() * width];

@@ -14,18 +14,30 @@ use std::path::Path;
 ///
 /// # Errors
 /// If the layout cannot hold the encoder, or a file cannot be written.
-pub fn write(config: &Keys, architecture: &Architecture, params: &Params, out: &Path, layout: &str) -> Result<()> {
+pub fn write(
+    config: &Keys,
+    architecture: &Architecture,
+    params: &Params,
+    out: &Path,
+    layout: &str,
+) -> Result<()> {
     let ours = weights::export(params, "encoder");
     std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
     let (description, tensors, how) = match (layout, architecture) {
-        ("timm", _) => (timm(config, architecture)?, counters(Layout::Timm.rules().to_theirs(ours)?)?, timm_note(config, architecture)),
+        ("timm", _) => (
+            timm(config, architecture)?,
+            counters(Layout::Timm.rules().to_theirs(ours)?)?,
+            timm_note(config, architecture),
+        ),
         ("hf", Architecture::ViT(_)) => (
             hf(config, architecture)?,
             Layout::HfVit.rules().to_theirs(ours)?,
             "AutoModel.from_pretrained(DIR, add_pooling_layer=False)".to_string(),
         ),
         ("hf", Architecture::ResNet(_)) => {
-            return Err(Error::config("layout hf holds vision transformers; export a ResNet with --layout timm"));
+            return Err(Error::config(
+                "layout hf holds vision transformers; export a ResNet with --layout timm",
+            ));
         }
         (other, _) => return Err(Error::config(format!("layout {other}: expected timm or hf"))),
     };
@@ -55,8 +67,11 @@ pub fn write(config: &Keys, architecture: &Architecture, params: &Params, out: &
 }
 
 /// PyTorch's batch norm counts its batches: strict loading asks for the counter.
-fn counters(mut tensors: std::collections::BTreeMap<String, Tensor>) -> Result<std::collections::BTreeMap<String, Tensor>> {
-    let norms: Vec<String> = tensors.keys().filter_map(|k| k.strip_suffix("running_mean").map(str::to_string)).collect();
+fn counters(
+    mut tensors: std::collections::BTreeMap<String, Tensor>,
+) -> Result<std::collections::BTreeMap<String, Tensor>> {
+    let norms: Vec<String> =
+        tensors.keys().filter_map(|k| k.strip_suffix("running_mean").map(str::to_string)).collect();
     for prefix in norms {
         tensors.insert(format!("{prefix}num_batches_tracked"), super::counter()?);
     }
@@ -81,7 +96,8 @@ fn timm(config: &Keys, architecture: &Architecture) -> Result<Value> {
             (standard.to_string(), features, arguments)
         }
         Architecture::ViT(c) => {
-            let name = format!("vit_{}_patch16_224", config.encoder.name.strip_prefix("vit_").unwrap_or("tiny"));
+            let name =
+                format!("vit_{}_patch16_224", config.encoder.name.strip_prefix("vit_").unwrap_or("tiny"));
             let arguments = json!({
                 "img_size": c.image_size, "patch_size": c.patch, "embed_dim": c.trunk.dim, "depth": c.trunk.depth,
                 "num_heads": c.trunk.heads, "mlp_ratio": c.trunk.hidden as f64 / c.trunk.dim as f64,
@@ -109,19 +125,32 @@ fn timm_note(config: &Keys, architecture: &Architecture) -> String {
              m = timm.create_model(\"{}\", num_classes=0, in_chans={}{})\n    \
              m.conv1 = nn.Conv2d({}, {}, 3, 1, 1, bias=False); m.bn1 = nn.BatchNorm2d({}); m.maxpool = nn.Identity()\n    \
              m.load_state_dict(load_file(\"DIR/model.safetensors\"))",
-            if config.encoder.name == "resnet" { if c.bottleneck { "resnet50" } else { "resnet18" } } else { &config.encoder.name },
+            if config.encoder.name == "resnet" {
+                if c.bottleneck { "resnet50" } else { "resnet18" }
+            } else {
+                &config.encoder.name
+            },
             config.encoder.channels,
-            if config.encoder.name == "resnet" { format!(", layers={:?}, channels={:?}", c.depths, c.widths) } else { String::new() },
+            if config.encoder.name == "resnet" {
+                format!(", layers={:?}, channels={:?}", c.depths, c.widths)
+            } else {
+                String::new()
+            },
             config.encoder.channels,
             c.stem,
             c.stem,
         ),
-        _ => format!("timm.create_model(\"local-dir:DIR\", pretrained=True, num_classes=0, in_chans={})", config.encoder.channels),
+        _ => format!(
+            "timm.create_model(\"local-dir:DIR\", pretrained=True, num_classes=0, in_chans={})",
+            config.encoder.channels
+        ),
     }
 }
 
 fn hf(config: &Keys, architecture: &Architecture) -> Result<Value> {
-    let Architecture::ViT(c) = architecture else { return Err(Error::config("layout hf holds vision transformers only")) };
+    let Architecture::ViT(c) = architecture else {
+        return Err(Error::config("layout hf holds vision transformers only"));
+    };
     if !c.class_token {
         return Err(Error::config("layout hf needs a class token"));
     }

@@ -1,4 +1,5 @@
-//! Images: `[method]`, `[encoder]` and `[augment]` of `selfsup-vision`, records decoded by the transforms, pixels as the baseline.
+//! Images: `[method]`, `[encoder]` and `[augment]` of `selfsup-vision`, records decoded by the transforms,
+//! pixels as the baseline.
 
 mod export;
 mod raw;
@@ -93,7 +94,9 @@ impl Dataset for Images {
         let content = match source {
             Place::File(path) => Content::File(path),
             Place::Bytes(bytes) => Content::Bytes(bytes),
-            Place::Pixels { width, height, channels, data } => Content::Pixels { width, height, channels, data },
+            Place::Pixels { width, height, channels, data } => {
+                Content::Pixels { width, height, channels, data }
+            }
         };
         Ok(Sample { id, content })
     }
@@ -141,8 +144,14 @@ impl Modality for Vision {
     }
 
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Views>>> {
-        let views = self.keys.augment.views(self.keys.method.views(), self.keys.encoder.channels, self.max_pixels)?;
-        Ok(Box::new(Loader::new(Arc::new(Images(set.records().clone())), Arc::new(views), Arc::new(Collated), loader)?))
+        let views =
+            self.keys.augment.views(self.keys.method.views(), self.keys.encoder.channels, self.max_pixels)?;
+        Ok(Box::new(Loader::new(
+            Arc::new(Images(set.records().clone())),
+            Arc::new(views),
+            Arc::new(Collated),
+            loader,
+        )?))
     }
 
     fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
@@ -154,7 +163,12 @@ impl Modality for Vision {
             augmentation.evaluation(channels, self.max_pixels)?
         };
         let stacked = Stacked(set.records().clone());
-        Ok(Box::new(Loader::new(Arc::new(Images(set.records().clone())), Arc::new(view), Arc::new(stacked), loader)?))
+        Ok(Box::new(Loader::new(
+            Arc::new(Images(set.records().clone())),
+            Arc::new(view),
+            Arc::new(stacked),
+            loader,
+        )?))
     }
 
     fn method(&self, scope: &Scope) -> Result<Method<Views>> {
@@ -169,11 +183,22 @@ impl Modality for Vision {
         let Some(name) = &self.keys.encoder.pretrained else { return Ok(None) };
         let path = super::weights_path(name)?;
         let loaded = load_pretrained(params, "encoder", &path)?;
-        Ok(Some(format!("{} tensors of {} ({:?} layout)", loaded.report.loaded.len(), path.display(), loaded.layout)))
+        Ok(Some(format!(
+            "{} tensors of {} ({:?} layout)",
+            loaded.report.loaded.len(),
+            path.display(),
+            loaded.layout
+        )))
     }
 
     fn raw(&self, train: &Set, test: &Set, loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
-        let of = |set: &Set| raw::pixels(&*self.inputs(set, false, loader.clone())?, &self.keys.augment, self.keys.encoder.channels);
+        let of = |set: &Set| {
+            raw::pixels(
+                &*self.inputs(set, false, loader.clone())?,
+                &self.keys.augment,
+                self.keys.encoder.channels,
+            )
+        };
         raw::alike(of(train)?, of(test)?)
     }
 
@@ -182,7 +207,8 @@ impl Modality for Vision {
     }
 
     fn preview(&self, batch: &Views) -> Result<Vec<String>> {
-        let mut lines: Vec<String> = batch.views.iter().enumerate().map(|(i, view)| format!("view {i}: {:?}", view.dims())).collect();
+        let mut lines: Vec<String> =
+            batch.views.iter().enumerate().map(|(i, view)| format!("view {i}: {:?}", view.dims())).collect();
         let picture = PathBuf::from(format!("{}-augmentations.png", self.keys.method.name()));
         contact_sheet(batch, &self.keys.augment, 8)?.save(&picture)?;
         lines.push(format!("augmentations: {}", picture.display()));

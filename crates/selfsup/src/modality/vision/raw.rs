@@ -36,12 +36,14 @@ pub fn pixels(images: &dyn Source<Inputs>, augment: &AugmentConfig, channels: us
         out.n += b;
         for image in x.chunks_exact(c * h * w) {
             let first = &image[..h * w];
-            out.gray &= image.chunks_exact(h * w).all(|p| p.iter().zip(first).all(|(a, b)| (a - b).abs() < 1e-4));
+            out.gray &=
+                image.chunks_exact(h * w).all(|p| p.iter().zip(first).all(|(a, b)| (a - b).abs() < 1e-4));
             for plane in image.chunks_exact(h * w) {
                 for y in 0..oh {
                     for x in 0..ow {
                         let square = (0..step).flat_map(|dy| (0..step).map(move |dx| (dy, dx)));
-                        let sum: f32 = square.map(|(dy, dx)| plane[(y * step + dy) * w + x * step + dx]).sum();
+                        let sum: f32 =
+                            square.map(|(dy, dx)| plane[(y * step + dy) * w + x * step + dx]).sum();
                         out.rows.push(sum / (step * step) as f32);
                     }
                 }

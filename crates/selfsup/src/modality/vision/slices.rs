@@ -1,7 +1,9 @@
-//! `[volumes] slices`: slices of volumes, and radiographs, as grey pictures for the encoders and methods of images.
+//! `[volumes] slices`: slices of volumes, and radiographs, as grey pictures for the encoders and methods of
+//! images.
 //!
-//! A picture has 8 bits: what a window or two percentiles of the volume leave, as on a screen. The slices of one volume are one group, so that
-//! a split never divides them, and a label of the volume is one of each slice.
+//! A picture has 8 bits: what a window or two percentiles of the volume leave, as on a screen. The slices of
+//! one volume are one group, so that a split never divides them, and a label of the volume is one of each
+//! slice.
 
 use crate::modality::medical::volumes::{Cut, Drawn, VolumeConfig, path_of};
 use crate::set::Set;
@@ -50,13 +52,17 @@ impl Pictures {
     /// # Errors
     /// If a volume cannot be read, no slice is left, or a key cannot be carried out.
     pub fn open(what: &str, config: &VolumeConfig) -> Result<Self> {
-        let cut = config.slices.ok_or_else(|| Error::config("volumes.slices is missing: expected axial, coronal, sagittal or stored"))?;
+        let cut = config.slices.ok_or_else(|| {
+            Error::config("volumes.slices is missing: expected axial, coronal, sagittal or stored")
+        })?;
         if let Some(Scale::None | Scale::ZScore { .. }) = config.scale {
             return Err(Error::config("volumes.scale: grey values need a window or percentiles"));
         }
         let [low, high] = config.keep.unwrap_or([0.0, 1.0]);
         if !(0.0 <= low && low < high && high <= 1.0) {
-            return Err(Error::config(format!("volumes.keep = [{low}, {high}]: expected two shares of the axis, the smaller first")));
+            return Err(Error::config(format!(
+                "volumes.keep = [{low}, {high}]: expected two shares of the axis, the smaller first"
+            )));
         }
         let set = if cut == Cut::Stored { config.files(what)? } else { config.open(what)? };
         let cache = config.cache();
@@ -78,19 +84,29 @@ impl Pictures {
             wholes.push(Whole::Volume(drawn));
         }
         if places.is_empty() {
-            return Err(Error::config(format!("volumes.keep = [{low}, {high}]: no slice of {} volumes is left", set.len())));
+            return Err(Error::config(format!(
+                "volumes.keep = [{low}, {high}]: no slice of {} volumes is left",
+                set.len()
+            )));
         }
         Ok(Pictures { set, wholes, names, places, cut, scale: config.scale, read: config.read.clone() })
     }
 
     fn place(&self, index: usize) -> Result<(usize, usize)> {
-        let missing = || Error::input("slices", format!("there is no picture {index}, expected one below {}", self.places.len()));
+        let missing = || {
+            Error::input(
+                "slices",
+                format!("there is no picture {index}, expected one below {}", self.places.len()),
+            )
+        };
         self.places.get(index).copied().ok_or_else(missing)
     }
 
     /// Rows, columns and grey values.
     fn grey(&self, whole: usize, number: usize) -> Result<([usize; 2], Vec<u8>)> {
-        let window = |w: Scale| if let Scale::Window { low, high } = w { Some(Window::of_range(&[low, high])) } else { None };
+        let window = |w: Scale| {
+            if let Scale::Window { low, high } = w { Some(Window::of_range(&[low, high])) } else { None }
+        };
         match (&self.wholes[whole], plane(self.cut)) {
             (Whole::Volume(drawn), Some(plane)) => {
                 let image = if drawn.prepared {
@@ -103,13 +119,18 @@ impl Pictures {
                     slice(&self.scale.unwrap_or_default().apply(slab, &mut Key::new(0).rng())?, plane, 0)?
                 };
                 // Scaled to [0, 1].
-                Ok((image.shape, image.values.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect()))
+                Ok((
+                    image.shape,
+                    image.values.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect(),
+                ))
             }
             (Whole::File(path), _) => {
                 let image = dicom::image(path, number, &self.read)?;
                 let grey = match self.scale {
                     None => image.to_u8(None),
-                    Some(Scale::Percentiles { low, high, .. }) => image.to_u8(Some(Window::of_percentiles(&image.values, low, high))),
+                    Some(Scale::Percentiles { low, high, .. }) => {
+                        image.to_u8(Some(Window::of_percentiles(&image.values, low, high)))
+                    }
                     Some(scale) => image.to_u8(window(scale)),
                 };
                 Ok((image.shape, grey))
@@ -127,7 +148,8 @@ impl Records for Pictures {
     fn get(&self, index: usize) -> Result<Record> {
         let (whole, number) = self.place(index)?;
         let ([height, width], data) = self.grey(whole, number)?;
-        let source = Source::Pixels { width: width as u32, height: height as u32, channels: 1, data: Arc::from(data) };
+        let source =
+            Source::Pixels { width: width as u32, height: height as u32, channels: 1, data: Arc::from(data) };
         Ok(Record { id: self.id(index)?, source, label: self.label(index), group: self.group(index) })
     }
 

@@ -29,8 +29,8 @@ pub enum Pool {
     /// The mean over all tokens that are no padding.
     #[default]
     Mean,
-    /// That of the average of the first and the last block's states (Gao et al. 2021, arXiv 2104.08821, table 1): the last block serves the task of
-    /// pre-training, and in ELECTRA that task alone.
+    /// That of the average of the first and the last block's states (Gao et al. 2021, arXiv 2104.08821, table
+    /// 1): the last block serves the task of pre-training, and in ELECTRA that task alone.
     FirstLast,
 }
 
@@ -70,7 +70,8 @@ pub struct BertConfig {
 }
 
 impl BertConfig {
-    /// BERT base over `vocabulary` tokens (the paper's section 3): 12 blocks of 768, 12 heads, 512 positions, dropout 0.1.
+    /// BERT base over `vocabulary` tokens (the paper's section 3): 12 blocks of 768, 12 heads, 512 positions,
+    /// dropout 0.1.
     pub fn base(family: Family, vocabulary: usize) -> Self {
         let roberta = family == Family::Roberta;
         BertConfig {
@@ -118,7 +119,10 @@ impl BertConfig {
 
     pub(super) fn check(&self) -> Result<()> {
         if (self.pad as usize) >= self.vocabulary {
-            return Err(Error::config(format!("padding token {} of a vocabulary of {}", self.pad, self.vocabulary)));
+            return Err(Error::config(format!(
+                "padding token {} of a vocabulary of {}",
+                self.pad, self.vocabulary
+            )));
         }
         if self.dim == 0 || self.embedding_dim == 0 || self.types == 0 || self.longest() == 0 {
             return Err(Error::config(format!(

@@ -1,4 +1,5 @@
-//! From token ids to the trunk's first input: the sum of word, position and type embeddings, its norm and dropout.
+//! From token ids to the trunk's first input: the sum of word, position and type embeddings, its norm and
+//! dropout.
 
 use super::{BertConfig, Family};
 use candle_core::{DType, Tensor};
@@ -8,7 +9,8 @@ use selfsup_kernels::Path;
 use selfsup_kernels::dropout::dropout;
 use selfsup_kernels::embedding::embedding;
 
-/// Word, position and type embeddings, their sum's norm and dropout. A generator and a discriminator may share one.
+/// Word, position and type embeddings, their sum's norm and dropout. A generator and a discriminator may
+/// share one.
 #[derive(Clone, Debug)]
 pub struct BertEmbeddings {
     name: String,
@@ -24,7 +26,9 @@ impl BertEmbeddings {
     /// # Errors
     /// If the names are taken by tensors of other shapes.
     pub fn new(scope: &Scope, c: &BertConfig) -> Result<Self> {
-        let table = |name: &str, rows: usize| Embedding::new(&scope.sub(name), rows, c.embedding_dim, BertConfig::INIT);
+        let table = |name: &str, rows: usize| {
+            Embedding::new(&scope.sub(name), rows, c.embedding_dim, BertConfig::INIT)
+        };
         Ok(BertEmbeddings {
             name: scope.path().to_string(),
             words: table("word", c.vocabulary)?,
@@ -40,12 +44,21 @@ impl BertEmbeddings {
     }
 
     /// `ids (N, L)` and their types to `(N, L, E)`.
-    pub(super) fn forward(&self, c: &BertConfig, ids: &Tensor, types: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        c: &BertConfig,
+        ids: &Tensor,
+        types: Option<&Tensor>,
+        pass: &Pass,
+    ) -> Result<Tensor> {
         let (n, l) = ids.dims2()?;
         if l > c.longest() || l == 0 {
             return Err(Error::input(
                 "batch.ids",
-                format!("sequences of {l} tokens, expected 1 to {}, the positions of the encoder", c.longest()),
+                format!(
+                    "sequences of {l} tokens, expected 1 to {}, the positions of the encoder",
+                    c.longest()
+                ),
             ));
         }
         let roberta = c.family == Family::Roberta;
@@ -56,7 +69,8 @@ impl BertEmbeddings {
         };
         let look = |what: &str, table: &Embedding, ids: &Tensor, frozen: Option<u32>| -> Result<Tensor> {
             // An id that the table has not: the tokenizer is that of another model.
-            embedding(table.weight(), ids, frozen, Path::Auto).map_err(|e| Error::input(format!("batch.{what}"), Error::from(e)))
+            embedding(table.weight(), ids, frozen, Path::Auto)
+                .map_err(|e| Error::input(format!("batch.{what}"), Error::from(e)))
         };
         let x = look("ids", &self.words, ids, Some(c.pad))?;
         let x = (x + look("positions", &self.positions, &places, roberta.then_some(c.pad))?)?;
@@ -71,10 +85,15 @@ impl BertEmbeddings {
 
 /// Dropout while training, keyed by the module's name and the (micro-)batch.
 pub(crate) fn drop_out(x: Tensor, p: f32, name: &str, pass: &Pass) -> Result<Tensor> {
-    if pass.train && p > 0.0 { Ok(dropout(&x, p, pass.key(name).named("dropout").fold(pass.offset), Path::Auto)?) } else { Ok(x) }
+    if pass.train && p > 0.0 {
+        Ok(dropout(&x, p, pass.key(name).named("dropout").fold(pass.offset), Path::Auto)?)
+    } else {
+        Ok(x)
+    }
 }
 
-/// RoBERTa's positions: `pad + k` for the `k`-th token that is no padding, `pad` for padding, by the ids alone.
+/// RoBERTa's positions: `pad + k` for the `k`-th token that is no padding, `pad` for padding, by the ids
+/// alone.
 pub(super) fn behind_padding(ids: &Tensor, pad: u32) -> Result<Tensor> {
     let places: Vec<Vec<u32>> = ids
         .to_dtype(DType::U32)?

@@ -1,8 +1,10 @@
-//! BERT and its relatives: a transformer with normalisation after each part, over the sum of word, position and type embeddings.
+//! BERT and its relatives: a transformer with normalisation after each part, over the sum of word, position
+//! and type embeddings.
 //!
-//! Devlin et al. 2018, "BERT", arXiv 1810.04805; Liu et al. 2019, "RoBERTa", arXiv 1907.11692 (positions start behind the padding token's
-//! id, one type); Clark et al. 2020, "ELECTRA", arXiv 2003.10555 (embeddings narrower than the trunk, projected).
-//! As in transformers, a place that holds the padding token trains neither that token's row nor, in RoBERTa, its position's.
+//! Devlin et al. 2018, "BERT", arXiv 1810.04805; Liu et al. 2019, "RoBERTa", arXiv 1907.11692 (positions
+//! start behind the padding token's id, one type); Clark et al. 2020, "ELECTRA", arXiv 2003.10555 (embeddings
+//! narrower than the trunk, projected). As in transformers, a place that holds the padding token trains
+//! neither that token's row nor, in RoBERTa, its position's.
 
 mod config;
 mod embeddings;
@@ -28,7 +30,8 @@ pub struct Bert {
 }
 
 impl Bert {
-    /// Embeddings at `embeddings`, blocks at `blocks`, and where they are needed a projection at `project` and the pooler at `pooler`.
+    /// Embeddings at `embeddings`, blocks at `blocks`, and where they are needed a projection at `project`
+    /// and the pooler at `pooler`.
     ///
     /// # Errors
     /// If the configuration is not possible.
@@ -45,7 +48,8 @@ impl Bert {
     pub fn sharing(scope: &Scope, config: BertConfig, embeddings: BertEmbeddings) -> Result<Self> {
         config.check()?;
         let (e, d) = (config.embedding_dim, config.dim);
-        let linear = |name: &str, inputs: usize| Linear::new(&scope.sub(name), inputs, d, true, BertConfig::INIT);
+        let linear =
+            |name: &str, inputs: usize| Linear::new(&scope.sub(name), inputs, d, true, BertConfig::INIT);
         Ok(Bert {
             project: if e == d { None } else { Some(linear("project", e)?) },
             trunk: Transformer::new(&scope.sub("blocks"), &config.trunk())?,
@@ -65,16 +69,29 @@ impl Bert {
         &self.embeddings
     }
 
-    /// All tokens after the last block, `(N, L, D)`, and the hidden states that `keep` names: `x` as [`Encoder::forward`] takes it.
+    /// All tokens after the last block, `(N, L, D)`, and the hidden states that `keep` names: `x` as
+    /// [`Encoder::forward`] takes it.
     ///
     /// # Errors
     /// If shapes do not fit, an id is outside the vocabulary, or a sequence is longer than the positions.
-    pub fn hidden(&self, x: &Tensor, valid: Option<&Tensor>, keep: &[usize], pass: &Pass) -> Result<(Tensor, Vec<Tensor>)> {
+    pub fn hidden(
+        &self,
+        x: &Tensor,
+        valid: Option<&Tensor>,
+        keep: &[usize],
+        pass: &Pass,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let (ids, types) = match *x.dims() {
             [_, _] => (x.clone(), None),
-            [_, 2, _] => (x.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?, Some(x.narrow(1, 1, 1)?.squeeze(1)?.contiguous()?)),
+            [_, 2, _] => (
+                x.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?,
+                Some(x.narrow(1, 1, 1)?.squeeze(1)?.contiguous()?),
+            ),
             ref other => {
-                return Err(Error::input("batch.ids", format!("shape {other:?}, expected ids (N, L), or ids and types (N, 2, L)")));
+                return Err(Error::input(
+                    "batch.ids",
+                    format!("shape {other:?}, expected ids (N, L), or ids and types (N, 2, L)"),
+                ));
             }
         };
         if let Some(v) = valid
@@ -89,7 +106,8 @@ impl Bert {
         self.trunk.forward(&y, valid, keep, pass)
     }
 
-    /// One vector a sample, `(N, D)`, of all tokens `(N, L, D)`: of those of the last block, or for [`Pool::FirstLast`] of the average of two.
+    /// One vector a sample, `(N, D)`, of all tokens `(N, L, D)`: of those of the last block, or for
+    /// [`Pool::FirstLast`] of the average of two.
     ///
     /// # Errors
     /// If shapes do not fit.
@@ -103,7 +121,8 @@ impl Bert {
     }
 }
 
-/// The mean of `hidden (N, L, D)` over the places where `valid (N, L)` is 1: `(N, D)`. A sequence of nothing but padding gives 0.
+/// The mean of `hidden (N, L, D)` over the places where `valid (N, L)` is 1: `(N, D)`. A sequence of nothing
+/// but padding gives 0.
 ///
 /// # Errors
 /// If shapes do not fit.
@@ -121,7 +140,8 @@ pub fn mean_pool(hidden: &Tensor, valid: Option<&Tensor>) -> Result<Tensor> {
 impl Encoder for Bert {
     /// `x`: ids `(N, L)`, or `(N, 2, L)` with the type of each token in the second row; integers.
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
-        let mut keep: Vec<usize> = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
+        let mut keep: Vec<usize> =
+            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
         let both = self.config.pool == Pool::FirstLast;
         let added = both && !keep.contains(&0);
         if added {
@@ -151,7 +171,15 @@ mod tests {
     use selfsup_core::Params;
 
     fn small(family: Family) -> BertConfig {
-        BertConfig { dim: 8, embedding_dim: 8, depth: 2, heads: 2, hidden: 16, positions: 12, ..BertConfig::base(family, 20) }
+        BertConfig {
+            dim: 8,
+            embedding_dim: 8,
+            depth: 2,
+            heads: 2,
+            hidden: 16,
+            positions: 12,
+            ..BertConfig::base(family, 20)
+        }
     }
 
     fn build(c: BertConfig) -> Result<(Params, Bert)> {
@@ -182,10 +210,13 @@ mod tests {
         let (_, bert) = build(BertConfig { pool: Pool::FirstLast, ..small(Family::Electra) })?;
         let ids = Tensor::new(&[[5u32, 6, 7, 0]], &Device::Cpu)?;
         let valid = Tensor::new(&[[1f32, 1.0, 1.0, 0.0]], &Device::Cpu)?;
-        let wanted = bert.forward(&ids, Some(&valid), &[Layer::Hidden(0), Layer::Hidden(1)], &Pass::eval())?;
+        let wanted =
+            bert.forward(&ids, Some(&valid), &[Layer::Hidden(0), Layer::Hidden(1)], &Pass::eval())?;
         let alone = bert.forward(&ids, Some(&valid), &[Layer::Hidden(1)], &Pass::eval())?;
         assert_eq!((wanted.layers.len(), alone.layers.len()), (2, 1));
-        let mean = ((mean_pool(&wanted.layers[0], Some(&valid))? + mean_pool(&wanted.layers[1], Some(&valid))?)? * 0.5)?;
+        let mean = ((mean_pool(&wanted.layers[0], Some(&valid))?
+            + mean_pool(&wanted.layers[1], Some(&valid))?)?
+            * 0.5)?;
         for features in [&wanted, &alone] {
             assert!((&features.pooled - &mean)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
         }
@@ -205,10 +236,14 @@ mod tests {
     fn what_does_not_fit_is_named() -> Result<()> {
         let (_, bert) = build(small(Family::Bert))?;
         let says = |x: Tensor, part: &str| {
-            let e = bert.forward(&x, None, &[], &Pass::eval()).err().map(|e| e.to_string()).unwrap_or_default();
+            let e =
+                bert.forward(&x, None, &[], &Pass::eval()).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(e.contains(part), "{e}");
         };
-        says(Tensor::new(&[[1u32, 20]], &Device::Cpu)?, "batch.ids: embedding: place 1 holds the id 20, expected one in 0..20");
+        says(
+            Tensor::new(&[[1u32, 20]], &Device::Cpu)?,
+            "batch.ids: embedding: place 1 holds the id 20, expected one in 0..20",
+        );
         says(Tensor::zeros((1, 13), DType::U32, &Device::Cpu)?, "13 tokens, expected 1 to 12");
         says(Tensor::zeros((1, 3, 13), DType::U32, &Device::Cpu)?, "ids (N, L)");
         says(Tensor::new(&[[[1u32, 2], [0, 2]]], &Device::Cpu)?, "batch.types");

@@ -1,7 +1,8 @@
-//! The vector that a family's classifier of sequences starts from, as in transformers: the same encoder with `g` as its pooling.
+//! The vector that a family's classifier of sequences starts from, as in transformers: the same encoder with
+//! `g` as its pooling.
 //!
-//! BERT: `g = tanh(W h_0 + b)`, its pooler. RoBERTa: `g = tanh(W drop(h_0) + b)`, ELECTRA: `g = gelu(W drop(h_0) + b)`, a layer of the
-//! classifier. A linear layer behind dropout makes classes of it.
+//! BERT: `g = tanh(W h_0 + b)`, its pooler. RoBERTa: `g = tanh(W drop(h_0) + b)`, ELECTRA: `g = gelu(W
+//! drop(h_0) + b)`, a layer of the classifier. A linear layer behind dropout makes classes of it.
 
 use super::{Bert, BertConfig, Family, Pool, drop_out};
 use candle_core::Tensor;
@@ -18,11 +19,12 @@ pub struct PooledBert {
 }
 
 impl PooledBert {
-    /// What of the encoder's parameters belongs to the classifier: its first parts, `pooler` for BERT, `head` for the others.
+    /// What of the encoder's parameters belongs to the classifier: its first parts, `pooler` for BERT, `head`
+    /// for the others.
     pub const HEAD: [&'static str; 2] = ["pooler", "head"];
 
-    /// The encoder in `scope` with the pooling of its family. That layer is new where the encoder was trained without it, so it is trained
-    /// even where the encoder is frozen.
+    /// The encoder in `scope` with the pooling of its family. That layer is new where the encoder was trained
+    /// without it, so it is trained even where the encoder is frozen.
     ///
     /// # Errors
     /// If the configuration is not possible.
@@ -35,7 +37,11 @@ impl PooledBert {
         let encoder = Bert::new(scope, BertConfig { pool, ..config.clone() })?;
         let head = scope.sub("head");
         let name = head.path().to_string();
-        let dense = if own { Some(Linear::new(&head, config.dim, config.dim, true, BertConfig::INIT)?) } else { None };
+        let dense = if own {
+            Some(Linear::new(&head, config.dim, config.dim, true, BertConfig::INIT)?)
+        } else {
+            None
+        };
         Ok(PooledBert { encoder, dense, name })
     }
 }

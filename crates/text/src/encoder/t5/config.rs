@@ -35,7 +35,8 @@ pub struct T5Config {
     pub buckets: usize,
     /// Distances from here on share the last bucket.
     pub max_distance: usize,
-    /// Whether the table of tokens is also the head (T5; not T5 1.1). Then the decoder's output is scaled by `dim^-0.5`.
+    /// Whether the table of tokens is also the head (T5; not T5 1.1). Then the decoder's output is scaled by
+    /// `dim^-0.5`.
     pub tied: bool,
     /// The padding token, which is also what the decoder starts from.
     pub pad: u32,
@@ -44,8 +45,8 @@ pub struct T5Config {
 }
 
 impl T5Config {
-    /// A model of this shape with T5's defaults: as many blocks in the decoder, heads of `dim / heads`, perceptrons four times as wide with
-    /// ReLU, tied, dropout 0.1.
+    /// A model of this shape with T5's defaults: as many blocks in the decoder, heads of `dim / heads`,
+    /// perceptrons four times as wide with ReLU, tied, dropout 0.1.
     pub fn new(vocabulary: usize, dim: usize, depth: usize, heads: usize) -> Self {
         T5Config {
             vocabulary,
@@ -67,18 +68,26 @@ impl T5Config {
         }
     }
 
-    /// A standard size by name: `t5_small`, `t5_base`, `t5_large`, and `t5_1_1_small`, `t5_1_1_base`, `t5_1_1_large` (gated, untied).
+    /// A standard size by name: `t5_small`, `t5_base`, `t5_large`, and `t5_1_1_small`, `t5_1_1_base`,
+    /// `t5_1_1_large` (gated, untied).
     pub fn named(name: &str, vocabulary: usize) -> Option<Self> {
         let (dim, depth, heads, hidden) = match name.trim_start_matches("t5_").trim_start_matches("1_1_") {
-            "small" => (512, if name.contains("1_1") { 8 } else { 6 }, if name.contains("1_1") { 6 } else { 8 }, 2048),
+            "small" => (
+                512,
+                if name.contains("1_1") { 8 } else { 6 },
+                if name.contains("1_1") { 6 } else { 8 },
+                2048,
+            ),
             "base" => (768, 12, 12, 3072),
             "large" => (1024, 24, 16, 4096),
             _ => return None,
         };
         let mut c = T5Config { hidden, head_dim: 64, ..T5Config::new(vocabulary, dim, depth, heads) };
         if name.starts_with("t5_1_1_") {
-            c.hidden =
-                [("small", 1024), ("base", 2048), ("large", 2816)].iter().find(|(n, _)| name.ends_with(n)).map_or(hidden, |(_, h)| *h);
+            c.hidden = [("small", 1024), ("base", 2048), ("large", 2816)]
+                .iter()
+                .find(|(n, _)| name.ends_with(n))
+                .map_or(hidden, |(_, h)| *h);
             (c.gated, c.tied, c.act) = (true, false, Act::GeluTanh);
         } else if !name.starts_with("t5_") {
             return None;
@@ -110,7 +119,10 @@ impl T5Config {
             // transformers reads this name as the tanh form, for the published checkpoints' sake.
             "gated-gelu" => (true, Act::GeluTanh),
             _ => {
-                return Err(Error::file(path, format!("feed_forward_proj = \"{kind}\": expected relu, gelu, gated-relu or gated-gelu")));
+                return Err(Error::file(
+                    path,
+                    format!("feed_forward_proj = \"{kind}\": expected relu, gelu, gated-relu or gated-gelu"),
+                ));
             }
         };
         out.eps = c.number("layer_norm_epsilon", 1e-6)?;
@@ -119,13 +131,19 @@ impl T5Config {
         out.max_distance = c.whole("relative_attention_max_distance", Some(128))?;
         out.tied = c.flag("tie_word_embeddings", true);
         if c.flag("scale_decoder_outputs", out.tied) != out.tied {
-            return Err(Error::file(path, format!("scale_decoder_outputs = {}: expected tie_word_embeddings = {}", !out.tied, out.tied)));
+            return Err(Error::file(
+                path,
+                format!("scale_decoder_outputs = {}: expected tie_word_embeddings = {}", !out.tied, out.tied),
+            ));
         }
         out.pad = c.whole("pad_token_id", Some(0))? as u32;
         out.end = c.whole("eos_token_id", Some(1))? as u32;
         let start = c.whole("decoder_start_token_id", Some(out.pad as usize))?;
         if start != out.pad as usize {
-            return Err(Error::file(path, format!("decoder_start_token_id = {start}: expected the padding token {}", out.pad)));
+            return Err(Error::file(
+                path,
+                format!("decoder_start_token_id = {start}: expected the padding token {}", out.pad),
+            ));
         }
         Ok(out)
     }
@@ -161,7 +179,15 @@ impl T5Config {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        let sizes = [self.vocabulary, self.dim, self.depth, self.decoder_depth, self.heads, self.head_dim, self.hidden];
+        let sizes = [
+            self.vocabulary,
+            self.dim,
+            self.depth,
+            self.decoder_depth,
+            self.heads,
+            self.head_dim,
+            self.hidden,
+        ];
         if sizes.contains(&0) {
             return Err(Error::config(format!("encoder: a size of T5 is 0 in {self:?}")));
         }
@@ -173,7 +199,10 @@ impl T5Config {
         }
         let top = self.vocabulary as u32;
         if self.pad >= top || self.end >= top {
-            return Err(Error::config(format!("encoder: padding token {} and end {} of a vocabulary of {top}", self.pad, self.end)));
+            return Err(Error::config(format!(
+                "encoder: padding token {} and end {} of a vocabulary of {top}",
+                self.pad, self.end
+            )));
         }
         Ok(())
     }

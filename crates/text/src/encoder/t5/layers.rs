@@ -51,10 +51,18 @@ impl Attention {
         Ok(self.kv.forward(x)?.reshape((n, s, 2, self.heads, self.head_dim))?)
     }
 
-    fn attend(&self, x: &Tensor, kv: &Tensor, bias: Option<&Tensor>, causal: bool, pass: &Pass) -> Result<Tensor> {
+    fn attend(
+        &self,
+        x: &Tensor,
+        kv: &Tensor,
+        bias: Option<&Tensor>,
+        causal: bool,
+        pass: &Pass,
+    ) -> Result<Tensor> {
         let (n, t, _) = x.dims3()?;
         let q = self.q.forward(x)?.reshape((n, t, self.heads, self.head_dim))?;
-        let dropout = (pass.train && self.dropout > 0.0).then(|| (self.dropout, pass.key(&self.name).named("attention").fold(pass.offset)));
+        let dropout = (pass.train && self.dropout > 0.0)
+            .then(|| (self.dropout, pass.key(&self.name).named("attention").fold(pass.offset)));
         let y = attention(&q, kv, bias, &AttentionOpts { causal, scale: Some(1.0), dropout }, Path::Auto)?;
         self.proj.forward(&y.reshape((n, t, self.heads * self.head_dim))?) // (N, T, H, D/H) -> (N, T, H D/H)
     }
@@ -73,7 +81,8 @@ struct FeedForward {
 
 impl FeedForward {
     fn new(scope: &Scope, c: &T5Config) -> Result<Self> {
-        let (inner, outer) = (Init::Normal((c.dim as f32).sqrt().recip()), Init::Normal((c.hidden as f32).sqrt().recip()));
+        let (inner, outer) =
+            (Init::Normal((c.dim as f32).sqrt().recip()), Init::Normal((c.hidden as f32).sqrt().recip()));
         let layer = |name: &str| Linear::new(&scope.sub(name), c.dim, c.hidden, false, inner);
         let (wi, gated) = if c.gated { (layer("wi_0")?, Some(layer("wi_1")?)) } else { (layer("wi")?, None) };
         Ok(FeedForward {
@@ -124,7 +133,11 @@ impl Block {
             name: scope.path().to_string(),
             norm1: norm("norm1")?,
             own: Attention::new(&scope.sub("attn"), c)?,
-            cross: if decoder { Some((norm("norm2")?, Attention::new(&scope.sub("cross"), c)?)) } else { None },
+            cross: if decoder {
+                Some((norm("norm2")?, Attention::new(&scope.sub("cross"), c)?))
+            } else {
+                None
+            },
             norm_mlp: norm(if decoder { "norm3" } else { "norm2" })?,
             mlp: FeedForward::new(&scope.sub("mlp"), c)?,
             causal: decoder,

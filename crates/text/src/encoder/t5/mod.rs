@@ -1,8 +1,9 @@
-//! T5 (Raffel et al. 2020, arXiv 1910.10683): a transformer from text to text. The encoder reads the input, the decoder writes the output
-//! token by token, with attention to what it wrote and to the encoder's output.
+//! T5 (Raffel et al. 2020, arXiv 1910.10683): a transformer from text to text. The encoder reads the input,
+//! the decoder writes the output token by token, with attention to what it wrote and to the encoder's output.
 //!
-//! RMS normalisation before each part, no biases, relative positions as a bias of the scores that all blocks of a stack share. With a tied
-//! head the scores are `(d^-0.5 h) E^T`. T5 1.1 has gated perceptrons and a head of its own.
+//! RMS normalisation before each part, no biases, relative positions as a bias of the scores that all blocks
+//! of a stack share. With a tied head the scores are `(d^-0.5 h) E^T`. T5 1.1 has gated perceptrons and a
+//! head of its own.
 
 mod config;
 mod layers;
@@ -35,8 +36,17 @@ impl Stack {
         let init = Init::Normal((c.dim as f32).sqrt().recip());
         Ok(Stack {
             name: scope.path().to_string(),
-            positions: RelativePositions::new(&scope.sub("positions"), c.buckets, c.heads, !decoder, c.max_distance, init)?,
-            blocks: (0..depth).map(|i| Block::new(&scope.sub("blocks").sub(i), c, decoder)).collect::<Result<_>>()?,
+            positions: RelativePositions::new(
+                &scope.sub("positions"),
+                c.buckets,
+                c.heads,
+                !decoder,
+                c.max_distance,
+                init,
+            )?,
+            blocks: (0..depth)
+                .map(|i| Block::new(&scope.sub("blocks").sub(i), c, decoder))
+                .collect::<Result<_>>()?,
             norm: RmsNorm::new(&scope.sub("norm"), c.dim, c.eps)?,
             dropout: c.dropout,
         })
@@ -90,7 +100,8 @@ pub struct T5 {
 }
 
 impl T5 {
-    /// Builds the model: `shared`, `encoder.blocks.0` ..., `decoder.blocks.0` ..., and `head` if it is not tied.
+    /// Builds the model: `shared`, `encoder.blocks.0` ..., `decoder.blocks.0` ..., and `head` if it is not
+    /// tied.
     ///
     /// # Errors
     /// If the configuration is not possible.
@@ -103,7 +114,8 @@ impl T5 {
             head: if config.tied {
                 None
             } else {
-                // transformers draws it with deviation 1; the scores of d numbers of size 1 would then start at sqrt(d) nats.
+                // transformers draws it with deviation 1; the scores of d numbers of size 1 would then start
+                // at sqrt(d) nats.
                 let init = Init::Normal((config.dim as f32).sqrt().recip());
                 Some(Linear::new(&scope.sub("head"), config.dim, config.vocabulary, false, init)?)
             },
@@ -121,7 +133,11 @@ impl T5 {
             Rule::drop("decoder.embed_tokens.weight"),
             Rule::drop("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"),
         ];
-        rules.push(if tied { Rule::drop("lm_head.weight") } else { Rule::rename("lm_head.weight", "head.weight") });
+        rules.push(if tied {
+            Rule::drop("lm_head.weight")
+        } else {
+            Rule::rename("lm_head.weight", "head.weight")
+        });
         for stack in ["encoder", "decoder"] {
             let theirs = |rest: &str| format!("{stack}.block.*.layer.{rest}.weight");
             let ours = |rest: &str| format!("{stack}.blocks.*.{rest}.weight");
@@ -142,9 +158,15 @@ impl T5 {
                 &format!("{stack}.positions.weight"),
             ));
             rules.push(Rule::rename(&theirs("0.layer_norm"), &ours("norm1")));
-            rules.push(Rule::rename(&theirs(&format!("{mlp}.layer_norm")), &ours(&format!("norm{}", mlp + 1))));
+            rules.push(Rule::rename(
+                &theirs(&format!("{mlp}.layer_norm")),
+                &ours(&format!("norm{}", mlp + 1)),
+            ));
             rules.push(Rule::rename(&theirs(&format!("{mlp}.DenseReluDense.*")), &ours("mlp.*")));
-            rules.push(Rule::rename(&format!("{stack}.final_layer_norm.weight"), &format!("{stack}.norm.weight")));
+            rules.push(Rule::rename(
+                &format!("{stack}.final_layer_norm.weight"),
+                &format!("{stack}.norm.weight"),
+            ));
         }
         Rules::new(&rules)
     }
@@ -155,7 +177,9 @@ impl T5 {
     }
 
     fn embed(&self, ids: &Tensor) -> Result<Tensor> {
-        let (_, l) = ids.dims2().map_err(|_| Error::input("ids", format!("shape {:?}, expected (N, L)", ids.dims())))?;
+        let (_, l) = ids
+            .dims2()
+            .map_err(|_| Error::input("ids", format!("shape {:?}, expected (N, L)", ids.dims())))?;
         if l == 0 {
             return Err(Error::input("ids", "a sequence of no tokens"));
         }
@@ -175,7 +199,13 @@ impl T5 {
     ///
     /// # Errors
     /// As [`T5::encode`].
-    pub fn decode(&self, ids: &Tensor, encoded: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
+    pub fn decode(
+        &self,
+        ids: &Tensor,
+        encoded: &Tensor,
+        valid: Option<&Tensor>,
+        pass: &Pass,
+    ) -> Result<Tensor> {
         let cache = self.cache(encoded, valid)?;
         Ok(self.decoder.forward(self.embed(ids)?, None, &cache.memories(), &[], pass)?.0)
     }
@@ -185,7 +215,12 @@ impl T5 {
     /// # Errors
     /// If shapes do not fit.
     pub fn cache(&self, encoded: &Tensor, valid: Option<&Tensor>) -> Result<T5Cache> {
-        let memory = self.decoder.blocks.iter().filter_map(|b| b.memory(encoded).transpose()).collect::<Result<_>>()?;
+        let memory = self
+            .decoder
+            .blocks
+            .iter()
+            .filter_map(|b| b.memory(encoded).transpose())
+            .collect::<Result<_>>()?;
         Ok(T5Cache { own: KvCache::new(), memory, padding: valid.map(padding_bias).transpose()? })
     }
 
@@ -211,11 +246,17 @@ impl T5 {
     pub fn scores(&self, decoded: &Tensor) -> Result<Tensor> {
         match &self.head {
             Some(head) => head.forward(decoded),
-            None => Ok(linear(&(decoded * (self.config.dim as f64).powf(-0.5))?, self.shared.weight(), None, Path::Auto)?),
+            None => Ok(linear(
+                &(decoded * (self.config.dim as f64).powf(-0.5))?,
+                self.shared.weight(),
+                None,
+                Path::Auto,
+            )?),
         }
     }
 
-    /// The decoder's input for `labels (N, T)`: shifted right from the padding token, which also stands where nothing is to be predicted.
+    /// The decoder's input for `labels (N, T)`: shifted right from the padding token, which also stands where
+    /// nothing is to be predicted.
     ///
     /// # Errors
     /// If there is no label.
@@ -228,18 +269,23 @@ impl T5 {
     }
 }
 
-/// `valid (N, S)` to an additive mask `(N, 1, 1, S)`: 0 for tokens, a large negative number for padding (finite: a row of nothing else must
-/// stay finite).
+/// `valid (N, S)` to an additive mask `(N, 1, 1, S)`: 0 for tokens, a large negative number for padding
+/// (finite: a row of nothing else must stay finite).
 fn padding_bias(valid: &Tensor) -> Result<Tensor> {
     Ok(valid.to_dtype(DType::F32)?.affine(3e38, -3e38)?.unsqueeze(1)?.unsqueeze(1)?)
 }
 
 impl Encoder for T5 {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
-        let keep: Vec<usize> = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
+        let keep: Vec<usize> =
+            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
         let padding = valid.map(padding_bias).transpose()?;
         let (y, layers) = self.encoder.forward(self.embed(x)?, padding.as_ref(), &[], &keep, pass)?;
-        Ok(Features { pooled: super::mean_pool(&y, valid)?, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
+        Ok(Features {
+            pooled: super::mean_pool(&y, valid)?,
+            tokens: want.contains(&Layer::Tokens).then_some(y),
+            layers,
+        })
     }
 
     fn dim(&self) -> usize {
@@ -265,7 +311,13 @@ mod tests {
     #[test]
     fn padding_does_not_matter_and_the_cache_changes_nothing() -> Result<()> {
         for gated in [false, true] {
-            let config = T5Config { gated, tied: !gated, head_dim: 3, act: Act::GeluTanh, ..T5Config::new(20, 8, 2, 2) };
+            let config = T5Config {
+                gated,
+                tied: !gated,
+                head_dim: 3,
+                act: Act::GeluTanh,
+                ..T5Config::new(20, 8, 2, 2)
+            };
             let params = Params::new();
             let model = T5::new(&Scope::root(&params, 1, &Device::Cpu), config)?;
             let pass = Pass::eval();
@@ -273,8 +325,14 @@ mod tests {
             let valid = Tensor::new(&[[1f32, 1.0, 1.0, 0.0, 0.0]], &Device::Cpu)?;
             let padded = model.encode(&ids(&[&[3, 4, 5, 0, 7]])?, Some(&valid), &pass)?;
             assert!(gap(&plain, &padded.narrow(1, 0, 3)?)? < 1e-5);
-            let pooled = |x: &Tensor, v: Option<&Tensor>| Ok::<_, Error>(model.forward(x, v, &[], &pass)?.pooled);
-            assert!(gap(&pooled(&ids(&[&[3, 4, 5]])?, None)?, &pooled(&ids(&[&[3, 4, 5, 0, 7]])?, Some(&valid))?)? < 1e-5);
+            let pooled =
+                |x: &Tensor, v: Option<&Tensor>| Ok::<_, Error>(model.forward(x, v, &[], &pass)?.pooled);
+            assert!(
+                gap(
+                    &pooled(&ids(&[&[3, 4, 5]])?, None)?,
+                    &pooled(&ids(&[&[3, 4, 5, 0, 7]])?, Some(&valid))?
+                )? < 1e-5
+            );
 
             let target = ids(&[&[0, 9, 8, 2, 11, 4]])?;
             let whole = model.decode(&target, &padded, Some(&valid), &pass)?;
@@ -309,7 +367,13 @@ mod tests {
         assert_eq!(sizes("t5_1_1_base"), Some((768, 2048, 12, 12)));
         assert_eq!(sizes("t5_1_1_large"), Some((1024, 2816, 16, 24)));
         assert!(T5Config::named("small", 9).is_none());
-        assert!(T5::new(&Scope::root(&Params::new(), 1, &Device::Cpu), T5Config { buckets: 3, ..T5Config::new(9, 4, 1, 2) }).is_err());
+        assert!(
+            T5::new(
+                &Scope::root(&Params::new(), 1, &Device::Cpu),
+                T5Config { buckets: 3, ..T5Config::new(9, 4, 1, 2) }
+            )
+            .is_err()
+        );
         Ok(())
     }
 }

@@ -1,14 +1,17 @@
-//! T5's relative positions: the distance of key and query, in buckets, decides a learned number that is added to the scores of a head.
+//! T5's relative positions: the distance of key and query, in buckets, decides a learned number that is added
+//! to the scores of a head.
 //!
-//! Half of the buckets are exact distances, the others grow logarithmically up to `max_distance`; an encoder uses one half for keys before
-//! the query and the other for keys behind it. One table serves all blocks of a stack (Raffel et al. 2020, arXiv 1910.10683, section 2.1).
+//! Half of the buckets are exact distances, the others grow logarithmically up to `max_distance`; an encoder
+//! uses one half for keys before the query and the other for keys behind it. One table serves all blocks of a
+//! stack (Raffel et al. 2020, arXiv 1910.10683, section 2.1).
 
 use candle_core::{Device, Tensor};
 use selfsup_core::{Init, Result, Scope};
 
 /// The bucket of a key `offset` places behind (negative: before) its query.
 pub fn bucket(offset: i64, two_sided: bool, buckets: usize, max_distance: usize) -> usize {
-    let (side, first) = if two_sided { (buckets / 2, if offset > 0 { buckets / 2 } else { 0 }) } else { (buckets, 0) };
+    let (side, first) =
+        if two_sided { (buckets / 2, if offset > 0 { buckets / 2 } else { 0 }) } else { (buckets, 0) };
     // One-sided: keys behind the query are hidden by causality anyway.
     let distance = if two_sided { offset.unsigned_abs() } else { (-offset).max(0) as u64 } as usize;
     let exact = side / 2;
@@ -34,11 +37,24 @@ impl RelativePositions {
     ///
     /// # Errors
     /// If the name is taken by a tensor of another shape.
-    pub fn new(scope: &Scope, buckets: usize, heads: usize, two_sided: bool, max_distance: usize, init: Init) -> Result<Self> {
-        Ok(RelativePositions { weight: scope.get("weight", (buckets, heads), init)?, heads, two_sided, max_distance })
+    pub fn new(
+        scope: &Scope,
+        buckets: usize,
+        heads: usize,
+        two_sided: bool,
+        max_distance: usize,
+        init: Init,
+    ) -> Result<Self> {
+        Ok(RelativePositions {
+            weight: scope.get("weight", (buckets, heads), init)?,
+            heads,
+            two_sided,
+            max_distance,
+        })
     }
 
-    /// The bias of the last `t` of `s` places as queries against all `s` as keys: `(1, H, T, S)`, with a graph.
+    /// The bias of the last `t` of `s` places as queries against all `s` as keys: `(1, H, T, S)`, with a
+    /// graph.
     ///
     /// # Errors
     /// If the device refuses it.
@@ -63,7 +79,10 @@ mod tests {
     #[test]
     fn known_buckets() {
         let two = |o| bucket(o, true, 32, 128);
-        assert_eq!([-200, -20, -9, -8, -7, -1, 0, 1, 7, 8, 9, 12, 20, 200].map(two), [15, 10, 8, 8, 7, 1, 0, 17, 23, 24, 24, 25, 26, 31]);
+        assert_eq!(
+            [-200, -20, -9, -8, -7, -1, 0, 1, 7, 8, 9, 12, 20, 200].map(two),
+            [15, 10, 8, 8, 7, 1, 0, 17, 23, 24, 24, 25, 26, 31]
+        );
         let one = |o| bucket(o, false, 32, 128);
         assert_eq!([-200, -40, -16, -15, -1, 0, 5].map(one), [31, 23, 16, 15, 1, 0, 0]);
     }

@@ -58,7 +58,9 @@ fn save(o: Object, path: &Path) {
 }
 
 fn save_as(o: Object, path: &Path, syntax: &str) {
-    let meta = FileMetaTableBuilder::new().transfer_syntax(syntax).media_storage_sop_class_uid("1.2.840.10008.5.1.4.1.1.2");
+    let meta = FileMetaTableBuilder::new()
+        .transfer_syntax(syntax)
+        .media_storage_sop_class_uid("1.2.840.10008.5.1.4.1.1.2");
     o.with_meta(meta.media_storage_sop_instance_uid("1.2.999.4711.1")).unwrap().write_to_file(path).unwrap();
 }
 

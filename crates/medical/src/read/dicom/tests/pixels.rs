@@ -26,7 +26,10 @@ fn brighter_is_more() {
         put(o, (0x0028, 0x1050), VR::DS, text(&[-1012.5, 40.0]));
         put(o, (0x0028, 0x1051), VR::DS, text(&[23.0, 80.0]));
     });
-    assert_eq!(windowed.windows, [crate::Window { center: -1012.5, width: 23.0 }, crate::Window { center: 40.0, width: 80.0 }]);
+    assert_eq!(
+        windowed.windows,
+        [crate::Window { center: -1012.5, width: 23.0 }, crate::Window { center: 40.0, width: 80.0 }]
+    );
     assert_eq!((windowed.to_u8(None)[0], windowed.to_u8(None)[8]), (0, 255));
     let dir = folder(&[0.0], |_, _| {});
     let e = image(dir.path().join("s0.dcm"), 1, &ReadConfig::default()).unwrap_err().to_string();
@@ -81,7 +84,14 @@ fn bits_of_every_width() {
 /// An enhanced file: geometry that all frames share, and a place for each.
 fn enhanced(zs: &[f64]) -> Object {
     let mut o = ct(0.0);
-    for tag in [(0x0020, 0x0032), (0x0020, 0x0037), (0x0028, 0x0030), (0x0018, 0x0050), (0x0028, 0x1052), (0x0028, 0x1053)] {
+    for tag in [
+        (0x0020, 0x0032),
+        (0x0020, 0x0037),
+        (0x0028, 0x0030),
+        (0x0018, 0x0050),
+        (0x0028, 0x1052),
+        (0x0028, 0x1053),
+    ] {
         o.remove_element(Tag(tag.0, tag.1));
     }
     let group = |sequence: (u16, u16), f: &dyn Fn(&mut Object)| {
@@ -91,7 +101,9 @@ fn enhanced(zs: &[f64]) -> Object {
     };
     let mut shared = Object::new_empty();
     shared.put(group((0x0028, 0x9110), &|i| put(i, (0x0028, 0x0030), VR::DS, text(&[0.5, 0.75]))));
-    shared.put(group((0x0020, 0x9116), &|i| put(i, (0x0020, 0x0037), VR::DS, text(&[1.0, 0.0, 0.0, 0.0, 0.0, -1.0]))));
+    shared.put(group((0x0020, 0x9116), &|i| {
+        put(i, (0x0020, 0x0037), VR::DS, text(&[1.0, 0.0, 0.0, 0.0, 0.0, -1.0]))
+    }));
     shared.put(group((0x0028, 0x9145), &|i| {
         put(i, (0x0028, 0x1052), VR::DS, "-7");
         put(i, (0x0028, 0x1053), VR::DS, "0.5");
@@ -168,7 +180,8 @@ fn compressed_pixels() {
     save_as(with(vec![rle(&pixels)[..70].to_vec()]), &path, "1.2.840.10008.1.2.5");
     refused(&path, &["c.dcm"]);
     // A stream without its end is seen before a decoder makes up the rest.
-    let mut streams = vec![("4.50", "JPEG baseline"), ("4.70", "JPEG lossless"), ("4.90", "JPEG 2000 lossless")];
+    let mut streams =
+        vec![("4.50", "JPEG baseline"), ("4.70", "JPEG lossless"), ("4.90", "JPEG 2000 lossless")];
     if cfg!(feature = "charls") {
         streams.push(("4.80", "JPEG-LS lossless"));
     }

@@ -38,7 +38,10 @@ fn files_that_are_no_grey_image() {
     let dir = folder(&[0.0], |_, _| {});
     assert!(volume(dir.path(), &config).unwrap_err().to_string().contains("max_voxels"));
     // One slice that says how thick it is, is a volume.
-    assert_eq!(volume(dir.path().join("s0.dcm"), &ReadConfig::default()).unwrap().spacing(), [2.5, 0.5, 0.75]);
+    assert_eq!(
+        volume(dir.path().join("s0.dcm"), &ReadConfig::default()).unwrap().spacing(),
+        [2.5, 0.5, 0.75]
+    );
 }
 
 #[test]
@@ -69,20 +72,31 @@ fn what_is_made_of_a_series_names_nobody() {
     let v = volume(dir.path(), &ReadConfig::default()).unwrap();
     crate::write::volume(out.path().join("v.nii"), &v).unwrap();
     crate::write::labels(out.path().join("m.nii"), v.grid(), v.stored(), &[1; 36]).unwrap();
-    crate::blocks::cached(dir.path(), None, &out.path().join("blocks"), &ReadConfig::default(), &crate::blocks::BlockCache::new(1 << 20))
-        .unwrap();
+    crate::blocks::cached(
+        dir.path(),
+        None,
+        &out.path().join("blocks"),
+        &ReadConfig::default(),
+        &crate::blocks::BlockCache::new(1 << 20),
+    )
+    .unwrap();
     let mut seen = 0;
     for folder in [out.path().to_path_buf(), out.path().join("blocks")] {
         for file in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()) {
             let bytes = std::fs::read(&file).unwrap();
-            let holds = |s: &str| bytes.windows(s.len()).any(|w| w == s.as_bytes()) || file.to_string_lossy().contains(s);
+            let holds = |s: &str| {
+                bytes.windows(s.len()).any(|w| w == s.as_bytes()) || file.to_string_lossy().contains(s)
+            };
             assert!(!SECRETS.iter().any(|s| holds(s)), "{}", file.display());
             seen += 1;
         }
     }
     assert_eq!(seen, 3);
     // What can be printed of a volume, an image and a series neither.
-    let shown =
-        format!("{v:?} {:?} {:?}", image(dir.path().join("s0.dcm"), 0, &ReadConfig::default()).unwrap(), series(dir.path()).unwrap());
+    let shown = format!(
+        "{v:?} {:?} {:?}",
+        image(dir.path().join("s0.dcm"), 0, &ReadConfig::default()).unwrap(),
+        series(dir.path()).unwrap()
+    );
     assert!(SECRETS.iter().all(|s| !shown.contains(s)));
 }

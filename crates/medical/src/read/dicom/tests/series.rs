@@ -18,7 +18,10 @@ fn a_series_in_any_order() {
     // x and y are turned: LPS (-10, 20) is RAS (10, -20), the first stored pixel, now the last of its slice.
     assert_eq!((v.at([0, 2, 3]), v.grid().world([0.0, 2.0, 3.0])), (Some(-1024.0), [10.0, -20.0, 0.0]));
     assert_eq!(series(dir.path()).unwrap()[0].files.len(), 3);
-    assert_eq!(open_files("three", &series(dir.path()).unwrap()[0].files, &ReadConfig::default()).unwrap().id(), "three");
+    assert_eq!(
+        open_files("three", &series(dir.path()).unwrap()[0].files, &ReadConfig::default()).unwrap().id(),
+        "three"
+    );
 }
 
 #[test]
@@ -37,11 +40,15 @@ fn volumes_that_share_a_folder_stay_apart() {
         crate::write::volume(dir.path().join(name), &v).unwrap();
     }
     let at = |name: &str| dir.path().join(name);
-    let all: Vec<PathBuf> = ["a.nii.gz", "b.nii", "s0.dcm", "s1.dcm", "s2.dcm", "s3.dcm", "s4.dcm"].map(at).to_vec();
+    let all: Vec<PathBuf> =
+        ["a.nii.gz", "b.nii", "s0.dcm", "s1.dcm", "s2.dcm", "s3.dcm", "s4.dcm"].map(at).to_vec();
     let found = volumes(&all).unwrap();
     assert_eq!(found, ["a.nii.gz", "b.nii", "s0.dcm", "s1.dcm"].map(at));
     let shape = |path: &Path| open_series(path, &ReadConfig::default()).unwrap().stored().shape();
-    assert_eq!(found.iter().map(|p| shape(p)).collect::<Vec<_>>(), [[4, 3, 2], [4, 3, 2], [4, 3, 3], [4, 3, 2]]);
+    assert_eq!(
+        found.iter().map(|p| shape(p)).collect::<Vec<_>>(),
+        [[4, 3, 2], [4, 3, 2], [4, 3, 3], [4, 3, 2]]
+    );
     // Any file of a series stands for it, and its own slices alone come out.
     let mut values = vec![0f32; 24];
     open_series(&at("s3.dcm"), &ReadConfig::default()).unwrap().next(&mut values).unwrap();
@@ -56,7 +63,8 @@ fn volumes_that_share_a_folder_stay_apart() {
     let single = folder(&[0.0], |_, _| {});
     assert_eq!(volumes(&[single.path().join("s0.dcm")]).unwrap(), [single.path().join("s0.dcm")]);
     // Several files that are each a series (frames, or single slices of scouts).
-    let scouts = folder(&[0.0, 2.5], |i, o| put(o, (0x0020, 0x000E), VR::UI, format!("1.2.999.4711.{}", 5 + i)));
+    let scouts =
+        folder(&[0.0, 2.5], |i, o| put(o, (0x0020, 0x000E), VR::UI, format!("1.2.999.4711.{}", 5 + i)));
     let inside = ["s0.dcm", "s1.dcm"].map(|n| scouts.path().join(n));
     assert_eq!(volumes(&inside).unwrap(), inside);
 }
@@ -65,8 +73,14 @@ fn volumes_that_share_a_folder_stay_apart() {
 fn series_that_are_no_volume() {
     let zs = [0.0, 2.5, 5.0, 7.5, 10.0];
     let says = |dir: tempfile::TempDir, parts: &[&str]| refused(dir.path(), parts);
-    says(folder(&[0.0, 2.5, 7.5, 10.0], |_, _| {}), &["1 slice is missing between s1.dcm and s2.dcm", "5.000 mm", "expected 2.500"]);
-    says(folder(&[0.0, 2.5, 5.0, 12.5, 15.0], |_, _| {}), &["2 slices are missing between s2.dcm and s3.dcm"]);
+    says(
+        folder(&[0.0, 2.5, 7.5, 10.0], |_, _| {}),
+        &["1 slice is missing between s1.dcm and s2.dcm", "5.000 mm", "expected 2.500"],
+    );
+    says(
+        folder(&[0.0, 2.5, 5.0, 12.5, 15.0], |_, _| {}),
+        &["2 slices are missing between s2.dcm and s3.dcm"],
+    );
     says(folder(&[0.0, 2.5, 5.0, 8.1, 10.6], |_, _| {}), &["the distances differ between s2.dcm and s3.dcm"]);
     says(folder(&[0.0, 2.5, 2.5, 5.0], |_, _| {}), &["s1.dcm and s2.dcm lie at the same place"]);
     let tilt = |i: usize, o: &mut Object| {
@@ -95,7 +109,11 @@ fn series_that_are_no_volume() {
         }
     };
     says(folder(&zs, two), &["holds 2 series", "s0.dcm (3 files, CT)", "s3.dcm (2 files, CT)"]);
-    for (tag, name) in [((0x0020, 0x0032), "ImagePosition"), ((0x0020, 0x0037), "ImageOrientation"), ((0x0028, 0x0030), "PixelSpacing")] {
+    for (tag, name) in [
+        ((0x0020, 0x0032), "ImagePosition"),
+        ((0x0020, 0x0037), "ImageOrientation"),
+        ((0x0028, 0x0030), "PixelSpacing"),
+    ] {
         let without = |i: usize, o: &mut Object| {
             if i == 1 {
                 o.remove_element(Tag(tag.0, tag.1));
@@ -103,9 +121,13 @@ fn series_that_are_no_volume() {
         };
         says(folder(&zs, without), &["s1.dcm lacks", name, "not guessed"]);
     }
-    let skew = |_: usize, o: &mut Object| put(o, (0x0020, 0x0037), VR::DS, text(&[1.0, 0.0, 0.0, 0.5, 0.5, 0.0]));
+    let skew =
+        |_: usize, o: &mut Object| put(o, (0x0020, 0x0037), VR::DS, text(&[1.0, 0.0, 0.0, 0.5, 0.5, 0.0]));
     says(folder(&zs, skew), &["not at right angles"]);
-    says(folder(&zs, |_, o| put(o, (0x0028, 0x0030), VR::DS, text(&[0.5, 0.0]))), &["pixel spacing", "positive"]);
+    says(
+        folder(&zs, |_, o| put(o, (0x0028, 0x0030), VR::DS, text(&[0.5, 0.0]))),
+        &["pixel spacing", "positive"],
+    );
     says(folder(&[], |_, _| {}), &["holds no DICOM files"]);
     // A file that is no slice is not passed over: it may be a slice that was damaged.
     let dir = folder(&zs, |_, _| {});
