@@ -6,10 +6,11 @@
 use crate::data::{LoadedBatch, Source};
 use crate::error::{Error, Result};
 use crate::objective::{Batch, Objective};
-use crate::optim::OptimConfig;
-use crate::params::{Params, Role};
+use crate::optim::{OptimConfig, Optimizer, train_last_blocks};
+use crate::params::{Param, Params, Role};
 use crate::pass::{Pass, Progress};
 use crate::run::Run;
+use crate::scope::Scope;
 use crate::signal::Stop;
 use crate::trainer::{TrainConfig, Trainer, gradients};
 use candle_core::{Device, Tensor};
@@ -245,6 +246,66 @@ impl<B: Batch> Source<B> for Stopping<'_, B> {
     }
 }
 
+/// A second build over the same parameters, of an encoder or a method, adds none and changes no value: the
+/// parameters were moved away from their initial values in between, as training and loading do.
+///
+/// # Errors
+/// Naming the parameter that a build changed or added.
+pub fn building_twice_changes_nothing<T>(name: &str, build: impl Fn(&Scope) -> Result<T>) -> Result<()> {
+    let params = Params::new();
+    let scope = Scope::root(&params, 3, &Device::Cpu);
+    build(&scope)?;
+    for p in params.all() {
+        params.set(&p.name, &(p.var.as_tensor().detach() * 0.5)?.affine(1.0, 0.25)?)?;
+    }
+    let before = bits(&params)?;
+    build(&scope)?;
+    let after = bits(&params)?;
+    match after.iter().find(|(key, values)| before.get(*key) != Some(values)) {
+        Some((key, _)) => Err(Error::Other(format!("{name}: a second build changed {key}"))),
+        None => Ok(()),
+    }
+}
+
+/// Every parameter says where it stands, which layer-wise learning rates and frozen blocks go by; buffers need
+/// not.
+///
+/// # Errors
+/// Naming the parameters that do not.
+pub fn every_parameter_has_a_place(name: &str, params: &Params) -> Result<()> {
+    let without = |p: &Param| p.place.is_none() && p.role != Role::Buffer;
+    let names: Vec<String> = params.all().into_iter().filter(without).map(|p| p.name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Other(format!("{name}: without a place: {}", names.join(", "))))
+}
+
+/// The learning rates of an encoder that is built at `encoder` and fine-tuned with a layer-wise decay of 0.5,
+/// one line a group of parameters that share the first parts of their names and their rate: `blocks.0 0.25`.
+/// `train_blocks` as in fine-tuning; frozen groups are not listed.
+///
+/// # Errors
+/// If a parameter has no place or the encoder cannot be built.
+pub fn fine_tuning_rates<T>(build: impl Fn(&Scope) -> Result<T>, train_blocks: Option<usize>) -> Result<Vec<String>> {
+    let params = Params::new();
+    build(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"))?;
+    if let Some(blocks) = train_blocks {
+        train_last_blocks(&params, "encoder", blocks)?;
+    }
+    let optim = OptimConfig { layer_decay: Some(0.5), ..OptimConfig::default() };
+    let mut lines: Vec<String> = Vec::new();
+    for (name, rate, _) in Optimizer::new(&params, optim)?.groups() {
+        let parts: Vec<&str> = name.split('.').skip(1).collect();
+        let length = 1 + usize::from(parts.get(1).is_some_and(|p| p.parse::<usize>().is_ok()));
+        let line = format!("{} {rate}", parts.iter().take(length).copied().collect::<Vec<_>>().join("."));
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    Ok(lines)
+}
+
 /// The bytes of parameters by name.
 type Bits = BTreeMap<String, Vec<u32>>;
 
@@ -314,8 +375,8 @@ mod tests {
         fn may_skip(&self) -> Vec<String> {
             vec!["idle.weight".into(), "idle.bias".into()]
         }
-        fn embed(&self, batch: &Views, _: &Pass) -> Result<Embeddings> {
-            Ok(Embeddings { graph: vec![self.map.forward(&batch.views[0])?], fixed: vec![] })
+        fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+            Ok(Embeddings { graph: vec![self.map.forward(&batch.views[0], pass)?], fixed: vec![] })
         }
         fn criterion(&self, e: &Embeddings, _: &Pass) -> Result<Loss> {
             let squares = e.graph[0].sqr()?;

@@ -1,21 +1,21 @@
-//! Every tensor that outlives a step, by name and role.
+//! Every tensor that outlives a step, by name, role and place.
 //!
-//! A module is built from a [`Scope`]: a name path, a role and a seed. It asks for tensors by name and shape;
-//! initial values depend on `(seed, name)` alone, so adding a layer changes no other layer's initial weights.
-//! [`Params`] owns what was asked for. A checkpoint is `Params` + optimiser moments + progress, and no trait
-//! needs a save or load.
+//! [`Params`] owns what modules asked a [`Scope`](crate::Scope) for. A checkpoint is `Params` + optimiser
+//! moments + progress, and no trait needs a save or load. What a layer keeps of a parameter is a [`Weight`]:
+//! a handle that looks up the parameter's present role at every forward pass, so freezing a part of a network
+//! needs no second build.
 
 use crate::error::{Error, Result};
-use candle_core::{DType, Device, Shape, Tensor, Var};
-use selfsup_kernels::rng::Key;
+use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a tensor is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Updated by the optimiser.
+    /// The optimiser updates it.
     Trained,
     /// Part of the model, not updated (fixed position embeddings, a frozen trunk).
     Frozen,
@@ -25,73 +25,94 @@ pub enum Role {
     Buffer,
 }
 
-/// Initial values. Fans are those of a weight `(out, in, k...)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
-    /// All the same value.
-    Const(f32),
-    /// Normal with mean 0.
-    Normal(f32),
-    /// Normal with mean 0, cut at two standard deviations (timm's `trunc_normal_`).
-    TruncNormal(f32),
-    /// Uniform in `[-a, a]`.
-    Uniform(f32),
-    /// Kaiming normal, fan-out, gain sqrt(2) (torchvision's ResNet).
-    KaimingFanOut,
-    /// Uniform in `±1/sqrt(fan_in)`: PyTorch's default for linear and convolution weights.
-    TorchLinear,
-    /// Glorot uniform (the ViT and MAE papers' linear layers).
-    XavierUniform,
+/// Where a parameter stands between the input and the output of an encoder. Layer-wise learning rates and
+/// frozen blocks go by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// Before the first block: patch, token and position embeddings, a convolutional front.
+    Stem,
+    /// Block, stage or level `i` of the trunk, counted from the input.
+    Block(usize),
+    /// Behind the last block: a final norm, a pooler, a head, a decoder.
+    Top,
 }
 
-impl Init {
-    fn draw(self, shape: &Shape, key: Key, device: &Device) -> Result<Tensor> {
-        let dims = shape.dims();
-        let n = shape.elem_count();
-        let receptive: usize = dims.iter().skip(2).product();
-        let fan_out = dims.first().copied().unwrap_or(1) * receptive;
-        let fan_in = dims.get(1).copied().unwrap_or(1) * receptive;
-        let mut r = key.rng();
-        let v: Vec<f32> = match self {
-            Init::Const(c) => vec![c; n],
-            Init::Normal(sd) => (0..n).map(|_| r.normal() * sd).collect(),
-            Init::TruncNormal(sd) => (0..n)
-                .map(|_| {
-                    loop {
-                        let x = r.normal();
-                        if x.abs() <= 2.0 {
-                            break x * sd;
-                        }
-                    }
-                })
-                .collect(),
-            Init::Uniform(a) => (0..n).map(|_| r.range_f32(-a, a)).collect(),
-            Init::KaimingFanOut => {
-                let sd = (2.0 / fan_out.max(1) as f32).sqrt();
-                (0..n).map(|_| r.normal() * sd).collect()
-            }
-            Init::TorchLinear => {
-                let a = 1.0 / (fan_in.max(1) as f32).sqrt();
-                (0..n).map(|_| r.range_f32(-a, a)).collect()
-            }
-            Init::XavierUniform => {
-                let a = (6.0 / (fan_in + fan_out).max(1) as f32).sqrt();
-                (0..n).map(|_| r.range_f32(-a, a)).collect()
-            }
-        };
-        Ok(Tensor::from_vec(v, shape, device)?)
+/// The role of one tensor, shared by all that hold it.
+#[derive(Clone, Debug)]
+struct LiveRole(Arc<AtomicU8>);
+
+impl LiveRole {
+    fn new(role: Role) -> Self {
+        LiveRole(Arc::new(AtomicU8::new(role as u8)))
+    }
+
+    fn get(&self) -> Role {
+        const ALL: [Role; 4] = [Role::Trained, Role::Frozen, Role::Teacher, Role::Buffer];
+        ALL[usize::from(self.0.load(Ordering::Relaxed)) % ALL.len()]
+    }
+
+    fn set(&self, role: Role) {
+        self.0.store(role as u8, Ordering::Relaxed);
     }
 }
 
-/// One named tensor.
+/// One named tensor, as it stands when it is asked for.
 #[derive(Clone, Debug)]
 pub struct Param {
     /// Full dotted name.
     pub name: String,
     /// What it is for.
     pub role: Role,
+    /// Where it stands; `None` if its module did not say, which layer-wise rates and frozen blocks refuse.
+    pub place: Option<Place>,
+    /// Whether weight decay applies: matrices and kernels, but no tokens and fixed-size position tables.
+    pub decay: bool,
     /// The storage; written only between steps.
     pub var: Var,
+    live: LiveRole,
+}
+
+impl Param {
+    /// A tensor that nobody holds yet. Vectors never decay, whatever `decay` says.
+    pub(crate) fn new(name: String, role: Role, place: Option<Place>, decay: bool, value: &Tensor) -> Result<Self> {
+        let decay = decay && value.rank() > 1;
+        Ok(Param { name, role, place, decay, var: Var::from_tensor(value)?, live: LiveRole::new(role) })
+    }
+
+    /// A handle for a layer.
+    pub(crate) fn weight(&self) -> Weight {
+        Weight { var: self.var.clone(), live: self.live.clone() }
+    }
+
+    /// The same with the role that it has now.
+    fn now(&self) -> Self {
+        Param { role: self.live.get(), ..self.clone() }
+    }
+}
+
+/// A parameter as a layer holds it. [`Weight::on`] gives the tensor for a forward pass.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    var: Var,
+    live: LiveRole,
+}
+
+impl Weight {
+    /// The value: tracked while the parameter is trained, detached in every other role, so that no graph is
+    /// built through frozen parts and teachers. Shares storage with the parameter set.
+    pub fn tensor(&self) -> Tensor {
+        if self.live.get() == Role::Trained { self.var.as_tensor().clone() } else { self.value() }
+    }
+
+    /// The value without a graph.
+    pub fn value(&self) -> Tensor {
+        self.var.as_tensor().detach()
+    }
+
+    /// Its dimensions.
+    pub fn dims(&self) -> &[usize] {
+        self.var.dims()
+    }
 }
 
 /// The ordered set of all tensors that outlive a step. Clones share the same tensors.
@@ -111,33 +132,43 @@ impl Params {
 
     /// All tensors in name order.
     pub fn all(&self) -> Vec<Param> {
-        self.lock().values().cloned().collect()
+        self.lock().values().map(Param::now).collect()
     }
 
     /// The tensors of one role, in name order.
     pub fn with_role(&self, role: Role) -> Vec<Param> {
-        self.lock().values().filter(|p| p.role == role).cloned().collect()
+        self.lock().values().filter(|p| p.live.get() == role).map(Param::now).collect()
     }
 
     /// One tensor by full name.
     pub fn get(&self, name: &str) -> Option<Param> {
-        self.lock().get(name).cloned()
+        self.lock().get(name).map(Param::now)
     }
 
     /// Changes the role of everything under `prefix` (a dotted path, or "" for all) from one role to another.
-    /// Modules that were built before keep their own view of the graph, so call this before building, or for
-    /// the optimiser's eyes only.
+    /// Modules see the new role at their next forward pass; an optimiser keeps the tensors that were trained
+    /// when it was made.
     pub fn set_role(&self, prefix: &str, from: Role, to: Role) {
-        for p in self.lock().values_mut() {
-            if p.role == from && under(&p.name, prefix) {
-                p.role = to;
+        for p in self.lock().values() {
+            if p.live.get() == from && under(&p.name, prefix) {
+                p.live.set(to);
             }
         }
     }
 
+    /// The parameter `name`, or what `make` returns, which then has that name.
+    pub(crate) fn get_or_insert(&self, name: &str, make: impl FnOnce() -> Result<Param>) -> Result<Param> {
+        if let Some(p) = self.get(name) {
+            return Ok(p);
+        }
+        // Not under the lock: `make` may look at other parameters.
+        let made = make()?;
+        Ok(self.lock().entry(name.to_string()).or_insert(made).now())
+    }
+
     /// Number of values in tensors of `role`.
     pub fn count(&self, role: Role) -> usize {
-        self.lock().values().filter(|p| p.role == role).map(|p| p.var.elem_count()).sum()
+        self.lock().values().filter(|p| p.live.get() == role).map(|p| p.var.elem_count()).sum()
     }
 
     /// Writes `value` into the tensor `name`; never between a forward and its backward.
@@ -170,7 +201,7 @@ impl Params {
         let map = self.lock();
         map.values()
             .filter(|p| under(&p.name, from))
-            .map(|p| (p.clone(), format!("{to}{}", &p.name[from.len()..])))
+            .map(|p| (p.now(), format!("{to}{}", &p.name[from.len()..])))
             .filter(|(_, t)| map.contains_key(t))
             .collect()
     }
@@ -180,148 +211,4 @@ impl Params {
 pub fn under(name: &str, prefix: &str) -> bool {
     prefix.is_empty()
         || (name.starts_with(prefix) && matches!(name.as_bytes().get(prefix.len()), None | Some(b'.')))
-}
-
-/// What modules are built from: a name path, a role, a seed and a device.
-#[derive(Clone, Debug)]
-pub struct Scope {
-    params: Params,
-    path: String,
-    role: Role,
-    key: Key,
-    device: Device,
-}
-
-impl Scope {
-    /// The root scope of a model, for trained tensors.
-    pub fn root(params: &Params, seed: u64, device: &Device) -> Self {
-        Scope {
-            params: params.clone(),
-            path: String::new(),
-            role: Role::Trained,
-            key: Key::new(seed).named("init"),
-            device: device.clone(),
-        }
-    }
-
-    /// The scope `self.path + "." + name`.
-    #[must_use]
-    pub fn sub(&self, name: impl std::fmt::Display) -> Self {
-        let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
-        Scope { path, ..self.clone() }
-    }
-
-    /// The same path for tensors of another role.
-    #[must_use]
-    pub fn with_role(&self, role: Role) -> Self {
-        Scope { role, ..self.clone() }
-    }
-
-    /// The device that tensors are created on.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// The dotted path.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// The role of the tensors made here.
-    pub fn role(&self) -> Role {
-        self.role
-    }
-
-    /// The set that owns the tensors.
-    pub fn params(&self) -> &Params {
-        &self.params
-    }
-
-    /// The tensor `name`, created on first use. Trained tensors come back tracked; all others detached, so
-    /// that no graph is built through them. Initial values depend on the seed and the full name only.
-    ///
-    /// # Errors
-    /// If the name is taken by a tensor of another shape.
-    pub fn get(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
-        self.get_as(name, shape, init, self.role)
-    }
-
-    /// A buffer (running statistics, a queue): never trained, never averaged.
-    ///
-    /// # Errors
-    /// If the name is taken by a tensor of another shape.
-    pub fn buffer(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Buffer> {
-        let tensor = self.get_as(name, shape, init, Role::Buffer)?;
-        Ok(Buffer { name: self.full(name), tensor })
-    }
-
-    fn full(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
-    }
-
-    fn get_as(&self, name: &str, shape: impl Into<Shape>, init: Init, role: Role) -> Result<Tensor> {
-        let (shape, full) = (shape.into(), self.full(name));
-        let mut map = self.params.lock();
-        if let Some(p) = map.get(&full) {
-            if p.var.shape() != &shape {
-                return Err(Error::input(
-                    &full,
-                    format!("asked for with shape {shape:?}, but exists with {:?}", p.var.shape()),
-                ));
-            }
-            return Ok(view(p));
-        }
-        let value = init.draw(&shape, self.key.named(&full), &self.device)?.to_dtype(DType::F32)?;
-        let p = Param { name: full.clone(), role, var: Var::from_tensor(&value)? };
-        let out = view(&p);
-        map.insert(full, p);
-        Ok(out)
-    }
-}
-
-fn view(p: &Param) -> Tensor {
-    if p.role == Role::Trained { p.var.as_tensor().clone() } else { p.var.as_tensor().detach() }
-}
-
-/// A named buffer: its current value, and the name under which a new value is handed to
-/// [`crate::pass::Pass::defer`].
-#[derive(Clone, Debug)]
-pub struct Buffer {
-    /// Full dotted name in [`Params`].
-    pub name: String,
-    /// The current value (shares storage with the parameter set: it is up to date at every forward).
-    pub tensor: Tensor,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_decide_initial_values() -> Result<()> {
-        let (a, b) = (Params::new(), Params::new());
-        let dev = Device::Cpu;
-        let _ = Scope::root(&a, 1, &dev).sub("other").get("weight", (3, 2), Init::Normal(1.0))?;
-        let x = Scope::root(&a, 1, &dev).sub("fc").get("weight", (4, 2), Init::TorchLinear)?;
-        let y = Scope::root(&b, 1, &dev).sub("fc").get("weight", (4, 2), Init::TorchLinear)?;
-        assert_eq!(x.to_vec2::<f32>()?, y.to_vec2::<f32>()?);
-        assert!(Scope::root(&a, 1, &dev).sub("fc").get("weight", (4, 3), Init::TorchLinear).is_err());
-        assert!(a.set("fc.weight", &Tensor::zeros((1, 2), DType::F32, &dev)?).is_err());
-        a.set("fc.weight", &Tensor::zeros((4, 2), DType::F32, &dev)?)?;
-        assert_eq!(x.sum_all()?.to_scalar::<f32>()?, 0.0, "handles see the new value");
-        Ok(())
-    }
-
-    #[test]
-    fn teacher_pairs() -> Result<()> {
-        let p = Params::new();
-        let root = Scope::root(&p, 1, &Device::Cpu);
-        let s = root.sub("student").get("w", 3, Init::Normal(1.0))?;
-        let t = root.sub("teacher").with_role(Role::Teacher).get("w", 3, Init::Normal(1.0))?;
-        p.copy("student", "teacher")?;
-        assert_eq!(s.to_vec1::<f32>()?, t.to_vec1::<f32>()?);
-        assert!(!t.track_op() && s.track_op());
-        assert!(under("a.b", "a") && !under("ab", "a"));
-        Ok(())
-    }
 }

@@ -1,8 +1,8 @@
 //! What a forward pass is told: training or not, how far the run is, which samples these are, and the world.
 
 use crate::error::{Error, Result};
-use crate::params::Params;
-use candle_core::Tensor;
+use crate::params::{Params, Weight};
+use candle_core::{DType, Tensor};
 use selfsup_kernels::rng::Key;
 use std::sync::{Arc, Mutex};
 
@@ -74,6 +74,8 @@ pub struct Pass {
     pub world: World,
     /// Global index of the first sample of this (micro-)batch within the step.
     pub offset: u64,
+    /// What weights are cast to when a layer reads them; the parameters themselves stay in single precision.
+    pub precision: DType,
     key: Key,
     deferred: Arc<Mutex<Vec<(String, Deferred)>>>,
 }
@@ -86,6 +88,7 @@ impl Pass {
             progress,
             world: World,
             offset: 0,
+            precision: DType::F32,
             key: Key::new(seed).named("pass").fold(progress.step),
             deferred: Arc::default(),
         }
@@ -158,5 +161,16 @@ impl Pass {
             params.set(&name, &new)?;
         }
         Ok(())
+    }
+}
+
+impl Weight {
+    /// The value for a forward pass: tracked by the parameter's present role, in the pass's precision.
+    ///
+    /// # Errors
+    /// If the device has no such cast.
+    pub fn on(&self, pass: &Pass) -> Result<Tensor> {
+        let tensor = self.tensor();
+        if tensor.dtype() == pass.precision { Ok(tensor) } else { Ok(tensor.to_dtype(pass.precision)?) }
     }
 }

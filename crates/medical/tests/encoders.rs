@@ -5,6 +5,9 @@
 
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
+use selfsup_core::conformance::{
+    building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates,
+};
 use selfsup_core::{Key, Params, Pass, Progress, Scope};
 use selfsup_medical::encoder::resnet::Shortcut;
 use selfsup_medical::encoder::{ActKind, MonaiConfig, NormKind, ResNet3dConfig, UNetConfig, ViT3dConfig};
@@ -190,4 +193,58 @@ fn what_cannot_be_built_is_named() {
     let x = Tensor::zeros((1, 1, 6, 8, 8), DType::F32, &Device::Cpu).unwrap();
     let net = Architecture::UNet(UNetConfig::new(1, &[2, 2, 2])).maps(&scope()).unwrap();
     assert!(net.maps(&x, &Pass::eval()).unwrap_err().to_string().contains("multiples of 4"));
+}
+
+/// Small networks of each kind.
+fn all() -> Vec<(&'static str, Architecture)> {
+    let vit = |fixed| {
+        let mut c = ViT3dConfig::named("vit3d_tiny", [8; 3], [4; 3]).unwrap();
+        c.trunk = selfsup_core::nn::TransformerConfig::vit(24, 2, 2, 48);
+        c.fixed_positions = fixed;
+        Architecture::ViT(c)
+    };
+    let resnet = ResNet3dConfig::named("resnet3d18").unwrap();
+    let resnet = ResNet3dConfig { depths: vec![1, 1], widths: vec![4, 6], stem: 4, small: true, ..resnet };
+    vec![
+        ("unet3d", Architecture::UNet(UNetConfig::new(1, &[4, 5, 6]))),
+        ("monai_unet", Architecture::Monai(MonaiConfig::new(1, 1, &[4, 5, 6], &[2, 2]))),
+        ("resnet3d", Architecture::ResNet(resnet)),
+        ("vit3d", vit(false)),
+        ("vit3d with sines", vit(true)),
+    ]
+}
+
+#[test]
+fn a_second_build_changes_nothing() {
+    for (name, a) in all() {
+        building_twice_changes_nothing(name, |s| a.build(s)).unwrap();
+        building_twice_changes_nothing(name, |s| a.dense(s, 2, false)).unwrap();
+    }
+}
+
+#[test]
+fn every_parameter_stands_somewhere() {
+    for (name, a) in all() {
+        let params = Params::new();
+        a.dense(&Scope::root(&params, 0, &Device::Cpu), 2, false).unwrap();
+        every_parameter_has_a_place(name, &params).unwrap();
+    }
+}
+
+#[test]
+fn fine_tuning_takes_blocks_from_the_top() {
+    let expected: [(Vec<&str>, Vec<&str>); 5] = [
+        (vec!["0 0.125", "1 0.25", "2 0.5"], vec!["2 0.5"]),
+        (vec!["0 0.125", "1 0.25", "2 0.5"], vec!["2 0.5"]),
+        (vec!["bn1 0.125", "conv1 0.125", "layer1.0 0.25", "layer2.0 0.5"], vec!["layer2.0 0.5"]),
+        (
+            vec!["blocks.0 0.25", "blocks.1 0.5", "norm 1", "patch_embed 0.125", "pos_embed 0.125"],
+            vec!["blocks.1 0.5", "norm 1"],
+        ),
+        (vec!["blocks.0 0.25", "blocks.1 0.5", "norm 1", "patch_embed 0.125"], vec!["blocks.1 0.5", "norm 1"]),
+    ];
+    for ((name, a), (whole, last)) in all().into_iter().zip(expected) {
+        assert_eq!(fine_tuning_rates(|s| a.build(s), None).unwrap(), whole, "{name}");
+        assert_eq!(fine_tuning_rates(|s| a.build(s), Some(1)).unwrap(), last, "{name}");
+    }
 }

@@ -29,7 +29,7 @@ pub fn fill_mask(model: &MaskedLm, ids: &[u32], mask: u32, k: usize) -> Result<V
             format!("no place holds the mask token {mask}: there is nothing to fill in"),
         ));
     }
-    let device = model.bert().embeddings().table().device().clone();
+    let device = model.bert().embeddings().table().value().device().clone();
     let ids = Tensor::from_vec(ids.to_vec(), (1, ids.len()), &device)?;
     let labels = ids.to_dtype(candle_core::DType::I64)?;
     let batch = Sequences::new(ids, None, labels, None, None)?;

@@ -117,7 +117,7 @@ pub fn continue_text(
         } else {
             model.hidden(&row(&ids[ids.len().saturating_sub(window)..])?, &Pass::eval())?
         };
-        let next = config.choose(&last(&hidden, |h| model.scores(h))?, &mut key.fold(i as u64).rng())?;
+        let next = config.choose(&last(&hidden, |h| model.scores(h, &Pass::eval()))?, &mut key.fold(i as u64).rng())?;
         if Some(next) == end {
             break;
         }
@@ -136,7 +136,7 @@ pub fn answer(model: &T5, input: &[u32], config: &GenerateConfig, key: Key) -> R
         return Err(Error::input("input", "no tokens"));
     }
     let encoded = model.encode(&row(input)?, None, &Pass::eval())?;
-    let mut cache = model.cache(&encoded, None)?;
+    let mut cache = model.cache(&encoded, None, &Pass::eval())?;
     let mut ids = vec![model.config().pad];
     for i in 0..config.tokens {
         let hidden = if config.cache {
@@ -144,7 +144,7 @@ pub fn answer(model: &T5, input: &[u32], config: &GenerateConfig, key: Key) -> R
         } else {
             model.decode(&row(&ids)?, &encoded, None, &Pass::eval())?
         };
-        let next = config.choose(&last(&hidden, |h| model.scores(h))?, &mut key.fold(i as u64).rng())?;
+        let next = config.choose(&last(&hidden, |h| model.scores(h, &Pass::eval()))?, &mut key.fold(i as u64).rng())?;
         if next == model.config().end {
             break;
         }

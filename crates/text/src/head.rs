@@ -6,7 +6,7 @@ use crate::batch::IGNORED;
 use crate::encoder::BertConfig;
 use candle_core::{DType, Tensor};
 use selfsup_core::nn::{LayerNorm, Linear};
-use selfsup_core::{Init, Result, Scope};
+use selfsup_core::{Init, Pass, Result, Scope, Weight};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::Act;
 use selfsup_kernels::embedding::embedding;
@@ -18,7 +18,7 @@ use selfsup_kernels::loss::cross_entropy_sum;
 pub(crate) struct LmHead {
     dense: Linear,
     norm: LayerNorm,
-    bias: Tensor,
+    bias: Weight,
     act: Act,
 }
 
@@ -33,13 +33,13 @@ impl LmHead {
     }
 
     /// `(M, D)` to what is compared with the word table, `(M, E)`.
-    pub(crate) fn transform(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.norm.forward(&self.dense.forward_act(hidden, self.act)?)
+    pub(crate) fn transform(&self, hidden: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.norm.forward(&self.dense.forward_act(hidden, self.act, pass)?, pass)
     }
 
     /// `(M, E)` and the word table `(V, E)` to `(M, V)`.
-    pub(crate) fn logits(&self, transformed: &Tensor, table: &Tensor) -> Result<Tensor> {
-        Ok(linear(transformed, table, Some(&self.bias), Path::Auto)?)
+    pub(crate) fn logits(&self, transformed: &Tensor, table: &Weight, pass: &Pass) -> Result<Tensor> {
+        Ok(linear(transformed, &table.on(pass)?, Some(&self.bias.on(pass)?), Path::Auto)?)
     }
 }
 

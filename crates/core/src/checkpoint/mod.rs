@@ -168,7 +168,9 @@ impl Checkpoint {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::params::{Init, Role, Scope};
+    use crate::init::Init;
+    use crate::params::Role;
+    use crate::scope::Scope;
 
     pub(crate) fn model(seed: u64) -> Params {
         let p = Params::new();

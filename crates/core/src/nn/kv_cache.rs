@@ -51,14 +51,14 @@ impl KvCache {
 }
 
 impl Block {
-    fn decode(&self, x: &Tensor, index: usize, cache: &mut KvCache) -> Result<Tensor> {
+    fn decode(&self, x: &Tensor, index: usize, cache: &mut KvCache, pass: &Pass) -> Result<Tensor> {
         let (n, t, d) = x.dims3()?;
-        let qkv = self.qkv.forward(&self.before(x)?)?.reshape((n, t, 3, self.heads, d / self.heads))?;
+        let qkv = self.qkv.forward(&self.before(x, pass)?, pass)?.reshape((n, t, 3, self.heads, d / self.heads))?;
         let kv = cache.append(index, &qkv.narrow(2, 1, 2)?)?;
         let opts = AttentionOpts { causal: true, ..AttentionOpts::default() };
         let y =
             attention(&qkv.narrow(2, 0, 1)?.squeeze(2)?, &kv, None, &opts, Path::Auto)?.reshape((n, t, d))?;
-        self.after(x, self.proj.forward(&y)?, &Pass::eval())
+        self.after(x, self.proj.forward(&y, pass)?, pass)
     }
 }
 
@@ -73,9 +73,9 @@ impl Transformer {
         if self.blocks.iter().any(|b| !b.causal) {
             return Err(Error::input("transformer", "decoding token by token needs causal attention"));
         }
-        let mut x = x.clone();
+        let (mut x, pass) = (x.clone(), Pass::eval());
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.decode(&x, i, cache)?;
+            x = block.decode(&x, i, cache, &pass)?;
         }
         Ok(x)
     }
@@ -85,7 +85,9 @@ impl Transformer {
 mod tests {
     use super::*;
     use crate::nn::TransformerConfig;
-    use crate::params::{Init, Params, Scope};
+    use crate::init::Init;
+    use crate::params::Params;
+    use crate::scope::Scope;
     use candle_core::Device;
     use selfsup_kernels::rng::Key;
 

@@ -1,7 +1,9 @@
-//! Linear, convolution, normalisation and embedding layers, and the small perceptrons built from them.
+//! Linear, convolution, normalisation and embedding layers, and the small MLPs built from them.
 
 use crate::error::{Error, Result};
-use crate::params::{Buffer, Init, Scope};
+use crate::init::Init;
+use crate::params::Weight;
+use crate::scope::{Buffer, Scope};
 use crate::pass::{Deferred, Pass};
 use candle_core::{D, Tensor};
 use selfsup_kernels::Path;
@@ -11,11 +13,16 @@ use selfsup_kernels::linear::{linear, linear_act};
 use selfsup_kernels::norm::{batch_norm, batch_norm_eval, layer_norm, rms_norm};
 use selfsup_kernels::rng::Key;
 
+/// An optional weight for a pass.
+fn on(weight: &Option<Weight>, pass: &Pass) -> Result<Option<Tensor>> {
+    weight.as_ref().map(|w| w.on(pass)).transpose()
+}
+
 /// `y = x W^T + b` over the last dimension; weight `(out, in)`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    weight: Weight,
+    bias: Option<Weight>,
 }
 
 impl Linear {
@@ -38,24 +45,24 @@ impl Linear {
     ///
     /// # Errors
     /// If the last dimension of `x` is not `in`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear(x, &self.weight, self.bias.as_ref(), Path::Auto)?)
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(linear(x, &self.weight.on(pass)?, on(&self.bias, pass)?.as_ref(), Path::Auto)?)
     }
 
     /// The layer followed by `act`, as one node of the graph.
     ///
     /// # Errors
     /// If the last dimension of `x` is not `in`.
-    pub fn forward_act(&self, x: &Tensor, act: Act) -> Result<Tensor> {
-        Ok(linear_act(x, &self.weight, self.bias.as_ref(), act, Path::Auto)?)
+    pub fn forward_act(&self, x: &Tensor, act: Act, pass: &Pass) -> Result<Tensor> {
+        Ok(linear_act(x, &self.weight.on(pass)?, on(&self.bias, pass)?.as_ref(), act, Path::Auto)?)
     }
 }
 
 /// Convolution over `(N, S.., C)`; weight `(out, in / groups, k..)`.
 #[derive(Clone, Debug)]
 pub struct Conv {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    weight: Weight,
+    bias: Option<Weight>,
     spec: ConvSpec,
 }
 
@@ -89,8 +96,8 @@ impl Conv {
     ///
     /// # Errors
     /// If the shape of `x` does not fit.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(conv(x, &self.weight, self.bias.as_ref(), &self.spec, Path::Auto)?)
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(conv(x, &self.weight.on(pass)?, on(&self.bias, pass)?.as_ref(), &self.spec, Path::Auto)?)
     }
 }
 
@@ -99,7 +106,7 @@ impl Conv {
 /// In training the statistics of the batch are used, and the running ones are handed to [`Pass::defer`].
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
-    scale: Option<(Tensor, Tensor)>,
+    scale: Option<(Weight, Weight)>,
     mean: Buffer,
     variance: Buffer,
     eps: f64,
@@ -130,9 +137,9 @@ impl BatchNorm {
     }
 
     /// `(2, C)`: weight and bias stacked, as the kernels take them.
-    fn packed(&self) -> Result<Tensor> {
+    fn packed(&self, pass: &Pass) -> Result<Tensor> {
         Ok(match &self.scale {
-            Some((w, b)) => Tensor::stack(&[w, b], 0)?,
+            Some((w, b)) => Tensor::stack(&[w.on(pass)?, b.on(pass)?], 0)?,
             None => Tensor::stack(&[&self.mean.tensor.ones_like()?, &self.mean.tensor.zeros_like()?], 0)?,
         })
     }
@@ -151,7 +158,7 @@ impl BatchNorm {
     /// # Errors
     /// In training, if there is a single value per channel: its variance is 0 and it would vanish.
     pub fn forward(&self, x: &Tensor, act: Act, pass: &Pass) -> Result<Tensor> {
-        let packed = self.packed()?;
+        let packed = self.packed(pass)?;
         if !pass.train {
             return Ok(batch_norm_eval(x, &packed, &self.mean.tensor, &self.variance.tensor, self.eps, act)?);
         }
@@ -202,12 +209,12 @@ impl ConvBn {
     /// If the shape of `x` does not fit, or in training for a single value per channel.
     pub fn forward(&self, x: &Tensor, act: Act, pass: &Pass) -> Result<Tensor> {
         if !pass.train {
-            return self.norm.forward(&self.conv.forward(x)?, act, pass);
+            return self.norm.forward(&self.conv.forward(x, pass)?, act, pass);
         }
         let (y, mean, variance) = conv_bn_act(
             x,
-            &self.conv.weight,
-            &self.norm.packed()?,
+            &self.conv.weight.on(pass)?,
+            &self.norm.packed(pass)?,
             &self.conv.spec,
             self.norm.eps,
             act,
@@ -228,8 +235,8 @@ impl ConvBn {
 /// Layer normalisation over the last dimension (Ba et al. 2016, arXiv 1607.06450).
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Weight,
+    bias: Weight,
     eps: f64,
 }
 
@@ -250,8 +257,9 @@ impl LayerNorm {
     ///
     /// # Errors
     /// If the last dimension of `x` is not `C`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(layer_norm(x, Some(&Tensor::stack(&[&self.weight, &self.bias], 0)?), self.eps, Path::Auto)?)
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let packed = Tensor::stack(&[self.weight.on(pass)?, self.bias.on(pass)?], 0)?;
+        Ok(layer_norm(x, Some(&packed), self.eps, Path::Auto)?)
     }
 }
 
@@ -259,7 +267,7 @@ impl LayerNorm {
 /// 2019, arXiv 1910.07467): T5's.
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
-    weight: Tensor,
+    weight: Weight,
     eps: f64,
 }
 
@@ -276,15 +284,15 @@ impl RmsNorm {
     ///
     /// # Errors
     /// If the last dimension of `x` is not `C`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(rms_norm(x, &self.weight, self.eps, Path::Auto)?)
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(rms_norm(x, &self.weight.on(pass)?, self.eps, Path::Auto)?)
     }
 }
 
 /// A look-up table `(vocabulary, dim)`.
 #[derive(Clone, Debug)]
 pub struct Embedding {
-    weight: Tensor,
+    weight: Weight,
 }
 
 impl Embedding {
@@ -297,7 +305,7 @@ impl Embedding {
     }
 
     /// The table, for a tied decoder.
-    pub fn weight(&self) -> &Tensor {
+    pub fn weight(&self) -> &Weight {
         &self.weight
     }
 
@@ -305,14 +313,15 @@ impl Embedding {
     ///
     /// # Errors
     /// If an id is out of range.
-    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, ids: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let table = self.weight.on(pass)?;
         let mut shape = ids.dims().to_vec();
-        shape.push(self.weight.dim(1)?);
-        Ok(self.weight.index_select(&ids.flatten_all()?, 0)?.reshape(shape)?)
+        shape.push(table.dim(1)?);
+        Ok(table.index_select(&ids.flatten_all()?, 0)?.reshape(shape)?)
     }
 }
 
-/// The transformer's perceptron `fc2(act(fc1(x)))` with timm's names.
+/// The transformer's MLP `fc2(act(fc1(x)))` with timm's names.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     fc1: Linear,
@@ -351,20 +360,20 @@ impl Mlp {
     ///
     /// # Errors
     /// If the last dimension of `x` is not `dim`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward_dropout(x, None)
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.forward_dropout(x, None, pass)
     }
 
     /// The same with dropout after the activation, given as `(share, key)`.
     ///
     /// # Errors
     /// If the last dimension of `x` is not `dim`, or the share is not in `[0, 1)`.
-    pub fn forward_dropout(&self, x: &Tensor, dropout: Option<(f32, Key)>) -> Result<Tensor> {
-        let mut y = self.fc1.forward_act(x, self.act)?;
+    pub fn forward_dropout(&self, x: &Tensor, dropout: Option<(f32, Key)>, pass: &Pass) -> Result<Tensor> {
+        let mut y = self.fc1.forward_act(x, self.act, pass)?;
         if let Some((p, key)) = dropout {
             y = selfsup_kernels::dropout::dropout(&y, p, key, Path::Auto)?;
         }
-        self.fc2.forward(&y)
+        self.fc2.forward(&y, pass)
     }
 }
 
@@ -433,8 +442,8 @@ impl MlpHead {
         let mut x = x.clone();
         for (fc, norm, act) in &self.stages {
             x = match norm {
-                Some(norm) => norm.forward(&fc.forward(&x)?, *act, pass)?,
-                None => fc.forward_act(&x, *act)?,
+                Some(norm) => norm.forward(&fc.forward(&x, pass)?, *act, pass)?,
+                None => fc.forward_act(&x, *act, pass)?,
             };
         }
         Ok(x)

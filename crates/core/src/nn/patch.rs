@@ -1,7 +1,10 @@
 //! Patch embedding in one, two and three dimensions: a convolution whose stride is its kernel.
 
 use crate::error::{Error, Result};
-use crate::params::{Init, Scope};
+use crate::init::Init;
+use crate::params::Weight;
+use crate::pass::Pass;
+use crate::scope::Scope;
 use candle_core::Tensor;
 use selfsup_kernels::Path;
 use selfsup_kernels::linear::linear;
@@ -9,8 +12,8 @@ use selfsup_kernels::linear::linear;
 /// Cuts `(N, S.., C)` into patches and projects each to `dim` (Dosovitskiy et al. 2020, arXiv 2010.11929).
 #[derive(Clone, Debug)]
 pub struct PatchEmbed {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    weight: Weight,
+    bias: Option<Weight>,
     patch: Vec<usize>,
 }
 
@@ -61,14 +64,15 @@ impl PatchEmbed {
     ///
     /// # Errors
     /// If a size is not a multiple of the patch.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let rank = self.patch.len();
         // (dim, C, p..) -> (dim, p.., C) -> (dim, P * C), the order of patchify.
         let mut order: Vec<usize> = (0..rank + 2).collect();
         order.remove(1);
         order.push(1);
-        let weight = self.weight.permute(order)?.flatten_from(1)?;
-        Ok(linear(&self.patchify(x)?, &weight, self.bias.as_ref(), Path::Auto)?)
+        let weight = self.weight.on(pass)?.permute(order)?.flatten_from(1)?;
+        let bias = self.bias.as_ref().map(|b| b.on(pass)).transpose()?;
+        Ok(linear(&self.patchify(x)?, &weight, bias.as_ref(), Path::Auto)?)
     }
 }
 

@@ -4,7 +4,9 @@
 
 use super::layers::{LayerNorm, Linear, Mlp};
 use crate::error::{Error, Result};
-use crate::params::{Init, Scope};
+use crate::init::Init;
+use crate::params::Weight;
+use crate::scope::Scope;
 use crate::pass::Pass;
 use candle_core::{D, Tensor};
 use selfsup_kernels::Path;
@@ -21,7 +23,7 @@ pub struct TransformerConfig {
     pub depth: usize,
     /// Attention heads; must divide `dim`.
     pub heads: usize,
-    /// Width inside the perceptron.
+    /// Width inside the MLP.
     pub hidden: usize,
     /// Its activation.
     pub act: Act,
@@ -37,7 +39,7 @@ pub struct TransformerConfig {
     pub dropout: f32,
     /// Dropout of attention weights.
     pub attention_dropout: f32,
-    /// Dropout inside the perceptron, after its activation.
+    /// Dropout inside the MLP, after its activation.
     pub activation_dropout: f32,
     /// Stochastic depth of the last block; earlier ones grow linearly towards it.
     pub drop_path: f32,
@@ -78,7 +80,7 @@ impl TransformerConfig {
     }
 }
 
-/// One block: attention and perceptron, each with a residual.
+/// One block: attention and MLP, each with a residual.
 #[derive(Clone, Debug)]
 pub struct Block {
     name: String,
@@ -88,8 +90,8 @@ pub struct Block {
     pub(super) proj: Linear,
     norm2: LayerNorm,
     mlp: Mlp,
-    scale1: Option<Tensor>,
-    scale2: Option<Tensor>,
+    scale1: Option<Weight>,
+    scale2: Option<Weight>,
     pre_norm: bool,
     pub(super) causal: bool,
     dropout: f32,
@@ -132,18 +134,18 @@ impl Block {
 
     fn attend(&self, x: &Tensor, bias: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let (n, l, d) = x.dims3()?;
-        let qkv = self.qkv.forward(x)?.reshape((n, l, 3, self.heads, d / self.heads))?; // (N, L, 3D) -> (N, L, 3, H, D/H)
+        let qkv = self.qkv.forward(x, pass)?.reshape((n, l, 3, self.heads, d / self.heads))?; // (N, L, 3D) -> (N, L, 3, H, D/H)
         let dropout = (pass.train && self.attention_dropout > 0.0)
             .then(|| (self.attention_dropout, pass.key(&self.name).named("attention").fold(pass.offset)));
         let opts = AttentionOpts { causal: self.causal, scale: None, dropout };
         let y = self_attention(&qkv, bias, &opts, Path::Auto)?.reshape((n, l, d))?; // (N, L, H, D/H) -> (N, L, D)
-        self.proj.forward(&y)
+        self.proj.forward(&y, pass)
     }
 
-    fn perceive(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    fn feed(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let dropout = (pass.train && self.activation_dropout > 0.0)
             .then(|| (self.activation_dropout, pass.key(&self.name).named("activation").fold(pass.offset)));
-        self.mlp.forward_dropout(x, dropout)
+        self.mlp.forward_dropout(x, dropout, pass)
     }
 
     /// Whether this training step leaves the block out: drawn for the step and not for the micro-batch, so
@@ -155,14 +157,14 @@ impl Block {
     }
 
     /// Dropout, LayerScale and stochastic depth of a branch.
-    fn branch(&self, y: Tensor, part: &str, scale: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
+    fn branch(&self, y: Tensor, part: &str, scale: Option<&Weight>, pass: &Pass) -> Result<Tensor> {
         let mut y = y;
         let key = pass.key(&self.name).named(part).fold(pass.offset);
         if pass.train && self.dropout > 0.0 {
             y = dropout(&y, self.dropout, key, Path::Auto)?;
         }
         if let Some(scale) = scale {
-            y = y.broadcast_mul(scale)?;
+            y = y.broadcast_mul(&scale.on(pass)?)?;
         }
         if pass.train && self.drop_path > 0.0 {
             y = drop_path(&y, self.drop_path, key.named("path"))?;
@@ -171,8 +173,8 @@ impl Block {
     }
 
     /// What attention is computed from: `x`, normalised where normalisation comes first.
-    pub(super) fn before(&self, x: &Tensor) -> Result<Tensor> {
-        if self.pre_norm { self.norm1.forward(x) } else { Ok(x.clone()) }
+    pub(super) fn before(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        if self.pre_norm { self.norm1.forward(x, pass) } else { Ok(x.clone()) }
     }
 
     /// The block's output, given its input `x` and what attention made of it.
@@ -180,17 +182,17 @@ impl Block {
         Ok(self.parts(x, attended, pass)?.0)
     }
 
-    /// The same, and beside it the perceptron's output before it joins the residual.
+    /// The same, and beside it the MLP's output before it joins the residual.
     fn parts(&self, x: &Tensor, attended: Tensor, pass: &Pass) -> Result<(Tensor, Tensor)> {
         let (s1, s2) = (self.scale1.as_ref(), self.scale2.as_ref());
         let x = (x + self.branch(attended, "attn", s1, pass)?)?;
         if self.pre_norm {
-            let y = self.branch(self.perceive(&self.norm2.forward(&x)?, pass)?, "mlp", s2, pass)?;
+            let y = self.branch(self.feed(&self.norm2.forward(&x, pass)?, pass)?, "mlp", s2, pass)?;
             Ok(((&x + &y)?, y))
         } else {
-            let x = self.norm1.forward(&x)?;
-            let y = self.branch(self.perceive(&x, pass)?, "mlp", s2, pass)?;
-            Ok((self.norm2.forward(&(&x + &y)?)?, y))
+            let x = self.norm1.forward(&x, pass)?;
+            let y = self.branch(self.feed(&x, pass)?, "mlp", s2, pass)?;
+            Ok((self.norm2.forward(&(&x + &y)?, pass)?, y))
         }
     }
 
@@ -199,7 +201,7 @@ impl Block {
     /// # Errors
     /// If shapes do not fit.
     pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
-        self.after(x, self.attend(&self.before(x)?, bias, pass)?, pass)
+        self.after(x, self.attend(&self.before(x, pass)?, bias, pass)?, pass)
     }
 }
 
@@ -222,7 +224,7 @@ impl Transformer {
             )));
         }
         let blocks =
-            (0..config.depth).map(|i| Block::new(&scope.sub(i), config, i)).collect::<Result<_>>()?;
+            (0..config.depth).map(|i| Block::new(&scope.sub(i).block(i), config, i)).collect::<Result<_>>()?;
         Ok(Transformer { blocks })
     }
 
@@ -251,12 +253,12 @@ impl Transformer {
         Ok((x, kept))
     }
 
-    /// The outputs of the last `top` perceptrons, each before it joins the residual, from the lowest block to
+    /// The outputs of the last `top` MLPs, each before it joins the residual, from the lowest block to
     /// the highest: data2vec's targets. Each is `(N, L, D)`.
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn perceptrons(
+    pub fn mlp_outputs(
         &self,
         x: &Tensor,
         valid: Option<&Tensor>,
@@ -266,11 +268,11 @@ impl Transformer {
         let bias = valid.map(padding_bias).transpose()?;
         let (mut x, mut kept) = (x.clone(), Vec::new());
         for (i, block) in self.blocks.iter().enumerate() {
-            let attended = block.attend(&block.before(&x)?, bias.as_ref(), pass)?;
-            let (out, perceptron) = block.parts(&x, attended, pass)?;
+            let attended = block.attend(&block.before(&x, pass)?, bias.as_ref(), pass)?;
+            let (out, mlp) = block.parts(&x, attended, pass)?;
             x = out;
             if i + top >= self.blocks.len() {
-                kept.push(perceptron);
+                kept.push(mlp);
             }
         }
         Ok(kept)

@@ -8,7 +8,8 @@ use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::byol;
 use crate::nn::{MlpHead, MlpHeadNorm};
-use crate::params::{Params, Scope};
+use crate::params::Params;
+use crate::scope::Scope;
 use crate::pass::{Pass, Progress, World};
 
 /// Hyper-parameters.
@@ -49,7 +50,7 @@ impl Byol {
         let project = |s: &Scope, d| MlpHead::new(s, &[d, h, o], MlpHeadNorm::Batch, MlpHeadNorm::None);
         let student = joint::Branch::new(scope, build, project)?;
         let predictor =
-            MlpHead::new(&scope.sub("predictor"), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::None)?;
+            MlpHead::new(&scope.sub("predictor").top(), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::None)?;
         let teacher = joint::Teacher::new(scope, build, project)?;
         Ok(Byol { config, params: scope.params().clone(), student, predictor, teacher })
     }

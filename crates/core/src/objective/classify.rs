@@ -13,7 +13,9 @@ use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::loss::soft_cross_entropy;
 use crate::nn::Linear;
-use crate::params::{Init, Params, Scope};
+use crate::init::Init;
+use crate::params::Params;
+use crate::scope::Scope;
 use crate::pass::Pass;
 use candle_core::{DType, Device, Tensor};
 use selfsup_kernels::Path;
@@ -102,7 +104,7 @@ impl Classify {
             )));
         }
         let encoder = build(&scope.sub("encoder"))?;
-        let head = Linear::new(&scope.sub("head"), encoder.dim(), c.classes, true, Init::TruncNormal(0.01))?;
+        let head = Linear::new(&scope.sub("head").top(), encoder.dim(), c.classes, true, Init::TruncNormal(0.01))?;
         Ok(Classify { config, params: scope.params().clone(), encoder, head })
     }
 
@@ -127,7 +129,7 @@ impl Classify {
                 Path::Auto,
             )?;
         }
-        self.head.forward(&pooled)
+        self.head.forward(&pooled, pass)
     }
 
     /// Probabilities of the classes, one row a sample.
@@ -247,7 +249,7 @@ mod tests {
             _want: &[Layer],
             _pass: &Pass,
         ) -> Result<Features> {
-            Ok(Features { pooled: self.0.forward(x)?, tokens: None, layers: Vec::new() })
+            Ok(Features { pooled: self.0.forward(x, pass)?, tokens: None, layers: Vec::new() })
         }
         fn dim(&self) -> usize {
             5

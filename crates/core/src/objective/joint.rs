@@ -4,7 +4,8 @@ use super::{BuildEncoder, Embeddings, Views, Vital};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::nn::MlpHead;
-use crate::params::{Params, Role, Scope};
+use crate::params::{Params, Role};
+use crate::scope::Scope;
 use crate::pass::Pass;
 use candle_core::{D, Tensor};
 
@@ -22,7 +23,7 @@ impl Branch {
         head: impl Fn(&Scope, usize) -> Result<MlpHead>,
     ) -> Result<Self> {
         let encoder = build(&scope.sub("encoder"))?;
-        let projector = head(&scope.sub("projector"), encoder.dim())?;
+        let projector = head(&scope.sub("projector").top(), encoder.dim())?;
         Ok(Branch { encoder, projector })
     }
 
@@ -53,12 +54,8 @@ impl Teacher {
         build: &BuildEncoder,
         head: impl Fn(&Scope, usize) -> Result<MlpHead>,
     ) -> Result<Self> {
-        let branch = Branch::new(&scope.sub("teacher").with_role(Role::Teacher), build, head)?;
-        let params = scope.params().clone();
-        for (from, to) in PATHS {
-            params.copy(from, to)?;
-        }
-        Ok(Teacher { branch, params })
+        let branch = Branch::new(&scope.sub("teacher").with_role(Role::Teacher).copying(scope.path()), build, head)?;
+        Ok(Teacher { branch, params: scope.params().clone() })
     }
 
     /// As [`Branch::project`], without a graph.

@@ -11,7 +11,9 @@ use crate::encoder::{Encoder, TokenEncoder};
 use crate::error::{Error, Result};
 use crate::loss::mae_normalized_pixels;
 use crate::nn::{LayerNorm, Linear, Transformer, TransformerConfig, sin_cos_1d, sin_cos_2d, sin_cos_3d};
-use crate::params::{Init, Params, Role, Scope};
+use crate::init::Init;
+use crate::params::{Params, Role};
+use crate::scope::Scope;
 use crate::pass::Pass;
 use candle_core::{Device, Tensor};
 
@@ -29,7 +31,7 @@ pub struct MaeConfig {
     pub decoder_depth: usize,
     /// Attention heads of the decoder.
     pub decoder_heads: usize,
-    /// Width inside the decoder's perceptrons, as a multiple of its width.
+    /// Width inside the decoder's MLPs, as a multiple of its width.
     pub decoder_mlp_ratio: f64,
     /// Epsilon of the decoder's layer norms.
     pub decoder_eps: f64,
@@ -119,8 +121,8 @@ pub struct Mae {
     params: Params,
     encoder: Box<dyn TokenEncoder>,
     embed: Linear,
-    mask_token: Tensor,
-    positions: Tensor,
+    mask_token: Weight,
+    positions: Weight,
     blocks: Transformer,
     norm: LayerNorm,
     predict: Linear,
@@ -144,7 +146,7 @@ impl Mae {
             )));
         }
         let encoder = build(&scope.sub("encoder"))?;
-        let d = scope.sub("decoder");
+        let d = scope.sub("decoder").top();
         let (dim, device) = (config.decoder_dim, scope.device());
         let positions = match *encoder.grid().as_slice() {
             [l] => sin_cos_1d(l, dim, device)?,
@@ -168,12 +170,12 @@ impl Mae {
         // The class token's position is 0.
         let prefix = Tensor::zeros((1, encoder.prefix(), dim), positions.dtype(), device)?;
         let positions = if encoder.prefix() > 0 { Tensor::cat(&[prefix, positions], 1)? } else { positions };
-        let fixed = d.with_role(Role::Frozen).get("pos_embed", positions.dims(), Init::Const(0.0))?;
-        scope.params().set(&format!("{}.pos_embed", d.path()), &positions)?;
+        let fixed = d.with_role(Role::Frozen).no_decay();
+        let fixed = fixed.get_with("pos_embed", positions.dims(), |_| Ok(positions.clone()))?;
         Ok(Mae {
             params: scope.params().clone(),
             embed: Linear::new(&d.sub("embed"), encoder.dim(), dim, true, Init::XavierUniform)?,
-            mask_token: d.get("mask_token", (1, 1, dim), Init::Normal(0.02))?,
+            mask_token: d.no_decay().get("mask_token", (1, 1, dim), Init::Normal(0.02))?,
             positions: fixed,
             blocks: Transformer::new(&d.sub("blocks"), &trunk)?,
             norm: LayerNorm::new(&d.sub("norm"), dim, config.decoder_eps)?,
@@ -213,7 +215,7 @@ impl Mae {
         let seen = tokens.reshape((n * l, d))?.index_select(&visible, 0)?.reshape((n, v, d))?;
         let encoded = self.encoder.contextualize(&seen, None, pass)?; // (N, P + V, D)
         let pooled = encoded.narrow(1, prefix, v)?.detach().mean(1)?;
-        let y = self.embed.forward(&encoded)?;
+        let y = self.embed.forward(&encoded, pass)?;
         let width = y.dim(2)?;
         // Rows of all visible tokens, then one row with the mask token: each place looks up its own.
         let rows = Tensor::cat(
@@ -227,9 +229,9 @@ impl Mae {
             .flat_map(|(i, row)| row.iter().map(move |&r| if r < v { i * v + r } else { n * v } as u32));
         let patches = rows.index_select(&flat(places.collect())?, 0)?.reshape((n, l, width))?;
         let y = if prefix > 0 { Tensor::cat(&[y.narrow(1, 0, prefix)?, patches], 1)? } else { patches };
-        let y = y.broadcast_add(&self.positions)?;
+        let y = y.broadcast_add(&self.positions.on(pass)?)?;
         let (y, _) = self.blocks.forward(&y, None, &[], pass)?;
-        let pixels = self.predict.forward(&self.norm.forward(&y.narrow(1, prefix, l)?.contiguous()?)?)?;
+        let pixels = self.predict.forward(&self.norm.forward(&y.narrow(1, prefix, l)?.contiguous()?, pass)?, pass)?;
         Ok(Reconstruction { pixels, mask: masking.mask(device)?, pooled })
     }
 

@@ -9,7 +9,9 @@ use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::loss::info_nce_queue;
 use crate::nn::{MlpHead, MlpHeadNorm};
-use crate::params::{Buffer, Init, Params, Scope};
+use crate::init::Init;
+use crate::params::Params;
+use crate::scope::{Buffer, Scope};
 use crate::pass::{Pass, Progress, World};
 use candle_core::{D, Tensor};
 
@@ -75,10 +77,11 @@ impl MoCo {
         };
         let student = joint::Branch::new(scope, build, project)?;
         let teacher = joint::Teacher::new(scope, build, project)?;
-        let queue = scope.buffer("queue", (config.queue, config.out_dim), Init::Normal(1.0))?;
+        let scope = scope.top();
+        let shape = (config.queue, config.out_dim);
+        let queue = scope.buffer_with("queue", shape, |_| normalize(&scope.draw("queue", shape, Init::Normal(1.0))?))?;
         let pointer = scope.buffer("queue_pointer", 1, Init::Const(0.0))?;
         let params = scope.params().clone();
-        params.set(&queue.name, &normalize(&queue.tensor)?)?;
         Ok(MoCo { config, params, student, teacher, queue, pointer })
     }
 }

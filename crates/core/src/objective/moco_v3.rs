@@ -8,7 +8,8 @@ use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::moco_v3;
 use crate::nn::{MlpHead, MlpHeadNorm};
-use crate::params::{Params, Scope};
+use crate::params::Params;
+use crate::scope::Scope;
 use crate::pass::{Pass, Progress, World};
 
 /// Hyper-parameters.
@@ -52,7 +53,7 @@ impl MoCoV3 {
             |s: &Scope, d| MlpHead::new(s, &[d, h, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain);
         let student = joint::Branch::new(scope, build, project)?;
         let predictor =
-            MlpHead::new(&scope.sub("predictor"), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain)?;
+            MlpHead::new(&scope.sub("predictor").top(), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain)?;
         let teacher = joint::Teacher::new(scope, build, project)?;
         Ok(MoCoV3 { config, params: scope.params().clone(), student, predictor, teacher })
     }

@@ -32,7 +32,8 @@ pub use vicreg::{VicReg, VicRegConfig};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::optim::Grads;
-use crate::params::{Params, Scope};
+use crate::params::Params;
+use crate::scope::Scope;
 use crate::pass::{Pass, Progress, World};
 use candle_core::{Device, Tensor};
 

@@ -10,7 +10,8 @@ use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::nt_xent;
 use crate::nn::{MlpHead, MlpHeadNorm};
-use crate::params::{Params, Scope};
+use crate::params::Params;
+use crate::scope::Scope;
 use crate::pass::Pass;
 
 /// Hyper-parameters.

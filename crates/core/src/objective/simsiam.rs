@@ -8,7 +8,8 @@ use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::sim_siam;
 use crate::nn::{MlpHead, MlpHeadNorm};
-use crate::params::{Params, Scope};
+use crate::params::Params;
+use crate::scope::Scope;
 use crate::pass::Pass;
 use candle_core::Tensor;
 
@@ -47,7 +48,7 @@ impl SimSiam {
             MlpHead::new(s, &[width, d, d, d], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain)
         })?;
         let predictor = MlpHead::new(
-            &scope.sub("predictor"),
+            &scope.sub("predictor").top(),
             &[d, config.predictor_dim, d],
             MlpHeadNorm::Batch,
             MlpHeadNorm::None,

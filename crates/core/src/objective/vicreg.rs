@@ -8,7 +8,8 @@ use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::vicreg_terms;
 use crate::nn::{MlpHead, MlpHeadNorm};
-use crate::params::{Params, Scope};
+use crate::params::Params;
+use crate::scope::Scope;
 use crate::pass::Pass;
 
 /// Hyper-parameters.

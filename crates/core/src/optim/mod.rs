@@ -1,9 +1,9 @@
 //! Optimisers over [`Params`], with parameter groups, clipping, a schedule and saved state.
 //!
-//! Tensors of rank 1 (biases, norms) and the embeddings of tokens and positions get no weight decay. With
-//! `layer_decay` the learning rate of block `i` of `n` (from 0) is multiplied by `layer_decay^(n - i)`, that
-//! of the embeddings by `layer_decay^(n + 1)`, and heads keep the whole rate (Clark et al. 2020, arXiv
-//! 2003.10555; BEiT, arXiv 2106.08254).
+//! Vectors (biases, norms), special tokens and position tables get no weight decay. With `layer_decay` the
+//! learning rate of block `i` of `n` (from 0) is multiplied by `layer_decay^(n - i)`, that of the stem by
+//! `layer_decay^(n + 1)`, and heads keep the whole rate (Clark et al. 2020, arXiv 2003.10555; BEiT, arXiv
+//! 2106.08254). Where a parameter stands and whether it decays is said when it is made ([`crate::Scope`]).
 
 mod config;
 mod grads;
@@ -12,7 +12,7 @@ pub use config::{OptimConfig, OptimKind};
 pub use grads::Grads;
 
 use crate::error::{Error, Result};
-use crate::params::{Param, Params, Role};
+use crate::params::{Param, Params, Place, Role};
 use crate::schedule::{cosine, share};
 use candle_core::{DType, Tensor, Var};
 use selfsup_kernels::update::{AdamWArgs, LarsArgs, SgdArgs, adamw_all, lars_all, sgd_all};
@@ -54,18 +54,19 @@ impl Optimizer {
         let trained = params.with_role(Role::Trained);
         // A schedule may cycle momentum where the configuration has none.
         let buffered = config.momentum > 0.0 || config.schedule.beta1(0, 1).is_some();
-        let blocks = trained.iter().filter_map(|p| block_of(&p.name)).max().map_or(0, |b| b + 1);
+        let depth = depth(&trained);
         let slots = trained
             .into_iter()
             .map(|param| {
                 let zeros = || Var::zeros(param.var.shape(), DType::F32, param.var.device());
                 let adam = config.kind == OptimKind::Adamw;
-                let depth = layer_of(&param.name, blocks);
+                let scale = match config.layer_decay {
+                    None => 1.0,
+                    Some(d) => d.powi((depth + 1).saturating_sub(layer(&param, depth)?) as i32),
+                };
                 Ok(Slot {
-                    decay: config.decay_all || decays(&param),
-                    scale: config
-                        .layer_decay
-                        .map_or(1.0, |d| d.powi((blocks + 1).saturating_sub(depth) as i32)),
+                    decay: config.decay_all || param.decay,
+                    scale,
                     first: if adam || buffered { Some(zeros()?) } else { None },
                     second: if adam { Some(zeros()?) } else { None },
                     updates: 0,
@@ -74,6 +75,12 @@ impl Optimizer {
             })
             .collect::<Result<_>>()?;
         Ok(Optimizer { config, slots })
+    }
+
+    /// For every trained tensor, in name order: its name, the factor of the learning rate, and whether weight
+    /// decay applies.
+    pub fn groups(&self) -> Vec<(&str, f64, bool)> {
+        self.slots.iter().map(|s| (s.param.name.as_str(), s.scale, s.decay)).collect()
     }
 
     /// One update at `step` (from 0) of `total`. A tensor without a gradient is left alone, with its moments.
@@ -236,79 +243,42 @@ impl Optimizer {
     }
 }
 
-/// Freezes the trained tensors below `prefix` but for the last `blocks` blocks of the trunk and what follows
-/// it (a final norm); with 0 all of them. Returns how many tensors stay trained. Modules that were built
-/// before keep their view of the graph: build them again from the same scope, which gives them the same
-/// tensors in their new roles.
-pub fn train_last_blocks(params: &Params, prefix: &str, blocks: usize) -> usize {
-    let below: Vec<Param> = params
-        .with_role(Role::Trained)
-        .into_iter()
-        .filter(|p| crate::params::under(&p.name, prefix))
-        .collect();
-    let all = below.iter().filter_map(|p| block_of(&p.name)).max().map_or(0, |b| b + 1);
+/// Freezes the trained tensors below `prefix` but for the last `blocks` blocks of the trunk and what stands
+/// behind it (a final norm); with 0 all of them. Returns how many tensors stay trained.
+///
+/// # Errors
+/// If a tensor has no place.
+pub fn train_last_blocks(params: &Params, prefix: &str, blocks: usize) -> Result<usize> {
+    let under = |p: &Param| crate::params::under(&p.name, prefix);
+    let below: Vec<Param> = params.with_role(Role::Trained).into_iter().filter(under).collect();
+    let depth = depth(&below);
     let mut left = 0;
     for p in below {
-        if blocks > 0 && layer_of(&p.name, all) + blocks > all {
+        if blocks > 0 && layer(&p, depth)? + blocks > depth {
             left += 1;
         } else {
             params.set_role(&p.name, Role::Trained, Role::Frozen);
         }
     }
-    left
+    Ok(left)
 }
 
-/// Weight decay is for matrices and kernels.
-fn decays(p: &Param) -> bool {
-    let last = p.name.rsplit('.').next().unwrap_or(&p.name);
-    let kept = [
-        "bias",
-        "cls_token",
-        "mask_token",
-        "dist_token",
-        "register_tokens",
-        "pos_embed",
-        "position_embeddings",
-    ];
-    p.var.rank() > 1 && !kept.contains(&last)
+/// Number of blocks.
+fn depth(params: &[Param]) -> usize {
+    let of = |p: &Param| if let Some(Place::Block(i)) = p.place { i + 1 } else { 0 };
+    params.iter().map(of).max().unwrap_or(0)
 }
 
-/// What comes after the trunk, whatever blocks it has of its own.
-fn is_head(name: &str) -> bool {
-    name.split('.').any(|part| ["head", "heads", "decoder", "predictor", "projector"].contains(&part))
-}
-
-/// The index after `blocks`, `layers` or `layer` in a name of the trunk; in `h` for GPT-2.
-fn block_of(name: &str) -> Option<usize> {
-    if is_head(name) {
-        return None;
-    }
-    let mut parts = name.split('.').peekable();
-    while let Some(part) = parts.next() {
-        if matches!(part, "blocks" | "layers" | "layer" | "h")
-            && let Some(n) = parts.peek().and_then(|n| n.parse().ok())
-        {
-            return Some(n);
-        }
-        // torchvision's layer1 ... layer4
-        if let Some(n) = part.strip_prefix("layer").and_then(|n| n.parse::<usize>().ok()) {
-            return Some(n.saturating_sub(1));
-        }
-    }
-    None
-}
-
-/// 0 for the embedding, `i + 1` for block `i`, `blocks + 1` for what follows them.
-fn layer_of(name: &str, blocks: usize) -> usize {
-    let embedding = |part: &str| {
-        part.contains("embed")
-            || part.ends_with("_token")
-            || ["conv1", "bn1", "register_tokens", "wte", "wpe"].contains(&part)
-    };
-    match block_of(name) {
-        Some(b) => b + 1,
-        None if !is_head(name) && name.split('.').any(embedding) => 0,
-        None => blocks + 1,
+/// 0 for the stem, `i + 1` for block `i` of `depth`, `depth + 1` for what stands behind them.
+fn layer(p: &Param, depth: usize) -> Result<usize> {
+    match p.place {
+        Some(Place::Stem) => Ok(0),
+        Some(Place::Block(i)) => Ok(i + 1),
+        Some(Place::Top) => Ok(depth + 1),
+        None => Err(Error::input(
+            &p.name,
+            "has no place, which layer-wise rates and frozen blocks go by: build it in Scope::stem, block or top",
+        )),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Golden cases, groups, refusals.
 
 use super::*;
-use crate::params::{Init, Scope};
+use crate::init::Init;
+use crate::scope::Scope;
 use crate::schedule::LrSchedule;
 use candle_core::Device;
 
@@ -58,17 +59,24 @@ fn golden_lars() -> Result<()> {
     golden("lars", OptimConfig { weight_decay: 1e-3, ..constant(OptimKind::Lars) })
 }
 
+/// A tensor in a scope of its place.
+fn placed(scope: &Scope, name: &str, shape: &[usize], place: Place) {
+    let scope = match place {
+        Place::Stem => scope.stem(),
+        Place::Block(i) => scope.block(i),
+        Place::Top => scope.top(),
+    };
+    scope.get(name, shape, Init::Const(0.0)).unwrap();
+}
+
 #[test]
-fn groups_and_layers() {
-    assert_eq!(block_of("encoder.blocks.3.attn.qkv.weight"), Some(3));
-    assert_eq!(block_of("encoder.layer2.0.conv1.weight"), Some(1));
-    assert_eq!(layer_of("encoder.patch_embed.proj.weight", 12), 0);
-    assert_eq!(layer_of("encoder.norm.weight", 12), 13);
-    assert_eq!(layer_of("bert.embeddings.word_embeddings.weight", 12), 0);
-    assert_eq!(layer_of("bert.encoder.layer.0.attention.self.query.weight", 12), 1);
-    assert_eq!(layer_of("predictor.blocks.3.mlp.fc1.weight", 12), 13);
-    assert_eq!(layer_of("decoder.pos_embed", 12), 13);
-    assert_eq!(layer_of("mlp.layers.weight", 12), 13, "no index, no block");
+fn a_tensor_without_a_place_has_no_layer_wise_rate() {
+    let params = Params::new();
+    Scope::root(&params, 0, &Device::Cpu).sub("blocks.0").get("w", (1, 1), Init::Const(0.0)).unwrap();
+    let config = OptimConfig { layer_decay: Some(0.5), ..constant(OptimKind::Sgd) };
+    let error = Optimizer::new(&params, config).err().unwrap().to_string();
+    assert!(error.contains("blocks.0.w") && error.contains("place"), "{error}");
+    assert!(train_last_blocks(&params, "blocks", 1).unwrap_err().to_string().contains("blocks.0.w"));
 }
 
 #[test]
@@ -226,8 +234,14 @@ fn schedules_reach_the_update() -> Result<()> {
 fn layer_decay_scales_the_rate() -> Result<()> {
     let params = Params::new();
     let scope = Scope::root(&params, 0, &Device::Cpu);
-    for name in ["patch_embed.proj", "blocks.0.fc", "blocks.1.fc", "norm", "head"] {
-        scope.sub(name).get("weight", (1, 1), Init::Const(0.0))?;
+    for (name, place) in [
+        ("patch_embed.proj", Place::Stem),
+        ("blocks.0.fc", Place::Block(0)),
+        ("blocks.1.fc", Place::Block(1)),
+        ("norm", Place::Top),
+        ("head", Place::Top),
+    ] {
+        placed(&scope.sub(name), "weight", &[1, 1], place);
     }
     let config = OptimConfig { layer_decay: Some(0.5), momentum: 0.0, ..constant(OptimKind::Sgd) };
     let mut grads = Grads::default();
@@ -282,19 +296,19 @@ fn configuration_text() {
 #[test]
 fn the_last_blocks_stay_trained() {
     let names = [
-        "encoder.patch_embed.proj.weight",
-        "encoder.blocks.0.w",
-        "encoder.blocks.1.w",
-        "encoder.blocks.2.w",
-        "encoder.norm.weight",
+        ("encoder.patch_embed.proj.weight", Place::Stem),
+        ("encoder.blocks.0.w", Place::Block(0)),
+        ("encoder.blocks.1.w", Place::Block(1)),
+        ("encoder.blocks.2.w", Place::Block(2)),
+        ("encoder.norm.weight", Place::Top),
     ];
     let left = |blocks: usize| {
         let params = Params::new();
         let scope = Scope::root(&params, 0, &Device::Cpu);
-        for name in names.iter().chain(&["head.weight"]) {
-            scope.get(name, 2, Init::Const(1.0)).unwrap();
+        for (name, place) in names.iter().chain(&[("head.weight", Place::Top)]) {
+            placed(&scope, name, &[2], *place);
         }
-        let count = train_last_blocks(&params, "encoder", blocks);
+        let count = train_last_blocks(&params, "encoder", blocks).unwrap();
         let trained: Vec<String> = params.with_role(Role::Trained).into_iter().map(|p| p.name).collect();
         assert_eq!(trained.len(), count + 1);
         trained

@@ -224,7 +224,8 @@ fn list(kind: &str, items: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::{Init, Scope};
+    use crate::init::Init;
+    use crate::scope::Scope;
     use candle_core::{DType, Device};
 
     fn tensors(list: &[(&str, &[usize])]) -> BTreeMap<String, Tensor> {

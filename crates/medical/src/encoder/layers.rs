@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use selfsup_core::nn::BatchNorm;
-use selfsup_core::{Init, Pass, Result, Scope};
+use selfsup_core::{Weight, Init, Pass, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::{Act, prelu};
 use selfsup_kernels::conv::{ConvSpec, conv_act, conv_instance_act};
@@ -81,18 +81,25 @@ impl BlockSpec {
 
 enum Norm {
     Plain,
-    Affine(Tensor, Tensor),
+    Affine(Weight, Weight),
     Batch(BatchNorm),
+    None,
+}
+
+/// The slope of negative values.
+enum Slope {
+    Trained(Weight),
+    Fixed(Tensor),
     None,
 }
 
 /// Convolution, normalisation, activation over `(N, D, H, W, C)`, of planes over `(N, H, W, C)`.
 pub(crate) struct ConvBlock {
     spec: BlockSpec,
-    weight: Tensor,
-    bias: Option<Tensor>,
+    weight: Weight,
+    bias: Option<Weight>,
     norm: Norm,
-    slope: Option<Tensor>,
+    slope: Slope,
 }
 
 impl ConvBlock {
@@ -121,9 +128,9 @@ impl ConvBlock {
             NormKind::Batch => Norm::Batch(BatchNorm::new(norm, spec.outputs, true)?),
         };
         let slope = match spec.act {
-            ActKind::Prelu => Some(act.get("weight", 1, Init::Const(0.25))?),
-            ActKind::LeakyRelu => Some(Tensor::new(&[0.01f32], act.device())?),
-            ActKind::Relu | ActKind::None => None,
+            ActKind::Prelu => Slope::Trained(act.get("weight", 1, Init::Const(0.25))?),
+            ActKind::LeakyRelu => Slope::Fixed(Tensor::new(&[0.01f32], act.device())?),
+            ActKind::Relu | ActKind::None => Slope::None,
         };
         Ok(ConvBlock { spec, weight, bias, norm, slope })
     }
@@ -131,44 +138,47 @@ impl ConvBlock {
     /// `(N, D, H, W, C_in)` to `(N, D', H', W', C_out)`; of planes likewise, without depth.
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let BlockSpec { kernel, stride, dilation, .. } = self.spec;
+        let weight = self.weight.on(pass)?;
         let act = if self.spec.act == ActKind::Relu { Act::Relu } else { Act::None };
         let spec = ConvSpec::new().stride(stride).padding(dilation * (kernel / 2)).dilation(dilation);
         // Convolution, normalisation and activation as one node of the graph, where there is such a node.
         if !self.spec.transposed && self.bias.is_none() {
             let gb = match &self.norm {
                 Norm::Plain => Some(None),
-                Norm::Affine(w, b) => Some(Some(Tensor::stack(&[w, b], 0)?)),
+                Norm::Affine(w, b) => Some(Some(Tensor::stack(&[w.on(pass)?, b.on(pass)?], 0)?)),
                 Norm::Batch(_) | Norm::None => None,
             };
             if let Some(gb) = gb {
-                let y = conv_instance_act(x, &self.weight, gb.as_ref(), &spec, EPS, act, Path::Auto)?;
-                return self.slope(y);
+                let y = conv_instance_act(x, &weight, gb.as_ref(), &spec, EPS, act, Path::Auto)?;
+                return self.slope(y, pass);
             }
         }
+        let bias = self.bias.as_ref().map(|b| b.on(pass)).transpose()?;
         let y = if self.spec.transposed {
             // The kernel reaches `kernel - stride` beyond a block; half of it is cut off on the left, so that
             // the output is `stride` times the input.
             let (padding, extra) =
                 if kernel == stride { (0, 0) } else { (kernel / 2, stride + 2 * (kernel / 2) - kernel) };
-            conv_transpose(x, &self.weight, self.bias.as_ref(), stride, padding, extra, 1, 1, Path::Auto)?
+            conv_transpose(x, &weight, bias.as_ref(), stride, padding, extra, 1, 1, Path::Auto)?
         } else {
-            conv_act(x, &self.weight, self.bias.as_ref(), &spec, Act::None, Path::Auto)?
+            conv_act(x, &weight, bias.as_ref(), &spec, Act::None, Path::Auto)?
         };
         let y = match &self.norm {
             Norm::None => act.apply(&y, Path::Auto)?,
             Norm::Batch(norm) => norm.forward(&y, act, pass)?,
             Norm::Plain => instance_norm_act(&y, None, EPS, act, Path::Auto)?,
             Norm::Affine(w, b) => {
-                instance_norm_act(&y, Some(&Tensor::stack(&[w, b], 0)?), EPS, act, Path::Auto)?
+                instance_norm_act(&y, Some(&Tensor::stack(&[w.on(pass)?, b.on(pass)?], 0)?), EPS, act, Path::Auto)?
             }
         };
-        self.slope(y)
+        self.slope(y, pass)
     }
 
-    fn slope(&self, y: Tensor) -> Result<Tensor> {
+    fn slope(&self, y: Tensor, pass: &Pass) -> Result<Tensor> {
         match &self.slope {
-            Some(slope) => Ok(prelu(&y, slope, Path::Auto)?),
-            None => Ok(y),
+            Slope::Trained(slope) => Ok(prelu(&y, &slope.on(pass)?, Path::Auto)?),
+            Slope::Fixed(slope) => Ok(prelu(&y, slope, Path::Auto)?),
+            Slope::None => Ok(y),
         }
     }
 }

@@ -183,7 +183,7 @@ impl MonaiEncoder {
         for (i, &width) in config.channels.iter().enumerate() {
             let stride = config.strides.get(i).copied().unwrap_or(1);
             let spec = config.block(inputs, width, config.kernel_size, stride);
-            levels.push(Unit::new(&scope.sub(i), spec, config.num_res_units, false)?);
+            levels.push(Unit::new(&scope.sub(i).block(i), spec, config.num_res_units, false)?);
             inputs = width;
         }
         Ok(MonaiEncoder { config, levels })

@@ -5,10 +5,10 @@
 //! Trunk and names are those of timm's ViT; `patch_embed.proj.weight` is `(D, C, p, p, p)`.
 
 use super::{MapEncoder, NormKind, Scale, channels_last};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use selfsup_core::encoder::no_padding;
 use selfsup_core::nn::{LayerNorm, PatchEmbed, Transformer, TransformerConfig, sin_cos_3d};
-use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder};
+use selfsup_core::{Weight, Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder};
 
 /// Shape of a [`ViT3d`].
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,7 @@ pub struct ViT3d {
     config: ViT3dConfig,
     grid: [usize; 3],
     patch: PatchEmbed,
-    positions: Tensor,
+    positions: Weight,
     trunk: Transformer,
     norm: LayerNorm,
 }
@@ -76,23 +76,17 @@ impl ViT3d {
         let grid = [0, 1, 2].map(|a| size[a] / p[a]);
         let init = if config.fixed_positions { Init::XavierUniform } else { Init::TruncNormal(0.02) };
         let patch =
-            PatchEmbed::new(&scope.sub("patch_embed").sub("proj"), config.channels, dim, &p, true, init)?;
+            PatchEmbed::new(&scope.sub("patch_embed").sub("proj").stem(), config.channels, dim, &p, true, init)?;
+        let stem = scope.stem().no_decay();
         let shape = (1, grid.iter().product::<usize>(), dim);
         let positions = if config.fixed_positions {
-            let table = sin_cos_3d(grid[0], grid[1], grid[2], dim, scope.device())?;
-            let fixed = scope.with_role(Role::Frozen).get("pos_embed", shape, Init::Const(0.0))?;
-            let name = if scope.path().is_empty() {
-                "pos_embed".to_string()
-            } else {
-                format!("{}.pos_embed", scope.path())
-            };
-            scope.params().set(&name, &table)?;
-            fixed
+            let table = |device: &Device| sin_cos_3d(grid[0], grid[1], grid[2], dim, device);
+            stem.with_role(Role::Frozen).get_with("pos_embed", shape, table)?
         } else {
-            scope.get("pos_embed", shape, Init::TruncNormal(0.02))?
+            stem.get("pos_embed", shape, Init::TruncNormal(0.02))?
         };
         let trunk = Transformer::new(&scope.sub("blocks"), &config.trunk)?;
-        let norm = LayerNorm::new(&scope.sub("norm"), dim, config.trunk.eps)?;
+        let norm = LayerNorm::new(&scope.sub("norm").top(), dim, config.trunk.eps)?;
         Ok(ViT3d { config, grid, patch, positions, trunk, norm })
     }
 
@@ -102,16 +96,16 @@ impl ViT3d {
     }
 
     /// Tokens of `x (N, C, D, H, W)` with their positions, `(N, L, D)`.
-    fn tokens(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.boxes(&channels_last(x, self.config.channels)?)?.0)
+    fn tokens(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(self.boxes(&channels_last(x, self.config.channels)?, pass)?.0)
     }
 
     /// Tokens of `x (N, D, H, W, C)` with their positions, and the grid that they lie on.
-    fn boxes(&self, x: &Tensor) -> Result<(Tensor, [usize; 3])> {
+    fn boxes(&self, x: &Tensor, pass: &Pass) -> Result<(Tensor, [usize; 3])> {
         let grid = self.patch.grid(&x.dims()[1..4])?;
         let grid = [grid[0], grid[1], grid[2]];
         let positions = if grid == self.grid {
-            self.positions.clone()
+            self.positions.on(pass)?
         } else if self.config.fixed_positions {
             sin_cos_3d(grid[0], grid[1], grid[2], self.config.trunk.dim, x.device())?
         } else {
@@ -123,7 +117,7 @@ impl ViT3d {
                 ),
             ));
         };
-        Ok((self.patch.forward(x)?.broadcast_add(&positions)?, grid))
+        Ok((self.patch.forward(x, pass)?.broadcast_add(&positions)?, grid))
     }
 }
 
@@ -132,8 +126,8 @@ impl Encoder for ViT3d {
         no_padding(valid)?;
         let keep: Vec<usize> =
             want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
-        let (y, layers) = self.trunk.forward(&self.tokens(x)?, None, &keep, pass)?;
-        let y = self.norm.forward(&y)?;
+        let (y, layers) = self.trunk.forward(&self.tokens(x, pass)?, None, &keep, pass)?;
+        let y = self.norm.forward(&y, pass)?;
         Ok(Features { pooled: y.mean(1)?, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
     }
 
@@ -146,10 +140,10 @@ impl Encoder for ViT3d {
 impl MapEncoder for ViT3d {
     fn maps(&self, x: &Tensor, pass: &Pass) -> Result<Vec<Tensor>> {
         let x = channels_last(x, self.config.channels)?;
-        let (tokens, [d, h, w]) = self.boxes(&x)?;
+        let (tokens, [d, h, w]) = self.boxes(&x, pass)?;
         let (y, _) = self.trunk.forward(&tokens, None, &[], pass)?;
         let (n, _, dim) = y.dims3()?;
-        let coarse = self.norm.forward(&y)?.reshape((n, d, h, w, dim))?; // (N, L, D) -> (N, d, h, w, D)
+        let coarse = self.norm.forward(&y, pass)?.reshape((n, d, h, w, dim))?; // (N, L, D) -> (N, d, h, w, D)
         Ok(vec![x, coarse])
     }
 
@@ -162,12 +156,12 @@ impl MapEncoder for ViT3d {
 }
 
 impl TokenEncoder for ViT3d {
-    fn embed(&self, x: &Tensor, _pass: &Pass) -> Result<Tensor> {
-        self.tokens(x)
+    fn embed(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.tokens(x, pass)
     }
 
     fn contextualize(&self, tokens: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
-        self.norm.forward(&self.trunk.forward(tokens, valid, &[], pass)?.0)
+        self.norm.forward(&self.trunk.forward(tokens, valid, &[], pass)?.0, pass)
     }
 
     fn prefix(&self) -> usize {
@@ -190,7 +184,6 @@ impl TokenEncoder for ViT3d {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
     use selfsup_core::Params;
 
     fn vit(fixed: bool) -> Result<ViT3d> {

@@ -140,7 +140,7 @@ impl Architecture {
     /// # Errors
     /// If the configuration is not possible.
     pub fn dense(&self, scope: &Scope, outputs: usize, frozen: bool) -> Result<Dense> {
-        let (e, d) = (scope.sub("encoder"), scope.sub("decoder"));
+        let (e, d) = (scope.sub("encoder"), scope.sub("decoder").top());
         let e = if frozen { e.with_role(Role::Frozen) } else { e };
         let encoder = self.maps(&e)?;
         let spec =

@@ -244,11 +244,12 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     };
     let loader = T::batches(&modality, &config.task, &sets.train, true, settings)?;
     if let Some(blocks) = config.task.train_blocks {
-        train_last_blocks(&params, "encoder", blocks);
+        train_last_blocks(&params, "encoder", blocks)?;
+        for part in M::HEAD {
+            params.set_role(&format!("encoder.{part}"), Role::Frozen, Role::Trained);
+        }
     }
     freeze_unused(&objective, &*loader, &device)?;
-    // Built again: now what is frozen is out of the graph.
-    let objective = build::<M, T>(&modality, &config, &weights, &params, &device)?;
     let dir = match &request.out {
         Some(dir) => dir.clone(),
         None => {

@@ -10,14 +10,14 @@ use selfsup_core::kernels::Path;
 use selfsup_core::kernels::activation::Act;
 use selfsup_core::kernels::conv::{ConvSpec, conv, conv_act, conv_instance_act};
 use selfsup_core::kernels::norm::{instance_norm_act, layer_norm};
-use selfsup_core::{Error, Init, Result, Scope};
+use selfsup_core::{Error, Init, Pass, Result, Scope, Weight};
 
 #[derive(Clone, Debug)]
 struct Stage {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    weight: Weight,
+    bias: Option<Weight>,
     spec: ConvSpec,
-    norm: Option<(Tensor, Tensor)>,
+    norm: Option<(Weight, Weight)>,
 }
 
 /// The front of a speech encoder.
@@ -66,7 +66,7 @@ impl Front {
     ///
     /// # Errors
     /// If the waves are too short for one frame.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let (_, t) =
             x.dims2().map_err(|_| Error::input("waves", format!("shape {:?}, expected (N, T)", x.dims())))?;
         if t < self.receptive_field {
@@ -77,15 +77,17 @@ impl Front {
         }
         let mut x = x.unsqueeze(2)?; // (N, T) -> (N, T, 1)
         for stage in &self.stages {
+            let weight = stage.weight.on(pass)?;
+            let bias = stage.bias.as_ref().map(|b| b.on(pass)).transpose()?;
             x = match &stage.norm {
-                None => conv_act(&x, &stage.weight, stage.bias.as_ref(), &stage.spec, self.act, Path::Auto)?,
+                None => conv_act(&x, &weight, bias.as_ref(), &stage.spec, self.act, Path::Auto)?,
                 Some((w, b)) => {
-                    let gb = Tensor::stack(&[w, b], 0)?;
+                    let gb = Tensor::stack(&[w.on(pass)?, b.on(pass)?], 0)?;
                     // 1e-5 is PyTorch's epsilon, which the models leave alone here.
-                    match (self.norm, &stage.bias) {
+                    match (self.norm, &bias) {
                         (FrontNorm::Group, None) => conv_instance_act(
                             &x,
-                            &stage.weight,
+                            &weight,
                             Some(&gb),
                             &stage.spec,
                             1e-5,
@@ -93,13 +95,13 @@ impl Front {
                             Path::Auto,
                         )?,
                         (FrontNorm::Group, bias) => {
-                            let y = conv(&x, &stage.weight, bias.as_ref(), &stage.spec, Path::Auto)?;
+                            let y = conv(&x, &weight, bias.as_ref(), &stage.spec, Path::Auto)?;
                             instance_norm_act(&y, Some(&gb), 1e-5, self.act, Path::Auto)?
                         }
                         (FrontNorm::Layer, bias) => {
                             let y = conv_act(
                                 &x,
-                                &stage.weight,
+                                &weight,
                                 bias.as_ref(),
                                 &stage.spec,
                                 Act::None,

@@ -19,7 +19,7 @@ use candle_core::{DType, Tensor};
 use selfsup_core::kernels::Path;
 use selfsup_core::kernels::dropout::dropout;
 use selfsup_core::nn::{LayerNorm, Linear, Transformer, TransformerConfig};
-use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope};
+use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, Weight};
 
 /// The network.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct SpeechEncoder {
     front: Front,
     front_norm: Option<LayerNorm>,
     projection: Linear,
-    mask_token: Tensor,
+    mask_token: Weight,
     positions: Positions,
     trunk: Transformer,
     norm: LayerNorm,
@@ -76,11 +76,14 @@ impl SpeechEncoder {
         config.check()?;
         let c = &config;
         let inputs = c.conv_dim.last().copied().unwrap_or(1);
-        let p = scope.sub("projection");
-        let token = if c.mask.hides() { scope.clone() } else { scope.with_role(Role::Frozen) };
+        let stem = scope.stem();
+        let p = stem.sub("projection");
+        let token = if c.mask.hides() { stem.no_decay() } else { stem.no_decay().with_role(Role::Frozen) };
+        // Where blocks normalise after each part, the norm stands before the first of them.
+        let norm = if c.stable_layer_norm { scope.top() } else { stem.clone() };
         Ok(SpeechEncoder {
             name: scope.path().to_string(),
-            front: Front::new(&scope.sub("front").with_role(front), c)?,
+            front: Front::new(&stem.sub("front").with_role(front), c)?,
             front_norm: if c.projection_norm {
                 Some(LayerNorm::new(&p.sub("norm"), inputs, c.eps)?)
             } else {
@@ -88,9 +91,9 @@ impl SpeechEncoder {
             },
             projection: Linear::new(&p.sub("linear"), inputs, c.dim, true, Init::TorchLinear)?,
             mask_token: token.get("mask_token", c.dim, Init::Uniform(1.0))?,
-            positions: Positions::new(&scope.sub("positions"), c)?,
+            positions: Positions::new(&stem.sub("positions"), c)?,
             trunk: Transformer::new(&scope.sub("blocks"), &trunk_config(c))?,
-            norm: LayerNorm::new(&scope.sub("norm"), c.dim, c.eps)?,
+            norm: LayerNorm::new(&norm.sub("norm"), c.dim, c.eps)?,
             config,
         })
     }
@@ -111,16 +114,16 @@ impl SpeechEncoder {
     ///
     /// # Errors
     /// If the waves are too short for one frame.
-    pub fn frames(&self, x: &Tensor) -> Result<Tensor> {
-        self.normalize(&self.convolve(x)?)
+    pub fn frames(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.normalize(&self.convolve(x, pass)?, pass)
     }
 
     /// Waves `(N, T)` to what the convolutions make of them, before any normalisation of frames, `(N, L, C)`.
     ///
     /// # Errors
     /// If the waves are too short for one frame.
-    pub fn convolve(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.front.forward(x)?;
+    pub fn convolve(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let y = self.front.forward(x, pass)?;
         let share = self.config.front_gradient;
         if share == 1.0 {
             return Ok(y);
@@ -135,9 +138,9 @@ impl SpeechEncoder {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn normalize(&self, frames: &Tensor) -> Result<Tensor> {
+    pub fn normalize(&self, frames: &Tensor, pass: &Pass) -> Result<Tensor> {
         match &self.front_norm {
-            Some(norm) => norm.forward(frames),
+            Some(norm) => norm.forward(frames, pass),
             None => Ok(frames.clone()),
         }
     }
@@ -147,7 +150,7 @@ impl SpeechEncoder {
     /// # Errors
     /// If shapes do not fit.
     pub fn project(&self, frames: &Tensor, pass: &Pass) -> Result<Tensor> {
-        self.dropped(self.projection.forward(frames)?, self.config.projection_dropout, "projection", pass)
+        self.dropped(self.projection.forward(frames, pass)?, self.config.projection_dropout, "projection", pass)
     }
 
     /// Projected frames with what is hidden taken out, and zeros for padding: `valid (N, L)` f32 is 1 for
@@ -155,11 +158,11 @@ impl SpeechEncoder {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn hide(&self, x: &Tensor, hidden: &Hidden, valid: Option<&Tensor>) -> Result<Tensor> {
+    pub fn hide(&self, x: &Tensor, hidden: &Hidden, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let mut x = x.clone();
         if let Some(mask) = &hidden.frames {
             let mask = mask.unsqueeze(2)?.broadcast_as(x.shape())?;
-            x = mask.where_cond(&self.mask_token.broadcast_as(x.shape())?, &x)?;
+            x = mask.where_cond(&self.mask_token.on(pass)?.broadcast_as(x.shape())?, &x)?;
         }
         if let Some(mask) = &hidden.channels {
             let keep = mask.to_dtype(DType::F32)?.affine(-1.0, 1.0)?;
@@ -176,8 +179,8 @@ impl SpeechEncoder {
     /// # Errors
     /// If shapes do not fit.
     pub fn place(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let x = (x + self.positions.forward(x)?)?;
-        let x = if self.config.stable_layer_norm { x } else { self.norm.forward(&x)? };
+        let x = (x + self.positions.forward(x, pass)?)?;
+        let x = if self.config.stable_layer_norm { x } else { self.norm.forward(&x, pass)? };
         self.dropped(x, self.config.dropout, "input", pass)
     }
 
@@ -194,7 +197,7 @@ impl SpeechEncoder {
         pass: &Pass,
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let (y, layers) = self.trunk.forward(x, valid, keep, pass)?;
-        Ok((if self.config.stable_layer_norm { self.norm.forward(&y)? } else { y }, layers))
+        Ok((if self.config.stable_layer_norm { self.norm.forward(&y, pass)? } else { y }, layers))
     }
 
     /// All of it: the front's frames `(N, L, C)` to the last hidden state `(N, L, D)`.
@@ -208,7 +211,7 @@ impl SpeechEncoder {
         valid: Option<&Tensor>,
         pass: &Pass,
     ) -> Result<Tensor> {
-        let x = self.hide(&self.project(frames, pass)?, hidden, valid)?;
+        let x = self.hide(&self.project(frames, pass)?, hidden, valid, pass)?;
         Ok(self.contextualize(&self.place(&x, pass)?, valid, &[], pass)?.0)
     }
 
@@ -317,11 +320,11 @@ impl SpeechEncoder {
 impl Encoder for SpeechEncoder {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
         let counts = self.frame_counts(&Self::lengths(x, valid)?)?;
-        let frames = self.frames(x)?;
+        let frames = self.frames(x, pass)?;
         let width = frames.dim(1)?;
         let valid = self.frame_mask(&counts, width, x.device())?;
         let hidden = self.augment(&counts, width, pass, x.device())?;
-        let y = self.hide(&self.project(&frames, pass)?, &hidden, valid.as_ref())?;
+        let y = self.hide(&self.project(&frames, pass)?, &hidden, valid.as_ref(), pass)?;
         let keep: Vec<usize> =
             want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
         let (tokens, layers) = self.contextualize(&self.place(&y, pass)?, valid.as_ref(), &keep, pass)?;

@@ -5,20 +5,20 @@
 //! followed by a layer norm without parameters.
 
 use super::config::{Family, SpeechConfig};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use selfsup_core::kernels::Path;
 use selfsup_core::kernels::activation::Act;
 use selfsup_core::kernels::conv::{ConvSpec, conv_act};
 use selfsup_core::kernels::norm::layer_norm;
 use selfsup_core::kernels::weight_norm::weight_norm;
-use selfsup_core::{Init, Result, Scope};
+use selfsup_core::{Init, Pass, Result, Scope, Weight};
 
 #[derive(Clone, Debug)]
 enum Kind {
     /// Lengths `(1, 1, K)` and directions `(D, D / G, K)`.
-    WeightNorm { length: Tensor, direction: Tensor, bias: Tensor },
+    WeightNorm { length: Weight, direction: Weight, bias: Weight },
     /// Weights and biases.
-    Stack(Vec<(Tensor, Tensor)>),
+    Stack(Vec<(Weight, Weight)>),
 }
 
 /// What is added to the frames to tell their places.
@@ -48,15 +48,10 @@ impl Positions {
             };
             Kind::Stack((0..c.position_layers).map(layer).collect::<Result<_>>()?)
         } else {
-            let name = format!("{}.length", scope.path());
-            let fresh = scope.params().get(&name).is_none();
             let direction = scope.get("direction", shape, Init::Normal(2.0 / ((k * d) as f32).sqrt()))?;
-            let length = scope.get("length", (1, 1, k), Init::Const(1.0))?;
-            if fresh {
-                // The weight starts as the direction itself.
-                let norm = direction.detach().sqr()?.sum_keepdim(0)?.sum_keepdim(1)?.sqrt()?;
-                scope.params().set(&name, &norm)?;
-            }
+            // The weight starts as the direction itself.
+            let norm = |_: &Device| Ok(direction.value().sqr()?.sum_keepdim(0)?.sum_keepdim(1)?.sqrt()?);
+            let length = scope.get_with("length", (1, 1, k), norm)?;
             Kind::WeightNorm { length, direction, bias: scope.get("bias", d, Init::Const(0.0))? }
         };
         let spec = ConvSpec::new().padding(k / 2).groups(groups);
@@ -67,19 +62,19 @@ impl Positions {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let l = x.dim(1)?;
         // With an even number of taps the padding on both sides makes one frame too many.
         let cut = |y: Tensor| if self.even { y.narrow(1, 0, l)?.contiguous() } else { Ok(y) };
         match &self.kind {
             Kind::WeightNorm { length, direction, bias } => {
-                let weight = weight_norm(direction, length, 2, Path::Auto)?;
-                Ok(cut(conv_act(x, &weight, Some(bias), &self.spec, self.act, Path::Auto)?)?)
+                let weight = weight_norm(&direction.on(pass)?, &length.on(pass)?, 2, Path::Auto)?;
+                Ok(cut(conv_act(x, &weight, Some(&bias.on(pass)?), &self.spec, self.act, Path::Auto)?)?)
             }
             Kind::Stack(layers) => {
                 let mut x = x.clone();
                 for (weight, bias) in layers {
-                    let y = cut(conv_act(&x, weight, Some(bias), &self.spec, Act::None, Path::Auto)?)?;
+                    let y = cut(conv_act(&x, &weight.on(pass)?, Some(&bias.on(pass)?), &self.spec, Act::None, Path::Auto)?)?;
                     x = self.act.apply(&layer_norm(&y, None, self.eps, Path::Auto)?, Path::Auto)?;
                 }
                 Ok(x)

@@ -55,13 +55,13 @@ impl Classify {
         Ok(Classify {
             params: scope.params().clone(),
             projector: Linear::new(
-                &scope.sub("projector"),
+                &scope.sub("projector").top(),
                 encoder.config().dim,
                 config.projection_dim,
                 true,
                 init,
             )?,
-            classifier: Linear::new(&scope.sub("classifier"), config.projection_dim, classes, true, init)?,
+            classifier: Linear::new(&scope.sub("classifier").top(), config.projection_dim, classes, true, init)?,
             encoder,
             config,
             classes,
@@ -80,12 +80,12 @@ impl Classify {
     pub fn logits(&self, batch: &Waves, pass: &Pass) -> Result<Tensor> {
         let e = &self.encoder;
         let counts = e.frame_counts(&batch.lengths)?;
-        let frames = e.frames(&batch.values)?;
+        let frames = e.frames(&batch.values, pass)?;
         let width = frames.dim(1)?;
         let valid = e.frame_mask(&counts, width, frames.device())?;
         let hidden = e.augment(&counts, width, pass, frames.device())?;
-        let y = self.projector.forward(&e.encode(&frames, &hidden, valid.as_ref(), pass)?)?;
-        self.classifier.forward(&e.pool(&y, valid.as_ref())?)
+        let y = self.projector.forward(&e.encode(&frames, &hidden, valid.as_ref(), pass)?, pass)?;
+        self.classifier.forward(&e.pool(&y, valid.as_ref())?, pass)
     }
 }
 

@@ -66,7 +66,7 @@ impl Ctc {
         }
         let encoder = encoder_for(scope, encoder, config.freeze_front)?;
         let lm_head =
-            Linear::new(&scope.sub("lm_head"), encoder.config().dim, vocabulary, true, Init::Normal(0.02))?;
+            Linear::new(&scope.sub("lm_head").top(), encoder.config().dim, vocabulary, true, Init::Normal(0.02))?;
         Ok(Ctc { params: scope.params().clone(), encoder, lm_head, config, vocabulary })
     }
 
@@ -82,7 +82,7 @@ impl Ctc {
     pub fn logits(&self, batch: &Waves, pass: &Pass) -> Result<(Tensor, Vec<usize>)> {
         let e = &self.encoder;
         let counts = e.frame_counts(&batch.lengths)?;
-        let frames = e.frames(&batch.values)?;
+        let frames = e.frames(&batch.values, pass)?;
         let width = frames.dim(1)?;
         let valid = e.frame_mask(&counts, width, frames.device())?;
         let hidden = e.augment(&counts, width, pass, frames.device())?;
@@ -90,7 +90,7 @@ impl Ctc {
         if pass.train && self.config.final_dropout > 0.0 {
             y = dropout(&y, self.config.final_dropout, pass.key("final").fold(pass.offset), Path::Auto)?;
         }
-        Ok((self.lm_head.forward(&y)?, counts))
+        Ok((self.lm_head.forward(&y, pass)?, counts))
     }
 
     /// `(N, 2 + S)` i64: the number of frames, the number of labels, and the labels, padded.

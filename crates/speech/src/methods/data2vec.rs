@@ -101,13 +101,11 @@ impl Data2Vec {
         let encoder =
             SpeechEncoder::new(&scope.sub("encoder"), SpeechConfig { mask: config.mask, ..encoder })?;
         let dim = encoder.config().dim;
-        let regression = Linear::new(&scope.sub("regression"), dim, dim, true, Init::TorchLinear)?;
-        let blocks = scope.sub("teacher").with_role(Role::Teacher).sub("blocks");
+        let regression = Linear::new(&scope.sub("regression").top(), dim, dim, true, Init::TorchLinear)?;
+        let from = scope.sub("encoder");
+        let blocks = scope.sub("teacher").with_role(Role::Teacher).copying(from.path()).sub("blocks");
         let teacher = Transformer::new(&blocks, &trunk_config(encoder.config()))?;
         let params = scope.params().clone();
-        for (from, to) in PATHS {
-            params.copy(from, to)?;
-        }
         Ok(Data2Vec { config, params, encoder, regression, teacher })
     }
 
@@ -120,7 +118,7 @@ impl Data2Vec {
     fn targets(&self, x: &Tensor, counts: &[usize], valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let calm = pass.calm();
         let top = self.config.top_layers.min(self.teacher.depth());
-        let layers = self.teacher.perceptrons(&x.detach(), valid, top, &calm)?;
+        let layers = self.teacher.mlp_outputs(&x.detach(), valid, top, &calm)?;
         let mut sum: Option<Tensor> = None;
         for layer in layers {
             let layer = over_time(&layer.detach(), counts, valid)?;
@@ -206,18 +204,18 @@ impl Objective for Data2Vec {
         let projected = e.project(&masked.frames, pass)?;
         // The teacher sees the whole utterance, through the student's positions.
         let calm = pass.calm();
-        let whole = e.place(&e.hide(&projected.detach(), &Hidden::default(), valid)?, &calm)?;
+        let whole = e.place(&e.hide(&projected.detach(), &Hidden::default(), valid, pass)?, &calm)?;
         let targets = self.targets(&whole, &masked.counts, valid, pass)?;
-        let x = e.hide(&projected, &masked.hidden(), valid)?;
+        let x = e.hide(&projected, &masked.hidden(), valid, pass)?;
         let context = e.contextualize(&e.place(&x, pass)?, valid, &[], pass)?.0;
         Ok(Embeddings { graph: vec![context], fixed: vec![masked.mask, targets.detach()] })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
         let rows = Rows::of(&e.fixed[0])?;
         rows.some()?;
         let d = e.graph[0].dim(2)? as f64;
-        let gap = (self.regression.forward(&rows.take(&e.graph[0])?)? - rows.take(&e.fixed[1])?)?;
+        let gap = (self.regression.forward(&rows.take(&e.graph[0])?, pass)? - rows.take(&e.fixed[1])?)?;
         Ok((gap.sqr()?.mean_all()? * d.sqrt())?.into())
     }
 

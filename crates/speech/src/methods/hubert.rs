@@ -140,7 +140,7 @@ impl Hubert {
         }
         let encoder =
             SpeechEncoder::new(&scope.sub("encoder"), SpeechConfig { mask: config.mask, ..encoder })?;
-        let (head, dim) = (scope.sub("head"), encoder.config().dim);
+        let (head, dim) = (scope.sub("head").top(), encoder.config().dim);
         let scores = if config.code_dim > 0 {
             Scores::Cosine {
                 project: Linear::new(&head.sub("project"), dim, config.code_dim, true, Init::TorchLinear)?,
@@ -159,12 +159,12 @@ impl Hubert {
     }
 
     /// Scores `(M, clusters)` of frames `(M, D)`.
-    fn scores(&self, x: &Tensor) -> Result<Tensor> {
+    fn scores(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         Ok(match &self.scores {
-            Scores::Linear(layer) => layer.forward(x)?,
+            Scores::Linear(layer) => layer.forward(x, pass)?,
             Scores::Cosine { project, clusters, temperature } => {
                 let unit = |x: &Tensor| l2_normalize(x, 1e-8, Path::Auto);
-                (unit(&project.forward(x)?)?.matmul(&unit(clusters)?.t()?)? / *temperature)?
+                (unit(&project.forward(x, pass)?)?.matmul(&unit(&clusters.on(pass)?)?.t()?)? / *temperature)?
             }
         })
     }
@@ -173,7 +173,7 @@ impl Hubert {
     fn predict(&self, hidden: &Tensor, labels: &[i64], rows: &Rows) -> Result<(Tensor, Tensor)> {
         let picked: Vec<i64> = rows.flat().iter().map(|&i| labels[i as usize]).collect();
         let labels = Tensor::from_vec(picked, rows.len(), hidden.device())?;
-        let scores = self.scores(&rows.take(hidden)?)?;
+        let scores = self.scores(&rows.take(hidden)?, pass)?;
         let right = scores
             .detach()
             .argmax(D::Minus1)?

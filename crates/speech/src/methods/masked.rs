@@ -21,7 +21,7 @@ pub(super) struct Masked {
 impl Masked {
     /// Runs the convolutions and draws the spans.
     pub(super) fn of(encoder: &SpeechEncoder, spans: &SpanMask, batch: &Waves, pass: &Pass) -> Result<Self> {
-        Self::behind(encoder, encoder.frames(&batch.values)?, spans, batch, pass)
+        Self::behind(encoder, encoder.frames(&batch.values, pass)?, spans, batch, pass)
     }
 
     /// Draws the spans of frames `(N, L, C)` that the convolutions have made of the batch.

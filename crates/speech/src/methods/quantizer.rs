@@ -49,9 +49,9 @@ impl Quantizer {
 
     /// Quantises frames `(M, C)`. In training with Gumbel noise `(M, G V)` at temperature `tau`; else the
     /// largest score wins.
-    pub(super) fn quantize(&self, frames: &Tensor, noise: Option<(&Tensor, f64)>) -> Result<Quantized> {
+    pub(super) fn quantize(&self, frames: &Tensor, noise: Option<(&Tensor, f64)>, pass: &Pass) -> Result<Quantized> {
         let (m, g, v) = (frames.dim(0)?, self.groups, self.codes);
-        let logits = self.weight_proj.forward(frames)?.reshape((m, g, v))?; // (M, G V) -> (M, G, V)
+        let logits = self.weight_proj.forward(frames, pass)?.reshape((m, g, v))?; // (M, G V) -> (M, G, V)
         let scores = match noise {
             Some((noise, tau)) => ((&logits + noise.reshape((m, g, v))?)? / tau)?,
             None => logits.clone(),
@@ -74,7 +74,7 @@ impl Quantizer {
         let mean = used.mean(0)?; // (G, V)
         let entropy = (&mean * (&mean + 1e-7)?.log()?)?.sum(1)?.neg()?;
         // (G, M, V) x (G, V, D/G) -> (M, G D/G)
-        let books = self.codevectors.reshape((g, v, self.dim / g))?;
+        let books = self.codevectors.on(pass)?.reshape((g, v, self.dim / g))?;
         let values = choice.transpose(0, 1)?.contiguous()?.matmul(&books)?.transpose(0, 1)?.contiguous()?;
         Ok(Quantized { values: values.reshape((m, self.dim))?, codes, perplexity: entropy.exp()?.sum_all()? })
     }

@@ -151,10 +151,10 @@ impl Wav2Vec2 {
         let (c, inputs) = (&config, encoder.config().conv_dim.last().copied().unwrap_or(1));
         Ok(Wav2Vec2 {
             params: scope.params().clone(),
-            quantizer: Quantizer::new(&scope.sub("quantizer"), inputs, c.groups, c.codes, c.code_dim)?,
-            project_q: Linear::new(&scope.sub("project_q"), c.code_dim, c.out_dim, true, Init::TorchLinear)?,
+            quantizer: Quantizer::new(&scope.sub("quantizer").top(), inputs, c.groups, c.codes, c.code_dim)?,
+            project_q: Linear::new(&scope.sub("project_q").top(), c.code_dim, c.out_dim, true, Init::TorchLinear)?,
             project_hid: Linear::new(
-                &scope.sub("project_hid"),
+                &scope.sub("project_hid").top(),
                 encoder.config().dim,
                 c.out_dim,
                 true,
@@ -175,16 +175,16 @@ impl Wav2Vec2 {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn quantize(&self, frames: &Tensor, noise: Option<(&Tensor, f64)>) -> Result<Quantized> {
-        self.quantizer.quantize(frames, noise)
+    pub fn quantize(&self, frames: &Tensor, noise: Option<(&Tensor, f64)>, pass: &Pass) -> Result<Quantized> {
+        self.quantizer.quantize(frames, noise, pass)
     }
 
     /// Context `(M, D)` and quantised frames in the space in which they are compared, `(M, out_dim)`.
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn project(&self, context: &Tensor, quantized: &Tensor) -> Result<(Tensor, Tensor)> {
-        Ok((self.project_hid.forward(context)?, self.project_q.forward(quantized)?))
+    pub fn project(&self, context: &Tensor, quantized: &Tensor, pass: &Pass) -> Result<(Tensor, Tensor)> {
+        Ok((self.project_hid.forward(context, pass)?, self.project_q.forward(quantized, pass)?))
     }
 
     /// [`contrastive`] with this method's settings.
@@ -214,10 +214,10 @@ impl Objective for Wav2Vec2 {
     }
 
     fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
-        let front = self.encoder.convolve(&batch.values)?;
+        let front = self.encoder.convolve(&batch.values, pass)?;
         let energy = front.sqr()?.mean((1, 2))?; // (N, L, C) -> (N)
         let masked =
-            Masked::behind(&self.encoder, self.encoder.normalize(&front)?, &self.config.mask, batch, pass)?;
+            Masked::behind(&self.encoder, self.encoder.normalize(&front, pass)?, &self.config.mask, batch, pass)?;
         let context = masked.encode(&self.encoder, pass)?;
         Ok(Embeddings { graph: vec![context, masked.frames, energy], fixed: vec![masked.mask] })
     }
@@ -232,11 +232,11 @@ impl Objective for Wav2Vec2 {
                 frames = dropout(&frames, self.config.quantizer_dropout, pass.key("quantizer"), Path::Auto)?;
             }
             let noise = self.quantizer.noise(rows.counts(), pass, frames.device())?;
-            self.quantize(&frames, Some((&noise, self.config.gumbel_temperature(pass.progress.step))))?
+            self.quantize(&frames, Some((&noise, self.config.gumbel_temperature(pass.progress.step))), pass)?
         } else {
-            self.quantize(&frames, None)?
+            self.quantize(&frames, None, pass)?
         };
-        let (context, targets) = self.project(&context, &quantized.values)?;
+        let (context, targets) = self.project(&context, &quantized.values, pass)?;
         let (g, mut sums) = (self.config.groups, Vec::new());
         for (i, Splice { start, len }) in rows.splices().enumerate() {
             if len == 0 {
@@ -278,7 +278,7 @@ impl Objective for Wav2Vec2 {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let hard = self.quantize(&rows.take(&e.graph[1])?, None)?;
+        let hard = self.quantize(&rows.take(&e.graph[1])?, None, &Pass::eval())?;
         // Two entries in each codebook, of hundreds: the quantiser has collapsed.
         let bound = 2.0 * self.config.groups as f64;
         Ok(vec![

@@ -173,10 +173,10 @@ impl Gpt2 {
         let (dim, init) = (config.trunk.dim, config.trunk.init);
         Ok(Gpt2 {
             name: scope.path().to_string(),
-            tokens: Embedding::new(&scope.sub("wte"), config.vocabulary, dim, init)?,
-            positions: Embedding::new(&scope.sub("wpe"), config.positions, dim, init)?,
+            tokens: Embedding::new(&scope.sub("wte").stem(), config.vocabulary, dim, init)?,
+            positions: Embedding::new(&scope.sub("wpe").stem(), config.positions, dim, init)?,
             trunk: Transformer::new(&scope.sub("blocks"), &config.trunk)?,
-            norm: LayerNorm::new(&scope.sub("norm"), dim, config.trunk.eps)?,
+            norm: LayerNorm::new(&scope.sub("norm").top(), dim, config.trunk.eps)?,
             config,
         })
     }
@@ -232,8 +232,8 @@ impl Gpt2 {
                 ),
             ));
         }
-        let x = embedding(self.tokens.weight(), ids, None, Route::Auto)?
-            .broadcast_add(&self.positions.weight().narrow(0, first, l)?)?;
+        let x = embedding(&self.tokens.weight().on(pass)?, ids, None, Route::Auto)?
+            .broadcast_add(&self.positions.weight().on(pass)?.narrow(0, first, l)?)?;
         if pass.train && self.config.embedding_dropout > 0.0 {
             let key = pass.key(&self.name).named("embedding").fold(pass.offset);
             return Ok(dropout(&x, self.config.embedding_dropout, key, Route::Auto)?);
@@ -248,7 +248,7 @@ impl Gpt2 {
     /// If a sequence is longer than the positions, or an id is not in the vocabulary.
     pub fn hidden(&self, ids: &Tensor, pass: &Pass) -> Result<Tensor> {
         let (y, _) = self.trunk.forward(&self.embed(ids, 0, pass)?, None, &[], pass)?;
-        self.norm.forward(&y)
+        self.norm.forward(&y, pass)
     }
 
     /// The same for tokens that follow those in `cache`, in evaluation.
@@ -256,16 +256,17 @@ impl Gpt2 {
     /// # Errors
     /// As [`Gpt2::hidden`].
     pub fn decode(&self, ids: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
-        let x = self.embed(ids, cache.len(), &Pass::eval())?;
-        self.norm.forward(&self.trunk.decode(&x, cache)?)
+        let pass = Pass::eval();
+        let x = self.embed(ids, cache.len(), &pass)?;
+        self.norm.forward(&self.trunk.decode(&x, cache)?, &pass)
     }
 
     /// Hidden states `(.., D)` to scores of the next token, `(.., V)`.
     ///
     /// # Errors
     /// If the last dimension is not the width.
-    pub fn scores(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(linear(hidden, self.tokens.weight(), None, Route::Auto)?)
+    pub fn scores(&self, hidden: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(linear(hidden, &self.tokens.weight().on(pass)?, None, Route::Auto)?)
     }
 }
 
@@ -274,7 +275,7 @@ impl Encoder for Gpt2 {
         let keep: Vec<usize> =
             want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
         let (y, layers) = self.trunk.forward(&self.embed(x, 0, pass)?, None, &keep, pass)?;
-        let y = self.norm.forward(&y)?;
+        let y = self.norm.forward(&y, pass)?;
         Ok(Features {
             pooled: super::mean_pool(&y, valid)?,
             tokens: want.contains(&Layer::Tokens).then_some(y),

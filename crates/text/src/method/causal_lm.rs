@@ -76,8 +76,8 @@ impl Objective for CausalLm {
         written::states(&hidden, &labels, batch.predicted())
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        written::loss(e, |h| self.model.scores(h))
+    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
+        written::loss(e, |h| self.model.scores(h, pass))
     }
 
     fn couples_samples(&self) -> bool {
@@ -85,7 +85,7 @@ impl Objective for CausalLm {
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        written::vitals(e, |h| self.model.scores(h), "next_token_accuracy")
+        written::vitals(e, |h| self.model.scores(h, &Pass::eval()), "next_token_accuracy")
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
             let b = batch(rows)?;
             let pass = Pass::eval();
             let loss = method.criterion(&method.embed(&b, &pass)?, &pass)?.value.to_scalar::<f32>()?;
-            let scores = method.model.scores(&method.model.hidden(&b.ids, &pass)?)?;
+            let scores = method.model.scores(&method.model.hidden(&b.ids, &pass)?, &pass)?;
             let mut own: Vec<i64> =
                 b.ids.flatten_all()?.to_vec1::<u32>()?.into_iter().map(i64::from).collect();
             if let Some(valid) = &b.valid {

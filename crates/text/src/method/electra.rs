@@ -85,20 +85,19 @@ impl DetectorHead {
     /// et al. 2017, arXiv 1708.02002, section 4.1). Were it one half, the first hundred steps would teach the
     /// whole trunk to say the same of every token.
     fn new(scope: &Scope, c: &BertConfig, share: f64) -> Result<Self> {
-        let head = DetectorHead {
+        let share = share.clamp(1e-3, 1.0 - 1e-3);
+        let prior = |d: &Device| Ok(Tensor::new(&[(share / (1.0 - share)).ln() as f32], d)?);
+        scope.sub("out").get_with("bias", 1, prior)?;
+        Ok(DetectorHead {
             dense: Linear::new(&scope.sub("dense"), c.dim, c.dim, true, BertConfig::INIT)?,
             out: Linear::new(&scope.sub("out"), c.dim, 1, true, BertConfig::INIT)?,
             config: c.clone(),
-        };
-        let share = share.clamp(1e-3, 1.0 - 1e-3);
-        let prior = Tensor::new(&[(share / (1.0 - share)).ln() as f32], scope.device())?;
-        scope.params().set(scope.sub("out").sub("bias").path(), &prior)?;
-        Ok(head)
+        })
     }
 
     /// `(.., D)` to `(.., 1)`.
-    fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.out.forward(&self.dense.forward_act(hidden, self.config.act)?)
+    fn forward(&self, hidden: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.out.forward(&self.dense.forward_act(hidden, self.config.act, pass)?, pass)
     }
 }
 
@@ -132,9 +131,9 @@ impl Electra {
         let g = scope.sub("generator");
         Ok(Electra {
             params: scope.params().clone(),
-            detector: DetectorHead::new(&scope.sub("head"), c, config.masking.share)?,
+            detector: DetectorHead::new(&scope.sub("head").top(), c, config.masking.share)?,
             generator: Bert::sharing(&g, small.clone(), encoder.embeddings().clone())?,
-            head: LmHead::new(&g.sub("head"), &small)?,
+            head: LmHead::new(&g.sub("head").top(), &small)?,
             encoder,
             config,
         })
@@ -157,7 +156,7 @@ impl Electra {
     /// If the batch does not fit the encoder.
     pub fn scores(&self, ids: &Sequences, pass: &Pass) -> Result<Tensor> {
         let (hidden, _) = self.encoder.hidden(&ids.input()?, ids.valid.as_ref(), &[], pass)?;
-        Ok(self.detector.forward(&hidden)?.squeeze(2)?)
+        Ok(self.detector.forward(&hidden, pass)?.squeeze(2)?)
     }
 
     /// What the generator makes of a masked batch: ids with samples at the hidden places, and `(N, L)` labels
@@ -248,8 +247,8 @@ impl Objective for Electra {
     fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
         let predicted = Predicted::of(batch.token_labels()?)?;
         let (hidden, _) = self.generator.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        let filled = self.head.transform(&predicted.pick(&hidden)?)?;
-        let logits = self.head.logits(&filled.detach(), &self.encoder.embeddings().table().detach())?;
+        let filled = self.head.transform(&predicted.pick(&hidden)?, pass)?;
+        let logits = self.head.logits(&filled.detach(), self.encoder.embeddings().table(), pass)?.detach();
         let (ids, replaced) = self.replace(batch, &predicted, &logits, pass)?;
         let input = match &batch.types {
             None => ids,
@@ -257,12 +256,12 @@ impl Objective for Electra {
         };
         let (hidden, _) = self.encoder.hidden(&input, batch.valid.as_ref(), &[], pass)?;
         let (n, l, _) = hidden.dims3()?;
-        let scores = self.detector.forward(&hidden)?.reshape((n * l, 1))?;
+        let scores = self.detector.forward(&hidden, pass)?.reshape((n * l, 1))?;
         Ok(Embeddings { graph: vec![filled, scores], fixed: vec![predicted.labels, replaced.flatten_all()?] })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table())?;
+    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
+        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table(), pass)?;
         let generator = mean_cross_entropy(&logits, &e.fixed[0], 0.0)?;
         let detector = binary_cross_entropy(&e.graph[1], &e.fixed[1])?;
         let parts = vec![("generator", generator.detach()), ("detector", detector.detach())];
@@ -274,7 +273,7 @@ impl Objective for Electra {
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let logits = self.head.logits(&e.graph[0], &self.encoder.embeddings().table().detach())?.detach();
+        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table(), &Pass::eval())?.detach();
         let scores = Tensor::cat(&[&e.graph[1].zeros_like()?, &e.graph[1]], 1)?;
         let labels = e.fixed[1].to_vec1::<i64>()?;
         let replaced: Vec<i64> = labels.iter().map(|&l| if l == 1 { 1 } else { IGNORED }).collect();

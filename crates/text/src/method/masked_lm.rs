@@ -55,9 +55,9 @@ impl MaskedLm {
         let c = encoder.config();
         Ok(MaskedLm {
             params: scope.params().clone(),
-            head: LmHead::new(&scope.sub("head"), c)?,
+            head: LmHead::new(&scope.sub("head").top(), c)?,
             next: if config.next_sentence {
-                Some(Linear::new(&scope.sub("next"), c.dim, 2, true, BertConfig::INIT)?)
+                Some(Linear::new(&scope.sub("next").top(), c.dim, 2, true, BertConfig::INIT)?)
             } else {
                 None
             },
@@ -76,7 +76,7 @@ impl MaskedLm {
     /// If the batch does not fit the encoder.
     pub fn logits(&self, batch: &Sequences, pass: &Pass) -> Result<Tensor> {
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        self.head.logits(&self.head.transform(&hidden)?, self.encoder.embeddings().table())
+        self.head.logits(&self.head.transform(&hidden, pass)?, self.encoder.embeddings().table(), pass)
     }
 
     /// Scores of "follows" and "does not follow", `(N, 2)`, where the method has them.
@@ -86,7 +86,7 @@ impl MaskedLm {
     pub fn next_logits(&self, batch: &Sequences, pass: &Pass) -> Result<Option<Tensor>> {
         let Some(next) = &self.next else { return Ok(None) };
         let pooled = self.encoder.forward(&batch.input()?, batch.valid.as_ref(), &[], pass)?.pooled;
-        Ok(Some(next.forward(&pooled)?))
+        Ok(Some(next.forward(&pooled, pass)?))
     }
 }
 
@@ -105,7 +105,7 @@ impl Objective for MaskedLm {
     fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
         let predicted = Predicted::of(batch.token_labels()?)?;
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        let mut graph = vec![self.head.transform(&predicted.pick(&hidden)?)?];
+        let mut graph = vec![self.head.transform(&predicted.pick(&hidden)?, pass)?];
         let mut fixed = vec![predicted.labels];
         if let Some(next) = &self.next {
             let targets = batch.targets.clone().ok_or_else(|| {
@@ -114,14 +114,14 @@ impl Objective for MaskedLm {
                     "next-sentence prediction needs pairs of texts, and whether the second follows the first",
                 )
             })?;
-            graph.push(next.forward(&self.encoder.pool(&hidden, batch.valid.as_ref())?)?);
+            graph.push(next.forward(&self.encoder.pool(&hidden, batch.valid.as_ref(), pass)?, pass)?);
             fixed.push(targets);
         }
         Ok(Embeddings { graph, fixed })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table())?;
+    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
+        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table(), pass)?;
         let masked = mean_cross_entropy(&logits, &e.fixed[0], 0.0)?;
         match (e.graph.get(1), e.fixed.get(1)) {
             (Some(scores), Some(targets)) => {
@@ -138,7 +138,7 @@ impl Objective for MaskedLm {
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let logits = self.head.logits(&e.graph[0], &self.encoder.embeddings().table().detach())?.detach();
+        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table(), &Pass::eval())?.detach();
         let mut vitals = vec![Vital {
             name: "masked_accuracy",
             value: accuracy(&logits, &e.fixed[0])?,

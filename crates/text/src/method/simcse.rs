@@ -60,7 +60,7 @@ impl SimCse {
         let dim = encoder.dim();
         Ok(SimCse {
             params: scope.params().clone(),
-            project: Linear::new(&scope.sub("projector"), dim, dim, true, BertConfig::INIT)?,
+            project: Linear::new(&scope.sub("projector").top(), dim, dim, true, BertConfig::INIT)?,
             encoder,
             config,
         })
@@ -88,7 +88,7 @@ impl Objective for SimCse {
         let (x, n) = (batch.input()?, batch.ids.dim(0)?);
         let valid = batch.valid.as_ref().map(|v| Tensor::cat(&[v, v], 0)).transpose()?;
         let pooled = self.encoder.forward(&Tensor::cat(&[&x, &x], 0)?, valid.as_ref(), &[], pass)?.pooled;
-        let z = self.project.forward(&pooled)?.tanh()?;
+        let z = self.project.forward(&pooled, pass)?.tanh()?;
         Ok(Embeddings { graph: vec![z.narrow(0, 0, n)?, z.narrow(0, n, n)?], fixed: vec![] })
     }
 

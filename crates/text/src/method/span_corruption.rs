@@ -216,8 +216,8 @@ impl Objective for SpanCorruption {
         written::states(&decoded, &batch.labels, batch.predicted())
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        written::loss(e, |h| self.model.scores(h))
+    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
+        written::loss(e, |h| self.model.scores(h, pass))
     }
 
     fn couples_samples(&self) -> bool {
@@ -225,7 +225,7 @@ impl Objective for SpanCorruption {
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        written::vitals(e, |h| self.model.scores(h), "token_accuracy")
+        written::vitals(e, |h| self.model.scores(h, &Pass::eval()), "token_accuracy")
     }
 }
 

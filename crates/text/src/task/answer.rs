@@ -36,7 +36,7 @@ impl AnswerFinder {
     /// If the configuration is not possible.
     pub fn new(scope: &Scope, bert: &BertConfig, config: &AnswerConfig) -> Result<Self> {
         let encoder = encoder(scope, &BertConfig { pool: Pool::Mean, ..bert.clone() }, config.tune)?;
-        let out = Linear::new(&scope.sub("answer"), encoder.dim(), 2, true, BertConfig::INIT)?;
+        let out = Linear::new(&scope.sub("answer").top(), encoder.dim(), 2, true, BertConfig::INIT)?;
         Ok(AnswerFinder { params: scope.params().clone(), encoder, out })
     }
 
@@ -51,7 +51,7 @@ impl AnswerFinder {
     /// If the batch does not fit the encoder.
     pub fn logits(&self, batch: &Sequences, pass: &Pass) -> Result<(Tensor, Tensor)> {
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        let y = self.out.forward(&hidden)?; // (N, L, 2)
+        let y = self.out.forward(&hidden, pass)?; // (N, L, 2)
         let part = |i| -> Result<Tensor> { Ok(y.narrow(2, i, 1)?.squeeze(2)?.contiguous()?) };
         Ok((part(0)?, part(1)?))
     }

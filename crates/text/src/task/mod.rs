@@ -30,9 +30,9 @@ pub enum Tune {
 /// The encoder at `encoder` of `scope`, with the parameters that `tune` leaves out frozen.
 fn encoder(scope: &Scope, config: &BertConfig, tune: Tune) -> Result<Bert> {
     let s = scope.sub("encoder");
-    let built = Bert::new(&s, config.clone())?;
+    let bert = Bert::new(&s, config.clone())?;
     let keep = match tune {
-        Tune::All => return Ok(built),
+        Tune::All => return Ok(bert),
         Tune::Head => 0,
         Tune::Last(k) => k,
     };
@@ -44,8 +44,7 @@ fn encoder(scope: &Scope, config: &BertConfig, tune: Tune) -> Result<Bert> {
     freeze("embeddings");
     freeze("project");
     (0..config.depth - keep).for_each(|i| freeze(&format!("blocks.{i}")));
-    // Modules keep the view of a tensor that they were built with: the roles count from here on.
-    Bert::new(&s, config.clone())
+    Ok(bert)
 }
 
 /// Dropout before a classifier, as in transformers.

@@ -57,7 +57,7 @@ impl SequenceClassifier {
         let own = bert.family != Family::Bert && config.pool.is_none();
         let pool = config.pool.unwrap_or(if own { Pool::Class } else { Pool::Pooler });
         let encoder = encoder(scope, &BertConfig { pool, ..bert.clone() }, config.tune)?;
-        let (d, head) = (encoder.dim(), scope.sub("classifier"));
+        let (d, head) = (encoder.dim(), scope.sub("classifier").top());
         let out = if own { head.sub("out_proj") } else { head.clone() };
         Ok(SequenceClassifier {
             params: scope.params().clone(),
@@ -91,11 +91,11 @@ impl SequenceClassifier {
         let x = match (&self.dense, self.encoder.config().family) {
             (None, _) => x,
             (Some(dense), Family::Electra) => {
-                dense.forward_act(&x, selfsup_kernels::activation::Act::GeluErf)?
+                dense.forward_act(&x, selfsup_kernels::activation::Act::GeluErf, pass)?
             }
-            (Some(dense), _) => dense.forward(&x)?.tanh()?,
+            (Some(dense), _) => dense.forward(&x, pass)?.tanh()?,
         };
-        self.out.forward(&x)
+        self.out.forward(&x, pass)
     }
 
     /// Probabilities of the classes, `(N, C)`, without a graph.

@@ -48,7 +48,7 @@ impl TokenClassifier {
         check(config.classes, config.dropout, config.label_smoothing)?;
         let encoder = encoder(scope, &BertConfig { pool: Pool::Mean, ..bert.clone() }, config.tune)?;
         let out =
-            Linear::new(&scope.sub("classifier"), encoder.dim(), config.classes, true, BertConfig::INIT)?;
+            Linear::new(&scope.sub("classifier").top(), encoder.dim(), config.classes, true, BertConfig::INIT)?;
         Ok(TokenClassifier { params: scope.params().clone(), encoder, out, config })
     }
 
@@ -63,7 +63,7 @@ impl TokenClassifier {
     /// If the batch does not fit the encoder.
     pub fn logits(&self, batch: &Sequences, pass: &Pass) -> Result<Tensor> {
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        self.out.forward(&before_head(hidden, self.config.dropout, pass)?)
+        self.out.forward(&before_head(hidden, self.config.dropout, pass)?, pass)
     }
 
     /// The class of every place, `(N, L)`; what stands at padded or ignored places means nothing.
@@ -115,7 +115,7 @@ impl Objective for TokenClassifier {
     fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
         let predicted = Predicted::of(batch.token_labels()?)?;
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        let logits = self.out.forward(&before_head(predicted.pick(&hidden)?, self.config.dropout, pass)?)?;
+        let logits = self.out.forward(&before_head(predicted.pick(&hidden)?, self.config.dropout, pass)?, pass)?;
         Ok(Embeddings { graph: vec![logits], fixed: vec![predicted.labels] })
     }
 

@@ -148,8 +148,8 @@ impl ResNet {
             (7, ConvSpec::new().stride(2).padding(3))
         };
         let stem = ConvBn::new(
-            &scope.sub("conv1"),
-            &scope.sub("bn1"),
+            &scope.stem().sub("conv1"),
+            &scope.stem().sub("bn1"),
             config.channels,
             config.stem,
             &[kernel, kernel],
@@ -157,7 +157,7 @@ impl ResNet {
         )?;
         let (mut stages, mut inputs) = (Vec::new(), config.stem);
         for (s, (&depth, &width)) in config.depths.iter().zip(&config.widths).enumerate() {
-            let stage = scope.sub(format!("layer{}", s + 1));
+            let stage = scope.sub(format!("layer{}", s + 1)).block(s);
             let mut blocks = Vec::new();
             for b in 0..depth {
                 let stride = if s > 0 && b == 0 { 2 } else { 1 };

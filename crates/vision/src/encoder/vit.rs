@@ -11,7 +11,7 @@ use selfsup_core::encoder::no_padding;
 use selfsup_core::nn::{
     LayerNorm, PatchEmbed, Transformer, TransformerConfig, interpolate_positions, sin_cos_2d,
 };
-use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder};
+use selfsup_core::{Weight, Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder};
 
 /// How tokens become one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -69,8 +69,8 @@ impl ViTConfig {
 pub struct ViT {
     config: ViTConfig,
     patch: PatchEmbed,
-    class: Option<Tensor>,
-    positions: Tensor,
+    class: Option<Weight>,
+    positions: Weight,
     trunk: Transformer,
     norm: LayerNorm,
 }
@@ -93,11 +93,11 @@ impl ViT {
                 "encoder.pool = \"class\" needs a class token: set encoder.class_token = true or pool = \"mean\"",
             ));
         }
-        let side = config.image_size / p;
+        let (side, stem) = (config.image_size / p, scope.stem().no_decay());
         let prefix = usize::from(config.class_token);
         let patch_init = if config.fixed_positions { Init::XavierUniform } else { Init::TruncNormal(0.02) };
         let patch = PatchEmbed::new(
-            &scope.sub("patch_embed").sub("proj"),
+            &scope.sub("patch_embed").sub("proj").stem(),
             config.channels,
             dim,
             &[p, p],
@@ -105,28 +105,22 @@ impl ViT {
             patch_init,
         )?;
         let class = if config.class_token {
-            Some(scope.get("cls_token", (1, 1, dim), Init::Normal(0.02))?)
+            Some(stem.get("cls_token", (1, 1, dim), Init::Normal(0.02))?)
         } else {
             None
         };
         let shape = (1, prefix + side * side, dim);
         let positions = if config.fixed_positions {
-            let fixed = scope.with_role(Role::Frozen).get("pos_embed", shape, Init::Const(0.0))?;
-            let grid = sin_cos_2d(side, side, dim, scope.device())?;
-            let zero = Tensor::zeros((1, prefix, dim), grid.dtype(), scope.device())?;
-            let value = if prefix > 0 { Tensor::cat(&[zero, grid], 1)? } else { grid };
-            let name = if scope.path().is_empty() {
-                "pos_embed".to_string()
-            } else {
-                format!("{}.pos_embed", scope.path())
-            };
-            scope.params().set(&name, &value)?;
-            fixed
+            stem.with_role(Role::Frozen).get_with("pos_embed", shape, |device| {
+                let grid = sin_cos_2d(side, side, dim, device)?;
+                let zero = Tensor::zeros((1, prefix, dim), grid.dtype(), device)?;
+                Ok(if prefix > 0 { Tensor::cat(&[zero, grid], 1)? } else { grid })
+            })?
         } else {
-            scope.get("pos_embed", shape, Init::TruncNormal(0.02))?
+            stem.get("pos_embed", shape, Init::TruncNormal(0.02))?
         };
         let trunk = Transformer::new(&scope.sub("blocks"), &config.trunk)?;
-        let norm = LayerNorm::new(&scope.sub("norm"), dim, config.trunk.eps)?;
+        let norm = LayerNorm::new(&scope.sub("norm").top(), dim, config.trunk.eps)?;
         Ok(ViT { config, patch, class, positions, trunk, norm })
     }
 
@@ -136,31 +130,31 @@ impl ViT {
     }
 
     /// Positions for a grid of `(rows, columns)`.
-    fn positions_for(&self, rows: usize, columns: usize) -> Result<Tensor> {
+    fn positions_for(&self, rows: usize, columns: usize, pass: &Pass) -> Result<Tensor> {
         let side = self.config.image_size / self.config.patch;
         if (rows, columns) == (side, side) {
-            return Ok(self.positions.clone());
+            return self.positions.on(pass);
         }
-        interpolate_positions(&self.positions, self.prefix(), (side, side), (rows, columns))
+        interpolate_positions(&self.positions.on(pass)?, self.prefix(), (side, side), (rows, columns))
     }
 
-    fn with_class(&self, tokens: &Tensor, positions: &Tensor) -> Result<Tensor> {
+    fn with_class(&self, tokens: &Tensor, positions: &Tensor, pass: &Pass) -> Result<Tensor> {
         match &self.class {
             None => Ok(tokens.clone()),
             Some(class) => {
                 let (n, _, d) = tokens.dims3()?;
-                let first = (class + positions.narrow(1, 0, 1)?)?.broadcast_as((n, 1, d))?;
+                let first = (class.on(pass)? + positions.narrow(1, 0, 1)?)?.broadcast_as((n, 1, d))?;
                 Ok(Tensor::cat(&[&first, tokens], 1)?)
             }
         }
     }
 
-    fn tokens(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+    fn tokens(&self, x: &Tensor, pass: &Pass) -> Result<(Tensor, Tensor)> {
         let x = channels_last(x, self.config.channels)?;
         let grid = self.patch.grid(&[x.dim(1)?, x.dim(2)?])?;
-        let positions = self.positions_for(grid[0], grid[1])?;
+        let positions = self.positions_for(grid[0], grid[1], pass)?;
         let l = grid[0] * grid[1];
-        let tokens = self.patch.forward(&x)?.broadcast_add(&positions.narrow(1, self.prefix(), l)?)?;
+        let tokens = self.patch.forward(&x, pass)?.broadcast_add(&positions.narrow(1, self.prefix(), l)?)?;
         Ok((tokens, positions))
     }
 
@@ -176,17 +170,17 @@ impl ViT {
 impl Encoder for ViT {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
         no_padding(valid)?;
-        let (tokens, positions) = self.tokens(x)?;
+        let (tokens, positions) = self.tokens(x, pass)?;
         let keep: Vec<usize> =
             want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
-        let (y, layers) = self.trunk.forward(&self.with_class(&tokens, &positions)?, None, &keep, pass)?;
+        let (y, layers) = self.trunk.forward(&self.with_class(&tokens, &positions, pass)?, None, &keep, pass)?;
         // The class token alone is needed where nothing else is asked for: the norm of the others is left
         // out.
         if self.config.pool == Pool::Class && !want.contains(&Layer::Tokens) {
             let class = y.narrow(1, 0, 1)?.squeeze(1)?;
-            return Ok(Features { pooled: self.norm.forward(&class.contiguous()?)?, tokens: None, layers });
+            return Ok(Features { pooled: self.norm.forward(&class.contiguous()?, pass)?, tokens: None, layers });
         }
-        let y = self.norm.forward(&y)?;
+        let y = self.norm.forward(&y, pass)?;
         Ok(Features { pooled: self.pool(&y)?, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
     }
 
@@ -202,8 +196,8 @@ impl Encoder for ViT {
 }
 
 impl TokenEncoder for ViT {
-    fn embed(&self, x: &Tensor, _pass: &Pass) -> Result<Tensor> {
-        Ok(self.tokens(x)?.0)
+    fn embed(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(self.tokens(x, pass)?.0)
     }
 
     fn contextualize(&self, tokens: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
@@ -214,8 +208,8 @@ impl TokenEncoder for ViT {
             (v, _) => v.cloned(),
         };
         let (y, _) =
-            self.trunk.forward(&self.with_class(tokens, &self.positions)?, valid.as_ref(), &[], pass)?;
-        self.norm.forward(&y)
+            self.trunk.forward(&self.with_class(tokens, &self.positions.on(pass)?, pass)?, valid.as_ref(), &[], pass)?;
+        self.norm.forward(&y, pass)
     }
 
     fn prefix(&self) -> usize {

@@ -4,7 +4,7 @@
 use super::{BertConfig, Family};
 use candle_core::{DType, Tensor};
 use selfsup_core::nn::{Embedding, LayerNorm};
-use selfsup_core::{Error, Pass, Result, Scope};
+use selfsup_core::{Error, Pass, Result, Scope, Weight};
 use selfsup_kernels::Path;
 use selfsup_kernels::dropout::dropout;
 use selfsup_kernels::embedding::embedding;
@@ -39,7 +39,7 @@ impl BertEmbeddings {
     }
 
     /// The word table `(V, E)`, for a tied decoder.
-    pub fn table(&self) -> &Tensor {
+    pub fn table(&self) -> &Weight {
         self.words.weight()
     }
 
@@ -69,7 +69,7 @@ impl BertEmbeddings {
         };
         let look = |what: &str, table: &Embedding, ids: &Tensor, frozen: Option<u32>| -> Result<Tensor> {
             // An id that the table has not: the tokenizer is that of another model.
-            embedding(table.weight(), ids, frozen, Path::Auto)
+            embedding(&table.weight().on(pass)?, ids, frozen, Path::Auto)
                 .map_err(|e| Error::input(format!("batch.{what}"), Error::from(e)))
         };
         let x = look("ids", &self.words, ids, Some(c.pad))?;

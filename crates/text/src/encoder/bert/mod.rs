@@ -37,7 +37,7 @@ impl Bert {
     /// If the configuration is not possible.
     pub fn new(scope: &Scope, config: BertConfig) -> Result<Self> {
         config.check()?;
-        let embeddings = BertEmbeddings::new(&scope.sub("embeddings"), &config)?;
+        let embeddings = BertEmbeddings::new(&scope.sub("embeddings").stem(), &config)?;
         Bert::sharing(scope, config, embeddings)
     }
 
@@ -49,11 +49,11 @@ impl Bert {
         config.check()?;
         let (e, d) = (config.embedding_dim, config.dim);
         let linear =
-            |name: &str, inputs: usize| Linear::new(&scope.sub(name), inputs, d, true, BertConfig::INIT);
+            |scope: Scope, name: &str, inputs: usize| Linear::new(&scope.sub(name), inputs, d, true, BertConfig::INIT);
         Ok(Bert {
-            project: if e == d { None } else { Some(linear("project", e)?) },
+            project: if e == d { None } else { Some(linear(scope.stem(), "project", e)?) },
             trunk: Transformer::new(&scope.sub("blocks"), &config.trunk())?,
-            pooler: if config.pool == Pool::Pooler { Some(linear("pooler", d)?) } else { None },
+            pooler: if config.pool == Pool::Pooler { Some(linear(scope.top(), "pooler", d)?) } else { None },
             embeddings,
             config,
         })
@@ -101,7 +101,7 @@ impl Bert {
         }
         let mut y = self.embeddings.forward(&self.config, &ids, types.as_ref(), pass)?;
         if let Some(project) = &self.project {
-            y = project.forward(&y)?;
+            y = project.forward(&y, pass)?;
         }
         self.trunk.forward(&y, valid, keep, pass)
     }
@@ -111,11 +111,11 @@ impl Bert {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn pool(&self, hidden: &Tensor, valid: Option<&Tensor>) -> Result<Tensor> {
+    pub fn pool(&self, hidden: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let first = || -> Result<Tensor> { Ok(hidden.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?) };
         match (self.config.pool, &self.pooler) {
             (Pool::Mean | Pool::FirstLast, _) => mean_pool(hidden, valid),
-            (_, Some(pooler)) => Ok(pooler.forward(&first()?)?.tanh()?),
+            (_, Some(pooler)) => Ok(pooler.forward(&first()?, pass)?.tanh()?),
             (_, None) => first(),
         }
     }
@@ -149,8 +149,8 @@ impl Encoder for Bert {
         }
         let (y, mut layers) = self.hidden(x, valid, &keep, pass)?;
         let pooled = match layers.first() {
-            Some(first) if both => self.pool(&((first + &y)? * 0.5)?, valid)?,
-            _ => self.pool(&y, valid)?,
+            Some(first) if both => self.pool(&((first + &y)? * 0.5)?, valid, pass)?,
+            _ => self.pool(&y, valid, pass)?,
         };
         if added {
             layers.remove(0);

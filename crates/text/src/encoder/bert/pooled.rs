@@ -7,7 +7,7 @@
 use super::{Bert, BertConfig, Family, Pool, drop_out};
 use candle_core::Tensor;
 use selfsup_core::nn::Linear;
-use selfsup_core::{Encoder, Features, Layer, Pass, Result, Role, Scope};
+use selfsup_core::{Encoder, Features, Layer, Pass, Result, Scope};
 use selfsup_kernels::activation::Act;
 
 /// The encoder of a classifier.
@@ -24,18 +24,15 @@ impl PooledBert {
     pub const HEAD: [&'static str; 2] = ["pooler", "head"];
 
     /// The encoder in `scope` with the pooling of its family. That layer is new where the encoder was trained
-    /// without it, so it is trained even where the encoder is frozen.
+    /// without it: keep it trained where the encoder is frozen.
     ///
     /// # Errors
     /// If the configuration is not possible.
     pub fn new(scope: &Scope, config: &BertConfig) -> Result<Self> {
-        for part in Self::HEAD {
-            scope.params().set_role(&format!("{}.{part}", scope.path()), Role::Frozen, Role::Trained);
-        }
         let own = config.family != Family::Bert;
         let pool = if own { Pool::Class } else { Pool::Pooler };
         let encoder = Bert::new(scope, BertConfig { pool, ..config.clone() })?;
-        let head = scope.sub("head");
+        let head = scope.top().sub("head");
         let name = head.path().to_string();
         let dense = if own {
             Some(Linear::new(&head, config.dim, config.dim, true, BertConfig::INIT)?)
@@ -54,8 +51,8 @@ impl Encoder for PooledBert {
         let first = drop_out(features.pooled, c.dropout, &self.name, pass)?;
         let pooled = match c.family {
             // transformers takes the erf form here whatever the activation of the trunk.
-            Family::Electra => dense.forward_act(&first, Act::GeluErf)?,
-            _ => dense.forward(&first)?.tanh()?,
+            Family::Electra => dense.forward_act(&first, Act::GeluErf, pass)?,
+            _ => dense.forward(&first, pass)?.tanh()?,
         };
         Ok(Features { pooled, ..features })
     }

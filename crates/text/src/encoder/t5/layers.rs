@@ -46,9 +46,9 @@ impl Attention {
     }
 
     /// Keys and values of `x (N, S, D)`: `(N, S, 2, H, D/H)`.
-    pub(super) fn keys_values(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn keys_values(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let (n, s, _) = x.dims3()?;
-        Ok(self.kv.forward(x)?.reshape((n, s, 2, self.heads, self.head_dim))?)
+        Ok(self.kv.forward(x, pass)?.reshape((n, s, 2, self.heads, self.head_dim))?)
     }
 
     fn attend(
@@ -60,11 +60,11 @@ impl Attention {
         pass: &Pass,
     ) -> Result<Tensor> {
         let (n, t, _) = x.dims3()?;
-        let q = self.q.forward(x)?.reshape((n, t, self.heads, self.head_dim))?;
+        let q = self.q.forward(x, pass)?.reshape((n, t, self.heads, self.head_dim))?;
         let dropout = (pass.train && self.dropout > 0.0)
             .then(|| (self.dropout, pass.key(&self.name).named("attention").fold(pass.offset)));
         let y = attention(&q, kv, bias, &AttentionOpts { causal, scale: Some(1.0), dropout }, Path::Auto)?;
-        self.proj.forward(&y.reshape((n, t, self.heads * self.head_dim))?) // (N, T, H, D/H) -> (N, T, H D/H)
+        self.proj.forward(&y.reshape((n, t, self.heads * self.head_dim))?, pass) // (N, T, H, D/H) -> (N, T, H D/H)
     }
 }
 
@@ -96,12 +96,12 @@ impl FeedForward {
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let y = self.wi.forward_act(x, self.act)?;
+        let y = self.wi.forward_act(x, self.act, pass)?;
         let y = match &self.gated {
-            Some(gate) => (y * gate.forward(x)?)?,
+            Some(gate) => (y * gate.forward(x, pass)?)?,
             None => y,
         };
-        self.wo.forward(&drop(y, self.dropout, &self.name, "hidden", pass)?)
+        self.wo.forward(&drop(y, self.dropout, &self.name, "hidden", pass)?, pass)
     }
 }
 
@@ -146,8 +146,8 @@ impl Block {
     }
 
     /// Keys and values that the cross attention makes of the encoder's output.
-    pub(super) fn memory(&self, encoded: &Tensor) -> Result<Option<Tensor>> {
-        self.cross.as_ref().map(|(_, cross)| cross.keys_values(encoded)).transpose()
+    pub(super) fn memory(&self, encoded: &Tensor, pass: &Pass) -> Result<Option<Tensor>> {
+        self.cross.as_ref().map(|(_, cross)| cross.keys_values(encoded, pass)).transpose()
     }
 
     /// `x (N, T, D)`; `bias (1 | N, H, T, S)`; with a cache, its tokens stand before `x`.
@@ -160,18 +160,18 @@ impl Block {
         pass: &Pass,
     ) -> Result<Tensor> {
         let branch = |y: Tensor, part: &str| drop(y, self.dropout, &self.name, part, pass);
-        let normed = self.norm1.forward(x)?;
-        let new = self.own.keys_values(&normed)?;
+        let normed = self.norm1.forward(x, pass)?;
+        let new = self.own.keys_values(&normed, pass)?;
         let kv = match cache {
             Some((cache, index)) => cache.append(index, &new)?,
             None => new,
         };
         let mut x = (x + branch(self.own.attend(&normed, &kv, Some(bias), self.causal, pass)?, "own")?)?;
         if let (Some((norm, cross)), Some(memory)) = (&self.cross, memory) {
-            let y = cross.attend(&norm.forward(&x)?, memory.kv, memory.bias, false, pass)?;
+            let y = cross.attend(&norm.forward(&x, pass)?, memory.kv, memory.bias, false, pass)?;
             x = (&x + branch(y, "cross")?)?;
         }
-        let y = self.mlp.forward(&self.norm_mlp.forward(&x)?, pass)?;
+        let y = self.mlp.forward(&self.norm_mlp.forward(&x, pass)?, pass)?;
         Ok((&x + branch(y, "mlp")?)?)
     }
 }

@@ -37,7 +37,7 @@ impl Stack {
         Ok(Stack {
             name: scope.path().to_string(),
             positions: RelativePositions::new(
-                &scope.sub("positions"),
+                &scope.sub("positions").stem(),
                 c.buckets,
                 c.heads,
                 !decoder,
@@ -45,9 +45,9 @@ impl Stack {
                 init,
             )?,
             blocks: (0..depth)
-                .map(|i| Block::new(&scope.sub("blocks").sub(i), c, decoder))
+                .map(|i| Block::new(&scope.sub("blocks").sub(i).block(i), c, decoder))
                 .collect::<Result<_>>()?,
-            norm: RmsNorm::new(&scope.sub("norm"), c.dim, c.eps)?,
+            norm: RmsNorm::new(&scope.sub("norm").top(), c.dim, c.eps)?,
             dropout: c.dropout,
         })
     }
@@ -62,7 +62,7 @@ impl Stack {
         pass: &Pass,
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let t = x.dim(1)?;
-        let mut bias = self.positions.bias(t, t, x.device())?;
+        let mut bias = self.positions.bias(t, t, x.device(), pass)?;
         if let Some(padding) = padding {
             bias = bias.broadcast_add(padding)?; // (1, H, T, T) + (N, 1, 1, T)
         }
@@ -73,7 +73,7 @@ impl Stack {
                 kept.push(x.clone());
             }
         }
-        Ok((drop(self.norm.forward(&x)?, self.dropout, &self.name, "output", pass)?, kept))
+        Ok((drop(self.norm.forward(&x, pass)?, self.dropout, &self.name, "output", pass)?, kept))
     }
 }
 
@@ -108,16 +108,16 @@ impl T5 {
     pub fn new(scope: &Scope, config: T5Config) -> Result<Self> {
         config.check()?;
         Ok(T5 {
-            shared: Embedding::new(&scope.sub("shared"), config.vocabulary, config.dim, Init::Normal(1.0))?,
+            shared: Embedding::new(&scope.sub("shared").stem(), config.vocabulary, config.dim, Init::Normal(1.0))?,
             encoder: Stack::new(&scope.sub("encoder"), &config, false)?,
-            decoder: Stack::new(&scope.sub("decoder"), &config, true)?,
+            decoder: Stack::new(&scope.sub("decoder").top(), &config, true)?,
             head: if config.tied {
                 None
             } else {
                 // transformers draws it with deviation 1; the scores of d numbers of size 1 would then start
                 // at sqrt(d) nats.
                 let init = Init::Normal((config.dim as f32).sqrt().recip());
-                Some(Linear::new(&scope.sub("head"), config.dim, config.vocabulary, false, init)?)
+                Some(Linear::new(&scope.sub("head").top(), config.dim, config.vocabulary, false, init)?)
             },
             config,
         })
@@ -176,14 +176,14 @@ impl T5 {
         &self.config
     }
 
-    fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+    fn embed(&self, ids: &Tensor, pass: &Pass) -> Result<Tensor> {
         let (_, l) = ids
             .dims2()
             .map_err(|_| Error::input("ids", format!("shape {:?}, expected (N, L)", ids.dims())))?;
         if l == 0 {
             return Err(Error::input("ids", "a sequence of no tokens"));
         }
-        Ok(embedding(self.shared.weight(), ids, None, Path::Auto)?)
+        Ok(embedding(&self.shared.weight().on(pass)?, ids, None, Path::Auto)?)
     }
 
     /// The encoder's output `(N, S, D)` for `ids (N, S)`; `valid (N, S)` is 0 at padding.
@@ -192,7 +192,7 @@ impl T5 {
     /// If shapes do not fit or an id is not in the vocabulary.
     pub fn encode(&self, ids: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let padding = valid.map(padding_bias).transpose()?;
-        Ok(self.encoder.forward(self.embed(ids)?, padding.as_ref(), &[], &[], pass)?.0)
+        Ok(self.encoder.forward(self.embed(ids, pass)?, padding.as_ref(), &[], &[], pass)?.0)
     }
 
     /// The decoder's output `(N, T, D)` for its own input `ids (N, T)` and the encoder's output.
@@ -206,20 +206,20 @@ impl T5 {
         valid: Option<&Tensor>,
         pass: &Pass,
     ) -> Result<Tensor> {
-        let cache = self.cache(encoded, valid)?;
-        Ok(self.decoder.forward(self.embed(ids)?, None, &cache.memories(), &[], pass)?.0)
+        let cache = self.cache(encoded, valid, pass)?;
+        Ok(self.decoder.forward(self.embed(ids, pass)?, None, &cache.memories(), &[], pass)?.0)
     }
 
     /// A cache for decoding token by token against the encoder's output `(N, S, D)`.
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn cache(&self, encoded: &Tensor, valid: Option<&Tensor>) -> Result<T5Cache> {
+    pub fn cache(&self, encoded: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<T5Cache> {
         let memory = self
             .decoder
             .blocks
             .iter()
-            .filter_map(|b| b.memory(encoded).transpose())
+            .filter_map(|b| b.memory(encoded, pass).transpose())
             .collect::<Result<_>>()?;
         Ok(T5Cache { own: KvCache::new(), memory, padding: valid.map(padding_bias).transpose()? })
     }
@@ -229,26 +229,27 @@ impl T5 {
     /// # Errors
     /// As [`T5::decode`].
     pub fn decode_next(&self, ids: &Tensor, cache: &mut T5Cache) -> Result<Tensor> {
-        let mut x = self.embed(ids)?;
+        let pass = &Pass::eval();
+        let mut x = self.embed(ids, pass)?;
         let (t, s) = (x.dim(1)?, cache.own.len() + x.dim(1)?);
-        let bias = self.decoder.positions.bias(t, s, x.device())?;
+        let bias = self.decoder.positions.bias(t, s, x.device(), pass)?;
         for (i, block) in self.decoder.blocks.iter().enumerate() {
             let memory = cache.memory.get(i).map(|kv| Memory { kv, bias: cache.padding.as_ref() });
-            x = block.forward(&x, &bias, memory.as_ref(), Some((&mut cache.own, i)), &Pass::eval())?;
+            x = block.forward(&x, &bias, memory.as_ref(), Some((&mut cache.own, i)), pass)?;
         }
-        self.decoder.norm.forward(&x)
+        self.decoder.norm.forward(&x, pass)
     }
 
     /// The decoder's output `(.., D)` to scores of the next token, `(.., V)`.
     ///
     /// # Errors
     /// If the last dimension is not the width.
-    pub fn scores(&self, decoded: &Tensor) -> Result<Tensor> {
+    pub fn scores(&self, decoded: &Tensor, pass: &Pass) -> Result<Tensor> {
         match &self.head {
-            Some(head) => head.forward(decoded),
+            Some(head) => head.forward(decoded, pass),
             None => Ok(linear(
                 &(decoded * (self.config.dim as f64).powf(-0.5))?,
-                self.shared.weight(),
+                &self.shared.weight().on(pass)?,
                 None,
                 Path::Auto,
             )?),
@@ -280,7 +281,7 @@ impl Encoder for T5 {
         let keep: Vec<usize> =
             want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
         let padding = valid.map(padding_bias).transpose()?;
-        let (y, layers) = self.encoder.forward(self.embed(x)?, padding.as_ref(), &[], &keep, pass)?;
+        let (y, layers) = self.encoder.forward(self.embed(x, pass)?, padding.as_ref(), &[], &keep, pass)?;
         Ok(Features {
             pooled: super::mean_pool(&y, valid)?,
             tokens: want.contains(&Layer::Tokens).then_some(y),
@@ -337,7 +338,7 @@ mod tests {
             let target = ids(&[&[0, 9, 8, 2, 11, 4]])?;
             let whole = model.decode(&target, &padded, Some(&valid), &pass)?;
             assert!(gap(&whole, &model.decode(&target, &plain, None, &pass)?)? < 1e-5);
-            let (mut cache, mut at) = (model.cache(&padded, Some(&valid))?, 0);
+            let (mut cache, mut at) = (model.cache(&padded, Some(&valid), &pass)?, 0);
             for t in [2, 1, 3] {
                 let y = model.decode_next(&target.narrow(1, at, t)?, &mut cache)?;
                 assert!(gap(&y, &whole.narrow(1, at, t)?)? < 1e-5);

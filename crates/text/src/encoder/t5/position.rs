@@ -6,7 +6,7 @@
 //! stack (Raffel et al. 2020, arXiv 1910.10683, section 2.1).
 
 use candle_core::{Device, Tensor};
-use selfsup_core::{Init, Result, Scope};
+use selfsup_core::{Init, Pass, Result, Scope, Weight};
 
 /// The bucket of a key `offset` places behind (negative: before) its query.
 pub fn bucket(offset: i64, two_sided: bool, buckets: usize, max_distance: usize) -> usize {
@@ -26,7 +26,7 @@ pub fn bucket(offset: i64, two_sided: bool, buckets: usize, max_distance: usize)
 /// The table of one stack.
 #[derive(Clone, Debug)]
 pub struct RelativePositions {
-    weight: Tensor,
+    weight: Weight,
     heads: usize,
     two_sided: bool,
     max_distance: usize,
@@ -58,13 +58,14 @@ impl RelativePositions {
     ///
     /// # Errors
     /// If the device refuses it.
-    pub fn bias(&self, t: usize, s: usize, device: &Device) -> Result<Tensor> {
-        let buckets = self.weight.dim(0)?;
+    pub fn bias(&self, t: usize, s: usize, device: &Device, pass: &Pass) -> Result<Tensor> {
+        let weight = self.weight.on(pass)?;
+        let buckets = weight.dim(0)?;
         let ids: Vec<u32> = (s - t..s)
             .flat_map(|query| (0..s).map(move |key| key as i64 - query as i64))
             .map(|offset| bucket(offset, self.two_sided, buckets, self.max_distance) as u32)
             .collect();
-        let rows = self.weight.index_select(&Tensor::from_vec(ids, t * s, device)?, 0)?;
+        let rows = weight.index_select(&Tensor::from_vec(ids, t * s, device)?, 0)?;
         // (T S, H) -> (1, H, T, S)
         Ok(rows.t()?.contiguous()?.reshape((1, self.heads, t, s))?)
     }
