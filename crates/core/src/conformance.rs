@@ -13,6 +13,7 @@ use crate::run::Run;
 use crate::scope::Scope;
 use crate::signal::Stop;
 use crate::trainer::{TrainConfig, Trainer, gradients};
+use crate::world::run_ranks;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -68,12 +69,12 @@ impl<'a, B: Batch> Trial<'a, B> {
     ///
     /// # Errors
     /// As [`Trainer::fit`].
-    pub fn train<O: Objective<Batch = B>>(&self, method: &O, dir: &Path) -> Result<f64> {
+    pub fn train<O: Objective<Batch = B> + ?Sized>(&self, method: &O, dir: &Path) -> Result<f64> {
         self.train_until(method, dir, None)
     }
 
     /// As [`Trial::train`], stopped when the batch of this `(epoch, batch)` is asked for.
-    fn train_until<O: Objective<Batch = B>>(
+    fn train_until<O: Objective<Batch = B> + ?Sized>(
         &self,
         method: &O,
         dir: &Path,
@@ -107,7 +108,11 @@ impl<'a, B: Batch> Trial<'a, B> {
     ///
     /// # Errors
     /// If one does not, or the training fails.
-    pub fn every_parameter_moves<O: Objective<Batch = B>>(&self, method: &O, dir: &Path) -> Result<()> {
+    pub fn every_parameter_moves<O: Objective<Batch = B> + ?Sized>(
+        &self,
+        method: &O,
+        dir: &Path,
+    ) -> Result<()> {
         let before = bits(method.params())?;
         self.train(method, dir)?;
         let after = bits(method.params())?;
@@ -131,23 +136,23 @@ impl<'a, B: Batch> Trial<'a, B> {
     ///
     /// # Errors
     /// If it does not, or a training fails.
-    pub fn resuming_is_exact<O: Objective<Batch = B>>(
+    pub fn resuming_is_exact<O: Objective<Batch = B> + ?Sized>(
         &self,
-        build: impl Fn(u64) -> Result<O>,
+        build: impl Fn(u64) -> Result<Box<O>>,
         dir: &Path,
     ) -> Result<()> {
         let whole = build(3)?;
-        self.train(&whole, &dir.join("whole"))?;
+        self.train(&*whole, &dir.join("whole"))?;
         let parts = dir.join("parts");
         let step = self.batches as u64 + 2;
-        match self.train_until(&build(3)?, &parts, Some((1, 1))) {
+        match self.train_until(&*build(3)?, &parts, Some((1, 1))) {
             Err(Error::Interrupted { step: at, .. }) if at == step => {}
             other => {
                 return self.fail(format_args!("expected an interruption at step {step}, got {other:?}"));
             }
         }
         let second = build(99)?;
-        self.train(&second, &parts)?;
+        self.train(&*second, &parts)?;
         self.same(&bits(whole.params())?, &bits(second.params())?, "resuming")
     }
 
@@ -155,9 +160,9 @@ impl<'a, B: Batch> Trial<'a, B> {
     ///
     /// # Errors
     /// If they do not, or a training fails.
-    pub fn threads_do_not_change_a_bit<O: Objective<Batch = B>>(
+    pub fn threads_do_not_change_a_bit<O: Objective<Batch = B> + ?Sized>(
         &self,
-        build: impl Fn(u64) -> Result<O> + Sync,
+        build: impl Fn(u64) -> Result<Box<O>> + Sync,
         dir: &Path,
     ) -> Result<()> {
         let run = |threads: usize| -> Result<_> {
@@ -167,7 +172,7 @@ impl<'a, B: Batch> Trial<'a, B> {
                 .map_err(|e| Error::Other(e.to_string()))?;
             pool.install(|| {
                 let method = build(0)?;
-                self.train(&method, &dir.join(threads.to_string()))?;
+                self.train(&*method, &dir.join(threads.to_string()))?;
                 bits(method.params())
             })
         };
@@ -181,7 +186,7 @@ impl<'a, B: Batch> Trial<'a, B> {
     ///
     /// # Errors
     /// If it is not.
-    pub fn parts_compute_the_gradient<O: Objective<Batch = B>>(
+    pub fn parts_compute_the_gradient<O: Objective<Batch = B> + ?Sized>(
         &self,
         method: &O,
         sizes: &[usize],
@@ -204,6 +209,57 @@ impl<'a, B: Batch> Trial<'a, B> {
                     return self.fail(format_args!(
                         "the gradient of {key} from parts of {micro} differs by {gap} of {size}"
                     ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Processes that have a part of the batch each compute the gradient of one process that has all of it, but
+    /// for a share `tolerance` of the largest element of each gradient; the loss likewise. All of them get the
+    /// same bits. `build(seed)` makes the method.
+    ///
+    /// # Errors
+    /// If they do not, or the samples of a batch cannot be divided by `ranks`.
+    pub fn ranks_compute_the_gradient<O: Objective<Batch = B> + ?Sized>(
+        &self,
+        build: impl Fn(u64) -> Result<Box<O>> + Sync,
+        ranks: usize,
+        tolerance: f64,
+    ) -> Result<()> {
+        let pass = || Pass::train(5, Progress { step: 2, total_steps: 9, epoch: 0 });
+        let batch = (self.make)(0, 0)?;
+        let n = batch.samples();
+        if ranks == 0 || n % ranks != 0 {
+            return self.fail(format_args!("{n} samples cannot be divided by {ranks} processes"));
+        }
+        let whole = gradients(&*build(3)?, &batch, 0, &pass())?;
+        let parts = run_ranks(ranks, |world| {
+            let (len, method) = (n / ranks, build(3)?);
+            let start = world.rank() * len;
+            let own = (self.make)(0, 0)?.narrow(start, len)?;
+            let made = gradients(&*method, &own, 0, &pass().in_world(world).at(start as u64))?;
+            Ok((made.grads, made.loss))
+        })?;
+        for (rank, (grads, loss)) in parts.iter().enumerate() {
+            if (whole.loss - loss).abs() > tolerance * whole.loss.abs().max(1.0) {
+                return self.fail(format_args!("loss {}, on process {rank} of {ranks} {loss}", whole.loss));
+            }
+            for (key, g) in whole.grads.iter() {
+                let Some(h) = grads.get(key) else {
+                    return self.fail(format_args!("no gradient of {key} on process {rank} of {ranks}"));
+                };
+                let (gap, size) = (largest(&(g - h)?)?, largest(g)?);
+                if gap > tolerance * size.max(1e-3) {
+                    return self.fail(format_args!(
+                        "the gradient of {key} of {ranks} processes differs by {gap} of {size}"
+                    ));
+                }
+                if let Some(first) = parts[0].0.get(key)
+                    && largest(&(first - h)?)? != 0.0
+                {
+                    return self
+                        .fail(format_args!("the gradient of {key} differs between processes 0 and {rank}"));
                 }
             }
         }
@@ -287,7 +343,10 @@ pub fn every_parameter_has_a_place(name: &str, params: &Params) -> Result<()> {
 ///
 /// # Errors
 /// If a parameter has no place or the encoder cannot be built.
-pub fn fine_tuning_rates<T>(build: impl Fn(&Scope) -> Result<T>, train_blocks: Option<usize>) -> Result<Vec<String>> {
+pub fn fine_tuning_rates<T>(
+    build: impl Fn(&Scope) -> Result<T>,
+    train_blocks: Option<usize>,
+) -> Result<Vec<String>> {
     let params = Params::new();
     build(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"))?;
     if let Some(blocks) = train_blocks {
@@ -328,7 +387,7 @@ fn largest(t: &Tensor) -> Result<f64> {
 mod tests {
     use super::*;
     use crate::nn::Linear;
-    use crate::objective::{Embeddings, Loss, Views};
+    use crate::objective::{Loss, Outputs, Views};
     use crate::{Encoder, Init, Key, Scope};
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -363,6 +422,7 @@ mod tests {
 
     impl Objective for Faulty {
         type Batch = Views;
+        type Embeddings = Outputs;
         fn params(&self) -> &Params {
             &self.params
         }
@@ -375,11 +435,12 @@ mod tests {
         fn may_skip(&self) -> Vec<String> {
             vec!["idle.weight".into(), "idle.bias".into()]
         }
-        fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-            Ok(Embeddings { graph: vec![self.map.forward(&batch.views[0], pass)?], fixed: vec![] })
+        fn embed(&self, batch: &Views, pass: &Pass) -> Result<Outputs> {
+            let outputs = self.map.forward(&batch.globals[0], pass)?;
+            Ok(Outputs { targets: outputs.detach(), outputs })
         }
-        fn criterion(&self, e: &Embeddings, _: &Pass) -> Result<Loss> {
-            let squares = e.graph[0].sqr()?;
+        fn criterion(&self, e: &Outputs, _: &Pass) -> Result<Loss> {
+            let squares = e.outputs.sqr()?;
             let loss = if self.fault == Fault::Sums { squares.sum_all()? } else { squares.mean_all()? };
             let calls =
                 if self.fault == Fault::Forgets { self.calls.fetch_add(1, Ordering::Relaxed) } else { 0 };
@@ -392,7 +453,7 @@ mod tests {
             let mut rng = Key::new(1).fold(epoch).fold(b as u64).rng();
             let x =
                 Tensor::from_vec((0..12).map(|_| rng.normal()).collect::<Vec<f32>>(), (4, 3), &Device::Cpu)?;
-            Ok(Views { views: vec![x], globals: 1, indices: (b * 4..b * 4 + 4).collect() })
+            Ok(Views::of(vec![x], (b * 4..b * 4 + 4).collect()))
         })
     }
 
@@ -405,9 +466,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let t = trial();
         t.every_parameter_moves(&build(Fault::None, 0), &dir.path().join("a")).unwrap();
-        t.resuming_is_exact(|seed| Ok(build(Fault::None, seed)), &dir.path().join("b")).unwrap();
-        t.threads_do_not_change_a_bit(|seed| Ok(build(Fault::None, seed)), &dir.path().join("c")).unwrap();
+        t.resuming_is_exact(|seed| Ok(Box::new(build(Fault::None, seed))), &dir.path().join("b")).unwrap();
+        t.threads_do_not_change_a_bit(|seed| Ok(Box::new(build(Fault::None, seed))), &dir.path().join("c"))
+            .unwrap();
         t.parts_compute_the_gradient(&build(Fault::None, 0), &[1, 3], 1e-5).unwrap();
+        t.ranks_compute_the_gradient(|seed| Ok(Box::new(build(Fault::None, seed))), 2, 1e-5).unwrap();
     }
 
     #[test]
@@ -416,10 +479,14 @@ mod tests {
         let t = trial();
         let idle = message(t.every_parameter_moves(&build(Fault::Idle, 0), &dir.path().join("a")));
         assert!(idle.contains("faulty: idle.") && idle.contains("did not move"), "{idle}");
-        let forgets =
-            message(t.resuming_is_exact(|seed| Ok(build(Fault::Forgets, seed)), &dir.path().join("b")));
+        let forgets = message(
+            t.resuming_is_exact(|seed| Ok(Box::new(build(Fault::Forgets, seed))), &dir.path().join("b")),
+        );
         assert!(forgets.contains("resuming changed map."), "{forgets}");
         let sums = message(t.parts_compute_the_gradient(&build(Fault::Sums, 0), &[1], 1e-5));
         assert!(sums.contains("from parts of 1"), "{sums}");
+        let sums =
+            message(t.ranks_compute_the_gradient(|seed| Ok(Box::new(build(Fault::Sums, seed))), 2, 1e-5));
+        assert!(sums.contains("on process 0 of 2"), "{sums}");
     }
 }

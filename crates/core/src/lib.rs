@@ -27,13 +27,15 @@ pub mod scope;
 pub mod signal;
 pub mod trainer;
 pub mod weights;
+pub mod world;
 
 pub use encoder::{Encoder, Features, Layer, TokenEncoder};
 pub use error::{Error, Result};
-pub use objective::{Embeddings, Loss, Objective, Views, Vital};
 pub use init::Init;
+pub use objective::{Gauge, Loss, Objective, Views};
 pub use params::{Param, Params, Place, Role, Weight};
-pub use pass::{Deferred, Pass, Progress, World};
+pub use pass::{Deferred, Pass, Progress};
 pub use scope::{Buffer, Scope};
 pub use selfsup_kernels as kernels;
 pub use selfsup_kernels::rng::{Key, Rng};
+pub use world::World;

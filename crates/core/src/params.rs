@@ -74,7 +74,13 @@ pub struct Param {
 
 impl Param {
     /// A tensor that nobody holds yet. Vectors never decay, whatever `decay` says.
-    pub(crate) fn new(name: String, role: Role, place: Option<Place>, decay: bool, value: &Tensor) -> Result<Self> {
+    pub(crate) fn new(
+        name: String,
+        role: Role,
+        place: Option<Place>,
+        decay: bool,
+        value: &Tensor,
+    ) -> Result<Self> {
         let decay = decay && value.rank() > 1;
         Ok(Param { name, role, place, decay, var: Var::from_tensor(value)?, live: LiveRole::new(role) })
     }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::params::{Params, Weight};
+use crate::world::World;
 use candle_core::{DType, Tensor};
 use selfsup_kernels::rng::Key;
 use std::sync::{Arc, Mutex};
@@ -21,30 +22,6 @@ impl Progress {
     /// Share of the run that is done, in `[0, 1]`.
     pub fn fraction(&self) -> f64 {
         if self.total_steps == 0 { 1.0 } else { (self.step as f64 / self.total_steps as f64).min(1.0) }
-    }
-}
-
-/// The processes that train together. `Single` today: the interface is used from day one by everything that
-/// couples samples.
-#[derive(Clone, Debug, Default)]
-pub struct World;
-
-impl World {
-    /// Index of this process.
-    pub fn rank(&self) -> usize {
-        0
-    }
-    /// Number of processes.
-    pub fn size(&self) -> usize {
-        1
-    }
-    /// Sum over all processes.
-    pub fn all_reduce(&self, x: &Tensor) -> Tensor {
-        x.clone()
-    }
-    /// Concatenation over all processes along dimension 0; gradients flow to the local part.
-    pub fn all_gather(&self, x: &Tensor) -> Tensor {
-        x.clone()
     }
 }
 
@@ -86,7 +63,7 @@ impl Pass {
         Pass {
             train: true,
             progress,
-            world: World,
+            world: World::default(),
             offset: 0,
             precision: DType::F32,
             key: Key::new(seed).named("pass").fold(progress.step),
@@ -103,6 +80,12 @@ impl Pass {
     #[must_use]
     pub fn at(&self, offset: u64) -> Self {
         Pass { offset, ..self.clone() }
+    }
+
+    /// The same pass of one rank of `world`.
+    #[must_use]
+    pub fn in_world(&self, world: World) -> Self {
+        Pass { world, ..self.clone() }
     }
 
     /// The same pass without dropout and batch statistics: for a teacher that is to see clearly.

@@ -172,7 +172,11 @@ impl Scope {
     fn counterpart(&self, full: &str) -> Option<Tensor> {
         let (here, there) = self.copies.as_ref()?;
         let rest = full.strip_prefix(here.as_str())?;
-        let name = if there.is_empty() { rest.trim_start_matches('.').to_string() } else { format!("{there}{rest}") };
+        let name = if there.is_empty() {
+            rest.trim_start_matches('.').to_string()
+        } else {
+            format!("{there}{rest}")
+        };
         Some(self.params.get(&name)?.var.as_tensor().detach())
     }
 
@@ -190,14 +194,20 @@ impl Scope {
                 None => value(self)?,
             };
             if value.shape() != shape {
-                return Err(Error::input(&full, format!("its first value has shape {:?}, expected {shape:?}", value.shape())));
+                return Err(Error::input(
+                    &full,
+                    format!("its first value has shape {:?}, expected {shape:?}", value.shape()),
+                ));
             }
             let value = value.to_dtype(DType::F32)?.contiguous()?;
             Param::new(full.clone(), role, self.place, self.decay, &value)
         })?;
         if p.var.shape() != shape {
             let have = p.var.shape();
-            return Err(Error::input(&full, format!("asked for with shape {shape:?}, but exists with {have:?}")));
+            return Err(Error::input(
+                &full,
+                format!("asked for with shape {shape:?}, but exists with {have:?}"),
+            ));
         }
         Ok(p)
     }
@@ -259,7 +269,10 @@ mod tests {
         assert!(!copy.tensor().track_op() && student.tensor().track_op());
         p.set("encoder.w", &Tensor::zeros(3, DType::F32, &Device::Cpu)?)?;
         let again = teacher().sub("encoder").get("w", 3, Init::Normal(1.0))?;
-        assert!(again.value().to_vec1::<f32>()?.iter().any(|v| *v != 0.0), "an existing teacher stays as it is");
+        assert!(
+            again.value().to_vec1::<f32>()?.iter().any(|v| *v != 0.0),
+            "an existing teacher stays as it is"
+        );
         assert!(under("a.b", "a") && !under("ab", "a"));
         Ok(())
     }

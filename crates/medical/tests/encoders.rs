@@ -241,7 +241,10 @@ fn fine_tuning_takes_blocks_from_the_top() {
             vec!["blocks.0 0.25", "blocks.1 0.5", "norm 1", "patch_embed 0.125", "pos_embed 0.125"],
             vec!["blocks.1 0.5", "norm 1"],
         ),
-        (vec!["blocks.0 0.25", "blocks.1 0.5", "norm 1", "patch_embed 0.125"], vec!["blocks.1 0.5", "norm 1"]),
+        (
+            vec!["blocks.0 0.25", "blocks.1 0.5", "norm 1", "patch_embed 0.125"],
+            vec!["blocks.1 0.5", "norm 1"],
+        ),
     ];
     for ((name, a), (whole, last)) in all().into_iter().zip(expected) {
         assert_eq!(fine_tuning_rates(|s| a.build(s), None).unwrap(), whole, "{name}");

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::Device;
-use selfsup_core::conformance::{building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates};
+use selfsup_core::conformance::{
+    building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates,
+};
 use selfsup_core::{Params, Result, Scope};
 use selfsup_speech::encoder::{Family, SpeechConfig, SpeechEncoder};
 
@@ -25,8 +27,12 @@ fn build(family: Family, stable: bool) -> impl Fn(&Scope) -> Result<SpeechEncode
     }
 }
 
-const ALL: [(Family, bool); 4] =
-    [(Family::Wav2vec2, false), (Family::Wav2vec2, true), (Family::Hubert, false), (Family::Data2vecAudio, false)];
+const ALL: [(Family, bool); 4] = [
+    (Family::Wav2vec2, false),
+    (Family::Wav2vec2, true),
+    (Family::Hubert, false),
+    (Family::Data2vecAudio, false),
+];
 
 #[test]
 fn a_second_build_changes_nothing() {
@@ -50,9 +56,15 @@ fn fine_tuning_takes_blocks_from_the_top() {
         let rates = |blocks| fine_tuning_rates(build(family, stable), blocks).unwrap();
         let whole = rates(None);
         for stem in ["front.0 0.125", "positions", "projection 0.125"] {
-            assert!(whole.iter().any(|l| l.starts_with(stem) && l.ends_with(" 0.125")), "{family:?}: {whole:?}");
+            assert!(
+                whole.iter().any(|l| l.starts_with(stem) && l.ends_with(" 0.125")),
+                "{family:?}: {whole:?}"
+            );
         }
-        assert!(whole.contains(&"blocks.0 0.25".into()) && whole.contains(&"blocks.1 0.5".into()), "{whole:?}");
+        assert!(
+            whole.contains(&"blocks.0 0.25".into()) && whole.contains(&"blocks.1 0.5".into()),
+            "{whole:?}"
+        );
         // The norm stands in front of the first block, unless blocks normalise before each part.
         assert!(whole.contains(&format!("norm {}", if stable { 1.0 } else { 0.125 })), "{whole:?}");
         let last: &[&str] = if stable { &["blocks.1 0.5", "norm 1"] } else { &["blocks.1 0.5"] };

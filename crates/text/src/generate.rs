@@ -117,7 +117,8 @@ pub fn continue_text(
         } else {
             model.hidden(&row(&ids[ids.len().saturating_sub(window)..])?, &Pass::eval())?
         };
-        let next = config.choose(&last(&hidden, |h| model.scores(h, &Pass::eval()))?, &mut key.fold(i as u64).rng())?;
+        let next = config
+            .choose(&last(&hidden, |h| model.scores(h, &Pass::eval()))?, &mut key.fold(i as u64).rng())?;
         if Some(next) == end {
             break;
         }
@@ -144,7 +145,8 @@ pub fn answer(model: &T5, input: &[u32], config: &GenerateConfig, key: Key) -> R
         } else {
             model.decode(&row(&ids)?, &encoded, None, &Pass::eval())?
         };
-        let next = config.choose(&last(&hidden, |h| model.scores(h, &Pass::eval()))?, &mut key.fold(i as u64).rng())?;
+        let next = config
+            .choose(&last(&hidden, |h| model.scores(h, &Pass::eval()))?, &mut key.fold(i as u64).rng())?;
         if next == model.config().end {
             break;
         }

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::Device;
-use selfsup_core::conformance::{building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates};
+use selfsup_core::conformance::{
+    building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates,
+};
 use selfsup_core::{Encoder, Params, Result, Scope};
 use selfsup_text::encoder::{Bert, BertConfig, Family, Gpt2, Gpt2Config, Pool, PooledBert, T5, T5Config};
 
@@ -17,10 +19,18 @@ type Build = Box<dyn Fn(&Scope) -> Result<Box<dyn Encoder>>>;
 
 fn all() -> Vec<(&'static str, Build)> {
     vec![
-        ("bert", Box::new(|s| Ok(Box::new(Bert::new(s, BertConfig { pool: Pool::Pooler, ..bert(Family::Bert) })?)))),
+        (
+            "bert",
+            Box::new(|s| {
+                Ok(Box::new(Bert::new(s, BertConfig { pool: Pool::Pooler, ..bert(Family::Bert) })?))
+            }),
+        ),
         ("roberta", Box::new(|s| Ok(Box::new(PooledBert::new(s, &bert(Family::Roberta))?)))),
         ("gpt2", Box::new(|s| Ok(Box::new(Gpt2::new(s, Gpt2Config::new(20, 12, 8, 2, 2))?)))),
-        ("t5", Box::new(|s| Ok(Box::new(T5::new(s, T5Config { tied: false, ..T5Config::new(20, 8, 2, 2) })?)))),
+        (
+            "t5",
+            Box::new(|s| Ok(Box::new(T5::new(s, T5Config { tied: false, ..T5Config::new(20, 8, 2, 2) })?))),
+        ),
     ]
 }
 
@@ -51,9 +61,20 @@ fn fine_tuning_takes_blocks_from_the_top() {
             vec!["blocks.0 0.25", "blocks.1 0.5", "embeddings 0.125", "head 1", "project 0.125"],
             vec!["blocks.1 0.5", "head 1"],
         ),
-        (vec!["blocks.0 0.25", "blocks.1 0.5", "norm 1", "wpe 0.125", "wte 0.125"], vec!["blocks.1 0.5", "norm 1"]),
         (
-            vec!["decoder 1", "encoder 0.25", "encoder 0.5", "encoder 1", "encoder 0.125", "head 1", "shared 0.125"],
+            vec!["blocks.0 0.25", "blocks.1 0.5", "norm 1", "wpe 0.125", "wte 0.125"],
+            vec!["blocks.1 0.5", "norm 1"],
+        ),
+        (
+            vec![
+                "decoder 1",
+                "encoder 0.25",
+                "encoder 0.5",
+                "encoder 1",
+                "encoder 0.125",
+                "head 1",
+                "shared 0.125",
+            ],
             vec!["decoder 1", "encoder 0.5", "encoder 1", "head 1"],
         ),
     ];

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::Device;
-use selfsup_core::conformance::{building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates};
+use selfsup_core::conformance::{
+    building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates,
+};
 use selfsup_core::nn::TransformerConfig;
 use selfsup_core::{Encoder, Params, Result, Scope};
 use selfsup_vision::encoder::{ResNet, ResNetConfig, ViT, ViTConfig};

@@ -49,7 +49,7 @@ fn sum_where(tensors: &[Tensor], keep: impl Fn(usize) -> bool) -> Result<Option<
 /// # Errors
 /// Scores that are not (N, K), no iteration, an epsilon that is not above 0.
 pub fn sinkhorn(scores: &Tensor, iterations: usize, epsilon: f64) -> Result<Tensor> {
-    sinkhorn_across(&World, scores, iterations, epsilon)
+    sinkhorn_across(&World::default(), scores, iterations, epsilon)
 }
 
 /// [`sinkhorn`] of the samples of all processes of `world`, each of which has a batch of N and gets the rows
@@ -69,11 +69,11 @@ pub fn sinkhorn_across(world: &World, scores: &Tensor, iterations: usize, epsilo
         Ok((x.broadcast_sub(&max)?.exp()?.sum_keepdim(dim)?.log()? + max)?)
     };
     // q holds log Q. The scale it starts from does not matter: the first step scales the columns.
-    let (log_k, log_n) = ((k as f64).ln(), ((n * world.size()) as f64).ln());
+    let (log_k, log_n) = ((k as f64).ln(), world.total(n as f64)?.ln());
     let mut q = (scores.detach() / epsilon)?;
     for _ in 0..iterations {
         let here = lse(&q, 0)?; // (1, K): over this process's samples
-        let columns = (lse(&world.all_gather(&here), 0)? + log_k)?;
+        let columns = (lse(&world.all_gather(&here)?, 0)? + log_k)?;
         let scaled = q.broadcast_sub(&columns)?;
         q = scaled.broadcast_sub(&(lse(&scaled, 1)? + log_n)?)?;
     }

@@ -53,7 +53,8 @@ impl KvCache {
 impl Block {
     fn decode(&self, x: &Tensor, index: usize, cache: &mut KvCache, pass: &Pass) -> Result<Tensor> {
         let (n, t, d) = x.dims3()?;
-        let qkv = self.qkv.forward(&self.before(x, pass)?, pass)?.reshape((n, t, 3, self.heads, d / self.heads))?;
+        let qkv =
+            self.qkv.forward(&self.before(x, pass)?, pass)?.reshape((n, t, 3, self.heads, d / self.heads))?;
         let kv = cache.append(index, &qkv.narrow(2, 1, 2)?)?;
         let opts = AttentionOpts { causal: true, ..AttentionOpts::default() };
         let y =
@@ -84,8 +85,8 @@ impl Transformer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::TransformerConfig;
     use crate::init::Init;
+    use crate::nn::TransformerConfig;
     use crate::params::Params;
     use crate::scope::Scope;
     use candle_core::Device;

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::params::Weight;
-use crate::scope::{Buffer, Scope};
 use crate::pass::{Deferred, Pass};
+use crate::scope::{Buffer, Scope};
 use candle_core::{D, Tensor};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::Act;
@@ -162,6 +162,9 @@ impl BatchNorm {
         if !pass.train {
             return Ok(batch_norm_eval(x, &packed, &self.mean.tensor, &self.variance.tensor, self.eps, act)?);
         }
+        if !pass.world.alone() {
+            return self.synchronised(x, &packed, act, pass);
+        }
         let count = x.elem_count() / x.dim(D::Minus1)?.max(1);
         if count < 2 {
             return Err(Error::input(
@@ -172,6 +175,22 @@ impl BatchNorm {
         let (y, mean, variance) = batch_norm(x, &packed, self.eps, act, Path::Auto)?;
         self.update(&mean, &variance, count, pass)?;
         Ok(y)
+    }
+}
+
+impl BatchNorm {
+    /// [`BatchNorm::forward`] in training, with the statistics of all processes.
+    fn synchronised(&self, x: &Tensor, packed: &Tensor, act: Act, pass: &Pass) -> Result<Tensor> {
+        let (shape, c) = (x.shape().clone(), x.dim(D::Minus1)?);
+        let rows = x.contiguous()?.reshape(((), c))?;
+        let count = pass.world.total(rows.dim(0)? as f64)?;
+        let mean = (pass.world.all_reduce(&rows.sum(0)?)? / count)?;
+        let centred = rows.broadcast_sub(&mean)?;
+        let variance = (pass.world.all_reduce(&centred.sqr()?.sum(0)?)? / count)?;
+        let y = centred.broadcast_div(&(&variance + self.eps)?.sqrt()?)?;
+        let y = y.broadcast_mul(&packed.get(0)?)?.broadcast_add(&packed.get(1)?)?.reshape(shape)?;
+        self.update(&mean.detach(), &variance.detach(), count as usize, pass)?;
+        Ok(act.apply(&y, Path::Auto)?)
     }
 }
 
@@ -208,7 +227,7 @@ impl ConvBn {
     /// # Errors
     /// If the shape of `x` does not fit, or in training for a single value per channel.
     pub fn forward(&self, x: &Tensor, act: Act, pass: &Pass) -> Result<Tensor> {
-        if !pass.train {
+        if !pass.train || !pass.world.alone() {
             return self.norm.forward(&self.conv.forward(x, pass)?, act, pass);
         }
         let (y, mean, variance) = conv_bn_act(

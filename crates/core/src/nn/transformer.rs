@@ -6,8 +6,8 @@ use super::layers::{LayerNorm, Linear, Mlp};
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::params::Weight;
-use crate::scope::Scope;
 use crate::pass::Pass;
+use crate::scope::Scope;
 use candle_core::{D, Tensor};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::Act;
@@ -223,8 +223,9 @@ impl Transformer {
                 config.heads, config.dim
             )));
         }
-        let blocks =
-            (0..config.depth).map(|i| Block::new(&scope.sub(i).block(i), config, i)).collect::<Result<_>>()?;
+        let blocks = (0..config.depth)
+            .map(|i| Block::new(&scope.sub(i).block(i), config, i))
+            .collect::<Result<_>>()?;
         Ok(Transformer { blocks })
     }
 

@@ -3,14 +3,14 @@
 //!
 //! `L = sum_i (1 - C_ii)^2 + lambda * sum_{i != j} C_ij^2`, C over features standardised along the batch.
 
-use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::barlow_twins;
 use crate::nn::{MlpHead, MlpHeadNorm};
 use crate::params::Params;
-use crate::scope::Scope;
 use crate::pass::Pass;
+use crate::scope::Scope;
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -57,6 +57,7 @@ impl BarlowTwins {
 
 impl Objective for BarlowTwins {
     type Batch = Views;
+    type Embeddings = joint::Pair;
 
     fn params(&self) -> &Params {
         &self.params
@@ -66,16 +67,16 @@ impl Objective for BarlowTwins {
         self.branch.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-        Ok(Embeddings { graph: self.branch.both(joint::two(batch, "Barlow Twins")?, pass)?, fixed: vec![] })
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<joint::Pair> {
+        self.branch.both(joint::two(batch, "Barlow Twins")?, pass)
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(barlow_twins(&e.graph[0], &e.graph[1], self.config.lambda)?.into())
+    fn criterion(&self, e: &joint::Pair, _pass: &Pass) -> Result<Loss> {
+        Ok(barlow_twins(&e.a, &e.b, self.config.lambda)?.into())
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        joint::vitals(e)
+    fn gauges(&self, e: &joint::Pair, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![joint::embedding_std(&e.a)?])
     }
 
     /// The bias of the last linear layer vanishes in the standardisation: its gradient is zero, not absent,

@@ -3,14 +3,15 @@
 //!
 //! `L = mean over both directions of 2 - 2 cos(q(z_student(x1)), z_teacher(x2))`.
 
-use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::byol;
 use crate::nn::{MlpHead, MlpHeadNorm};
 use crate::params::Params;
+use crate::pass::{Pass, Progress};
 use crate::scope::Scope;
-use crate::pass::{Pass, Progress, World};
+use crate::world::World;
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -58,6 +59,7 @@ impl Byol {
 
 impl Objective for Byol {
     type Batch = Views;
+    type Embeddings = joint::Predicted;
 
     fn params(&self) -> &Params {
         &self.params
@@ -67,26 +69,26 @@ impl Objective for Byol {
         self.student.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<joint::Predicted> {
         let views = joint::two(batch, "BYOL")?;
         let projected = self.student.both(views, pass)?;
-        let graph = projected.iter().map(|z| self.predictor.forward(z, pass)).collect::<Result<_>>()?;
-        Ok(Embeddings { graph, fixed: self.teacher.both(views, pass)? })
+        let targets = self.teacher.both(views, pass)?;
+        joint::Predicted::of(&projected, targets, |z| self.predictor.forward(z, pass))
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(byol(&e.graph[0], &e.graph[1], &e.fixed[0], &e.fixed[1])?.into())
+    fn criterion(&self, e: &joint::Predicted, _pass: &Pass) -> Result<Loss> {
+        Ok(byol(&e.a, &e.b, &e.target_a, &e.target_b)?.into())
     }
 
     fn couples_samples(&self) -> bool {
         false
     }
 
-    fn after_step(&self, _e: &Embeddings, progress: &Progress, _world: &World) -> Result<()> {
+    fn after_step(&self, _e: &joint::Predicted, progress: &Progress, _world: &World) -> Result<()> {
         self.teacher.follow(joint::cosine_to_one(self.config.momentum, progress.fraction()))
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        joint::fixed_vitals(e)
+    fn gauges(&self, e: &joint::Predicted, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![joint::embedding_std(&e.target_a)?])
     }
 }

@@ -8,15 +8,15 @@
 //! How much of the encoder is trained is a matter of roles: see [`crate::optim::train_last_blocks`]. With the
 //! head alone (`frozen`) the encoder runs as in evaluation, with its running statistics and without dropout.
 
-use super::{Batch, BuildEncoder, Embeddings, Loss, Objective, Vital};
+use super::{Batch, BuildEncoder, Gauge, Loss, Objective, Outputs};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
+use crate::init::Init;
 use crate::loss::soft_cross_entropy;
 use crate::nn::Linear;
-use crate::init::Init;
 use crate::params::Params;
-use crate::scope::Scope;
 use crate::pass::Pass;
+use crate::scope::Scope;
 use candle_core::{DType, Device, Tensor};
 use selfsup_kernels::Path;
 use selfsup_kernels::dropout::dropout;
@@ -104,7 +104,8 @@ impl Classify {
             )));
         }
         let encoder = build(&scope.sub("encoder"))?;
-        let head = Linear::new(&scope.sub("head").top(), encoder.dim(), c.classes, true, Init::TruncNormal(0.01))?;
+        let head =
+            Linear::new(&scope.sub("head").top(), encoder.dim(), c.classes, true, Init::TruncNormal(0.01))?;
         Ok(Classify { config, params: scope.params().clone(), encoder, head })
     }
 
@@ -144,6 +145,7 @@ impl Classify {
 
 impl Objective for Classify {
     type Batch = Inputs;
+    type Embeddings = Outputs;
 
     fn params(&self) -> &Params {
         &self.params
@@ -153,7 +155,7 @@ impl Objective for Classify {
         self.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Inputs, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Inputs, pass: &Pass) -> Result<Outputs> {
         let (n, c) = (batch.samples(), self.config.classes);
         if batch.labels.len() != n {
             return Err(Error::input(
@@ -172,11 +174,11 @@ impl Objective for Classify {
         }
         let logits = self.logits(batch, pass)?;
         let targets = Tensor::from_vec(targets, (n, c), logits.device())?;
-        Ok(Embeddings { graph: vec![logits], fixed: vec![targets] })
+        Ok(Outputs { outputs: logits, targets })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(soft_cross_entropy(&e.graph[0], &e.fixed[0], 1.0, Path::Auto)?.mean_all()?.into())
+    fn criterion(&self, e: &Outputs, _pass: &Pass) -> Result<Loss> {
+        Ok(soft_cross_entropy(&e.outputs, &e.targets, 1.0, Path::Auto)?.mean_all()?.into())
     }
 
     fn couples_samples(&self) -> bool {
@@ -184,11 +186,11 @@ impl Objective for Classify {
     }
 
     /// Share of the batch that is classified right, in percent.
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+    fn gauges(&self, e: &Outputs, _pass: &Pass) -> Result<Vec<Gauge>> {
         let pick = |t: &Tensor| -> Result<Vec<u32>> { Ok(t.argmax(1)?.to_vec1()?) };
-        let (said, right) = (pick(&e.graph[0])?, pick(&self.unweighted(&e.fixed[0])?)?);
+        let (said, right) = (pick(&e.outputs)?, pick(&self.unweighted(&e.targets)?)?);
         let hits = said.iter().zip(&right).filter(|(a, b)| a == b).count();
-        Ok(vec![Vital {
+        Ok(vec![Gauge {
             name: "accuracy",
             value: 100.0 * hits as f64 / said.len().max(1) as f64,
             healthy_above: None,
@@ -247,7 +249,7 @@ mod tests {
             x: &Tensor,
             _valid: Option<&Tensor>,
             _want: &[Layer],
-            _pass: &Pass,
+            pass: &Pass,
         ) -> Result<Features> {
             Ok(Features { pooled: self.0.forward(x, pass)?, tokens: None, layers: Vec::new() })
         }
@@ -302,7 +304,7 @@ mod tests {
         assert!((loss - expected).abs() < 1e-5, "{loss} {expected}");
         let right =
             p.iter().zip(&batch.labels).filter(|(r, y)| r.iter().all(|v| *v <= r[**y as usize])).count();
-        assert_eq!(method.vitals(&embeddings)?[0].value, 25.0 * right as f64);
+        assert_eq!(method.gauges(&embeddings, &pass)?[0].value, 25.0 * right as f64);
         Ok(())
     }
 

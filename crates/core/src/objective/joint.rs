@@ -1,12 +1,12 @@
 //! What joint-embedding methods share: views, encoder and projector, their slow copy, and how collapse shows.
 
-use super::{BuildEncoder, Embeddings, Views, Vital};
+use super::{BuildEncoder, Gauge, Views};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::nn::MlpHead;
 use crate::params::{Params, Role};
-use crate::scope::Scope;
 use crate::pass::Pass;
+use crate::scope::Scope;
 use candle_core::{D, Tensor};
 
 /// An encoder with a projector: `g(f(x))`, at `encoder` and `projector` of a scope.
@@ -32,9 +32,9 @@ impl Branch {
         self.projector.forward(&self.encoder.forward(view, None, &[], pass)?.pooled, pass)
     }
 
-    /// The projections of both views, one after the other.
-    pub(super) fn both(&self, (a, b): (&Tensor, &Tensor), pass: &Pass) -> Result<Vec<Tensor>> {
-        Ok(vec![self.project(a, pass)?, self.project(b, pass)?])
+    /// The projections of both views, one after the other: batch norm sees one view at a time.
+    pub(super) fn both(&self, (a, b): (&Tensor, &Tensor), pass: &Pass) -> Result<Pair> {
+        Ok(Pair { a: self.project(a, pass)?, b: self.project(b, pass)? })
     }
 }
 
@@ -54,7 +54,8 @@ impl Teacher {
         build: &BuildEncoder,
         head: impl Fn(&Scope, usize) -> Result<MlpHead>,
     ) -> Result<Self> {
-        let branch = Branch::new(&scope.sub("teacher").with_role(Role::Teacher).copying(scope.path()), build, head)?;
+        let branch =
+            Branch::new(&scope.sub("teacher").with_role(Role::Teacher).copying(scope.path()), build, head)?;
         Ok(Teacher { branch, params: scope.params().clone() })
     }
 
@@ -64,8 +65,8 @@ impl Teacher {
     }
 
     /// As [`Branch::both`], without a graph.
-    pub(super) fn both(&self, (a, b): (&Tensor, &Tensor), pass: &Pass) -> Result<Vec<Tensor>> {
-        Ok(vec![self.project(a, pass)?, self.project(b, pass)?])
+    pub(super) fn both(&self, (a, b): (&Tensor, &Tensor), pass: &Pass) -> Result<Pair> {
+        Ok(Pair { a: self.project(a, pass)?, b: self.project(b, pass)? })
     }
 
     /// One step after the branch.
@@ -74,10 +75,46 @@ impl Teacher {
     }
 }
 
-/// The first two views.
+crate::embeddings! {
+    /// The projections of two views of the same samples, `(N, D)` each.
+    pub struct Pair {
+        /// Of the first view.
+        graph a: Tensor,
+        /// Of the second view.
+        graph b: Tensor,
+    }
+}
+
+crate::embeddings! {
+    /// What a predictor makes of two views, and the projections that it is to predict, `(N, D)` each.
+    pub struct Predicted {
+        /// Prediction from the first view.
+        graph a: Tensor,
+        /// Prediction from the second view.
+        graph b: Tensor,
+        /// Target from the first view, which the second predicts.
+        fixed target_a: Tensor,
+        /// Target from the second view, which the first predicts.
+        fixed target_b: Tensor,
+    }
+}
+
+impl Predicted {
+    /// `predict` of the student's projections, beside the targets.
+    pub(super) fn of(
+        projected: &Pair,
+        targets: Pair,
+        predict: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let (target_a, target_b) = (targets.a.detach(), targets.b.detach());
+        Ok(Predicted { a: predict(&projected.a)?, b: predict(&projected.b)?, target_a, target_b })
+    }
+}
+
+/// The two views of a method that compares two.
 pub(super) fn two<'a>(batch: &'a Views, method: &str) -> Result<(&'a Tensor, &'a Tensor)> {
-    match batch.views.as_slice() {
-        [a, b, ..] => Ok((a, b)),
+    match batch.globals.as_slice() {
+        [a, b] => Ok((a, b)),
         other => Err(Error::input(
             "batch",
             format!("{method} needs two views of each sample, got {}", other.len()),
@@ -114,22 +151,11 @@ pub(super) fn cosine_to_one(base: f64, fraction: f64) -> f64 {
 ///
 /// # Errors
 /// If `z` has another rank.
-pub fn embedding_std(z: &Tensor) -> Result<Vital> {
+pub fn embedding_std(z: &Tensor) -> Result<Gauge> {
     let (n, d) = z.dims2()?;
     let norm = z.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
     let u = z.broadcast_div(&norm)?;
     let centred = u.broadcast_sub(&u.mean_keepdim(0)?)?;
     let sd = (centred.sqr()?.sum(0)? / (n.max(2) - 1) as f64)?.sqrt()?.mean_all()?.to_scalar::<f32>()?;
-    Ok(Vital { name: "embedding_std", value: f64::from(sd) * (d as f64).sqrt(), healthy_above: Some(0.2) })
-}
-
-/// The vitals of a method whose first embedding is a view's projection.
-pub(super) fn vitals(embeddings: &Embeddings) -> Result<Vec<Vital>> {
-    embeddings.graph.first().map(|z| Ok(vec![embedding_std(z)?])).unwrap_or_else(|| Ok(Vec::new()))
-}
-
-/// The vitals of a method with a predictor: the projection, which has no gradient there, shows the collapse;
-/// the predictor may hide it.
-pub(super) fn fixed_vitals(embeddings: &Embeddings) -> Result<Vec<Vital>> {
-    embeddings.fixed.first().map(|z| Ok(vec![embedding_std(z)?])).unwrap_or_else(|| Ok(Vec::new()))
+    Ok(Gauge { name: "embedding_std", value: f64::from(sd) * (d as f64).sqrt(), healthy_above: Some(0.2) })
 }

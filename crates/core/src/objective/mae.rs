@@ -6,15 +6,15 @@
 //! positions. The loss is the mean squared error over the masked patches, each normalised by its own mean and
 //! variance.
 
-use super::{Embeddings, Loss, Objective, Views, Vital, joint};
+use super::{Gauge, Loss, Objective, Views, joint};
 use crate::encoder::{Encoder, TokenEncoder};
 use crate::error::{Error, Result};
+use crate::init::Init;
 use crate::loss::mae_normalized_pixels;
 use crate::nn::{LayerNorm, Linear, Transformer, TransformerConfig, sin_cos_1d, sin_cos_2d, sin_cos_3d};
-use crate::init::Init;
-use crate::params::{Params, Role};
-use crate::scope::Scope;
+use crate::params::{Params, Role, Weight};
 use crate::pass::Pass;
+use crate::scope::Scope;
 use candle_core::{Device, Tensor};
 
 /// Hyper-parameters.
@@ -113,6 +113,20 @@ pub struct Reconstruction {
     pub mask: Tensor,
     /// Mean of the visible tokens, `(N, D)`, detached.
     pub pooled: Tensor,
+}
+
+crate::embeddings! {
+    /// What the decoder paints, and what it should have painted.
+    pub struct Painted {
+        /// Predicted patches `(N, L, P)`.
+        graph pixels: Tensor,
+        /// The patches of the input `(N, L, P)`.
+        fixed target: Tensor,
+        /// 1 where a patch was removed, `(N, L)`.
+        fixed mask: Tensor,
+        /// Mean of the visible tokens, `(N, D)`.
+        fixed pooled: Tensor,
+    }
 }
 
 /// The method.
@@ -219,7 +233,7 @@ impl Mae {
         let width = y.dim(2)?;
         // Rows of all visible tokens, then one row with the mask token: each place looks up its own.
         let rows = Tensor::cat(
-            &[y.narrow(1, prefix, v)?.reshape((n * v, width))?, self.mask_token.reshape((1, width))?],
+            &[y.narrow(1, prefix, v)?.reshape((n * v, width))?, self.mask_token.on(pass)?.reshape((1, width))?],
             0,
         )?;
         let places = masking
@@ -231,7 +245,8 @@ impl Mae {
         let y = if prefix > 0 { Tensor::cat(&[y.narrow(1, 0, prefix)?, patches], 1)? } else { patches };
         let y = y.broadcast_add(&self.positions.on(pass)?)?;
         let (y, _) = self.blocks.forward(&y, None, &[], pass)?;
-        let pixels = self.predict.forward(&self.norm.forward(&y.narrow(1, prefix, l)?.contiguous()?, pass)?, pass)?;
+        let pixels =
+            self.predict.forward(&self.norm.forward(&y.narrow(1, prefix, l)?.contiguous()?, pass)?, pass)?;
         Ok(Reconstruction { pixels, mask: masking.mask(device)?, pooled })
     }
 
@@ -246,6 +261,7 @@ impl Mae {
 
 impl Objective for Mae {
     type Batch = Views;
+    type Embeddings = Painted;
 
     fn params(&self) -> &Params {
         &self.params
@@ -255,9 +271,9 @@ impl Objective for Mae {
         self.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Painted> {
         let x = batch
-            .views
+            .globals
             .first()
             .ok_or_else(|| Error::input("batch", "MAE needs one view of each sample, got none"))?;
         let (n, l) = (x.dim(0)?, self.encoder.grid().iter().product::<usize>());
@@ -268,22 +284,20 @@ impl Objective for Mae {
             })
             .collect();
         let made = self.reconstruct(x, &random_masking(&noise, self.config.mask_ratio)?, pass)?;
-        Ok(Embeddings {
-            graph: vec![made.pixels],
-            fixed: vec![self.encoder.patchify(x)?, made.mask, made.pooled],
-        })
+        let target = self.encoder.patchify(x)?;
+        Ok(Painted { pixels: made.pixels, target, mask: made.mask, pooled: made.pooled })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(mae_normalized_pixels(&e.graph[0], &e.fixed[0], &e.fixed[1], self.config.norm_pix)?.into())
+    fn criterion(&self, e: &Painted, _pass: &Pass) -> Result<Loss> {
+        Ok(mae_normalized_pixels(&e.pixels, &e.target, &e.mask, self.config.norm_pix)?.into())
     }
 
     fn couples_samples(&self) -> bool {
         false
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        Ok(vec![joint::embedding_std(&e.fixed[2])?])
+    fn gauges(&self, e: &Painted, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![joint::embedding_std(&e.pooled)?])
     }
 
     fn may_skip(&self) -> Vec<String> {

@@ -4,15 +4,16 @@
 //! `L = -log exp(q . k+ / T) / (exp(q . k+ / T) + sum_queue exp(q . k / T))`. Where we differ: the keys'
 //! batch is not shuffled across processes, since batch norm sees one view of one process at a time.
 
-use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
+use crate::init::Init;
 use crate::loss::info_nce_queue;
 use crate::nn::{MlpHead, MlpHeadNorm};
-use crate::init::Init;
 use crate::params::Params;
+use crate::pass::{Pass, Progress};
 use crate::scope::{Buffer, Scope};
-use crate::pass::{Pass, Progress, World};
+use crate::world::World;
 use candle_core::{D, Tensor};
 
 /// Hyper-parameters.
@@ -43,6 +44,16 @@ impl Default for MoCoConfig {
             out_dim: 128,
             momentum: 0.999,
         }
+    }
+}
+
+crate::embeddings! {
+    /// A query and its key, `(N, D)` each.
+    pub struct Keyed {
+        /// Projection of the first view by the student.
+        graph query: Tensor,
+        /// Projection of the second view by the teacher.
+        fixed key: Tensor,
     }
 }
 
@@ -79,7 +90,8 @@ impl MoCo {
         let teacher = joint::Teacher::new(scope, build, project)?;
         let scope = scope.top();
         let shape = (config.queue, config.out_dim);
-        let queue = scope.buffer_with("queue", shape, |_| normalize(&scope.draw("queue", shape, Init::Normal(1.0))?))?;
+        let queue = scope
+            .buffer_with("queue", shape, |_| normalize(&scope.draw("queue", shape, Init::Normal(1.0))?))?;
         let pointer = scope.buffer("queue_pointer", 1, Init::Const(0.0))?;
         let params = scope.params().clone();
         Ok(MoCo { config, params, student, teacher, queue, pointer })
@@ -93,6 +105,7 @@ fn normalize(x: &Tensor) -> Result<Tensor> {
 
 impl Objective for MoCo {
     type Batch = Views;
+    type Embeddings = Keyed;
 
     fn params(&self) -> &Params {
         &self.params
@@ -102,16 +115,13 @@ impl Objective for MoCo {
         self.student.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Keyed> {
         let (a, b) = joint::two(batch, "MoCo")?;
-        Ok(Embeddings {
-            graph: vec![self.student.project(a, pass)?],
-            fixed: vec![self.teacher.project(b, pass)?],
-        })
+        Ok(Keyed { query: self.student.project(a, pass)?, key: self.teacher.project(b, pass)? })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(info_nce_queue(&e.graph[0], &e.fixed[0], &self.queue.tensor, self.config.temperature)?.into())
+    fn criterion(&self, e: &Keyed, _pass: &Pass) -> Result<Loss> {
+        Ok(info_nce_queue(&e.query, &e.key, &self.queue.tensor, self.config.temperature)?.into())
     }
 
     /// Each query has its own key and the same queue: samples are independent, so accumulation may average.
@@ -120,9 +130,9 @@ impl Objective for MoCo {
     }
 
     /// Moves the teacher, and replaces the oldest keys of the queue by this step's.
-    fn after_step(&self, e: &Embeddings, _progress: &Progress, world: &World) -> Result<()> {
+    fn after_step(&self, e: &Keyed, _progress: &Progress, world: &World) -> Result<()> {
         self.teacher.follow(self.config.momentum)?;
-        let keys = normalize(&world.all_gather(&e.fixed[0]))?;
+        let keys = normalize(&world.all_gather(&e.key)?)?;
         let size = self.config.queue;
         let keys = if keys.dim(0)? > size { keys.narrow(0, keys.dim(0)? - size, size)? } else { keys };
         let n = keys.dim(0)?;
@@ -146,7 +156,7 @@ impl Objective for MoCo {
             .set(&self.pointer.name, &Tensor::new(&[((at + n) % size) as f32], self.pointer.tensor.device())?)
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        joint::vitals(e)
+    fn gauges(&self, e: &Keyed, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![joint::embedding_std(&e.query)?])
     }
 }

@@ -3,14 +3,15 @@
 //!
 //! `L = 2T * [CE(q1 k2^T / T) + CE(q2 k1^T / T)]`, the diagonal being the target.
 
-use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::moco_v3;
 use crate::nn::{MlpHead, MlpHeadNorm};
 use crate::params::Params;
+use crate::pass::{Pass, Progress};
 use crate::scope::Scope;
-use crate::pass::{Pass, Progress, World};
+use crate::world::World;
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -52,8 +53,12 @@ impl MoCoV3 {
         let project =
             |s: &Scope, d| MlpHead::new(s, &[d, h, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain);
         let student = joint::Branch::new(scope, build, project)?;
-        let predictor =
-            MlpHead::new(&scope.sub("predictor").top(), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::BatchPlain)?;
+        let predictor = MlpHead::new(
+            &scope.sub("predictor").top(),
+            &[o, h, o],
+            MlpHeadNorm::Batch,
+            MlpHeadNorm::BatchPlain,
+        )?;
         let teacher = joint::Teacher::new(scope, build, project)?;
         Ok(MoCoV3 { config, params: scope.params().clone(), student, predictor, teacher })
     }
@@ -61,6 +66,7 @@ impl MoCoV3 {
 
 impl Objective for MoCoV3 {
     type Batch = Views;
+    type Embeddings = joint::Predicted;
 
     fn params(&self) -> &Params {
         &self.params
@@ -70,22 +76,22 @@ impl Objective for MoCoV3 {
         self.student.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<joint::Predicted> {
         let views = joint::two(batch, "MoCo v3")?;
         let projected = self.student.both(views, pass)?;
-        let graph = projected.iter().map(|z| self.predictor.forward(z, pass)).collect::<Result<_>>()?;
-        Ok(Embeddings { graph, fixed: self.teacher.both(views, pass)? })
+        let targets = self.teacher.both(views, pass)?;
+        joint::Predicted::of(&projected, targets, |z| self.predictor.forward(z, pass))
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(moco_v3(&e.graph[0], &e.graph[1], &e.fixed[0], &e.fixed[1], self.config.temperature)?.into())
+    fn criterion(&self, e: &joint::Predicted, _pass: &Pass) -> Result<Loss> {
+        Ok(moco_v3(&e.a, &e.b, &e.target_a, &e.target_b, self.config.temperature)?.into())
     }
 
-    fn after_step(&self, _e: &Embeddings, progress: &Progress, _world: &World) -> Result<()> {
+    fn after_step(&self, _e: &joint::Predicted, progress: &Progress, _world: &World) -> Result<()> {
         self.teacher.follow(joint::cosine_to_one(self.config.momentum, progress.fraction()))
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        joint::fixed_vitals(e)
+    fn gauges(&self, e: &joint::Predicted, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![joint::embedding_std(&e.target_a)?])
     }
 }

@@ -10,6 +10,7 @@
 mod barlow;
 mod byol;
 mod classify;
+mod embeddings;
 mod joint;
 mod mae;
 mod moco;
@@ -21,7 +22,8 @@ mod vicreg;
 pub use barlow::{BarlowTwins, BarlowTwinsConfig};
 pub use byol::{Byol, ByolConfig};
 pub use classify::{Classify, ClassifyConfig, Inputs, balanced_weights, class_counts};
-pub use joint::{ema, embedding_std};
+pub use embeddings::{Change, Embedded, Erased, Field, Outputs};
+pub use joint::{Pair, Predicted, ema, embedding_std};
 pub use mae::{Mae, MaeConfig, random_masking};
 pub use moco::{MoCo, MoCoConfig};
 pub use moco_v3::{MoCoV3, MoCoV3Config};
@@ -33,19 +35,40 @@ use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::optim::Grads;
 use crate::params::Params;
+use crate::pass::{Pass, Progress};
 use crate::scope::Scope;
-use crate::pass::{Pass, Progress, World};
+use crate::world::World;
 use candle_core::{Device, Tensor};
 
-/// A batch of augmented views of the same samples.
-#[derive(Clone, Debug)]
+/// A batch of images, volumes or signals as a method over views sees them. A method names in
+/// [`Wanted`](crate::recipe::Wanted) which of the fields it reads; the modality fills those and no others.
+#[derive(Clone, Debug, Default)]
 pub struct Views {
-    /// Each `(N, C, H, W)` (or the layout of the modality); the first `globals` are full-size views.
-    pub views: Vec<Tensor>,
-    /// How many of `views` are global; the rest are local crops.
-    pub globals: usize,
+    /// Full-size views, each `(N, C, H, W)` or the layout of the modality.
+    pub globals: Vec<Tensor>,
+    /// Small crops (multi-crop).
+    pub locals: Vec<Tensor>,
+    /// What a view is compared with: the patch before it was corrupted, or a class `(N)` that was made with it.
+    pub targets: Option<Tensor>,
     /// Global index of each sample in the data set.
     pub indices: Vec<usize>,
+}
+
+impl Views {
+    /// The views alone.
+    pub fn of(globals: Vec<Tensor>, indices: Vec<usize>) -> Self {
+        Views { globals, indices, ..Views::default() }
+    }
+
+    fn map(&self, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Self> {
+        let each = |v: &[Tensor]| v.iter().map(&f).collect::<candle_core::Result<Vec<_>>>();
+        Ok(Views {
+            globals: each(&self.globals)?,
+            locals: each(&self.locals)?,
+            targets: self.targets.as_ref().map(&f).transpose()?,
+            indices: self.indices.clone(),
+        })
+    }
 }
 
 /// What a batch must tell the trainer.
@@ -74,62 +97,16 @@ pub trait Batch: Send + Sized {
 
 impl Batch for Views {
     fn samples(&self) -> usize {
-        self.views.first().map_or(0, |v| v.dims().first().copied().unwrap_or(0))
+        self.globals.first().map_or(0, |v| v.dims().first().copied().unwrap_or(0))
     }
 
     fn narrow(&self, start: usize, len: usize) -> Result<Self> {
-        Ok(Views {
-            views: self.views.iter().map(|v| v.narrow(0, start, len)).collect::<candle_core::Result<_>>()?,
-            globals: self.globals,
-            indices: self.indices.get(start..start + len).unwrap_or_default().to_vec(),
-        })
+        let indices = self.indices.get(start..start + len).unwrap_or_default().to_vec();
+        Ok(Views { indices, ..self.map(|v| v.narrow(0, start, len))? })
     }
 
     fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Views {
-            views: self.views.iter().map(|v| v.to_device(device)).collect::<candle_core::Result<_>>()?,
-            globals: self.globals,
-            indices: self.indices.clone(),
-        })
-    }
-}
-
-/// What `embed` returns: tensors whose dimension 0 runs over the samples, so that micro-batches can be
-/// concatenated.
-#[derive(Clone, Debug, Default)]
-pub struct Embeddings {
-    /// Tensors with a graph: the criterion's gradient flows into them.
-    pub graph: Vec<Tensor>,
-    /// Tensors without (teacher outputs, targets, masks).
-    pub fixed: Vec<Tensor>,
-}
-
-impl Embeddings {
-    /// The same values without a graph.
-    #[must_use]
-    pub fn detach(&self) -> Self {
-        let detach = |v: &[Tensor]| v.iter().map(Tensor::detach).collect();
-        Embeddings { graph: detach(&self.graph), fixed: detach(&self.fixed) }
-    }
-
-    /// Concatenates micro-batches along the samples.
-    ///
-    /// # Errors
-    /// If their shapes differ beyond dimension 0.
-    pub fn cat(parts: &[Embeddings]) -> Result<Self> {
-        let Some(first) = parts.first() else { return Ok(Embeddings::default()) };
-        if parts.len() == 1 {
-            return Ok(first.clone());
-        }
-        let join = |pick: &dyn Fn(&Embeddings) -> &Vec<Tensor>, n: usize| -> Result<Vec<Tensor>> {
-            (0..n)
-                .map(|i| Ok(Tensor::cat(&parts.iter().map(|p| pick(p)[i].clone()).collect::<Vec<_>>(), 0)?))
-                .collect()
-        };
-        Ok(Embeddings {
-            graph: join(&|p| &p.graph, first.graph.len())?,
-            fixed: join(&|p| &p.fixed, first.fixed.len())?,
-        })
+        self.map(|v| v.to_device(device))
     }
 }
 
@@ -163,7 +140,7 @@ impl From<Tensor> for Loss {
 
 /// A number that shows the health of a run, and the range in which it is healthy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Vital {
+pub struct Gauge {
     /// Its name in the metrics.
     pub name: &'static str,
     /// The value.
@@ -172,10 +149,19 @@ pub struct Vital {
     pub healthy_above: Option<f64>,
 }
 
-/// A self-supervised method.
+impl Gauge {
+    /// A gauge without a bound.
+    pub fn plain(name: &'static str, value: f64) -> Self {
+        Gauge { name, value, healthy_above: None }
+    }
+}
+
+/// A self-supervised method, or a supervised task.
 pub trait Objective: Send + Sync {
     /// What the loader delivers.
     type Batch: Batch;
+    /// What [`Objective::embed`] returns.
+    type Embeddings: Embedded;
 
     /// Every tensor that outlives a step.
     fn params(&self) -> &Params;
@@ -183,31 +169,31 @@ pub trait Objective: Send + Sync {
     /// The encoder that a user takes away.
     fn encoder(&self) -> &dyn Encoder;
 
-    /// Per-sample embeddings, with graph.
+    /// Embeddings of a batch, with a graph. They depend on each sample alone, but for batch norm.
     ///
     /// # Errors
     /// If shapes do not fit.
-    fn embed(&self, batch: &Self::Batch, pass: &Pass) -> Result<Embeddings>;
+    fn embed(&self, batch: &Self::Batch, pass: &Pass) -> Result<Self::Embeddings>;
 
-    /// The loss over a whole batch of embeddings.
+    /// The loss over a whole batch of embeddings, of all micro-batches and processes where it couples samples.
     ///
     /// # Errors
     /// If the batch is too small for the method.
-    fn criterion(&self, embeddings: &Embeddings, pass: &Pass) -> Result<Loss>;
+    fn criterion(&self, embeddings: &Self::Embeddings, pass: &Pass) -> Result<Loss>;
 
-    /// Whether `criterion` couples samples: then accumulation recomputes (GradCache), else it averages
-    /// losses.
+    /// Whether `criterion` couples samples. Then the trainer gathers the embeddings of all micro-batches
+    /// (GradCache) and processes before it asks for the loss, and dimension 0 of every embedding runs over the
+    /// samples; else it averages losses by [`Objective::weight`].
     fn couples_samples(&self) -> bool {
         true
     }
 
-    /// What the loss of `batch` is a mean over, once its embeddings are known: masked frames that the method
-    /// itself has drawn, say. Losses and gradients of micro-batches, and losses of validation batches, are
-    /// averaged with these weights.
+    /// The number of items that the mean loss of `batch` averages over, once its embeddings are known: the
+    /// masked frames that a method has drawn, say.
     ///
     /// # Errors
     /// If shapes do not fit.
-    fn weight(&self, batch: &Self::Batch, _embeddings: &Embeddings) -> Result<f64> {
+    fn weight(&self, batch: &Self::Batch, _embeddings: &Self::Embeddings) -> Result<f64> {
         Ok(batch.weight())
     }
 
@@ -220,12 +206,12 @@ pub trait Objective: Send + Sync {
         Ok(())
     }
 
-    /// The only writer, after the optimiser: teacher, queue, centre. `embeddings` are the detached ones of
-    /// the whole step.
+    /// The only writer, after the optimiser: teacher, queue, centre. `embeddings` are the detached ones of the
+    /// whole step, of all processes where the method couples samples.
     ///
     /// # Errors
     /// If a tensor cannot be written.
-    fn after_step(&self, _embeddings: &Embeddings, _progress: &Progress, _world: &World) -> Result<()> {
+    fn after_step(&self, _embeddings: &Self::Embeddings, _progress: &Progress, _world: &World) -> Result<()> {
         Ok(())
     }
 
@@ -233,7 +219,7 @@ pub trait Objective: Send + Sync {
     ///
     /// # Errors
     /// If shapes do not fit.
-    fn vitals(&self, _embeddings: &Embeddings) -> Result<Vec<Vital>> {
+    fn gauges(&self, _embeddings: &Self::Embeddings, _pass: &Pass) -> Result<Vec<Gauge>> {
         Ok(Vec::new())
     }
 
@@ -243,39 +229,50 @@ pub trait Objective: Send + Sync {
     }
 }
 
-/// A method chosen at run time is a method.
-impl<B: Batch> Objective for Box<dyn Objective<Batch = B>> {
-    type Batch = B;
+/// A method over batches `B` that is chosen at run time.
+pub type Method<B> = Box<dyn Objective<Batch = B, Embeddings = Erased>>;
+
+/// Hides the type of a method: `boxed(SimClr::new(..)?)`.
+pub fn boxed<O: Objective + 'static>(method: O) -> Method<O::Batch> {
+    Box::new(Boxed(method))
+}
+
+/// A method whose embeddings are [`Erased`].
+struct Boxed<O>(O);
+
+impl<O: Objective> Objective for Boxed<O> {
+    type Batch = O::Batch;
+    type Embeddings = Erased;
 
     fn params(&self) -> &Params {
-        (**self).params()
+        self.0.params()
     }
     fn encoder(&self) -> &dyn Encoder {
-        (**self).encoder()
+        self.0.encoder()
     }
-    fn embed(&self, batch: &B, pass: &Pass) -> Result<Embeddings> {
-        (**self).embed(batch, pass)
+    fn embed(&self, batch: &O::Batch, pass: &Pass) -> Result<Erased> {
+        Ok(Erased::new(self.0.embed(batch, pass)?))
     }
-    fn criterion(&self, embeddings: &Embeddings, pass: &Pass) -> Result<Loss> {
-        (**self).criterion(embeddings, pass)
+    fn criterion(&self, embeddings: &Erased, pass: &Pass) -> Result<Loss> {
+        self.0.criterion(embeddings.get()?, pass)
     }
     fn couples_samples(&self) -> bool {
-        (**self).couples_samples()
+        self.0.couples_samples()
     }
-    fn weight(&self, batch: &B, embeddings: &Embeddings) -> Result<f64> {
-        (**self).weight(batch, embeddings)
+    fn weight(&self, batch: &O::Batch, embeddings: &Erased) -> Result<f64> {
+        self.0.weight(batch, embeddings.get()?)
     }
     fn adjust_grads(&self, grads: &mut Grads, progress: &Progress) -> Result<()> {
-        (**self).adjust_grads(grads, progress)
+        self.0.adjust_grads(grads, progress)
     }
-    fn after_step(&self, embeddings: &Embeddings, progress: &Progress, world: &World) -> Result<()> {
-        (**self).after_step(embeddings, progress, world)
+    fn after_step(&self, embeddings: &Erased, progress: &Progress, world: &World) -> Result<()> {
+        self.0.after_step(embeddings.get()?, progress, world)
     }
-    fn vitals(&self, embeddings: &Embeddings) -> Result<Vec<Vital>> {
-        (**self).vitals(embeddings)
+    fn gauges(&self, embeddings: &Erased, pass: &Pass) -> Result<Vec<Gauge>> {
+        self.0.gauges(embeddings.get()?, pass)
     }
     fn may_skip(&self) -> Vec<String> {
-        (**self).may_skip()
+        self.0.may_skip()
     }
 }
 

@@ -5,14 +5,14 @@
 //! z = g(f(x)) normalised. The two views go through the encoder one after the other, as in lightly, so batch
 //! norm sees one view at a time.
 
-use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::nt_xent;
 use crate::nn::{MlpHead, MlpHeadNorm};
 use crate::params::Params;
-use crate::scope::Scope;
 use crate::pass::Pass;
+use crate::scope::Scope;
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -55,6 +55,7 @@ impl SimClr {
 
 impl Objective for SimClr {
     type Batch = Views;
+    type Embeddings = joint::Pair;
 
     fn params(&self) -> &Params {
         &self.params
@@ -64,15 +65,15 @@ impl Objective for SimClr {
         self.branch.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-        Ok(Embeddings { graph: self.branch.both(joint::two(batch, "SimCLR")?, pass)?, fixed: vec![] })
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<joint::Pair> {
+        self.branch.both(joint::two(batch, "SimCLR")?, pass)
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(nt_xent(&e.graph[0], &e.graph[1], self.config.temperature)?.into())
+    fn criterion(&self, e: &joint::Pair, _pass: &Pass) -> Result<Loss> {
+        Ok(nt_xent(&e.a, &e.b, self.config.temperature)?.into())
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        joint::vitals(e)
+    fn gauges(&self, e: &joint::Pair, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![joint::embedding_std(&e.a)?])
     }
 }

@@ -3,15 +3,14 @@
 //!
 //! `L = D(p1, stop(z2)) / 2 + D(p2, stop(z1)) / 2`, D the negative cosine.
 
-use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::sim_siam;
 use crate::nn::{MlpHead, MlpHeadNorm};
 use crate::params::Params;
-use crate::scope::Scope;
 use crate::pass::Pass;
-use candle_core::Tensor;
+use crate::scope::Scope;
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -59,6 +58,7 @@ impl SimSiam {
 
 impl Objective for SimSiam {
     type Batch = Views;
+    type Embeddings = joint::Predicted;
 
     fn params(&self) -> &Params {
         &self.params
@@ -68,21 +68,20 @@ impl Objective for SimSiam {
         self.branch.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<joint::Predicted> {
         let projected = self.branch.both(joint::two(batch, "SimSiam")?, pass)?;
-        let graph = projected.iter().map(|z| self.predictor.forward(z, pass)).collect::<Result<_>>()?;
-        Ok(Embeddings { graph, fixed: projected.iter().map(Tensor::detach).collect() })
+        joint::Predicted::of(&projected, projected.clone(), |z| self.predictor.forward(z, pass))
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(sim_siam(&e.graph[0], &e.graph[1], &e.fixed[0], &e.fixed[1])?.into())
+    fn criterion(&self, e: &joint::Predicted, _pass: &Pass) -> Result<Loss> {
+        Ok(sim_siam(&e.a, &e.b, &e.target_a, &e.target_b)?.into())
     }
 
     fn couples_samples(&self) -> bool {
         false
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        joint::fixed_vitals(e)
+    fn gauges(&self, e: &joint::Predicted, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![joint::embedding_std(&e.target_a)?])
     }
 }

@@ -3,14 +3,14 @@
 //!
 //! `L = lambda * s(Z, Z') + mu * (v(Z) + v(Z')) / 2 + nu * (c(Z) + c(Z'))`.
 
-use super::{BuildEncoder, Embeddings, Loss, Objective, Views, Vital, joint};
+use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::vicreg_terms;
 use crate::nn::{MlpHead, MlpHeadNorm};
 use crate::params::Params;
-use crate::scope::Scope;
 use crate::pass::Pass;
+use crate::scope::Scope;
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -61,6 +61,7 @@ impl VicReg {
 
 impl Objective for VicReg {
     type Batch = Views;
+    type Embeddings = joint::Pair;
 
     fn params(&self) -> &Params {
         &self.params
@@ -70,16 +71,16 @@ impl Objective for VicReg {
         self.branch.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-        Ok(Embeddings { graph: self.branch.both(joint::two(batch, "VICReg")?, pass)?, fixed: vec![] })
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<joint::Pair> {
+        self.branch.both(joint::two(batch, "VICReg")?, pass)
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+    fn criterion(&self, e: &joint::Pair, _pass: &Pass) -> Result<Loss> {
         let c = &self.config;
-        Loss::sum(vicreg_terms(&e.graph[0], &e.graph[1], c.lambda, c.mu, c.nu)?)
+        Loss::sum(vicreg_terms(&e.a, &e.b, c.lambda, c.mu, c.nu)?)
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        joint::vitals(e)
+    fn gauges(&self, e: &joint::Pair, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![joint::embedding_std(&e.a)?])
     }
 }

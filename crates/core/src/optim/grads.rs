@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::params::{Param, under};
+use crate::world::World;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use selfsup_kernels::sink;
@@ -103,6 +104,30 @@ impl Grads {
                 None => g.clone(),
             };
             self.0.insert(name.clone(), sum);
+        }
+        Ok(())
+    }
+
+    /// The sum over all processes, in one message per parameter. A parameter that has no gradient in one of them
+    /// counts as 0 there; one that has none anywhere stays absent.
+    ///
+    /// # Errors
+    /// If another process fails.
+    pub fn all_reduce(&mut self, world: &World, trained: &[Param]) -> Result<()> {
+        if world.alone() {
+            return Ok(());
+        }
+        let have: Vec<f64> = trained.iter().map(|p| f64::from(u8::from(self.contains(&p.name)))).collect();
+        let ranks = world.numbers(&have)?;
+        for (i, p) in trained.iter().enumerate() {
+            if ranks.iter().all(|r| r.get(i).is_none_or(|v| *v == 0.0)) {
+                continue;
+            }
+            let own = match self.get(&p.name) {
+                Some(g) => g.clone(),
+                None => p.var.as_tensor().zeros_like()?.detach(),
+            };
+            self.insert(&p.name, world.all_reduce(&own)?.detach());
         }
         Ok(())
     }

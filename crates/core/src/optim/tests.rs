@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::init::Init;
-use crate::scope::Scope;
 use crate::schedule::LrSchedule;
+use crate::scope::Scope;
 use candle_core::Device;
 
 fn golden(name: &str, config: OptimConfig) -> Result<()> {

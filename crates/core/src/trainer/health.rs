@@ -1,6 +1,6 @@
-//! Whether a run is healthy: vitals that stay below their bound.
+//! Whether a run is healthy: gauges that stay below their bound.
 
-use crate::objective::Vital;
+use crate::objective::Gauge;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 /// the start, and where a batch is odd.
 const PATIENCE: usize = 10;
 
-/// A vital that stays below its bound.
+/// A gauge that stays below its bound.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Low {
     /// Its name in the metrics.
-    pub vital: &'static str,
+    pub gauge: &'static str,
     /// The last value.
     pub value: f64,
     /// What a healthy run is above.
@@ -24,18 +24,18 @@ pub struct Low {
     values: usize,
 }
 
-/// What the vitals of a run were up to now. It is not part of a checkpoint: a resumed run counts anew.
+/// What the gauges of a run were up to now. It is not part of a checkpoint: a resumed run counts anew.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     low: BTreeMap<&'static str, Low>,
 }
 
 impl Health {
-    /// Takes in what was logged at `step`, and returns what is to be said of it: each vital that has been
+    /// Takes in what was logged at `step`, and returns what is to be said of it: each gauge that has been
     /// below its bound for long, once, and each of them that is above again. NaN counts as below.
-    pub fn look(&mut self, step: u64, vitals: &[Vital]) -> Vec<String> {
+    pub fn look(&mut self, step: u64, gauges: &[Gauge]) -> Vec<String> {
         let mut said = Vec::new();
-        for v in vitals {
+        for v in gauges {
             let Some(bound) = v.healthy_above else { continue };
             if v.value >= bound {
                 if let Some(low) = self.low.remove(v.name).filter(|low| low.values >= PATIENCE) {
@@ -49,7 +49,7 @@ impl Health {
                 continue;
             }
             let low = self.low.entry(v.name).or_insert(Low {
-                vital: v.name,
+                gauge: v.name,
                 value: v.value,
                 healthy_above: bound,
                 since_step: step,
@@ -67,7 +67,7 @@ impl Health {
         said
     }
 
-    /// The vitals that have been below their bound for long.
+    /// The gauges that have been below their bound for long.
     pub fn low(&self) -> Vec<Low> {
         self.low.values().filter(|low| low.values >= PATIENCE).cloned().collect()
     }
@@ -77,10 +77,10 @@ impl Health {
 mod tests {
     use super::*;
 
-    fn vitals(codes: f64) -> Vec<Vital> {
+    fn gauges(codes: f64) -> Vec<Gauge> {
         vec![
-            Vital { name: "accuracy", value: 0.0, healthy_above: None },
-            Vital { name: "codes", value: codes, healthy_above: Some(2.0) },
+            Gauge { name: "accuracy", value: 0.0, healthy_above: None },
+            Gauge { name: "codes", value: codes, healthy_above: Some(2.0) },
         ]
     }
 
@@ -89,17 +89,17 @@ mod tests {
         let mut health = Health::default();
         // A short dip is no news.
         for (step, codes) in [(0, 1.0), (5, 2.0), (10, 1.0)] {
-            assert_eq!(health.look(step, &vitals(codes)), Vec::<String>::new());
+            assert_eq!(health.look(step, &gauges(codes)), Vec::<String>::new());
         }
         let said: Vec<_> = (11..40)
-            .flat_map(|step| health.look(step, &vitals(if step == 20 { f64::NAN } else { 1.5 })))
+            .flat_map(|step| health.look(step, &gauges(if step == 20 { f64::NAN } else { 1.5 })))
             .collect();
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains("codes has been below 2 since step 10 (now 1.5000)"), "{said:?}");
         let low = health.low();
-        assert_eq!((low.len(), low[0].vital, low[0].value, low[0].since_step), (1, "codes", 1.5, 10));
+        assert_eq!((low.len(), low[0].gauge, low[0].value, low[0].since_step), (1, "codes", 1.5, 10));
         assert_eq!(
-            health.look(40, &vitals(3.0)),
+            health.look(40, &gauges(3.0)),
             ["codes is 3.0000 at step 40, above 2 again after 30 steps"]
         );
         assert!(health.low().is_empty());

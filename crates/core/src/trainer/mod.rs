@@ -19,10 +19,10 @@ use crate::checkpoint::{Best, Checkpoint, Extra};
 use crate::data::Source;
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::objective::{Batch, Objective, Vital};
+use crate::objective::{Batch, Embedded, Gauge, Objective};
 use crate::optim::{OptimConfig, Optimizer};
 use crate::params::Role;
-use crate::pass::{Pass, Progress, World};
+use crate::pass::{Pass, Progress};
 use crate::run::{Display, Run};
 use crate::signal::Stop;
 use candle_core::Device;
@@ -96,7 +96,7 @@ pub struct Summary {
     /// is better too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
-    /// Vitals of the method that were below their bound at the end, and for long: the representation has
+    /// Gauges of the method that were below their bound at the end, and for long: the representation has
     /// probably collapsed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unhealthy: Vec<Low>,
@@ -109,16 +109,16 @@ impl Summary {
     }
 }
 
-/// What a step gave; metrics and vitals only where it was logged.
+/// What a step gave; metrics and gauges only where it was logged.
 #[derive(Default)]
 struct Stepped {
     loss: f64,
     metrics: Vec<(String, f64)>,
-    vitals: Vec<Vital>,
+    gauges: Vec<Gauge>,
 }
 
 /// The loop.
-pub struct Trainer<'a, O: Objective> {
+pub struct Trainer<'a, O: Objective + ?Sized> {
     objective: &'a O,
     config: TrainConfig,
     optimizer: Optimizer,
@@ -130,7 +130,7 @@ pub struct Trainer<'a, O: Objective> {
     health: Health,
 }
 
-impl<'a, O: Objective> Trainer<'a, O> {
+impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
     /// A trainer for `objective`, whose parameters live on `device`.
     ///
     /// # Errors
@@ -220,7 +220,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
                 let progress = Progress { step: at.step, total_steps: total, epoch: at.epoch };
                 let count = loaded.batch.samples() as u64;
                 let logged = at.step % self.config.log_every == 0 || at.step + 1 == total;
-                let Stepped { loss: value, mut metrics, vitals } =
+                let Stepped { loss: value, mut metrics, gauges } =
                     self.step(&loaded.batch, progress, logged, &mut missing, at.step - first_step, &mut at)?;
                 loss = Some(value);
                 samples += count;
@@ -237,9 +237,9 @@ impl<'a, O: Objective> Trainer<'a, O> {
                     metrics.push(("bad_samples".into(), at.bad_samples as f64));
                     metrics.push(("skipped_steps".into(), at.skipped_steps as f64));
                     log(run, Progress { step: at.step, total_steps: total, epoch: at.epoch }, &metrics)?;
-                    self.health.look(at.step, &vitals).iter().for_each(|said| self.display.note(said));
-                    for vital in &vitals {
-                        vital.healthy_above.map_or(Ok(()), |bound| run.bound(vital.name, bound))?;
+                    self.health.look(at.step, &gauges).iter().for_each(|said| self.display.note(said));
+                    for gauge in &gauges {
+                        gauge.healthy_above.map_or(Ok(()), |bound| run.bound(gauge.name, bound))?;
                     }
                 }
                 self.display.update(
@@ -354,17 +354,17 @@ impl<'a, O: Objective> Trainer<'a, O> {
         }
         let info = self.optimizer.step(&made.grads, progress.step, progress.total_steps)?;
         pass.write_deferred(self.objective.params())?;
-        self.objective.after_step(&made.embeddings, &progress, &World)?;
-        let (mut metrics, mut vitals) = (Vec::new(), Vec::new());
+        self.objective.after_step(&made.embeddings, &progress, &pass.world)?;
+        let (mut metrics, mut gauges) = (Vec::new(), Vec::new());
         if logged {
             metrics.push(("loss".to_string(), made.loss));
             metrics.extend(made.parts.iter().map(|(name, v)| (format!("loss/{name}"), *v)));
             metrics.push(("lr".into(), info.lr));
             metrics.push(("grad_norm".into(), info.grad_norm));
-            vitals = self.objective.vitals(&made.embeddings)?;
-            metrics.extend(vitals.iter().map(|v| (v.name.to_string(), v.value)));
+            gauges = self.objective.gauges(&made.embeddings, &pass.calm())?;
+            metrics.extend(gauges.iter().map(|v| (v.name.to_string(), v.value)));
         }
-        Ok(Stepped { loss: made.loss, metrics, vitals })
+        Ok(Stepped { loss: made.loss, metrics, gauges })
     }
 
     /// Asks the observers and the held-out samples; returns what decides which checkpoint is best (higher is
@@ -377,7 +377,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
             for loaded in source.epoch_from(0, 0)? {
                 let batch = loaded?.batch.to_device(&self.device)?;
                 let pass = pass.at(seen);
-                let embeddings = self.objective.embed(&batch, &pass)?.detach();
+                let embeddings = self.objective.embed(&batch, &pass)?.detach()?;
                 let weight = self.objective.weight(&batch, &embeddings)?;
                 let value = self.objective.criterion(&embeddings, &pass)?.value;
                 sum +=
@@ -431,8 +431,8 @@ fn log(run: &mut Run, progress: Progress, metrics: &[(String, f64)]) -> Result<(
 
 /// Every trained tensor must get a gradient at the first step (those in `may_skip` within 50): a part that is
 /// silently left out of the graph looks like a run that learns badly.
-fn check_gradients(
-    made: &Gradients,
+fn check_gradients<E>(
+    made: &Gradients<E>,
     missing: &mut BTreeSet<String>,
     may_skip: &[String],
     since: u64,

@@ -242,7 +242,7 @@ mod tests {
         s.sub("fc").get("bias", 2, Init::Const(0.0)).unwrap();
         s.buffer("mean", 2, Init::Const(0.0)).unwrap();
         Scope::root(&params, 1, &Device::Cpu).sub("encoder2").get("x", 1, Init::Const(0.0)).unwrap();
-        let sum = || w.sum_all().unwrap().to_scalar::<f32>().unwrap();
+        let sum = || w.value().sum_all().unwrap().to_scalar::<f32>().unwrap();
 
         let strict = Options::default();
         let t = tensors(&[("fc.weight", &[2, 3]), ("fc.bias", &[3]), ("head.weight", &[1])]);

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use selfsup_core::nn::BatchNorm;
-use selfsup_core::{Weight, Init, Pass, Result, Scope};
+use selfsup_core::{Init, Pass, Result, Scope, Weight};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::{Act, prelu};
 use selfsup_kernels::conv::{ConvSpec, conv_act, conv_instance_act};
@@ -167,9 +167,13 @@ impl ConvBlock {
             Norm::None => act.apply(&y, Path::Auto)?,
             Norm::Batch(norm) => norm.forward(&y, act, pass)?,
             Norm::Plain => instance_norm_act(&y, None, EPS, act, Path::Auto)?,
-            Norm::Affine(w, b) => {
-                instance_norm_act(&y, Some(&Tensor::stack(&[w.on(pass)?, b.on(pass)?], 0)?), EPS, act, Path::Auto)?
-            }
+            Norm::Affine(w, b) => instance_norm_act(
+                &y,
+                Some(&Tensor::stack(&[w.on(pass)?, b.on(pass)?], 0)?),
+                EPS,
+                act,
+                Path::Auto,
+            )?,
         };
         self.slope(y, pass)
     }

@@ -195,8 +195,7 @@ impl ResNet3d {
         let (kernel, spec) =
             if c.small { (3, ConvSpec::new().padding(1)) } else { (7, ConvSpec::new().stride(2).padding(3)) };
         let stem = scope.stem();
-        let stem =
-            ConvBn::new(&stem.sub("conv1"), &stem.sub("bn1"), c.channels, c.stem, &[kernel; 3], spec)?;
+        let stem = ConvBn::new(&stem.sub("conv1"), &stem.sub("bn1"), c.channels, c.stem, &[kernel; 3], spec)?;
         let (mut stages, mut inputs) = (Vec::new(), c.stem);
         for (s, (&depth, &width)) in c.depths.iter().zip(&c.widths).enumerate() {
             let stage = scope.sub(format!("layer{}", s + 1)).block(s);

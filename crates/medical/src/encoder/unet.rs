@@ -71,7 +71,14 @@ impl UNet {
         let mut inputs = config.channels;
         let mut stages = Vec::new();
         for (i, &width) in config.widths.iter().enumerate() {
-            stages.push(DoubleConv::new(&scope.sub(i).block(i), rank, inputs, width, config.norm, config.act)?);
+            stages.push(DoubleConv::new(
+                &scope.sub(i).block(i),
+                rank,
+                inputs,
+                width,
+                config.norm,
+                config.act,
+            )?);
             inputs = width;
         }
         Ok(UNet { config, stages })

@@ -8,7 +8,7 @@ use super::{MapEncoder, NormKind, Scale, channels_last};
 use candle_core::{Device, Tensor};
 use selfsup_core::encoder::no_padding;
 use selfsup_core::nn::{LayerNorm, PatchEmbed, Transformer, TransformerConfig, sin_cos_3d};
-use selfsup_core::{Weight, Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder};
+use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder, Weight};
 
 /// Shape of a [`ViT3d`].
 #[derive(Clone, Debug, PartialEq)]
@@ -75,8 +75,14 @@ impl ViT3d {
         }
         let grid = [0, 1, 2].map(|a| size[a] / p[a]);
         let init = if config.fixed_positions { Init::XavierUniform } else { Init::TruncNormal(0.02) };
-        let patch =
-            PatchEmbed::new(&scope.sub("patch_embed").sub("proj").stem(), config.channels, dim, &p, true, init)?;
+        let patch = PatchEmbed::new(
+            &scope.sub("patch_embed").sub("proj").stem(),
+            config.channels,
+            dim,
+            &p,
+            true,
+            init,
+        )?;
         let stem = scope.stem().no_decay();
         let shape = (1, grid.iter().product::<usize>(), dim);
         let positions = if config.fixed_positions {

@@ -99,14 +99,7 @@ impl Front {
                             instance_norm_act(&y, Some(&gb), 1e-5, self.act, Path::Auto)?
                         }
                         (FrontNorm::Layer, bias) => {
-                            let y = conv_act(
-                                &x,
-                                &weight,
-                                bias.as_ref(),
-                                &stage.spec,
-                                Act::None,
-                                Path::Auto,
-                            )?;
+                            let y = conv_act(&x, &weight, bias.as_ref(), &stage.spec, Act::None, Path::Auto)?;
                             self.act.apply(&layer_norm(&y, Some(&gb), 1e-5, Path::Auto)?, Path::Auto)?
                         }
                     }

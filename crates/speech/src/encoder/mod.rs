@@ -150,7 +150,12 @@ impl SpeechEncoder {
     /// # Errors
     /// If shapes do not fit.
     pub fn project(&self, frames: &Tensor, pass: &Pass) -> Result<Tensor> {
-        self.dropped(self.projection.forward(frames, pass)?, self.config.projection_dropout, "projection", pass)
+        self.dropped(
+            self.projection.forward(frames, pass)?,
+            self.config.projection_dropout,
+            "projection",
+            pass,
+        )
     }
 
     /// Projected frames with what is hidden taken out, and zeros for padding: `valid (N, L)` f32 is 1 for

@@ -74,7 +74,14 @@ impl Positions {
             Kind::Stack(layers) => {
                 let mut x = x.clone();
                 for (weight, bias) in layers {
-                    let y = cut(conv_act(&x, &weight.on(pass)?, Some(&bias.on(pass)?), &self.spec, Act::None, Path::Auto)?)?;
+                    let y = cut(conv_act(
+                        &x,
+                        &weight.on(pass)?,
+                        Some(&bias.on(pass)?),
+                        &self.spec,
+                        Act::None,
+                        Path::Auto,
+                    )?)?;
                     x = self.act.apply(&layer_norm(&y, None, self.eps, Path::Auto)?, Path::Auto)?;
                 }
                 Ok(x)

@@ -65,8 +65,13 @@ impl Ctc {
             )));
         }
         let encoder = encoder_for(scope, encoder, config.freeze_front)?;
-        let lm_head =
-            Linear::new(&scope.sub("lm_head").top(), encoder.config().dim, vocabulary, true, Init::Normal(0.02))?;
+        let lm_head = Linear::new(
+            &scope.sub("lm_head").top(),
+            encoder.config().dim,
+            vocabulary,
+            true,
+            Init::Normal(0.02),
+        )?;
         Ok(Ctc { params: scope.params().clone(), encoder, lm_head, config, vocabulary })
     }
 

@@ -49,7 +49,12 @@ impl Quantizer {
 
     /// Quantises frames `(M, C)`. In training with Gumbel noise `(M, G V)` at temperature `tau`; else the
     /// largest score wins.
-    pub(super) fn quantize(&self, frames: &Tensor, noise: Option<(&Tensor, f64)>, pass: &Pass) -> Result<Quantized> {
+    pub(super) fn quantize(
+        &self,
+        frames: &Tensor,
+        noise: Option<(&Tensor, f64)>,
+        pass: &Pass,
+    ) -> Result<Quantized> {
         let (m, g, v) = (frames.dim(0)?, self.groups, self.codes);
         let logits = self.weight_proj.forward(frames, pass)?.reshape((m, g, v))?; // (M, G V) -> (M, G, V)
         let scores = match noise {

@@ -152,7 +152,13 @@ impl Wav2Vec2 {
         Ok(Wav2Vec2 {
             params: scope.params().clone(),
             quantizer: Quantizer::new(&scope.sub("quantizer").top(), inputs, c.groups, c.codes, c.code_dim)?,
-            project_q: Linear::new(&scope.sub("project_q").top(), c.code_dim, c.out_dim, true, Init::TorchLinear)?,
+            project_q: Linear::new(
+                &scope.sub("project_q").top(),
+                c.code_dim,
+                c.out_dim,
+                true,
+                Init::TorchLinear,
+            )?,
             project_hid: Linear::new(
                 &scope.sub("project_hid").top(),
                 encoder.config().dim,
@@ -216,8 +222,13 @@ impl Objective for Wav2Vec2 {
     fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
         let front = self.encoder.convolve(&batch.values, pass)?;
         let energy = front.sqr()?.mean((1, 2))?; // (N, L, C) -> (N)
-        let masked =
-            Masked::behind(&self.encoder, self.encoder.normalize(&front, pass)?, &self.config.mask, batch, pass)?;
+        let masked = Masked::behind(
+            &self.encoder,
+            self.encoder.normalize(&front, pass)?,
+            &self.config.mask,
+            batch,
+            pass,
+        )?;
         let context = masked.encode(&self.encoder, pass)?;
         Ok(Embeddings { graph: vec![context, masked.frames, energy], fixed: vec![masked.mask] })
     }

@@ -273,7 +273,8 @@ impl Objective for Electra {
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table(), &Pass::eval())?.detach();
+        let logits =
+            self.head.logits(&e.graph[0], self.encoder.embeddings().table(), &Pass::eval())?.detach();
         let scores = Tensor::cat(&[&e.graph[1].zeros_like()?, &e.graph[1]], 1)?;
         let labels = e.fixed[1].to_vec1::<i64>()?;
         let replaced: Vec<i64> = labels.iter().map(|&l| if l == 1 { 1 } else { IGNORED }).collect();

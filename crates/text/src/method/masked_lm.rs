@@ -138,7 +138,8 @@ impl Objective for MaskedLm {
     }
 
     fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table(), &Pass::eval())?.detach();
+        let logits =
+            self.head.logits(&e.graph[0], self.encoder.embeddings().table(), &Pass::eval())?.detach();
         let mut vitals = vec![Vital {
             name: "masked_accuracy",
             value: accuracy(&logits, &e.fixed[0])?,

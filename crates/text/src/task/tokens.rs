@@ -47,8 +47,13 @@ impl TokenClassifier {
     pub fn new(scope: &Scope, bert: &BertConfig, config: TokenConfig) -> Result<Self> {
         check(config.classes, config.dropout, config.label_smoothing)?;
         let encoder = encoder(scope, &BertConfig { pool: Pool::Mean, ..bert.clone() }, config.tune)?;
-        let out =
-            Linear::new(&scope.sub("classifier").top(), encoder.dim(), config.classes, true, BertConfig::INIT)?;
+        let out = Linear::new(
+            &scope.sub("classifier").top(),
+            encoder.dim(),
+            config.classes,
+            true,
+            BertConfig::INIT,
+        )?;
         Ok(TokenClassifier { params: scope.params().clone(), encoder, out, config })
     }
 
@@ -115,7 +120,8 @@ impl Objective for TokenClassifier {
     fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
         let predicted = Predicted::of(batch.token_labels()?)?;
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        let logits = self.out.forward(&before_head(predicted.pick(&hidden)?, self.config.dropout, pass)?, pass)?;
+        let logits =
+            self.out.forward(&before_head(predicted.pick(&hidden)?, self.config.dropout, pass)?, pass)?;
         Ok(Embeddings { graph: vec![logits], fixed: vec![predicted.labels] })
     }
 

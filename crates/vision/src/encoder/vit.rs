@@ -11,7 +11,7 @@ use selfsup_core::encoder::no_padding;
 use selfsup_core::nn::{
     LayerNorm, PatchEmbed, Transformer, TransformerConfig, interpolate_positions, sin_cos_2d,
 };
-use selfsup_core::{Weight, Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder};
+use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder, Weight};
 
 /// How tokens become one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -154,7 +154,8 @@ impl ViT {
         let grid = self.patch.grid(&[x.dim(1)?, x.dim(2)?])?;
         let positions = self.positions_for(grid[0], grid[1], pass)?;
         let l = grid[0] * grid[1];
-        let tokens = self.patch.forward(&x, pass)?.broadcast_add(&positions.narrow(1, self.prefix(), l)?)?;
+        let tokens =
+            self.patch.forward(&x, pass)?.broadcast_add(&positions.narrow(1, self.prefix(), l)?)?;
         Ok((tokens, positions))
     }
 
@@ -173,12 +174,17 @@ impl Encoder for ViT {
         let (tokens, positions) = self.tokens(x, pass)?;
         let keep: Vec<usize> =
             want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
-        let (y, layers) = self.trunk.forward(&self.with_class(&tokens, &positions, pass)?, None, &keep, pass)?;
+        let (y, layers) =
+            self.trunk.forward(&self.with_class(&tokens, &positions, pass)?, None, &keep, pass)?;
         // The class token alone is needed where nothing else is asked for: the norm of the others is left
         // out.
         if self.config.pool == Pool::Class && !want.contains(&Layer::Tokens) {
             let class = y.narrow(1, 0, 1)?.squeeze(1)?;
-            return Ok(Features { pooled: self.norm.forward(&class.contiguous()?, pass)?, tokens: None, layers });
+            return Ok(Features {
+                pooled: self.norm.forward(&class.contiguous()?, pass)?,
+                tokens: None,
+                layers,
+            });
         }
         let y = self.norm.forward(&y, pass)?;
         Ok(Features { pooled: self.pool(&y)?, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
@@ -207,8 +213,12 @@ impl TokenEncoder for ViT {
             }
             (v, _) => v.cloned(),
         };
-        let (y, _) =
-            self.trunk.forward(&self.with_class(tokens, &self.positions.on(pass)?, pass)?, valid.as_ref(), &[], pass)?;
+        let (y, _) = self.trunk.forward(
+            &self.with_class(tokens, &self.positions.on(pass)?, pass)?,
+            valid.as_ref(),
+            &[],
+            pass,
+        )?;
         self.norm.forward(&y, pass)
     }
 

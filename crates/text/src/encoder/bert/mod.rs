@@ -48,8 +48,9 @@ impl Bert {
     pub fn sharing(scope: &Scope, config: BertConfig, embeddings: BertEmbeddings) -> Result<Self> {
         config.check()?;
         let (e, d) = (config.embedding_dim, config.dim);
-        let linear =
-            |scope: Scope, name: &str, inputs: usize| Linear::new(&scope.sub(name), inputs, d, true, BertConfig::INIT);
+        let linear = |scope: Scope, name: &str, inputs: usize| {
+            Linear::new(&scope.sub(name), inputs, d, true, BertConfig::INIT)
+        };
         Ok(Bert {
             project: if e == d { None } else { Some(linear(scope.stem(), "project", e)?) },
             trunk: Transformer::new(&scope.sub("blocks"), &config.trunk())?,

@@ -108,7 +108,12 @@ impl T5 {
     pub fn new(scope: &Scope, config: T5Config) -> Result<Self> {
         config.check()?;
         Ok(T5 {
-            shared: Embedding::new(&scope.sub("shared").stem(), config.vocabulary, config.dim, Init::Normal(1.0))?,
+            shared: Embedding::new(
+                &scope.sub("shared").stem(),
+                config.vocabulary,
+                config.dim,
+                Init::Normal(1.0),
+            )?,
             encoder: Stack::new(&scope.sub("encoder"), &config, false)?,
             decoder: Stack::new(&scope.sub("decoder").top(), &config, true)?,
             head: if config.tied {
