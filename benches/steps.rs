@@ -20,7 +20,7 @@ use selfsup_core::objective::{Mae, MaeConfig, MoCo, MoCoConfig, Objective, SimCl
 use selfsup_core::optim::{OptimConfig, OptimKind, Optimizer};
 use selfsup_core::schedule::LrSchedule;
 use selfsup_core::trainer::gradients;
-use selfsup_core::{Encoder, Key, Params, Pass, Progress, Result, Scope, TokenEncoder, World};
+use selfsup_core::{Encoder, Key, Params, Pass, Progress, Result, Scope, TokenEncoder};
 use selfsup_vision::encoder::{ResNet, ResNetConfig, ViT, ViTConfig};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -151,7 +151,7 @@ fn training<O: Objective<Batch: 'static> + 'static>(
         let made = gradients(&objective, &batch, 0, &pass)?;
         optimizer.step(&made.grads, n, 1000)?;
         pass.write_deferred(objective.params())?;
-        objective.after_step(&made.embeddings, &progress, &World)?;
+        objective.after_step(&made.embeddings, &progress, &pass.world)?;
         n += 1;
         Ok(())
     };
@@ -160,7 +160,7 @@ fn training<O: Objective<Batch: 'static> + 'static>(
 
 fn views(views: Vec<Tensor>) -> Views {
     let n = views[0].dim(0).unwrap();
-    Views { globals: views.len(), views, indices: (0..n).collect() }
+    Views::of(views, (0..n).collect())
 }
 
 fn simclr() -> (usize, Step) {

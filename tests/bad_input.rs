@@ -148,7 +148,7 @@ fn a_collapse_is_said() {
     assert!(said.contains("embedding_std") && said.contains("collapsed"), "{said}");
     let unhealthy = &w.json("bad/result.json")["training"]["unhealthy"];
     assert_eq!(
-        (&unhealthy[0]["vital"], &unhealthy[0]["since_step"]),
+        (&unhealthy[0]["gauge"], &unhealthy[0]["since_step"]),
         (&"embedding_std".into(), &1.into()),
         "{unhealthy}"
     );

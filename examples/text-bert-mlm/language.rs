@@ -141,7 +141,7 @@ pub fn measure(
         let e = bert.embed(&batch, &Pass::eval())?.detach();
         let weight = bert.weight(&batch, &e)?;
         nll += f64::from(bert.criterion(&e, &Pass::eval())?.value.to_scalar::<f32>()?) * weight;
-        right += bert.vitals(&e)?.first().context("a vital")?.value * weight;
+        right += bert.gauges(&e)?.first().context("a gauge")?.value * weight;
         n += weight;
     }
     Ok(Language {

@@ -76,7 +76,7 @@ fn encoder(case: &Case) -> Result<Outputs> {
     load(case, &params, "")?;
     let batch = waves(case, vec![])?;
     let counts = net.frame_counts(&batch.lengths)?;
-    let frames = net.frames(&batch.values)?;
+    let frames = net.frames(&batch.values, &Pass::eval())?;
     let valid = net.frame_mask(&counts, frames.dim(1)?, &Device::Cpu)?;
     let y = net.encode(&frames, &Hidden::default(), valid.as_ref(), &Pass::eval())?;
     let mut out = Outputs::from([("expected.last_hidden_state".into(), y.detach())]);
@@ -100,7 +100,7 @@ fn recognition(case: &Case) -> Result<Outputs> {
         |row: &Vec<i64>| Target::Transcript(row.iter().filter(|l| **l >= 0).map(|l| *l as u32).collect());
     let batch = waves(case, labels.iter().map(target).collect())?;
     let embeddings = task.embed(&batch, &Pass::eval())?;
-    let mut out = Outputs::from([("expected.logits".into(), embeddings.graph[0].detach())]);
+    let mut out = Outputs::from([("expected.logits".into(), embeddings.outputs.detach())]);
     gradients(
         &params,
         &task.criterion(&embeddings, &Pass::eval())?.value,
@@ -124,7 +124,7 @@ fn classification(case: &Case) -> Result<Outputs> {
     load(case, &params, "hubert")?;
     let batch = waves(case, case.integers("labels")?.into_iter().map(|l| Target::Class(l as u32)).collect())?;
     let embeddings = task.embed(&batch, &Pass::eval())?;
-    let mut out = Outputs::from([("expected.logits".into(), embeddings.graph[0].detach())]);
+    let mut out = Outputs::from([("expected.logits".into(), embeddings.outputs.detach())]);
     gradients(
         &params,
         &task.criterion(&embeddings, &Pass::eval())?.value,
@@ -154,16 +154,16 @@ fn pretraining(case: &Case) -> Result<Outputs> {
     load(case, &params, "wav2vec2")?;
     let mask = case.input("mask_time_indices")?.to_dtype(candle_core::DType::U8)?;
     let pass = Pass::eval();
-    let frames = method.speech().frames(&case.input("input_values")?)?;
+    let frames = method.speech().frames(&case.input("input_values")?, &pass)?;
     let hidden = Hidden { frames: Some(mask.clone()), channels: None };
     let context = method.speech().encode(&frames, &hidden, None, &pass)?;
     let (n, l, _) = context.dims3()?;
     // transformers projects and quantises every frame; ours only the hidden ones, which give the loss.
-    let every = method.quantize(&frames.flatten_to(1)?, None)?;
-    let (c, q) = method.project(&context.flatten_to(1)?, &every.values)?;
+    let every = method.quantize(&frames.flatten_to(1)?, None, &pass)?;
+    let (c, q) = method.project(&context.flatten_to(1)?, &every.values, &pass)?;
     let rows = Rows::of(&mask)?;
-    let quantized = method.quantize(&rows.take(&frames)?, None)?;
-    let (context, targets) = method.project(&rows.take(&context)?, &quantized.values)?;
+    let quantized = method.quantize(&rows.take(&frames)?, None, &pass)?;
+    let (context, targets) = method.project(&rows.take(&context)?, &quantized.values, &pass)?;
     let place = |flat: usize| rows.flat().iter().position(|&r| r as usize == flat);
     let negatives: Vec<i64> = case.integers("sampled_negative_indices")?;
     let k = negatives.len() / (n * l);

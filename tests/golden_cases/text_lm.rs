@@ -31,7 +31,7 @@ fn gpt2(case: &Case) -> Result<Outputs> {
     let (n, l) = labels.dims2()?;
     let nothing = Tensor::full(IGNORED, (n, 1), &Device::Cpu)?;
     let labels = Tensor::cat(&[&labels.narrow(1, 1, l - 1)?, &nothing], 1)?;
-    let logits = method.model().scores(&method.model().hidden(&ids, &pass)?)?;
+    let logits = method.model().scores(&method.model().hidden(&ids, &pass)?, &pass)?;
     let batch = Sequences::new(ids, None, labels, None, None)?;
     let loss = method.criterion(&method.embed(&batch, &pass)?, &pass)?.value;
     let mut out = Outputs::from([("expected.logits".into(), logits.detach())]);
@@ -50,7 +50,7 @@ fn t5(case: &Case) -> Result<Outputs> {
     let (model, pass) = (method.model(), Pass::eval());
     let encoded = model.encode(&ids, Some(&valid), &pass)?;
     let logits =
-        model.scores(&model.decode(&model.shift_right(&labels)?, &encoded, Some(&valid), &pass)?)?;
+        model.scores(&model.decode(&model.shift_right(&labels)?, &encoded, Some(&valid), &pass)?, &pass)?;
     let batch = Sequences::new(ids, Some(valid), labels.clone(), None, None)?;
     let loss = method.criterion(&method.embed(&batch, &pass)?, &pass)?.value;
     // The method computes the scores of what is predicted alone: the same loss.

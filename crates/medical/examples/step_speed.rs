@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     let method = Restoration::new(&scope, net, RestorationLoss::Mse);
     let shape = [2, 1, 48, 48, 48];
     let batch =
-        Views { views: vec![random(&shape, 1)?, random(&shape, 2)?], globals: 2, indices: vec![0, 1] };
+        Views { targets: Some(random(&shape, 2)?), ..Views::of(vec![random(&shape, 1)?], vec![0, 1]) };
     let mut optimizer = Optimizer::new(method.params(), OptimConfig::default())?;
     let mut times = Vec::new();
     for step in 0..7 {

@@ -28,7 +28,10 @@ fn stack<'a>(volumes: impl ExactSizeIterator<Item = &'a Volume>) -> Result<Tenso
 
 /// Stacks the views of samples into [`Views`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Collated;
+pub struct Collated {
+    /// The last volume of each sample is the patch that the others were made from: the target of restoration.
+    pub original: bool,
+}
 
 impl Collate<Vec<Volume>> for Collated {
     type Batch = Views;
@@ -38,10 +41,11 @@ impl Collate<Vec<Volume>> for Collated {
         if views == 0 || items.iter().any(|i| i.len() != views) {
             return Err(Error::input("batch", "samples without views, or with different numbers of them"));
         }
-        let views: Vec<Tensor> = (0..views)
+        let mut views: Vec<Tensor> = (0..views)
             .map(|v| stack(items.iter().map(|i| &i[v]).collect::<Vec<_>>().into_iter()))
             .collect::<Result<_>>()?;
-        Ok(Views { globals: views.len(), views, indices: indices.to_vec() })
+        let targets = if self.original { views.pop() } else { None };
+        Ok(Views { targets, ..Views::of(views, indices.to_vec()) })
     }
 }
 
@@ -162,14 +166,14 @@ mod tests {
     #[test]
     fn planes_and_views() {
         let (a, b) = (volume([2, 3, 4], 1), volume([2, 3, 4], 2));
-        let views = Collated
+        let views = Collated::default()
             .collate(vec![vec![a.clone(), b.clone()], vec![b.clone(), a.clone()]], &[5, 9], Key::new(0))
             .unwrap();
         assert_eq!(
-            (views.views.len(), views.views[1].dims(), views.indices.as_slice()),
+            (views.globals.len(), views.globals[1].dims(), views.indices.as_slice()),
             (2, [2, 1, 2, 3, 4].as_slice(), [5, 9].as_slice())
         );
-        assert_eq!(views.views[1].flatten_all().unwrap().to_vec1::<f32>().unwrap()[..24], *b.values());
+        assert_eq!(views.globals[1].flatten_all().unwrap().to_vec1::<f32>().unwrap()[..24], *b.values());
         let made = CollatedLabels { plane: Some(1) }.collate(vec![a.clone()], &[0], Key::new(0)).unwrap();
         assert_eq!((made.from, made.labels.dims()), (1, [1, 1, 3, 4].as_slice()));
         assert_eq!(
@@ -177,9 +181,13 @@ mod tests {
             (12..24).collect::<Vec<u32>>()
         );
         assert!(CollatedLabels { plane: Some(2) }.collate(vec![a.clone()], &[0], Key::new(0)).is_err());
-        assert!(Collated.collate(vec![vec![a.clone()], vec![a.clone(), b]], &[0, 1], Key::new(0)).is_err());
         assert!(
-            Collated
+            Collated::default()
+                .collate(vec![vec![a.clone()], vec![a.clone(), b]], &[0, 1], Key::new(0))
+                .is_err()
+        );
+        assert!(
+            Collated::default()
                 .collate(vec![vec![a], vec![volume([1, 3, 4], 1)]], &[0, 1], Key::new(0))
                 .unwrap_err()
                 .to_string()

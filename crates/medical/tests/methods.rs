@@ -59,7 +59,8 @@ fn views(method: &MethodConfig, epoch: u64, b: usize) -> Result<Views> {
     let items = indices
         .iter()
         .map(|&i| transform.apply(ball(i, 12), &mut Key::new(3).fold(epoch).fold(i as u64).rng()));
-    Collated.collate(items.collect::<Result<_>>()?, &indices, Key::new(0))
+    let original = method.restores();
+    Collated { original }.collate(items.collect::<Result<_>>()?, &indices, Key::new(0))
 }
 
 fn small(name: &str) -> MethodConfig {
@@ -110,7 +111,12 @@ fn trial(name: &str) -> Trial<'static, Views> {
 }
 
 /// Trains from what a loader delivers.
-fn train<O: Objective>(method: &O, dir: &Path, source: &dyn Source<O::Batch>, epochs: u64) -> Result<f64> {
+fn train<O: Objective + ?Sized>(
+    method: &O,
+    dir: &Path,
+    source: &dyn Source<O::Batch>,
+    epochs: u64,
+) -> Result<f64> {
     let mut run = Run::create(dir, "")?;
     let optim = OptimConfig { lr: 1e-2, ..OptimConfig::default() };
     let config =
@@ -125,7 +131,7 @@ fn every_parameter_moves() {
     for name in MethodConfig::NAMES {
         for network in ["unet3d", "unet2d", "monai_unet", "resnet3d", "vit3d"] {
             let dir = tempfile::tempdir().unwrap();
-            trial(name).every_parameter_moves(&build(name, network, 0), &dir.path().join("run")).unwrap();
+            trial(name).every_parameter_moves(&*build(name, network, 0), &dir.path().join("run")).unwrap();
         }
     }
 }
@@ -144,7 +150,16 @@ fn micro_batches_compute_the_same_gradient() {
     for (name, network) in
         [("genesis", "unet3d"), ("super-resolution", "monai_unet"), ("mae", "vit3d"), ("moco", "unet3d")]
     {
-        trial(name).parts_compute_the_gradient(&build(name, network, 1), &[1, 4], 1e-3).unwrap();
+        trial(name).parts_compute_the_gradient(&*build(name, network, 1), &[1, 4], 1e-3).unwrap();
+    }
+}
+
+#[test]
+fn two_processes_compute_the_gradient_of_one() {
+    for name in MethodConfig::NAMES {
+        for network in ["unet3d", "resnet3d"] {
+            trial(name).ranks_compute_the_gradient(|seed| Ok(build(name, network, seed)), 2, 1e-3).unwrap();
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use selfsup_core::objective::Objective;
 use selfsup_core::optim::{OptimConfig, OptimKind, Optimizer};
 use selfsup_core::schedule::LrSchedule;
 use selfsup_core::trainer::gradients;
-use selfsup_core::{Pass, Progress, World};
+use selfsup_core::{Pass, Progress};
 use std::time::Instant;
 
 pub type Step = Box<dyn FnMut()>;
@@ -35,9 +35,10 @@ pub fn training<O: Objective<Batch: 'static> + 'static>(
     let mut n = 0;
     Box::new(move || {
         let progress = Progress { step: n, total_steps: 1000, epoch: 0 };
-        let made = gradients(&objective, &batch, 0, &Pass::train(0, progress)).unwrap();
+        let pass = Pass::train(0, progress);
+        let made = gradients(&objective, &batch, 0, &pass).unwrap();
         optimizer.step(&made.grads, n, 1000).unwrap();
-        objective.after_step(&made.embeddings, &progress, &World).unwrap();
+        objective.after_step(&made.embeddings, &progress, &pass.world).unwrap();
         n += 1;
     })
 }

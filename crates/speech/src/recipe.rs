@@ -5,7 +5,8 @@ use crate::batch::Waves;
 use crate::encoder::{Family, FrontNorm, SpeechConfig};
 use crate::mask::SpanMask;
 use crate::methods::{Data2Vec, Data2VecConfig, Hubert, HubertConfig, Wav2Vec2, Wav2Vec2Config};
-use selfsup_core::{Error, Objective, Result, Scope};
+use selfsup_core::objective::boxed;
+use selfsup_core::{Error, Result, Scope};
 use serde::{Deserialize, Serialize};
 
 /// `[encoder]`: a standard network by name; the other keys change it.
@@ -166,20 +167,17 @@ impl MethodConfig {
     pub fn build(&self, scope: &Scope, encoder: &SpeechConfig) -> Result<Method> {
         let encoder = encoder.clone();
         Ok(match self {
-            MethodConfig::Wav2vec2(c) => Box::new(Wav2Vec2::new(scope, encoder, c.clone())?),
-            MethodConfig::Hubert(c) => Box::new(Hubert::new(
-                scope,
-                encoder,
-                c.clone(),
-                c.iterations.first().map_or(0, |i| i.clusters),
-            )?),
-            MethodConfig::Data2vec(c) => Box::new(Data2Vec::new(scope, encoder, c.clone())?),
+            MethodConfig::Wav2vec2(c) => boxed(Wav2Vec2::new(scope, encoder, c.clone())?),
+            MethodConfig::Hubert(c) => {
+                boxed(Hubert::new(scope, encoder, c.clone(), c.iterations.first().map_or(0, |i| i.clusters))?)
+            }
+            MethodConfig::Data2vec(c) => boxed(Data2Vec::new(scope, encoder, c.clone())?),
         })
     }
 }
 
 /// Any method over waves.
-pub type Method = Box<dyn Objective<Batch = Waves>>;
+pub type Method = selfsup_core::objective::Method<Waves>;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -6,6 +6,7 @@
 
 use candle_core::{Device, Tensor};
 use selfsup_core::conformance::{Trial, bits};
+use selfsup_core::objective::boxed;
 use selfsup_core::{Encoder, Key, Layer, Objective, Params, Pass, Progress, Result, Role, Scope};
 use selfsup_speech::batch::{Target, Utterance, Waves};
 use selfsup_speech::encoder::{Family, FrontNorm, SpeechConfig, SpeechEncoder};
@@ -65,12 +66,12 @@ fn build(name: &str, seed: u64, dropout: f32) -> Method {
                 ..encoder(Family::Wav2vec2, dropout)
             };
             if name == "ctc" {
-                Box::new(
+                boxed(
                     Ctc::new(&scope, config, CtcConfig { final_dropout: dropout, ..CtcConfig::default() }, 5)
                         .unwrap(),
                 )
             } else {
-                Box::new(
+                boxed(
                     Classify::new(
                         &scope,
                         config,
@@ -105,7 +106,7 @@ fn every_parameter_moves() {
     for name in NAMES {
         let method = build(name, 0, 0.1);
         let dir = tempfile::tempdir().unwrap();
-        trial(name).every_parameter_moves(&method, &dir.path().join("run")).unwrap();
+        trial(name).every_parameter_moves(&*method, &dir.path().join("run")).unwrap();
         let frozen = method.params().with_role(Role::Frozen);
         let front = frozen.iter().filter(|p| p.name.starts_with("encoder.front")).count();
         assert_eq!(
@@ -127,7 +128,14 @@ fn resuming_is_exact() {
 #[test]
 fn micro_batches_compute_the_same_gradient() {
     for name in NAMES {
-        trial(name).parts_compute_the_gradient(&build(name, 1, 0.0), &[1, 3], 1e-3).unwrap();
+        trial(name).parts_compute_the_gradient(&*build(name, 1, 0.0), &[1, 3], 1e-3).unwrap();
+    }
+}
+
+#[test]
+fn two_processes_compute_the_gradient_of_one() {
+    for name in NAMES {
+        trial(name).ranks_compute_the_gradient(|seed| Ok(build(name, seed, 0.1)), 2, 1e-3).unwrap();
     }
 }
 

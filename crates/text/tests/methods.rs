@@ -8,6 +8,7 @@ use candle_core::Device;
 use selfsup_core::conformance::{Trial, bits};
 use selfsup_core::data::Collate;
 use selfsup_core::objective::Objective;
+use selfsup_core::objective::boxed;
 use selfsup_core::optim::{OptimConfig, Optimizer};
 use selfsup_core::trainer::gradients;
 use selfsup_core::{Key, Params, Pass, Progress, Result, Role, Scope};
@@ -127,10 +128,10 @@ fn build(name: &str, seed: u64, dropout: f32) -> Method {
     let next = MaskedLmConfig { next_sentence: true, ..MaskedLmConfig::default() };
     let classes = SequenceConfig { classes: 2, ..SequenceConfig::default() };
     match name {
-        "next-sentence" => Box::new(MaskedLm::new(&scope, bert, &next).unwrap()),
-        "sequence" => Box::new(SequenceClassifier::new(&scope, &bert, classes).unwrap()),
-        "sequence-roberta" => Box::new(SequenceClassifier::new(&scope, &roberta, classes).unwrap()),
-        "tokens" => Box::new(
+        "next-sentence" => boxed(MaskedLm::new(&scope, bert, &next).unwrap()),
+        "sequence" => boxed(SequenceClassifier::new(&scope, &bert, classes).unwrap()),
+        "sequence-roberta" => boxed(SequenceClassifier::new(&scope, &roberta, classes).unwrap()),
+        "tokens" => boxed(
             TokenClassifier::new(
                 &scope,
                 &bert,
@@ -138,7 +139,7 @@ fn build(name: &str, seed: u64, dropout: f32) -> Method {
             )
             .unwrap(),
         ),
-        "answer" => Box::new(AnswerFinder::new(&scope, &bert, &AnswerConfig::default()).unwrap()),
+        "answer" => boxed(AnswerFinder::new(&scope, &bert, &AnswerConfig::default()).unwrap()),
         method => small(method).build(&scope, &encoder.resolve(&vocabulary()).unwrap()).unwrap(),
     }
 }
@@ -152,7 +153,7 @@ fn trial(name: &'static str) -> Trial<'static, Sequences> {
 fn every_parameter_moves() {
     for name in NAMES {
         let dir = tempfile::tempdir().unwrap();
-        trial(name).every_parameter_moves(&build(name, 0, 0.1), &dir.path().join("run")).unwrap();
+        trial(name).every_parameter_moves(&*build(name, 0, 0.1), &dir.path().join("run")).unwrap();
     }
 }
 
@@ -197,7 +198,14 @@ fn resuming_is_exact() {
 #[test]
 fn micro_batches_compute_the_same_gradient() {
     for name in ["masked-lm", "causal-lm", "span-corruption", "tokens", "answer"] {
-        trial(name).parts_compute_the_gradient(&build(name, 1, 0.0), &[1, 3, 4], 2e-4).unwrap();
+        trial(name).parts_compute_the_gradient(&*build(name, 1, 0.0), &[1, 3, 4], 2e-4).unwrap();
+    }
+}
+
+#[test]
+fn two_processes_compute_the_gradient_of_one() {
+    for name in NAMES {
+        trial(name).ranks_compute_the_gradient(|seed| Ok(build(name, seed, 0.1)), 2, 1e-4).unwrap();
     }
 }
 
@@ -267,7 +275,7 @@ fn a_batch_without_labels_costs_nothing() {
     let method = build("masked-lm", 0, 0.0);
     let e = Example::new(vec![1, 5, 6, 2]);
     let batch = Pad::default().collate(vec![e.clone(), e], &[0, 1], Key::new(0)).unwrap();
-    let made = gradients(&method, &batch, 0, &Pass::eval()).unwrap();
+    let made = gradients(&*method, &batch, 0, &Pass::eval()).unwrap();
     assert_eq!(made.loss, 0.0);
     assert!(
         made.grads

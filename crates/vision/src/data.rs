@@ -118,7 +118,8 @@ impl Collate<Vec<Planes>> for Collated {
         }
         // Full-size views come first and are larger than local crops.
         let globals = views.iter().take_while(|v| v.dims() == views[0].dims()).count();
-        Ok(Views { globals, views, indices: indices.to_vec() })
+        let locals = views.split_off(globals);
+        Ok(Views { locals, ..Views::of(views, indices.to_vec()) })
     }
 }
 
@@ -127,12 +128,13 @@ impl Collate<Vec<Planes>> for Collated {
 /// # Errors
 /// If the batch is empty.
 pub fn contact_sheet(batch: &Views, augment: &AugmentConfig, samples: usize) -> Result<Image> {
-    let Some(first) = batch.views.first() else { return Err(Error::input("batch", "no views")) };
+    let views: Vec<&Tensor> = batch.globals.iter().chain(&batch.locals).chain(&batch.targets).collect();
+    let Some(first) = views.first() else { return Err(Error::input("batch", "no views")) };
     let (n, c, h, w) = first.dims4()?;
-    let (rows, columns, gap) = (n.min(samples), batch.views.len(), 4);
+    let (rows, columns, gap) = (n.min(samples), views.len(), 4);
     let (width, height) = (columns * (w + gap) + gap, rows * (h + gap) + gap);
     let mut data = vec![255u8; width * height * 3];
-    for (v, view) in batch.views.iter().enumerate() {
+    for (v, view) in views.into_iter().enumerate() {
         let values: Vec<f32> = view.flatten_all()?.to_vec1()?;
         let (_, _, vh, vw) = view.dims4()?;
         for r in 0..rows {
@@ -182,8 +184,8 @@ mod tests {
             config.views(2, 3, 1 << 20)?.apply(sample(), &mut rng)
         };
         let batch = Collated.collate(vec![make(1)?, make(2)?], &[0, 1], Key::new(0))?;
-        let shapes: Vec<&[usize]> = batch.views.iter().map(Tensor::dims).collect();
-        assert_eq!(batch.globals, 2);
+        let shapes: Vec<&[usize]> = batch.globals.iter().chain(&batch.locals).map(Tensor::dims).collect();
+        assert_eq!((batch.globals.len(), batch.locals.len()), (2, 3));
         assert_eq!(
             shapes,
             [&[2, 3, 16, 16][..], &[2, 3, 16, 16], &[2, 3, 8, 8], &[2, 3, 8, 8], &[2, 3, 8, 8]]

@@ -5,7 +5,7 @@
 
 use candle_core::{Device, Tensor};
 use selfsup_core::conformance::Trial;
-use selfsup_core::objective::{MaeConfig, Objective, Views};
+use selfsup_core::objective::{Erased, MaeConfig, Objective, Pair, Views};
 use selfsup_core::{Error, Key, Params, Pass, Result, Scope};
 use selfsup_vision::recipe::{EncoderConfig, Method, MethodConfig};
 
@@ -32,7 +32,7 @@ fn blobs(epoch: u64, b: usize) -> Result<Views> {
         }
         Ok(Tensor::from_vec(values, (BATCH, 3, SIZE, SIZE), &Device::Cpu)?)
     };
-    Ok(Views { views: vec![view(0)?, view(1)?], globals: 2, indices: (b * BATCH..(b + 1) * BATCH).collect() })
+    Ok(Views::of(vec![view(0)?, view(1)?], (b * BATCH..(b + 1) * BATCH).collect()))
 }
 
 fn small(name: &str) -> MethodConfig {
@@ -85,7 +85,7 @@ fn every_parameter_moves() {
     for name in MethodConfig::NAMES {
         for vit in [false, true] {
             let dir = tempfile::tempdir().unwrap();
-            trial(name).every_parameter_moves(&build(name, 0, vit), &dir.path().join("run")).unwrap();
+            trial(name).every_parameter_moves(&*build(name, 0, vit), &dir.path().join("run")).unwrap();
         }
     }
 }
@@ -103,7 +103,7 @@ fn micro_batches_compute_the_same_gradient() {
     // Without batch norm anywhere the gradient of parts is that of the whole: a transformer with heads that
     // have none.
     for name in ["mae", "moco"] {
-        trial(name).parts_compute_the_gradient(&build(name, 1, true), &[1, 3, 4], 2e-4).unwrap();
+        trial(name).parts_compute_the_gradient(&*build(name, 1, true), &[1, 3, 4], 2e-4).unwrap();
     }
 }
 
@@ -113,24 +113,31 @@ fn gradient_cache_is_exact() {
     struct Plain(Method);
     impl Objective for Plain {
         type Batch = Views;
+        type Embeddings = Erased;
         fn params(&self) -> &Params {
             self.0.params()
         }
         fn encoder(&self) -> &dyn selfsup_core::Encoder {
             self.0.encoder()
         }
-        fn embed(&self, batch: &Views, pass: &Pass) -> Result<selfsup_core::Embeddings> {
+        fn embed(&self, batch: &Views, pass: &Pass) -> Result<Erased> {
             let f = |x| Ok::<_, Error>(self.0.encoder().forward(x, None, &[], pass)?.pooled);
-            Ok(selfsup_core::Embeddings {
-                graph: vec![f(&batch.views[0])?, f(&batch.views[1])?],
-                fixed: vec![],
-            })
+            Ok(Erased::new(Pair { a: f(&batch.globals[0])?, b: f(&batch.globals[1])? }))
         }
-        fn criterion(&self, e: &selfsup_core::Embeddings, pass: &Pass) -> Result<selfsup_core::Loss> {
+        fn criterion(&self, e: &Erased, pass: &Pass) -> Result<selfsup_core::Loss> {
             self.0.criterion(e, pass)
         }
     }
     trial("simclr").parts_compute_the_gradient(&Plain(build("simclr", 1, true)), &[1, 3, 4], 2e-4).unwrap();
+}
+
+#[test]
+fn two_processes_compute_the_gradient_of_one() {
+    for name in MethodConfig::NAMES {
+        for vit in [false, true] {
+            trial(name).ranks_compute_the_gradient(|seed| Ok(build(name, seed, vit)), 2, 1e-3).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -258,8 +258,14 @@ impl Task {
         ));
         let start = Instant::now();
         let views = Bright(method.views(&augment, false)?);
-        let summary =
-            fit(&objective, Volumes(volumes.to_vec(), 400), views, Collated, &dir, (o.steps, batch, lr, 0))?;
+        let summary = fit(
+            &objective,
+            Volumes(volumes.to_vec(), 400),
+            views,
+            Collated { original: method.restores() },
+            &dir,
+            (o.steps, batch, lr, 0),
+        )?;
         println!(
             "pre-training by {name}: {} steps of {batch}, {}, {:.0} s in this process",
             o.steps,

@@ -233,7 +233,10 @@ impl Mae {
         let width = y.dim(2)?;
         // Rows of all visible tokens, then one row with the mask token: each place looks up its own.
         let rows = Tensor::cat(
-            &[y.narrow(1, prefix, v)?.reshape((n * v, width))?, self.mask_token.on(pass)?.reshape((1, width))?],
+            &[
+                y.narrow(1, prefix, v)?.reshape((n * v, width))?,
+                self.mask_token.on(pass)?.reshape((1, width))?,
+            ],
             0,
         )?;
         let places = masking

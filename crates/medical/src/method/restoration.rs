@@ -1,16 +1,16 @@
-//! Restoration: a network sees a spoilt patch and gives back the patch as it was,
+//! Restoration: a network sees a corrupted patch and gives back the patch as it was,
 //!
 //! ```text
 //! loss = mean_v |f(spoil(x))_v - x_v|^q,   q = 2 (or 1)
 //! ```
 //!
 //! What `spoil` does is the method: see [`genesis`](super::genesis) and [`superres`](super::superres). The
-//! spoilt patch is made where patches are loaded, from the sample's own generator, so the first view of a
+//! corrupted patch is made where patches are loaded, from the sample's own generator, so the first view of a
 //! batch is the input and the second the target.
 
 use crate::encoder::Dense;
 use candle_core::Tensor;
-use selfsup_core::objective::{Embeddings, Loss, Objective, Views, Vital};
+use selfsup_core::objective::{Gauge, Loss, Objective, Views};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use selfsup_kernels::pool::global_avg_pool;
 use serde::{Deserialize, Serialize};
@@ -58,8 +58,23 @@ impl Restoration {
     }
 }
 
+selfsup_core::embeddings! {
+    /// What the network restores, and what it should have. All maps are `(N, D, H, W, C)`.
+    pub struct Restored {
+        /// The restored patch.
+        graph made: Tensor,
+        /// The patch as it was.
+        fixed target: Tensor,
+        /// Mean of the coarsest map of the encoder, `(N, D)`.
+        fixed pooled: Tensor,
+        /// The corrupted patch.
+        fixed input: Tensor,
+    }
+}
+
 impl Objective for Restoration {
     type Batch = Views;
+    type Embeddings = Restored;
 
     fn params(&self) -> &Params {
         &self.params
@@ -69,30 +84,34 @@ impl Objective for Restoration {
         self.net.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Embeddings> {
-        let [spoilt, original, ..] = batch.views.as_slice() else {
+    fn embed(&self, batch: &Views, pass: &Pass) -> Result<Restored> {
+        let ([corrupted], Some(original)) = (batch.globals.as_slice(), &batch.targets) else {
+            let got = batch.globals.len();
             return Err(Error::input(
                 "batch",
                 format!(
-                    "restoration needs a spoilt and an original view of each patch, got {}",
-                    batch.views.len()
+                    "restoration needs one corrupted view of each patch and the original, got {got} views"
                 ),
             ));
         };
-        if spoilt.dims() != original.dims() {
+        if corrupted.dims() != original.dims() {
             return Err(Error::input(
                 "batch",
-                format!("spoilt {:?} and original {:?}: expected one shape", spoilt.dims(), original.dims()),
+                format!(
+                    "corrupted {:?} and original {:?}: expected one shape",
+                    corrupted.dims(),
+                    original.dims()
+                ),
             ));
         }
-        let (made, map) = self.net.forward(spoilt, pass)?;
+        let (made, map) = self.net.forward(corrupted, pass)?;
         let target = crate::encoder::channels_last(original, made.dim(4)?)?;
-        let input = crate::encoder::channels_last(spoilt, made.dim(4)?)?;
-        Ok(Embeddings { graph: vec![made], fixed: vec![target, global_avg_pool(&map.detach())?, input] })
+        let input = crate::encoder::channels_last(corrupted, made.dim(4)?)?;
+        Ok(Restored { made, target, pooled: global_avg_pool(&map.detach())?, input })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(self.error(&e.graph[0], &e.fixed[0])?.into())
+    fn criterion(&self, e: &Restored, _pass: &Pass) -> Result<Loss> {
+        Ok(self.error(&e.made, &e.target)?.into())
     }
 
     fn couples_samples(&self) -> bool {
@@ -100,24 +119,23 @@ impl Objective for Restoration {
     }
 
     /// How much better than the best constant: `1 - mse / variance` of the originals, 1 for perfect
-    /// restoration. How much better than giving the spoilt patch back as it is: `1 - loss / loss of the
+    /// restoration. How much better than giving the corrupted patch back as it is: `1 - loss / loss of the
     /// input`. And the spread of the features.
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let (made, original) = (&e.graph[0], &e.fixed[0]);
+    fn gauges(&self, e: &Restored, _pass: &Pass) -> Result<Vec<Gauge>> {
+        let (made, original) = (&e.made, &e.target);
         let number = |t: Tensor| -> Result<f64> { Ok(f64::from(t.to_scalar::<f32>()?)) };
         let mse = number((made - original)?.sqr()?.mean_all()?)?;
         let mean = original.mean_all()?;
         let variance = number(original.broadcast_sub(&mean)?.sqr()?.mean_all()?)?;
         let explained = if variance > 0.0 { 1.0 - mse / variance } else { 0.0 };
-        let (loss, copied) =
-            (number(self.error(made, original)?)?, number(self.error(&e.fixed[2], original)?)?);
+        let (loss, copied) = (number(self.error(made, original)?)?, number(self.error(&e.input, original)?)?);
         let gain = if copied > 0.0 { 1.0 - loss / copied } else { 0.0 };
-        let pooled = &e.fixed[1];
+        let pooled = &e.pooled;
         let spread = number(pooled.broadcast_sub(&pooled.mean_keepdim(0)?)?.sqr()?.mean_all()?)?.sqrt();
         Ok(vec![
-            Vital { name: "explained_variance", value: explained, healthy_above: None },
-            Vital { name: "gain_over_input", value: gain, healthy_above: None },
-            Vital { name: "feature_sd", value: spread, healthy_above: None },
+            Gauge { name: "explained_variance", value: explained, healthy_above: None },
+            Gauge { name: "gain_over_input", value: gain, healthy_above: None },
+            Gauge { name: "feature_sd", value: spread, healthy_above: None },
         ])
     }
 }

@@ -9,7 +9,7 @@ use crate::encoder::Dense;
 use crate::recipe::Architecture;
 use candle_core::{D, DType, Device, Tensor};
 use selfsup_core::loss::dice_ce;
-use selfsup_core::objective::{Batch, Embeddings, Loss, Objective, Vital};
+use selfsup_core::objective::{Batch, Gauge, Loss, Objective, Outputs};
 use selfsup_core::weights::{self, Options, Report};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
@@ -161,6 +161,7 @@ impl Segment {
 
 impl Objective for Segment {
     type Batch = Labelled;
+    type Embeddings = Outputs;
 
     fn params(&self) -> &Params {
         &self.params
@@ -170,7 +171,7 @@ impl Objective for Segment {
         self.net.encoder.as_ref()
     }
 
-    fn embed(&self, batch: &Labelled, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Labelled, pass: &Pass) -> Result<Outputs> {
         let logits = self.logits(&batch.x, pass)?;
         let (have, planes) = (logits.dim(1)?, batch.labels.dim(1)?);
         if batch.from + planes > have {
@@ -181,11 +182,11 @@ impl Objective for Segment {
         }
         let logits =
             if planes == have { logits } else { logits.narrow(1, batch.from, planes)?.contiguous()? };
-        Ok(Embeddings { graph: vec![logits], fixed: vec![batch.labels.clone()] })
+        Ok(Outputs { outputs: logits, targets: batch.labels.clone() })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(dice_ce(&e.graph[0], &e.fixed[0], &self.config.class_weights)?.into())
+    fn criterion(&self, e: &Outputs, _pass: &Pass) -> Result<Loss> {
+        Ok(dice_ce(&e.outputs, &e.targets, &self.config.class_weights)?.into())
     }
 
     fn couples_samples(&self) -> bool {
@@ -193,9 +194,9 @@ impl Objective for Segment {
     }
 
     /// Mean Dice of the classes but the background that are there or predicted, over the batch.
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let said: Vec<u32> = e.graph[0].argmax(D::Minus1)?.flatten_all()?.to_dtype(DType::U32)?.to_vec1()?;
-        let right: Vec<u32> = e.fixed[0].flatten_all()?.to_dtype(DType::U32)?.to_vec1()?;
+    fn gauges(&self, e: &Outputs, _pass: &Pass) -> Result<Vec<Gauge>> {
+        let said: Vec<u32> = e.outputs.argmax(D::Minus1)?.flatten_all()?.to_dtype(DType::U32)?.to_vec1()?;
+        let right: Vec<u32> = e.targets.flatten_all()?.to_dtype(DType::U32)?.to_vec1()?;
         let mut counts = vec![[0u64; 3]; self.config.classes];
         for (&a, &b) in said.iter().zip(&right) {
             let mut add = |class: u32, k: usize| {
@@ -216,6 +217,6 @@ impl Objective for Segment {
             .map(|c| 2.0 * c[2] as f64 / (c[0] + c[1]) as f64)
             .collect();
         let dice = seen.iter().sum::<f64>() / seen.len().max(1) as f64;
-        Ok(vec![Vital { name: "dice", value: dice, healthy_above: None }])
+        Ok(vec![Gauge { name: "dice", value: dice, healthy_above: None }])
     }
 }

@@ -7,7 +7,7 @@ use crate::method::genesis::Spoil;
 use crate::method::{GenesisConfig, Restoration, RestorationLoss, SuperResolutionConfig};
 use selfsup_core::objective::{
     BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config,
-    Objective, SimClr, SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views,
+    SimClr, SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views, boxed,
 };
 use selfsup_core::{Error, Result, Scope, TokenEncoder};
 
@@ -72,7 +72,7 @@ impl MethodConfig {
     pub fn build(&self, scope: &Scope, architecture: &Architecture) -> Result<Method> {
         let encoder = |s: &Scope| architecture.build(s);
         let restore = |loss: RestorationLoss| -> Result<Method> {
-            Ok(Box::new(Restoration::new(scope, architecture.dense(scope, 1, false)?, loss)))
+            Ok(boxed(Restoration::new(scope, architecture.dense(scope, 1, false)?, loss)))
         };
         Ok(match self {
             MethodConfig::Genesis(c) => {
@@ -92,18 +92,18 @@ impl MethodConfig {
                 let tokens = |s: &Scope| -> Result<Box<dyn TokenEncoder>> {
                     Ok(Box::new(ViT3d::new(s, vit.clone())?))
                 };
-                Box::new(Mae::new(scope, &tokens, c.clone())?)
+                boxed(Mae::new(scope, &tokens, c.clone())?)
             }
-            MethodConfig::Simclr(c) => Box::new(SimClr::new(scope, &encoder, c.clone())?),
-            MethodConfig::Moco(c) => Box::new(MoCo::new(scope, &encoder, c.clone())?),
-            MethodConfig::MocoV3(c) => Box::new(MoCoV3::new(scope, &encoder, c.clone())?),
-            MethodConfig::Byol(c) => Box::new(Byol::new(scope, &encoder, c.clone())?),
-            MethodConfig::Simsiam(c) => Box::new(SimSiam::new(scope, &encoder, c.clone())?),
-            MethodConfig::BarlowTwins(c) => Box::new(BarlowTwins::new(scope, &encoder, c.clone())?),
-            MethodConfig::Vicreg(c) => Box::new(VicReg::new(scope, &encoder, c.clone())?),
+            MethodConfig::Simclr(c) => boxed(SimClr::new(scope, &encoder, c.clone())?),
+            MethodConfig::Moco(c) => boxed(MoCo::new(scope, &encoder, c.clone())?),
+            MethodConfig::MocoV3(c) => boxed(MoCoV3::new(scope, &encoder, c.clone())?),
+            MethodConfig::Byol(c) => boxed(Byol::new(scope, &encoder, c.clone())?),
+            MethodConfig::Simsiam(c) => boxed(SimSiam::new(scope, &encoder, c.clone())?),
+            MethodConfig::BarlowTwins(c) => boxed(BarlowTwins::new(scope, &encoder, c.clone())?),
+            MethodConfig::Vicreg(c) => boxed(VicReg::new(scope, &encoder, c.clone())?),
         })
     }
 }
 
 /// Any method over views of volumes.
-pub type Method = Box<dyn Objective<Batch = Views>>;
+pub type Method = selfsup_core::objective::Method<Views>;

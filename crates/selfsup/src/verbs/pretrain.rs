@@ -293,7 +293,7 @@ fn report(summary: &Summary, kind: Kind, found: Option<&Probed>, asked: bool, di
     for low in &summary.unhealthy {
         say!(
             "warning: {} ended at {:.4} and has been below {} since step {}: the representation has probably collapsed (see curves.svg)",
-            low.vital,
+            low.gauge,
             low.value,
             low.healthy_above,
             low.since_step
@@ -386,8 +386,8 @@ fn dry_run<M: Modality>(
         made.loss,
         made.grads.norm()?
     );
-    for vital in method.vitals(&made.embeddings)? {
-        say!("{}: {:.4}", vital.name, vital.value);
+    for gauge in method.gauges(&made.embeddings)? {
+        say!("{}: {:.4}", gauge.name, gauge.value);
     }
     if let Some(mb) = peak_memory_mb() {
         say!("peak memory: {mb} MB");

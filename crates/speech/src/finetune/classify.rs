@@ -8,7 +8,8 @@ use crate::encoder::{SpeechConfig, SpeechEncoder};
 use candle_core::{D, DType, Tensor};
 use selfsup_core::loss::cross_entropy;
 use selfsup_core::nn::Linear;
-use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Scope};
+use selfsup_core::objective::Outputs;
+use selfsup_core::{Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Scope};
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -97,6 +98,7 @@ impl Classify {
 
 impl Objective for Classify {
     type Batch = Waves;
+    type Embeddings = Outputs;
 
     fn params(&self) -> &Params {
         &self.params
@@ -106,7 +108,7 @@ impl Objective for Classify {
         &self.encoder
     }
 
-    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Outputs> {
         let mut labels = Vec::with_capacity(batch.targets.len());
         for (i, target) in batch.targets.iter().enumerate() {
             let name = || format!("sample {}", batch.indices.get(i).copied().unwrap_or(i));
@@ -119,18 +121,19 @@ impl Objective for Classify {
             }
         }
         let labels = Tensor::from_vec(labels, batch.targets.len(), batch.values.device())?;
-        Ok(Embeddings { graph: vec![self.logits(batch, pass)?], fixed: vec![labels] })
+        Ok(Outputs { outputs: self.logits(batch, pass)?, targets: labels })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        let right = e.graph[0]
+    fn criterion(&self, e: &Outputs, _pass: &Pass) -> Result<Loss> {
+        let right = e
+            .outputs
             .detach()
             .argmax(D::Minus1)?
             .to_dtype(DType::I64)?
-            .eq(&e.fixed[0])?
+            .eq(&e.targets)?
             .to_dtype(DType::F32)?
             .mean_all()?;
-        let value = cross_entropy(&e.graph[0], &e.fixed[0], self.config.label_smoothing)?;
+        let value = cross_entropy(&e.outputs, &e.targets, self.config.label_smoothing)?;
         Ok(Loss { value, parts: vec![("accuracy", right)] })
     }
 

@@ -13,7 +13,8 @@ use selfsup_core::kernels::Path;
 use selfsup_core::kernels::dropout::dropout;
 use selfsup_core::kernels::loss::ctc;
 use selfsup_core::nn::Linear;
-use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Role, Scope};
+use selfsup_core::objective::Outputs;
+use selfsup_core::{Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Role, Scope};
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -130,6 +131,7 @@ impl Ctc {
 
 impl Objective for Ctc {
     type Batch = Waves;
+    type Embeddings = Outputs;
 
     fn params(&self) -> &Params {
         &self.params
@@ -139,22 +141,22 @@ impl Objective for Ctc {
         &self.encoder
     }
 
-    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Outputs> {
         let (logits, counts) = self.logits(batch, pass)?;
-        Ok(Embeddings { graph: vec![logits], fixed: vec![self.packed(batch, &counts)?] })
+        Ok(Outputs { outputs: logits, targets: self.packed(batch, &counts)? })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        let packed: Vec<Vec<i64>> = e.fixed[0].to_vec2()?;
+    fn criterion(&self, e: &Outputs, _pass: &Pass) -> Result<Loss> {
+        let packed: Vec<Vec<i64>> = e.targets.to_vec2()?;
         let (n, width) = (packed.len(), packed.first().map_or(2, Vec::len));
         let lengths = |at: usize| packed.iter().map(|row| row[at] as usize).collect::<Vec<_>>();
         let (frames, labels) = (lengths(0), lengths(1));
         let targets = if width > 2 {
-            e.fixed[0].narrow(1, 2, width - 2)?.contiguous()?
+            e.targets.narrow(1, 2, width - 2)?.contiguous()?
         } else {
             Tensor::zeros((n, 0), DType::I64, &Device::Cpu)?
         };
-        let nll = ctc(&e.graph[0], &targets, &frames, &labels, Vocabulary::BLANK as usize)?;
+        let nll = ctc(&e.outputs, &targets, &frames, &labels, Vocabulary::BLANK as usize)?;
         let fits: Vec<u32> = nll
             .detach()
             .to_vec1::<f32>()?

@@ -20,8 +20,7 @@ use candle_core::Tensor;
 use selfsup_core::nn::{Linear, Transformer};
 use selfsup_core::objective::{ema, embedding_std};
 use selfsup_core::{
-    Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Progress, Result, Role, Scope, Vital,
-    World,
+    Encoder, Error, Gauge, Init, Loss, Objective, Params, Pass, Progress, Result, Role, Scope, World,
 };
 
 /// Hyper-parameters; the defaults are those of the base model.
@@ -186,8 +185,21 @@ fn squares_about_mean(rows: &[&[f32]]) -> f64 {
         .sum()
 }
 
+selfsup_core::embeddings! {
+    /// The student's context and the teacher's targets, `(N, L, D)` each.
+    pub struct Regressed {
+        /// Of the masked wave.
+        graph context: Tensor,
+        /// `(N, L)` u8, 1 for masked frames.
+        fixed mask: Tensor,
+        /// Of the whole wave.
+        fixed targets: Tensor,
+    }
+}
+
 impl Objective for Data2Vec {
     type Batch = Waves;
+    type Embeddings = Regressed;
 
     fn params(&self) -> &Params {
         &self.params
@@ -197,7 +209,7 @@ impl Objective for Data2Vec {
         &self.encoder
     }
 
-    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Regressed> {
         let e = &self.encoder;
         let masked = Masked::of(e, &self.config.mask, batch, pass)?;
         let valid = masked.valid.as_ref();
@@ -208,14 +220,14 @@ impl Objective for Data2Vec {
         let targets = self.targets(&whole, &masked.counts, valid, pass)?;
         let x = e.hide(&projected, &masked.hidden(), valid, pass)?;
         let context = e.contextualize(&e.place(&x, pass)?, valid, &[], pass)?.0;
-        Ok(Embeddings { graph: vec![context], fixed: vec![masked.mask, targets.detach()] })
+        Ok(Regressed { context, mask: masked.mask, targets: targets.detach() })
     }
 
-    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
-        let rows = Rows::of(&e.fixed[0])?;
+    fn criterion(&self, e: &Regressed, pass: &Pass) -> Result<Loss> {
+        let rows = Rows::of(&e.mask)?;
         rows.some()?;
-        let d = e.graph[0].dim(2)? as f64;
-        let gap = (self.regression.forward(&rows.take(&e.graph[0])?, pass)? - rows.take(&e.fixed[1])?)?;
+        let d = e.context.dim(2)? as f64;
+        let gap = (self.regression.forward(&rows.take(&e.context)?, pass)? - rows.take(&e.targets)?)?;
         Ok((gap.sqr()?.mean_all()? * d.sqrt())?.into())
     }
 
@@ -223,28 +235,28 @@ impl Objective for Data2Vec {
         false
     }
 
-    fn weight(&self, _batch: &Waves, e: &Embeddings) -> Result<f64> {
-        Ok(Rows::of(&e.fixed[0])?.len() as f64)
+    fn weight(&self, _batch: &Waves, e: &Regressed) -> Result<f64> {
+        Ok(Rows::of(&e.mask)?.len() as f64)
     }
 
-    fn after_step(&self, _e: &Embeddings, progress: &Progress, _world: &World) -> Result<()> {
+    fn after_step(&self, _e: &Regressed, progress: &Progress, _world: &World) -> Result<()> {
         ema(&self.params, &PATHS, self.config.momentum_at(progress.fraction()))
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let rows = Rows::of(&e.fixed[0])?;
+    fn gauges(&self, e: &Regressed, _pass: &Pass) -> Result<Vec<Gauge>> {
+        let rows = Rows::of(&e.mask)?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let targets = rows.take(&e.fixed[1])?;
-        let mut vitals = vec![
-            embedding_std(&rows.take(&e.graph[0])?.detach())?,
-            Vital { name: "target_std", ..embedding_std(&targets)? },
+        let targets = rows.take(&e.targets)?;
+        let mut gauges = vec![
+            embedding_std(&rows.take(&e.context)?.detach())?,
+            Gauge { name: "target_std", ..embedding_std(&targets)? },
         ];
-        if let Some(value) = content(&rows, &targets, e.fixed[1].dim(1)?)? {
-            vitals.push(Vital { name: "target_content", value, healthy_above: Some(CONTENT) });
+        if let Some(value) = content(&rows, &targets, e.targets.dim(1)?)? {
+            gauges.push(Gauge { name: "target_content", value, healthy_above: Some(CONTENT) });
         }
-        Ok(vitals)
+        Ok(gauges)
     }
 
     fn may_skip(&self) -> Vec<String> {

@@ -18,7 +18,7 @@ use selfsup_core::kernels::norm::l2_normalize;
 use selfsup_core::loss::{IGNORED, cross_entropy};
 use selfsup_core::nn::Linear;
 use selfsup_core::objective::embedding_std;
-use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Scope, Vital};
+use selfsup_core::{Encoder, Error, Gauge, Init, Loss, Objective, Params, Pass, Result, Scope, Weight};
 
 /// Hyper-parameters; the defaults are those of the base model.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -114,7 +114,7 @@ impl HubertConfig {
 
 /// Scores over the clusters.
 enum Scores {
-    Cosine { project: Linear, clusters: Tensor, temperature: f64 },
+    Cosine { project: Linear, clusters: Weight, temperature: f64 },
     Linear(Linear),
 }
 
@@ -170,7 +170,7 @@ impl Hubert {
     }
 
     /// Loss over the frames that `rows` picks, and the share of them that are right.
-    fn predict(&self, hidden: &Tensor, labels: &[i64], rows: &Rows) -> Result<(Tensor, Tensor)> {
+    fn predict(&self, hidden: &Tensor, labels: &[i64], rows: &Rows, pass: &Pass) -> Result<(Tensor, Tensor)> {
         let picked: Vec<i64> = rows.flat().iter().map(|&i| labels[i as usize]).collect();
         let labels = Tensor::from_vec(picked, rows.len(), hidden.device())?;
         let scores = self.scores(&rows.take(hidden)?, pass)?;
@@ -185,9 +185,9 @@ impl Hubert {
     }
 
     /// Frames that count: hidden (or visible) ones with a cluster.
-    fn counted(e: &Embeddings, hidden: bool) -> Result<(Rows, Vec<i64>)> {
-        let mask: Vec<Vec<u8>> = e.fixed[0].to_vec2()?;
-        let labels: Vec<Vec<i64>> = e.fixed[1].to_vec2()?;
+    fn counted(e: &Clustered, hidden: bool) -> Result<(Rows, Vec<i64>)> {
+        let mask: Vec<Vec<u8>> = e.mask.to_vec2()?;
+        let labels: Vec<Vec<i64>> = e.labels.to_vec2()?;
         let pick = |(m, l): (&Vec<u8>, &Vec<i64>)| {
             m.iter().zip(l).map(|(m, l)| (*m != 0) == hidden && *l != IGNORED).collect()
         };
@@ -231,8 +231,21 @@ pub fn frame_labels(batch: &Waves, counts: &[usize], width: usize, classes: usiz
     Ok(Tensor::from_vec(values, (counts.len(), width), batch.values.device())?)
 }
 
+selfsup_core::embeddings! {
+    /// Frames in their context, and their clusters.
+    pub struct Clustered {
+        /// `(N, L, D)`.
+        graph context: Tensor,
+        /// `(N, L)` u8, 1 for masked frames.
+        fixed mask: Tensor,
+        /// `(N, L)` clusters, ignored beyond a wave's frames.
+        fixed labels: Tensor,
+    }
+}
+
 impl Objective for Hubert {
     type Batch = Waves;
+    type Embeddings = Clustered;
 
     fn params(&self) -> &Params {
         &self.params
@@ -242,17 +255,17 @@ impl Objective for Hubert {
         &self.encoder
     }
 
-    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Clustered> {
         let masked = Masked::of(&self.encoder, &self.config.mask, batch, pass)?;
         let labels = frame_labels(batch, &masked.counts, masked.mask.dim(1)?, self.clusters)?;
         let context = masked.encode(&self.encoder, pass)?;
-        Ok(Embeddings { graph: vec![context], fixed: vec![masked.mask, labels] })
+        Ok(Clustered { context, mask: masked.mask, labels })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
+    fn criterion(&self, e: &Clustered, pass: &Pass) -> Result<Loss> {
         let (rows, labels) = Self::counted(e, true)?;
         rows.some()?;
-        let (masked, right) = self.predict(&e.graph[0], &labels, &rows)?;
+        let (masked, right) = self.predict(&e.context, &labels, &rows, pass)?;
         let mut parts = vec![("masked", masked.detach()), ("masked_accuracy", right)];
         let (seen, _) = if self.config.unmasked_weight > 0.0 {
             Self::counted(e, false)?
@@ -261,7 +274,7 @@ impl Objective for Hubert {
         };
         let mut value = masked;
         if !seen.is_empty() {
-            let (unmasked, right) = self.predict(&e.graph[0], &labels, &seen)?;
+            let (unmasked, right) = self.predict(&e.context, &labels, &seen, pass)?;
             parts.extend([("unmasked", unmasked.detach()), ("unmasked_accuracy", right)]);
             value = (value + (unmasked * self.config.unmasked_weight)?)?;
         }
@@ -274,11 +287,11 @@ impl Objective for Hubert {
         self.config.unmasked_weight > 0.0
     }
 
-    fn weight(&self, _batch: &Waves, e: &Embeddings) -> Result<f64> {
+    fn weight(&self, _batch: &Waves, e: &Clustered) -> Result<f64> {
         Ok(Self::counted(e, true)?.0.len() as f64)
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
+    fn gauges(&self, e: &Clustered, _pass: &Pass) -> Result<Vec<Gauge>> {
         let (rows, labels) = Self::counted(e, true)?;
         if rows.is_empty() {
             return Ok(Vec::new());
@@ -287,8 +300,8 @@ impl Objective for Hubert {
         used.sort_unstable();
         used.dedup();
         Ok(vec![
-            embedding_std(&rows.take(&e.graph[0])?.detach())?,
-            Vital { name: "clusters_in_batch", value: used.len() as f64, healthy_above: Some(2.0) },
+            embedding_std(&rows.take(&e.context)?.detach())?,
+            Gauge { name: "clusters_in_batch", value: used.len() as f64, healthy_above: Some(2.0) },
         ])
     }
 

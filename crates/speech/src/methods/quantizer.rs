@@ -6,7 +6,7 @@ use candle_core::{D, Device, Tensor};
 use selfsup_core::kernels::Path;
 use selfsup_core::kernels::softmax::softmax;
 use selfsup_core::nn::Linear;
-use selfsup_core::{Init, Pass, Result, Scope};
+use selfsup_core::{Init, Pass, Result, Scope, Weight};
 
 /// What the quantiser made of the hidden frames.
 pub struct Quantized {
@@ -22,7 +22,7 @@ pub struct Quantized {
 /// Codebooks, and the scores that choose from them.
 pub(super) struct Quantizer {
     weight_proj: Linear,
-    codevectors: Tensor,
+    codevectors: Weight,
     groups: usize,
     codes: usize,
     dim: usize,

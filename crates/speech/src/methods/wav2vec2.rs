@@ -25,7 +25,7 @@ use selfsup_core::kernels::Path;
 use selfsup_core::kernels::dropout::dropout;
 use selfsup_core::nn::Linear;
 use selfsup_core::objective::embedding_std;
-use selfsup_core::{Embeddings, Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Scope, Vital};
+use selfsup_core::{Encoder, Error, Gauge, Init, Loss, Objective, Params, Pass, Result, Scope};
 
 /// Hyper-parameters; the defaults are those of the base model.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -208,8 +208,23 @@ impl Wav2Vec2 {
     }
 }
 
+selfsup_core::embeddings! {
+    /// Frames in their context, and as the convolutions made them.
+    pub struct Contrasted {
+        /// `(N, L, D)`.
+        graph context: Tensor,
+        /// `(N, L, C)`.
+        graph frames: Tensor,
+        /// Mean square of the front's activations, `(N)`.
+        graph energy: Tensor,
+        /// `(N, L)` u8, 1 for masked frames.
+        fixed mask: Tensor,
+    }
+}
+
 impl Objective for Wav2Vec2 {
     type Batch = Waves;
+    type Embeddings = Contrasted;
 
     fn params(&self) -> &Params {
         &self.params
@@ -219,7 +234,7 @@ impl Objective for Wav2Vec2 {
         &self.encoder
     }
 
-    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Waves, pass: &Pass) -> Result<Contrasted> {
         let front = self.encoder.convolve(&batch.values, pass)?;
         let energy = front.sqr()?.mean((1, 2))?; // (N, L, C) -> (N)
         let masked = Masked::behind(
@@ -230,14 +245,14 @@ impl Objective for Wav2Vec2 {
             pass,
         )?;
         let context = masked.encode(&self.encoder, pass)?;
-        Ok(Embeddings { graph: vec![context, masked.frames, energy], fixed: vec![masked.mask] })
+        Ok(Contrasted { context, frames: masked.frames, energy, mask: masked.mask })
     }
 
-    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
-        let rows = Rows::of(&e.fixed[0])?;
+    fn criterion(&self, e: &Contrasted, pass: &Pass) -> Result<Loss> {
+        let rows = Rows::of(&e.mask)?;
         rows.some()?;
-        let context = rows.take(&e.graph[0])?;
-        let mut frames = rows.take(&e.graph[1])?;
+        let context = rows.take(&e.context)?;
+        let mut frames = rows.take(&e.frames)?;
         let quantized = if pass.train {
             if self.config.quantizer_dropout > 0.0 {
                 frames = dropout(&frames, self.config.quantizer_dropout, pass.key("quantizer"), Path::Auto)?;
@@ -266,7 +281,7 @@ impl Objective for Wav2Vec2 {
         let contrastive = (Tensor::stack(&sums, 0)?.sum_all()? / rows.len() as f64)?;
         let all = (g * self.config.codes) as f64;
         let diversity = quantized.perplexity.affine(-1.0 / all, 1.0)?;
-        let energy = e.graph[2].mean_all()?;
+        let energy = e.energy.mean_all()?;
         let mut value = contrastive.clone();
         for (term, weight) in
             [(&diversity, self.config.diversity_weight), (&energy, self.config.feature_penalty)]
@@ -284,21 +299,21 @@ impl Objective for Wav2Vec2 {
         Ok(Loss { value, parts })
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let rows = Rows::of(&e.fixed[0])?;
+    fn gauges(&self, e: &Contrasted, pass: &Pass) -> Result<Vec<Gauge>> {
+        let rows = Rows::of(&e.mask)?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let hard = self.quantize(&rows.take(&e.graph[1])?, None, &Pass::eval())?;
+        let hard = self.quantize(&rows.take(&e.frames)?, None, pass)?;
         // Two entries in each codebook, of hundreds: the quantiser has collapsed.
         let bound = 2.0 * self.config.groups as f64;
         Ok(vec![
-            Vital {
+            Gauge {
                 name: "codes_used",
                 value: f64::from(hard.perplexity.to_scalar::<f32>()?),
                 healthy_above: Some(bound),
             },
-            embedding_std(&rows.take(&e.graph[0])?.detach())?,
+            embedding_std(&rows.take(&e.context)?.detach())?,
         ])
     }
 

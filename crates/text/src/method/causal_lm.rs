@@ -9,7 +9,7 @@ use crate::batch::{Example, IGNORED, Sequences};
 use crate::encoder::{Gpt2, Gpt2Config};
 use candle_core::Tensor;
 use selfsup_core::data::Transform;
-use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
+use selfsup_core::objective::{Gauge, Loss, Objective, Outputs};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,7 @@ impl CausalLm {
 
 impl Objective for CausalLm {
     type Batch = Sequences;
+    type Embeddings = Outputs;
 
     fn params(&self) -> &Params {
         &self.params
@@ -64,7 +65,7 @@ impl Objective for CausalLm {
     }
 
     /// States after the tokens that have a label, `(M, D)`; fixed: the labels.
-    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Outputs> {
         let l = batch.ids.dim(1)?;
         if l < 2 {
             return Err(Error::input("batch", "sequences of one token: there is no next token to predict"));
@@ -76,7 +77,7 @@ impl Objective for CausalLm {
         written::states(&hidden, &labels, batch.predicted())
     }
 
-    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
+    fn criterion(&self, e: &Outputs, pass: &Pass) -> Result<Loss> {
         written::loss(e, |h| self.model.scores(h, pass))
     }
 
@@ -84,8 +85,8 @@ impl Objective for CausalLm {
         false
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        written::vitals(e, |h| self.model.scores(h, &Pass::eval()), "next_token_accuracy")
+    fn gauges(&self, e: &Outputs, pass: &Pass) -> Result<Vec<Gauge>> {
+        written::gauges(e, |h| self.model.scores(h, pass), "next_token_accuracy")
     }
 }
 

@@ -14,10 +14,10 @@ use crate::batch::{IGNORED, Sequences};
 use crate::encoder::{Bert, BertConfig, Family, Pool};
 use crate::head::{LmHead, Predicted, accuracy, mean_cross_entropy};
 use crate::mask::MaskConfig;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
+use selfsup_core::objective::{Gauge, Loss, Objective};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::softmax::softmax;
@@ -232,8 +232,23 @@ pub fn detection_loss(scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
     binary_cross_entropy(&scores.flatten_all()?.unsqueeze(1)?, &labels.flatten_all()?)
 }
 
+selfsup_core::embeddings! {
+    /// What generator and detector make of a batch.
+    pub struct Detected {
+        /// The generator's masked tokens `(M, E)`.
+        graph filled: Tensor,
+        /// The detector's scores `(N L, 1)`.
+        graph scores: Tensor,
+        /// Ids of the masked tokens `(M)`.
+        fixed labels: Tensor,
+        /// Labels of the detector `(N L)`: 1 replaced, 0 original, ignored for padding.
+        fixed replaced: Tensor,
+    }
+}
+
 impl Objective for Electra {
     type Batch = Sequences;
+    type Embeddings = Detected;
 
     fn params(&self) -> &Params {
         &self.params
@@ -244,7 +259,7 @@ impl Objective for Electra {
     }
 
     /// The generator's hidden places `(M, E)` and the detector's scores `(N L, 1)`; fixed: their labels.
-    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Detected> {
         let predicted = Predicted::of(batch.token_labels()?)?;
         let (hidden, _) = self.generator.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
         let filled = self.head.transform(&predicted.pick(&hidden)?, pass)?;
@@ -257,13 +272,13 @@ impl Objective for Electra {
         let (hidden, _) = self.encoder.hidden(&input, batch.valid.as_ref(), &[], pass)?;
         let (n, l, _) = hidden.dims3()?;
         let scores = self.detector.forward(&hidden, pass)?.reshape((n * l, 1))?;
-        Ok(Embeddings { graph: vec![filled, scores], fixed: vec![predicted.labels, replaced.flatten_all()?] })
+        Ok(Detected { filled, scores, labels: predicted.labels, replaced: replaced.flatten_all()? })
     }
 
-    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
-        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table(), pass)?;
-        let generator = mean_cross_entropy(&logits, &e.fixed[0], 0.0)?;
-        let detector = binary_cross_entropy(&e.graph[1], &e.fixed[1])?;
+    fn criterion(&self, e: &Detected, pass: &Pass) -> Result<Loss> {
+        let logits = self.head.logits(&e.filled, self.encoder.embeddings().table(), pass)?;
+        let generator = mean_cross_entropy(&logits, &e.labels, 0.0)?;
+        let detector = binary_cross_entropy(&e.scores, &e.replaced)?;
         let parts = vec![("generator", generator.detach()), ("detector", detector.detach())];
         Ok(Loss { value: (generator + (detector * self.config.lambda)?)?, parts })
     }
@@ -272,19 +287,18 @@ impl Objective for Electra {
         false
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let logits =
-            self.head.logits(&e.graph[0], self.encoder.embeddings().table(), &Pass::eval())?.detach();
-        let scores = Tensor::cat(&[&e.graph[1].zeros_like()?, &e.graph[1]], 1)?;
-        let labels = e.fixed[1].to_vec1::<i64>()?;
+    fn gauges(&self, e: &Detected, pass: &Pass) -> Result<Vec<Gauge>> {
+        let logits = self.head.logits(&e.filled, self.encoder.embeddings().table(), pass)?.detach();
+        let scores = Tensor::cat(&[&e.scores.zeros_like()?, &e.scores], 1)?;
+        let labels = e.replaced.to_vec1::<i64>()?;
         let replaced: Vec<i64> = labels.iter().map(|&l| if l == 1 { 1 } else { IGNORED }).collect();
-        let replaced = Tensor::from_vec(replaced, labels.len(), e.fixed[1].device())?;
-        let vital = |name, value| Vital { name, value, healthy_above: None };
+        let replaced = Tensor::from_vec(replaced, labels.len(), e.replaced.device())?;
+        let gauge = |name, value| Gauge { name, value, healthy_above: None };
         Ok(vec![
-            vital("generator_accuracy", accuracy(&logits, &e.fixed[0])?),
-            vital("detector_accuracy", accuracy(&scores.to_dtype(DType::F32)?, &e.fixed[1])?),
+            gauge("generator_accuracy", accuracy(&logits, &e.labels)?),
+            gauge("detector_accuracy", accuracy(&scores.to_dtype(DType::F32)?, &e.replaced)?),
             // Of the replaced tokens, those that are found: 0 for a detector that calls everything original.
-            vital("detector_recall", accuracy(&scores.to_dtype(DType::F32)?, &replaced)?),
+            gauge("detector_recall", accuracy(&scores.to_dtype(DType::F32)?, &replaced)?),
         ])
     }
 }

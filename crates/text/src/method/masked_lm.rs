@@ -16,7 +16,7 @@ use crate::head::{LmHead, Predicted, accuracy, mean_cross_entropy};
 use crate::mask::MaskConfig;
 use candle_core::Tensor;
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
+use selfsup_core::objective::{Gauge, Loss, Objective};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -90,8 +90,23 @@ impl MaskedLm {
     }
 }
 
+selfsup_core::embeddings! {
+    /// What the heads start from. The rows of the tokens are masked tokens, not samples.
+    pub struct Masked {
+        /// Masked tokens `(M, E)`.
+        graph tokens: Tensor,
+        /// Next-sentence scores `(N, 2)`.
+        graph next: Option<Tensor>,
+        /// Ids of the masked tokens `(M)`.
+        fixed labels: Tensor,
+        /// Whether the second text follows the first `(N)`.
+        fixed follows: Option<Tensor>,
+    }
+}
+
 impl Objective for MaskedLm {
     type Batch = Sequences;
+    type Embeddings = Masked;
 
     fn params(&self) -> &Params {
         &self.params
@@ -102,11 +117,11 @@ impl Objective for MaskedLm {
     }
 
     /// Of the hidden places `(M, E)`, and the next-sentence scores `(N, 2)`; fixed: their labels.
-    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Masked> {
         let predicted = Predicted::of(batch.token_labels()?)?;
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        let mut graph = vec![self.head.transform(&predicted.pick(&hidden)?, pass)?];
-        let mut fixed = vec![predicted.labels];
+        let hidden_tokens = self.head.transform(&predicted.pick(&hidden)?, pass)?;
+        let mut e = Masked { tokens: hidden_tokens, labels: predicted.labels, next: None, follows: None };
         if let Some(next) = &self.next {
             let targets = batch.targets.clone().ok_or_else(|| {
                 Error::input(
@@ -114,16 +129,16 @@ impl Objective for MaskedLm {
                     "next-sentence prediction needs pairs of texts, and whether the second follows the first",
                 )
             })?;
-            graph.push(next.forward(&self.encoder.pool(&hidden, batch.valid.as_ref(), pass)?, pass)?);
-            fixed.push(targets);
+            e.next = Some(next.forward(&self.encoder.pool(&hidden, batch.valid.as_ref(), pass)?, pass)?);
+            e.follows = Some(targets);
         }
-        Ok(Embeddings { graph, fixed })
+        Ok(e)
     }
 
-    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
-        let logits = self.head.logits(&e.graph[0], self.encoder.embeddings().table(), pass)?;
-        let masked = mean_cross_entropy(&logits, &e.fixed[0], 0.0)?;
-        match (e.graph.get(1), e.fixed.get(1)) {
+    fn criterion(&self, e: &Masked, pass: &Pass) -> Result<Loss> {
+        let logits = self.head.logits(&e.tokens, self.encoder.embeddings().table(), pass)?;
+        let masked = mean_cross_entropy(&logits, &e.labels, 0.0)?;
+        match (&e.next, &e.follows) {
             (Some(scores), Some(targets)) => {
                 let next = mean_cross_entropy(scores, targets, 0.0)?;
                 let parts = vec![("masked", masked.detach()), ("next", next.detach())];
@@ -137,21 +152,20 @@ impl Objective for MaskedLm {
         false
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let logits =
-            self.head.logits(&e.graph[0], self.encoder.embeddings().table(), &Pass::eval())?.detach();
-        let mut vitals = vec![Vital {
+    fn gauges(&self, e: &Masked, pass: &Pass) -> Result<Vec<Gauge>> {
+        let logits = self.head.logits(&e.tokens, self.encoder.embeddings().table(), pass)?.detach();
+        let mut gauges = vec![Gauge {
             name: "masked_accuracy",
-            value: accuracy(&logits, &e.fixed[0])?,
+            value: accuracy(&logits, &e.labels)?,
             healthy_above: None,
         }];
-        if let (Some(scores), Some(targets)) = (e.graph.get(1), e.fixed.get(1)) {
-            vitals.push(Vital {
+        if let (Some(scores), Some(targets)) = (&e.next, &e.follows) {
+            gauges.push(Gauge {
                 name: "next_accuracy",
                 value: accuracy(scores, targets)?,
                 healthy_above: None,
             });
         }
-        Ok(vitals)
+        Ok(gauges)
     }
 }

@@ -10,7 +10,7 @@ use crate::encoder::{Bert, BertConfig};
 use candle_core::Tensor;
 use selfsup_core::loss::cross_entropy;
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::{Batch, Embeddings, Loss, Objective, Vital, embedding_std};
+use selfsup_core::objective::{Batch, Gauge, Loss, Objective, Pair, embedding_std};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::linear::linear;
@@ -74,6 +74,7 @@ impl SimCse {
 
 impl Objective for SimCse {
     type Batch = Sequences;
+    type Embeddings = Pair;
 
     fn params(&self) -> &Params {
         &self.params
@@ -84,25 +85,25 @@ impl Objective for SimCse {
     }
 
     /// Both passes in one: each sample stands twice in the batch, and dropout draws for every place anew.
-    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Pair> {
         let (x, n) = (batch.input()?, batch.ids.dim(0)?);
         let valid = batch.valid.as_ref().map(|v| Tensor::cat(&[v, v], 0)).transpose()?;
         let pooled = self.encoder.forward(&Tensor::cat(&[&x, &x], 0)?, valid.as_ref(), &[], pass)?.pooled;
         let z = self.project.forward(&pooled, pass)?.tanh()?;
-        Ok(Embeddings { graph: vec![z.narrow(0, 0, n)?, z.narrow(0, n, n)?], fixed: vec![] })
+        Ok(Pair { a: z.narrow(0, 0, n)?, b: z.narrow(0, n, n)? })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        sim_cse(&e.graph[0], &e.graph[1], self.config.temperature).map(Loss::from)
+    fn criterion(&self, e: &Pair, _pass: &Pass) -> Result<Loss> {
+        sim_cse(&e.a, &e.b, self.config.temperature).map(Loss::from)
     }
 
     /// No token is predicted: a batch weighs what it has samples.
-    fn weight(&self, batch: &Sequences, _embeddings: &Embeddings) -> Result<f64> {
+    fn weight(&self, batch: &Sequences, _embeddings: &Pair) -> Result<f64> {
         Ok(batch.samples() as f64)
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        Ok(vec![embedding_std(&e.graph[0])?])
+    fn gauges(&self, e: &Pair, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![embedding_std(&e.a)?])
     }
 }
 

@@ -11,7 +11,7 @@ use super::written;
 use crate::batch::{Example, Sequences, Vocabulary};
 use crate::encoder::{T5, T5Config};
 use selfsup_core::data::Transform;
-use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
+use selfsup_core::objective::{Gauge, Loss, Objective, Outputs};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -196,6 +196,7 @@ impl SpanCorruption {
 
 impl Objective for SpanCorruption {
     type Batch = Sequences;
+    type Embeddings = Outputs;
 
     fn params(&self) -> &Params {
         &self.params
@@ -206,7 +207,7 @@ impl Objective for SpanCorruption {
     }
 
     /// The decoder's states where a token is to be written, `(M, D)`; fixed: the tokens.
-    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Outputs> {
         if batch.labels.dim(1)? == 0 {
             return Err(Error::input("batch.labels", "no tokens for the decoder"));
         }
@@ -216,7 +217,7 @@ impl Objective for SpanCorruption {
         written::states(&decoded, &batch.labels, batch.predicted())
     }
 
-    fn criterion(&self, e: &Embeddings, pass: &Pass) -> Result<Loss> {
+    fn criterion(&self, e: &Outputs, pass: &Pass) -> Result<Loss> {
         written::loss(e, |h| self.model.scores(h, pass))
     }
 
@@ -224,8 +225,8 @@ impl Objective for SpanCorruption {
         false
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        written::vitals(e, |h| self.model.scores(h, &Pass::eval()), "token_accuracy")
+    fn gauges(&self, e: &Outputs, pass: &Pass) -> Result<Vec<Gauge>> {
+        written::gauges(e, |h| self.model.scores(h, pass), "token_accuracy")
     }
 }
 

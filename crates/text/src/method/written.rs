@@ -4,33 +4,30 @@
 use crate::head::{Predicted, accuracy, mean_cross_entropy};
 use candle_core::Tensor;
 use selfsup_core::Result;
-use selfsup_core::objective::{Embeddings, Loss, Vital};
+use selfsup_core::objective::{Gauge, Loss, Outputs};
 
 /// The rows of `hidden (N, L, D)` whose labels `(N, L)` count, `(M, D)`, and as what is fixed those labels;
 /// `counts` says how many count in each sample. Where all do, nothing is picked.
-pub(super) fn states(hidden: &Tensor, labels: &Tensor, counts: &[usize]) -> Result<Embeddings> {
+pub(super) fn states(hidden: &Tensor, labels: &Tensor, counts: &[usize]) -> Result<Outputs> {
     let (n, l, d) = hidden.dims3()?;
     if counts.iter().all(|c| *c == l) {
-        return Ok(Embeddings {
-            graph: vec![hidden.reshape((n * l, d))?],
-            fixed: vec![labels.flatten_all()?],
-        });
+        return Ok(Outputs { outputs: hidden.reshape((n * l, d))?, targets: labels.flatten_all()? });
     }
     let predicted = Predicted::of(labels)?;
-    Ok(Embeddings { graph: vec![predicted.pick(hidden)?], fixed: vec![predicted.labels] })
+    Ok(Outputs { outputs: predicted.pick(hidden)?, targets: predicted.labels })
 }
 
 /// Mean cross entropy of the tokens; `scores` makes `(M, V)` of states `(M, D)`.
-pub(super) fn loss(e: &Embeddings, scores: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Loss> {
-    Ok(mean_cross_entropy(&scores(&e.graph[0])?, &e.fixed[0], 0.0)?.into())
+pub(super) fn loss(e: &Outputs, scores: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Loss> {
+    Ok(mean_cross_entropy(&scores(&e.outputs)?, &e.targets, 0.0)?.into())
 }
 
 /// The share of the tokens whose score is the highest, called `name`.
-pub(super) fn vitals(
-    e: &Embeddings,
+pub(super) fn gauges(
+    e: &Outputs,
     scores: impl Fn(&Tensor) -> Result<Tensor>,
     name: &'static str,
-) -> Result<Vec<Vital>> {
-    let scores = scores(&e.graph[0])?.detach();
-    Ok(vec![Vital { name, value: accuracy(&scores, &e.fixed[0])?, healthy_above: None }])
+) -> Result<Vec<Gauge>> {
+    let scores = scores(&e.outputs)?.detach();
+    Ok(vec![Gauge { name, value: accuracy(&scores, &e.targets)?, healthy_above: None }])
 }

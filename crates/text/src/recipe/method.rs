@@ -8,7 +8,7 @@ use crate::method::{
     SimCseConfig, SpanCorruption, SpanCorruptionConfig, Spans,
 };
 use selfsup_core::data::Transform;
-use selfsup_core::objective::Objective;
+use selfsup_core::objective::boxed;
 use selfsup_core::{Error, Result, Scope};
 
 selfsup_core::method_config! {
@@ -74,18 +74,16 @@ impl MethodConfig {
     /// If the configuration is not possible, or the method needs another kind of network.
     pub fn build(&self, scope: &Scope, architecture: &Architecture) -> Result<Method> {
         Ok(match (self, architecture) {
-            (MethodConfig::MaskedLm(c), Architecture::Bert(e)) => {
-                Box::new(MaskedLm::new(scope, e.clone(), c)?)
-            }
+            (MethodConfig::MaskedLm(c), Architecture::Bert(e)) => boxed(MaskedLm::new(scope, e.clone(), c)?),
             (MethodConfig::Electra(c), Architecture::Bert(e)) => {
-                Box::new(Electra::new(scope, e.clone(), c.clone())?)
+                boxed(Electra::new(scope, e.clone(), c.clone())?)
             }
             (MethodConfig::Simcse(c), Architecture::Bert(e)) => {
-                Box::new(SimCse::new(scope, e.clone(), c.clone())?)
+                boxed(SimCse::new(scope, e.clone(), c.clone())?)
             }
-            (MethodConfig::CausalLm(_), Architecture::Gpt2(e)) => Box::new(CausalLm::new(scope, e.clone())?),
+            (MethodConfig::CausalLm(_), Architecture::Gpt2(e)) => boxed(CausalLm::new(scope, e.clone())?),
             (MethodConfig::SpanCorruption(_), Architecture::T5(e)) => {
-                Box::new(SpanCorruption::new(scope, e.clone())?)
+                boxed(SpanCorruption::new(scope, e.clone())?)
             }
             (method, _) => {
                 return Err(Error::config(format!(
@@ -102,4 +100,4 @@ impl MethodConfig {
 pub type Prepare = Box<dyn Transform<Example, Out = Example>>;
 
 /// Any method over token sequences.
-pub type Method = Box<dyn Objective<Batch = Sequences>>;
+pub type Method = selfsup_core::objective::Method<Sequences>;

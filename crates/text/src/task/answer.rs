@@ -10,7 +10,7 @@ use crate::encoder::{Bert, BertConfig, Pool};
 use crate::head::{accuracy, mean_cross_entropy};
 use candle_core::Tensor;
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
+use selfsup_core::objective::{Gauge, Loss, Objective};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -57,8 +57,23 @@ impl AnswerFinder {
     }
 }
 
+selfsup_core::embeddings! {
+    /// Scores of both ends of an answer, and where they are.
+    pub struct Ends {
+        /// Scores of every token as the first, `(N, L)`.
+        graph start: Tensor,
+        /// Scores of every token as the last, `(N, L)`.
+        graph end: Tensor,
+        /// The first token `(N)`.
+        fixed first: Tensor,
+        /// The last token `(N)`.
+        fixed last: Tensor,
+    }
+}
+
 impl Objective for AnswerFinder {
     type Batch = Sequences;
+    type Embeddings = Ends;
 
     fn params(&self) -> &Params {
         &self.params
@@ -68,7 +83,7 @@ impl Objective for AnswerFinder {
         &self.encoder
     }
 
-    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Ends> {
         let l = batch.ids.dim(1)? as i64;
         let targets = match &batch.targets {
             Some(t) if t.dims() == [batch.ids.dim(0)?, 2] => t,
@@ -88,12 +103,12 @@ impl Objective for AnswerFinder {
             Ok(Tensor::from_vec(ids, n, batch.ids.device())?)
         };
         let (start, end) = self.logits(batch, pass)?;
-        Ok(Embeddings { graph: vec![start, end], fixed: vec![part(0)?, part(1)?] })
+        Ok(Ends { start, end, first: part(0)?, last: part(1)? })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        let start = mean_cross_entropy(&e.graph[0], &e.fixed[0], 0.0)?;
-        let end = mean_cross_entropy(&e.graph[1], &e.fixed[1], 0.0)?;
+    fn criterion(&self, e: &Ends, _pass: &Pass) -> Result<Loss> {
+        let start = mean_cross_entropy(&e.start, &e.first, 0.0)?;
+        let end = mean_cross_entropy(&e.end, &e.last, 0.0)?;
         Ok(((start + end)? * 0.5)?.into())
     }
 
@@ -101,11 +116,11 @@ impl Objective for AnswerFinder {
         false
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        let vital = |name, value| Vital { name, value, healthy_above: None };
+    fn gauges(&self, e: &Ends, _pass: &Pass) -> Result<Vec<Gauge>> {
+        let gauge = |name, value| Gauge { name, value, healthy_above: None };
         Ok(vec![
-            vital("start_accuracy", accuracy(&e.graph[0], &e.fixed[0])?),
-            vital("end_accuracy", accuracy(&e.graph[1], &e.fixed[1])?),
+            gauge("start_accuracy", accuracy(&e.start, &e.first)?),
+            gauge("end_accuracy", accuracy(&e.end, &e.last)?),
         ])
     }
 }

@@ -7,7 +7,7 @@ use crate::encoder::{Bert, BertConfig, Family, Pool};
 use crate::head::{accuracy, mean_cross_entropy};
 use candle_core::Tensor;
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
+use selfsup_core::objective::{Gauge, Loss, Objective, Outputs};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::softmax::softmax;
@@ -109,6 +109,7 @@ impl SequenceClassifier {
 
 impl Objective for SequenceClassifier {
     type Batch = Sequences;
+    type Embeddings = Outputs;
 
     fn params(&self) -> &Params {
         &self.params
@@ -118,7 +119,7 @@ impl Objective for SequenceClassifier {
         &self.encoder
     }
 
-    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Outputs> {
         let targets = match &batch.targets {
             Some(t) if t.rank() == 1 => t.clone(),
             other => {
@@ -129,18 +130,18 @@ impl Objective for SequenceClassifier {
                 ));
             }
         };
-        Ok(Embeddings { graph: vec![self.logits(batch, pass)?], fixed: vec![targets] })
+        Ok(Outputs { outputs: self.logits(batch, pass)?, targets })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(mean_cross_entropy(&e.graph[0], &e.fixed[0], self.config.label_smoothing)?.into())
+    fn criterion(&self, e: &Outputs, _pass: &Pass) -> Result<Loss> {
+        Ok(mean_cross_entropy(&e.outputs, &e.targets, self.config.label_smoothing)?.into())
     }
 
     fn couples_samples(&self) -> bool {
         false
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        Ok(vec![Vital { name: "accuracy", value: accuracy(&e.graph[0], &e.fixed[0])?, healthy_above: None }])
+    fn gauges(&self, e: &Outputs, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![Gauge { name: "accuracy", value: accuracy(&e.outputs, &e.targets)?, healthy_above: None }])
     }
 }

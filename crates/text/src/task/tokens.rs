@@ -7,7 +7,7 @@ use crate::encoder::{Bert, BertConfig, Pool};
 use crate::head::{Predicted, accuracy, mean_cross_entropy};
 use candle_core::{DType, Tensor};
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::{Embeddings, Loss, Objective, Vital};
+use selfsup_core::objective::{Gauge, Loss, Objective, Outputs};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +107,7 @@ pub fn align_labels(words: &[Option<u32>], labels: &[i64]) -> Result<Vec<i64>> {
 
 impl Objective for TokenClassifier {
     type Batch = Sequences;
+    type Embeddings = Outputs;
 
     fn params(&self) -> &Params {
         &self.params
@@ -117,26 +118,26 @@ impl Objective for TokenClassifier {
     }
 
     /// Scores of the labelled tokens alone, `(M, C)`.
-    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Embeddings> {
+    fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Outputs> {
         let predicted = Predicted::of(batch.token_labels()?)?;
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
         let logits =
             self.out.forward(&before_head(predicted.pick(&hidden)?, self.config.dropout, pass)?, pass)?;
-        Ok(Embeddings { graph: vec![logits], fixed: vec![predicted.labels] })
+        Ok(Outputs { outputs: logits, targets: predicted.labels })
     }
 
-    fn criterion(&self, e: &Embeddings, _pass: &Pass) -> Result<Loss> {
-        Ok(mean_cross_entropy(&e.graph[0], &e.fixed[0], self.config.label_smoothing)?.into())
+    fn criterion(&self, e: &Outputs, _pass: &Pass) -> Result<Loss> {
+        Ok(mean_cross_entropy(&e.outputs, &e.targets, self.config.label_smoothing)?.into())
     }
 
     fn couples_samples(&self) -> bool {
         false
     }
 
-    fn vitals(&self, e: &Embeddings) -> Result<Vec<Vital>> {
-        Ok(vec![Vital {
+    fn gauges(&self, e: &Outputs, _pass: &Pass) -> Result<Vec<Gauge>> {
+        Ok(vec![Gauge {
             name: "token_accuracy",
-            value: accuracy(&e.graph[0], &e.fixed[0])?,
+            value: accuracy(&e.outputs, &e.targets)?,
             healthy_above: None,
         }])
     }

@@ -122,7 +122,8 @@ impl Modality for Medical {
         let (method, augment) = (&self.keys.method, &self.keys.augment);
         let view = View { prepared: method.views(augment, false)?, raw: method.views(augment, true)? };
         let draws = Draws { volumes: self.scans(set)?, times: self.keys.volumes.patches };
-        Ok(Box::new(Loader::new(Arc::new(draws), Arc::new(view), Arc::new(Collated), loader)?))
+        let collated = Collated { original: method.restores() };
+        Ok(Box::new(Loader::new(Arc::new(draws), Arc::new(view), Arc::new(collated), loader)?))
     }
 
     fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
@@ -199,7 +200,7 @@ impl Modality for Medical {
 
     fn preview(&self, batch: &Views) -> Result<Vec<String>> {
         let mut lines = Vec::new();
-        for (i, view) in batch.views.iter().enumerate() {
+        for (i, view) in batch.globals.iter().chain(&batch.targets).enumerate() {
             let values: Vec<f32> = view.flatten_all()?.to_vec1()?;
             let (low, high) =
                 values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
@@ -218,16 +219,16 @@ impl Modality for Medical {
 fn middle_slices(batch: &Views, method: &str) -> Result<std::path::PathBuf> {
     use selfsup_vision::{augment, data::contact_sheet};
     let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-    for view in &batch.views {
+    for view in batch.globals.iter().chain(&batch.targets) {
         low = low.min(view.min_all()?.to_scalar()?);
         high = high.max(view.max_all()?.to_scalar()?);
     }
     let scale = 1.0 / f64::from((high - low).max(f32::MIN_POSITIVE));
-    let slices = batch.views.iter().map(|view| {
+    let slices = batch.globals.iter().chain(&batch.targets).map(|view| {
         let middle = view.narrow(2, view.dim(2)? / 2, 1)?.squeeze(2)?;
         Ok(middle.affine(scale, -f64::from(low) * scale)?)
     });
-    let slices = Views { views: slices.collect::<Result<_>>()?, ..batch.clone() };
+    let slices = Views::of(slices.collect::<Result<_>>()?, batch.indices.clone());
     let unchanged =
         augment::AugmentConfig { mean: [0.0; 3], std: [1.0; 3], ..augment::AugmentConfig::default() };
     let picture = std::path::PathBuf::from(format!("{method}-augmentations.png"));

@@ -184,8 +184,8 @@ impl Collate<Vec<Volume>> for Stacked {
     type Batch = Inputs;
 
     fn collate(&self, items: Vec<Vec<Volume>>, indices: &[usize], key: Key) -> Result<Inputs> {
-        let views = Collated.collate(items, indices, key)?;
-        let x = views.views.into_iter().next().ok_or_else(|| Error::input("batch", "no views"))?;
+        let views = Collated::default().collate(items, indices, key)?;
+        let x = views.globals.into_iter().next().ok_or_else(|| Error::input("batch", "no views"))?;
         let owner = |i: &usize| self.owners.as_ref().map_or(Some(*i), |o| o.get(*i).copied());
         let indices: Vec<usize> = indices.iter().filter_map(owner).collect();
         let labels = indices.iter().filter_map(|&i| self.records.label(i)).collect();

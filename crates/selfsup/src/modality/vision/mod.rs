@@ -110,7 +110,7 @@ impl Collate<Vec<Planes>> for Stacked {
 
     fn collate(&self, items: Vec<Vec<Planes>>, indices: &[usize], key: Key) -> Result<Inputs> {
         let views = Collated.collate(items, indices, key)?;
-        let x = views.views.into_iter().next().ok_or_else(|| Error::input("batch", "no views"))?;
+        let x = views.globals.into_iter().next().ok_or_else(|| Error::input("batch", "no views"))?;
         let labels: Vec<u32> = indices.iter().filter_map(|&i| self.0.label(i)).collect();
         Ok(Inputs { x, valid: None, labels, indices: views.indices })
     }
@@ -207,8 +207,13 @@ impl Modality for Vision {
     }
 
     fn preview(&self, batch: &Views) -> Result<Vec<String>> {
-        let mut lines: Vec<String> =
-            batch.views.iter().enumerate().map(|(i, view)| format!("view {i}: {:?}", view.dims())).collect();
+        let mut lines: Vec<String> = batch
+            .globals
+            .iter()
+            .chain(&batch.locals)
+            .enumerate()
+            .map(|(i, view)| format!("view {i}: {:?}", view.dims()))
+            .collect();
         let picture = PathBuf::from(format!("{}-augmentations.png", self.keys.method.name()));
         contact_sheet(batch, &self.keys.augment, 8)?.save(&picture)?;
         lines.push(format!("augmentations: {}", picture.display()));

@@ -78,7 +78,7 @@ impl BertEmbeddings {
             Some(t) => t.clone(),
             None => ids.zeros_like()?,
         };
-        let x = self.norm.forward(&(x + look("types", &self.types, &types, None)?)?)?;
+        let x = self.norm.forward(&(x + look("types", &self.types, &types, None)?)?, pass)?;
         drop_out(x, c.dropout, &self.name, pass)
     }
 }
