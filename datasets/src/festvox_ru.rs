@@ -11,10 +11,10 @@
 //!   is for testing: the whole set is sorted by name, and sentence `i` with `i % 5 == 4` belongs to `/test`.
 //!   There is one speaker, so there are no groups.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, cache, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, Subset, missing};
-use crate::registry::Card;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 

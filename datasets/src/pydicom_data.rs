@@ -7,10 +7,10 @@
 //! - licence: MIT
 //! - use: the reader of DICOM: recodings of an image must decode alike. Files of one image share a group.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
-use crate::registry::Card;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
