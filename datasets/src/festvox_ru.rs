@@ -153,10 +153,6 @@ impl Records for Voice {
         })
     }
 
-    fn label(&self, _index: usize) -> Option<u32> {
-        None
-    }
-
     fn transcript(&self, index: usize) -> Option<String> {
         Some(self.sentences.get(index)?.1.clone())
     }
@@ -164,10 +160,6 @@ impl Records for Voice {
     fn alignment(&self, index: usize) -> Option<PathBuf> {
         let name = self.sentences.get(index)?.0.file_stem()?;
         Some(self.folder.join("lab").join(name).with_extension("lab")).filter(|p| p.is_file())
-    }
-
-    fn classes(&self) -> &[String] {
-        &[]
     }
 }
 

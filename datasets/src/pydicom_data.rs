@@ -76,10 +76,6 @@ impl Records for PydicomData {
         })
     }
 
-    fn label(&self, _index: usize) -> Option<u32> {
-        None
-    }
-
     /// The image: a file's name without what tells of its encoding.
     fn group(&self, index: usize) -> Option<String> {
         let stem = self.files.get(index)?.file_stem()?.to_string_lossy().into_owned();
@@ -98,10 +94,6 @@ impl Records for PydicomData {
             "color",
         ];
         Some(images.iter().find(|i| stem.starts_with(**i)).map_or(stem.clone(), |i| (*i).to_string()))
-    }
-
-    fn classes(&self) -> &[String] {
-        &[]
     }
 }
 

@@ -24,12 +24,6 @@ impl Records for Texts {
         let id = format!("{}: line {}", self.path.display(), row.line);
         Ok(Record { id, source: Source::Bytes(Arc::from(text.as_bytes())), label: None, group: None })
     }
-    fn label(&self, _: usize) -> Option<u32> {
-        None
-    }
-    fn classes(&self) -> &[String] {
-        &[]
-    }
 }
 
 /// Records with what a table says about them.

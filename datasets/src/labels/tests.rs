@@ -107,17 +107,11 @@ impl Records for Slices {
             group: self.group(i),
         })
     }
-    fn label(&self, _: usize) -> Option<u32> {
-        None
-    }
     fn group(&self, i: usize) -> Option<String> {
         self.whole(i)
     }
     fn whole(&self, i: usize) -> Option<String> {
         Some(format!("scans/v{}.nii", i / 3))
-    }
-    fn classes(&self) -> &[String] {
-        &[]
     }
 }
 
