@@ -6,10 +6,10 @@
 //! - licence: GPL-2 (never bundled)
 //! - use: perplexity of a language model on prose that is unlike dictionaries
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
 use crate::prose::{Prose, squeezed};
-use crate::registry::Card;
 use flate2::read::GzDecoder;
 use selfsup_core::{Error, Result};
 use std::fs::File;

@@ -15,10 +15,10 @@
 //!   two, so that a voice is not told by its language alone; each was recorded in a room of its own, and that
 //!   a probe may have learnt.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
-use crate::registry::Card;
 use flate2::read::GzDecoder;
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;

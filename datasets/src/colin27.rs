@@ -10,9 +10,9 @@
 //! - use: segmentation that intensity cannot solve (patches without coordinates, a slab held out); another
 //!   subject and another species. Grids differ between files of the package: go through the affines.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
-use crate::registry::Card;
 use crate::volumes::{Volume, Volumes, byte_nifti, write_gzip};
 use selfsup_core::{Error, Result};
 use std::path::Path;

@@ -8,10 +8,10 @@
 //! - use: colour images to pre-train on; a probe over categories. Hold out whole groups: skin tones of one
 //!   emoji are nearly one picture.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
-use crate::registry::Card;
 use selfsup_core::{Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -9,10 +9,10 @@
 //! - use: pre-train on the training images without labels; kNN and linear probe on the test images. Raw
 //!   pixels are a strong baseline.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, cache, fetch};
 use crate::idx::Idx;
 use crate::kind::Kind;
-use crate::registry::Card;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 

@@ -11,10 +11,10 @@
 //!   is for testing: the whole set is sorted by name, and sentence `i` with `i % 5 == 4` belongs to `/test`.
 //!   There is one speaker, so there are no groups.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, cache, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, Subset, missing};
-use crate::registry::Card;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -153,10 +153,6 @@ impl Records for Voice {
         })
     }
 
-    fn label(&self, _index: usize) -> Option<u32> {
-        None
-    }
-
     fn transcript(&self, index: usize) -> Option<String> {
         Some(self.sentences.get(index)?.1.clone())
     }
@@ -164,10 +160,6 @@ impl Records for Voice {
     fn alignment(&self, index: usize) -> Option<PathBuf> {
         let name = self.sentences.get(index)?.0.file_stem()?;
         Some(self.folder.join("lab").join(name).with_extension("lab")).filter(|p| p.is_file())
-    }
-
-    fn classes(&self) -> &[String] {
-        &[]
     }
 }
 

@@ -1,24 +1,11 @@
 //! A folder of samples (images, recordings, volumes), of any nesting. The folders of the first level are the
 //! labels, if every sample lies in one.
 
-use crate::kind::Kind;
+use crate::recognise::{Recogniser, SPEECH, VISION};
 use crate::record::{Record, Records, Source, missing};
+use crate::walk::Walk;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
-
-/// Endings that are taken for images, in lower case.
-pub const ENDINGS: [&str; 9] = ["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif", "jfif"];
-
-/// Folders nested deeper than this are refused.
-const DEPTH: usize = 64;
-
-/// Most entries that are looked at: links between folders can multiply what is on the disk.
-const ENTRIES: usize = 1 << 28;
-
-/// Whether a file's name ends like an image's, in any case.
-pub fn is_image(path: impl AsRef<Path>) -> bool {
-    path.as_ref().extension().is_some_and(|e| ENDINGS.iter().any(|x| e.eq_ignore_ascii_case(x)))
-}
 
 /// The files of one kind below a folder, in the order of their paths.
 pub struct Folder {
@@ -33,24 +20,24 @@ impl Folder {
     /// # Errors
     /// As there.
     pub fn open(root: &Path) -> Result<Self> {
-        Self::open_kind(root, Kind::Vision)
+        Self::open_kind(root, &VISION)
     }
 
-    /// Looks through `root` for files whose names end like those of `kind`. Hidden files and folders are left
+    /// Looks through `root` for files whose names end like those of a modality. Hidden files and folders are left
     /// out, and so are links that lead back to a folder they lie in (its files are listed anyway). A link
     /// that leads nowhere but has such a name counts as a file: reading it gives an error that names it.
     ///
     /// # Errors
     /// If a folder cannot be read, there is no such file, or folders are nested deeper than 64.
-    pub fn open_kind(root: &Path, kind: Kind) -> Result<Self> {
-        let paths = Walk::files(root, |path| kind.holds(path))?;
+    pub fn open_kind(root: &Path, of: &Recogniser) -> Result<Self> {
+        let paths = Walk::files(root, |path| of.holds(path))?;
         if paths.is_empty() {
             return Err(Error::file(
                 root,
                 format_args!(
                     "no {} found: looked in all folders for files ending in {}",
-                    kind.samples(),
-                    kind.endings().join(", ")
+                    of.kind.samples(),
+                    of.endings.join(", ")
                 ),
             ));
         }
@@ -96,61 +83,6 @@ pub(crate) fn alignment_beside(path: &Path) -> Option<PathBuf> {
     ["lab", "phn", "PHN", "tsv"].iter().map(|e| path.with_extension(e)).find(|p| p.is_file())
 }
 
-/// A way through all folders below one.
-pub(crate) struct Walk<F> {
-    files: Vec<PathBuf>,
-    wanted: F,
-    /// The folders that lead here, with links followed.
-    above: Vec<PathBuf>,
-    entries: usize,
-}
-
-impl<F: Fn(&Path) -> bool> Walk<F> {
-    /// The wanted files below `root`, sorted. See [`Folder::open_kind`] for links.
-    pub(crate) fn files(root: &Path, wanted: F) -> Result<Vec<PathBuf>> {
-        let mut walk = Walk { files: Vec::new(), wanted, above: Vec::new(), entries: 0 };
-        walk.folder(root)?;
-        walk.files.sort();
-        Ok(walk.files)
-    }
-
-    fn folder(&mut self, dir: &Path) -> Result<()> {
-        let io = |e| Error::io(dir, e);
-        let real = dir.canonicalize().map_err(io)?;
-        if self.above.contains(&real) {
-            return Ok(());
-        }
-        if self.above.len() >= DEPTH {
-            return Err(Error::file(dir, format_args!("nested more than {DEPTH} folders deep")));
-        }
-        self.above.push(real);
-        for entry in std::fs::read_dir(dir).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            self.entries += 1;
-            if self.entries > ENTRIES {
-                return Err(Error::file(
-                    dir,
-                    format_args!("more than {ENTRIES} entries up to here: do links multiply the folders?"),
-                ));
-            }
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            let path = entry.path();
-            // Follows links; fails for one that leads nowhere (or in circles).
-            match std::fs::metadata(&path) {
-                Ok(meta) if meta.is_dir() => self.folder(&path)?,
-                // A pipe or a socket is not an image, whatever its name: opening it would wait for ever.
-                Ok(meta) if !meta.is_file() => {}
-                _ if (self.wanted)(&path) => self.files.push(path),
-                _ => {}
-            }
-        }
-        self.above.pop();
-        Ok(())
-    }
-}
-
 impl Records for Folder {
     fn len(&self) -> usize {
         self.files.len()
@@ -174,16 +106,14 @@ impl Records for Folder {
     /// What `NAME.txt` beside a recording says, on one line.
     fn transcript(&self, index: usize) -> Option<String> {
         let (path, _) = self.files.get(index)?;
-        let text = Kind::Speech
-            .holds(path)
-            .then(|| std::fs::read_to_string(path.with_extension("txt")).ok())
-            .flatten()?;
+        let beside = || std::fs::read_to_string(path.with_extension("txt")).ok();
+        let text = SPEECH.holds(path).then(beside).flatten()?;
         Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
     fn alignment(&self, index: usize) -> Option<PathBuf> {
         let (path, _) = self.files.get(index)?;
-        if Kind::Speech.holds(path) { alignment_beside(path) } else { None }
+        if SPEECH.holds(path) { alignment_beside(path) } else { None }
     }
 
     fn classes(&self) -> &[String] {
@@ -231,7 +161,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), &["a/1.wav", "a/2.flac", "a/2.lab", "a/3.jpg", "a/3.txt"]);
         std::fs::write(dir.path().join("a/1.txt"), " hello\n  world ").unwrap();
-        let folder = Folder::open_kind(dir.path(), Kind::Speech).unwrap();
+        let folder = Folder::open_kind(dir.path(), &SPEECH).unwrap();
         assert_eq!(folder.len(), 2);
         assert_eq!((folder.transcript(0).as_deref(), folder.transcript(1)), (Some("hello world"), None));
         assert!(folder.alignment(0).is_none() && folder.alignment(1).unwrap().ends_with("2.lab"));

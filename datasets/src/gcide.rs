@@ -10,10 +10,10 @@
 //!   name WordNet or nothing are left out: else a corpus of this and a test on WordNet's glosses would share
 //!   texts.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
 use crate::prose::{Prose, squeezed};
-use crate::registry::Card;
 use flate2::read::MultiGzDecoder;
 use selfsup_core::{Error, Result};
 use std::fs::File;

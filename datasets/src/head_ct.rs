@@ -9,9 +9,9 @@
 //!   to the head is seen in the image; that columns run to the left, as DICOM's do, is taken on trust, so do
 //!   not tell left from right by it.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
-use crate::registry::Card;
 use crate::volumes::{Volume, Volumes};
 use flate2::read::GzDecoder;
 use selfsup_core::checkpoint::write_atomic;

@@ -62,14 +62,8 @@ mod tests {
         fn get(&self, _: usize) -> Result<Record> {
             Err(Error::input("test", "contents are not read for a division"))
         }
-        fn label(&self, _: usize) -> Option<u32> {
-            None
-        }
         fn group(&self, i: usize) -> Option<String> {
             (self.1 > 0).then(|| (i / self.1).to_string())
-        }
-        fn classes(&self) -> &[String] {
-            &[]
         }
     }
 

@@ -11,9 +11,9 @@
 //! - use: pre-train and segment tissue. Intensity nearly solves the clean template: degrade it (bias field,
 //!   noise). It is one head: hold out a slab, never random slices.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, cache, fetch};
 use crate::kind::Kind;
-use crate::registry::Card;
 use crate::volumes::{Volume, Volumes, byte_nifti, write_gzip};
 use selfsup_core::Result;
 use std::path::{Path, PathBuf};

@@ -36,14 +36,6 @@ impl Records for Prose {
     fn id(&self, index: usize) -> Result<String> {
         Ok(format!("{}: paragraph {}", self.path.display(), index + 1))
     }
-
-    fn label(&self, _: usize) -> Option<u32> {
-        None
-    }
-
-    fn classes(&self) -> &[String] {
-        &[]
-    }
 }
 
 /// `text` with single spaces, and none around it.

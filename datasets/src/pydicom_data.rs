@@ -7,10 +7,10 @@
 //! - licence: MIT
 //! - use: the reader of DICOM: recodings of an image must decode alike. Files of one image share a group.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
-use crate::registry::Card;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -76,10 +76,6 @@ impl Records for PydicomData {
         })
     }
 
-    fn label(&self, _index: usize) -> Option<u32> {
-        None
-    }
-
     /// The image: a file's name without what tells of its encoding.
     fn group(&self, index: usize) -> Option<String> {
         let stem = self.files.get(index)?.file_stem()?.to_string_lossy().into_owned();
@@ -98,10 +94,6 @@ impl Records for PydicomData {
             "color",
         ];
         Some(images.iter().find(|i| stem.starts_with(**i)).map_or(stem.clone(), |i| (*i).to_string()))
-    }
-
-    fn classes(&self) -> &[String] {
-        &[]
     }
 }
 

@@ -87,8 +87,10 @@ pub trait Records: Send + Sync {
         Ok(self.get(index)?.id)
     }
 
-    /// The label of record `index`, without reading its content.
-    fn label(&self, index: usize) -> Option<u32>;
+    /// The label of record `index`, without reading its content; `None` where the set has no labels.
+    fn label(&self, _index: usize) -> Option<u32> {
+        None
+    }
 
     /// The group of record `index`, without reading its content; `None` where the set has no groups.
     fn group(&self, _index: usize) -> Option<String> {
@@ -118,7 +120,9 @@ pub trait Records: Send + Sync {
     }
 
     /// Names of the classes; empty where there are no labels.
-    fn classes(&self) -> &[String];
+    fn classes(&self) -> &[String] {
+        &[]
+    }
 }
 
 macro_rules! forward {

@@ -1,10 +1,12 @@
 //! Data sets by name, and data by path.
 
+use crate::card::Card;
 use crate::cifar::{self, Cifar};
 use crate::folder::Folder;
 use crate::idx::{Idx, is_idx};
 use crate::kind::Kind;
 use crate::manifest::Manifest;
+use crate::recognise::{Recogniser, is_image};
 use crate::record::Records;
 use crate::tar::Tar;
 use crate::{
@@ -14,25 +16,6 @@ use crate::{
 use selfsup_core::{Error, Result};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// What is known about a named data set, and how it is opened.
-#[derive(Clone, Copy, Debug)]
-pub struct Card {
-    /// Its name.
-    pub name: &'static str,
-    /// Its modality.
-    pub kind: Kind,
-    /// What it holds.
-    pub about: &'static str,
-    /// Its licence.
-    pub licence: &'static str,
-    /// What is fetched, or lies on the disk.
-    pub size: &'static str,
-    /// Where it comes from: `bundled`, or the command that delivers it.
-    pub source: &'static str,
-    /// Opens it, fetching it if need be.
-    pub open: fn() -> Result<Box<dyn Records>>,
-}
 
 /// All data sets with a name. To add one: its file, its `mod` line, and a line here.
 pub const CARDS: &[Card] = &[
@@ -100,12 +83,16 @@ pub fn open(what: &str) -> Result<Box<dyn Records>> {
     }
 }
 
-/// Opens a data set of a modality by name, or the files of that modality that a path leads to: a folder of
-/// them, one file, or for speech a table that names files ([`Manifest`]).
+/// Opens a data set of a modality of this workspace by name, or the files of that modality that a path leads
+/// to: a folder of them, one file, or for speech a table that names files ([`Manifest`]).
 ///
 /// # Errors
-/// As [`open`], and if the named data set is of another modality.
+/// As [`open`], and if the named data set is of another modality, or the modality is not of this workspace:
+/// that opens a folder of its files by [`Folder::open_kind`].
 pub fn open_kind(what: &str, kind: Kind) -> Result<Box<dyn Records>> {
+    let of = Recogniser::of(kind).ok_or_else(|| {
+        Error::input(what, format_args!("modality {kind} opens its data itself, with its own recogniser"))
+    })?;
     match CARDS.iter().find(|c| c.name == what) {
         Some(card) if card.kind == kind => return (card.open)(),
         Some(card) => {
@@ -118,11 +105,11 @@ pub fn open_kind(what: &str, kind: Kind) -> Result<Box<dyn Records>> {
     }
     let path = Path::new(what);
     match std::fs::metadata(path) {
-        Ok(meta) if kind != Kind::Vision && meta.is_dir() => Ok(Box::new(Folder::open_kind(path, kind)?)),
+        Ok(meta) if kind != Kind::Vision && meta.is_dir() => Ok(Box::new(Folder::open_kind(path, of)?)),
         Ok(meta) if kind == Kind::Speech && meta.is_file() && Manifest::is_table(path) => {
             Ok(Box::new(Manifest::open(path)?))
         }
-        Ok(meta) if meta.is_file() && (kind != Kind::Vision || crate::folder::is_image(path)) => {
+        Ok(meta) if meta.is_file() && (kind != Kind::Vision || is_image(path)) => {
             Ok(Box::new(Folder::one(path)))
         }
         _ => open(what),
@@ -188,7 +175,7 @@ fn file(path: &Path) -> Result<Box<dyn Records>> {
         "; archives are unpacked first, so that samples can be read by position"
     } else if is_idx(path, 1) {
         "; these are idx labels: give the images"
-    } else if crate::folder::is_image(path) {
+    } else if is_image(path) {
         "; this is one image"
     } else {
         ""

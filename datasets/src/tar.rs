@@ -10,7 +10,7 @@
 //! unpacked to the disk. See github.com/webdataset/webdataset (Aizman, Maltby and Breuel 2019, arXiv
 //! 2001.01858).
 
-use crate::folder::is_image;
+use crate::recognise::{VISION, is_image};
 use crate::record::{Record, Records, Source, missing, read_at};
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;
@@ -81,10 +81,7 @@ impl Tar {
             let names: Vec<String> = shards.iter().take(3).map(|p| p.display().to_string()).collect();
             return Err(Error::input(
                 names.join(", "),
-                format_args!(
-                    "no images found: expected members ending in {}",
-                    crate::folder::ENDINGS.join(", ")
-                ),
+                format_args!("no images found: expected members ending in {}", VISION.endings.join(", ")),
             ));
         }
         let (labels, classes) = classes(written);

@@ -8,11 +8,11 @@
 //! - use: pre-training without labels, a language probe. The group is the stamp: the same sentence in all
 //!   languages stays on one side.
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, fetch};
-use crate::folder::Walk;
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
-use crate::registry::Card;
+use crate::walk::Walk;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 

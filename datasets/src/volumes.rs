@@ -54,10 +54,6 @@ impl Records for Volumes {
         Ok(Record { id, source, label: None, group: self.group(index) })
     }
 
-    fn label(&self, _index: usize) -> Option<u32> {
-        None
-    }
-
     fn group(&self, index: usize) -> Option<String> {
         Some(self.volumes.get(index)?.subject.clone())
     }

@@ -15,10 +15,10 @@
 //! - groups: glosses that define the same in the same words are one group of the whole set. The published
 //!   split into training and test lines divides some of them, so its two parts carry no groups
 
+use crate::card::Card;
 use crate::fetch::{Client, Package, cache, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, Subset, missing};
-use crate::registry::Card;
 use crate::shuffle::numpy_shuffle;
 use selfsup_core::{Error, Result};
 use std::io::Read;

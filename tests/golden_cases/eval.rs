@@ -48,6 +48,7 @@ pub fn handler(case: &Case) -> Option<Handler> {
                 c,
             )
         },
+        "auprc_rare" => |c| one(rare, c),
         "multiclass" => |c| one(multiclass, c),
         "segmentation" => |c| one(segmentation, c),
         "wer" => |c| {
@@ -89,6 +90,28 @@ fn mask(c: &Case, name: &str) -> Result<Vec<bool>> {
 fn texts(c: &Case, name: &str) -> Vec<String> {
     let list = c.params.get(name).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect()
+}
+
+fn rare(c: &Case) -> Result<Outputs> {
+    let (scores, positive) = (floats(&c.input("scores")?)?, mask(c, "labels")?);
+    let precision = metrics::average_precision(&scores, &positive)?;
+    let negative: Vec<u32> = positive.iter().map(|&p| u32::from(!p)).collect();
+    let prevalence = 1.0 - Confusion::new(&negative, &negative, 2)?.majority();
+    let mut out = outputs([("average_precision", precision), ("prevalence", prevalence)])?;
+    contrast(c, "trapezoid_area", precision, &mut out)?;
+    Ok(out)
+}
+
+/// Another measure of the same curve, which the file holds for contrast: ours must differ from it.
+fn contrast(c: &Case, name: &str, ours: f64, out: &mut Outputs) -> Result<()> {
+    let name = format!("expected.{name}");
+    let other = c.tensors.get(&name).ok_or("nothing to contrast with")?;
+    let value = other.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+    if value.iter().any(|v| (ours - v).abs() <= 1e-4 * v.abs()) {
+        return Err(format!("{ours} is {name}, which is another measure").into());
+    }
+    out.insert(name, other.clone());
+    Ok(())
 }
 
 fn neighbours(c: &Case) -> Result<Outputs> {

@@ -14,7 +14,7 @@ use selfsup_text::method::{CausalLm, SpanCorruption};
 pub fn handler(case: &Case) -> Option<Handler> {
     Some(match case.name.split('/').nth(1)? {
         "gpt2_clm" => |c| one(gpt2(c)?),
-        "t5_span" => |c| one(t5(c)?),
+        "t5_span" | "t5_v11" => |c| one(t5(c)?),
         _ => return None,
     })
 }
@@ -59,7 +59,10 @@ fn t5(case: &Case) -> Result<Outputs> {
     if gap > 1e-5 {
         return Err(format!("the method's loss differs by {gap} from that of all scores").into());
     }
-    let mut out = Outputs::from([("expected.logits".into(), logits.detach())]);
+    let mut out = Outputs::from([
+        ("expected.logits".into(), logits.detach()),
+        ("expected.encoder_last_hidden_state".into(), encoded.detach()),
+    ]);
     under(&params, &loss, "", &T5::rules(tied)?, &mut out)?;
     Ok(out)
 }

@@ -19,7 +19,6 @@ pub mod linear;
 pub mod loss;
 pub mod memory;
 pub mod norm;
-pub mod parallel;
 pub mod pixels;
 pub mod pool;
 pub mod resize;

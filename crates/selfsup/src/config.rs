@@ -7,7 +7,7 @@ use selfsup_core::trainer::TrainConfig;
 use selfsup_core::{Error, Result};
 use selfsup_datasets::Kind;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt::Debug;
 use std::path::Path;
 
@@ -45,6 +45,7 @@ pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwn
 #[serde(default, bound = "K: Keys")]
 pub struct PretrainConfig<K: Keys> {
     /// `vision`, `text`, `speech` or `medical`.
+    #[serde(deserialize_with = "own_kind::<K, _>")]
     pub modality: Kind,
     /// `auto`, `cpu`, `cuda:N` or `metal`.
     pub device: Device,
@@ -59,6 +60,14 @@ pub struct PretrainConfig<K: Keys> {
     pub optim: OptimConfig,
     /// What is measured.
     pub eval: EvalConfig,
+}
+
+/// Reads the modality of a configuration whose sections are `K`'s: it has no other.
+///
+/// # Errors
+/// If the name is another's.
+pub fn own_kind<'de, K: Keys, D: Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
+    Kind::among(&String::deserialize(deserializer)?, &[K::KIND]).map_err(serde::de::Error::custom)
 }
 
 /// `[data]`.

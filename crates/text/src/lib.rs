@@ -10,6 +10,7 @@ pub mod folder;
 pub mod generate;
 mod head;
 pub mod hf;
+mod json;
 pub mod mask;
 pub mod method;
 pub mod metrics;

@@ -1,6 +1,5 @@
 //! Samples, planes and batches of images.
 
-use crate::augment::AugmentConfig;
 use crate::image::{Image, Pixels};
 use candle_core::{Device, Tensor};
 use selfsup_core::data::Collate;
@@ -123,44 +122,10 @@ impl Collate<Vec<Planes>> for Collated {
     }
 }
 
-/// The first `samples` of a batch, one row each, one column a view: to see what the augmentations do.
-///
-/// # Errors
-/// If the batch is empty.
-pub fn contact_sheet(batch: &Views, augment: &AugmentConfig, samples: usize) -> Result<Image> {
-    let views: Vec<&Tensor> = batch.globals.iter().chain(&batch.locals).chain(&batch.targets).collect();
-    let Some(first) = views.first() else { return Err(Error::input("batch", "no views")) };
-    let (n, c, h, w) = first.dims4()?;
-    let (rows, columns, gap) = (n.min(samples), views.len(), 4);
-    let (width, height) = (columns * (w + gap) + gap, rows * (h + gap) + gap);
-    let mut data = vec![255u8; width * height * 3];
-    for (v, view) in views.into_iter().enumerate() {
-        let values: Vec<f32> = view.flatten_all()?.to_vec1()?;
-        let (_, _, vh, vw) = view.dims4()?;
-        for r in 0..rows {
-            for k in 0..3 {
-                let channel = k.min(c - 1);
-                let (mean, std) = if c == 1 {
-                    (augment.mean.iter().sum::<f32>() / 3.0, augment.std.iter().sum::<f32>() / 3.0)
-                } else {
-                    (augment.mean[k], augment.std[k])
-                };
-                for y in 0..vh.min(h) {
-                    for x in 0..vw.min(w) {
-                        let value = values[((r * c + channel) * vh + y) * vw + x] * std + mean;
-                        let (py, px) = (gap + r * (h + gap) + y, gap + v * (w + gap) + x);
-                        data[(py * width + px) * 3 + k] = (value * 255.0).round().clamp(0.0, 255.0) as u8;
-                    }
-                }
-            }
-        }
-    }
-    Image::new(width as u32, height as u32, 3, Pixels::U8(data))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::AugmentConfig;
     use selfsup_core::Rng;
     use selfsup_core::data::Transform;
 
@@ -190,8 +155,6 @@ mod tests {
             shapes,
             [&[2, 3, 16, 16][..], &[2, 3, 16, 16], &[2, 3, 8, 8], &[2, 3, 8, 8], &[2, 3, 8, 8]]
         );
-        let sheet = contact_sheet(&batch, &config, 2)?;
-        assert_eq!((sheet.width, sheet.height), (5 * 20 + 4, 2 * 20 + 4));
         let wrong = AugmentConfig { local_size: 16, ..config.clone() };
         assert!(wrong.views(2, 3, 1).unwrap_err().to_string().contains("local_size"));
         Ok(())

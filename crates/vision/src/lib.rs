@@ -5,5 +5,6 @@ pub mod data;
 pub mod encoder;
 pub mod image;
 pub mod names;
+pub mod preview;
 pub mod recipe;
 pub mod transform;

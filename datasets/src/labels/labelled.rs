@@ -1,16 +1,17 @@
 //! Records together with what a table says about them.
 
-use super::{LabelFile, Row, Split};
+use super::file::LabelFile;
+use super::row::{Row, Split};
 use crate::record::{Record, Records, Source, missing};
 use selfsup_core::Result;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The rows of a table as samples.
-pub(super) struct Texts {
-    pub(super) path: PathBuf,
-    pub(super) rows: Vec<Row>,
+struct Texts {
+    path: PathBuf,
+    rows: Vec<Row>,
 }
 
 impl Records for Texts {
@@ -23,12 +24,6 @@ impl Records for Texts {
         let id = format!("{}: line {}", self.path.display(), row.line);
         Ok(Record { id, source: Source::Bytes(Arc::from(text.as_bytes())), label: None, group: None })
     }
-    fn label(&self, _: usize) -> Option<u32> {
-        None
-    }
-    fn classes(&self) -> &[String] {
-        &[]
-    }
 }
 
 /// Records with what a table says about them.
@@ -38,17 +33,12 @@ pub struct Labelled {
     labels: Vec<Option<u32>>,
     groups: Vec<Option<String>>,
     texts: Vec<Option<String>>,
-    pub(super) masks: Vec<Option<PathBuf>>,
+    masks: Vec<Option<PathBuf>>,
     splits: Vec<Option<Split>>,
 }
 
 impl Labelled {
-    pub(super) fn new(
-        records: Arc<dyn Records>,
-        file: &LabelFile,
-        rows: Vec<Option<usize>>,
-        transcripts: bool,
-    ) -> Self {
+    fn new(records: Arc<dyn Records>, file: &LabelFile, rows: Vec<Option<usize>>, transcripts: bool) -> Self {
         let classes = file.classes();
         let place: BTreeMap<&str, u32> =
             classes.iter().enumerate().map(|(i, c)| (c.as_str(), i as u32)).collect();
@@ -74,6 +64,87 @@ impl Labelled {
     /// Whether the table divides the records.
     pub fn has_splits(&self) -> bool {
         self.splits.iter().any(Option::is_some)
+    }
+}
+
+impl LabelFile {
+    /// The texts of the table as records.
+    ///
+    /// # Errors
+    /// If a row names a path or has no text.
+    pub fn texts(&self) -> Result<Labelled> {
+        if let Some(row) = self.rows.iter().find(|r| r.text.is_none()) {
+            return Err(self.wrong(row, "has no text"));
+        }
+        let texts = Texts { path: self.path.clone(), rows: self.rows.clone() };
+        let rows = (0..self.rows.len()).map(Some).collect();
+        Ok(Labelled::new(Arc::new(texts), self, rows, false))
+    }
+
+    /// The records of a set with what the table says about them. `root` is the folder that the set was opened
+    /// from.
+    ///
+    /// Records that the table does not name have no label; neither do those that the set itself would label.
+    ///
+    /// # Errors
+    /// If a row names no record or several of the same file name, or two rows name the same one: the line is
+    /// in the error.
+    pub fn apply(&self, records: Arc<dyn Records>, root: &Path) -> Result<Labelled> {
+        // Records by their names and by those of what they are parts of.
+        let mut ids: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for i in 0..records.len() {
+            for id in [Some(records.id(i)?), records.whole(i)].into_iter().flatten() {
+                let name =
+                    Path::new(&id).file_name().map_or(id.clone(), |n| n.to_string_lossy().into_owned());
+                names.entry(name).or_default().insert(id.clone());
+                ids.entry(id).or_default().push(i);
+            }
+        }
+        let beside = self.path.parent().unwrap_or(Path::new(""));
+        let mut rows: Vec<Option<usize>> = vec![None; records.len()];
+        for (r, row) in self.rows.iter().enumerate() {
+            let Some(path) = &row.path else {
+                return Err(self.wrong(row, "names no record: expected a column `path`"));
+            };
+            let written = [PathBuf::from(path), root.join(path), beside.join(path)];
+            let named = names
+                .get(path)
+                .filter(|_| !written.iter().any(|p| ids.contains_key(&p.display().to_string())));
+            let found = match named.map(|n| n.len()) {
+                Some(several @ 2..) => {
+                    return Err(self.wrong(
+                        row,
+                        format_args!("`{path}` is the name of {several} records: give their paths"),
+                    ));
+                }
+                Some(_) => named.and_then(|n| ids.get(n.first()?)),
+                None => written.iter().find_map(|p| ids.get(&p.display().to_string())),
+            };
+            let Some(found) = found else {
+                let problem =
+                    format_args!("`{path}` is none of the {} records of {}", records.len(), root.display());
+                return Err(self.wrong(row, problem));
+            };
+            for &i in found {
+                if let Some(first) = rows[i] {
+                    let first = &self.rows[first];
+                    return Err(
+                        self.wrong(row, format_args!("`{path}` was named in line {} already", first.line))
+                    );
+                }
+                rows[i] = Some(r);
+            }
+        }
+        let mut labelled = Labelled::new(records, self, rows.clone(), true);
+        for (mask, row) in labelled.masks.iter_mut().zip(rows) {
+            let Some(row) = row.map(|r| &self.rows[r]) else { continue };
+            let Some(name) = &row.mask else { continue };
+            let places = [PathBuf::from(name), root.join(name), beside.join(name)];
+            let found = places.into_iter().find(|p| p.exists());
+            *mask = Some(found.ok_or_else(|| self.wrong(row, format_args!("mask `{name}`: no such file")))?);
+        }
+        Ok(labelled)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The text of a table of labels as rows: CSV, TSV, JSON lines.
 
-use super::{Row, Split};
+use super::row::{Row, Split};
 use selfsup_core::{Error, Result};
 use std::path::Path;
 

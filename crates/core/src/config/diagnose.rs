@@ -1,6 +1,6 @@
 //! Which key is wrong, found by trial, and what was probably meant.
 
-use super::{Seg, all_paths, dotted, find, parent, try_as, with};
+use super::path::{Seg, all_paths, dotted, find, parent, try_as, with};
 use crate::error::Error;
 use serde::{Serialize, de::DeserializeOwned};
 use toml::{Table, Value};

@@ -8,11 +8,13 @@
 //! so dozens of trials cost well below a millisecond each.
 
 mod diagnose;
+mod path;
 #[cfg(test)]
 mod tests;
 
 use crate::error::{Error, Result};
 use diagnose::{diagnose, first_ignored, keys_at, unknown_key};
+use path::{Seg, dotted, parent, try_as};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use toml::{Table, Value};
@@ -108,25 +110,6 @@ fn flatten(key: &str, v: &Value, out: &mut BTreeMap<String, String>) {
     }
 }
 
-/// One step of a path into a configuration.
-#[derive(Clone, Debug, PartialEq)]
-enum Seg {
-    Key(String),
-    Index(usize),
-}
-
-fn dotted(path: &[Seg]) -> String {
-    let part = |s: &Seg| match s {
-        Seg::Key(k) => k.clone(),
-        Seg::Index(i) => i.to_string(),
-    };
-    path.iter().map(part).collect::<Vec<_>>().join(".")
-}
-
-fn parent(path: &[Seg]) -> &[Seg] {
-    &path[..path.len().saturating_sub(1)]
-}
-
 fn parse(text: &str, file: &str) -> Result<Table> {
     text.parse::<Table>().map_err(|e| {
         let line = e.span().map_or_else(String::new, |s| format!(":{}", line_of(text, s.start)));
@@ -202,62 +185,4 @@ fn set(root: &mut Value, text: &str) -> Result<String> {
     }
     *node = value;
     Ok(at)
-}
-
-fn try_as<T: DeserializeOwned>(v: &Value) -> Result<T, String> {
-    v.clone().try_into::<T>().map_err(|e| e.message().trim().to_string())
-}
-
-/// The paths of all nodes, parents before children.
-fn paths(v: &Value, path: &mut Vec<Seg>, out: &mut Vec<Vec<Seg>>) {
-    let mut visit = |seg: Seg, v: &Value, out: &mut Vec<Vec<Seg>>| {
-        path.push(seg);
-        out.push(path.clone());
-        paths(v, path, out);
-        path.pop();
-    };
-    match v {
-        Value::Table(t) => t.iter().for_each(|(k, v)| visit(Seg::Key(k.clone()), v, out)),
-        Value::Array(a) => a.iter().enumerate().for_each(|(i, v)| visit(Seg::Index(i), v, out)),
-        _ => {}
-    }
-}
-
-fn all_paths(v: &Value) -> Vec<Vec<Seg>> {
-    let mut out = Vec::new();
-    paths(v, &mut Vec::new(), &mut out);
-    out
-}
-
-fn find<'a>(v: &'a Value, path: &[Seg]) -> Option<&'a Value> {
-    path.iter().try_fold(v, |v, seg| match (seg, v) {
-        (Seg::Key(k), Value::Table(t)) => t.get(k),
-        (Seg::Index(i), Value::Array(a)) => a.get(*i),
-        _ => None,
-    })
-}
-
-/// A copy in which the node at `path` is replaced, created or (with `None`) removed.
-fn with(root: &Value, path: &[Seg], new: Option<Value>) -> Value {
-    let mut out = root.clone();
-    let Some((last, above)) = path.split_last() else { return out };
-    let node = above.iter().try_fold(&mut out, |v, seg| match (seg, v) {
-        (Seg::Key(k), Value::Table(t)) => t.get_mut(k),
-        (Seg::Index(i), Value::Array(a)) => a.get_mut(*i),
-        _ => None,
-    });
-    match (last, node, new) {
-        (Seg::Key(k), Some(Value::Table(t)), Some(new)) => {
-            t.insert(k.clone(), new);
-        }
-        (Seg::Key(k), Some(Value::Table(t)), None) => {
-            t.remove(k);
-        }
-        (Seg::Index(i), Some(Value::Array(a)), Some(new)) if *i < a.len() => a[*i] = new,
-        (Seg::Index(i), Some(Value::Array(a)), None) if *i < a.len() => {
-            a.remove(*i);
-        }
-        _ => {}
-    }
-    out
 }

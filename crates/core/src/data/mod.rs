@@ -11,7 +11,7 @@
 mod loader;
 mod sampler;
 
-pub use loader::{Epoch, LoadedBatch, Loader, LoaderConfig};
+pub use loader::{Epoch, Loader, LoaderConfig};
 pub use sampler::{Permutation, Sampler, SamplerConfig};
 
 use crate::error::Result;
@@ -79,6 +79,17 @@ impl<I, O: Send, F: Fn(I, &mut Rng) -> Result<O> + Send + Sync> Transform<I> for
     fn apply(&self, item: I, rng: &mut Rng) -> Result<O> {
         self(item, rng)
     }
+}
+
+/// A batch and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedBatch<B> {
+    /// What the collate made.
+    pub batch: B,
+    /// The samples in it, in order.
+    pub indices: Vec<usize>,
+    /// The samples that are missing from it, with the reason.
+    pub bad: Vec<(usize, String)>,
 }
 
 /// Where a training loop takes its batches from: a [`Loader`] of any data set, or batches made elsewhere.

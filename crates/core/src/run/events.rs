@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Writes one event file.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl EventWriter {
     /// If it cannot be written.
     pub fn create(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
-        let time = super::now();
+        let time = now();
         // TensorBoard reads files in the order of their names: time first, then a number that is free.
         let name = |i: u32| dir.join(format!("events.out.tfevents.{:010}.{i:03}.selfsup", time as u64));
         let path = (0..1000)
@@ -116,6 +117,11 @@ fn crc32c(data: &[u8]) -> u32 {
 /// The rotated checksum of TFRecords (a checksum over data that holds checksums would be weak).
 fn masked(data: &[u8]) -> u32 {
     crc32c(data).rotate_right(15).wrapping_add(0xA282_EAD8)
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub use events::EventWriter;
 use crate::checkpoint::{Store, write_atomic};
 use crate::error::{Error, Result};
 use crate::pass::Progress;
+use events::now;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -28,7 +29,6 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A key of the configuration that differs between the folder and a resumed run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -251,11 +251,6 @@ fn write_text(path: &Path, text: &str) -> Result<()> {
 
 fn append(path: &Path) -> Result<File> {
     OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io(path, e))
-}
-
-/// Seconds since 1970.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `C` by stratified cross-validation inside the labels, as scikit-learn's `LogisticRegressionCV` does.
 
+use super::fit::{check_c, logits};
 use super::solver::{Preconditioner, Problem, solve};
-use super::{check_c, logits};
 use rayon::prelude::*;
 use selfsup_core::{Error, Key, Result};
 

@@ -1,7 +1,7 @@
 //! The usual SGD probe: softmax regression with momentum and a cosine schedule on fixed features, no
 //! augmentation.
 
-use super::FitReport;
+use super::fit::FitReport;
 use crate::product::{View, multiply};
 use selfsup_core::{Error, Key, Result};
 

@@ -1,6 +1,6 @@
 //! The loops of the activations, and their nodes.
 
-use super::Act;
+use super::act::Act;
 use super::math::{erf, exp, sigmoid};
 use super::slices::{CHUNK, Floats, floats, for_chunks, output, tensor};
 use crate::linear::simd::simd_fn;

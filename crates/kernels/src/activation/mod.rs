@@ -2,32 +2,20 @@
 //! exponential and the error function are branch-free approximations (module `math`) that the compiler
 //! vectorises.
 
+mod act;
 mod elementwise;
 pub(crate) mod math;
 pub(crate) mod slices;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use act::Act;
 pub(crate) use elementwise::{act_backward, act_forward};
 
 use crate::Path;
 use candle_core::{Result, Tensor, bail};
 use elementwise::{Kind, Prelu, Unary};
 use slices::wants_fused;
-
-/// An activation that other kernels fuse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum Act {
-    /// The identity.
-    #[default]
-    None,
-    /// `max(x, 0)`, derivative 0 at 0.
-    Relu,
-    /// `x Phi(x)`, exact.
-    GeluErf,
-    /// The tanh approximation of GELU.
-    GeluTanh,
-}
 
 impl Act {
     /// The activation of every element of `x`.

@@ -1,6 +1,7 @@
 //! Attention from candle's operators, for any device.
 
-use super::{AttentionOpts, Dims, dropout};
+use super::dropout;
+use super::opts::{AttentionOpts, Dims};
 use candle_core::{D, Result, Tensor};
 
 /// `q (N, T, H, D)`, `k` and `v (N, S, H, D)` to `(N, T, H, D)`.

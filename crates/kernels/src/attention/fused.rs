@@ -5,7 +5,8 @@
 //! is `dS`, summed over the axes along which the bias is repeated. Dropout puts a factor (0 or `1 / (1 -
 //! share)`) on `P` in `O` and `dV`, and on `dP`.
 
-use super::{AttentionOpts, Dims, dropout};
+use super::dropout;
+use super::opts::{AttentionOpts, Dims};
 use crate::activation::math::lanes;
 use crate::linear::gemm::{Matrix, Packed, Scratch, Shared, multiply, pack_into, packed_len};
 use crate::linear::simd::simd_fn;

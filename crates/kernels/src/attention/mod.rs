@@ -12,46 +12,14 @@ mod composed;
 mod dropout;
 mod fused;
 mod node;
+mod opts;
+
+pub use opts::AttentionOpts;
 
 use crate::Path;
 use crate::activation::slices::wants_fused;
-use crate::rng::Key;
 use candle_core::{Result, Tensor, bail};
-
-/// Options of [`attention`].
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct AttentionOpts {
-    /// Query `t` of `T` sees the keys `s <= t + S - T` only: the last query sees all, as when decoding with a
-    /// cache. For `T = S` this is the usual triangle.
-    pub causal: bool,
-    /// Factor of `q k^T`; `None` is `1 / sqrt(D)`.
-    pub scale: Option<f64>,
-    /// Dropout of the probabilities (share in `[0, 1)` that is set to zero; the rest grows by `1 / (1 -
-    /// share)`), and the key of the draw. The share is rounded to a multiple of `1 / 65536`.
-    pub dropout: Option<(f32, Key)>,
-}
-
-impl AttentionOpts {
-    /// The factor for heads of `d` numbers.
-    fn scale_for(&self, d: usize) -> f64 {
-        self.scale.unwrap_or(1.0 / (d.max(1) as f64).sqrt())
-    }
-}
-
-/// Shapes of one attention.
-#[derive(Clone, Copy, Debug)]
-struct Dims {
-    /// Samples.
-    n: usize,
-    /// Queries.
-    t: usize,
-    /// Keys.
-    s: usize,
-    /// Heads.
-    h: usize,
-    /// Numbers per head.
-    d: usize,
-}
+use opts::Dims;
 
 /// Attention of `q (N, T, H, D)` to keys and values packed as `kv (N, S, 2, H, D)`, giving `(N, T, H, D)`.
 ///

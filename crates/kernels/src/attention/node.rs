@@ -1,7 +1,7 @@
 //! The fused attention as nodes of candle's graph: with queries apart or packed, with and without a bias.
 
 use super::fused::{Bias, Inputs, Out, Part};
-use super::{AttentionOpts, Dims};
+use super::opts::{AttentionOpts, Dims};
 use crate::activation::slices::{Floats, floats, output, tensor};
 use crate::linear::gemm::Shared;
 use crate::memory::unwritten;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::linear::testing::{agree, check_gradients, error, golden, random, same_bits};
+use crate::rng::Key;
 use candle_core::{DType, Device, Var};
 use proptest::prelude::*;
 

@@ -6,7 +6,8 @@
 //! a sum over depth taps. What does not fit (strides that differ between the axes, depthwise kernels, of
 //! which `conv2d` would make a loop over channels) is a sum over kernel taps of strided slices.
 
-use super::{ConvSpec, Geometry};
+use super::geometry::Geometry;
+use super::spec::ConvSpec;
 use candle_core::{Result, Tensor};
 
 /// See [`super::conv`].

@@ -1,7 +1,7 @@
 //! The shape of a convolution, checked once, with one and two spatial axes written as three (unit axes in
 //! front).
 
-use super::ConvSpec;
+use super::spec::ConvSpec;
 use candle_core::{Result, bail};
 
 /// Sizes of a convolution of rank 1, 2 or 3. Arrays are `[depth, height, width]`; missing axes have size 1,

@@ -1,6 +1,6 @@
 //! The largest value of each window, and the position it came from.
 
-use super::Axis;
+use super::axis::Axis;
 use crate::activation::slices::{Floats, floats, for_chunks, output, tensor};
 use crate::linear::simd::simd_fn;
 use crate::memory::unwritten;

@@ -3,6 +3,7 @@
 //! Windows are `kernel` wide, start every `stride` and reach `padding` beyond both ends; an axis of `S` has
 //! `(S + 2 padding - kernel) / stride + 1` of them, rounded down, as in PyTorch.
 
+mod axis;
 mod global;
 mod max;
 
@@ -11,35 +12,9 @@ pub use global::global_avg_pool;
 use crate::Path;
 use crate::activation::slices::wants_fused;
 use crate::resize::separable::{Taps, separable};
+use axis::Axis;
 use candle_core::{Result, Tensor, bail};
 use max::MaxPool;
-
-/// One spatial axis.
-#[derive(Clone, Copy, Debug)]
-struct Axis {
-    size: usize,
-    windows: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-}
-
-impl Axis {
-    /// An axis of one element that pooling leaves as it is.
-    const UNIT: Axis = Axis { size: 1, windows: 1, kernel: 1, stride: 1, padding: 0 };
-
-    /// The positions of window `o` that exist; never empty.
-    fn window(&self, o: usize) -> std::ops::Range<usize> {
-        let start = o * self.stride;
-        start.saturating_sub(self.padding)..(start + self.kernel).saturating_sub(self.padding).min(self.size)
-    }
-
-    /// The windows that position `i` is in.
-    fn windows_of(&self, i: usize) -> std::ops::Range<usize> {
-        let first = (i + self.padding + 1).saturating_sub(self.kernel).div_ceil(self.stride);
-        first..((i + self.padding) / self.stride + 1).min(self.windows)
-    }
-}
 
 fn axes(name: &str, x: &Tensor, kernel: &[usize], stride: &[usize], padding: &[usize]) -> Result<Vec<Axis>> {
     let rank = kernel.len();

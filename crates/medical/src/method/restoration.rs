@@ -11,7 +11,7 @@
 use crate::encoder::Dense;
 use candle_core::Tensor;
 use selfsup_core::objective::{Gauge, Loss, Objective, Views};
-use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
+use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope, loss};
 use selfsup_kernels::pool::global_avg_pool;
 use serde::{Deserialize, Serialize};
 
@@ -42,11 +42,10 @@ impl Restoration {
 
     /// The loss of patches against the originals.
     fn error(&self, made: &Tensor, original: &Tensor) -> Result<Tensor> {
-        let gap = (made - original)?;
-        Ok(match self.loss {
-            RestorationLoss::Mse => gap.sqr()?.mean_all()?,
-            RestorationLoss::L1 => gap.abs()?.mean_all()?,
-        })
+        match self.loss {
+            RestorationLoss::Mse => loss::mse(made, original),
+            RestorationLoss::L1 => loss::l1(made, original),
+        }
     }
 
     /// What the network makes of `x (N, C, D, H, W)`: `(N, C, D, H, W)`.

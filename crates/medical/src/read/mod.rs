@@ -12,64 +12,18 @@ pub mod dicom;
 pub mod nifti;
 pub mod nrrd;
 mod raw;
+mod slices;
 #[cfg(test)]
 mod tests;
 
-use crate::grid::{Stored, show, voxels_of};
+pub(crate) use slices::finite;
+pub use slices::{NotFinite, ReadConfig, Slices};
+
 use crate::volume::{Volume, whole};
 use selfsup_core::{Error, Result};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// What to do about values that are NaN or infinite.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NotFinite {
-    /// An error that names the file and the first such voxel.
-    #[default]
-    Refuse,
-    /// They are replaced by this value.
-    Replace(f32),
-}
-
-/// What is read, and how much at most.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ReadConfig {
-    /// A file that announces more voxels is refused before memory is asked for.
-    pub max_voxels: u64,
-    /// Values that are not finite.
-    pub not_finite: NotFinite,
-    /// Which volume of a file of several (4-D NIfTI); without it such a file is refused.
-    pub frame: Option<usize>,
-}
-
-impl Default for ReadConfig {
-    fn default() -> Self {
-        // 1024^3: the largest CT in use, 4 GiB of f32.
-        ReadConfig { max_voxels: 1 << 30, not_finite: NotFinite::Refuse, frame: None }
-    }
-}
-
-/// The slices of a volume in the order of its file: `i` runs fastest, and slice `k` follows slice `k - 1`.
-pub trait Slices: Send {
-    /// Its name in messages.
-    fn id(&self) -> &str;
-
-    /// How the file stores the volume.
-    fn stored(&self) -> &Stored;
-
-    /// Whether every value is known to be a whole number that 16 bits with a sign hold.
-    fn is_i16(&self) -> bool;
-
-    /// Fills `out`, a whole number of slices, with the next ones.
-    ///
-    /// # Errors
-    /// If the file ends or is damaged.
-    fn next(&mut self, out: &mut [f32]) -> Result<()>;
-}
 
 /// Opens a folder of one DICOM series, or a file of DICOM, NIfTI or NRRD. Files are told by their content.
 ///
@@ -217,45 +171,4 @@ pub fn labels(path: impl AsRef<Path>, config: &ReadConfig) -> Result<(crate::gri
     let volume = volume(path, &ReadConfig { not_finite: NotFinite::Refuse, ..config.clone() })?;
     let labels = whole(volume.id(), volume.values())?;
     Ok((volume.grid().clone(), labels))
-}
-
-/// Applies the policy of values that are not finite to slices that start with number `first`.
-pub(crate) fn finite(
-    id: &str,
-    stored: &Stored,
-    first: usize,
-    values: &mut [f32],
-    policy: NotFinite,
-) -> Result<()> {
-    match policy {
-        NotFinite::Replace(with) => values.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = with),
-        NotFinite::Refuse => {
-            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-                let [i, j, _] = stored.shape();
-                let place = [at % i, at / i % j, first + at / (i * j)];
-                return Err(Error::input(
-                    id,
-                    format!(
-                        "the value of voxel {place:?} is {}; expected finite values (`not_finite` of the reading can replace them)",
-                        values[at]
-                    ),
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Refuses shapes that are empty or larger than the configuration takes.
-pub(crate) fn check_shape(id: &str, shape: [usize; 3], config: &ReadConfig) -> Result<()> {
-    match voxels_of(shape) {
-        Some(n) if n > 0 && n as u64 <= config.max_voxels => Ok(()),
-        Some(0) => {
-            Err(Error::input(id, format!("{} voxels, expected at least one along each axis", show(shape))))
-        }
-        _ => Err(Error::input(
-            id,
-            format!("announces {} voxels, more than `max_voxels` = {}", show(shape), config.max_voxels),
-        )),
-    }
 }

@@ -8,7 +8,7 @@
 //! Cox et al. 2004, "A (sort of) new image data format standard: NIfTI-1"; nifti.nimh.nih.gov.
 
 use super::raw::{Layout, Number, Raw, damaged};
-use super::{ReadConfig, Slices, check_shape};
+use super::slices::{ReadConfig, Slices, check_shape};
 use crate::grid::{Affine, Stored, norm};
 use flate2::read::MultiGzDecoder;
 use selfsup_core::{Error, Result};

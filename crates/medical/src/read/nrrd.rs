@@ -7,7 +7,7 @@
 //! teem.sourceforge.net/nrrd/format.html.
 
 use super::raw::{Layout, Number, Raw};
-use super::{ReadConfig, Slices, check_shape};
+use super::slices::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;

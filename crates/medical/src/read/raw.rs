@@ -1,6 +1,6 @@
 //! Slices of plain numbers that lie one after the other in a file, compressed by gzip or not.
 
-use super::{ReadConfig, Slices, check_shape};
+use super::slices::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
 use flate2::read::MultiGzDecoder;
 use selfsup_core::{Error, Result};

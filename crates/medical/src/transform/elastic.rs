@@ -5,8 +5,8 @@
 //! the distance between nodes. Below one half no two neighbours can cross, so the map does not fold. The
 //! outermost nodes stay, which keeps the border where it is.
 
-use super::sample::{Field, Interpolation, warp, warp_labels};
-use super::{extremes, rebuilt};
+use super::sample::{Field, Interpolation};
+use super::warped;
 use crate::Volume;
 use selfsup_core::data::Transform;
 use selfsup_core::{Error, Result, Rng};
@@ -70,10 +70,7 @@ impl Transform<Volume> for Elastic {
                 (at[a] as f64 + f64::from(by)).clamp(0.0, shape[a].saturating_sub(1) as f64)
             })
         };
-        let (low, _) = extremes(volume.values());
-        let values = warp(volume.values(), shape, shape, low, Interpolation::Linear, place);
-        let labels = volume.labels().map(|l| warp_labels(l, shape, shape, place));
-        rebuilt(&volume, volume.grid().clone(), values, labels)
+        warped(&volume, place)
     }
 }
 

@@ -36,6 +36,7 @@ pub use scale::Scale;
 pub use shuffle::LocalShuffle;
 
 use crate::Volume;
+use sample::{warp, warp_labels};
 use selfsup_core::data::Transform;
 use selfsup_core::{Error, Result, Rng};
 
@@ -72,6 +73,18 @@ pub(crate) fn rebuilt(
         Some(labels) => made.with_labels(labels),
         None => Ok(made),
     }
+}
+
+/// The volume with the value at `place(z, y, x)` of each voxel, on its own grid: linear, and the lowest value
+/// where that lies outside; labels from the nearest voxel, and 0 outside.
+pub(crate) fn warped(
+    volume: &Volume,
+    place: impl Fn([usize; 3]) -> [f64; 3] + Sync + Copy,
+) -> Result<Volume> {
+    let (shape, (low, _)) = (volume.shape(), extremes(volume.values()));
+    let values = warp(volume.values(), shape, shape, low, Interpolation::Linear, place);
+    let labels = volume.labels().map(|l| warp_labels(l, shape, shape, place));
+    rebuilt(volume, volume.grid().clone(), values, labels)
 }
 
 /// Refuses a range that is not one, by the name of its key.

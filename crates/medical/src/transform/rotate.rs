@@ -4,8 +4,7 @@
 //! drawn uniformly for each axis, the scale log-uniformly. Corners that turn in from outside get the lowest
 //! value, so take a patch with a margin and cut it afterwards.
 
-use super::sample::{Interpolation, warp, warp_labels};
-use super::{check_range, extremes, rebuilt};
+use super::{check_range, warped};
 use crate::Volume;
 use crate::grid::{Affine, affine_of_spacing, apply, inverse, multiply};
 use selfsup_core::data::Transform;
@@ -67,15 +66,13 @@ impl Transform<Volume> for Rotate {
             let p = apply(&back, [x as f64 - centre[2], y as f64 - centre[1], z as f64 - centre[0]]);
             [p[2] + centre[0], p[1] + centre[1], p[0] + centre[2]]
         };
-        let (low, _) = extremes(volume.values());
-        let values = warp(volume.values(), shape, shape, low, Interpolation::Linear, place);
-        let labels = volume.labels().map(|l| warp_labels(l, shape, shape, place));
-        rebuilt(&volume, volume.grid().clone(), values, labels)
+        warped(&volume, place)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::extremes;
     use super::super::testing::{rng, volume};
     use super::*;
     use proptest::prelude::*;

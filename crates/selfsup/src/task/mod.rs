@@ -3,7 +3,7 @@
 
 pub mod classification;
 
-use crate::config::{DataConfig, Keys, PretrainConfig, behind, parse};
+use crate::config::{DataConfig, Keys, PretrainConfig, behind, own_kind, parse};
 use crate::modality::Modality;
 use crate::set::{Set, Sets};
 use candle_core::Device;
@@ -77,6 +77,7 @@ impl Default for TaskKeys {
 #[serde(default, bound = "K: Keys")]
 pub struct TaskConfig<K: Keys> {
     /// `vision`, `text`, `speech` or `medical`.
+    #[serde(deserialize_with = "own_kind::<K, _>")]
     pub modality: Kind,
     /// `auto`, `cpu`, `cuda:N` or `metal`.
     pub device: device::Device,

@@ -1,7 +1,7 @@
 //! Decoding by symphonia: probing, seeking, mixing to mono, and telling a damaged or cut file from a whole
 //! one.
 
-use super::Content;
+use super::content::Content;
 use selfsup_core::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use symphonia::core::audio::GenericAudioBufferRef;

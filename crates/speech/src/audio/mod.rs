@@ -5,34 +5,19 @@
 //! damaged or unseekable one, which is decoded from its start); either way no more than the section is kept,
 //! so a two-hour file costs what its section costs.
 
+mod content;
 mod decode;
 mod resample;
 mod wav;
 
+pub use content::Content;
 pub use decode::{Info, info};
 pub use resample::{resample, resampled_len};
 pub use wav::{write_wav, write_wav_f32};
 
+use resample::gcd;
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
-use std::sync::Arc;
-
-/// Where a recording is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Content {
-    /// A file, read by position.
-    File(PathBuf),
-    /// An encoded file in memory.
-    Bytes(Arc<[u8]>),
-    /// A mono wave.
-    Wave {
-        /// Samples a second.
-        rate: u32,
-        /// Its samples.
-        samples: Arc<[f32]>,
-    },
-}
 
 /// A part of a recording, counted in samples at the rate that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,8 +148,4 @@ fn finite(id: &str, rate: u32, from: u64, samples: Vec<f32>) -> Result<Vec<f32>>
             ))
         }
     }
-}
-
-pub(crate) fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }

@@ -1,7 +1,6 @@
 //! Resampling by a ratio of whole numbers, in the frequency domain (rubato's FFT resampler: blocks with
 //! overlap, anti-aliasing filter with a Blackman-Harris window, delay removed).
 
-use super::gcd;
 use audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler, WindowFunction};
 use selfsup_core::{Error, Result};
@@ -9,6 +8,11 @@ use std::cell::RefCell;
 
 /// Samples of a block at the lower of the two rates: the transition band is about a hundredth of it.
 const BLOCK: u64 = 1024;
+
+/// The greatest common divisor; at least 1.
+pub(super) fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
+}
 
 /// Length of `len` samples after [`resample`]: `ceil(len * to / from)`.
 pub fn resampled_len(len: u64, from: u32, to: u32) -> u64 {

@@ -6,7 +6,7 @@
 //! `1127 ln(1 + f / 700)`; log with a floor of f32's epsilon. MFCC: orthonormal cosine transform of those,
 //! times the lifter `1 + 11 sin(pi k / 22)`.
 
-use super::{FeatureConfig, Kind};
+use super::config::{FeatureConfig, Kind};
 use realfft::{RealFftPlanner, RealToComplex};
 use selfsup_core::{Error, Result};
 use std::f64::consts::PI;

@@ -7,7 +7,7 @@
 //!
 //! Padding stands behind the text, where a causal model never looks, so it needs no mask.
 
-use crate::hf::{Keys, act_name, short};
+use crate::json::{Keys, act_name, short};
 use candle_core::Tensor;
 use selfsup_core::nn::{Embedding, KvCache, LayerNorm, Transformer, TransformerConfig};
 use selfsup_core::weights::{Rule, Rules};
@@ -83,7 +83,7 @@ impl Gpt2Config {
     /// If a size is absent, or it describes what this model is not (an untied head, scaled attention).
     pub fn from_hf(value: &Value, path: &Path) -> Result<Self> {
         let c = Keys { value, path };
-        super::of_kind(&c, "gpt2")?;
+        c.of_kind("gpt2")?;
         let same = [
             ("scale_attn_weights", true),
             ("scale_attn_by_inverse_layer_idx", false),

@@ -1,8 +1,7 @@
 //! The batches of one epoch: a window of batches in the making that workers fill and the iterator empties.
 
-use super::LoadedBatch;
 use super::job::{Done, Job};
-use crate::data::{Collate, Dataset, Permutation, Transform};
+use crate::data::{Collate, Dataset, LoadedBatch, Permutation, Transform};
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! What a worker does with one sample, and with the samples of a batch.
 
-use super::{LoadedBatch, LoaderConfig};
-use crate::data::{Collate, Dataset, Sampler, Transform};
+use super::config::LoaderConfig;
+use crate::data::{Collate, Dataset, LoadedBatch, Sampler, Transform};
 use crate::error::{Error, Result};
 use selfsup_kernels::rng::Key;
 use std::panic::{AssertUnwindSafe, catch_unwind};

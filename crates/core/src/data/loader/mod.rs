@@ -5,67 +5,22 @@
 //! in order from a window of `prefetch` batches; whoever finishes a batch's last sample also collates it. A
 //! panic in a third-party decoder is caught and becomes an error that names the sample.
 
+mod config;
 mod epoch;
 mod job;
 #[cfg(test)]
 mod tests;
 
+pub use config::LoaderConfig;
 pub use epoch::Epoch;
 
-use super::{Collate, Dataset, Sampler, SamplerConfig, Source, Transform};
+use crate::data::{Collate, Dataset, LoadedBatch, Sampler, SamplerConfig, Source, Transform};
 use crate::error::{Error, Result};
 use epoch::{Shared, State, work};
 use job::Job;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-
-/// How samples are read and batched.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LoaderConfig {
-    /// Samples in a batch (over all processes together).
-    pub batch_size: usize,
-    /// Threads that read and transform; 0 does it in the caller's thread. The batches are the same for any
-    /// number.
-    pub workers: usize,
-    /// Batches that are prepared or ready at one time; at least 1.
-    pub prefetch: usize,
-    /// Leave out an epoch's short last batch.
-    pub drop_last: bool,
-    /// A new random order each epoch; else the data set's order.
-    pub shuffle: bool,
-    /// Decides order and augmentation.
-    pub seed: u64,
-    /// Share of samples, counted over the run, that may be unreadable: they are skipped and their batch is
-    /// that much shorter. With 0 the first bad sample ends the run.
-    pub max_bad_fraction: f64,
-}
-
-impl Default for LoaderConfig {
-    fn default() -> Self {
-        LoaderConfig {
-            batch_size: 256,
-            workers: 4,
-            prefetch: 2,
-            drop_last: true,
-            shuffle: true,
-            seed: 0,
-            max_bad_fraction: 0.0,
-        }
-    }
-}
-
-/// A batch and where it came from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoadedBatch<B> {
-    /// What the collate made.
-    pub batch: B,
-    /// The samples in it, in order.
-    pub indices: Vec<usize>,
-    /// The samples that are missing from it, with the reason.
-    pub bad: Vec<(usize, String)>,
-}
 
 /// Reads batches of a data set on worker threads.
 pub struct Loader<D: ?Sized, T: ?Sized, C: ?Sized>(Arc<Job<D, T, C>>);

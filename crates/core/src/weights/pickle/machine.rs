@@ -1,7 +1,8 @@
 //! The stack machine: one opcode after the other, each checked before it is carried out.
 
-use super::*;
-use crate::weights::bytes::{elements, u32_at, u64_at};
+use super::value::*;
+use crate::weights::bytes::{Kind, elements, u32_at, u64_at};
+use std::collections::BTreeMap;
 
 /// Where it stands.
 struct Machine<'a> {

@@ -3,7 +3,7 @@
 use super::header::Header;
 use super::pixels::Pixels;
 use crate::image::Image;
-use crate::read::{NotFinite, ReadConfig};
+use crate::read::slices::{NotFinite, ReadConfig, check_shape};
 use crate::window::Window;
 use selfsup_core::{Error, Result};
 use std::path::Path;
@@ -30,7 +30,7 @@ pub fn image(path: impl AsRef<Path>, frame: usize, config: &ReadConfig) -> Resul
         Error::file(path, format!("has no frame {frame}, expected one below {}", header.planes.len()))
     })?;
     let id = path.display().to_string();
-    crate::read::check_shape(&id, [1, header.rows, header.columns], config)?;
+    check_shape(&id, [1, header.rows, header.columns], config)?;
     let mut values = vec![0f32; header.rows * header.columns];
     Pixels::open(&header)?.frame(&header, frame as u32, plane.scale, &mut values)?;
     if let NotFinite::Replace(with) = config.not_finite {

@@ -22,7 +22,7 @@ mod tests;
 
 pub use image::{frames, image};
 
-use super::{ReadConfig, Slices, check_shape};
+use super::slices::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
 use header::Header;
 use pixels::Pixels;

@@ -217,7 +217,7 @@ impl Modality for Medical {
 /// shades. Where the command cannot read pictures, it cannot write them either.
 #[cfg(feature = "vision")]
 fn middle_slices(batch: &Views, method: &str) -> Result<std::path::PathBuf> {
-    use selfsup_vision::{augment, data::contact_sheet};
+    use selfsup_vision::{augment, preview::contact_sheet};
     let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
     for view in batch.globals.iter().chain(&batch.targets) {
         low = low.min(view.min_all()?.to_scalar()?);

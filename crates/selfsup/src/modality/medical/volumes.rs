@@ -5,6 +5,7 @@ use crate::set::Set;
 use selfsup_core::data::Transform;
 use selfsup_core::{Error, Key, Result};
 use selfsup_datasets::folder::Folder;
+use selfsup_datasets::recognise;
 use selfsup_datasets::{Kind, Source as Place};
 use selfsup_medical::blocks::{BlockCache, Scan, cached};
 use selfsup_medical::read::{self, ReadConfig};
@@ -143,7 +144,7 @@ impl VolumeConfig {
 
 /// The medical files below a folder.
 fn found(root: &Path) -> Result<Vec<PathBuf>> {
-    let files = selfsup_datasets::kind::files(root, Kind::Medical)?;
+    let files = recognise::files(root, Kind::Medical, recognise::KNOWN)?;
     if files.is_empty() {
         return Err(Error::file(
             root,

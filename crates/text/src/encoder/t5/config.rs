@@ -1,6 +1,6 @@
 //! The shape of a T5, and transformers' config.json.
 
-use crate::hf::{Keys, short};
+use crate::json::{Keys, short};
 use selfsup_core::{Error, Result};
 use selfsup_kernels::activation::Act;
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ impl T5Config {
     /// If a size is absent, or an activation is unknown.
     pub fn from_hf(value: &Value, path: &Path) -> Result<Self> {
         let c = Keys { value, path };
-        crate::encoder::of_kind(&c, "t5")?;
+        c.of_kind("t5")?;
         let mut out = T5Config::new(
             c.whole("vocab_size", None)?,
             c.whole("d_model", None)?,

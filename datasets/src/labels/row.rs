@@ -1,0 +1,31 @@
+//! One line of a table of labels.
+
+/// Which part of a set a record belongs to by its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Split {
+    /// To train on.
+    Train,
+    /// To choose by: early stopping, settings.
+    Validation,
+    /// To test on.
+    Test,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// Its line, from 1.
+    pub line: usize,
+    /// Which record.
+    pub path: Option<String>,
+    /// Its class.
+    pub label: Option<String>,
+    /// What is said in it, or the sample itself.
+    pub text: Option<String>,
+    /// The file of its label volume.
+    pub mask: Option<String>,
+    /// What must stay together.
+    pub group: Option<String>,
+    /// Its part.
+    pub split: Option<Split>,
+}

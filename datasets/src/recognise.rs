@@ -1,0 +1,275 @@
+//! How the files of each modality are recognised: by their endings, and where those say nothing by their first
+//! bytes.
+//!
+//! A modality is a [`Recogniser`] in a table; [`KNOWN`] holds those of this workspace. A program with a
+//! further modality hands over a table of its own.
+
+use crate::kind::Kind;
+use crate::size;
+use crate::walk::Walk;
+use selfsup_core::Result;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// How many bytes [`Recogniser::bytes`] is shown at most.
+const HEAD: u64 = 512;
+
+/// How the files of one modality are recognised.
+///
+/// ```
+/// use selfsup_datasets::Kind;
+/// use selfsup_datasets::recognise::{KNOWN, Recogniser, kind_of_file};
+/// use std::path::Path;
+///
+/// let series = Recogniser {
+///     endings: &["series"],
+///     bytes: |head| head.starts_with(b"SERIES"),
+///     ..Recogniser::new(Kind::new("series", "series of numbers"))
+/// };
+/// let table = [&[series][..], KNOWN].concat();
+/// assert_eq!(kind_of_file(Path::new("a.series"), &table), Some(series.kind));
+/// assert_eq!(kind_of_file(Path::new("a.flac"), &table), Some(Kind::Speech));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Recogniser {
+    /// The modality.
+    pub kind: Kind,
+    /// Endings of its files, in lower case and without the point. Compressed forms (`txt.gz`, `nii.gz`) are
+    /// named whole: of two endings that fit, the longer one decides.
+    pub endings: &'static [&'static str],
+    /// Whether a file of which no ending is known holds many samples of the modality.
+    pub container: fn(&Path) -> bool,
+    /// Whether the first bytes of a file (512, or all of a shorter one) are the modality's.
+    pub bytes: fn(&[u8]) -> bool,
+    /// Whether a file of the modality merely accompanies samples of another one beside it (a README, a table
+    /// of labels). Where this is given, a file named like a sample (`a.txt` beside `a.wav`) does so too.
+    pub accompanies: Option<fn(&Path) -> bool>,
+}
+
+/// Those of this workspace.
+pub const KNOWN: &[Recogniser] = &[VISION, TEXT, SPEECH, MEDICAL];
+
+/// Images: pictures by themselves, and tar shards, Parquet, idx and CIFAR's files.
+pub const VISION: Recogniser = Recogniser {
+    endings: &["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif", "jfif"],
+    container: |path| {
+        let name = lower_name(path);
+        name.ends_with(".tar")
+            || name.ends_with(".parquet") && !is_table_of_texts(path)
+            || name.contains("ubyte")
+            || name.ends_with("_batch.bin")
+    },
+    // DICOM may begin like a TIFF.
+    bytes: |head| size::head(head).is_some() && !is_dicom(head),
+    ..Recogniser::new(Kind::Vision)
+};
+
+/// Texts: documents, lines and tables.
+pub const TEXT: Recogniser = Recogniser {
+    endings: &[
+        "txt",
+        "text",
+        "md",
+        "jsonl",
+        "ndjson",
+        "csv",
+        "tsv",
+        "txt.gz",
+        "jsonl.gz",
+        "txt.zst",
+        "jsonl.zst",
+    ],
+    container: is_table_of_texts,
+    accompanies: Some(is_note),
+    ..Recogniser::new(Kind::Text)
+};
+
+/// Recordings.
+pub const SPEECH: Recogniser = Recogniser {
+    endings: &["wav", "flac", "mp3", "ogg", "oga", "m4a", "aac", "aiff", "aif", "mp4"],
+    bytes: |head| {
+        let marks = [&b"fLaC"[..], b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1"];
+        marks.iter().any(|mark| head.starts_with(mark))
+            || at(head, 0, b"RIFF") && at(head, 8, b"WAVE")
+            || at(head, 0, b"FORM") && (at(head, 8, b"AIFF") || at(head, 8, b"AIFC"))
+            || at(head, 4, b"ftypM4A")
+    },
+    ..Recogniser::new(Kind::Speech)
+};
+
+/// Volumes, series and radiographs.
+pub const MEDICAL: Recogniser = Recogniser {
+    endings: &["dcm", "dicom", "ima", "nii", "nii.gz", "nrrd", "nhdr"],
+    bytes: |head| {
+        let nifti = at(head, 344, b"n+1\0") || at(head, 344, b"ni1\0");
+        nifti || is_dicom(head) || at(head, 0, b"NRRD0")
+    },
+    ..Recogniser::new(Kind::Medical)
+};
+
+impl Recogniser {
+    /// One that recognises nothing yet.
+    pub const fn new(kind: Kind) -> Self {
+        Recogniser { kind, endings: &[], container: |_| false, bytes: |_| false, accompanies: None }
+    }
+
+    /// The recogniser of a modality of this workspace.
+    pub fn of(kind: Kind) -> Option<&'static Recogniser> {
+        KNOWN.iter().find(|r| r.kind == kind)
+    }
+
+    /// Whether a file's name ends like one of the modality, in any case.
+    pub fn holds(&self, path: &Path) -> bool {
+        self.ending(&lower_name(path)) > 0
+    }
+
+    /// Length of the longest ending that `name` has; 0 for none.
+    fn ending(&self, name: &str) -> usize {
+        let has = |e: &&&str| name.strip_suffix(**e).is_some_and(|s| s.len() > 1 && s.ends_with('.'));
+        self.endings.iter().filter(has).map(|e| e.len()).max().unwrap_or(0)
+    }
+}
+
+/// Whether a file's name ends like an image's, in any case.
+pub fn is_image(path: impl AsRef<Path>) -> bool {
+    VISION.holds(path.as_ref())
+}
+
+/// The modality of a file by its ending or its first bytes; where several of `table` fit, the first.
+pub fn kind_of_file(path: &Path, table: &[Recogniser]) -> Option<Kind> {
+    let name = lower_name(path);
+    let longest = table.iter().map(|r| r.ending(&name)).max().filter(|n| *n > 0);
+    if let Some(found) = table.iter().find(|r| Some(r.ending(&name)) == longest) {
+        return Some(found.kind);
+    }
+    if let Some(found) = table.iter().find(|r| (r.container)(path)) {
+        return Some(found.kind);
+    }
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    table.iter().find(|r| (r.bytes)(&head)).map(|r| r.kind)
+}
+
+/// All files of one modality below a folder, sorted.
+///
+/// # Errors
+/// If a folder cannot be read or folders are nested deeper than 64.
+pub fn files(root: &Path, kind: Kind, table: &[Recogniser]) -> Result<Vec<PathBuf>> {
+    Walk::files(root, |path| kind_of_file(path, table) == Some(kind))
+}
+
+/// How many of `files` are of each modality of `table`, without those that accompany others; modalities
+/// without a file are absent.
+pub fn count(files: &[PathBuf], table: &[Recogniser]) -> Vec<(Kind, usize)> {
+    let kinds: Vec<(&PathBuf, Kind)> =
+        files.iter().filter_map(|f| Some((f, kind_of_file(f, table)?))).collect();
+    let stem = |path: &Path| path.with_extension("");
+    let of = |recogniser: &Recogniser| {
+        let own = kinds.iter().filter(|(_, kind)| *kind == recogniser.kind).map(|(f, _)| *f);
+        let Some(accompanies) = recogniser.accompanies else { return own.count() };
+        let others = kinds.iter().filter(|(_, kind)| *kind != recogniser.kind);
+        let samples: BTreeSet<PathBuf> = others.map(|(f, _)| stem(f)).collect();
+        own.filter(|f| samples.is_empty() || !accompanies(f) && !samples.contains(&stem(f))).count()
+    };
+    table.iter().map(|r| (r.kind, of(r))).filter(|(_, n)| *n > 0).collect()
+}
+
+fn lower_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+fn is_dicom(head: &[u8]) -> bool {
+    at(head, 128, b"DICM")
+}
+
+fn at(head: &[u8], offset: usize, mark: &[u8]) -> bool {
+    head.get(offset..offset + mark.len()) == Some(mark)
+}
+
+#[cfg(feature = "parquet")]
+fn is_table_of_texts(path: &Path) -> bool {
+    lower_name(path).ends_with(".parquet") && crate::parquet::holds_texts(path)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn is_table_of_texts(_: &Path) -> bool {
+    false
+}
+
+/// Tables and notes beside samples of another modality.
+fn is_note(path: &Path) -> bool {
+    const NOTES: [&str; 11] = [
+        "readme",
+        "license",
+        "licence",
+        "copying",
+        "copyright",
+        "labels",
+        "classes",
+        "transcripts",
+        "changes",
+        "about",
+        "notes",
+    ];
+    let name = lower_name(path);
+    !name.ends_with(".txt") && !name.ends_with(".text") || NOTES.iter().any(|n| name.starts_with(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_in_any_case() {
+        for (name, kind) in [
+            ("a.JPG", Kind::Vision),
+            ("a.nii.gz", Kind::Medical),
+            ("a.txt.gz", Kind::Text),
+            ("a.b.Wav", Kind::Speech),
+            ("train-images-idx3-ubyte", Kind::Vision),
+            ("shard.tar", Kind::Vision),
+        ] {
+            assert_eq!(kind_of_file(Path::new(name), KNOWN), Some(kind), "{name}");
+        }
+        // An ending alone is a hidden file, and `xtxt` does not end in `.txt`.
+        for name in [".txt", "xtxt", "a.gz", "txt"] {
+            assert_eq!(kind_of_file(Path::new(name), KNOWN), None, "{name}");
+        }
+        assert!(is_image("x/1.JPEG") && !is_image("jpeg") && !is_image("1.txt"));
+    }
+
+    #[test]
+    fn a_dicom_file_that_begins_like_a_tiff_is_medical() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("IM0001");
+        let mut head = b"II*\0".to_vec();
+        head.resize(128, 0);
+        std::fs::write(&path, &head).unwrap();
+        assert_eq!(kind_of_file(&path, KNOWN), Some(Kind::Vision));
+        head.extend(b"DICM");
+        std::fs::write(&path, &head).unwrap();
+        assert_eq!(kind_of_file(&path, KNOWN), Some(Kind::Medical));
+    }
+
+    #[test]
+    fn a_table_takes_further_modalities() {
+        // Numbers in a CSV as signals, with a header file that accompanies other samples.
+        let signals = Recogniser {
+            endings: &["csv", "sig.txt.gz"],
+            accompanies: Some(|path| path.ends_with("channels.csv")),
+            ..Recogniser::new(Kind::new("signals", "signals"))
+        };
+        let first = [&[signals][..], KNOWN].concat();
+        let last = [KNOWN, &[signals]].concat();
+        let kind = |name: &str, table: &[Recogniser]| kind_of_file(Path::new(name), table);
+        assert_eq!(kind("a.csv", &first), Some(signals.kind));
+        assert_eq!(kind("a.csv", &last), Some(Kind::Text), "of two with one ending, the first");
+        assert_eq!(kind("a.sig.txt.gz", &last), Some(signals.kind), "the longer ending");
+        let found = |names: &[&str]| count(&names.iter().map(PathBuf::from).collect::<Vec<_>>(), &first);
+        assert_eq!(found(&["a.csv", "channels.csv"]), [(signals.kind, 2)]);
+        assert_eq!(found(&["a.wav", "a.csv", "channels.csv"]), [(Kind::Speech, 1)]);
+        assert_eq!(found(&["a.wav", "b.csv"]), [(signals.kind, 1), (Kind::Speech, 1)]);
+    }
+}
