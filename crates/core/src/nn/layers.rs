@@ -7,9 +7,9 @@ use candle_core::{D, Tensor};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::Act;
 use selfsup_kernels::conv::{ConvSpec, conv, conv_bn_act};
+use selfsup_kernels::dropout::Dropout;
 use selfsup_kernels::linear::{linear, linear_act};
 use selfsup_kernels::norm::{batch_norm, batch_norm_eval, layer_norm, rms_norm};
-use selfsup_kernels::rng::Key;
 
 /// `y = x W^T + b` over the last dimension; weight `(out, in)`.
 #[derive(Clone, Debug)]
@@ -355,14 +355,14 @@ impl Mlp {
         self.forward_dropout(x, None)
     }
 
-    /// The same with dropout after the activation, given as `(share, key)`.
+    /// The same with dropout after the activation.
     ///
     /// # Errors
     /// If the last dimension of `x` is not `dim`, or the share is not in `[0, 1)`.
-    pub fn forward_dropout(&self, x: &Tensor, dropout: Option<(f32, Key)>) -> Result<Tensor> {
+    pub fn forward_dropout(&self, x: &Tensor, dropout: Option<Dropout>) -> Result<Tensor> {
         let mut y = self.fc1.forward_act(x, self.act)?;
-        if let Some((p, key)) = dropout {
-            y = selfsup_kernels::dropout::dropout(&y, p, key, Path::Auto)?;
+        if let Some(drop) = dropout {
+            y = selfsup_kernels::dropout::dropout(&y, &drop, Path::Auto)?;
         }
         self.fc2.forward(&y)
     }

@@ -10,6 +10,7 @@ use crate::activation::math::lanes;
 use crate::linear::gemm::{Matrix, Packed, Scratch, Shared, multiply, pack_into, packed_len};
 use crate::linear::simd::simd_fn;
 use crate::memory::unwritten;
+use crate::rng::Key;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -251,13 +252,9 @@ impl Inputs<'_> {
         }
     }
 
-    /// Row of the dropout mask.
-    fn mask_row(&self, n: usize, h: usize, t: usize) -> usize {
-        (n * self.dims.h + h) * self.dims.t + t
-    }
-
-    fn share(&self) -> Option<(f32, crate::rng::Key)> {
-        self.opts.dropout.filter(|d| d.0 > 0.0)
+    /// The share of sample `n` that dropout drops, and the key that it draws with.
+    fn dropped(&self, n: usize) -> Option<(f32, Key)> {
+        self.opts.dropout.filter(|d| d.share > 0.0).map(|d| (d.share, d.sample(n)))
     }
 
     /// The result `(N, T, H, D)` and the logarithms of the sums of exponentials `(N, H, T)`, infinite where a
@@ -279,7 +276,7 @@ impl Inputs<'_> {
         let keys_t = pack_into(self.k.head(n, h, s, d).t(), d, s, buffers.keys_t.get(packed_len(d, s)));
         let values = pack_into(self.v.head(n, h, s, d), s, d, buffers.values.get(packed_len(s, d)));
         let scores = buffers.scores.get(rows * stride);
-        let mask = buffers.mask.get(s);
+        let (mask, dropped) = (buffers.mask.get(s), self.dropped(n));
         for t0 in (0..t).step_by(rows) {
             let count = rows.min(t - t0);
             let q = self.q.head(n, h, t, d);
@@ -293,8 +290,8 @@ impl Inputs<'_> {
                 row[padded(seen).min(s)..s].fill(0.0);
                 log_sums[t0 + i] = if sum == 0.0 { f32::INFINITY } else { max + sum.ln() };
                 let inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
-                if let Some((share, key)) = self.share() {
-                    dropout::row(share, key, self.mask_row(n, h, t0 + i), mask);
+                if let Some((share, key)) = dropped {
+                    dropout::row(share, key, h * t + t0 + i, mask);
                     product(&mut row[..seen], mask);
                 }
                 scaled(&mut row[..padded(seen)], inverse);
@@ -374,7 +371,7 @@ impl Inputs<'_> {
         let keys = dq.map(|_| scaled_pack(k, s, d, scale, &mut b.keys));
         let scores = b.scores.get(rows * stride);
         let d_scores = b.d_scores.get(rows * stride);
-        let mask = b.mask.get(s);
+        let (mask, dropped) = (b.mask.get(s), self.dropped(n));
         let log_sums = &log_sums[(n * heads + h) * t..][..t];
         for t0 in (0..t).step_by(rows) {
             let count = rows.min(t - t0);
@@ -394,8 +391,8 @@ impl Inputs<'_> {
                 let end = padded(seen);
                 again(&mut p[..end], scale, self.bias_row(n, h, t0 + i, seen), log_sums[t0 + i]);
                 let delta = dot(&g.data[i * g.row..][..d], &y[start + i * heads * d..][..d]);
-                if let Some((share, key)) = self.share() {
-                    dropout::row(share, key, self.mask_row(n, h, t0 + i), mask);
+                if let Some((share, key)) = dropped {
+                    dropout::row(share, key, h * t + t0 + i, mask);
                     softmax_backward_dropped(&mut p[..seen], &mut dp[..seen], mask, delta);
                 } else {
                     softmax_backward(&p[..end], &mut dp[..end], delta);

@@ -15,7 +15,7 @@ mod node;
 
 use crate::Path;
 use crate::activation::slices::wants_fused;
-use crate::rng::Key;
+use crate::dropout::Dropout;
 use candle_core::{Result, Tensor, bail};
 
 /// Options of [`attention`].
@@ -26,9 +26,8 @@ pub struct AttentionOpts {
     pub causal: bool,
     /// Factor of `q k^T`; `None` is `1 / sqrt(D)`.
     pub scale: Option<f64>,
-    /// Dropout of the probabilities (share in `[0, 1)` that is set to zero; the rest grows by `1 / (1 -
-    /// share)`), and the key of the draw. The share is rounded to a multiple of `1 / 65536`.
-    pub dropout: Option<(f32, Key)>,
+    /// Dropout of the probabilities; its share is rounded to a multiple of `1 / 65536`.
+    pub dropout: Option<Dropout>,
 }
 
 impl AttentionOpts {
@@ -128,12 +127,7 @@ fn check(dims: &Dims, bias: Option<&Tensor>, opts: &AttentionOpts) -> Result<()>
             bail!("attention: bias of shape {:?}, expected (1 | {n}, 1 | {h}, 1 | {t}, {s})", b.dims())
         }
     }
-    if let Some((p, _)) = opts.dropout
-        && !(0.0..1.0).contains(&p)
-    {
-        bail!("attention: dropout {p}, expected a share in [0, 1)")
-    }
-    Ok(())
+    opts.dropout.map_or(Ok(()), |d| d.check("attention: dropout"))
 }
 
 #[cfg(test)]

@@ -226,11 +226,12 @@ impl Objective for Wav2Vec2 {
         let rows = Rows::of(&e.fixed[0])?;
         rows.some()?;
         let context = rows.take(&e.graph[0])?;
-        let mut frames = rows.take(&e.graph[1])?;
+        // Dropout comes before the masked frames are taken out, while samples are dimension 0.
+        let frames = match pass.dropout(self.config.quantizer_dropout, pass.key("quantizer")) {
+            Some(drop) => rows.take(&dropout(&e.graph[1], &drop, Path::Auto)?)?, // (N, L, C) -> (M, C)
+            None => rows.take(&e.graph[1])?,
+        };
         let quantized = if pass.train {
-            if self.config.quantizer_dropout > 0.0 {
-                frames = dropout(&frames, self.config.quantizer_dropout, pass.key("quantizer"), Path::Auto)?;
-            }
             let noise = self.quantizer.noise(rows.counts(), pass, frames.device())?;
             self.quantize(&frames, Some((&noise, self.config.gumbel_temperature(pass.progress.step))))?
         } else {
