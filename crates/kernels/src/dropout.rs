@@ -5,7 +5,7 @@
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, copy, unwritten};
 use crate::rng::Key;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -94,11 +94,11 @@ fn factors(bits: u64, block: u64, threshold: u32, keep: f32) -> [f32; 4 * LANES]
 
 simd_fn! {
     /// `y = x * mask` from the element `4 * block` of a sample on.
-    fn drop_chunk(x: &[f32], y: &mut [f32], bits: u64, block: u64, threshold: u32, keep: f32) {
+    fn drop_chunk(x: &[f32], y: &mut [Blank], bits: u64, block: u64, threshold: u32, keep: f32) {
         for (i, (x, y)) in x.chunks(4 * LANES).zip(y.chunks_mut(4 * LANES)).enumerate() {
             let factors = factors(bits, block + (LANES * i) as u64, threshold, keep);
             for ((y, &x), &f) in y.iter_mut().zip(x).zip(&factors) {
-                *y = x * f;
+                y.write(x * f);
             }
         }
     }
@@ -106,16 +106,17 @@ simd_fn! {
 
 simd_fn! {
     /// The mask from the element `4 * block` of a sample on.
-    fn mask_chunk(y: &mut [f32], bits: u64, block: u64, threshold: u32, keep: f32) {
+    fn mask_chunk(y: &mut [Blank], bits: u64, block: u64, threshold: u32, keep: f32) {
         for (i, y) in y.chunks_mut(4 * LANES).enumerate() {
             let factors = factors(bits, block + (LANES * i) as u64, threshold, keep);
-            y.copy_from_slice(&factors[..y.len()]);
+            let n = y.len();
+            copy(y, &factors[..n]);
         }
     }
 }
 
 /// `f(sample, first element within it, part)` for parts of samples of `width` elements, in parallel.
-fn for_samples(y: &mut [f32], width: usize, f: impl Fn(usize, usize, &mut [f32]) + Sync) {
+fn for_samples(y: &mut [Blank], width: usize, f: impl Fn(usize, usize, &mut [Blank]) + Sync) {
     let (width, rows) = (width.max(1), rows_of(width, CHUNK));
     y.par_chunks_mut(width * rows).enumerate().for_each(|(i, y)| {
         for (j, y) in y.chunks_mut(width).enumerate() {
@@ -137,7 +138,8 @@ impl Dropout {
             let x = &x[n * width + from..][..y.len()];
             drop_chunk(x, y, self.sample(n).bits(), (from / 4) as u64, self.threshold(), self.keep());
         });
-        y
+        // SAFETY: the parts are all of `y`, and each is written.
+        unsafe { y.written() }
     }
 
     /// The mask of `n` samples of `width` elements: factors 0 and `1 / (1 - share)`.
@@ -146,7 +148,8 @@ impl Dropout {
         for_samples(&mut y, width, |n, from, y| {
             mask_chunk(y, self.sample(n).bits(), (from / 4) as u64, self.threshold(), self.keep());
         });
-        y
+        // SAFETY: the parts are all of `y`, and each is written.
+        unsafe { y.written() }
     }
 }
 
@@ -199,11 +202,12 @@ impl ScaleSamples {
             for n in from / width..to.div_ceil(width) {
                 let (a, b) = ((n * width).max(from), ((n + 1) * width).min(to));
                 for (y, &x) in y[a - from..b - from].iter_mut().zip(&x[a..b]) {
-                    *y = x * self.0[n];
+                    y.write(x * self.0[n]);
                 }
             }
         });
-        y
+        // SAFETY: the parts of samples that lie in a chunk are all of it, and each is written.
+        unsafe { y.written() }
     }
 }
 

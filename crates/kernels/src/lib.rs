@@ -25,6 +25,8 @@ pub mod pool;
 pub mod resize;
 pub mod rng;
 pub mod sink;
+#[cfg(test)]
+mod small;
 pub mod softmax;
 pub mod update;
 pub mod weight_norm;

@@ -83,7 +83,7 @@ pub(crate) fn output(values: Vec<f32>, shape: impl Into<Shape>) -> (CpuStorage, 
 }
 
 /// `f(index, chunk)` for every chunk of `size` elements, in parallel where there are several.
-pub(crate) fn for_chunks(out: &mut [f32], size: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+pub(crate) fn for_chunks<T: Send>(out: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     let size = size.max(1);
     if out.len() <= size {
         if !out.is_empty() {

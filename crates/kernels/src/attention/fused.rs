@@ -9,7 +9,7 @@ use super::{AttentionOpts, Dims, dropout};
 use crate::activation::math::lanes;
 use crate::linear::gemm::{Matrix, Packed, Scratch, Shared, multiply, pack_into, packed_len};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, unwritten};
 use crate::rng::Key;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -262,14 +262,15 @@ impl Inputs<'_> {
     pub(super) fn forward(&self) -> (Vec<f32>, Vec<f32>) {
         let Dims { n, t, h, d, .. } = self.dims;
         let (mut y, mut log_sums) = (unwritten(n * t * h * d), unwritten(n * h * t));
-        let out = Shared::new(&mut y);
+        let out = Shared::blank(&mut y);
         log_sums.par_chunks_exact_mut(t).with_max_len(1).enumerate().for_each(|(i, log_sums)| {
             BUFFERS.with_borrow_mut(|buffers| self.forward_head(i / h, i % h, out, log_sums, buffers));
         });
-        (y, log_sums)
+        // SAFETY: each head writes its part of all its queries' rows, and their sums.
+        unsafe { (y.written(), log_sums.written()) }
     }
 
-    fn forward_head(&self, n: usize, h: usize, out: Shared, log_sums: &mut [f32], buffers: &mut Buffers) {
+    fn forward_head(&self, n: usize, h: usize, out: Shared, log_sums: &mut [Blank], buffers: &mut Buffers) {
         let Dims { t, s, d, .. } = self.dims;
         let (rows, stride) = self.blocks();
         let scale = self.opts.scale_for(d) as f32;
@@ -288,7 +289,7 @@ impl Inputs<'_> {
                 let (max, sum) =
                     soften(&mut row[..padded(seen)], seen, scale, self.bias_row(n, h, t0 + i, seen));
                 row[padded(seen).min(s)..s].fill(0.0);
-                log_sums[t0 + i] = if sum == 0.0 { f32::INFINITY } else { max + sum.ln() };
+                log_sums[t0 + i].write(if sum == 0.0 { f32::INFINITY } else { max + sum.ln() });
                 let inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
                 if let Some((share, key)) = dropped {
                     dropout::row(share, key, h * t + t0 + i, mask);
