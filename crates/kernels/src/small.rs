@@ -21,7 +21,9 @@ fn elementwise() {
     agree(&x[..1], |t, path| dropout(&t[0], &drop, path));
     agree(&x[..1], |t, _| drop_path(&t[0], &drop));
     agree(&[random(&[2, 3], 1), random(&[2, 3], 2)], |t, path| crate::norm::add_relu(&t[0], &t[1], path));
-    agree(&[random(&[2, 3], 1), random(&[2, 2], 2)], |t, path| crate::join::join_channels(&t[0], &t[1], path));
+    agree(&[random(&[2, 3], 1), random(&[2, 2], 2)], |t, path| {
+        crate::join::join_channels(&t[0], &t[1], path)
+    });
 }
 
 #[test]
@@ -108,14 +110,8 @@ fn losses() {
 
 #[test]
 fn updates() {
-    let args = crate::update::AdamWArgs {
-        lr: 0.1,
-        beta1: 0.9,
-        beta2: 0.99,
-        eps: 1e-8,
-        weight_decay: 0.1,
-        step: 1,
-    };
+    let args =
+        crate::update::AdamWArgs { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, step: 1 };
     let [w, m, v] = [1, 2, 3].map(|seed| Var::from_tensor(&random(&[5], seed).abs().unwrap()).unwrap());
     crate::update::adamw(&w, &random(&[5], 4), &m, &v, &args).unwrap();
     crate::update::ema(&w, &random(&[5], 5), 0.5).unwrap();

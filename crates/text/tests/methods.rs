@@ -214,9 +214,12 @@ fn resuming_is_exact() {
 fn micro_batches_compute_the_same_gradient() {
     for name in NAMES {
         let two_terms = matches!(name, "electra" | "next-sentence");
-        let trial = Trial::new(name, move |epoch, b| {
-            if two_terms { level(name, epoch, b) } else { batch(name, epoch, b) }
-        });
+        let trial = Trial::new(
+            name,
+            move |epoch, b| {
+                if two_terms { level(name, epoch, b) } else { batch(name, epoch, b) }
+            },
+        );
         trial.parts_compute_the_gradient(&build(name, 1, 0.2), &[1, 3, 4], 2e-4).unwrap();
     }
 }

@@ -72,6 +72,12 @@ impl Deref for Floats<'_> {
     }
 }
 
+/// Calls `f` with the numbers of a tensor on the CPU, in order also where the tensor is a view.
+pub(crate) fn with<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+    let t = t.contiguous()?;
+    f(&Floats::new(&t)?)
+}
+
 /// A tensor on the CPU that takes over `values`.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(values, shape.into(), &Device::Cpu)

@@ -6,7 +6,7 @@
 //! share)`) on `P` in `O` and `dV`, and on `dP`.
 
 use super::{AttentionOpts, Dims, dropout};
-use crate::activation::math::lanes;
+use crate::activation::math::{exp_fused, lanes};
 use crate::linear::gemm::{Matrix, Packed, Scratch, Shared, multiply, pack_into, packed_len};
 use crate::linear::simd::simd_fn;
 use crate::memory::{Blank, unwritten};
@@ -88,28 +88,6 @@ thread_local! {
 /// Running sums and maxima of a row: two vectors of AVX-512, so that one addition need not wait for the last.
 const LANES: usize = 32;
 
-/// `e^x` for `x` up to about 80 with a relative error of 2e-7; 0 below -87 (also for minus infinity). Unlike
-/// the one for activations it takes fused multiply-adds: this is half of the time of a head's softmax.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
-    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    // ln 2 in two parts, of which the first has few bits.
-    let r = n.mul_add(-0.693_359_4, x);
-    let r = n.mul_add(2.121_944_4e-4, r);
-    // |r| <= ln(2) / 2: what the series leaves out is below 1.2e-7.
-    let p = (1.0f32 / 720.0).mul_add(r, 1.0 / 120.0);
-    let p = p.mul_add(r, 1.0 / 24.0);
-    let p = p.mul_add(r, 1.0 / 6.0);
-    let p = p.mul_add(r, 0.5);
-    let p = p.mul_add(r, 1.0);
-    let p = p.mul_add(r, 1.0);
-    let y = p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
-    if x < -87.0 { 0.0 } else { y }
-}
-
 /// What is left of all lanes when the upper half is put upon the lower, again and again: one after the other
 /// would be a chain of 32.
 #[inline(always)]
@@ -145,7 +123,7 @@ simd_fn! {
         let mut sums = [0f32; LANES];
         for part in s.chunks_exact_mut(LANES) {
             for (sum, v) in sums.iter_mut().zip(part) {
-                *v = exp(*v - max);
+                *v = exp_fused(*v - max);
                 *sum += *v;
             }
         }
@@ -172,7 +150,7 @@ simd_fn! {
         scale_and_add(s, scale, bias);
         for part in s.chunks_exact_mut(LANES) {
             for v in part {
-                *v = exp(*v - log_sum);
+                *v = exp_fused(*v - log_sum);
             }
         }
     }

@@ -138,8 +138,7 @@ fn dropout_belongs_to_samples() {
         assert!(error(&parts, &whole) < 1e-6, "{path:?}");
         // And samples draw apart: a batch that begins elsewhere differs.
         let dropout = Some(Dropout { first: 8, ..drop_share(0.3, 4) });
-        let other =
-            attention(&q, &kv, None, &AttentionOpts { dropout, ..Default::default() }, path).unwrap();
+        let other = attention(&q, &kv, None, &AttentionOpts { dropout, ..Default::default() }, path).unwrap();
         assert!(error(&other, &whole) > 0.01, "{path:?}");
     }
 }

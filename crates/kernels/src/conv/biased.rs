@@ -6,7 +6,8 @@
 
 use super::Geometry;
 use super::fused::forward;
-use super::node::{gradients, slice, with};
+use super::node::gradients;
+use crate::activation::slices::{floats, with};
 use crate::activation::{Act, act_backward, act_forward};
 use crate::linear::fused::column_sums;
 use crate::memory::{copy, unwritten};
@@ -88,9 +89,10 @@ impl ConvAct {
     fn before(&self, z: &[f32], grad: &[f32]) -> Vec<f32> {
         let size = ROWS * self.g.outputs;
         let mut dz = unwritten(grad.len());
-        dz.par_chunks_mut(size).zip(grad.par_chunks(size)).zip(z.par_chunks(size)).for_each(
-            |((dz, g), z)| act_backward(self.act, z, copy(dz, g)),
-        );
+        dz.par_chunks_mut(size)
+            .zip(grad.par_chunks(size))
+            .zip(z.par_chunks(size))
+            .for_each(|((dz, g), z)| act_backward(self.act, z, copy(dz, g)));
         // SAFETY: `grad` and `z` are as long, and copied block by block.
         unsafe { dz.written() }
     }
@@ -108,7 +110,7 @@ impl CustomOp2 for ConvAct {
         w: &CpuStorage,
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(self.run(slice(x, lx)?, slice(w, lw)?, None)), self.g.out_shape().into()))
+        Ok((CpuStorage::F32(self.run(floats(x, lx)?, floats(w, lw)?, None)), self.g.out_shape().into()))
     }
 
     fn bwd(
@@ -138,7 +140,7 @@ impl CustomOp3 for ConvAct {
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         Ok((
-            CpuStorage::F32(self.run(slice(x, lx)?, slice(w, lw)?, Some(slice(b, lb)?))),
+            CpuStorage::F32(self.run(floats(x, lx)?, floats(w, lw)?, Some(floats(b, lb)?))),
             self.g.out_shape().into(),
         ))
     }

@@ -14,7 +14,9 @@ pub(super) fn matrix(g: &Geometry, w: &[f32], turned: bool) -> Vec<f32> {
     out.par_chunks_mut(o * c).enumerate().for_each(|(t, rows)| {
         if turned {
             for (k, row) in rows.chunks_exact_mut(c).enumerate() {
-                row.iter_mut().enumerate().for_each(|(i, v)| _ = v.write(w[(k * c + i) * taps + (taps - 1 - t)]));
+                row.iter_mut()
+                    .enumerate()
+                    .for_each(|(i, v)| _ = v.write(w[(k * c + i) * taps + (taps - 1 - t)]));
             }
         } else {
             for (i, row) in rows.chunks_exact_mut(o).enumerate() {
