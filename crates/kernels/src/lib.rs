@@ -24,6 +24,7 @@ pub mod pixels;
 pub mod pool;
 pub mod resize;
 pub mod rng;
+pub mod sample;
 pub mod sink;
 #[cfg(test)]
 mod small;
