@@ -230,7 +230,7 @@ fn augment() -> (usize, Step) {
             .collect();
         epoch += 1;
         let batch = Collated.collate(items, &(0..64).collect::<Vec<_>>(), Key::new(2)).unwrap();
-        assert_eq!(batch.views.len(), 2);
+        assert_eq!(batch.globals.len(), 2);
     };
     (64, Box::new(step))
 }

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::params::{Params, Weight};
 use crate::world::World;
 use candle_core::{DType, Tensor};
+use selfsup_kernels::dropout::Dropout;
 use selfsup_kernels::rng::Key;
 use std::sync::{Arc, Mutex};
 
@@ -109,6 +110,12 @@ impl Pass {
     /// The key for sample `i` of this micro-batch.
     pub fn sample_key(&self, name: &str, i: usize) -> Key {
         self.key.named(name).fold(self.offset + i as u64)
+    }
+
+    /// Dropout of `share` of the values in this pass, drawn with `key` and the global indices of the samples;
+    /// `None` where nothing is dropped. Samples are dimension 0 of what it is for.
+    pub fn dropout(&self, share: f32, key: Key) -> Option<Dropout> {
+        (self.train && share > 0.0).then_some(Dropout { share, key, first: self.offset })
     }
 
     /// Hands over a write to the buffer `name`; it is carried out after the step. Ignored in evaluation.

@@ -5,7 +5,7 @@
 
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
-use crate::memory::unwritten;
+use crate::memory::{copy, fill, unwritten};
 use crate::sink::deliver;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -68,11 +68,12 @@ impl CustomOp1 for Embedding {
             let per = rows_of(width, CHUNK);
             for_chunks(&mut y, per * width, |i, y| {
                 for (y, &id) in y.chunks_exact_mut(width).zip(&self.ids[i * per..]) {
-                    y.copy_from_slice(&table[id as usize * width..][..width]);
+                    copy(y, &table[id as usize * width..][..width]);
                 }
             });
         }
-        Ok(output(y, (self.ids.len(), width)))
+        // SAFETY: there is an id for each row of `y`, which has no elements where rows have none.
+        Ok(output(unsafe { y.written() }, (self.ids.len(), width)))
     }
 
     fn bwd(&self, table: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
@@ -90,7 +91,7 @@ impl CustomOp1 for Embedding {
             d.par_chunks_mut(per * width).enumerate().for_each(|(task, d)| {
                 let first = task * per;
                 let own = first..first + d.len() / width;
-                d.fill(0.0);
+                let d = fill(d, 0.0);
                 for (&id, g) in self.ids.iter().zip(gs.chunks_exact(width)) {
                     let row = id as usize;
                     if own.contains(&row) && Some(id) != self.frozen {
@@ -101,7 +102,8 @@ impl CustomOp1 for Embedding {
                 }
             });
         }
-        deliver(table, tensor(d, (rows, width))?)
+        // SAFETY: each task fills its rows; there are no elements where rows have none.
+        deliver(table, tensor(unsafe { d.written() }, (rows, width))?)
     }
 }
 

@@ -23,7 +23,10 @@ pub mod pixels;
 pub mod pool;
 pub mod resize;
 pub mod rng;
+pub mod sample;
 pub mod sink;
+#[cfg(test)]
+mod small;
 pub mod softmax;
 pub mod update;
 pub mod weight_norm;

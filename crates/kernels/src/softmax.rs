@@ -5,7 +5,7 @@ use crate::Path;
 use crate::activation::math::{exp, lanes, largest};
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, assume_written, unwritten};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 
 fn check(name: &str, x: &Tensor) -> Result<()> {
@@ -43,12 +43,14 @@ pub fn log_softmax(x: &Tensor, path: Path) -> Result<Tensor> {
 }
 
 simd_fn! {
-    fn softmax_rows(x: &[f32], width: usize, y: &mut [f32]) {
+    fn softmax_rows(x: &[f32], width: usize, y: &mut [Blank]) {
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
             let top = largest(x);
             for (y, &x) in y.iter_mut().zip(x) {
-                *y = exp(x - top);
+                y.write(exp(x - top));
             }
+            // SAFETY: the row of `x` is as wide.
+            let y = unsafe { assume_written(y) };
             let factor = 1.0 / lanes!(|v = y| v);
             for y in y {
                 *y *= factor;
@@ -58,34 +60,34 @@ simd_fn! {
 }
 
 simd_fn! {
-    fn log_softmax_rows(x: &[f32], width: usize, y: &mut [f32]) {
+    fn log_softmax_rows(x: &[f32], width: usize, y: &mut [Blank]) {
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
             let top = largest(x);
             let log = lanes!(|v = x| exp(v - top)).ln();
             for (y, &x) in y.iter_mut().zip(x) {
-                *y = x - top - log;
+                y.write(x - top - log);
             }
         }
     }
 }
 
 simd_fn! {
-    fn softmax_backward(y: &[f32], g: &[f32], width: usize, d: &mut [f32]) {
+    fn softmax_backward(y: &[f32], g: &[f32], width: usize, d: &mut [Blank]) {
         for ((y, g), d) in y.chunks_exact(width).zip(g.chunks_exact(width)).zip(d.chunks_exact_mut(width)) {
             let dot = lanes!(|y = y, g = g| y * g);
             for ((d, &y), &g) in d.iter_mut().zip(y).zip(g) {
-                *d = y * (g - dot);
+                d.write(y * (g - dot));
             }
         }
     }
 }
 
 simd_fn! {
-    fn log_softmax_backward(y: &[f32], g: &[f32], width: usize, d: &mut [f32]) {
+    fn log_softmax_backward(y: &[f32], g: &[f32], width: usize, d: &mut [Blank]) {
         for ((y, g), d) in y.chunks_exact(width).zip(g.chunks_exact(width)).zip(d.chunks_exact_mut(width)) {
             let sum = lanes!(|g = g| g);
             for ((d, &y), &g) in d.iter_mut().zip(y).zip(g) {
-                *d = g - exp(y) * sum;
+                d.write(g - exp(y) * sum);
             }
         }
     }
@@ -109,7 +111,8 @@ impl CustomOp1 for Softmax {
             let x = &x[i * size..][..y.len()];
             if self.log { log_softmax_rows(x, width, y) } else { softmax_rows(x, width, y) }
         });
-        Ok(output(y, layout.shape()))
+        // SAFETY: chunks are whole rows, each of which is written.
+        Ok(output(unsafe { y.written() }, layout.shape()))
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
@@ -124,7 +127,8 @@ impl CustomOp1 for Softmax {
             let (y, g) = (&ys[at.clone()], &gs[at]);
             if self.log { log_softmax_backward(y, g, width, d) } else { softmax_backward(y, g, width, d) }
         });
-        Ok(Some(tensor(d, x.shape())?))
+        // SAFETY: as above.
+        Ok(Some(tensor(unsafe { d.written() }, x.shape())?))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::Path;
 use crate::activation::math::lanes;
 use crate::activation::slices::{Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, unwritten};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -82,18 +82,18 @@ simd_fn! {
 
 simd_fn! {
     /// `scale a - shift b`, both coefficients given for the kept dimension.
-    fn combine(a: &[f32], b: &[f32], scale: &[f32], shift: &[f32], view: View, out: &mut [f32]) {
+    fn combine(a: &[f32], b: &[f32], scale: &[f32], shift: &[f32], view: View, out: &mut [Blank]) {
         let View { size, after, .. } = view;
         for ((a, b), out) in a.chunks_exact(size * after).zip(b.chunks_exact(size * after)).zip(out.chunks_exact_mut(size * after)) {
             if after == 1 {
                 for ((((o, &a), &b), &s), &t) in out.iter_mut().zip(a).zip(b).zip(scale).zip(shift) {
-                    *o = s * a - t * b;
+                    o.write(s * a - t * b);
                 }
             } else {
                 let rows = a.chunks_exact(after).zip(b.chunks_exact(after)).zip(out.chunks_exact_mut(after));
                 for (((a, b), out), (&s, &t)) in rows.zip(scale.iter().zip(shift)) {
                     for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                        *o = s * a - t * b;
+                        o.write(s * a - t * b);
                     }
                 }
             }
@@ -126,7 +126,9 @@ fn combined(a: &[f32], b: &[f32], scale: &[f32], shift: &[f32], view: View) -> V
         let at = i * view.chunk()..i * view.chunk() + out.len();
         combine(&a[at.clone()], &b[at], scale, shift, view, out);
     });
-    out
+    // SAFETY: chunks are whole rows `(size, after)`, each of which is written: there is a coefficient for each
+    // of the kept dimension.
+    unsafe { out.written() }
 }
 
 struct WeightNorm {

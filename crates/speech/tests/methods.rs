@@ -49,6 +49,7 @@ fn encoder(family: Family, dropout: f32) -> SpeechConfig {
         dropout: Some(dropout),
         attention_dropout: Some(dropout),
         activation_dropout: Some(dropout),
+        projection_dropout: Some(dropout),
         ..EncoderConfig::default()
     };
     small.resolve(family).unwrap()
@@ -87,7 +88,7 @@ fn build(name: &str, seed: u64, dropout: f32) -> Method {
             match &mut method {
                 MethodConfig::Wav2vec2(c) => {
                     (c.mask, c.codes, c.code_dim, c.out_dim, c.negatives) = (spans, 5, 8, 8, 4);
-                    c.feature_penalty = 10.0;
+                    (c.feature_penalty, c.quantizer_dropout) = (10.0, dropout);
                 }
                 MethodConfig::Hubert(c) => (c.mask, c.code_dim, c.iterations[0].clusters) = (spans, 8, 7),
                 MethodConfig::Data2vec(c) => (c.mask, c.top_layers, c.momentum) = (spans, 2, 0.9),
@@ -128,7 +129,7 @@ fn resuming_is_exact() {
 #[test]
 fn micro_batches_compute_the_same_gradient() {
     for name in NAMES {
-        trial(name).parts_compute_the_gradient(&*build(name, 1, 0.0), &[1, 3], 1e-3).unwrap();
+        trial(name).parts_compute_the_gradient(&*build(name, 1, 0.2), &[1, 3], 1e-3).unwrap();
     }
 }
 

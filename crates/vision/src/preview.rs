@@ -2,6 +2,7 @@
 
 use crate::augment::AugmentConfig;
 use crate::image::{Image, Pixels};
+use candle_core::Tensor;
 use selfsup_core::objective::Views;
 use selfsup_core::{Error, Result};
 
@@ -43,7 +44,7 @@ pub fn contact_sheet(batch: &Views, augment: &AugmentConfig, samples: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
 
     #[test]
     fn views_stand_side_by_side_in_their_own_colours() -> Result<()> {
@@ -52,14 +53,14 @@ mod tests {
         let bright = |i: usize| if i / (8 * 6) == 4 { 2.0f32 } else { 0.0 };
         let full = Tensor::from_vec((0..2 * 3 * 8 * 6).map(bright).collect(), (2, 3, 8, 6), &Device::Cpu)?;
         let small = Tensor::zeros((2, 3, 4, 4), candle_core::DType::F32, &Device::Cpu)?;
-        let batch = Views { globals: 1, views: vec![full, small], indices: vec![0, 1] };
+        let batch = Views { locals: vec![small], ..Views::of(vec![full], vec![0, 1]) };
         let sheet = contact_sheet(&batch, &augment, 9)?;
         assert_eq!((sheet.width, sheet.height), (2 * 10 + 4, 2 * 12 + 4));
         let Pixels::U8(data) = &sheet.data else { panic!("16 bits") };
         let at = |x: usize, y: usize| &data[(y * sheet.width as usize + x) * 3..][..3];
         assert_eq!((at(0, 0), at(4, 4), at(14, 4)), (&[255; 3][..], &[128; 3][..], &[128; 3][..]));
         assert_eq!(at(4, 16), [128, 255, 128]);
-        let none = Views { globals: 0, views: Vec::new(), indices: Vec::new() };
+        let none = Views::default();
         assert!(contact_sheet(&none, &augment, 1).unwrap_err().to_string().contains("no views"));
         Ok(())
     }

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use selfsup_core::conformance::Trial;
 use selfsup_core::objective::{Erased, MaeConfig, Objective, Pair, Views};
 use selfsup_core::{Error, Key, Params, Pass, Result, Scope};
-use selfsup_vision::recipe::{EncoderConfig, Method, MethodConfig};
+use selfsup_vision::recipe::{Architecture, EncoderConfig, Method, MethodConfig};
 
 const SIZE: usize = 16;
 const BATCH: usize = 8;
@@ -73,7 +73,12 @@ fn build(name: &str, seed: u64, vit: bool) -> Method {
     let encoder = if vit || method.masked() { transformer } else { resnet };
     let params = Params::new();
     let scope = Scope::root(&params, seed, &Device::Cpu);
-    method.build(&scope, &encoder.resolve(SIZE, method.masked()).unwrap()).unwrap()
+    let mut architecture = encoder.resolve(SIZE, method.masked()).unwrap();
+    if let Architecture::ViT(c) = &mut architecture {
+        let t = &mut c.trunk;
+        (t.dropout, t.attention_dropout, t.activation_dropout, t.drop_path) = (0.1, 0.2, 0.1, 0.3);
+    }
+    method.build(&scope, &architecture).unwrap()
 }
 
 fn trial(name: &str) -> Trial<'static, Views> {
@@ -100,8 +105,8 @@ fn resuming_is_exact() {
 
 #[test]
 fn micro_batches_compute_the_same_gradient() {
-    // Without batch norm anywhere the gradient of parts is that of the whole: a transformer with heads that
-    // have none.
+    // Without batch norm anywhere the gradient of parts is that of the whole, dropout and stochastic depth
+    // included: a transformer with heads that have none.
     for name in ["mae", "moco"] {
         trial(name).parts_compute_the_gradient(&*build(name, 1, true), &[1, 3, 4], 2e-4).unwrap();
     }

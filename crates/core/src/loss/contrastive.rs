@@ -6,9 +6,10 @@
 //! tensor.
 
 use super::check::Check;
-use super::rows::{dots, l2_normalize, log_sum_exp, relu};
+use super::rows::{dots, l2_normalize, relu};
 use crate::Result;
 use crate::kernels::Path;
+use crate::kernels::loss::log_sum_exp;
 use candle_core::{D, DType, Tensor};
 
 /// Norm below which a row counts as zero, as in PyTorch's `normalize`.

@@ -1,19 +1,10 @@
 //! Losses of reconstructed inputs: the masked patches of MAE.
-//!
-//! One graph node on the CPU in f32: a patch that was not removed is neither read nor normalised, and its
-//! gradient is a plain zero. With 75% of 196 patches of 768 values removed, the composition would keep five
-//! tensors of the size of the prediction; this keeps two numbers per patch.
 
 use super::check::Check;
-use super::rows::{f32_slice, lane_sum, rows_per_task, with_f32};
 use crate::Result;
 use crate::kernels::Path;
-use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Shape, Tensor, bail};
-use rayon::prelude::*;
-use std::sync::OnceLock;
-
-/// Added to the variance of a patch before its root.
-const EPS: f64 = 1e-6;
+use crate::kernels::loss::masked_pixels;
+use candle_core::{DType, Tensor};
 
 /// MAE: squared error of the removed patches, mean over their values: `sum_l m_l mean_p (pred_lp - t_lp)^2 /
 /// sum_l m_l`.
@@ -75,121 +66,7 @@ fn mae_normalized_pixels_on(
             return Err(at.wrong("mask", "is 0 everywhere, expected at least one removed patch"));
         }
     }
-    if path.fused(&pred) {
-        let op = MaskedPixels { target: target.contiguous()?, mask, norm_pix, saved: OnceLock::new() };
-        return Ok(pred.contiguous()?.apply_op1(op)?);
-    }
-    let target = if norm_pix {
-        let centered = target.broadcast_sub(&target.mean_keepdim(D::Minus1)?)?;
-        let variance = (centered.sqr()?.sum_keepdim(D::Minus1)? / (p as f64 - 1.0))?;
-        centered.broadcast_div(&(variance + EPS)?.sqrt()?)?
-    } else {
-        target
-    };
-    let per_patch = ((pred - target)?.sqr()?.sum(D::Minus1)? / p as f64)?; // (N, L)
-    Ok(((per_patch * &mask)?.sum_all()? / mask.sum_all()?)?)
-}
-
-struct MaskedPixels {
-    target: Tensor,
-    mask: Tensor,
-    norm_pix: bool,
-    /// Per patch: mean and 1 / deviation of the target; 0 and 1 without normalisation.
-    saved: OnceLock<Vec<[f32; 2]>>,
-}
-
-impl MaskedPixels {
-    fn statistics(&self, t: &[f32]) -> [f32; 2] {
-        if !self.norm_pix {
-            return [0.0, 1.0];
-        }
-        let p = t.len();
-        let mean = lane_sum(p, |i| t[i]) / p as f32;
-        let variance = lane_sum(p, |i| (t[i] - mean) * (t[i] - mean)) / (p - 1) as f32;
-        [mean, 1.0 / (variance + EPS as f32).sqrt()]
-    }
-}
-
-/// Sum of the mask, in f64 and in order: at most a few million entries.
-fn total(mask: &[f32]) -> f64 {
-    mask.iter().map(|&m| f64::from(m)).sum()
-}
-
-impl CustomOp1 for MaskedPixels {
-    fn name(&self) -> &'static str {
-        "mae-pixels"
-    }
-
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (n, patches, p) = l.shape().dims3()?;
-        let x = f32_slice(s, l)?;
-        let per = rows_per_task(p);
-        let mut saved = vec![[0f32; 2]; n * patches];
-        let loss = with_f32(&self.target, |t| {
-            with_f32(&self.mask, |m| {
-                // One partial sum per task, added in order below.
-                let parts: Vec<f64> = saved
-                    .par_chunks_mut(per)
-                    .zip(m.par_chunks(per))
-                    .zip(x.par_chunks(per * p).zip(t.par_chunks(per * p)))
-                    .map(|((saved, m), (x, t))| {
-                        let mut sum = 0f64;
-                        for (i, (saved, &m)) in
-                            saved.iter_mut().zip(m).enumerate().filter(|(_, (_, m))| **m != 0.0)
-                        {
-                            let (x, t) = (&x[i * p..(i + 1) * p], &t[i * p..(i + 1) * p]);
-                            *saved = self.statistics(t);
-                            let [mean, scale] = *saved;
-                            let squares = lane_sum(p, |k| {
-                                let d = x[k] - (t[k] - mean) * scale;
-                                d * d
-                            });
-                            sum += f64::from(m) * f64::from(squares);
-                        }
-                        sum
-                    })
-                    .collect();
-                Ok(parts.iter().sum::<f64>() / (total(m) * p as f64))
-            })
-        })?;
-        // A node runs forward once; a second run (same input) would save the same numbers.
-        let _ = self.saved.set(saved);
-        Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
-    }
-
-    /// `d/dpred_lp = 2 m_l (pred_lp - t_lp) g / (P sum m)`
-    fn bwd(&self, arg: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        if !arg.track_op() {
-            return Ok(None);
-        }
-        let Some(saved) = self.saved.get() else { bail!("mae-pixels: backward before forward") };
-        let (_, _, p) = arg.dims3()?;
-        let g = f64::from(grad.to_scalar::<f32>()?);
-        let per = rows_per_task(p);
-        let mut dx = vec![0f32; arg.elem_count()];
-        with_f32(arg, |x| {
-            with_f32(&self.target, |t| {
-                with_f32(&self.mask, |m| {
-                    let scale = 2.0 * g / (total(m) * p as f64);
-                    dx.par_chunks_mut(per * p).enumerate().for_each(|(task, dx)| {
-                        for (i, dx) in dx.chunks_exact_mut(p).enumerate() {
-                            let row = task * per + i;
-                            if m[row] == 0.0 {
-                                continue;
-                            }
-                            let g = (scale * f64::from(m[row])) as f32;
-                            let [mean, inverse] = saved[row];
-                            for ((dx, &x), &t) in dx.iter_mut().zip(&x[row * p..]).zip(&t[row * p..]) {
-                                *dx = g * (x - (t - mean) * inverse);
-                            }
-                        }
-                    });
-                    Ok(())
-                })
-            })
-        })?;
-        Ok(Some(Tensor::from_vec(dx, arg.shape(), arg.device())?))
-    }
+    Ok(masked_pixels(&pred, &target, &mask, norm_pix, path)?)
 }
 
 #[cfg(test)]

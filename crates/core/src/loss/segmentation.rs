@@ -1,20 +1,10 @@
 //! The loss of dense labelling: soft Dice plus cross entropy.
-//!
-//! Both terms come from one softmax, so on the CPU in f32 they are one graph node: forward takes three sums
-//! per sample and class, backward recomputes the softmax of each voxel. A 96^3 volume of 14 classes is 50 MB
-//! of scores; the composition would hold six tensors of that size.
 
 use super::check::Check;
-use super::rows::{exp, f32_slice, lane_max, rows_per_task, with_f32};
 use crate::Result;
 use crate::kernels::Path;
-use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Shape, Tensor, bail};
-use rayon::prelude::*;
-use std::sync::OnceLock;
-
-/// Added above and below in the Dice ratio, so that a class that is neither there nor predicted counts as
-/// found.
-const SMOOTH: f64 = 1e-5;
+use crate::kernels::loss::dice_cross_entropy;
+use candle_core::{DType, Tensor};
 
 /// Soft Dice loss plus cross entropy: MONAI's `DiceCELoss(to_onehot_y=True, softmax=True)`.
 ///
@@ -67,25 +57,7 @@ fn dice_ce_on(logits: &Tensor, target: &Tensor, weights: &[f32], path: Path) -> 
     at.shape("target", &target, space, "(N, S..), the shape of `logits` without its classes")?;
     let logits = at.float("logits", logits)?.reshape((n, voxels, c))?;
     let target = classes(at, &target.detach().reshape((n, voxels))?, c)?;
-    if path.fused(&logits) {
-        let labels = target.flatten_all()?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
-        return Ok(logits.contiguous()?.apply_op1(DiceCrossEntropy {
-            labels,
-            weights,
-            saved: OnceLock::new(),
-        })?);
-    }
-    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
-    let log_p = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?; // (N, V, C)
-    let names = Tensor::arange(0i64, c as i64, logits.device())?.reshape((1, 1, c))?;
-    let t = target.unsqueeze(2)?.broadcast_eq(&names)?.to_dtype(logits.dtype())?;
-    let p = log_p.exp()?;
-    let both = (&p * &t)?.sum(1)?.affine(2.0, SMOOTH)?; // (N, C)
-    let either = ((p.sum(1)? + t.sum(1)?)? + SMOOTH)?;
-    let dice = (both / either)?.mean_all()?.affine(-1.0, 1.0)?;
-    let t = t.broadcast_mul(&Tensor::from_vec(weights, c, logits.device())?.to_dtype(logits.dtype())?)?;
-    let cross_entropy = ((log_p * &t)?.sum_all()? / t.sum_all()?)?;
-    Ok((dice - cross_entropy)?)
+    Ok(dice_cross_entropy(&logits, &target, &weights, path)?)
 }
 
 /// The labels as i64, each below `c` where that can be told without waiting for a device.
@@ -105,146 +77,6 @@ fn classes(at: Check, target: &Tensor, c: usize) -> Result<Tensor> {
         }
     }
     Ok(target.to_dtype(DType::I64)?)
-}
-
-/// Sums over the voxels of one sample, per class, and its cross entropy.
-#[derive(Clone)]
-struct Sums {
-    both: Vec<f64>,
-    predicted: Vec<f64>,
-    there: Vec<f64>,
-    cross_entropy: f64,
-}
-
-impl Sums {
-    /// What the voxels weigh together.
-    fn weight(&self, weights: &[f32]) -> f64 {
-        self.there.iter().zip(weights).map(|(n, w)| n * f64::from(*w)).sum()
-    }
-}
-
-struct DiceCrossEntropy {
-    labels: Vec<u32>,
-    /// One for each class.
-    weights: Vec<f32>,
-    saved: OnceLock<Vec<Sums>>,
-}
-
-/// `softmax(x)` into `p`, and the log of what the exponentials above the largest score sum to.
-#[inline(always)]
-fn softmax(x: &[f32], p: &mut [f32]) -> (f32, f32) {
-    let max = lane_max(x);
-    let mut sum = 0f32;
-    for (p, &x) in p.iter_mut().zip(x) {
-        *p = exp(x - max);
-        sum += *p;
-    }
-    for p in p.iter_mut() {
-        *p /= sum;
-    }
-    (max, sum.ln())
-}
-
-impl CustomOp1 for DiceCrossEntropy {
-    fn name(&self) -> &'static str {
-        "dice-cross-entropy"
-    }
-
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (n, v, c) = l.shape().dims3()?;
-        let x = f32_slice(s, l)?;
-        let per = rows_per_task(c);
-        let empty =
-            Sums { both: vec![0.0; c], predicted: vec![0.0; c], there: vec![0.0; c], cross_entropy: 0.0 };
-        let mut saved = Vec::with_capacity(n);
-        for (x, labels) in x.chunks_exact(v * c).zip(self.labels.chunks_exact(v)) {
-            // Partial sums of each run of voxels, added in order.
-            let parts: Vec<Sums> = x
-                .par_chunks(per * c)
-                .zip(labels.par_chunks(per))
-                .map(|(x, labels)| {
-                    let (mut sums, mut p) = (empty.clone(), vec![0f32; c]);
-                    for (x, &t) in x.chunks_exact(c).zip(labels) {
-                        let t = t as usize;
-                        let (max, log_sum) = softmax(x, &mut p);
-                        for (sum, &p) in sums.predicted.iter_mut().zip(&p) {
-                            *sum += f64::from(p);
-                        }
-                        sums.both[t] += f64::from(p[t]);
-                        sums.there[t] += 1.0;
-                        sums.cross_entropy += f64::from(self.weights[t] * (max - x[t] + log_sum));
-                    }
-                    sums
-                })
-                .collect();
-            saved.push(parts.iter().fold(empty.clone(), |mut a, b| {
-                for k in 0..c {
-                    a.both[k] += b.both[k];
-                    a.predicted[k] += b.predicted[k];
-                    a.there[k] += b.there[k];
-                }
-                a.cross_entropy += b.cross_entropy;
-                a
-            }));
-        }
-        let mut dice = 0f64;
-        let mut cross_entropy = 0f64;
-        for s in &saved {
-            dice += (0..c)
-                .map(|k| 1.0 - (2.0 * s.both[k] + SMOOTH) / (s.predicted[k] + s.there[k] + SMOOTH))
-                .sum::<f64>();
-            cross_entropy += s.cross_entropy;
-        }
-        let weight: f64 = saved.iter().map(|s| s.weight(&self.weights)).sum();
-        let loss = dice / (n * c) as f64 + cross_entropy / weight;
-        // A node runs forward once; a second run (same input) would save the same numbers.
-        let _ = self.saved.set(saved);
-        Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
-    }
-
-    /// With `a_k = dDice/dp_k` (its part without `t`, and `b_k` the part at `t_k = 1`):
-    /// `d/dx_j = p_j (d_j - sum_k p_k d_k) + (p_j - t_j) w_t / sum w_t`, `d_k = a_k + t_k b_k`.
-    fn bwd(&self, arg: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        if !arg.track_op() {
-            return Ok(None);
-        }
-        let Some(saved) = self.saved.get() else { bail!("dice-cross-entropy: backward before forward") };
-        let (n, v, c) = arg.dims3()?;
-        let g = f64::from(grad.to_scalar::<f32>()?);
-        let per = rows_per_task(c);
-        let weight: f64 = saved.iter().map(|s| s.weight(&self.weights)).sum();
-        let shares: Vec<f32> = self.weights.iter().map(|w| (g * f64::from(*w) / weight) as f32).collect();
-        let mut dx = vec![0f32; n * v * c];
-        with_f32(arg, |x| {
-            for (i, sums) in saved.iter().enumerate() {
-                let scale = g / (n * c) as f64;
-                let below = |k: usize| sums.predicted[k] + sums.there[k] + SMOOTH;
-                let a: Vec<f32> = (0..c)
-                    .map(|k| (scale * (2.0 * sums.both[k] + SMOOTH) / below(k).powi(2)) as f32)
-                    .collect();
-                let b: Vec<f32> = (0..c).map(|k| (-2.0 * scale / below(k)) as f32).collect();
-                let (dx, x) = (&mut dx[i * v * c..(i + 1) * v * c], &x[i * v * c..(i + 1) * v * c]);
-                let labels = &self.labels[i * v..(i + 1) * v];
-                dx.par_chunks_mut(per * c).zip(x.par_chunks(per * c)).zip(labels.par_chunks(per)).for_each(
-                    |((dx, x), labels)| {
-                        let mut p = vec![0f32; c];
-                        for ((dx, x), &t) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(labels) {
-                            let t = t as usize;
-                            let share = shares[t];
-                            softmax(x, &mut p);
-                            let mean = p.iter().zip(&a).map(|(p, a)| p * a).sum::<f32>() + p[t] * b[t];
-                            for ((dx, &p), &a) in dx.iter_mut().zip(&p).zip(&a) {
-                                *dx = p * (a - mean + share);
-                            }
-                            dx[t] += p[t] * b[t] - share;
-                        }
-                    },
-                );
-            }
-            Ok(())
-        })?;
-        Ok(Some(Tensor::from_vec(dx, (n, v, c), arg.device())?))
-    }
 }
 
 #[cfg(test)]

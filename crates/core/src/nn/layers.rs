@@ -9,9 +9,9 @@ use candle_core::{D, Tensor};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::Act;
 use selfsup_kernels::conv::{ConvSpec, conv, conv_bn_act};
+use selfsup_kernels::dropout::Dropout;
 use selfsup_kernels::linear::{linear, linear_act};
 use selfsup_kernels::norm::{batch_norm, batch_norm_eval, layer_norm, rms_norm};
-use selfsup_kernels::rng::Key;
 
 /// An optional weight for a pass.
 fn on(weight: &Option<Weight>, pass: &Pass) -> Result<Option<Tensor>> {
@@ -383,14 +383,14 @@ impl Mlp {
         self.forward_dropout(x, None, pass)
     }
 
-    /// The same with dropout after the activation, given as `(share, key)`.
+    /// The same with dropout after the activation.
     ///
     /// # Errors
     /// If the last dimension of `x` is not `dim`, or the share is not in `[0, 1)`.
-    pub fn forward_dropout(&self, x: &Tensor, dropout: Option<(f32, Key)>, pass: &Pass) -> Result<Tensor> {
+    pub fn forward_dropout(&self, x: &Tensor, dropout: Option<Dropout>, pass: &Pass) -> Result<Tensor> {
         let mut y = self.fc1.forward_act(x, self.act, pass)?;
-        if let Some((p, key)) = dropout {
-            y = selfsup_kernels::dropout::dropout(&y, p, key, Path::Auto)?;
+        if let Some(drop) = dropout {
+            y = selfsup_kernels::dropout::dropout(&y, &drop, Path::Auto)?;
         }
         self.fc2.forward(&y, pass)
     }

@@ -135,16 +135,14 @@ impl Block {
     fn attend(&self, x: &Tensor, bias: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let (n, l, d) = x.dims3()?;
         let qkv = self.qkv.forward(x, pass)?.reshape((n, l, 3, self.heads, d / self.heads))?; // (N, L, 3D) -> (N, L, 3, H, D/H)
-        let dropout = (pass.train && self.attention_dropout > 0.0)
-            .then(|| (self.attention_dropout, pass.key(&self.name).named("attention").fold(pass.offset)));
+        let dropout = pass.dropout(self.attention_dropout, pass.key(&self.name).named("attention"));
         let opts = AttentionOpts { causal: self.causal, scale: None, dropout };
         let y = self_attention(&qkv, bias, &opts, Path::Auto)?.reshape((n, l, d))?; // (N, L, H, D/H) -> (N, L, D)
         self.proj.forward(&y, pass)
     }
 
     fn feed(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let dropout = (pass.train && self.activation_dropout > 0.0)
-            .then(|| (self.activation_dropout, pass.key(&self.name).named("activation").fold(pass.offset)));
+        let dropout = pass.dropout(self.activation_dropout, pass.key(&self.name).named("activation"));
         self.mlp.forward_dropout(x, dropout, pass)
     }
 
@@ -159,15 +157,15 @@ impl Block {
     /// Dropout, LayerScale and stochastic depth of a branch.
     fn branch(&self, y: Tensor, part: &str, scale: Option<&Weight>, pass: &Pass) -> Result<Tensor> {
         let mut y = y;
-        let key = pass.key(&self.name).named(part).fold(pass.offset);
-        if pass.train && self.dropout > 0.0 {
-            y = dropout(&y, self.dropout, key, Path::Auto)?;
+        let key = pass.key(&self.name).named(part);
+        if let Some(drop) = pass.dropout(self.dropout, key) {
+            y = dropout(&y, &drop, Path::Auto)?;
         }
         if let Some(scale) = scale {
             y = y.broadcast_mul(&scale.on(pass)?)?;
         }
-        if pass.train && self.drop_path > 0.0 {
-            y = drop_path(&y, self.drop_path, key.named("path"))?;
+        if let Some(drop) = pass.dropout(self.drop_path, key.named("path")) {
+            y = drop_path(&y, &drop)?;
         }
         Ok(y)
     }

@@ -122,13 +122,8 @@ impl Classify {
         let quiet = Pass::eval();
         let inner = if self.config.frozen { &quiet } else { pass };
         let mut pooled = self.encoder.forward(&batch.x, batch.valid.as_ref(), &[], inner)?.pooled;
-        if pass.train && self.config.dropout > 0.0 {
-            pooled = dropout(
-                &pooled,
-                self.config.dropout,
-                pass.key("head").named("dropout").fold(pass.offset),
-                Path::Auto,
-            )?;
+        if let Some(drop) = pass.dropout(self.config.dropout, pass.key("head").named("dropout")) {
+            pooled = dropout(&pooled, &drop, Path::Auto)?;
         }
         self.head.forward(&pooled, pass)
     }
@@ -310,8 +305,12 @@ mod tests {
 
     #[test]
     fn parts_of_a_batch_make_the_whole() -> Result<()> {
-        let c =
-            ClassifyConfig { classes: 3, class_weights: vec![0.2, 1.0, 3.0], ..ClassifyConfig::default() };
+        let c = ClassifyConfig {
+            classes: 3,
+            class_weights: vec![0.2, 1.0, 3.0],
+            dropout: 0.3,
+            ..ClassifyConfig::default()
+        };
         let (method, batch) = (build(c)?, batch(&[0, 2, 1, 1, 0, 2, 2]));
         let pass = Pass::train(1, Progress::default());
         let (whole, parts) = (gradients(&method, &batch, 0, &pass)?, gradients(&method, &batch, 3, &pass)?);

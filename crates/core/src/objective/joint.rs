@@ -7,7 +7,9 @@ use crate::nn::MlpHead;
 use crate::params::{Params, Role};
 use crate::pass::Pass;
 use crate::scope::Scope;
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
+use selfsup_kernels::Path;
+use selfsup_kernels::norm::l2_normalize;
 
 /// An encoder with a projector: `g(f(x))`, at `encoder` and `projector` of a scope.
 pub(super) struct Branch {
@@ -153,8 +155,7 @@ pub(super) fn cosine_to_one(base: f64, fraction: f64) -> f64 {
 /// If `z` has another rank.
 pub fn embedding_std(z: &Tensor) -> Result<Gauge> {
     let (n, d) = z.dims2()?;
-    let norm = z.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
-    let u = z.broadcast_div(&norm)?;
+    let u = l2_normalize(z, 1e-12, Path::Auto)?;
     let centred = u.broadcast_sub(&u.mean_keepdim(0)?)?;
     let sd = (centred.sqr()?.sum(0)? / (n.max(2) - 1) as f64)?.sqrt()?.mean_all()?.to_scalar::<f32>()?;
     Ok(Gauge { name: "embedding_std", value: f64::from(sd) * (d as f64).sqrt(), healthy_above: Some(0.2) })

@@ -14,7 +14,9 @@ use crate::params::Params;
 use crate::pass::{Pass, Progress};
 use crate::scope::{Buffer, Scope};
 use crate::world::World;
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
+use selfsup_kernels::Path;
+use selfsup_kernels::norm::l2_normalize;
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -98,9 +100,9 @@ impl MoCo {
     }
 }
 
+/// Rows of length 1.
 fn normalize(x: &Tensor) -> Result<Tensor> {
-    let norm = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.clamp(1e-12, f64::INFINITY)?;
-    Ok(x.broadcast_div(&norm)?)
+    Ok(l2_normalize(x, 1e-12, Path::Auto)?)
 }
 
 impl Objective for MoCo {

@@ -8,10 +8,25 @@ use candle_core::backprop::GradStore;
 use selfsup_kernels::sink;
 use selfsup_kernels::update::{scale, sq_norms};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// Gradients by the name of their parameter.
 #[derive(Clone, Debug, Default)]
-pub struct Grads(BTreeMap<String, Tensor>);
+pub struct Grads(BTreeMap<String, Grad>);
+
+/// A gradient and the sum of its squares, once somebody has asked for it: the trainer looks for gradients that
+/// are not finite and the optimiser takes their norm, of the same numbers.
+#[derive(Clone, Debug)]
+struct Grad {
+    value: Tensor,
+    square: OnceLock<f64>,
+}
+
+impl From<Tensor> for Grad {
+    fn from(value: Tensor) -> Self {
+        Grad { value, square: OnceLock::new() }
+    }
+}
 
 impl Grads {
     /// The gradients of `params` in a store; parameters without one are absent.
@@ -19,7 +34,7 @@ impl Grads {
         Grads(
             params
                 .iter()
-                .filter_map(|p| Some((p.name.clone(), store.get(p.var.as_tensor())?.detach())))
+                .filter_map(|p| Some((p.name.clone(), store.get(p.var.as_tensor())?.detach().into())))
                 .collect(),
         )
     }
@@ -45,7 +60,7 @@ impl Grads {
 
     /// The gradient of a parameter.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.get(name)
+        self.0.get(name).map(|g| &g.value)
     }
 
     /// Whether a parameter has a gradient.
@@ -55,12 +70,12 @@ impl Grads {
 
     /// Replaces or adds a gradient.
     pub fn insert(&mut self, name: impl Into<String>, grad: Tensor) {
-        self.0.insert(name.into(), grad);
+        self.0.insert(name.into(), grad.into());
     }
 
     /// Takes a gradient out: its parameter is left alone in this step.
     pub fn remove(&mut self, name: &str) -> Option<Tensor> {
-        self.0.remove(name)
+        self.0.remove(name).map(|g| g.value)
     }
 
     /// Takes out the gradients of `part` and of everything below it.
@@ -83,14 +98,14 @@ impl Grads {
     /// # Errors
     /// What candle reports.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
-        let scaled = scale(&self.0.values().cloned().collect::<Vec<_>>(), factor)?;
-        self.0.values_mut().zip(scaled).for_each(|(g, s)| *g = s);
+        let scaled = scale(&self.0.values().map(|g| g.value.clone()).collect::<Vec<_>>(), factor)?;
+        self.0.values_mut().zip(scaled).for_each(|(g, s)| *g = s.into());
         Ok(())
     }
 
     /// All gradients in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(n, g)| (n.as_str(), g))
+        self.0.iter().map(|(n, g)| (n.as_str(), &g.value))
     }
 
     /// Adds the gradients of another part of the batch.
@@ -98,12 +113,12 @@ impl Grads {
     /// # Errors
     /// If shapes differ.
     pub fn add(&mut self, other: &Grads) -> Result<()> {
-        for (name, g) in &other.0 {
-            let sum = match self.0.get(name) {
+        for (name, g) in other.iter() {
+            let sum = match self.get(name) {
                 Some(mine) => (mine + g)?,
                 None => g.clone(),
             };
-            self.0.insert(name.clone(), sum);
+            self.insert(name, sum);
         }
         Ok(())
     }
@@ -132,8 +147,15 @@ impl Grads {
         Ok(())
     }
 
+    /// The sum of squares of each gradient, in the order of their names; computed of those alone that changed
+    /// since the last call.
     fn squares(&self) -> Result<Vec<f64>> {
-        Ok(sq_norms(&self.0.values().cloned().collect::<Vec<_>>())?)
+        let open: Vec<&Grad> = self.0.values().filter(|g| g.square.get().is_none()).collect();
+        let sums = sq_norms(&open.iter().map(|g| g.value.clone()).collect::<Vec<_>>())?;
+        open.iter().zip(sums).for_each(|(g, sum)| {
+            g.square.get_or_init(|| sum);
+        });
+        Ok(self.0.values().map(|g| g.square.get().copied().unwrap_or(f64::NAN)).collect())
     }
 
     /// L2 norm over all gradients.

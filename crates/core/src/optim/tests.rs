@@ -177,6 +177,31 @@ fn bad_gradients_are_named_and_change_nothing() -> Result<()> {
     Ok(())
 }
 
+/// The squares that are kept are those of the gradients as they are now.
+#[test]
+fn norms_follow_changes() -> Result<()> {
+    let mut grads = Grads::default();
+    grads.insert("a", ones(&[2, 3]));
+    grads.insert("b", (ones(&[4]) * 2.0)?);
+    let near = |grads: &Grads, square: f64| -> Result<()> {
+        assert!((grads.norm()? - square.sqrt()).abs() < 1e-6, "{} for {square}", grads.norm()?);
+        Ok(())
+    };
+    near(&grads, 22.0)?;
+    let other = grads.clone();
+    grads.insert("a", (ones(&[2, 3]) * 3.0)?);
+    near(&grads, 70.0)?;
+    grads.scale(0.5)?;
+    near(&grads, 17.5)?;
+    grads.add(&other)?;
+    near(&grads, 6.0 * 6.25 + 4.0 * 9.0)?;
+    grads.remove("b");
+    near(&grads, 37.5)?;
+    grads.insert("c", (ones(&[1]) * f64::NAN)?);
+    assert_eq!(grads.first_non_finite()?.as_deref(), Some("c"));
+    Ok(())
+}
+
 #[test]
 fn another_state_is_refused_whole() -> Result<()> {
     let params = two_tensors();

@@ -4,7 +4,7 @@ use super::act::Act;
 use super::math::{erf, exp, sigmoid};
 use super::slices::{CHUNK, Floats, floats, for_chunks, output, tensor};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, unwritten};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -19,9 +19,9 @@ const TANH_CUBE: f32 = 0.044_715;
 macro_rules! loops {
     ($forward:ident, $in_place:ident, $backward:ident, $scale:ident, |$x:ident, $g:ident| $value:expr, $slope:expr) => {
         simd_fn! {
-            fn $forward(from: &[f32], to: &mut [f32]) {
+            fn $forward(from: &[f32], to: &mut [Blank]) {
                 for (to, &$x) in to.iter_mut().zip(from) {
-                    *to = $value;
+                    to.write($value);
                 }
             }
         }
@@ -34,9 +34,9 @@ macro_rules! loops {
             }
         }
         simd_fn! {
-            fn $backward(from: &[f32], grad: &[f32], to: &mut [f32]) {
+            fn $backward(from: &[f32], grad: &[f32], to: &mut [Blank]) {
                 for ((to, &$g), &$x) in to.iter_mut().zip(grad).zip(from) {
-                    *to = $slope;
+                    to.write($slope);
                 }
             }
         }
@@ -81,18 +81,18 @@ loops!(
 );
 
 simd_fn! {
-    fn silu(from: &[f32], to: &mut [f32]) {
+    fn silu(from: &[f32], to: &mut [Blank]) {
         for (to, &x) in to.iter_mut().zip(from) {
-            *to = x * sigmoid(x);
+            to.write(x * sigmoid(x));
         }
     }
 }
 
 simd_fn! {
-    fn silu_backward(from: &[f32], grad: &[f32], to: &mut [f32]) {
+    fn silu_backward(from: &[f32], grad: &[f32], to: &mut [Blank]) {
         for ((to, &g), &x) in to.iter_mut().zip(grad).zip(from) {
             let s = sigmoid(x);
-            *to = g * s * (1.0 + x * (1.0 - s));
+            to.write(g * s * (1.0 + x * (1.0 - s)));
         }
     }
 }
@@ -107,7 +107,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn forward(self, x: &[f32], y: &mut [f32]) {
+    fn forward(self, x: &[f32], y: &mut [Blank]) {
         match self {
             Kind::Relu => relu(x, y),
             Kind::GeluErf => gelu_erf(x, y),
@@ -116,7 +116,7 @@ impl Kind {
         }
     }
 
-    fn backward(self, x: &[f32], g: &[f32], d: &mut [f32]) {
+    fn backward(self, x: &[f32], g: &[f32], d: &mut [Blank]) {
         match self {
             Kind::Relu => relu_backward(x, g, d),
             Kind::GeluErf => gelu_erf_backward(x, g, d),
@@ -163,7 +163,8 @@ impl CustomOp1 for Unary {
         let x = floats(storage, layout)?;
         let mut y = unwritten(x.len());
         for_chunks(&mut y, CHUNK, |i, y| self.0.forward(&x[i * CHUNK..][..y.len()], y));
-        Ok(output(y, layout.shape()))
+        // SAFETY: each chunk is written from one of `x` that is as long.
+        Ok(output(unsafe { y.written() }, layout.shape()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
@@ -175,23 +176,24 @@ impl CustomOp1 for Unary {
             let at = i * CHUNK..i * CHUNK + d.len();
             self.0.backward(&xs[at.clone()], &gs[at], d);
         });
-        Ok(Some(tensor(d, x.shape())?))
+        // SAFETY: each chunk is written from those of `xs` and `gs` that are as long.
+        Ok(Some(tensor(unsafe { d.written() }, x.shape())?))
     }
 }
 
 simd_fn! {
-    fn prelu(from: &[f32], w: f32, to: &mut [f32]) {
+    fn prelu(from: &[f32], w: f32, to: &mut [Blank]) {
         for (to, &x) in to.iter_mut().zip(from) {
-            *to = if x > 0.0 { x } else { w * x };
+            to.write(if x > 0.0 { x } else { w * x });
         }
     }
 }
 
 simd_fn! {
     /// The gradient of the input, and of the weight.
-    fn prelu_backward(from: &[f32], w: f32, grad: &[f32], to: &mut [f32]) -> f32 {
+    fn prelu_backward(from: &[f32], w: f32, grad: &[f32], to: &mut [Blank]) -> f32 {
         for ((to, &g), &x) in to.iter_mut().zip(grad).zip(from) {
-            *to = if x > 0.0 { g } else { w * g };
+            to.write(if x > 0.0 { g } else { w * g });
         }
         super::math::lanes!(|x = from, g = grad| if x > 0.0 { 0.0 } else { g * x })
     }
@@ -215,7 +217,8 @@ impl CustomOp2 for Prelu {
         let (x, w) = (floats(sx, lx)?, floats(sw, lw)?[0]);
         let mut y = unwritten(x.len());
         for_chunks(&mut y, CHUNK, |i, y| prelu(&x[i * CHUNK..][..y.len()], w, y));
-        Ok(output(y, lx.shape()))
+        // SAFETY: each chunk is written from one of `x` that is as long.
+        Ok(output(unsafe { y.written() }, lx.shape()))
     }
 
     fn bwd(
@@ -236,6 +239,8 @@ impl CustomOp2 for Prelu {
             .zip(gs.par_chunks(CHUNK))
             .map(|((d, x), g)| prelu_backward(x, slope, g, d))
             .collect();
+        // SAFETY: `x`, its gradient and that of the result have one shape, so one number of chunks.
+        let d = unsafe { d.written() };
         let dx = if x.track_op() { Some(tensor(d, x.shape())?) } else { None };
         let dw = if w.track_op() { Some(tensor(vec![parts.iter().sum()], w.shape())?) } else { None };
         Ok((dx, dw))

@@ -72,6 +72,12 @@ impl Deref for Floats<'_> {
     }
 }
 
+/// Calls `f` with the numbers of a tensor on the CPU, in order also where the tensor is a view.
+pub(crate) fn with<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+    let t = t.contiguous()?;
+    f(&Floats::new(&t)?)
+}
+
 /// A tensor on the CPU that takes over `values`.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(values, shape.into(), &Device::Cpu)
@@ -83,7 +89,7 @@ pub(crate) fn output(values: Vec<f32>, shape: impl Into<Shape>) -> (CpuStorage, 
 }
 
 /// `f(index, chunk)` for every chunk of `size` elements, in parallel where there are several.
-pub(crate) fn for_chunks(out: &mut [f32], size: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+pub(crate) fn for_chunks<T: Send>(out: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     let size = size.max(1);
     if out.len() <= size {
         if !out.is_empty() {

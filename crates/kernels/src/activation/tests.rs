@@ -1,4 +1,4 @@
-use super::math::{erf, exp, largest, sigmoid};
+use super::math::{erf, exp, exp_fused, largest, sigmoid};
 use super::testing::{check, golden, normal, same_bits};
 use super::*;
 use candle_core::{DType, Device};
@@ -42,7 +42,9 @@ fn approximations() {
     for i in -200_000..=200_000 {
         let x = i as f32 * 4e-4; // -80 .. 80
         let truth = f64::from(x).exp();
-        worst[0] = worst[0].max((f64::from(exp(x)) / truth - 1.0).abs());
+        for made in [exp(x), exp_fused(x)] {
+            worst[0] = worst[0].max((f64::from(made) / truth - 1.0).abs());
+        }
         let truth = 1.0 / (1.0 + (-f64::from(x)).exp());
         worst[1] = worst[1].max((f64::from(sigmoid(x)) / truth - 1.0).abs());
     }
@@ -67,6 +69,8 @@ fn approximations() {
     );
     assert!((exp(88.7) / 88.7f32.exp() - 1.0).abs() < 1e-6);
     assert!(exp(f32::NAN).is_nan() && erf(f32::NAN).is_nan() && sigmoid(f32::NAN).is_nan());
+    assert_eq!([f32::NEG_INFINITY, -1e30, 0.0].map(exp_fused), [0.0, 0.0, 1.0]);
+    assert!(exp_fused(f32::NAN).is_nan());
     assert_eq!([sigmoid(-1e9), sigmoid(1e9)], [0.0, 1.0]);
     assert!(largest(&[1.0, f32::NAN, 3.0]).is_nan());
     assert_eq!([largest(&[]), largest(&[-3.0, -2.0])], [f32::NEG_INFINITY, -2.0]);

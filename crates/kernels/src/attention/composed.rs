@@ -1,6 +1,6 @@
 //! Attention from candle's operators, for any device.
 
-use super::dropout;
+use super::dropout::mask;
 use super::opts::{AttentionOpts, Dims};
 use candle_core::{D, Result, Tensor};
 
@@ -32,11 +32,8 @@ pub(super) fn attention(
     let e = scores.broadcast_sub(&max)?.exp()?;
     let sum = e.sum_keepdim(D::Minus1)?.maximum(0.5)?;
     let mut p = e.broadcast_div(&sum)?;
-    if let Some((share, key)) = opts.dropout
-        && share > 0.0
-    {
-        let mask = Tensor::from_vec(dropout::mask(share, key, n * h * t, s), (n, h, t, s), q.device())?
-            .to_dtype(p.dtype())?;
+    if let Some(dropout) = opts.dropout.filter(|d| d.share > 0.0) {
+        let mask = Tensor::from_vec(mask(&dropout, dims), (n, h, t, s), q.device())?.to_dtype(p.dtype())?;
         p = (p * mask)?;
     }
     p.matmul(&v)?.transpose(1, 2)?.contiguous()

@@ -7,10 +7,11 @@
 
 use super::dropout;
 use super::opts::{AttentionOpts, Dims};
-use crate::activation::math::lanes;
+use crate::activation::math::{exp_fused, lanes};
 use crate::linear::gemm::{Matrix, Packed, Scratch, Shared, multiply, pack_into, packed_len};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, unwritten};
+use crate::rng::Key;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -88,28 +89,6 @@ thread_local! {
 /// Running sums and maxima of a row: two vectors of AVX-512, so that one addition need not wait for the last.
 const LANES: usize = 32;
 
-/// `e^x` for `x` up to about 80 with a relative error of 2e-7; 0 below -87 (also for minus infinity). Unlike
-/// the one for activations it takes fused multiply-adds: this is half of the time of a head's softmax.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
-    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    // ln 2 in two parts, of which the first has few bits.
-    let r = n.mul_add(-0.693_359_4, x);
-    let r = n.mul_add(2.121_944_4e-4, r);
-    // |r| <= ln(2) / 2: what the series leaves out is below 1.2e-7.
-    let p = (1.0f32 / 720.0).mul_add(r, 1.0 / 120.0);
-    let p = p.mul_add(r, 1.0 / 24.0);
-    let p = p.mul_add(r, 1.0 / 6.0);
-    let p = p.mul_add(r, 0.5);
-    let p = p.mul_add(r, 1.0);
-    let p = p.mul_add(r, 1.0);
-    let y = p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
-    if x < -87.0 { 0.0 } else { y }
-}
-
 /// What is left of all lanes when the upper half is put upon the lower, again and again: one after the other
 /// would be a chain of 32.
 #[inline(always)]
@@ -145,7 +124,7 @@ simd_fn! {
         let mut sums = [0f32; LANES];
         for part in s.chunks_exact_mut(LANES) {
             for (sum, v) in sums.iter_mut().zip(part) {
-                *v = exp(*v - max);
+                *v = exp_fused(*v - max);
                 *sum += *v;
             }
         }
@@ -172,7 +151,7 @@ simd_fn! {
         scale_and_add(s, scale, bias);
         for part in s.chunks_exact_mut(LANES) {
             for v in part {
-                *v = exp(*v - log_sum);
+                *v = exp_fused(*v - log_sum);
             }
         }
     }
@@ -252,13 +231,9 @@ impl Inputs<'_> {
         }
     }
 
-    /// Row of the dropout mask.
-    fn mask_row(&self, n: usize, h: usize, t: usize) -> usize {
-        (n * self.dims.h + h) * self.dims.t + t
-    }
-
-    fn share(&self) -> Option<(f32, crate::rng::Key)> {
-        self.opts.dropout.filter(|d| d.0 > 0.0)
+    /// The share of sample `n` that dropout drops, and the key that it draws with.
+    fn dropped(&self, n: usize) -> Option<(f32, Key)> {
+        self.opts.dropout.filter(|d| d.share > 0.0).map(|d| (d.share, d.sample(n)))
     }
 
     /// The result `(N, T, H, D)` and the logarithms of the sums of exponentials `(N, H, T)`, infinite where a
@@ -266,21 +241,22 @@ impl Inputs<'_> {
     pub(super) fn forward(&self) -> (Vec<f32>, Vec<f32>) {
         let Dims { n, t, h, d, .. } = self.dims;
         let (mut y, mut log_sums) = (unwritten(n * t * h * d), unwritten(n * h * t));
-        let out = Shared::new(&mut y);
+        let out = Shared::blank(&mut y);
         log_sums.par_chunks_exact_mut(t).with_max_len(1).enumerate().for_each(|(i, log_sums)| {
             BUFFERS.with_borrow_mut(|buffers| self.forward_head(i / h, i % h, out, log_sums, buffers));
         });
-        (y, log_sums)
+        // SAFETY: each head writes its part of all its queries' rows, and their sums.
+        unsafe { (y.written(), log_sums.written()) }
     }
 
-    fn forward_head(&self, n: usize, h: usize, out: Shared, log_sums: &mut [f32], buffers: &mut Buffers) {
+    fn forward_head(&self, n: usize, h: usize, out: Shared, log_sums: &mut [Blank], buffers: &mut Buffers) {
         let Dims { t, s, d, .. } = self.dims;
         let (rows, stride) = self.blocks();
         let scale = self.opts.scale_for(d) as f32;
         let keys_t = pack_into(self.k.head(n, h, s, d).t(), d, s, buffers.keys_t.get(packed_len(d, s)));
         let values = pack_into(self.v.head(n, h, s, d), s, d, buffers.values.get(packed_len(s, d)));
         let scores = buffers.scores.get(rows * stride);
-        let mask = buffers.mask.get(s);
+        let (mask, dropped) = (buffers.mask.get(s), self.dropped(n));
         for t0 in (0..t).step_by(rows) {
             let count = rows.min(t - t0);
             let q = self.q.head(n, h, t, d);
@@ -292,10 +268,10 @@ impl Inputs<'_> {
                 let (max, sum) =
                     soften(&mut row[..padded(seen)], seen, scale, self.bias_row(n, h, t0 + i, seen));
                 row[padded(seen).min(s)..s].fill(0.0);
-                log_sums[t0 + i] = if sum == 0.0 { f32::INFINITY } else { max + sum.ln() };
+                log_sums[t0 + i].write(if sum == 0.0 { f32::INFINITY } else { max + sum.ln() });
                 let inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
-                if let Some((share, key)) = self.share() {
-                    dropout::row(share, key, self.mask_row(n, h, t0 + i), mask);
+                if let Some((share, key)) = dropped {
+                    dropout::row(share, key, h * t + t0 + i, mask);
                     product(&mut row[..seen], mask);
                 }
                 scaled(&mut row[..padded(seen)], inverse);
@@ -375,7 +351,7 @@ impl Inputs<'_> {
         let keys = dq.map(|_| scaled_pack(k, s, d, scale, &mut b.keys));
         let scores = b.scores.get(rows * stride);
         let d_scores = b.d_scores.get(rows * stride);
-        let mask = b.mask.get(s);
+        let (mask, dropped) = (b.mask.get(s), self.dropped(n));
         let log_sums = &log_sums[(n * heads + h) * t..][..t];
         for t0 in (0..t).step_by(rows) {
             let count = rows.min(t - t0);
@@ -395,8 +371,8 @@ impl Inputs<'_> {
                 let end = padded(seen);
                 again(&mut p[..end], scale, self.bias_row(n, h, t0 + i, seen), log_sums[t0 + i]);
                 let delta = dot(&g.data[i * g.row..][..d], &y[start + i * heads * d..][..d]);
-                if let Some((share, key)) = self.share() {
-                    dropout::row(share, key, self.mask_row(n, h, t0 + i), mask);
+                if let Some((share, key)) = dropped {
+                    dropout::row(share, key, h * t + t0 + i, mask);
                     softmax_backward_dropped(&mut p[..seen], &mut dp[..seen], mask, delta);
                 } else {
                     softmax_backward(&p[..end], &mut dp[..end], delta);

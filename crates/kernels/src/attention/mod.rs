@@ -96,12 +96,7 @@ fn check(dims: &Dims, bias: Option<&Tensor>, opts: &AttentionOpts) -> Result<()>
             bail!("attention: bias of shape {:?}, expected (1 | {n}, 1 | {h}, 1 | {t}, {s})", b.dims())
         }
     }
-    if let Some((p, _)) = opts.dropout
-        && !(0.0..1.0).contains(&p)
-    {
-        bail!("attention: dropout {p}, expected a share in [0, 1)")
-    }
-    Ok(())
+    opts.dropout.map_or(Ok(()), |d| d.check("attention: dropout"))
 }
 
 #[cfg(test)]

@@ -108,14 +108,17 @@ impl Node {
         let b = bs.as_deref().zip(bias).map(|(b, t)| bias_of(b, t.shape())).transpose()?;
         let mut dq = unwritten(if q.track_op() { qs.len() } else { 0 });
         let mut dkv = unwritten(if kv.track_op() { kvs.len() } else { 0 });
-        let to_q = (!dq.is_empty()).then(|| Out { data: Shared::new(&mut dq), first: 0, row: w });
+        let to_q = (!dq.is_empty()).then(|| Out { data: Shared::blank(&mut dq), first: 0, row: w });
         let to_kv = (!dkv.is_empty()).then(|| {
-            let data = Shared::new(&mut dkv);
+            let data = Shared::blank(&mut dkv);
             (Out { data, first: 0, row: 2 * w }, Out { data, first: w, row: 2 * w })
         });
         let want = bias.is_some_and(Tensor::track_op);
         let db = self.cross(&qs, &kvs, b).backward(&ys, &gs, self.log_sums()?, to_q, to_kv, want);
         let db = db.zip(bias).map(|(db, t)| tensor(db, t.shape())).transpose()?;
+        // SAFETY: the backward writes the gradients of all heads of all queries, keys and values; what nobody
+        // asked for is empty.
+        let (dq, dkv) = unsafe { (dq.written(), dkv.written()) };
         let dq = q.track_op().then(|| tensor(dq, q.shape())).transpose()?;
         let dkv = kv.track_op().then(|| tensor(dkv, kv.shape())).transpose()?;
         Ok([dq, dkv, db])
@@ -135,7 +138,7 @@ impl Node {
         let b = bs.as_deref().zip(bias).map(|(b, t)| bias_of(b, t.shape())).transpose()?;
         let mut dx = unwritten(if qkv.track_op() { xs.len() } else { 0 });
         let outs = (!dx.is_empty()).then(|| {
-            let data = Shared::new(&mut dx);
+            let data = Shared::blank(&mut dx);
             [0, 1, 2].map(|i| Out { data, first: i * w, row: 3 * w })
         });
         let want = bias.is_some_and(Tensor::track_op);
@@ -148,6 +151,8 @@ impl Node {
             want,
         );
         let db = db.zip(bias).map(|(db, t)| tensor(db, t.shape())).transpose()?;
+        // SAFETY: as above; queries, keys and values are all of `dx`.
+        let dx = unsafe { dx.written() };
         let dx = qkv.track_op().then(|| tensor(dx, qkv.shape())).transpose()?;
         Ok([dx, db])
     }

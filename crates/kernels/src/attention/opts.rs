@@ -1,6 +1,6 @@
 //! Options and shapes of an attention.
 
-use crate::rng::Key;
+use crate::dropout::Dropout;
 
 /// Options of [`attention`](super::attention).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -10,9 +10,8 @@ pub struct AttentionOpts {
     pub causal: bool,
     /// Factor of `q k^T`; `None` is `1 / sqrt(D)`.
     pub scale: Option<f64>,
-    /// Dropout of the probabilities (share in `[0, 1)` that is set to zero; the rest grows by `1 / (1 -
-    /// share)`), and the key of the draw. The share is rounded to a multiple of `1 / 65536`.
-    pub dropout: Option<(f32, Key)>,
+    /// Dropout of the probabilities; its share is rounded to a multiple of `1 / 65536`.
+    pub dropout: Option<Dropout>,
 }
 
 impl AttentionOpts {

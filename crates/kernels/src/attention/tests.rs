@@ -1,8 +1,12 @@
 use super::*;
 use crate::linear::testing::{agree, check_gradients, error, golden, random, same_bits};
-use crate::rng::Key;
+use crate::dropout::Dropout;
 use candle_core::{DType, Device, Var};
 use proptest::prelude::*;
+
+fn drop_share(share: f32, seed: u64) -> Dropout {
+    Dropout { share, key: crate::rng::Key::new(seed), first: 0 }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, rng_seed: proptest::test_runner::RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
@@ -12,7 +16,7 @@ proptest! {
         n in 1usize..4, t in 1usize..20, s in 1usize..40, h in 1usize..4, d in 1usize..20,
         causal: bool, form in 0usize..9, drop: bool, seed: u64,
     ) {
-        let dropout = drop.then(|| (0.3, Key::new(seed)));
+        let dropout = drop.then(|| drop_share(0.3, seed));
         let opts = AttentionOpts { causal, dropout, ..Default::default() };
         let bias = [if form & 1 == 0 { 1 } else { n }, if form & 2 == 0 { 1 } else { h }, if form & 4 == 0 { 1 } else { t }, s];
         let all = [random(&[n, t, h, d], seed), random(&[n, s, 2, h, d], seed ^ 1), random(&bias, seed ^ 2)];
@@ -45,7 +49,7 @@ fn several_blocks_of_queries() {
 
 #[test]
 fn threads_do_not_matter() {
-    let opts = AttentionOpts { dropout: Some((0.1, Key::new(3))), ..Default::default() };
+    let opts = AttentionOpts { dropout: Some(drop_share(0.1, 3)), ..Default::default() };
     same_bits(&[random(&[7, 50, 3, 2, 16], 1), random(&[1, 2, 50, 50], 2)], |x| {
         self_attention(&x[0], Some(&x[1]), &opts, Path::Auto)
     });
@@ -114,10 +118,30 @@ fn rows_without_keys_are_zero() {
 fn dropout_keeps_the_mean() {
     let v = Tensor::ones((1, 64, 2, 1, 1), DType::F32, &Device::Cpu).unwrap();
     let q = Tensor::zeros((1, 512, 1, 1), DType::F32, &Device::Cpu).unwrap();
-    let opts = AttentionOpts { dropout: Some((0.25, Key::new(1))), ..Default::default() };
+    let opts = AttentionOpts { dropout: Some(drop_share(0.25, 1)), ..Default::default() };
     let y =
         attention(&q, &v, None, &opts, Path::Auto).unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap();
     assert!((y - 1.0).abs() < 0.02, "{y}");
+}
+
+/// The parts of a batch draw what the whole batch draws, on both paths.
+#[test]
+fn dropout_belongs_to_samples() {
+    let (q, kv) = (random(&[5, 20, 2, 8], 1), random(&[5, 30, 2, 2, 8], 2));
+    for path in [Path::Fused, Path::Composed] {
+        let attend = |from: usize, len: usize| {
+            let dropout = Some(Dropout { first: 7 + from as u64, ..drop_share(0.3, 4) });
+            let (q, kv) = (q.narrow(0, from, len).unwrap(), kv.narrow(0, from, len).unwrap());
+            attention(&q, &kv, None, &AttentionOpts { dropout, ..Default::default() }, path).unwrap()
+        };
+        let whole = attend(0, 5);
+        let parts = Tensor::cat(&[attend(0, 2), attend(2, 3)], 0).unwrap();
+        assert!(error(&parts, &whole) < 1e-6, "{path:?}");
+        // And samples draw apart: a batch that begins elsewhere differs.
+        let dropout = Some(Dropout { first: 8, ..drop_share(0.3, 4) });
+        let other = attention(&q, &kv, None, &AttentionOpts { dropout, ..Default::default() }, path).unwrap();
+        assert!(error(&other, &whole) > 0.01, "{path:?}");
+    }
 }
 
 #[test]
@@ -161,7 +185,7 @@ fn wrong_shapes_are_errors() {
     assert!(attention(&q, &q, None, &opts, Path::Auto).is_err());
     assert!(attention(&q, &kv, Some(&random(&[1, 2, 5, 3], 1)), &opts, Path::Auto).is_err());
     assert!(
-        attention(&q, &kv, None, &AttentionOpts { dropout: Some((1.0, Key::new(1))), ..opts }, Path::Auto)
+        attention(&q, &kv, None, &AttentionOpts { dropout: Some(drop_share(1.0, 1)), ..opts }, Path::Auto)
             .is_err()
     );
     assert!(self_attention(&kv, None, &opts, Path::Auto).is_err());

@@ -6,10 +6,11 @@
 
 use super::Geometry;
 use super::fused::forward;
-use super::node::{gradients, slice, with};
+use super::node::gradients;
+use crate::activation::slices::{floats, with};
 use crate::activation::{Act, act_backward, act_forward};
 use crate::linear::fused::column_sums;
-use crate::memory::unwritten;
+use crate::memory::{copy, unwritten};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -41,12 +42,12 @@ impl ConvAct {
             let mut y = unwritten(z.len());
             z.par_chunks_mut(ROWS * o).zip(y.par_chunks_mut(ROWS * o)).for_each(|(z, y)| {
                 biased(z);
-                y.copy_from_slice(z);
-                act_forward(self.act, y);
+                act_forward(self.act, copy(y, z));
             });
             // A node runs forward once.
             let _ = self.pre.set(z);
-            return y;
+            // SAFETY: `z` is as long, and copied block by block.
+            return unsafe { y.written() };
         }
         y.par_chunks_mut(ROWS * o).for_each(|y| {
             biased(y);
@@ -88,13 +89,12 @@ impl ConvAct {
     fn before(&self, z: &[f32], grad: &[f32]) -> Vec<f32> {
         let size = ROWS * self.g.outputs;
         let mut dz = unwritten(grad.len());
-        dz.par_chunks_mut(size).zip(grad.par_chunks(size)).zip(z.par_chunks(size)).for_each(
-            |((dz, g), z)| {
-                dz.copy_from_slice(g);
-                act_backward(self.act, z, dz);
-            },
-        );
-        dz
+        dz.par_chunks_mut(size)
+            .zip(grad.par_chunks(size))
+            .zip(z.par_chunks(size))
+            .for_each(|((dz, g), z)| act_backward(self.act, z, copy(dz, g)));
+        // SAFETY: `grad` and `z` are as long, and copied block by block.
+        unsafe { dz.written() }
     }
 }
 
@@ -110,7 +110,7 @@ impl CustomOp2 for ConvAct {
         w: &CpuStorage,
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(self.run(slice(x, lx)?, slice(w, lw)?, None)), self.g.out_shape().into()))
+        Ok((CpuStorage::F32(self.run(floats(x, lx)?, floats(w, lw)?, None)), self.g.out_shape().into()))
     }
 
     fn bwd(
@@ -140,7 +140,7 @@ impl CustomOp3 for ConvAct {
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         Ok((
-            CpuStorage::F32(self.run(slice(x, lx)?, slice(w, lw)?, Some(slice(b, lb)?))),
+            CpuStorage::F32(self.run(floats(x, lx)?, floats(w, lw)?, Some(floats(b, lb)?))),
             self.g.out_shape().into(),
         ))
     }

@@ -13,7 +13,7 @@ use super::same;
 use super::weights::{matrix, pack_backward, pack_forward, unpack_gradient, unpack_transposed};
 use super::windows::Windows;
 use crate::linear::gemm::{Cut, Matrix, Packed, Shared, multiply, pack_into, packed_len};
-use crate::memory::unwritten;
+use crate::memory::{Blank, assume_written, fill, unwritten};
 use rayon::prelude::*;
 
 /// Most columns of windows that are gathered at a time; `K` of the product between two writes of its result.
@@ -22,11 +22,11 @@ const DEPTH: usize = 512;
 /// cache.
 const PAD: usize = 16;
 
-/// `C = A B` (or `+=`) on this thread, rows of `c` being `ldc` apart.
-fn product(m: usize, n: usize, a: Matrix<'_>, b: &Packed<'_>, c: &mut [f32], ldc: usize, add: bool) {
+/// `C = A B` (or `+=`, where `c` has been written) on this thread, rows of `c` being `ldc` apart.
+fn product(m: usize, n: usize, a: Matrix<'_>, b: &Packed<'_>, c: &mut [Blank], ldc: usize, add: bool) {
     assert!(m == 0 || (m - 1) * ldc + n <= c.len(), "convolution: product outside its slice");
     // SAFETY: the rows lie within `c` by the check above, and `c` is borrowed exclusively.
-    unsafe { multiply(m, a, b, Shared::new(c), 0, ldc, add) }
+    unsafe { multiply(m, a, b, Shared::blank(c), 0, ldc, add) }
 }
 
 /// Panels of all groups, one after the other.
@@ -37,11 +37,14 @@ struct Panels {
 }
 
 impl Panels {
-    fn new(groups: usize, depth: usize, columns: usize, pack: impl Fn(usize, &mut [f32])) -> Self {
+    /// `pack` writes all panels of a group.
+    fn new(groups: usize, depth: usize, columns: usize, pack: impl Fn(usize, &mut [Blank])) -> Self {
         let size = packed_len(depth, columns);
         let mut data = unwritten(groups * size);
         data.chunks_exact_mut(size).enumerate().for_each(|(group, out)| pack(group, out));
-        Panels { data, depth, columns }
+        // SAFETY: `pack_forward` and `pack_backward`, the only packers, write each column of each step of a
+        // group, zeros beyond the last.
+        Panels { data: unsafe { data.written() }, depth, columns }
     }
 
     fn of(&self, group: usize) -> Packed<'_> {
@@ -56,14 +59,14 @@ pub(super) fn block(rows: usize) -> usize {
     (rows / 16).clamp(32, 128).next_multiple_of(8)
 }
 
-/// Rows `first ..` of `Y (positions, outputs)` into `out`.
+/// Writes rows `first ..` of `Y (positions, outputs)` into `out`.
 fn rows_of(
     windows: &Windows,
     x: &[f32],
     weights: &Panels,
     groups: usize,
     first: usize,
-    out: &mut [f32],
+    out: &mut [Blank],
     col: &mut Vec<f32>,
 ) {
     let (depth, n) = (windows.depth(), weights.columns);
@@ -113,10 +116,12 @@ pub(super) fn forward<S: Send>(
         .enumerate()
         .map_init(Vec::new, |col, (b, out)| {
             rows_of(&windows, x, &weights, g.groups, b * block, out, col);
-            after(out)
+            // SAFETY: the line above has written these rows, the outputs of all groups.
+            after(unsafe { assume_written(out) })
         })
         .collect();
-    (y, seen)
+    // SAFETY: as above; the blocks are all rows.
+    (unsafe { y.written() }, seen)
 }
 
 /// `dX` from `dY (N * positions, C_out)`.
@@ -129,7 +134,10 @@ pub(super) fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
     // Where a stride is longer than the kernel some positions are in no window.
     let seen = phases.len() == (0..3).map(|a| g.stride[a].min(g.size[a])).product::<usize>();
     let len = g.n * g.size.iter().product::<usize>() * c;
-    let mut dx = if seen { unwritten(len) } else { vec![0f32; len] };
+    let mut dx = unwritten(len);
+    if !seen {
+        dx.par_chunks_mut(1 << 14).for_each(|dx| _ = fill(dx, 0.0));
+    }
     for phase in phases {
         let windows = &phase.windows;
         let weights = Panels::new(g.groups, windows.depth(), c / g.groups, |group, out| {
@@ -143,22 +151,23 @@ pub(super) fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
             });
             continue;
         }
-        let shared = Shared::new(&mut dx);
+        let shared = Shared::blank(&mut dx);
         (0..rows.div_ceil(block)).into_par_iter().for_each_init(
             Default::default,
-            |(col, out): &mut (Vec<f32>, Vec<f32>), b| {
+            |(col, out): &mut (Vec<f32>, Vec<Blank>), b| {
                 let first = b * block;
-                out.resize(block.min(rows - first) * c, 0.0);
+                out.resize(block.min(rows - first) * c, Blank::new(0.0));
                 rows_of(windows, dy, &weights, g.groups, first, out, col);
                 for (r, row) in out.chunks_exact(c).enumerate() {
                     let at = windows.place(first + r, phase.first, g) * c;
                     // SAFETY: each row of a phase is another position of the input, within `dx`.
-                    unsafe { shared.slice(at, c) }.copy_from_slice(row);
+                    unsafe { shared.blanks(at, c) }.copy_from_slice(row);
                 }
             },
         );
     }
-    dx
+    // SAFETY: each position is in a phase, or was filled before, and each row of a phase is written.
+    unsafe { dx.written() }
 }
 
 /// Positions whose windows are gathered at a time for the weight gradient.

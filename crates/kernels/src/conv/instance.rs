@@ -6,8 +6,9 @@
 
 use super::Geometry;
 use super::fused::forward;
-use super::node::{gradients, slice, with};
+use super::node::gradients;
 use crate::activation::Act;
+use crate::activation::slices::{floats, with};
 use crate::norm::channels::{Affine, Groups, Stats, statistics, weight_gradient};
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 use std::sync::OnceLock;
@@ -42,8 +43,8 @@ impl CustomOp3 for ConvInstance {
         lgb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let g = &self.g;
-        let (weight, bias) = slice(gb, lgb)?.split_at(g.outputs);
-        let (y, _) = forward(g, slice(x, lx)?, slice(w, lw)?, |_| ());
+        let (weight, bias) = floats(gb, lgb)?.split_at(g.outputs);
+        let (y, _) = forward(g, floats(x, lx)?, floats(w, lw)?, |_| ());
         let (y, stats) = self.saved.get_or_init(|| {
             let stats = statistics(&y, self.groups(), self.eps);
             (y, stats)

@@ -4,27 +4,10 @@ use super::Geometry;
 use super::fused::{block, forward, input_gradient, weight_gradient};
 use super::norm::{Affine, combine, moments};
 use crate::activation::Act;
+use crate::activation::slices::{floats, with};
 use crate::sink::deliver;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 use std::sync::{Arc, OnceLock};
-
-/// The values of a contiguous f32 tensor on the CPU.
-pub(super) fn slice<'a>(s: &'a CpuStorage, l: &Layout) -> Result<&'a [f32]> {
-    match (s, l.contiguous_offsets()) {
-        (CpuStorage::F32(v), Some((a, b))) => Ok(&v[a..b]),
-        _ => bail!("the fused convolution needs contiguous f32 tensors"),
-    }
-}
-
-/// Calls `f` with the values of a tensor.
-pub(super) fn with<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
-    let t = t.contiguous()?;
-    let (storage, layout) = t.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(s) => f(slice(s, layout)?),
-        _ => bail!("the fused convolution needs tensors on the CPU"),
-    }
-}
 
 /// Both gradients, each only where somebody asks for it.
 pub(super) fn gradients(
@@ -63,7 +46,7 @@ impl CustomOp2 for Conv {
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let g = &self.0;
-        let (y, _) = forward(g, slice(x, lx)?, slice(w, lw)?, |_| ());
+        let (y, _) = forward(g, floats(x, lx)?, floats(w, lw)?, |_| ());
         Ok((CpuStorage::F32(y), g.out_shape().into()))
     }
 
@@ -123,10 +106,10 @@ impl CustomOp3 for ConvBn {
         lgb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (g, c) = (&self.g, self.g.outputs);
-        let (y, parts) = forward(g, slice(x, lx)?, slice(w, lw)?, |rows| moments(rows, c));
+        let (y, parts) = forward(g, floats(x, lx)?, floats(w, lw)?, |rows| moments(rows, c));
         let rows = y.len() / c;
         let (mean, variance) = combine(&parts, c, rows, block(rows));
-        let out = Affine::new(slice(gb, lgb)?, &mean, &variance, self.eps).forward(&y, self.floor());
+        let out = Affine::new(floats(gb, lgb)?, &mean, &variance, self.eps).forward(&y, self.floor());
         let _ = self.saved.set(Saved { y, mean, variance });
         Ok((CpuStorage::F32(out), g.out_shape().into()))
     }

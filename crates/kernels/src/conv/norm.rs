@@ -1,7 +1,7 @@
 //! Batch normalisation inside the convolution's node: loops over rows `(positions, C)`.
 
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, unwritten};
 use rayon::prelude::*;
 
 /// Positions of a block.
@@ -59,14 +59,14 @@ pub(super) fn combine(moments: &[Vec<f32>], c: usize, rows: usize, block: usize)
 
 simd_fn! {
     /// `act(y scale + shift)`; with a `floor` of 0 the activation is ReLU, with minus infinity there is none.
-    fn affine_rows(y: &[f32], scale: &[f32], shift: &[f32], floor: f32, out: &mut [f32]) {
+    fn affine_rows(y: &[f32], scale: &[f32], shift: &[f32], floor: f32, out: &mut [Blank]) {
         let c = scale.len();
         let shift = &shift[..c];
         for (out, y) in out.chunks_exact_mut(c).zip(y.chunks_exact(c)) {
             for j in 0..c {
                 let z = y[j] * scale[j] + shift[j];
                 // A NaN stays one.
-                out[j] = if z <= floor { 0.0 } else { z };
+                out[j].write(if z <= floor { 0.0 } else { z });
             }
         }
     }
@@ -90,13 +90,13 @@ simd_fn! {
 
 simd_fn! {
     /// `scale d + slope (y - mean) + offset`.
-    fn gradient_rows(y: &[f32], g: &[f32], a: &Affine, floor: f32, slope: &[f32], offset: &[f32], out: &mut [f32]) {
+    fn gradient_rows(y: &[f32], g: &[f32], a: &Affine, floor: f32, slope: &[f32], offset: &[f32], out: &mut [Blank]) {
         let c = slope.len();
         let (scale, shift, mean, offset) = (&a.scale[..c], &a.shift[..c], &a.mean[..c], &offset[..c]);
         for ((y, g), out) in y.chunks_exact(c).zip(g.chunks_exact(c)).zip(out.chunks_exact_mut(c)) {
             for j in 0..c {
                 let d = if y[j] * scale[j] + shift[j] <= floor { 0.0 } else { g[j] };
-                out[j] = scale[j] * d + slope[j] * (y[j] - mean[j]) + offset[j];
+                out[j].write(scale[j] * d + slope[j] * (y[j] - mean[j]) + offset[j]);
             }
         }
     }
@@ -128,7 +128,8 @@ impl Affine {
         out.par_chunks_mut(block)
             .zip(y.par_chunks(block))
             .for_each(|(out, y)| affine_rows(y, &self.scale, &self.shift, floor, out));
-        out
+        // SAFETY: blocks are whole rows, and each row of `y` is one of `out`.
+        unsafe { out.written() }
     }
 
     /// The gradients of weight and bias `(2, C)` and of `y`, from that of the output. Whether the activation
@@ -159,6 +160,7 @@ impl Affine {
         dy.par_chunks_mut(block)
             .zip(y.par_chunks(block).zip(g.par_chunks(block)))
             .for_each(|(dy, (y, g))| gradient_rows(y, g, self, floor, &slope, &offset, dy));
-        (sums.iter().map(|s| *s as f32).collect(), dy)
+        // SAFETY: as in the forward.
+        (sums.iter().map(|s| *s as f32).collect(), unsafe { dy.written() })
     }
 }

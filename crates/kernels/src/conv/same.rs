@@ -12,7 +12,7 @@
 
 use super::Geometry;
 use crate::linear::gemm::{Matrix, Packed, Shared, multiply, multiply_in_place, pack_into, packed_len};
-use crate::memory::unwritten;
+use crate::memory::{fill, scratch, unwritten};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -59,7 +59,7 @@ impl<'a> Planes<'a> {
     fn new(g: &'a Geometry, x: &'a [f32], rows: usize) -> Self {
         let row = (g.size[2] + 2 * g.padding[2]) * g.inputs;
         let plane = row * rows;
-        Planes { g, x, data: unwritten(g.kernel[0] * plane), row, plane, held: vec![None; g.kernel[0]] }
+        Planes { g, x, data: scratch(g.kernel[0] * plane), row, plane, held: vec![None; g.kernel[0]] }
     }
 
     /// Copies rows `rows` of the planes `planes` of sample `n`, at most as many as a window is deep.
@@ -94,14 +94,14 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
     let ([kd, kh, kw], [d, h, width], c, o) = (g.kernel, g.size, g.inputs, g.outputs);
     let steps = kw * c;
     let size = packed_len(steps, o);
-    let mut panels = unwritten(kd * kh * size);
+    let mut panels = scratch(kd * kh * size);
     let packed: Vec<Packed<'_>> = panels
         .chunks_exact_mut(size)
         .zip(w.chunks_exact(steps * o))
         .map(|(panel, w)| pack_into(Matrix::rows(w, o), steps, o, panel))
         .collect();
     let mut y = unwritten(g.n * d * h * width * o);
-    let shared = Shared::new(&mut y);
+    let shared = Shared::blank(&mut y);
     // A task is a band of rows of one plane, usually all of them; the next task is the same band of the next
     // plane.
     let band = h.div_ceil(TASKS.div_ceil((g.n * d).max(1)).min(h));
@@ -116,19 +116,21 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32]) -> Vec<f32> {
         planes.load(n, z + inside.start - pz..z + inside.end - pz, top..last + g.inside(1, last).end - py);
         for y in first..=last {
             // SAFETY: each row of the output is of one task, and within `y`.
-            let out = unsafe { shared.slice(((n * d + z) * h + y) * width * o, width * o) };
+            let out = unsafe { shared.blanks(((n * d + z) * h + y) * width * o, width * o) };
             let mut add = false;
             for i in inside.clone() {
                 for j in g.inside(1, y) {
                     let windows = planes.windows(z + i - pz, y + j - py - top);
                     // SAFETY: `out` has `width` rows of `o` elements and is this task's alone.
-                    unsafe { multiply(width, windows, &packed[i * kh + j], Shared::new(out), 0, o, add) }
+                    unsafe { multiply(width, windows, &packed[i * kh + j], Shared::blank(out), 0, o, add) }
                     add = true;
                 }
             }
         }
     });
-    y
+    // SAFETY: each row of the output has a task, and a tap inside the volume (the middle one is) that writes
+    // all of it.
+    unsafe { y.written() }
 }
 
 /// Sums over output rows of `dW (taps * C_in, C_out)`, in `parts` partial sums that are added in order.
@@ -139,8 +141,8 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32], parts: usize)
     let per = rows.div_ceil(parts.max(1));
     let mut sums = unwritten(rows.div_ceil(per.max(1)) * size);
     sums.par_chunks_mut(size).enumerate().for_each(|(part, sum)| {
-        sum.fill(0.0);
-        let mut panel = unwritten(packed_len(width, o));
+        let sum = fill(sum, 0.0);
+        let mut panel = scratch(packed_len(width, o));
         let mut planes = Planes::new(g, x, h);
         for row in part * per..((part + 1) * per).min(rows) {
             let (n, z, y) = (row / (d * h), row / h % d, row % h);
@@ -159,5 +161,6 @@ pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32], parts: usize)
             }
         }
     });
-    sums
+    // SAFETY: each part is filled before anything is added to it.
+    unsafe { sums.written() }
 }

@@ -4,7 +4,7 @@
 
 use super::Geometry;
 use super::fused::{forward, input_gradient, weight_gradient};
-use super::node::{slice, with};
+use crate::activation::slices::{floats, with};
 use crate::linear::fused::column_sums;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -55,7 +55,7 @@ impl CustomOp2 for Transposed {
         w: &CpuStorage,
         lw: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(input_gradient(&self.0, slice(w, lw)?, slice(x, lx)?)), self.shape()))
+        Ok((CpuStorage::F32(input_gradient(&self.0, floats(w, lw)?, floats(x, lx)?)), self.shape()))
     }
 
     fn bwd(
@@ -84,8 +84,8 @@ impl CustomOp3 for Transposed {
         b: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let mut y = input_gradient(&self.0, slice(w, lw)?, slice(x, lx)?);
-        let b = slice(b, lb)?;
+        let mut y = input_gradient(&self.0, floats(w, lw)?, floats(x, lx)?);
+        let b = floats(b, lb)?;
         y.par_chunks_mut(64 * b.len()).for_each(|rows| {
             for row in rows.chunks_exact_mut(b.len()) {
                 row.iter_mut().zip(b).for_each(|(y, b)| *y += b);

@@ -2,7 +2,7 @@
 
 use super::Geometry;
 use crate::linear::gemm::{Cut, packed_len};
-use crate::memory::unwritten;
+use crate::memory::{Blank, copy, fill, unwritten};
 use rayon::prelude::*;
 
 /// The matrix `(taps * C_in, C_out)` of the forward of an ungrouped convolution, or with `turned` that `(taps
@@ -14,22 +14,25 @@ pub(super) fn matrix(g: &Geometry, w: &[f32], turned: bool) -> Vec<f32> {
     out.par_chunks_mut(o * c).enumerate().for_each(|(t, rows)| {
         if turned {
             for (k, row) in rows.chunks_exact_mut(c).enumerate() {
-                row.iter_mut().enumerate().for_each(|(i, v)| *v = w[(k * c + i) * taps + (taps - 1 - t)]);
+                row.iter_mut()
+                    .enumerate()
+                    .for_each(|(i, v)| _ = v.write(w[(k * c + i) * taps + (taps - 1 - t)]));
             }
         } else {
             for (i, row) in rows.chunks_exact_mut(o).enumerate() {
-                row.iter_mut().enumerate().for_each(|(k, v)| *v = w[(k * c + i) * taps + t]);
+                row.iter_mut().enumerate().for_each(|(k, v)| _ = v.write(w[(k * c + i) * taps + t]));
             }
         }
     });
-    out
+    // SAFETY: the rows of each tap are `o c` elements, each of which is written.
+    unsafe { out.written() }
 }
 
 /// Steps of a panel that are packed by one task.
 const STRIP: usize = 64;
 
-/// The panels of a group's matrix `(taps * C_in, C_out)` of the forward.
-pub(super) fn pack_forward(g: &Geometry, w: &[f32], group: usize, out: &mut [f32]) {
+/// The panels of a group's matrix `(taps * C_in, C_out)` of the forward: all of `out`.
+pub(super) fn pack_forward(g: &Geometry, w: &[f32], group: usize, out: &mut [Blank]) {
     let (c, o, taps) = (g.inputs / g.groups, g.outputs / g.groups, g.taps());
     let w = &w[group * o * c * taps..(group + 1) * o * c * taps];
     let (depth, cut) = (c * taps, Cut::new(o));
@@ -50,14 +53,15 @@ pub(super) fn pack_forward(g: &Geometry, w: &[f32], group: usize, out: &mut [f32
                     *v = row[q];
                 }
                 // (i, t) -> (t, i)
-                panel[(q % taps * c + q / taps) * width + j..][..16].copy_from_slice(&line);
+                copy(&mut panel[(q % taps * c + q / taps) * width + j..][..16], &line);
             }
         }
     });
 }
 
-/// The panels of a group's matrix `(taps * C_out, C_in)` of the input gradient, for some taps of the kernel.
-pub(super) fn pack_backward(g: &Geometry, w: &[f32], group: usize, chosen: &[usize], out: &mut [f32]) {
+/// The panels of a group's matrix `(taps * C_out, C_in)` of the input gradient, for some taps of the kernel: all of
+/// `out`.
+pub(super) fn pack_backward(g: &Geometry, w: &[f32], group: usize, chosen: &[usize], out: &mut [Blank]) {
     let (c, o, taps) = (g.inputs / g.groups, g.outputs / g.groups, g.taps());
     let w = &w[group * o * c * taps..(group + 1) * o * c * taps];
     let (depth, cut) = (o * chosen.len(), Cut::new(c));
@@ -72,9 +76,9 @@ pub(super) fn pack_backward(g: &Geometry, w: &[f32], group: usize, chosen: &[usi
                     let row = &w[(k * c + first) * taps..(k * c + first + count) * taps];
                     let line = &mut panel[(t * o + k) * width..][..width];
                     for (v, from) in line.iter_mut().zip(row.chunks_exact(taps)) {
-                        *v = from[tap];
+                        v.write(from[tap]);
                     }
-                    line[count..].fill(0.0);
+                    fill(&mut line[count..], 0.0);
                 }
             }
         }
@@ -88,11 +92,12 @@ pub(super) fn unpack_transposed(g: &Geometry, sum: &[f32]) -> Vec<f32> {
     dw.par_chunks_mut(c * taps).enumerate().for_each(|(k, out)| {
         for i in 0..c {
             for t in 0..taps {
-                out[i * taps + t] = sum[(t * c + i) * o + k];
+                out[i * taps + t].write(sum[(t * c + i) * o + k]);
             }
         }
     });
-    dw
+    // SAFETY: each of the `c taps` elements of an output is written.
+    unsafe { dw.written() }
 }
 
 /// The gradient `(groups, C_out, taps * C_in)` in the order of the weights.
@@ -105,9 +110,10 @@ pub(super) fn unpack_gradient(g: &Geometry, sum: Vec<f32>) -> Vec<f32> {
     dw.par_chunks_mut(c * taps).zip(sum.par_chunks(c * taps)).for_each(|(out, sum)| {
         for (i, out) in out.chunks_exact_mut(taps).enumerate() {
             for (t, v) in out.iter_mut().enumerate() {
-                *v = sum[t * c + i];
+                v.write(sum[t * c + i]);
             }
         }
     });
-    dw
+    // SAFETY: each of the `c taps` elements of an output is written.
+    unsafe { dw.written() }
 }

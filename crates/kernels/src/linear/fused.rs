@@ -3,7 +3,7 @@
 use super::gemm::{Matrix, Shared, matmul};
 use crate::activation::slices::{Floats, floats, output, tensor};
 use crate::activation::{Act, act_backward, act_forward};
-use crate::memory::unwritten;
+use crate::memory::{copy, unwritten};
 use crate::sink::deliver;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -44,23 +44,24 @@ impl Linear {
         let mut y = unwritten(m * o);
         if self.keep {
             let mut z = unwritten(m * o);
-            let shared = Shared::new(&mut y);
+            let shared = Shared::blank(&mut y);
             matmul(m, o, k, a, wt, &mut z, |i, from, row| {
                 add_bias(from, row);
                 // SAFETY: the same part of `y` as `row` is of `z`, which is this call's alone.
-                let y = unsafe { shared.slice(i * o + from, row.len()) };
-                y.copy_from_slice(row);
+                let y = copy(unsafe { shared.blanks(i * o + from, row.len()) }, row);
                 act_forward(self.act, y);
             });
             // A node runs forward once.
-            let _ = self.pre.set(z);
+            // SAFETY: a product writes each element.
+            let _ = self.pre.set(unsafe { z.written() });
         } else {
             matmul(m, o, k, a, wt, &mut y, |_, from, row| {
                 add_bias(from, row);
                 act_forward(self.act, row);
             });
         }
-        y
+        // SAFETY: a product writes each element, or hands each to the copy above.
+        unsafe { y.written() }
     }
 
     /// Gradients for `x`, `w` and, where there is a bias, for it.
@@ -85,28 +86,29 @@ impl Linear {
             _ => bail!("linear: backward before forward"),
         };
         if self.act != Act::None {
-            dz = unwritten(m * o);
-            dz.par_chunks_mut(ROWS * o.max(1))
+            let mut d = unwritten(m * o);
+            d.par_chunks_mut(ROWS * o.max(1))
                 .zip(g.par_chunks(ROWS * o.max(1)))
                 .zip(pre.par_chunks(ROWS * o.max(1)))
-                .for_each(|((dz, g), z)| {
-                    dz.copy_from_slice(g);
-                    act_backward(self.act, z, dz);
-                });
+                .for_each(|((d, g), z)| act_backward(self.act, z, copy(d, g)));
+            // SAFETY: the result, its gradient and the pre-activation have one shape, so one number of blocks.
+            dz = unsafe { d.written() };
         }
         let dz: &[f32] = if self.act == Act::None { &g } else { &dz };
         let db = want_bias.then(|| tensor(column_sums(dz, o), o)).transpose()?;
         let dx = if x.track_op() {
             let mut dx = unwritten(m * k);
             matmul(m, k, o, Matrix::rows(dz, o), Matrix::rows(&ws, k), &mut dx, |_, _, _| ());
-            Some(tensor(dx, (m, k))?)
+            // SAFETY: a product writes each element.
+            Some(tensor(unsafe { dx.written() }, (m, k))?)
         } else {
             None
         };
         let dw = if w.track_op() {
             let mut dw = unwritten(o * k);
             matmul(o, k, m, Matrix::rows(dz, o).t(), Matrix::rows(&xs, k), &mut dw, |_, _, _| ());
-            deliver(w, tensor(dw, (o, k))?)?
+            // SAFETY: as above.
+            deliver(w, tensor(unsafe { dw.written() }, (o, k))?)?
         } else {
             None
         };

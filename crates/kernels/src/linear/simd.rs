@@ -11,7 +11,8 @@ macro_rules! simd_fn {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
             fn body($($arg: $ty),*) $(-> $ret)? $body
-            #[cfg(target_arch = "x86_64")]
+            // Miri runs no vector instructions.
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
             {
                 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
                 #[allow(clippy::too_many_arguments)]

@@ -8,7 +8,7 @@ use crate::Path;
 use crate::activation::math::{exp, lanes, largest};
 use crate::activation::slices::{CHUNK, Floats, floats, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, assume_written, fill, unwritten};
 use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -104,9 +104,9 @@ simd_fn! {
 
 simd_fn! {
     /// `factor (softmax(x) - share)`
-    fn gradient(x: &[f32], log_sum: f32, share: f32, factor: f32, dx: &mut [f32]) {
+    fn gradient(x: &[f32], log_sum: f32, share: f32, factor: f32, dx: &mut [Blank]) {
         for (d, x) in dx.iter_mut().zip(x) {
-            *d = factor * (exp(x - log_sum) - share);
+            d.write(factor * (exp(x - log_sum) - share));
         }
     }
 }
@@ -156,12 +156,15 @@ impl CustomOp1 for CrossEntropy {
         rows.zip(self.classes.par_iter().zip(log_sums)).for_each(|((dx, x), (&class, &log_sum))| {
             if let Ok(class) = usize::try_from(class) {
                 gradient(x, log_sum, self.smoothing / c as f32, factor, dx);
+                // SAFETY: the row of `x` is as wide, so all of `dx` is written.
+                let dx = unsafe { assume_written(dx) };
                 dx[class] -= factor * (1.0 - self.smoothing);
             } else {
-                dx.fill(0.0);
+                fill(dx, 0.0);
             }
         });
-        Ok(Some(tensor(dx, (m, c))?))
+        // SAFETY: there is a class and a sum for each row.
+        Ok(Some(tensor(unsafe { dx.written() }, (m, c))?))
     }
 }
 

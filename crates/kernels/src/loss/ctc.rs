@@ -10,6 +10,7 @@
 //! One node of the graph: a recursion of candle's operators over the frames would be a graph of thousands of
 //! nodes.
 
+use crate::activation::slices::floats;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -174,8 +175,7 @@ impl CustomOp1 for Ctc {
 
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let (b, t, c) = l.shape().dims3()?;
-        let Some((start, end)) = l.contiguous_offsets() else { bail!("ctc: expected contiguous logits") };
-        let x = &s.as_slice::<f32>()?[start..end];
+        let x = floats(s, l)?;
         let mut dx = vec![0f32; if self.gradient { x.len() } else { 0 }];
         let mut loss = vec![0f32; b];
         if t * c > 0 && self.gradient {

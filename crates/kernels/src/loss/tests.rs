@@ -193,3 +193,70 @@ fn ctc_of_impossible_and_wrong_targets() {
         [0]
     );
 }
+
+/// Positive, and summing to no one.
+fn soft_targets(shape: &[usize]) -> Tensor {
+    random(shape, 3).abs().unwrap()
+}
+
+#[test]
+fn row_losses_agree_and_threads_do_not_matter() {
+    for (r, c, skip) in
+        [(1, 2, vec![]), (7, 7, vec![0]), (12, 12, vec![0, 6]), (3, 70, vec![]), (9, 4, vec![1, 3])]
+    {
+        agree(&[(random(&[r, c], 1) * 5.0).unwrap()], |x, path| log_sum_exp(&x[0], &skip, path));
+    }
+    check_gradients(&[random(&[3, 4], 2)], |x, path| log_sum_exp(&x[0], &[0, 2], path));
+    same_bits(&[random(&[300, 300], 4)], |x| log_sum_exp(&x[0], &[0, 150], Path::Fused));
+    assert!(log_sum_exp(&random(&[2, 1], 1), &[0], Path::Auto).is_err());
+
+    let q = soft_targets(&[5, 33]);
+    agree(&[random(&[5, 33], 4)], |x, path| soft_cross_entropy(&x[0], &q.to_dtype(x[0].dtype())?, 0.1, path));
+    let q = soft_targets(&[777, 50]);
+    same_bits(&[random(&[777, 50], 4)], |x| soft_cross_entropy(&x[0], &q, 0.1, Path::Fused));
+    assert!(soft_cross_entropy(&q, &q, 0.0, Path::Auto).is_err());
+    assert!(soft_cross_entropy(&q, &soft_targets(&[777, 49]), 1.0, Path::Auto).is_err());
+}
+
+#[test]
+fn masked_pixels_agree_and_threads_do_not_matter() {
+    let mask = |n: usize, l: usize| {
+        let m: Vec<f32> = (0..n * l).map(|i| f32::from(u8::from(i % 3 != 0))).collect();
+        Tensor::from_vec(m, (n, l), &Device::Cpu).unwrap()
+    };
+    for normalize in [false, true] {
+        let loss = |x: &[Tensor], t: &Tensor, m: &Tensor, path| {
+            let (t, m) = (t.to_dtype(x[0].dtype())?, m.to_dtype(x[0].dtype())?);
+            masked_pixels(&x[0], &t, &m, normalize, path)
+        };
+        let (t, m) = (random(&[2, 5, 19], 1), mask(2, 5));
+        agree(&[random(&[2, 5, 19], 2)], |x, path| loss(x, &t, &m, path));
+        let (t, m) = (random(&[1, 2, 3], 1), mask(1, 2));
+        check_gradients(&[random(&[1, 2, 3], 2)], |x, path| loss(x, &t, &m, path));
+        let (t, m) = (random(&[9, 70, 97], 1), mask(9, 70));
+        same_bits(&[random(&[9, 70, 97], 2)], |x| loss(x, &t, &m, Path::Fused));
+    }
+    assert!(
+        masked_pixels(&random(&[1, 2, 1], 1), &random(&[1, 2, 1], 2), &mask(1, 2), true, Path::Auto).is_err()
+    );
+}
+
+#[test]
+fn dice_agrees_and_threads_do_not_matter() {
+    let labels = |n: usize, v: usize, c: usize| {
+        let t: Vec<i64> = (0..n * v).map(|i| (i * i / 3 % c) as i64).collect();
+        Tensor::from_vec(t, (n, v), &Device::Cpu).unwrap()
+    };
+    for (n, v, c) in [(2, 35, 3), (1, 1, 2), (3, 16, 17)] {
+        let (t, w) = (labels(n, v, c), (1..=c).map(|i| i as f32 / 3.0).collect::<Vec<_>>());
+        agree(&[random(&[n, v, c], 1)], |x, path| dice_cross_entropy(&x[0], &t, &w, path));
+    }
+    let t = labels(2, 3, 3);
+    check_gradients(&[random(&[2, 3, 3], 2)], |x, path| {
+        dice_cross_entropy(&x[0], &t, &[0.5, 2.0, 4.0], path)
+    });
+    let t = labels(2, 9001, 4);
+    same_bits(&[random(&[2, 9001, 4], 3)], |x| dice_cross_entropy(&x[0], &t, &[1.0; 4], Path::Fused));
+    let wrong = dice_cross_entropy(&random(&[2, 9001, 3], 3), &t, &[1.0; 3], Path::Fused);
+    assert!(wrong.unwrap_err().to_string().contains("class 3"));
+}

@@ -10,7 +10,7 @@
 use crate::activation::slices::{Floats, floats, output, tensor};
 use crate::activation::{Act, act_backward, act_forward};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, assume_written, unwritten};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -80,7 +80,7 @@ fn block_sums(shape: Groups, f: impl Fn(usize, std::ops::Range<usize>, &mut [f32
 }
 
 /// `f(sample, first element, chunk)` for every block of a result of the shape of `x`.
-fn for_blocks(shape: Groups, out: &mut [f32], f: impl Fn(usize, usize, &mut [f32]) + Sync) {
+fn for_blocks(shape: Groups, out: &mut [Blank], f: impl Fn(usize, usize, &mut [Blank]) + Sync) {
     let Groups { positions, channels: c, .. } = shape;
     let size = block_rows(c) * c;
     out.par_chunks_mut(positions * c).enumerate().for_each(|(sample, out)| {
@@ -124,13 +124,13 @@ pub(crate) fn statistics(x: &[f32], shape: Groups, eps: f64) -> Stats {
 
 simd_fn! {
     /// `(x - mean) scale + shift`, and nothing negative if `relu`.
-    fn affine_rows(x: &[f32], mean: &[f32], scale: &[f32], shift: &[f32], relu: bool, y: &mut [f32]) {
+    fn affine_rows(x: &[f32], mean: &[f32], scale: &[f32], shift: &[f32], relu: bool, y: &mut [Blank]) {
         let c = mean.len();
         let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
         for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
             for ((((y, &x), &m), &a), &b) in y.iter_mut().zip(x).zip(mean).zip(scale).zip(shift) {
                 let z = (x - m) * a + b;
-                *y = if z <= floor { floor } else { z };
+                y.write(if z <= floor { floor } else { z });
             }
         }
     }
@@ -156,7 +156,7 @@ simd_fn! {
 simd_fn! {
     /// `scale u - first - h second` with means of the group `first` and `second`, already divided by the
     /// deviation.
-    fn input_gradient(x: &[f32], g: &[f32], mean: &[f32], inverse: &[f32], scale: &[f32], shift: &[f32], floor: f32, first: &[f32], second: &[f32], d: &mut [f32]) {
+    fn input_gradient(x: &[f32], g: &[f32], mean: &[f32], inverse: &[f32], scale: &[f32], shift: &[f32], floor: f32, first: &[f32], second: &[f32], d: &mut [Blank]) {
         let c = mean.len();
         let (inverse, scale, shift) = (&inverse[..c], &scale[..c], &shift[..c]);
         let (first, second) = (&first[..c], &second[..c]);
@@ -164,7 +164,7 @@ simd_fn! {
             for j in 0..c {
                 let d = x[j] - mean[j];
                 let u = if d * scale[j] + shift[j] <= floor { 0.0 } else { g[j] };
-                out[j] = scale[j] * u - first[j] - d * inverse[j] * second[j];
+                out[j].write(scale[j] * u - first[j] - d * inverse[j] * second[j]);
             }
         }
     }
@@ -205,10 +205,12 @@ impl Affine {
             let [mean, _, scale, shift] = self.of(sample);
             affine_rows(&x[from..from + y.len()], mean, scale, shift, self.act == Act::Relu, y);
             if self.act != Act::Relu {
-                act_forward(self.act, y);
+                // SAFETY: blocks are whole rows, each of which the line above has written.
+                act_forward(self.act, unsafe { assume_written(y) });
             }
         });
-        y
+        // SAFETY: as above; the blocks are all of `y`.
+        unsafe { y.written() }
     }
 
     /// The gradient before the activation of a block, and the value that `z` must exceed for it to count.
@@ -219,9 +221,10 @@ impl Affine {
             Act::Relu => (Cow::Borrowed(g), 0.0),
             Act::GeluErf | Act::GeluTanh => {
                 let [mean, _, scale, shift] = self.of(sample);
-                let (mut z, mut u) = (vec![0.0; x.len()], g.to_vec());
+                let (mut z, mut u) = (unwritten(x.len()), g.to_vec());
                 affine_rows(x, mean, scale, shift, false, &mut z);
-                act_backward(self.act, &z, &mut u);
+                // SAFETY: a block is whole rows, each of which the line above has written.
+                act_backward(self.act, &unsafe { z.written() }, &mut u);
                 (Cow::Owned(u), f32::NEG_INFINITY)
             }
         }
@@ -261,7 +264,8 @@ impl Affine {
             let at = sample * c..(sample + 1) * c;
             input_gradient(x, &u, mean, inverse, scale, shift, floor, &first[at.clone()], &second[at], d);
         });
-        d
+        // SAFETY: blocks are whole rows, each of which is written, and all of `d`.
+        unsafe { d.written() }
     }
 
     /// [`Affine::input_gradient`] of a norm whose statistics are those of `x` itself, from [`Affine::sums`].

@@ -4,7 +4,7 @@ use crate::Path;
 use crate::activation::relu;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, unwritten};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 /// `max(a + b, 0)` for `a` and `b` of one shape (He et al. 2015, arXiv 1512.03385); the derivative at 0 is 0.
@@ -22,19 +22,19 @@ pub fn add_relu(a: &Tensor, b: &Tensor, path: Path) -> Result<Tensor> {
 }
 
 simd_fn! {
-    fn forward(a: &[f32], b: &[f32], y: &mut [f32]) {
+    fn forward(a: &[f32], b: &[f32], y: &mut [Blank]) {
         for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
             let sum = a + b;
-            *y = if sum <= 0.0 { 0.0 } else { sum };
+            y.write(if sum <= 0.0 { 0.0 } else { sum });
         }
     }
 }
 
 simd_fn! {
     /// The result stands for the sum: it is 0 exactly where the sum was not positive.
-    fn backward(y: &[f32], g: &[f32], d: &mut [f32]) {
+    fn backward(y: &[f32], g: &[f32], d: &mut [Blank]) {
         for ((d, &y), &g) in d.iter_mut().zip(y).zip(g) {
-            *d = if y <= 0.0 { 0.0 } else { g };
+            d.write(if y <= 0.0 { 0.0 } else { g });
         }
     }
 }
@@ -59,7 +59,8 @@ impl CustomOp2 for AddRelu {
             let at = i * CHUNK..i * CHUNK + y.len();
             forward(&a[at.clone()], &b[at], y);
         });
-        Ok(output(y, la.shape()))
+        // SAFETY: each chunk is written from those of `a` and `b`, which have one shape.
+        Ok(output(unsafe { y.written() }, la.shape()))
     }
 
     fn bwd(
@@ -78,7 +79,8 @@ impl CustomOp2 for AddRelu {
             backward(&ys[at.clone()], &gs[at], d);
         });
         // Both have the same gradient, and may share its storage: nobody writes into it.
-        let d = tensor(d, a.shape())?;
+        // SAFETY: each chunk is written from those of `ys` and `gs`, which have one shape.
+        let d = tensor(unsafe { d.written() }, a.shape())?;
         Ok((a.track_op().then(|| d.clone()), b.track_op().then_some(d)))
     }
 }

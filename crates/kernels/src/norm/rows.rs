@@ -8,31 +8,31 @@
 use crate::activation::math::lanes;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, unwritten};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
 simd_fn! {
     /// `stats`: mean and `1 / sqrt(var + eps)` of each row. `b` is empty for RMS norm, which is not centred.
-    fn forward(x: &[f32], w: &[f32], b: &[f32], eps: f32, y: &mut [f32], stats: &mut [f32]) {
+    fn forward(x: &[f32], w: &[f32], b: &[f32], eps: f32, y: &mut [Blank], stats: &mut [Blank]) {
         let c = w.len();
         let count = c as f32;
         for ((x, y), stats) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)).zip(stats.chunks_exact_mut(2)) {
             if b.is_empty() {
                 let r = 1.0 / (lanes!(|v = x| v * v) / count + eps).sqrt();
-                stats[0] = 0.0;
-                stats[1] = r;
+                stats[0].write(0.0);
+                stats[1].write(r);
                 for ((y, &x), &w) in y.iter_mut().zip(x).zip(w) {
-                    *y = x * r * w;
+                    y.write(x * r * w);
                 }
             } else {
                 let mean = lanes!(|v = x| v) / count;
                 let r = 1.0 / (lanes!(|v = x| (v - mean) * (v - mean)) / count + eps).sqrt();
-                stats[0] = mean;
-                stats[1] = r;
+                stats[0].write(mean);
+                stats[1].write(r);
                 for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(w).zip(b) {
-                    *y = (x - mean) * r * w + b;
+                    y.write((x - mean) * r * w + b);
                 }
             }
         }
@@ -41,7 +41,7 @@ simd_fn! {
 
 simd_fn! {
     /// Fills `d` and adds to the sums `dw` and, if it is not empty, `db`.
-    fn backward(x: &[f32], g: &[f32], w: &[f32], stats: &[f32], d: &mut [f32], dw: &mut [f32], db: &mut [f32]) {
+    fn backward(x: &[f32], g: &[f32], w: &[f32], stats: &[f32], d: &mut [Blank], dw: &mut [f32], db: &mut [f32]) {
         let c = w.len();
         let count = c as f32;
         for (((x, g), d), stats) in x.chunks_exact(c).zip(g.chunks_exact(c)).zip(d.chunks_exact_mut(c)).zip(stats.chunks_exact(2)) {
@@ -50,7 +50,7 @@ simd_fn! {
             let first = if db.is_empty() { 0.0 } else { lanes!(|g = g, w = w| g * w) / count };
             for ((((d, &x), &g), &w), dw) in d.iter_mut().zip(x).zip(g).zip(w).zip(dw.iter_mut()) {
                 let h = (x - mean) * r;
-                *d = r * (g * w - first - h * second);
+                d.write(r * (g * w - first - h * second));
                 *dw += g * h;
             }
             for (db, &g) in db.iter_mut().zip(g) {
@@ -95,6 +95,8 @@ impl CustomOp2 for RowNorm {
                 forward(x, w, b, self.eps, y, stats);
             },
         );
+        // SAFETY: `x` has a row for each of `y` and for each pair of `stats`, and the weights are as wide.
+        let (y, stats) = unsafe { (y.written(), stats.written()) };
         // Statistics of an earlier forward of the same node would be the same.
         let _ = self.stats.set(stats);
         Ok(output(y, lx.shape()))
@@ -128,6 +130,8 @@ impl CustomOp2 for RowNorm {
                 sums
             })
             .collect();
+        // SAFETY: there is a row of `x`, of the gradient and of the statistics for each of `d`.
+        let d = unsafe { d.written() };
         let dx = if x.track_op() { Some(tensor(d, x.shape())?) } else { None };
         let dgb = if gb.track_op() { Some(tensor(sum_in_order(parts, ws.len()), gb.shape())?) } else { None };
         Ok((dx, dgb))
@@ -147,25 +151,25 @@ fn sum_in_order(parts: Vec<Vec<f32>>, n: usize) -> Vec<f32> {
 
 simd_fn! {
     /// `scale`: `1 / max(||x||, eps)` of each row, negative where `eps` was the larger.
-    fn length_forward(x: &[f32], c: usize, eps: f32, y: &mut [f32], scale: &mut [f32]) {
+    fn length_forward(x: &[f32], c: usize, eps: f32, y: &mut [Blank], scale: &mut [Blank]) {
         for ((x, y), scale) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)).zip(scale) {
             let length = lanes!(|v = x| v * v).sqrt();
             let s = if length <= eps { 1.0 / eps } else { 1.0 / length };
             for (y, &x) in y.iter_mut().zip(x) {
-                *y = x * s;
+                y.write(x * s);
             }
-            *scale = if length <= eps { -s } else { s };
+            scale.write(if length <= eps { -s } else { s });
         }
     }
 }
 
 simd_fn! {
-    fn length_backward(y: &[f32], g: &[f32], c: usize, scale: &[f32], d: &mut [f32]) {
+    fn length_backward(y: &[f32], g: &[f32], c: usize, scale: &[f32], d: &mut [Blank]) {
         for (((y, g), d), &s) in y.chunks_exact(c).zip(g.chunks_exact(c)).zip(d.chunks_exact_mut(c)).zip(scale) {
             let along = if s < 0.0 { 0.0 } else { lanes!(|y = y, g = g| y * g) };
             let s = s.abs();
             for ((d, &y), &g) in d.iter_mut().zip(y).zip(g) {
-                *d = s * (g - y * along);
+                d.write(s * (g - y * along));
             }
         }
     }
@@ -198,6 +202,8 @@ impl CustomOp1 for Length {
                 length_forward(x, c, self.eps, y, scale);
             },
         );
+        // SAFETY: `x` has a row for each of `y` and of `scale`.
+        let (y, scale) = unsafe { (y.written(), scale.written()) };
         let _ = self.scale.set(scale);
         Ok(output(y, layout.shape()))
     }
@@ -214,6 +220,7 @@ impl CustomOp1 for Length {
             let at = i * rows * c..i * rows * c + d.len();
             length_backward(&ys[at.clone()], &gs[at], c, &scale[i * rows..][..d.len() / c], d);
         });
-        Ok(Some(tensor(d, x.shape())?))
+        // SAFETY: chunks are whole rows, each of which is written.
+        Ok(Some(tensor(unsafe { d.written() }, x.shape())?))
     }
 }

@@ -3,7 +3,7 @@
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, unwritten};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -38,10 +38,10 @@ simd_fn! {
 }
 
 simd_fn! {
-    fn fill_rows(row: &[f32], factor: f32, out: &mut [f32]) {
+    fn fill_rows(row: &[f32], factor: f32, out: &mut [Blank]) {
         for out in out.chunks_exact_mut(row.len()) {
             for (o, &r) in out.iter_mut().zip(row) {
-                *o = r * factor;
+                o.write(r * factor);
             }
         }
     }
@@ -87,6 +87,7 @@ impl CustomOp1 for GlobalMean {
         d.par_chunks_mut(s * c).zip(gs.par_chunks(c)).for_each(|(d, g)| {
             for_chunks(d, c * (CHUNK / c).max(1), |_, d| fill_rows(g, 1.0 / s as f32, d));
         });
-        Ok(Some(tensor(d, x.shape())?))
+        // SAFETY: chunks are whole rows, each of which is written.
+        Ok(Some(tensor(unsafe { d.written() }, x.shape())?))
     }
 }

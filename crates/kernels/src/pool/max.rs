@@ -3,7 +3,7 @@
 use super::axis::Axis;
 use crate::activation::slices::{Floats, floats, for_chunks, output, tensor};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, fill, unwritten};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -13,9 +13,11 @@ type Axes = [Axis; 3];
 
 simd_fn! {
     /// The windows of one row `(W', C)` of the output, out of one sample `x (D, H, W, C)`.
-    fn forward(x: &[f32], axes: &Axes, row: (usize, usize), c: usize, y: &mut [f32], at: &mut [u32]) {
+    fn forward(x: &[f32], axes: &Axes, row: (usize, usize), c: usize, y: &mut [Blank], at: &mut [u32]) {
         let ([d, h, w], (od, oh)) = (axes, row);
         for (ow, (y, at)) in y.chunks_exact_mut(c).zip(at.chunks_exact_mut(c)).enumerate() {
+            // A window has at least one position inside, whose values come first.
+            let y = fill(y, f32::NEG_INFINITY);
             let mut first = true;
             for i in d.window(od) {
                 for j in h.window(oh) {
@@ -44,11 +46,11 @@ simd_fn! {
 simd_fn! {
     /// The gradient of one row `(W, C)` of the input: each position asks the windows it is in. `g` and `at`
     /// are one sample's.
-    fn backward(g: &[f32], at: &[u32], axes: &Axes, row: (usize, usize), c: usize, out: &mut [f32]) {
+    fn backward(g: &[f32], at: &[u32], axes: &Axes, row: (usize, usize), c: usize, out: &mut [Blank]) {
         let ([d, h, w], (i, j)) = (axes, row);
         for (k, out) in out.chunks_exact_mut(c).enumerate() {
             let position = ((i * h.size + j) * w.size + k) as u32;
-            out.fill(0.0);
+            let out = fill(out, 0.0);
             for od in d.windows_of(i) {
                 for oh in h.windows_of(j) {
                     for ow in w.windows_of(k) {
@@ -105,7 +107,8 @@ impl CustomOp1 for MaxPool {
         if self.keep {
             let _ = self.at.set(at);
         }
-        Ok(output(y, dims))
+        // SAFETY: each row of windows is written.
+        Ok(output(unsafe { y.written() }, dims))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
@@ -122,7 +125,8 @@ impl CustomOp1 for MaxPool {
             let from = n * sample;
             backward(&gs[from..][..sample], &at[from..][..sample], &self.axes, (i, j), c, out);
         });
-        Ok(Some(tensor(out, x.shape())?))
+        // SAFETY: each row of positions is written.
+        Ok(Some(tensor(unsafe { out.written() }, x.shape())?))
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::Path;
 use crate::activation::slices::{CHUNK, Floats, floats, for_chunks, output, rows_of, tensor, wants_fused};
 use crate::linear::simd::simd_fn;
-use crate::memory::unwritten;
+use crate::memory::{Blank, assume_written, fill, unwritten};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use std::borrow::Cow;
 
@@ -46,17 +46,19 @@ impl Taps {
 
 simd_fn! {
     /// Rows of `width` elements from row `first` of `(before, new)` on, out of `x (before, old, width)`.
-    fn mix(x: &[f32], map: &Taps, first: usize, width: usize, out: &mut [f32]) {
+    fn mix(x: &[f32], map: &Taps, first: usize, width: usize, out: &mut [Blank]) {
         for (r, out) in out.chunks_exact_mut(width).enumerate() {
             let (before, o) = ((first + r) / map.new, (first + r) % map.new);
             let from = |i: usize| &x[(before * map.old + i) * width..][..width];
             let Some((&(i, w), rest)) = map.row(o).split_first() else {
-                out.fill(0.0);
+                fill(out, 0.0);
                 continue;
             };
             for (out, &x) in out.iter_mut().zip(from(i)) {
-                *out = x * w;
+                out.write(x * w);
             }
+            // SAFETY: `from` has `width` elements, as `out` has.
+            let out = unsafe { assume_written(out) };
             for &(i, w) in rest {
                 for (out, &x) in out.iter_mut().zip(from(i)) {
                     *out += x * w;
@@ -72,7 +74,8 @@ fn along(x: &[f32], map: &Taps, width: usize) -> Vec<f32> {
     let mut out = unwritten(before * map.new * width);
     let rows = rows_of(width, CHUNK);
     for_chunks(&mut out, rows * width, |i, out| mix(x, map, i * rows, width, out));
-    out
+    // SAFETY: chunks are whole rows, and `mix` writes each row.
+    unsafe { out.written() }
 }
 
 /// One map for each spatial axis of `(N, S.., C)`; `None` leaves the axis as it is.

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor
 use rayon::prelude::*;
 use std::cell::Cell;
 
+use crate::activation::slices::Floats;
 use crate::linear::simd::simd_fn;
 
 /// Elements per task: 64 KiB of each tensor.
@@ -68,10 +69,8 @@ pub(super) fn run(name: &str, slots: Vec<Slot<'_>>) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     slots.par_iter().zip(&sources).with_max_len(1).try_for_each(|(slot, source)| {
-        let (storage, layout) = source.storage_and_layout();
-        let Storage::Cpu(CpuStorage::F32(data)) = &*storage else { bail!("{name}: expected f32 on the CPU") };
-        let Some((a, b)) = layout.contiguous_offsets() else { bail!("{name}: expected a contiguous tensor") };
-        let data = &data[a..b];
+        let data = Floats::new(source)?;
+        let data: &[f32] = &data;
         lock_each(&slot.written, Vec::new(), &mut |slices: Vec<&mut [f32]>| {
             let mut chunks: Vec<(Vec<&mut [f32]>, &[f32])> =
                 data.chunks(CHUNK).map(|c| (Vec::with_capacity(slices.len()), c)).collect();

@@ -1,8 +1,9 @@
 //! Sums of squares in a fixed order.
 
 use super::elementwise::CHUNK;
+use crate::activation::slices::with;
 use crate::linear::simd::simd_fn;
-use candle_core::{CpuStorage, DType, Result, Storage, Tensor, bail};
+use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 simd_fn! {
@@ -43,15 +44,10 @@ pub fn sq_norms(tensors: &[Tensor]) -> Result<Vec<f64>> {
             if !t.device().is_cpu() || t.dtype() != DType::F32 {
                 return t.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>();
             }
-            let t = t.contiguous()?;
-            let (storage, layout) = t.storage_and_layout();
-            let (Storage::Cpu(CpuStorage::F32(data)), Some((a, b))) =
-                (&*storage, layout.contiguous_offsets())
-            else {
-                bail!("sq_norm: expected a contiguous f32 tensor on the CPU")
-            };
-            let parts: Vec<f64> = data[a..b].par_chunks(CHUNK).map(chunk).collect();
-            Ok(parts.iter().sum())
+            with(&t, |data| {
+                let parts: Vec<f64> = data.par_chunks(CHUNK).map(chunk).collect();
+                Ok(parts.iter().sum())
+            })
         })
         .collect()
 }

@@ -104,10 +104,10 @@ impl SpeechEncoder {
     }
 
     fn dropped(&self, x: Tensor, p: f32, name: &str, pass: &Pass) -> Result<Tensor> {
-        if !pass.train || p == 0.0 {
-            return Ok(x);
+        match pass.dropout(p, pass.key(&self.name).named(name)) {
+            Some(drop) => Ok(dropout(&x, &drop, Path::Auto)?),
+            None => Ok(x),
         }
-        Ok(dropout(&x, p, pass.key(&self.name).named(name).fold(pass.offset), Path::Auto)?)
     }
 
     /// Waves `(N, T)` to the front's frames, normalised, `(N, L, C)`: the quantiser's input in wav2vec 2.0.

@@ -93,8 +93,8 @@ impl Ctc {
         let valid = e.frame_mask(&counts, width, frames.device())?;
         let hidden = e.augment(&counts, width, pass, frames.device())?;
         let mut y = e.encode(&frames, &hidden, valid.as_ref(), pass)?;
-        if pass.train && self.config.final_dropout > 0.0 {
-            y = dropout(&y, self.config.final_dropout, pass.key("final").fold(pass.offset), Path::Auto)?;
+        if let Some(drop) = pass.dropout(self.config.final_dropout, pass.key("final")) {
+            y = dropout(&y, &drop, Path::Auto)?;
         }
         Ok((self.lm_head.forward(&y, pass)?, counts))
     }

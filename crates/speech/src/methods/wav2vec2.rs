@@ -252,11 +252,12 @@ impl Objective for Wav2Vec2 {
         let rows = Rows::of(&e.mask)?;
         rows.some()?;
         let context = rows.take(&e.context)?;
-        let mut frames = rows.take(&e.frames)?;
+        // Dropout comes before the masked frames are taken out, while samples are dimension 0.
+        let frames = match pass.dropout(self.config.quantizer_dropout, pass.key("quantizer")) {
+            Some(drop) => rows.take(&dropout(&e.frames, &drop, Path::Auto)?)?, // (N, L, C) -> (M, C)
+            None => rows.take(&e.frames)?,
+        };
         let quantized = if pass.train {
-            if self.config.quantizer_dropout > 0.0 {
-                frames = dropout(&frames, self.config.quantizer_dropout, pass.key("quantizer"), Path::Auto)?;
-            }
             let noise = self.quantizer.noise(rows.counts(), pass, frames.device())?;
             self.quantize(&frames, Some((&noise, self.config.gumbel_temperature(pass.progress.step))), pass)?
         } else {

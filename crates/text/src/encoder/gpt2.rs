@@ -234,11 +234,10 @@ impl Gpt2 {
         }
         let x = embedding(&self.tokens.weight().on(pass)?, ids, None, Route::Auto)?
             .broadcast_add(&self.positions.weight().on(pass)?.narrow(0, first, l)?)?;
-        if pass.train && self.config.embedding_dropout > 0.0 {
-            let key = pass.key(&self.name).named("embedding").fold(pass.offset);
-            return Ok(dropout(&x, self.config.embedding_dropout, key, Route::Auto)?);
+        match pass.dropout(self.config.embedding_dropout, pass.key(&self.name).named("embedding")) {
+            Some(drop) => Ok(dropout(&x, &drop, Route::Auto)?),
+            None => Ok(x),
         }
-        Ok(x)
     }
 
     /// `ids (N, L)`, integers below the vocabulary, to the last hidden states after the final norm, `(N, L,

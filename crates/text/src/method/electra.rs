@@ -15,12 +15,11 @@ use crate::encoder::{Bert, BertConfig, Family, Pool};
 use crate::head::{LmHead, Predicted, accuracy, mean_cross_entropy};
 use crate::mask::MaskConfig;
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use selfsup_core::nn::Linear;
 use selfsup_core::objective::{Gauge, Loss, Objective};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
 use selfsup_kernels::Path;
-use selfsup_kernels::softmax::softmax;
+use selfsup_kernels::sample::categorical;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
@@ -170,8 +169,6 @@ impl Electra {
     ) -> Result<(Tensor, Tensor)> {
         let (n, l) = batch.ids.dims2()?;
         let device = batch.ids.device();
-        let probabilities = softmax(&logits.detach(), Path::Auto)?.flatten_all()?.to_vec1::<f32>()?;
-        let v = self.encoder.config().vocabulary;
         let (rows, truth) = (predicted.rows.to_vec1::<u32>()?, predicted.labels.to_vec1::<i64>()?);
         // One number for each place, from the key of its sample: micro-batches draw what the whole batch
         // draws.
@@ -184,8 +181,8 @@ impl Electra {
             }
             draws.push(current.as_mut().map_or(0.0, |(_, rng)| rng.uniform()));
         }
-        let drawn: Vec<u32> =
-            probabilities.par_chunks(v.max(1)).zip(&draws).map(|(p, &u)| draw(p, u)).collect();
+        // The ids alone come to the host, not the probabilities of the whole vocabulary.
+        let drawn = categorical(logits, &draws, Path::Auto)?.to_vec1::<u32>()?;
         let mut ids = batch.ids.flatten_all()?.to_vec1::<u32>()?;
         let mut labels = match &batch.valid {
             None => vec![0i64; n * l],
@@ -202,19 +199,6 @@ impl Electra {
         }
         Ok((Tensor::from_vec(ids, (n, l), device)?, Tensor::from_vec(labels, (n, l), device)?))
     }
-}
-
-/// The first index at which the cumulated probabilities exceed `u` of their sum.
-fn draw(p: &[f32], u: f32) -> u32 {
-    let target = f64::from(u) * p.iter().map(|&x| f64::from(x)).sum::<f64>();
-    let mut sum = 0.0;
-    for (i, &x) in p.iter().enumerate() {
-        sum += f64::from(x);
-        if sum > target {
-            return i as u32;
-        }
-    }
-    p.iter().rposition(|&x| x > 0.0).unwrap_or(0) as u32
 }
 
 /// Mean binary cross entropy of scores `(M, 1)` against labels 0 and 1 `(M)`, [`IGNORED`] left out: that of
@@ -307,20 +291,6 @@ impl Objective for Electra {
 mod tests {
     use super::*;
     use candle_core::Device;
-    use selfsup_core::Key;
-
-    #[test]
-    fn draws_follow_the_probabilities() {
-        let p = [0.5f32, 0.0, 0.3, 0.2];
-        assert_eq!([0.0, 0.49, 0.51, 0.79, 0.81, 0.999_999].map(|u| draw(&p, u)), [0, 0, 2, 2, 3, 3]);
-        assert_eq!(draw(&[0.2, 0.8, 0.0], 1.0), 1, "never a token without probability");
-        let mut counts = [0f64; 4];
-        let mut rng = Key::new(1).rng();
-        for _ in 0..20_000 {
-            counts[draw(&p, rng.uniform()) as usize] += 1.0 / 20_000.0;
-        }
-        assert!(counts.iter().zip(&p).all(|(c, p)| (c - f64::from(*p)).abs() < 0.015), "{counts:?}");
-    }
 
     #[test]
     fn masking_keeps_the_defaults_of_the_method() {

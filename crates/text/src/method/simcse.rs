@@ -84,13 +84,16 @@ impl Objective for SimCse {
         &self.encoder
     }
 
-    /// Both passes in one: each sample stands twice in the batch, and dropout draws for every place anew.
+    /// Both passes in one: sample `i` of the step stands at `2 i` and `2 i + 1`, and dropout draws for each
+    /// place apart.
     fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Pair> {
-        let (x, n) = (batch.input()?, batch.ids.dim(0)?);
-        let valid = batch.valid.as_ref().map(|v| Tensor::cat(&[v, v], 0)).transpose()?;
-        let pooled = self.encoder.forward(&Tensor::cat(&[&x, &x], 0)?, valid.as_ref(), &[], pass)?.pooled;
+        let twice = |x: &Tensor| Tensor::stack(&[x, x], 1)?.flatten(0, 1); // (N, ..) -> (2 N, ..)
+        let valid = batch.valid.as_ref().map(twice).transpose()?;
+        let places = pass.at(2 * pass.offset);
+        let pooled = self.encoder.forward(&twice(&batch.input()?)?, valid.as_ref(), &[], &places)?.pooled;
         let z = self.project.forward(&pooled, pass)?.tanh()?;
-        Ok(Pair { a: z.narrow(0, 0, n)?, b: z.narrow(0, n, n)? })
+        let z = z.reshape((batch.ids.dim(0)?, 2, z.dim(1)?))?; // (2 N, D) -> (N, 2, D)
+        Ok(Pair { a: z.get_on_dim(1, 0)?, b: z.get_on_dim(1, 1)? })
     }
 
     fn criterion(&self, e: &Pair, _pass: &Pass) -> Result<Loss> {

@@ -121,8 +121,9 @@ impl Objective for TokenClassifier {
     fn embed(&self, batch: &Sequences, pass: &Pass) -> Result<Outputs> {
         let predicted = Predicted::of(batch.token_labels()?)?;
         let (hidden, _) = self.encoder.hidden(&batch.input()?, batch.valid.as_ref(), &[], pass)?;
-        let logits =
-            self.out.forward(&before_head(predicted.pick(&hidden)?, self.config.dropout, pass)?, pass)?;
+        // Dropout first, while samples are dimension 0.
+        let hidden = before_head(hidden, self.config.dropout, pass)?;
+        let logits = self.out.forward(&predicted.pick(&hidden)?, pass)?; // (N, L, D) -> (M, D) -> (M, C)
         Ok(Outputs { outputs: logits, targets: predicted.labels })
     }
 

@@ -8,7 +8,7 @@ pub(super) const NR: usize = 8;
 /// Vectors of 16 columns of a micro kernel.
 pub(super) const NV: usize = 3;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 fn avx512() -> bool {
     is_x86_feature_detected!("avx512f")
 }
@@ -18,7 +18,7 @@ fn avx512() -> bool {
 /// # Safety
 /// Needs AVX-512F. `a` points to `R` rows, `rs` apart, of `k` elements, `ks` apart; `b` to `k` rows of `16 V`
 /// elements; `c` to `R` rows, `ldc` apart, of `16 (V - 1)` elements and those of `mask`.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 #[target_feature(enable = "avx512f")]
 #[allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 unsafe fn micro<const R: usize, const V: usize>(
@@ -70,17 +70,49 @@ unsafe fn micro<const R: usize, const V: usize>(
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 type Micro = unsafe fn(usize, *const f32, usize, usize, *const f32, *mut f32, usize, bool, u16);
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 macro_rules! micros {
     ($($v:literal),*) => { [$([micro::<1, $v> as Micro, micro::<2, $v>, micro::<3, $v>, micro::<4, $v>, micro::<5, $v>, micro::<6, $v>, micro::<7, $v>, micro::<8, $v>]),*] };
 }
 
 /// By vectors and rows.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 static MICRO: [[Micro; NR]; NV] = micros!(1, 2, 3);
+
+/// [`panel_block`] without vector instructions, which Miri does not run.
+///
+/// # Safety
+/// As [`panel_block`].
+#[cfg(miri)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn plain(
+    m: usize,
+    k: usize,
+    a: *const f32,
+    rs: usize,
+    ks: usize,
+    b: *const f32,
+    width: usize,
+    columns: usize,
+    c: *mut f32,
+    ldc: usize,
+    add: bool,
+) {
+    for i in 0..m {
+        for j in 0..columns {
+            // SAFETY: row `i` and column `j` of what the caller promises; C is read only where it holds
+            // numbers.
+            unsafe {
+                let at = c.add(i * ldc + j);
+                let first = if add { *at } else { 0.0 };
+                *at = (0..k).fold(first, |sum, s| sum + *a.add(i * rs + s * ks) * *b.add(s * width + j));
+            }
+        }
+    }
+}
 
 /// `C += A B` or `C = A B` for rows `i` of one panel and `k` steps.
 ///
@@ -101,7 +133,13 @@ pub(super) unsafe fn panel_block(
     ldc: usize,
     add: bool,
 ) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(miri)]
+    {
+        // SAFETY: the caller's promise.
+        unsafe { plain(m, k, a, rs, ks, b, width, columns, c, ldc, add) }
+        return;
+    }
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     if avx512() {
         let vectors = width / 16;
         let mask = u16::MAX >> (width - columns);
@@ -115,6 +153,7 @@ pub(super) unsafe fn panel_block(
         }
         return;
     }
+    #[cfg(not(miri))]
     // SAFETY: the caller's promise, with C transposed: its columns are the contiguous axis.
     unsafe {
         gemm::gemm(

@@ -16,6 +16,7 @@ mod views;
 pub(crate) use pack::{Cut, Packed, pack_into, packed_len};
 pub(crate) use views::{Matrix, Scratch, Shared};
 
+use crate::memory::Blank;
 use micro::{NR, panel_block};
 use pack::pack_parallel;
 use rayon::prelude::*;
@@ -164,7 +165,7 @@ pub(crate) unsafe fn multiply(
     }
     assert!(a.holds(m, b.k) && ldc >= b.n, "multiply: matrix outside its slice");
     // SAFETY: the caller's promise for C, the check for A; the panels of B were made for its K and N.
-    unsafe { block(m, 0, a, b, 0..b.cut.count, c.0.add(start), ldc, add) }
+    unsafe { block(m, 0, a, b, 0..b.cut.count, c.at(start), ldc, add) }
 }
 
 /// `C (M, N) += A B` on this thread like [`multiply`], with `A` read where it lies whatever its strides: for
@@ -189,7 +190,7 @@ pub(crate) unsafe fn multiply_in_place(
         let (panel, width, columns) = b.panel(p, 0);
         // SAFETY: the caller's promise for C, the check for A; the panels of B were made for its K and N.
         unsafe {
-            let c = c.0.add(start + 16 * b.cut.vectors * p);
+            let c = c.at(start + 16 * b.cut.vectors * p);
             panel_block(
                 m,
                 b.k,
@@ -207,7 +208,7 @@ pub(crate) unsafe fn multiply_in_place(
     }
 }
 
-/// `C (M, N) = A (M, K) B (K, N)` in parallel over blocks of `C`. When a block of rows `i` and columns is
+/// `C (M, N) = A (M, K) B (K, N)` in parallel over blocks of `C`, all of which is written. When a block of rows `i` and columns is
 /// done, `after(i, first column, row of the block)` is called for each of its rows, while they are in the
 /// cache.
 pub(crate) fn matmul(
@@ -216,7 +217,7 @@ pub(crate) fn matmul(
     k: usize,
     a: Matrix<'_>,
     b: Matrix<'_>,
-    c: &mut [f32],
+    c: &mut [Blank],
     after: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
     if m == 0 || n == 0 {
@@ -239,16 +240,16 @@ pub(crate) fn matmul(
         }
     }
     let groups = packed.cut.count.div_ceil(group);
-    let shared = Shared::new(c);
+    let shared = Shared::blank(c);
     (0..tasks(rows, group)).into_par_iter().with_max_len(1).for_each(|task| {
         let (i0, p0) = (task / groups * rows, task % groups * group);
         let (count, p1) = (rows.min(m - i0), (p0 + group).min(packed.cut.count));
         let step = 16 * packed.cut.vectors;
         let (from, to) = (p0 * step, (p1 * step).min(n));
         // SAFETY: blocks of rows and columns of different tasks are disjoint, and within `c` by the check
-        // above.
+        // above; `after` sees what the block has written.
         unsafe {
-            block(count, i0, a, &packed, p0..p1, shared.slice(i0 * n, 0).as_mut_ptr(), n, false);
+            block(count, i0, a, &packed, p0..p1, shared.at(i0 * n), n, false);
             for i in i0..i0 + count {
                 after(i, from, shared.slice(i * n + from, to - from));
             }

@@ -111,7 +111,7 @@ fn pack_panel(b: Matrix<'_>, k: usize, n: usize, width: usize, first: usize, out
 #[inline(always)]
 fn transpose4(x: &[f32], from: usize, out: &mut [f32], to: usize) {
     let (x, out) = (&x[..3 * from + 4], &mut out[..3 * to + 4]);
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::*;
         // SAFETY: four elements from 0, 1, 2 and 3 times the stride on, which the slices above hold; SSE is
@@ -125,7 +125,7 @@ fn transpose4(x: &[f32], from: usize, out: &mut [f32], to: usize) {
             }
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(any(not(target_arch = "x86_64"), miri))]
     for i in 0..4 {
         for j in 0..4 {
             out[i * to + j] = x[j * from + i];

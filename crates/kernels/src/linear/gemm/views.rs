@@ -1,6 +1,6 @@
 //! How operands are reached: matrices that are read, memory that tasks share, memory that is used again.
 
-use crate::memory::unwritten;
+use crate::memory::{Blank, scratch};
 
 /// A pointer that tasks share; each task writes only what is its own.
 #[derive(Clone, Copy)]
@@ -16,15 +16,39 @@ impl Shared {
         Shared(x.as_mut_ptr())
     }
 
+    /// To numbers that tasks have still to write.
+    pub(crate) fn blank(x: &mut [Blank]) -> Self {
+        Shared(x.as_mut_ptr().cast())
+    }
+
+    /// The address of element `start`, with the extent of the whole slice.
+    ///
+    /// # Safety
+    /// `start` must be at most the length of the slice that the pointer came from.
+    pub(super) unsafe fn at(self, start: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(start) }
+    }
+
     /// The elements `start .. start + len`.
     ///
     /// # Safety
-    /// They must lie within the slice that the pointer came from, and nobody else may use them at the same
-    /// time.
+    /// They must lie within the slice that the pointer came from and hold numbers, and nobody else may use
+    /// them at the same time.
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [f32] {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
+    }
+
+    /// The same elements, which need not hold numbers yet.
+    ///
+    /// # Safety
+    /// As [`Shared::slice`].
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn blanks<'a>(self, start: usize, len: usize) -> &'a mut [Blank] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start).cast(), len) }
     }
 }
 
@@ -62,13 +86,14 @@ impl Scratch {
         Scratch(Vec::new())
     }
 
-    /// `len` elements of any value from the start of a cache line: vectors that straddle two lines are loaded
-    /// twice.
+    /// `len` elements of any value (NaN at first in builds with debug assertions) from the start of a cache
+    /// line: vectors that straddle two lines are loaded twice.
     pub(crate) fn get(&mut self, len: usize) -> &mut [f32] {
         if self.0.len() < len + 16 {
             // Not `resize`: the old elements need no copy.
-            self.0 = unwritten(len + 16);
+            self.0 = scratch(len + 16);
         }
+        // Where addresses cannot be told (under Miri) any start will do.
         let start = self.0.as_ptr().align_offset(64).min(16);
         &mut self.0[start..start + len]
     }

@@ -83,12 +83,11 @@ impl BertEmbeddings {
     }
 }
 
-/// Dropout while training, keyed by the module's name and the (micro-)batch.
+/// Dropout of `x (N, ..)` while training, keyed by the module's name and the samples.
 pub(crate) fn drop_out(x: Tensor, p: f32, name: &str, pass: &Pass) -> Result<Tensor> {
-    if pass.train && p > 0.0 {
-        Ok(dropout(&x, p, pass.key(name).named("dropout").fold(pass.offset), Path::Auto)?)
-    } else {
-        Ok(x)
+    match pass.dropout(p, pass.key(name).named("dropout")) {
+        Some(drop) => Ok(dropout(&x, &drop, Path::Auto)?),
+        None => Ok(x),
     }
 }
 

@@ -11,10 +11,10 @@ use selfsup_kernels::dropout::dropout;
 
 /// Dropout in training, with the key of `name`.
 pub(super) fn drop(x: Tensor, p: f32, name: &str, part: &str, pass: &Pass) -> Result<Tensor> {
-    if !pass.train || p == 0.0 {
-        return Ok(x);
+    match pass.dropout(p, pass.key(name).named(part)) {
+        Some(drop) => Ok(dropout(&x, &drop, Path::Auto)?),
+        None => Ok(x),
     }
-    Ok(dropout(&x, p, pass.key(name).named(part).fold(pass.offset), Path::Auto)?)
 }
 
 /// Attention of queries to keys and values made from another sequence, or the same.
@@ -61,8 +61,7 @@ impl Attention {
     ) -> Result<Tensor> {
         let (n, t, _) = x.dims3()?;
         let q = self.q.forward(x, pass)?.reshape((n, t, self.heads, self.head_dim))?;
-        let dropout = (pass.train && self.dropout > 0.0)
-            .then(|| (self.dropout, pass.key(&self.name).named("attention").fold(pass.offset)));
+        let dropout = pass.dropout(self.dropout, pass.key(&self.name).named("attention"));
         let y = attention(&q, kv, bias, &AttentionOpts { causal, scale: Some(1.0), dropout }, Path::Auto)?;
         self.proj.forward(&y.reshape((n, t, self.heads * self.head_dim))?, pass) // (N, T, H, D/H) -> (N, T, H D/H)
     }
