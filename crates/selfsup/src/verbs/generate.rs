@@ -173,7 +173,7 @@ pub fn fill(request: &FillRequest) -> Result<()> {
 /// Always.
 #[cfg(not(feature = "text"))]
 pub fn run(_request: &Request) -> Result<()> {
-    Err(crate::modality::absent(selfsup_datasets::Kind::Text))
+    Err(crate::registry::absent(selfsup_datasets::Kind::Text))
 }
 
 /// Without text in the build.
@@ -182,5 +182,5 @@ pub fn run(_request: &Request) -> Result<()> {
 /// Always.
 #[cfg(not(feature = "text"))]
 pub fn fill(_request: &FillRequest) -> Result<()> {
-    Err(crate::modality::absent(selfsup_datasets::Kind::Text))
+    Err(crate::registry::absent(selfsup_datasets::Kind::Text))
 }

@@ -3,7 +3,9 @@
 
 mod answers;
 mod inputs;
+mod packed;
 mod records;
+mod tasks;
 mod tokens;
 mod tuned;
 mod words;
@@ -11,10 +13,6 @@ mod words;
 use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
 use crate::set::{Set, Sets};
-use crate::task::TaskKeys;
-use crate::task::classification::Classification;
-use crate::verbs::{finetune, predict};
-use answers::Answering;
 use candle_core::Tensor;
 use inputs::{Stacked, Tokenised};
 use records::{Large, documents, texts};
@@ -26,7 +24,7 @@ use selfsup_datasets::Kind;
 use selfsup_eval::Matrix;
 use selfsup_text::batch::{Example, IGNORED, Pad, Sequences};
 use selfsup_text::corpus::{CorpusConfig, Prepared, folder_name};
-use selfsup_text::encoder::{BertConfig, PooledBert};
+use selfsup_text::encoder::BertConfig;
 use selfsup_text::export::export;
 use selfsup_text::recipe::{Architecture, EncoderConfig, MethodConfig};
 use selfsup_text::tokenizer::{Tokenizer, TokenizerConfig, train};
@@ -34,7 +32,6 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokens::Tagging;
 
 /// `[tokenizer]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -212,10 +209,18 @@ impl Modality for Text {
             (prepared, examples)
         } else {
             let Some(set) = &sets.held_out else { return Ok(None) };
-            // Too little text for one block is no reason to refuse the run.
-            let Ok(prepared) = self.prepared(set) else { return Ok(None) };
-            let examples = Some(prepared.train.clone());
-            (prepared, examples)
+            match self.prepared(set) {
+                Ok(prepared) => {
+                    let examples = Some(prepared.train.clone());
+                    (prepared, examples)
+                }
+                // Too little text for one block is no reason to refuse the run.
+                Err(e @ Error::TooFew { .. }) => {
+                    crate::say::warning(format_args!("no validation loss: {e} (of the samples held out)"));
+                    return Ok(None);
+                }
+                Err(e) => return Err(e),
+            }
         };
         let Some(examples) = examples.filter(|e| !e.is_empty()) else { return Ok(None) };
         let loader = LoaderConfig { batch_size: loader.batch_size.min(examples.len()), ..loader };
@@ -255,53 +260,6 @@ impl Modality for Text {
 
     fn export(&self, params: &Params, out: &Path, _layout: &str) -> Result<()> {
         export(out, &self.keys.method, &self.architecture, params, Some(&self.tokenizer))
-    }
-
-    /// With the pooling of the family's classifier, unless `encoder.pool` asks for another.
-    fn tuned_encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
-        match &self.architecture {
-            Architecture::Bert(c) if self.with_family_head() => Ok(Box::new(PooledBert::new(scope, c)?)),
-            other => other.build(scope),
-        }
-    }
-
-    const HEAD: &'static [&'static str] = tuned::HEAD;
-
-    fn export_tuned(&self, params: &Params, task: &TaskKeys, out: &Path) -> Result<()> {
-        tuned::export(self, params, task, out)
-    }
-
-    const TASKS: &'static [&'static str] = &["classification", "token-classification", "question-answering"];
-
-    fn tune(work: finetune::Work<Self>) -> Result<()> {
-        let kind = work.config.task.kind.clone();
-        if kind != "classification" {
-            let c = &work.config;
-            if !c.data.labels.is_empty() {
-                return Err(Error::config(format!(
-                    "data.labels is not read for {kind}: its files, data.path and data.test, have the targets"
-                )));
-            }
-            if c.task.run.is_empty() && c.keys.tokenizer.path.is_none() && c.keys.encoder.pretrained.is_none()
-            {
-                return Err(Error::config(format!(
-                    "{kind} needs a vocabulary: give --run RUN, encoder.pretrained or tokenizer.path"
-                )));
-            }
-        }
-        match kind.as_str() {
-            "token-classification" => finetune::fit::<Self, Tagging>(work),
-            "question-answering" => finetune::fit::<Self, Answering>(work),
-            _ => finetune::fit::<Self, Classification>(work),
-        }
-    }
-
-    fn tell(work: &predict::Work<Self>) -> Result<(String, usize)> {
-        match work.config.task.kind.as_str() {
-            "token-classification" => predict::said::<Self, Tagging>(work),
-            "question-answering" => predict::said::<Self, Answering>(work),
-            _ => predict::said::<Self, Classification>(work),
-        }
     }
 
     fn preview(&self, batch: &Sequences) -> Result<Vec<String>> {
