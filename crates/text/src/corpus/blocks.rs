@@ -267,6 +267,19 @@ mod tests {
     }
 
     #[test]
+    fn too_little_text_is_an_error_of_its_own() {
+        let tokens = Tokens::memory([vec![1, 2, 3]]).unwrap();
+        let (plain, around) =
+            (Around::default(), Around { front: Some(90), back: Some(91), word_starts: None });
+        let too_few = |e: Option<Error>| matches!(e, Some(Error::TooFew { .. }));
+        assert!(too_few(Tokens::memory([vec![]]).err()));
+        assert!(too_few(Blocks::new(tokens.clone(), 4, 4, plain.clone(), 0.0, false).err()));
+        assert!(too_few(Documents::new(tokens.clone(), 4, plain, 0.0, true).err()));
+        // No room for text is a matter of the configuration.
+        assert!(matches!(Documents::new(tokens, 2, around, 0.0, false).err(), Some(Error::Config(_))));
+    }
+
+    #[test]
     fn words_are_numbered() {
         // Ids from 50 on continue a word.
         let starts = Arc::new((0..100).map(|i| i < 50).collect());

@@ -1,5 +1,5 @@
-//! Volumes: `[method]`, `[encoder]`, `[augment]` and `[volumes]` of `selfsup-medical`. What is said of a
-//! volume (its embedding, its class) is averaged over a grid of patches of its foreground. Intensities are
+//! Volumes: `[method]`, `[encoder]`, `[augment]` and `[volumes]` of `selfsup-medical`. The
+//! embedding and the class of a volume are means over a grid of patches of its foreground. Intensities are
 //! the baseline.
 
 mod intensities;

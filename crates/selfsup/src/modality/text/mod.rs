@@ -290,3 +290,55 @@ impl Modality for Text {
 fn first(t: &Tensor) -> Result<Vec<i64>> {
     Ok(t.narrow(0, 0, 1)?.flatten_all()?.to_dtype(candle_core::DType::I64)?.to_vec1()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use selfsup_datasets::{Record, Records, Source as Place};
+
+    /// Documents, or a failure where there is none.
+    struct Held(Vec<Option<&'static str>>);
+
+    impl Records for Held {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn get(&self, index: usize) -> Result<Record> {
+            let id = format!("held {index}");
+            let text = self.0[index].ok_or_else(|| Error::input(&id, "cannot be read"))?;
+            Ok(Record { id, source: Place::Bytes(Arc::from(text.as_bytes())), label: None, group: None })
+        }
+        fn label(&self, _: usize) -> Option<u32> {
+            None
+        }
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+    }
+
+    #[test]
+    fn too_little_text_has_no_validation_loss_and_a_failure_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.txt");
+        std::fs::write(&file, "one two three four five six seven\n".repeat(20)).unwrap();
+        let keys = [
+            format!("data.path={}", toml::Value::String(file.display().to_string())),
+            "data.hold_out=0".into(),
+            "tokenizer.kind=characters".into(),
+            "encoder.dim=16".into(),
+            "encoder.depth=1".into(),
+            "encoder.heads=2".into(),
+            "corpus.length=16".into(),
+        ];
+        let text = Text::new(&PretrainConfig::load("", "test", &keys).unwrap()).unwrap();
+        let train = text.open(&file.display().to_string()).unwrap();
+        let validation = |held_out: Vec<Option<&'static str>>| {
+            let sets = Sets { train: train.clone(), held_out: Some(Set::new(Held(held_out))), test: None };
+            text.validation(&sets, LoaderConfig { workers: 0, ..LoaderConfig::default() })
+        };
+        assert!(validation(vec![Some("one two three four five"); 3]).unwrap().is_some());
+        assert!(validation(vec![Some("one")]).unwrap().is_none());
+        let error = validation(vec![Some("one two three four five"), None]).err().unwrap().to_string();
+        assert!(error.contains("held 1"), "{error}");
+    }
+}
