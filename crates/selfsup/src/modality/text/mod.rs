@@ -216,7 +216,7 @@ impl Modality for Text {
                 }
                 // Too little text for one block is no reason to refuse the run.
                 Err(e @ Error::TooFew { .. }) => {
-                    crate::say::warning(format_args!("no validation loss: {e} (of the samples held out)"));
+                    crate::say::warning(format_args!("no validation loss, too little text is held out: {e}"));
                     return Ok(None);
                 }
                 Err(e) => return Err(e),
@@ -324,6 +324,7 @@ mod tests {
         let keys = [
             format!("data.path={}", toml::Value::String(file.display().to_string())),
             "data.hold_out=0".into(),
+            "method.name=causal-lm".into(),
             "tokenizer.kind=characters".into(),
             "encoder.dim=16".into(),
             "encoder.depth=1".into(),
