@@ -222,6 +222,20 @@ fn a_leaking_group_is_refused() {
 }
 
 #[test]
+fn too_few_samples_to_hold_some_out_are_a_warning() {
+    let w = Work::with_pictures();
+    for (share, warned) in [("0", false), ("0.0001", true)] {
+        let share = format!("data.hold_out={share}");
+        let (data, run) = (w.text("data"), w.text(&share));
+        let args = [&["pretrain", "--data", &data, "--out", &run, "--no-probe", &share][..], SMALL].concat();
+        let output = selfsup(&args);
+        good(&output);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.contains("warning: nothing is held out"), warned, "{said}");
+    }
+}
+
+#[test]
 fn a_given_split_is_kept() {
     let w = Work::with_pictures();
     let run = w.pretrained();

@@ -11,7 +11,8 @@ use selfsup_core::{Error, Result};
 /// out. `salt` gives another division of the same set.
 ///
 /// # Errors
-/// If `share` is not between 0 and 1, or one side would be empty (too few records or groups).
+/// [`Error::TooFew`] if one side would be empty (too few records or groups); [`Error::Input`] if `share` is not
+/// between 0 and 1.
 pub fn hold_out(records: &dyn Records, share: f64, salt: u64) -> Result<(Vec<usize>, Vec<usize>)> {
     if !(share > 0.0 && share < 1.0) {
         return Err(Error::input(
@@ -30,7 +31,7 @@ pub fn hold_out(records: &dyn Records, share: f64, salt: u64) -> Result<(Vec<usi
             kept.len(),
             out.len()
         );
-        return Err(Error::input("hold_out", problem));
+        return Err(Error::too_few("hold_out", problem));
     }
     Ok((kept, out))
 }

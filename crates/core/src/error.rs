@@ -17,6 +17,15 @@ pub enum Error {
         /// What is wrong and what was expected.
         problem: String,
     },
+    /// Too little data for what was asked: none is wrong, and where it is asked for beside a training (data to
+    /// validate on) the run goes on without.
+    #[error("{what}: {problem}")]
+    TooFew {
+        /// What there is too little of.
+        what: String,
+        /// How much there is and what was expected.
+        problem: String,
+    },
     /// A configuration that cannot be used.
     #[error("config: {0}")]
     Config(String),
@@ -65,6 +74,11 @@ impl Error {
         Error::Input { what: path.as_ref().display().to_string(), problem: problem.to_string() }
     }
 
+    /// An [`Error::TooFew`] of `what`.
+    pub fn too_few(what: impl std::fmt::Display, problem: impl std::fmt::Display) -> Self {
+        Error::TooFew { what: what.to_string(), problem: problem.to_string() }
+    }
+
     /// An [`Error::Io`] for `path`.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Error::Io { path: path.as_ref().to_path_buf(), source }
@@ -79,7 +93,7 @@ impl Error {
     /// for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Input { .. } | Error::Config(_) | Error::Io { .. } => 2,
+            Error::Input { .. } | Error::TooFew { .. } | Error::Config(_) | Error::Io { .. } => 2,
             Error::Interrupted { .. } => 3,
             Error::NonFinite { .. } | Error::Candle(_) | Error::Other(_) => 1,
         }

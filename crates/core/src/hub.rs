@@ -61,6 +61,16 @@ pub fn pull(model: &str, files: &[&str], options: &HubOptions) -> Result<PathBuf
     pull_with(model, files, options, &|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
 }
 
+/// The folder of `org/name[@revision]` with its configuration and weights: what pretrained encoders are
+/// loaded from.
+///
+/// # Errors
+/// As [`pull`].
+pub fn fetch(model: &str) -> Result<PathBuf> {
+    let files = ["config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin"];
+    pull(model, &files, &HubOptions::default())
+}
+
 fn pull_with(
     model: &str,
     files: &[&str],

@@ -117,6 +117,60 @@ impl Matrix {
     }
 }
 
+/// Means of rows by sample, where a sample has several: patches of a volume, windows of a recording.
+#[derive(Clone, Debug)]
+pub struct Means {
+    sums: Vec<f64>,
+    counts: Vec<usize>,
+    width: usize,
+}
+
+impl Means {
+    /// Of `n` samples, rows of `width` values.
+    pub fn new(n: usize, width: usize) -> Self {
+        Means { sums: vec![0.0; n * width], counts: vec![0; n], width }
+    }
+
+    /// Values of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Adds a row of sample `index`.
+    ///
+    /// # Errors
+    /// If there is no such sample, or the row has another width.
+    pub fn add(&mut self, index: usize, row: &[f32]) -> Result<()> {
+        let sum =
+            self.sums.get_mut(index * self.width..(index + 1) * self.width).filter(|s| s.len() == row.len());
+        let (Some(sum), Some(count)) = (sum, self.counts.get_mut(index)) else {
+            return Err(Error::input(
+                "features",
+                format!("{} values of sample {index}: expected {}", row.len(), self.width),
+            ));
+        };
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
+        *count += 1;
+        Ok(())
+    }
+
+    /// The mean of each sample, one row after the other. The only row of a sample comes out as it went in.
+    ///
+    /// # Errors
+    /// If a sample has none.
+    pub fn rows(&self) -> Result<Vec<f32>> {
+        if let Some(i) = self.counts.iter().position(|n| *n == 0) {
+            return Err(Error::input("features", format!("sample {i} gave no input")));
+        }
+        Ok(self
+            .sums
+            .chunks_exact(self.width.max(1))
+            .zip(&self.counts)
+            .flat_map(|(s, n)| s.iter().map(|v| (v / *n as f64) as f32))
+            .collect())
+    }
+}
+
 /// `labels` has `n` entries below `classes`, and `classes` is not 0.
 pub(crate) fn check_labels(what: &str, labels: &[u32], n: usize, classes: usize) -> Result<()> {
     if classes == 0 {
@@ -156,5 +210,17 @@ mod tests {
         assert!(m.view().select(&[2]).is_err() && m.view().select(&[]).is_err());
         assert!(m.view().row(7).is_empty());
         assert!(check_labels("labels", &[0, 3], 2, 3).unwrap_err().to_string().contains("label 1 is 3"));
+    }
+
+    #[test]
+    fn rows_of_a_sample_are_averaged() {
+        let mut means = Means::new(2, 2);
+        means.add(1, &[0.1, -3.0]).unwrap();
+        assert!(means.rows().unwrap_err().to_string().contains("sample 0"));
+        for row in [[1.0, 2.0], [3.0, 6.0]] {
+            means.add(0, &row).unwrap();
+        }
+        assert_eq!(means.rows().unwrap(), [2.0, 4.0, 0.1, -3.0]);
+        assert!(means.add(2, &[0.0; 2]).is_err() && means.add(0, &[0.0; 3]).is_err());
     }
 }

@@ -27,7 +27,7 @@ pub mod segmentation;
 pub mod text;
 
 pub use collapse::{CollapseReport, Verdict};
-pub use data::{Features, Matrix};
+pub use data::{Features, Matrix, Means};
 pub use knn::KnnConfig;
 pub use linear::{LinearProbe, LogisticConfig};
 pub use protocol::{EvalInput, FeatureSet, ProbeReport, evaluate};

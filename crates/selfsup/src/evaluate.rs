@@ -2,31 +2,18 @@
 //! with random weights, and features that need none, side by side.
 
 use crate::config::{EvalConfig, Read};
-use crate::modality::Modality;
+use crate::modality::{Modality, with_noise};
 use crate::set::{Labelled, Set};
 use candle_core::Device;
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::objective::Batch;
 use selfsup_core::run::counted;
 use selfsup_core::trainer::{Look, Observer};
-use selfsup_core::{Encoder, Error, Result};
+use selfsup_core::{Encoder, Result};
 use selfsup_eval::knn::{KnnConfig, classify};
 use selfsup_eval::linear::LogisticConfig;
 use selfsup_eval::protocol::{EvalInput, FeatureSet, Named, ProbeReport, evaluate};
-use selfsup_eval::{Matrix, collapse};
-
-/// Reads all samples in order.
-pub fn in_order(batch_size: usize, workers: usize) -> LoaderConfig {
-    LoaderConfig {
-        batch_size: batch_size.max(1),
-        workers,
-        prefetch: 2,
-        drop_last: false,
-        shuffle: false,
-        seed: 0,
-        max_bad_fraction: 0.0,
-    }
-}
+use selfsup_eval::{Matrix, Means, collapse};
 
 /// Features of all samples of `set`, `(n, d)`, without augmentation, as `read` says. A modality may give
 /// several inputs of one sample (patches of a volume): then it is their mean.
@@ -51,55 +38,7 @@ pub fn encode<M: Modality>(
         batch.indices.iter().zip(rows.chunks_exact(d.max(1))).try_for_each(|(&i, row)| sums.add(i, row))?;
     }
     let sums = sums.unwrap_or_else(|| Means::new(n, encoder.dim()));
-    Matrix::new(sums.rows()?, n, sums.width)
-}
-
-/// Means of rows by the sample that they are of.
-pub struct Means {
-    sums: Vec<f64>,
-    counts: Vec<usize>,
-    width: usize,
-}
-
-impl Means {
-    /// Of `n` samples, rows of `width` values.
-    pub fn new(n: usize, width: usize) -> Self {
-        Means { sums: vec![0.0; n * width], counts: vec![0; n], width }
-    }
-
-    /// A row of sample `index`.
-    ///
-    /// # Errors
-    /// If there is no such sample, or the row has another width.
-    pub fn add(&mut self, index: usize, row: &[f32]) -> Result<()> {
-        let sum =
-            self.sums.get_mut(index * self.width..(index + 1) * self.width).filter(|s| s.len() == row.len());
-        let (Some(sum), Some(count)) = (sum, self.counts.get_mut(index)) else {
-            return Err(Error::input(
-                "features",
-                format!("{} values of sample {index}: expected {}", row.len(), self.width),
-            ));
-        };
-        sum.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
-        *count += 1;
-        Ok(())
-    }
-
-    /// The mean of each sample, one row after the other. The only row of a sample comes out as it went in.
-    ///
-    /// # Errors
-    /// If a sample has none.
-    pub fn rows(&self) -> Result<Vec<f32>> {
-        if let Some(i) = self.counts.iter().position(|n| *n == 0) {
-            return Err(Error::input("features", format!("sample {i} gave no input")));
-        }
-        Ok(self
-            .sums
-            .chunks_exact(self.width.max(1))
-            .zip(&self.counts)
-            .flat_map(|(s, n)| s.iter().map(|v| (v / *n as f64) as f32))
-            .collect())
-    }
+    Matrix::new(sums.rows()?, n, sums.width())
 }
 
 /// What a probe found.
@@ -147,7 +86,7 @@ pub struct Probe<'a, M> {
 impl<M: Modality> Probe<'_, M> {
     /// Features of a set, read by `modality`: of the trained encoder and of the random one.
     fn encoded(&self, modality: &M, set: &Set) -> Result<[Matrix; 2]> {
-        let loader = in_order(self.eval.batch_size, self.workers);
+        let loader = LoaderConfig::in_order(self.eval.batch_size, self.workers);
         let of = |encoder: &dyn Encoder| encode(modality, encoder, set, self.eval.read, &loader, self.device);
         Ok([of(self.trained)?, of(self.random)?])
     }
@@ -174,15 +113,17 @@ impl<M: Modality> Probe<'_, M> {
     }
 
     /// Evaluates on labelled samples; on the test samples also in noise, at each of `snr` decibels of signal
-    /// over `noise` ([`Modality::noisy`]).
+    /// over `noise` ([`with_noise`]).
     ///
     /// # Errors
     /// If a sample cannot be read, there are no labels, or samples of the modality have no such ratio.
     pub fn run(&self, data: &Labelled, snr: &[f32], noise: &str) -> Result<Probed> {
         data.labels()?;
-        let noisy =
-            snr.iter().map(|&db| Ok((db, self.modality.noisy(db, noise)?))).collect::<Result<Vec<_>>>()?;
-        let loader = in_order(self.eval.batch_size, self.workers);
+        let noisy = snr
+            .iter()
+            .map(|&db| Ok((db, with_noise(self.modality, db, noise)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let loader = LoaderConfig::in_order(self.eval.batch_size, self.workers);
         let three = |[trained, random]: [Matrix; 2], raw: Matrix| [trained, random, raw];
         let (raw_train, raw_test) = self.modality.raw(&data.train, &data.test, &loader)?;
         let train = three(self.encoded(self.modality, &data.train)?, raw_train);
@@ -226,7 +167,7 @@ impl<'a, M: Modality> OnlineKnn<'a, M> {
             labels,
             knn,
             read: eval.read,
-            loader: in_order(eval.batch_size, workers),
+            loader: LoaderConfig::in_order(eval.batch_size, workers),
         })
     }
 }
@@ -247,22 +188,5 @@ impl<M: Modality> Observer for OnlineKnn<'_, M> {
 
     fn decides(&self) -> Option<&'static str> {
         Some("knn")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_of_a_sample_are_averaged() {
-        let mut means = Means::new(2, 2);
-        means.add(1, &[0.1, -3.0]).unwrap();
-        assert!(means.rows().unwrap_err().to_string().contains("sample 0"));
-        for row in [[1.0, 2.0], [3.0, 6.0]] {
-            means.add(0, &row).unwrap();
-        }
-        assert_eq!(means.rows().unwrap(), [2.0, 4.0, 0.1, -3.0]);
-        assert!(means.add(2, &[0.0; 2]).is_err() && means.add(0, &[0.0; 3]).is_err());
     }
 }

@@ -12,6 +12,7 @@
 pub mod config;
 pub mod evaluate;
 pub mod modality;
+pub mod registry;
 pub mod say;
 pub mod set;
 pub mod task;

@@ -1,9 +1,9 @@
-//! What the command says on the standard output.
+//! What the command prints on the standard output.
 //!
 //! `println!` panics when the reader has gone, as in `selfsup data list | head -3`. Here a closed pipe is no
-//! failure: what is said afterwards goes nowhere, and a training that was piped into `head` still ends with
-//! its result on disk. Any other failure (a full disk) is told once on the standard error, and turns the exit
-//! code into 1.
+//! failure: later lines go nowhere, and a training that was piped into `head` still ends with its result on
+//! disk. Any other failure (a full disk) is reported once on the standard error, and turns the exit code into
+//! 1.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
@@ -16,14 +16,14 @@ pub fn text(what: Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     match out.write_fmt(what).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe && !FAILED.swap(true, Ordering::Relaxed) => {
-            // Nobody is left to tell where this fails, too.
+            // Where this fails too, nobody is left to report to.
             let _ = writeln!(std::io::stderr(), "error: the standard output cannot be written: {e}");
         }
         _ => {}
     }
 }
 
-/// Whether something that was said was lost for another reason than a reader that went away.
+/// Whether a line was lost for another reason than a reader that went away.
 pub fn failed() -> bool {
     FAILED.load(Ordering::Relaxed)
 }

@@ -2,7 +2,7 @@
 
 use crate::config::DataConfig;
 use selfsup_core::{Error, Result};
-use selfsup_datasets::{Kind, LabelFile, Records, Split, Subset, check_leak, hold_out};
+use selfsup_datasets::{Concat, Kind, LabelFile, Record, Records, Split, Subset, check_leak, hold_out};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -86,24 +86,41 @@ impl Set {
     }
 
     /// Divides the records into those to train on and a share that is held out, whole groups at a time and
-    /// the same ones for every run; nothing is held out for a share of 0, or where one side would be empty.
+    /// the same ones for every run. Nothing is held out for a share of 0, or where the records or groups are
+    /// too few to divide: see [`Set::hold_out_or_warn`].
     ///
     /// # Errors
-    /// If the share is not from 0 to below 1.
+    /// If the share is not from 0 to below 1, or the records cannot be divided for another reason than their
+    /// number.
     pub fn hold_out(self, share: f64, salt: u64) -> Result<(Self, Option<Self>)> {
         if !(0.0..1.0).contains(&share) {
             return Err(Error::config(format!(
                 "data.hold_out = {share}: expected a share of at least 0 and below 1"
             )));
         }
-        if share == 0.0 || self.len() < 2 {
+        if share == 0.0 {
             return Ok((self, None));
         }
         match hold_out(&self.0, share, salt) {
             Ok((kept, out)) => Ok((self.part(kept)?, Some(self.part(out)?))),
-            // Too few records or groups to divide.
-            Err(_) => Ok((self, None)),
+            Err(Error::TooFew { .. }) => Ok((self, None)),
+            Err(e) => Err(e),
         }
+    }
+
+    /// As [`Set::hold_out`], with a warning where the set is too small for the share that was asked for.
+    ///
+    /// # Errors
+    /// As [`Set::hold_out`].
+    pub fn hold_out_or_warn(self, share: f64, salt: u64) -> Result<(Self, Option<Self>)> {
+        let (train, held_out) = self.hold_out(share, salt)?;
+        if share > 0.0 && held_out.is_none() {
+            crate::say::warning(format_args!(
+                "nothing is held out: a share of {share} of {} samples (or of their groups) leaves one side empty",
+                train.len()
+            ));
+        }
+        Ok((train, held_out))
     }
 }
 
@@ -163,7 +180,7 @@ impl Sets {
                 }
             }
             None => {
-                let (train, held_out) = all.limit(data.limit)?.hold_out(data.hold_out, 0)?;
+                let (train, held_out) = all.limit(data.limit)?.hold_out_or_warn(data.hold_out, 0)?;
                 Sets { train, held_out, test }
             }
         };
@@ -236,9 +253,76 @@ impl Labelled {
     }
 }
 
+/// The samples of several files, folders or data sets, without labels.
+///
+/// # Errors
+/// If one of them cannot be opened.
+pub fn gather(names: &[String], open: &dyn Fn(&str) -> Result<Set>) -> Result<Set> {
+    let parts = names
+        .iter()
+        .map(|name| Ok(Box::new(Unlabelled(open(name)?)) as Box<dyn Records>))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Set::new(Concat::new(parts)?))
+}
+
+/// Samples whose labels are not asked for: folders that are named together need not have the same classes.
+struct Unlabelled(Set);
+
+impl Records for Unlabelled {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn get(&self, index: usize) -> Result<Record> {
+        self.0.records().get(index)
+    }
+    fn id(&self, index: usize) -> Result<String> {
+        self.0.records().id(index)
+    }
+    fn label(&self, _: usize) -> Option<u32> {
+        None
+    }
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// So many records without groups.
+    struct Plain(usize);
+
+    impl Records for Plain {
+        fn len(&self) -> usize {
+            self.0
+        }
+        fn get(&self, index: usize) -> Result<Record> {
+            Err(Error::input(index, "is not read for a division"))
+        }
+        fn label(&self, _: usize) -> Option<u32> {
+            None
+        }
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+    }
+
+    #[test]
+    fn too_few_samples_are_not_divided_and_a_wrong_share_is_an_error() {
+        let sizes = |n: usize, share: f64| {
+            let (train, held_out) = Set::new(Plain(n)).hold_out(share, 0).unwrap();
+            (train.len(), held_out.map(|s| s.len()))
+        };
+        assert_eq!(sizes(100, 0.0), (100, None));
+        assert_eq!(sizes(1, 0.5), (1, None));
+        let (train, held_out) = sizes(100, 0.3);
+        assert_eq!(train + held_out.unwrap(), 100);
+        for share in [-0.1, 1.0, f64::NAN] {
+            let error = Set::new(Plain(4)).hold_out(share, 0).err().unwrap().to_string();
+            assert!(error.contains("data.hold_out"), "{error}");
+        }
+    }
 
     #[test]
     fn evenly_takes_from_the_whole() {

@@ -157,7 +157,7 @@ fn fit<O, D, T, C>(
     (steps, batch, lr, seed): (u64, usize, f64, u64),
 ) -> Result<Summary>
 where
-    O: selfsup::core::objective::Objective,
+    O: selfsup::core::objective::Objective + ?Sized,
     O::Batch: 'static,
     D: Dataset + 'static,
     D::Item: Send,
@@ -259,7 +259,7 @@ impl Task {
         let start = Instant::now();
         let views = Bright(method.views(&augment, false)?);
         let summary = fit(
-            &objective,
+            &*objective,
             Volumes(volumes.to_vec(), 400),
             views,
             Collated { original: method.restores() },

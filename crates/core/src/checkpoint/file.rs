@@ -42,6 +42,22 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) ->
     sync_folder(path)
 }
 
+/// Writes a text file as [`write_atomic`] does.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    write_atomic(path, |f| f.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
+}
+
+/// A value as JSON over several lines, without a line break at its end.
+///
+/// # Errors
+/// If the value has no JSON form (a map whose keys are not strings).
+pub fn pretty_json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value).map_err(|e| Error::Other(e.to_string()))
+}
+
 /// The name under which `path` is written before it is whole.
 pub(crate) fn aside(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| Error::file(path, "not a file name"))?;

@@ -7,7 +7,7 @@
 mod file;
 mod store;
 
-pub use file::{save_safetensors, write_atomic};
+pub use file::{pretty_json, save_safetensors, write_atomic, write_text};
 pub use store::{Latest, Store};
 
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 use super::*;
-use crate::linear::testing::{agree, check_gradients, error, golden, random, same_bits};
 use crate::dropout::Dropout;
+use crate::linear::testing::{agree, check_gradients, error, golden, random, same_bits};
 use candle_core::{DType, Device, Var};
 use proptest::prelude::*;
 

@@ -1,8 +1,10 @@
-//! What a modality brings to the command. One file per modality; every verb is written once, for
+//! What a modality brings to the command. One folder per modality; every verb is written once, for
 //! [`Modality`].
 //!
-//! A verb finds the [`Kind`] (stated in the configuration, or by looking at the data) and goes on with the
-//! type behind it: `with_modality!(kind, M => work::<M>(request))`.
+//! [`Modality`] is what all of them have. What only some can do is asked of them: several trainings in a row
+//! ([`Modality::training`]), samples in noise ([`Modality::noisy`]), a probe of frames
+//! ([`Modality::frame_probe`]). What encoders of a modality are fine-tuned for is [`crate::task::Tasks`]; the
+//! modalities of a build are listed in [`crate::registry`].
 
 #[cfg(feature = "medical")]
 pub mod medical;
@@ -15,22 +17,17 @@ pub mod vision;
 
 use crate::config::{Keys, PretrainConfig, Read};
 use crate::set::{Set, Sets};
-use crate::task::TaskKeys;
-use crate::task::classification::Classification;
-use crate::verbs::{finetune, predict};
 use candle_core::{Device, Tensor};
 use selfsup_core::data::{LoaderConfig, Source};
-use selfsup_core::objective::{Batch, Inputs, Objective};
+use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::signal::Stop;
 use selfsup_core::trainer::{Summary, TrainConfig};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
-use selfsup_datasets::Kind;
 use selfsup_eval::Matrix;
 use std::path::Path;
 
-/// A method over batches of a modality.
-pub type Method<B> = Box<dyn Objective<Batch = B>>;
+pub use selfsup_core::objective::Method;
 
 /// What is known of a configuration once its files (a tokenizer, say) are open.
 pub trait Modality: Sized + Send + Sync + 'static {
@@ -58,29 +55,32 @@ pub trait Modality: Sized + Send + Sync + 'static {
         Ok(Set::new(selfsup_datasets::open_kind(what, Self::Keys::KIND)?))
     }
 
-    /// Labelled samples as tasks are to see them.
-    fn for_task(&self, set: Set) -> Set {
-        set
-    }
-
     /// Batches to pre-train on.
     ///
     /// # Errors
     /// If the settings do not fit the samples.
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Self::Batch>>>;
 
-    /// Batches of held-out samples for the validation loss, if there are enough for one.
+    /// Batches of held-out samples for the validation loss; `None`, with a warning, where they are too few for
+    /// one.
     ///
     /// # Errors
     /// As [`Modality::batches`].
     fn validation(&self, sets: &Sets, loader: LoaderConfig) -> Result<Option<Box<dyn Source<Self::Batch>>>> {
-        // One sample has nothing to contrast with.
         match &sets.held_out {
             Some(set) if set.len() >= 2 => {
                 let loader = LoaderConfig { batch_size: loader.batch_size.min(set.len()), ..loader };
                 Ok(Some(self.batches(set, loader)?))
             }
-            _ => Ok(None),
+            Some(set) => {
+                // One sample has nothing to contrast with.
+                crate::say::warning(format_args!(
+                    "no validation loss: {} sample is held out, expected at least 2",
+                    set.len()
+                ));
+                Ok(None)
+            }
+            None => Ok(None),
         }
     }
 
@@ -102,14 +102,6 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// # Errors
     /// If the configuration is not possible.
     fn encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>>;
-
-    /// The encoder as it is fine-tuned: parts that a modality never trains further are frozen.
-    ///
-    /// # Errors
-    /// If the configuration is not possible.
-    fn tuned_encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
-        self.encoder(scope)
-    }
 
     /// Reads the pretrained weights that the configuration names, if any, into the encoder below `encoder`; a
     /// line says which.
@@ -139,19 +131,6 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If the layout cannot hold the encoder, or a file cannot be written.
     fn export(&self, params: &Params, out: &Path, layout: &str) -> Result<()>;
 
-    /// Writes what was fine-tuned for `task`: the encoder alone, or with its head where other tools have a
-    /// class for both. `params` hold the task's head instead of a method's.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    fn export_tuned(&self, params: &Params, _task: &TaskKeys, out: &Path) -> Result<()> {
-        self.export(params, out, Self::LAYOUTS.first().copied().unwrap_or_default())
-    }
-
-    /// Parts of the encoder, as it is fine-tuned, that belong to a head: pre-training need not have them, and
-    /// they are trained with the head alone too.
-    const HEAD: &'static [&'static str] = &[];
-
     /// Writes what a run needs beside its configuration into its folder (a tokenizer).
     ///
     /// # Errors
@@ -166,79 +145,41 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If a file cannot be written.
     fn preview(&self, batch: &Self::Batch) -> Result<Vec<String>>;
 
-    /// Whether the method trains more than once, on targets that it makes itself between
-    /// ([`Modality::run_stages`]).
-    fn staged(&self) -> bool {
-        false
+    /// How the configured method is trained.
+    fn training(&self) -> Training<'_, Self::Batch> {
+        Training::One
     }
 
-    /// Runs the stages of a staged method.
+    /// Adds noise to samples, where they have a ratio of signal to noise.
+    fn noisy(&self) -> Option<&dyn Noisy<Self>> {
+        None
+    }
+
+    /// Probes single frames, where samples have some.
+    fn frame_probe(&self) -> Option<&dyn FrameProbe> {
+        None
+    }
+}
+
+/// How a method is trained.
+pub enum Training<'a, B> {
+    /// Once, on the batches of [`Modality::batches`].
+    One,
+    /// Several times, on targets that it makes itself in between.
+    Plan(&'a dyn TrainingPlan<B>),
+}
+
+/// A method that is more than one training (HuBERT).
+pub trait TrainingPlan<B> {
+    /// Runs its trainings; returns the method of the last one.
     ///
     /// # Errors
     /// As a training.
-    fn run_stages(&self, _work: &Staged) -> Result<(Method<Self::Batch>, Summary)> {
-        Err(Error::config("this method has no stages"))
-    }
-
-    /// What encoders of the modality are fine-tuned for: values of `task.kind`.
-    const TASKS: &'static [&'static str] = &["classification"];
-
-    /// Fine-tunes for one of [`Modality::TASKS`].
-    ///
-    /// # Errors
-    /// As [`finetune::fit`].
-    fn tune(work: finetune::Work<Self>) -> Result<()> {
-        finetune::fit::<Self, Classification>(work)
-    }
-
-    /// The same with noise in every sample, at a ratio of signal to noise in decibels. `noise` is a folder of
-    /// recordings, or `white`, `pink` or `brown`.
-    ///
-    /// # Errors
-    /// If samples of the modality have no such ratio, or the noise is not there.
-    fn noisy(&self, _snr_db: f32, _noise: &str) -> Result<Self> {
-        Err(Error::config(format!("--snr is for recordings, not for {}", Self::Keys::KIND.samples())))
-    }
-
-    /// Probes every frame for what is said in it; returns a table and the same as JSON.
-    ///
-    /// # Errors
-    /// If samples of the modality have no frames, or there are no alignments.
-    fn frames(&self, _work: &FrameWork) -> Result<(String, serde_json::Value)> {
-        Err(Error::config(format!("--frames is for recordings, not for {}", Self::Keys::KIND.samples())))
-    }
-
-    /// Applies a fine-tuned run; returns text and the number of rows.
-    ///
-    /// # Errors
-    /// As [`predict::said`].
-    fn tell(work: &predict::Work<Self>) -> Result<(String, usize)> {
-        predict::said::<Self, Classification>(work)
-    }
+    fn run(&self, request: &PlanRequest) -> Result<(Method<B>, Summary)>;
 }
 
-/// What a probe of frames is given.
-pub struct FrameWork<'a> {
-    /// The trained encoder.
-    pub trained: &'a dyn Encoder,
-    /// The same with random weights.
-    pub random: &'a dyn Encoder,
-    /// Samples to fit on.
-    pub train: &'a Set,
-    /// Samples to test on.
-    pub test: &'a Set,
-    /// Where alignments are; by default where the data set has them.
-    pub folder: Option<&'a Path>,
-    /// Ratios of signal to noise in decibels at which testing is repeated.
-    pub snr: &'a [f32],
-    /// The noise: see [`Modality::noisy`].
-    pub noise: &'a str,
-    /// Where the encoders live.
-    pub device: &'a Device,
-}
-
-/// What a staged method is given.
-pub struct Staged<'a> {
+/// What a plan of trainings is given.
+pub struct PlanRequest<'a> {
     /// Samples to train on.
     pub set: &'a Set,
     /// How they are batched.
@@ -255,55 +196,54 @@ pub struct Staged<'a> {
     pub stop: &'a Stop,
 }
 
-/// Runs code with `$m` the type of a modality.
-macro_rules! with_modality {
-    ($kind:expr, $m:ident => $body:expr) => {
-        match $kind {
-            #[cfg(feature = "vision")]
-            selfsup_datasets::Kind::Vision => {
-                type $m = $crate::modality::vision::Vision;
-                $body
-            }
-            #[cfg(feature = "text")]
-            selfsup_datasets::Kind::Text => {
-                type $m = $crate::modality::text::Text;
-                $body
-            }
-            #[cfg(feature = "speech")]
-            selfsup_datasets::Kind::Speech => {
-                type $m = $crate::modality::speech::Speech;
-                $body
-            }
-            #[cfg(feature = "medical")]
-            selfsup_datasets::Kind::Medical => {
-                type $m = $crate::modality::medical::Medical;
-                $body
-            }
-            #[allow(unreachable_patterns)]
-            other => Err($crate::modality::absent(other)),
-        }
-    };
-}
-pub(crate) use with_modality;
-
-/// The error for a modality that this build is without.
-pub fn absent(kind: Kind) -> Error {
-    Error::config(format!("modality {kind} is not in this build: build with --features {kind}"))
+/// A modality whose samples have a ratio of signal to noise.
+pub trait Noisy<M> {
+    /// The same modality with noise in every sample, at a ratio in decibels. `noise` is a folder of recordings,
+    /// or `white`, `pink` or `brown`.
+    ///
+    /// # Errors
+    /// If the noise is not there.
+    fn with_noise(&self, snr_db: f32, noise: &str) -> Result<M>;
 }
 
-/// The modalities whose methods include `name`.
-pub fn with_method(name: &str) -> Vec<Kind> {
-    let all: &[(Kind, &[&str])] = &[
-        #[cfg(feature = "vision")]
-        (Kind::Vision, vision::Keys::METHODS),
-        #[cfg(feature = "text")]
-        (Kind::Text, text::Keys::METHODS),
-        #[cfg(feature = "speech")]
-        (Kind::Speech, speech::Keys::METHODS),
-        #[cfg(feature = "medical")]
-        (Kind::Medical, medical::Keys::METHODS),
-    ];
-    all.iter().filter(|(_, methods)| methods.contains(&name)).map(|(kind, _)| *kind).collect()
+/// `modality` with noise in every sample: see [`Noisy::with_noise`].
+///
+/// # Errors
+/// As [`Noisy::with_noise`], or if samples of the modality have no such ratio.
+pub fn with_noise<M: Modality>(modality: &M, snr_db: f32, noise: &str) -> Result<M> {
+    let noisy = modality.noisy().ok_or_else(|| {
+        Error::config(format!("--snr is for recordings, not for {}", M::Keys::KIND.samples()))
+    })?;
+    noisy.with_noise(snr_db, noise)
+}
+
+/// A modality whose samples have frames with an alignment.
+pub trait FrameProbe {
+    /// Probes every frame for what is said in it; returns a table and the same as JSON.
+    ///
+    /// # Errors
+    /// If there are no alignments or a sample cannot be read.
+    fn probe_frames(&self, request: &FrameRequest) -> Result<(String, serde_json::Value)>;
+}
+
+/// What a probe of frames is given.
+pub struct FrameRequest<'a> {
+    /// The trained encoder.
+    pub trained: &'a dyn Encoder,
+    /// The same with random weights.
+    pub random: &'a dyn Encoder,
+    /// Samples to fit on.
+    pub train: &'a Set,
+    /// Samples to test on.
+    pub test: &'a Set,
+    /// Where alignments are; by default where the data set has them.
+    pub folder: Option<&'a Path>,
+    /// Ratios of signal to noise in decibels at which testing is repeated.
+    pub snr: &'a [f32],
+    /// The noise: see [`Noisy::with_noise`].
+    pub noise: &'a str,
+    /// Where the encoders live.
+    pub device: &'a Device,
 }
 
 /// Puts the encoder of `modality` into a fresh set of parameters, with random weights.
@@ -324,7 +264,7 @@ pub fn weights_path(name: &str) -> Result<std::path::PathBuf> {
         return Ok(path);
     }
     if name.split('/').count() == 2 && !name.starts_with('.') {
-        return crate::verbs::pull::fetch(name);
+        return selfsup_core::hub::fetch(name);
     }
     Err(Error::config(format!("encoder.pretrained = \"{name}\": no such file or folder")))
 }

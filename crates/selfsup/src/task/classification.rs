@@ -1,21 +1,19 @@
 //! One class for each sample, in every modality: encoder, linear head, cross entropy.
 
-use super::{Build, Task, TaskKeys};
-use crate::evaluate::Means;
-use crate::modality::Modality;
+use super::{Answers, Ready, Task, TaskKeys, Tasks};
 use crate::set::{Set, Sets};
-use candle_core::Device;
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Classify, ClassifyConfig, Inputs};
 use selfsup_core::run::counted;
-use selfsup_core::{Error, Result};
+use selfsup_core::{Error, Result, Scope};
+use selfsup_eval::Means;
 use selfsup_eval::metrics::{Confusion, expected_calibration_error, macro_auroc, negative_log_likelihood};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The task.
 pub struct Classification;
 
-impl<M: Modality> Task<M> for Classification {
+impl<M: Tasks> Task<M> for Classification {
     type Objective = Classify;
 
     // Not the accuracy: on a few dozen labels it is level for many epochs, and the first of them is hardly
@@ -47,41 +45,38 @@ impl<M: Modality> Task<M> for Classification {
         Ok((sets, classes))
     }
 
-    fn build(_modality: &M, build: &Build) -> Result<Classify> {
-        let classes = build.keys.classes.len();
+    fn build(modality: &M, scope: &Scope, keys: &TaskKeys, class_weights: &[f32]) -> Result<Classify> {
         let config = ClassifyConfig {
-            classes,
-            label_smoothing: build.keys.label_smoothing,
-            class_weights: build.weights.to_vec(),
-            dropout: build.keys.dropout,
-            frozen: build.keys.train_blocks == Some(0),
+            classes: keys.classes.len(),
+            label_smoothing: keys.label_smoothing,
+            class_weights: class_weights.to_vec(),
+            dropout: keys.dropout,
+            frozen: keys.train_blocks == Some(0),
         };
-        Classify::new(&build.scope, build.encoder, config)
+        Classify::new(scope, &|scope| modality.tuned_encoder(scope), config)
     }
 
     fn batches(
         modality: &M,
         _keys: &TaskKeys,
         set: &Set,
-        augment: bool,
         loader: LoaderConfig,
     ) -> Result<Box<dyn Source<Inputs>>> {
-        modality.inputs(set, augment, loader)
+        modality.inputs(set, true, loader)
     }
 
-    fn measure(
-        modality: &M,
-        _keys: &TaskKeys,
-        objective: &Classify,
-        set: &Set,
-        loader: &LoaderConfig,
-        device: &Device,
-    ) -> Result<Vec<(String, f64)>> {
-        let probabilities = probabilities(modality, objective, set, loader, device)?;
-        let labels = set.labels().ok_or_else(|| Error::input("measured samples", "some have no label"))?;
-        let classes = objective.classes();
-        let said: Vec<u32> = probabilities.iter().map(|row| best(row).0 as u32).collect();
-        let confusion = Confusion::new(&said, &labels, classes)?;
+    fn measure(ready: &Ready<M, Self>, set: &Set) -> Result<Vec<(String, f64)>> {
+        let known = &ready.keys.classes;
+        let labels = set.labels().filter(|_| set.classes() == known).ok_or_else(|| {
+            Error::input(
+                "labelled samples",
+                format!("the classes {:?}, expected one of {known:?} for each sample", set.classes()),
+            )
+        })?;
+        let probabilities = probabilities(ready, set)?;
+        let classes = ready.objective.classes();
+        let predicted: Vec<u32> = probabilities.iter().map(|row| best(row).0 as u32).collect();
+        let confusion = Confusion::new(&predicted, &labels, classes)?;
         let flat: Vec<f32> = probabilities.concat();
         let loss = negative_log_likelihood(&flat, &labels, classes)?;
         let mut out = vec![
@@ -100,51 +95,39 @@ impl<M: Modality> Task<M> for Classification {
         Ok(out)
     }
 
-    fn predict(
-        modality: &M,
-        objective: &Classify,
-        keys: &TaskKeys,
-        set: &Set,
-        loader: &LoaderConfig,
-        device: &Device,
-        each: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
-    ) -> Result<()> {
-        for (index, row) in probabilities(modality, objective, set, loader, device)?.iter().enumerate() {
+    fn predict(ready: &Ready<M, Self>, set: &Set, answers: &mut dyn Answers) -> Result<()> {
+        let classes = &ready.keys.classes;
+        for (index, row) in probabilities(ready, set)?.iter().enumerate() {
             let (class, p) = best(row);
             let mut out = vec![
                 ("path".to_string(), json!(set.records().id(index)?)),
-                ("label".into(), json!(keys.classes.get(class))),
+                ("label".into(), json!(classes.get(class))),
                 ("confidence".into(), json!(p)),
             ];
-            out.extend(keys.classes.iter().zip(row).map(|(name, p)| (format!("p({name})"), json!(p))));
-            each(out)?;
+            out.extend(classes.iter().zip(row).map(|(name, p)| (format!("p({name})"), json!(p))));
+            answers.row(out)?;
         }
         Ok(())
     }
 }
 
-/// The largest value and its place; the first of equal ones.
-fn best(row: &[f32]) -> (usize, f32) {
+/// The place of the largest value, and the value; the first of equal ones.
+pub fn best(row: &[f32]) -> (usize, f32) {
     row.iter().enumerate().fold((0, f32::NEG_INFINITY), |top, (i, &p)| if p > top.1 { (i, p) } else { top })
 }
 
 /// Probabilities of the classes for every sample, in the order of the set. Where a sample has several inputs
 /// (patches of a volume), their mean.
-fn probabilities<M: Modality>(
-    modality: &M,
-    objective: &Classify,
-    set: &Set,
-    loader: &LoaderConfig,
-    device: &Device,
-) -> Result<Vec<Vec<f32>>> {
-    let classes = objective.classes();
+fn probabilities<M: Tasks>(ready: &Ready<M, Classification>, set: &Set) -> Result<Vec<Vec<f32>>> {
+    let classes = ready.objective.classes();
     let mut means = Means::new(set.len(), classes);
-    for loaded in counted("predictions: batch", &*modality.inputs(set, false, loader.clone())?)? {
-        let batch = loaded?.batch.to_device(device)?;
+    let inputs = ready.modality.inputs(set, false, ready.loader.clone())?;
+    for loaded in counted("predictions: batch", &*inputs)? {
+        let batch = loaded?.batch.to_device(ready.device)?;
         batch
             .indices
             .iter()
-            .zip(objective.probabilities(&batch)?)
+            .zip(ready.objective.probabilities(&batch)?)
             .try_for_each(|(&i, row)| means.add(i, &row))?;
     }
     Ok(means.rows()?.chunks_exact(classes.max(1)).map(<[f32]>::to_vec).collect())

@@ -1,207 +1,129 @@
-//! What an encoder is fine-tuned for. A [`Task`] is an objective with a head, batches with targets, and what
-//! is measured; the loop, the checkpoints and early stopping are those of pre-training.
+//! What an encoder is fine-tuned for.
+//!
+//! A [`Task`] is an objective with a head, batches with targets, and what is measured; the loop, the
+//! checkpoints and early stopping are those of pre-training. Tasks stand on modalities: a modality implements
+//! [`Tasks`], which goes from the name of a task to its type, and whoever works with a task of any modality
+//! (fine-tuning, prediction) implements [`WithTask`].
 
 pub mod classification;
+mod config;
 
-use crate::config::{DataConfig, Keys, PretrainConfig, behind, own_kind, parse};
+pub use config::{ClassWeights, TaskConfig, TaskKeys};
+
+use crate::config::Keys;
 use crate::modality::Modality;
 use crate::set::{Set, Sets};
-use candle_core::Device;
+use candle_core::{Device, Tensor};
+use selfsup_core::checkpoint::Checkpoint;
 use selfsup_core::data::{LoaderConfig, Source};
-use selfsup_core::device;
 use selfsup_core::objective::{Objective, class_counts};
-use selfsup_core::optim::OptimConfig;
-use selfsup_core::trainer::TrainConfig;
+use selfsup_core::run::Run;
 use selfsup_core::weights::{Options, compare, load_into};
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
-use selfsup_datasets::Kind;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-/// Weights of the classes in the loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClassWeights {
-    /// Every sample counts the same.
-    #[default]
-    None,
-    /// Every class counts the same.
-    Balanced,
-}
+/// A modality whose encoders are fine-tuned.
+///
+/// ```
+/// use selfsup::task::{Task, WithTask};
+/// use selfsup::{Result, task::Tasks};
+///
+/// /// Answers with the metric that chooses the best checkpoint of a task.
+/// struct Watched;
+///
+/// impl<M: Tasks> WithTask<M> for Watched {
+///     type Out = &'static str;
+///     fn run<T: Task<M>>(self) -> Result<&'static str> {
+///         Ok(T::WATCHED)
+///     }
+/// }
+///
+/// # #[cfg(feature = "vision")] {
+/// use selfsup::modality::vision::Vision;
+/// assert_eq!(Vision::with_task("classification", Watched)?, "validation_log_likelihood");
+/// assert!(Vision::with_task("poetry", Watched).is_err());
+/// # }
+/// # Ok::<(), selfsup::Error>(())
+/// ```
+pub trait Tasks: Modality {
+    /// Values of `task.kind`.
+    const TASKS: &'static [&'static str];
 
-/// `[task]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TaskKeys {
-    /// What is learnt: `classification` in every modality, `token-classification` and `question-answering`
-    /// for texts, `ctc` (what is said) for recordings, `segmentation` for volumes.
-    pub kind: String,
-    /// The pre-training run whose encoder is taken; without one the encoder starts from `encoder.pretrained`
-    /// or from random weights.
-    pub run: String,
-    /// Start from random weights although a run is named: the baseline that pre-training has to beat.
-    pub scratch: bool,
-    /// Blocks of the encoder that are trained, counted from its end: 0 for the head alone; by default all of
-    /// it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub train_blocks: Option<usize>,
-    /// Share of the target that is spread over all classes.
-    pub label_smoothing: f64,
-    /// `none` or `balanced`.
-    pub class_weights: ClassWeights,
-    /// Dropout in front of the head.
-    pub dropout: f32,
-    /// Names of the classes (or characters), in the order of the head's outputs; found in the data.
-    pub classes: Vec<String>,
-}
+    /// Parts of [`Tasks::tuned_encoder`] that belong to a head: pre-training need not have them, and they are
+    /// trained with the head alone too.
+    const HEAD: &'static [&'static str] = &[];
 
-impl Default for TaskKeys {
-    fn default() -> Self {
-        TaskKeys {
-            kind: "classification".into(),
-            run: String::new(),
-            scratch: false,
-            train_blocks: None,
-            label_smoothing: 0.0,
-            class_weights: ClassWeights::None,
-            dropout: 0.0,
-            classes: Vec::new(),
-        }
-    }
-}
-
-/// A whole fine-tuning run: the modality's sections are those of the pre-training run where the file does not
-/// give them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, bound = "K: Keys")]
-pub struct TaskConfig<K: Keys> {
-    /// `vision`, `text`, `speech` or `medical`.
-    #[serde(deserialize_with = "own_kind::<K, _>")]
-    pub modality: Kind,
-    /// `auto`, `cpu`, `cuda:N` or `metal`.
-    pub device: device::Device,
-    /// What is learnt from which start.
-    pub task: TaskKeys,
-    /// Samples and labels. `hold_out` is the share that early stopping watches.
-    pub data: DataConfig,
-    /// What the modality asks for.
-    #[serde(flatten)]
-    pub keys: K,
-    /// The loop.
-    pub train: TrainConfig,
-    /// The optimiser and its schedule.
-    pub optim: OptimConfig,
-}
-
-impl<K: Keys> Default for TaskConfig<K> {
-    /// 30 epochs of batches of 32 that end after 5 without a better result; AdamW at 3e-4 with a layer-wise
-    /// decay of 0.75 (MAE, arXiv 2111.06377, table 9; BEiT, arXiv 2106.08254).
-    fn default() -> Self {
-        TaskConfig {
-            modality: K::KIND,
-            device: device::Device::default(),
-            task: TaskKeys::default(),
-            data: DataConfig { hold_out: 0.2, ..DataConfig::default() },
-            keys: K::default(),
-            train: TrainConfig {
-                epochs: 30,
-                batch_size: 32,
-                patience: 5,
-                keep_last: 1,
-                ..TrainConfig::default()
-            },
-            optim: OptimConfig { lr: 3e-4, layer_decay: Some(0.75), ..OptimConfig::default() },
-        }
-    }
-}
-
-/// Learning rate for a head alone, which starts near zero and has a convex loss.
-const HEAD_RATE: f64 = 1e-2;
-
-impl<K: Keys> TaskConfig<K> {
-    /// Reads a file's text with overrides; what neither gives comes from the pre-training run, then from the
-    /// defaults.
+    /// Runs `work` with the task that is called `kind`.
     ///
     /// # Errors
-    /// Naming the key that is unknown or has a wrong value.
-    pub fn load(
-        text: &str,
-        file: &str,
-        overrides: &[String],
-        run: Option<&PretrainConfig<K>>,
-    ) -> Result<Self> {
-        let mut base = Self::default();
-        let given = parse(text, file)?;
-        let head_only = overrides.iter().any(|o| o.replace(' ', "") == "task.train_blocks=0")
-            || given.get("task").and_then(|t| t.get("train_blocks")).and_then(toml::Value::as_integer)
-                == Some(0);
-        if head_only {
-            base.optim = OptimConfig { lr: HEAD_RATE, layer_decay: None, ..base.optim };
-        }
-        if let Some(run) = run {
-            base.keys = run.keys.clone();
-            base.device = run.device;
-            base.data = DataConfig {
-                hold_out: base.data.hold_out,
-                test: String::new(),
-                limit: 0,
-                ..run.data.clone()
-            };
-        }
-        let defaults = toml::Table::try_from(&base).map_err(|e| Error::config(e.to_string()))?;
-        let mut all = behind(&given, &defaults);
-        // The optimiser's own defaults belong to its kind.
-        if given.get("optim").is_some_and(|o| o.get("kind").is_some())
-            || overrides.iter().any(|o| o.starts_with("optim.kind="))
-        {
-            all.retain(|o| !o.starts_with("optim."));
-        }
-        all.extend_from_slice(overrides);
-        let mut c: Self = selfsup_core::config::load(text, file, &all)?;
-        c.keys.resolve();
-        if c.data.path.is_empty() && !c.data.labels.is_empty() {
-            // Paths of a table are then those beside it.
-            let beside = Path::new(&c.data.labels).parent().unwrap_or(Path::new("")).display().to_string();
-            c.data.path = if beside.is_empty() { ".".into() } else { beside };
-        }
-        Ok(c)
+    /// What `work` returns; [`unknown_task`] for a name that is not among [`Tasks::TASKS`].
+    fn with_task<W: WithTask<Self>>(kind: &str, work: W) -> Result<W::Out>;
+
+    /// Samples with targets as tasks are to see them (transcripts in simplified spelling).
+    fn prepare(&self, set: Set) -> Set {
+        set
     }
 
-    /// The same as the modality reads it.
-    pub fn pretrain(&self) -> PretrainConfig<K> {
-        PretrainConfig {
-            modality: self.modality,
-            device: self.device,
-            data: self.data.clone(),
-            keys: self.keys.clone(),
-            train: self.train.clone(),
-            optim: self.optim.clone(),
-            ..PretrainConfig::default()
-        }
+    /// The encoder as it is fine-tuned: parts that the modality never trains further are frozen.
+    ///
+    /// # Errors
+    /// If the configuration is not possible.
+    fn tuned_encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
+        self.encoder(scope)
+    }
+
+    /// Writes a fine-tuned model into the folder `out`: the encoder alone, or with its head where other tools
+    /// have a class for both. `params` hold the task's head instead of a method's.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    fn export_tuned(&self, params: &Params, _task: &TaskKeys, out: &Path) -> Result<()> {
+        self.export(params, out, Self::LAYOUTS.first().copied().unwrap_or_default())
     }
 }
 
-/// What a head is built from.
-pub struct Build<'a> {
-    /// The encoder in a scope.
-    pub encoder: &'a dyn Fn(&Scope) -> Result<Box<dyn Encoder>>,
-    /// Where parameters go.
-    pub scope: Scope,
-    /// `[task]`.
-    pub keys: &'a TaskKeys,
-    /// A weight for each class, or none.
-    pub weights: &'a [f32],
+/// Work that is written once for every task of a modality.
+pub trait WithTask<M: Tasks> {
+    /// What it returns.
+    type Out;
+
+    /// Does it for the task `T`.
+    ///
+    /// # Errors
+    /// As the work says.
+    fn run<T: Task<M>>(self) -> Result<Self::Out>;
+}
+
+/// The error for a `task.kind` that the modality does not have.
+pub fn unknown_task<M: Tasks>(kind: &str) -> Error {
+    Error::config(format!(
+        "task.kind = \"{kind}\": expected {} for {}",
+        M::TASKS.join(" or "),
+        M::Keys::KIND.samples()
+    ))
 }
 
 /// Something to learn from targets.
-pub trait Task<M: Modality>: Sized {
+pub trait Task<M: Tasks>: Sized {
     /// The objective: encoder and head.
     type Objective: Objective;
 
     /// `validation_` and the metric of [`Task::measure`], higher is better, by which the best checkpoint is
     /// chosen.
     const WATCHED: &'static str;
+
+    /// What the head's outputs are called.
+    const OUTPUTS: &'static str = "classes";
+
+    /// Refuses a configuration that the task cannot carry out, before anything is read.
+    ///
+    /// # Errors
+    /// Naming the key.
+    fn check(_config: &TaskConfig<M::Keys>) -> Result<()> {
+        Ok(())
+    }
 
     /// Samples at a path; with `labelled` false targets may be absent.
     ///
@@ -225,14 +147,13 @@ pub trait Task<M: Modality>: Sized {
         Ok(class_counts(set.labels().unwrap_or_default(), classes))
     }
 
-    /// Builds encoder and head. It is called twice over the same parameters: the second time some may be
-    /// frozen.
+    /// Builds encoder and head in `scope`; `class_weights` has a weight for each class, or is empty.
     ///
     /// # Errors
     /// If the configuration is not possible.
-    fn build(modality: &M, build: &Build) -> Result<Self::Objective>;
+    fn build(modality: &M, scope: &Scope, keys: &TaskKeys, class_weights: &[f32]) -> Result<Self::Objective>;
 
-    /// Batches with targets.
+    /// Batches with targets to train on.
     ///
     /// # Errors
     /// If the settings do not fit the samples.
@@ -240,36 +161,94 @@ pub trait Task<M: Modality>: Sized {
         modality: &M,
         keys: &TaskKeys,
         set: &Set,
-        augment: bool,
         loader: LoaderConfig,
     ) -> Result<Box<dyn Source<<Self::Objective as Objective>::Batch>>>;
 
-    /// Everything that is measured on labelled samples, as JSON numbers by name.
+    /// Everything that is measured on labelled samples, by name.
     ///
     /// # Errors
     /// If a sample cannot be read.
-    fn measure(
-        modality: &M,
-        keys: &TaskKeys,
-        objective: &Self::Objective,
-        set: &Set,
-        loader: &LoaderConfig,
-        device: &Device,
-    ) -> Result<Vec<(String, f64)>>;
+    fn measure(ready: &Ready<M, Self>, set: &Set) -> Result<Vec<(String, f64)>>;
 
-    /// What is said about each sample: its record's name first.
+    /// Predicts the target of each sample.
     ///
     /// # Errors
-    /// If a sample cannot be read.
-    fn predict(
-        modality: &M,
-        objective: &Self::Objective,
-        keys: &TaskKeys,
-        set: &Set,
-        loader: &LoaderConfig,
-        device: &Device,
-        each: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
-    ) -> Result<()>;
+    /// If a sample cannot be read, or `answers` does not take what the task has to give.
+    fn predict(ready: &Ready<M, Self>, set: &Set, answers: &mut dyn Answers) -> Result<()>;
+}
+
+/// An objective with weights, ready to be applied to samples.
+pub struct Ready<'a, M: Tasks, T: Task<M>> {
+    /// The modality.
+    pub modality: &'a M,
+    /// `[task]`.
+    pub keys: &'a TaskKeys,
+    /// Encoder and head.
+    pub objective: &'a T::Objective,
+    /// How samples are read: in their order.
+    pub loader: LoaderConfig,
+    /// Where the objective lives.
+    pub device: &'a Device,
+}
+
+/// Where predictions go.
+pub trait Answers {
+    /// A row of a table: values by name, the same names in every row.
+    ///
+    /// # Errors
+    /// If the answers are wanted as files.
+    fn row(&mut self, row: Vec<(String, Value)>) -> Result<()>;
+
+    /// Asks where to write the file `name`, which answers for `source`.
+    ///
+    /// # Errors
+    /// If the answers are wanted as a table, or the file is there already.
+    fn file(&mut self, source: &Path, name: &str) -> Result<PathBuf>;
+}
+
+/// Samples that are measured at once.
+const MEASURED: usize = 64;
+
+impl<'a, M: Tasks, T: Task<M>> Ready<'a, M, T> {
+    /// An objective to be applied with `workers` threads that read.
+    pub fn new(
+        modality: &'a M,
+        keys: &'a TaskKeys,
+        objective: &'a T::Objective,
+        workers: usize,
+        device: &'a Device,
+    ) -> Self {
+        Ready { modality, keys, objective, loader: LoaderConfig::in_order(MEASURED, workers), device }
+    }
+}
+
+/// Builds encoder and head of a run over `params`.
+///
+/// # Errors
+/// If the configuration is not possible.
+pub fn build<M: Tasks, T: Task<M>>(
+    modality: &M,
+    config: &TaskConfig<M::Keys>,
+    class_weights: &[f32],
+    params: &Params,
+    device: &Device,
+) -> Result<T::Objective> {
+    T::build(modality, &Scope::root(params, config.train.seed, device), &config.task, class_weights)
+}
+
+/// Takes the best checkpoint, or the newest where none was marked; returns its step.
+///
+/// # Errors
+/// If the run has no checkpoint, or one of another network.
+pub fn restore_best(run: &Run, params: &Params) -> Result<u64> {
+    let store = run.checkpoints(0);
+    let found: Option<(PathBuf, Checkpoint)> = match store.best()? {
+        Some(best) => Some(best),
+        None => store.latest()?.found,
+    };
+    let (path, checkpoint) = found.ok_or_else(|| Error::file(run.dir(), "the run has no checkpoint yet"))?;
+    checkpoint.restore(params).map_err(|e| Error::file(&path, e))?;
+    Ok(checkpoint.progress.step)
 }
 
 /// Puts the weights of a pre-training checkpoint into the encoder of `params`, and into a decoder what fits
@@ -277,12 +256,8 @@ pub trait Task<M: Modality>: Sized {
 ///
 /// # Errors
 /// If they are those of another network.
-pub fn load_encoder(
-    params: &Params,
-    checkpoint: &selfsup_core::checkpoint::Checkpoint,
-    head: &[&str],
-) -> Result<usize> {
-    let below = |prefix: &str| -> std::collections::BTreeMap<String, candle_core::Tensor> {
+pub fn load_encoder(params: &Params, checkpoint: &Checkpoint, head: &[&str]) -> Result<usize> {
+    let below = |prefix: &str| -> BTreeMap<String, Tensor> {
         checkpoint
             .params
             .iter()

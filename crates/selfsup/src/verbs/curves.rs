@@ -1,6 +1,7 @@
 //! `selfsup curves`: the metrics of runs as a picture.
 
 use crate::say::say;
+use selfsup_core::checkpoint::write_text;
 use selfsup_core::run::curves::svg;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ pub fn run(runs: &[PathBuf], out: Option<&Path>) -> Result<()> {
     let picture = svg(&parts)?.ok_or_else(|| {
         Error::input(named.iter().map(|n| &*n.0).collect::<Vec<_>>().join(", "), "no metrics yet")
     })?;
-    super::export::text(&out, &picture)?;
+    write_text(&out, &picture)?;
     say!("written: {}", out.display());
     Ok(())
 }

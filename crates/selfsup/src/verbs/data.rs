@@ -1,10 +1,11 @@
 //! `selfsup data`.
 
 use crate::config::PretrainConfig;
-use crate::evaluate::in_order;
-use crate::modality::{Modality, with_modality};
+use crate::modality::Modality;
+use crate::registry::with_modality;
 use crate::say::{say, say_text};
 use crate::set::Set;
+use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
 use selfsup_datasets::Kind;
 use selfsup_datasets::registry::CARDS;
@@ -104,7 +105,7 @@ fn summary(kind: Kind, set: &Set) {
 fn unreadable<M: Modality>(modality: &M, set: &Set) -> Result<(usize, Vec<String>)> {
     let (mut bad, mut problems) = (0, Vec::new());
     for i in 0..set.len() {
-        let source = modality.inputs(&set.part(vec![i])?, false, in_order(1, 0))?;
+        let source = modality.inputs(&set.part(vec![i])?, false, LoaderConfig::in_order(1, 0))?;
         if let Some(Err(e)) = source.epoch_from(0, 0)?.next() {
             bad += 1;
             if problems.len() < 10 {

@@ -1,13 +1,14 @@
 //! `selfsup embed`: features as safetensors, npy or Parquet.
 
-use crate::evaluate::{encode, in_order};
-use crate::modality::{Modality, with_modality};
+use crate::evaluate::encode;
+use crate::modality::Modality;
+use crate::registry::with_modality;
 use crate::say::say;
 use crate::set::Set;
 use crate::verbs::{kind_of_run, open_run};
 use candle_core::{Device, Tensor};
 use selfsup_core::checkpoint::{save_safetensors, write_atomic};
-use selfsup_core::objective::Objective;
+use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
 use selfsup_eval::Matrix;
 use std::io::Write;
@@ -19,11 +20,19 @@ use std::path::Path;
 /// # Errors
 /// If the run or a sample cannot be read, or the ending of `out` is unknown.
 pub fn run(dir: &Path, out: &Path, data: Option<&str>) -> Result<()> {
+    with_modality!(kind_of_run(dir)?, M => run_as::<M>(dir, out, data))
+}
+
+/// Writes the embeddings of a run of the modality `M`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as<M: Modality>(dir: &Path, out: &Path, data: Option<&str>) -> Result<()> {
     let ending = out.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     if !matches!(ending.as_str(), "safetensors" | "npy" | "parquet") {
         return Err(Error::file(out, "unknown ending: expected .safetensors, .npy or .parquet"));
     }
-    let (set, features) = with_modality!(kind_of_run(dir)?, M => embed::<M>(dir, data))?;
+    let (set, features) = embed::<M>(dir, data)?;
     match ending.as_str() {
         "safetensors" => safetensors(out, &set, &features)?,
         "npy" => npy(out, &features)?,
@@ -36,7 +45,7 @@ pub fn run(dir: &Path, out: &Path, data: Option<&str>) -> Result<()> {
 fn embed<M: Modality>(dir: &Path, data: Option<&str>) -> Result<(Set, Matrix)> {
     let opened = open_run::<M>(dir, &[])?;
     let set = opened.modality.open(data.unwrap_or(&opened.config.data.path))?;
-    let loader = in_order(opened.config.eval.batch_size, opened.config.train.workers);
+    let loader = LoaderConfig::in_order(opened.config.eval.batch_size, opened.config.train.workers);
     let features = encode(
         &opened.modality,
         opened.method.encoder(),

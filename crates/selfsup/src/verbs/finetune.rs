@@ -1,31 +1,30 @@
 //! `selfsup finetune`: a head on an encoder, learnt from labels by the same loop as pre-training.
 
 use crate::config::{Keys, PretrainConfig, stated_kind};
-use crate::evaluate::in_order;
-use crate::modality::{Modality, with_modality};
+use crate::modality::Modality;
+use crate::registry::with_modality;
 use crate::say::say;
 use crate::set::{Set, Sets};
-use crate::task::{Build, ClassWeights, Task, TaskConfig, TaskKeys, load_encoder};
+use crate::task::{
+    ClassWeights, Ready, Task, TaskConfig, TaskKeys, Tasks, WithTask, build, load_encoder, restore_best,
+};
 use crate::verbs::{file_and_overrides, fresh, is_task, kind_of_run, read, start};
 use candle_core::Device;
-use selfsup_core::checkpoint::Checkpoint;
+use selfsup_core::checkpoint::{pretty_json, write_text};
 use selfsup_core::config::to_toml;
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Objective, balanced_weights};
 use selfsup_core::optim::train_last_blocks;
 use selfsup_core::run::{Display, Run};
 use selfsup_core::signal::Stop;
-use selfsup_core::trainer::{Look, Observer, Summary, Trainer, gradients};
-use selfsup_core::{Error, Params, Pass, Result, Role, Scope};
+use selfsup_core::trainer::{Look, Observer, Summary, TrainConfig, Trainer, gradients};
+use selfsup_core::{Error, Params, Pass, Result, Role};
 use selfsup_datasets::{Kind, kind_of};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// Samples that are measured at once.
-pub(crate) const MEASURED: usize = 64;
 
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +122,12 @@ impl Told {
             None => Ok(Kind::default()),
         }
     }
+
+    /// A name for the run's folder.
+    fn name(&self, keys: &impl Keys) -> String {
+        let stem = self.file.as_ref().and_then(|f| f.file_stem()).map(|s| s.to_string_lossy().into_owned());
+        format!("finetune-{}", stem.unwrap_or_else(|| keys.encoder().to_string()))
+    }
 }
 
 /// Runs the verb.
@@ -131,10 +136,18 @@ impl Told {
 /// With the exit code of [`Error::exit_code`].
 pub fn run(request: &Request) -> Result<()> {
     let told = Told::read(request)?;
-    with_modality!(told.kind()?, M => dispatch::<M>(request, &told))
+    with_modality!(told.kind()?, M => finetune::<M>(request, &told))
 }
 
-fn dispatch<M: Modality>(request: &Request, told: &Told) -> Result<()> {
+/// Runs the verb for the modality `M`, whatever the configuration looks like.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
+    finetune::<M>(request, &Told::read(request)?)
+}
+
+fn finetune<M: Tasks>(request: &Request, told: &Told) -> Result<()> {
     let base = match &told.run {
         None => None,
         Some(dir) => {
@@ -149,48 +162,148 @@ fn dispatch<M: Modality>(request: &Request, told: &Told) -> Result<()> {
         }
     };
     let config = TaskConfig::<M::Keys>::load(&told.text, &told.shown, &told.overrides, base.as_ref())?;
-    if !M::TASKS.contains(&config.task.kind.as_str()) {
-        return Err(Error::config(format!(
-            "task.kind = \"{}\": expected {}",
+    let kind = config.task.kind.clone();
+    M::with_task(&kind, Finetune { request, told, config })
+}
+
+/// The verb once the task is known.
+struct Finetune<'a, M: Modality> {
+    request: &'a Request,
+    told: &'a Told,
+    config: TaskConfig<M::Keys>,
+}
+
+impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
+    type Out = ();
+
+    fn run<T: Task<M>>(self) -> Result<()> {
+        let Finetune { request, told, mut config } = self;
+        T::check(&config)?;
+        if config.data.path.is_empty() {
+            return Err(Error::config(
+                "data.path is empty: name labelled data with --labels FILE.csv or --data DIR",
+            ));
+        }
+        let device = config.device.open()?;
+        let modality = M::new(&beside(&config, told, request).pretrain())?;
+        let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
+            .map(|set| modality.prepare(set));
+        let (sets, classes) = T::targets(sets)?;
+        config.task.classes = classes;
+        let class_weights = match config.task.class_weights {
+            ClassWeights::None => Vec::new(),
+            ClassWeights::Balanced => {
+                balanced_weights(&T::counts(&modality, &sets.train, config.task.classes.len())?)
+            }
+        };
+        let params = Params::new();
+        let objective = build::<M, T>(&modality, &config, &class_weights, &params, &device)?;
+        let from = start_from(&modality, &config, &params)?;
+        let t = &config.train;
+        let loader = T::batches(&modality, &config.task, &sets.train, settings(t, sets.train.len()))?;
+        freeze(&config.task, M::HEAD, &objective, &*loader, &device)?;
+        let ready = Ready::<M, T>::new(&modality, &config.task, &objective, t.workers, &device);
+        let dir = match &request.out {
+            Some(dir) => dir.clone(),
+            None => fresh(&told.name(&config.keys))?,
+        };
+        let started = Instant::now();
+        let mut trainer =
+            Trainer::new(&objective, t.clone(), &config.optim, loader.batches() as u64, &device)?;
+        let mut run = start(&dir, &to_toml(&config)?, request.resume, request.allow_config_change)?;
+        modality.keep(run.dir())?;
+        let trained = params.count(Role::Trained);
+        say!(
+            "{} of {} {} into {} {}, {} held out; {} from {from}, {:.3} M of {:.3} M parameters trained",
             config.task.kind,
-            M::TASKS.join(" or ")
-        )));
+            sets.train.len(),
+            M::Keys::KIND.samples(),
+            config.task.classes.len(),
+            T::OUTPUTS,
+            sets.held_out.as_ref().map_or(0, Set::len),
+            config.keys.encoder(),
+            trained as f64 / 1e6,
+            (trained + params.count(Role::Frozen)) as f64 / 1e6,
+        );
+        say!("run folder: {}", dir.display());
+        let stop = Stop::install()?;
+        stop.clear();
+        trainer = trainer.with_stop(stop.clone()).with_display(Display::new(Duration::from_secs(10)));
+        if let Some(set) = &sets.held_out {
+            trainer = trainer.with_observer(Watch { ready: &ready, set });
+        }
+        let summary = trainer.fit(&loader, &mut run)?;
+        drop(trainer);
+        let best_step = restore_best(&run, &params)?;
+        let model = run.model_dir()?;
+        modality.export_tuned(&params, &config.task, &model)?;
+        write_head(&params, &config.task.classes, &model)?;
+        stop.end_at_once();
+        let measure = |set: &Option<Set>| -> Result<Option<Value>> {
+            let Some(set) = set else { return Ok(None) };
+            let values = T::measure(&ready, set)?.into_iter().map(|(name, v)| (name, Value::from(v)));
+            Ok(Some(Value::Object(values.collect::<Map<_, _>>())))
+        };
+        let (validation, test) = (measure(&sets.held_out)?, measure(&sets.test)?);
+        let result = TaskResult {
+            modality: M::Keys::KIND,
+            task: &config.task.kind,
+            encoder: config.keys.encoder(),
+            start: &from,
+            classes: config.task.classes.len(),
+            train: sets.train.len(),
+            trained_parameters: trained,
+            training: &summary,
+            best_step,
+            validation,
+            test,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        run.write_result(&result)?;
+        report(&result, &dir);
+        Ok(())
     }
-    M::tune(Work { request, told, config })
 }
 
-/// What is to be done, once the task is known.
-pub struct Work<'a, M: Modality> {
-    /// What was asked for.
-    pub request: &'a Request,
-    /// How the configuration was given.
-    pub told: &'a Told,
-    /// The configuration.
-    pub config: TaskConfig<M::Keys>,
+fn report(result: &TaskResult, dir: &Path) {
+    let TaskResult { training, best_step, validation, test, .. } = result;
+    say!(
+        "trained {} steps in {:.0} s, {}; best at step {best_step}",
+        training.steps,
+        training.seconds,
+        training.shown_loss()
+    );
+    for (name, values) in [("validation", validation), ("test", test)] {
+        let Some(Value::Object(values)) = values else { continue };
+        let list: Vec<String> = values
+            .iter()
+            .map(|(k, v)| format!("{} {:.4}", k.replace('_', " "), v.as_f64().unwrap_or(f64::NAN)))
+            .collect();
+        say!("{name}: {}", list.join(", "));
+    }
+    if validation.is_some() && test.is_none() {
+        say!(
+            "(the validation samples chose the checkpoint: give data.test, or a column `split`, for an unbiased figure)"
+        );
+    }
+    say!("predict with it: selfsup predict {} FILES...", dir.display());
 }
 
-/// Builds encoder and head over `params`.
-pub(crate) fn build<M: Modality, T: Task<M>>(
-    modality: &M,
-    config: &TaskConfig<M::Keys>,
-    weights: &[f32],
-    params: &Params,
-    device: &Device,
-) -> Result<T::Objective> {
-    let encoder = |scope: &Scope| modality.tuned_encoder(scope);
-    T::build(
-        modality,
-        &Build {
-            encoder: &encoder,
-            scope: Scope::root(params, config.train.seed, device),
-            keys: &config.task,
-            weights,
-        },
-    )
+/// How batches to train on are read.
+fn settings(t: &TrainConfig, samples: usize) -> LoaderConfig {
+    LoaderConfig {
+        batch_size: t.batch_size.min(samples),
+        workers: t.workers,
+        prefetch: t.prefetch,
+        drop_last: false,
+        shuffle: true,
+        seed: t.seed,
+        max_bad_fraction: t.max_bad_fraction,
+    }
 }
 
-/// Fills the encoder with what it starts from; says what that is.
-fn start_from<M: Modality>(modality: &M, config: &TaskConfig<M::Keys>, params: &Params) -> Result<String> {
+/// Fills the encoder with what it starts from; returns a description of it.
+fn start_from<M: Tasks>(modality: &M, config: &TaskConfig<M::Keys>, params: &Params) -> Result<String> {
     if config.task.scratch {
         return Ok("random weights".into());
     }
@@ -206,137 +319,6 @@ fn start_from<M: Modality>(modality: &M, config: &TaskConfig<M::Keys>, params: &
     Ok(modality.load_pretrained(params)?.unwrap_or_else(|| "random weights".into()))
 }
 
-/// Fine-tunes for a task.
-///
-/// # Errors
-/// What the data, the configuration or the run's folder gives rise to.
-pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
-    let Work { request, told, mut config } = work;
-    if config.data.path.is_empty() {
-        return Err(Error::config(
-            "data.path is empty: name labelled data with --labels FILE.csv or --data DIR",
-        ));
-    }
-    let device = config.device.open()?;
-    let modality = M::new(&beside(&config, told, request).pretrain())?;
-    let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
-        .map(|set| modality.for_task(set));
-    let (sets, classes) = T::targets(sets)?;
-    config.task.classes = classes;
-    let weights = match config.task.class_weights {
-        ClassWeights::None => Vec::new(),
-        ClassWeights::Balanced => {
-            balanced_weights(&T::counts(&modality, &sets.train, config.task.classes.len())?)
-        }
-    };
-    let params = Params::new();
-    let objective = build::<M, T>(&modality, &config, &weights, &params, &device)?;
-    let from = start_from(&modality, &config, &params)?;
-    let t = &config.train;
-    let settings = LoaderConfig {
-        batch_size: t.batch_size.min(sets.train.len()),
-        workers: t.workers,
-        prefetch: t.prefetch,
-        drop_last: false,
-        shuffle: true,
-        seed: t.seed,
-        max_bad_fraction: t.max_bad_fraction,
-    };
-    let loader = T::batches(&modality, &config.task, &sets.train, true, settings)?;
-    if let Some(blocks) = config.task.train_blocks {
-        train_last_blocks(&params, "encoder", blocks)?;
-        for part in M::HEAD {
-            params.set_role(&format!("encoder.{part}"), Role::Frozen, Role::Trained);
-        }
-    }
-    freeze_unused(&objective, &*loader, &device)?;
-    let dir = match &request.out {
-        Some(dir) => dir.clone(),
-        None => {
-            let stem =
-                told.file.as_ref().and_then(|f| f.file_stem()).map(|s| s.to_string_lossy().into_owned());
-            fresh(&format!("finetune-{}", stem.unwrap_or_else(|| config.keys.encoder().to_string())))?
-        }
-    };
-    let started = Instant::now();
-    let mut trainer = Trainer::new(&objective, t.clone(), &config.optim, loader.batches() as u64, &device)?;
-    let mut run = start(&dir, &to_toml(&config)?, request.resume, request.allow_config_change)?;
-    modality.keep(run.dir())?;
-    let trained = params.count(Role::Trained);
-    say!(
-        "{} of {} {} into {} {}, {} held out; {} from {from}, {:.3} M of {:.3} M parameters trained",
-        config.task.kind,
-        sets.train.len(),
-        M::Keys::KIND.samples(),
-        config.task.classes.len(),
-        match config.task.kind.as_str() {
-            "ctc" => "tokens",
-            "question-answering" => "scores a token",
-            _ => "classes",
-        },
-        sets.held_out.as_ref().map_or(0, Set::len),
-        config.keys.encoder(),
-        trained as f64 / 1e6,
-        (trained + params.count(Role::Frozen)) as f64 / 1e6,
-    );
-    say!("run folder: {}", dir.display());
-    let stop = Stop::install()?;
-    stop.clear();
-    trainer = trainer.with_stop(stop.clone()).with_display(Display::new(Duration::from_secs(10)));
-    let measure = in_order(MEASURED, t.workers);
-    if let Some(held_out) = &sets.held_out {
-        let watch = Watch::<M, T> {
-            modality: &modality,
-            keys: &config.task,
-            objective: &objective,
-            set: held_out,
-            loader: measure.clone(),
-        };
-        trainer = trainer.with_observer(watch);
-    }
-    let summary = trainer.fit(&loader, &mut run)?;
-    drop(trainer);
-    let best_step = restore_best(&run, &params)?;
-    let model = run.model_dir()?;
-    modality.export_tuned(&params, &config.task, &model)?;
-    write_head(&params, &config.task.classes, &model)?;
-    stop.end_at_once();
-    let of = |set: Option<&Set>| -> Result<Option<Value>> {
-        let Some(set) = set else { return Ok(None) };
-        let values = T::measure(&modality, &config.task, &objective, set, &measure, &device)?;
-        Ok(Some(Value::Object(values.into_iter().map(|(k, v)| (k, Value::from(v))).collect::<Map<_, _>>())))
-    };
-    let (validation, test) = (of(sets.held_out.as_ref())?, of(sets.test.as_ref())?);
-    run.write_result(&TaskResult {
-        modality: M::Keys::KIND,
-        task: &config.task.kind,
-        encoder: config.keys.encoder(),
-        start: &from,
-        classes: config.task.classes.len(),
-        train: sets.train.len(),
-        trained_parameters: trained,
-        training: &summary,
-        best_step,
-        validation: validation.clone(),
-        test: test.clone(),
-        seconds: started.elapsed().as_secs_f64(),
-    })?;
-    say!(
-        "trained {} steps in {:.0} s, {}; best at step {best_step}",
-        summary.steps,
-        summary.seconds,
-        summary.shown_loss()
-    );
-    show(&[("validation", validation.as_ref()), ("test", test.as_ref())]);
-    if validation.is_some() && test.is_none() {
-        say!(
-            "(the validation samples chose the checkpoint: give data.test, or a column `split`, for an unbiased figure)"
-        );
-    }
-    say!("predict with it: selfsup predict {} FILES...", dir.display());
-    Ok(())
-}
-
 /// The configuration with files that lie in a run's folder: in that of this run where it goes on, else in
 /// that of the pre-training run.
 fn beside<K: Keys>(config: &TaskConfig<K>, told: &Told, request: &Request) -> TaskConfig<K> {
@@ -348,9 +330,22 @@ fn beside<K: Keys>(config: &TaskConfig<K>, told: &Told, request: &Request) -> Ta
     config
 }
 
-/// Freezes parameters that the encoder says may be left out (a mask token) and that get no gradient here:
-/// nothing would ever move them.
-fn freeze_unused<O: Objective>(objective: &O, loader: &dyn Source<O::Batch>, device: &Device) -> Result<()> {
+/// Freezes what the task does not train: blocks below the last `train_blocks`, and parameters that the encoder
+/// may leave out (a mask token) and that get no gradient here, so that nothing would ever move them. The parts
+/// `head` of the encoder belong to the head and stay trained.
+fn freeze<O: Objective>(
+    keys: &TaskKeys,
+    head: &[&str],
+    objective: &O,
+    loader: &dyn Source<O::Batch>,
+    device: &Device,
+) -> Result<()> {
+    if let Some(blocks) = keys.train_blocks {
+        train_last_blocks(objective.params(), "encoder", blocks)?;
+        for part in head {
+            objective.params().set_role(&format!("encoder.{part}"), Role::Frozen, Role::Trained);
+        }
+    }
     let may: BTreeSet<String> = objective.may_skip().into_iter().collect();
     if may.is_empty() {
         return Ok(());
@@ -365,18 +360,14 @@ fn freeze_unused<O: Objective>(objective: &O, loader: &dyn Source<O::Batch>, dev
 }
 
 /// Measures the held-out samples between epochs.
-struct Watch<'a, M: Modality, T: Task<M>> {
-    modality: &'a M,
-    keys: &'a TaskKeys,
-    objective: &'a T::Objective,
+struct Watch<'a, M: Tasks, T: Task<M>> {
+    ready: &'a Ready<'a, M, T>,
     set: &'a Set,
-    loader: LoaderConfig,
 }
 
-impl<M: Modality, T: Task<M>> Observer for Watch<'_, M, T> {
-    fn observe(&mut self, look: &Look) -> Result<Vec<(String, f64)>> {
-        let values =
-            T::measure(self.modality, self.keys, self.objective, self.set, &self.loader, look.device)?;
+impl<M: Tasks, T: Task<M>> Observer for Watch<'_, M, T> {
+    fn observe(&mut self, _look: &Look) -> Result<Vec<(String, f64)>> {
+        let values = T::measure(self.ready, self.set)?;
         Ok(values.into_iter().map(|(name, v)| (format!("validation_{name}"), v)).collect())
     }
 
@@ -385,34 +376,11 @@ impl<M: Modality, T: Task<M>> Observer for Watch<'_, M, T> {
     }
 }
 
-/// Takes the best checkpoint, or leaves the newest where none was marked; returns its step.
-pub(crate) fn restore_best(run: &Run, params: &Params) -> Result<u64> {
-    let store = run.checkpoints(0);
-    let found: Option<(PathBuf, Checkpoint)> = match store.best()? {
-        Some(best) => Some(best),
-        None => store.latest()?.found,
-    };
-    let (path, checkpoint) = found.ok_or_else(|| Error::file(run.dir(), "the run has no checkpoint yet"))?;
-    checkpoint.restore(params).map_err(|e| Error::file(&path, e))?;
-    Ok(checkpoint.progress.step)
-}
-
 /// The head beside the exported encoder, `head.safetensors`, and the names of its outputs.
 fn write_head(params: &Params, classes: &[String], dir: &Path) -> Result<()> {
     let outside = |name: &String| !name.starts_with("encoder.");
     let tensors: Vec<_> =
         selfsup_core::weights::export(params, "").into_iter().filter(|(name, _)| outside(name)).collect();
     selfsup_core::checkpoint::save_safetensors(dir.join("head.safetensors"), &tensors)?;
-    super::export::text(&dir.join("classes.json"), &super::export::pretty(&Value::from(classes.to_vec()))?)
-}
-
-fn show(parts: &[(&str, Option<&Value>)]) {
-    for (name, values) in parts {
-        let Some(Value::Object(values)) = values else { continue };
-        let list: Vec<String> = values
-            .iter()
-            .map(|(k, v)| format!("{} {:.4}", k.replace('_', " "), v.as_f64().unwrap_or(f64::NAN)))
-            .collect();
-        say!("{name}: {}", list.join(", "));
-    }
+    write_text(&dir.join("classes.json"), &pretty_json(&classes)?)
 }

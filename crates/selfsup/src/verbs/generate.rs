@@ -46,7 +46,6 @@ mod with_text {
     use crate::say::say;
     use crate::verbs::{Opened, kind_of_run, open_run};
     use candle_core::Device;
-    use selfsup_core::objective::Objective;
     use selfsup_core::{Error, Key, Result, Scope};
     use selfsup_datasets::Kind;
     use selfsup_text::encoder::{Gpt2, T5};
@@ -173,7 +172,7 @@ pub fn fill(request: &FillRequest) -> Result<()> {
 /// Always.
 #[cfg(not(feature = "text"))]
 pub fn run(_request: &Request) -> Result<()> {
-    Err(crate::modality::absent(selfsup_datasets::Kind::Text))
+    Err(crate::registry::absent(selfsup_datasets::Kind::Text))
 }
 
 /// Without text in the build.
@@ -182,5 +181,5 @@ pub fn run(_request: &Request) -> Result<()> {
 /// Always.
 #[cfg(not(feature = "text"))]
 pub fn fill(_request: &FillRequest) -> Result<()> {
-    Err(crate::modality::absent(selfsup_datasets::Kind::Text))
+    Err(crate::registry::absent(selfsup_datasets::Kind::Text))
 }

@@ -17,7 +17,6 @@ use crate::config::{Keys, PretrainConfig, stated_kind};
 use crate::evaluate::Probed;
 use crate::modality::{Method, Modality};
 use candle_core::Device;
-use selfsup_core::objective::Objective;
 use selfsup_core::run::Run;
 use selfsup_core::{Error, Params, Result, Scope};
 use selfsup_datasets::Kind;

@@ -1,20 +1,19 @@
-//! `selfsup predict`: what a fine-tuned run says about files, as CSV or JSON lines.
+//! `selfsup predict`: a fine-tuned run applied to files. Answers are rows of a table (CSV or JSON lines), or
+//! files in a folder.
 
 use crate::config::{DataConfig, Keys};
-use crate::evaluate::in_order;
-use crate::modality::{Modality, with_modality};
+use crate::modality::{Modality, with_noise};
+use crate::registry::with_modality;
 use crate::say::{say, say_text};
-use crate::set::{Set, Sets};
-use crate::task::{Task, TaskConfig};
-use crate::verbs::finetune::{MEASURED, build, restore_best};
+use crate::set::{Set, Sets, gather};
+use crate::task::{Answers, Ready, Task, TaskConfig, Tasks, WithTask, build, restore_best};
 use crate::verbs::{is_task, kind_of_run, read};
-use selfsup_core::checkpoint::write_atomic;
+use selfsup_core::checkpoint::write_text;
 use selfsup_core::run::Run;
 use selfsup_core::{Error, Params, Result};
 use selfsup_datasets::{Concat, Records};
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// What was asked for.
@@ -30,7 +29,7 @@ pub struct Request {
     pub task: Option<String>,
     /// `out` is a folder of files instead of a table.
     pub folder: bool,
-    /// Instead of what is said of each sample, what is measured on all of them: clean, and at these ratios of
+    /// Instead of a prediction for each sample, what is measured on all of them: clean, and at these ratios of
     /// signal to noise in decibels.
     pub snr: Vec<f32>,
     /// The noise: a folder of recordings, or its colour.
@@ -39,50 +38,67 @@ pub struct Request {
     pub labels: Option<PathBuf>,
 }
 
+impl Request {
+    /// Whether a table of answers has a JSON object a line; else it is CSV.
+    fn json_lines(&self) -> Result<bool> {
+        let Some(out) = &self.out else { return Ok(false) };
+        match out.extension().unwrap_or_default().to_string_lossy().to_lowercase().as_str() {
+            "csv" => Ok(false),
+            "jsonl" | "ndjson" => Ok(true),
+            _ => Err(Error::file(out, "unknown ending: expected .csv or .jsonl")),
+        }
+    }
+}
+
 /// Runs the verb.
 ///
 /// # Errors
 /// If the run or a file cannot be read, or the ending of `out` is unknown.
 pub fn run(request: &Request) -> Result<()> {
-    if request.folder && request.out.is_none() {
-        return Err(Error::config("name the folder to write into with --out DIR"));
-    }
-    let ending = request
-        .out
-        .as_ref()
-        .filter(|_| !request.folder)
-        .map(|o| o.extension().unwrap_or_default().to_string_lossy().to_lowercase());
-    let lines = match (&request.out, ending.as_deref()) {
-        (_, None | Some("csv")) => false,
-        (_, Some("jsonl" | "ndjson")) => true,
-        (out, _) => {
-            return Err(Error::file(
-                out.clone().unwrap_or_default(),
-                "unknown ending: expected .csv or .jsonl",
-            ));
-        }
-    };
+    with_modality!(kind_of_run(&request.run)?, M => run_as::<M>(request))
+}
+
+/// Runs the verb for a run of the modality `M`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
     if request.files.is_empty() {
         return Err(Error::input("predict", "no files: name files, folders or a data set after the run"));
     }
-    let (text, count) = with_modality!(kind_of_run(&request.run)?, M => predict::<M>(request, lines))?;
+    if request.folder {
+        let out = request.out.as_ref();
+        let out = out.ok_or_else(|| Error::config("name the folder to write into with --out DIR"))?;
+        let mut folder = Folder { dir: out, lines: String::new(), count: 0 };
+        answer::<M>(request, &mut folder)?;
+        say!("{}{}: {} files", folder.lines, out.display(), folder.count);
+        return Ok(());
+    }
+    let mut table = Table { json_lines: request.json_lines()?, text: String::new(), count: 0 };
+    answer::<M>(request, &mut table)?;
     match &request.out {
-        None => say_text!("{text}"),
-        Some(out) if request.folder => say!("{text}{}: {count} files", out.display()),
+        None => say_text!("{}", table.text),
         Some(out) => {
-            write_atomic(out, |f| f.write_all(text.as_bytes()).map_err(|e| Error::io(out, e)))?;
-            say!(
-                "{}: {count} {}",
-                out.display(),
-                if request.snr.is_empty() { "predictions" } else { "rows" }
-            );
+            write_text(out, &table.text)?;
+            let rows = if request.snr.is_empty() { "predictions" } else { "rows" };
+            say!("{}: {} {rows}", out.display(), table.count);
         }
     }
     Ok(())
 }
 
+/// Opens the run and gives its answers.
+fn answer<M: Tasks>(request: &Request, answers: &mut dyn Answers) -> Result<()> {
+    let (run, config) = open_task::<M>(&request.run)?;
+    let kind = config.task.kind.clone();
+    if let Some(expected) = request.task.as_ref().filter(|expected| **expected != kind) {
+        return Err(Error::file(&request.run, format!("was fine-tuned for {kind}, expected {expected}")));
+    }
+    M::with_task(&kind, Predict { request, run, config, answers })
+}
+
 /// A fine-tuned run read back.
-pub(crate) fn open_task<M: Modality>(dir: &Path) -> Result<(Run, TaskConfig<M::Keys>)> {
+fn open_task<M: Tasks>(dir: &Path) -> Result<(Run, TaskConfig<M::Keys>)> {
     let path = dir.join("config.toml");
     let text = read(&path)?;
     if !is_task(&text) {
@@ -97,121 +113,47 @@ pub(crate) fn open_task<M: Modality>(dir: &Path) -> Result<(Run, TaskConfig<M::K
     Ok((Run::resume(dir, None)?.0, config))
 }
 
-/// The samples of several files, folders or data sets.
-pub(crate) fn gather(files: &[String], open: &dyn Fn(&str) -> Result<Set>) -> Result<Set> {
-    let parts: Vec<Box<dyn Records>> = files
-        .iter()
-        .map(|f| Ok(Box::new(Unlabelled(open(f)?)) as Box<dyn Records>))
-        .collect::<Result<_>>()?;
-    Ok(Set::new(Concat::new(parts)?))
-}
-
-/// Samples whose labels are not asked for: folders named on one line need not have the same classes.
-struct Unlabelled(Set);
-
-impl Records for Unlabelled {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-    fn get(&self, index: usize) -> Result<selfsup_datasets::Record> {
-        self.0.records().get(index)
-    }
-    fn id(&self, index: usize) -> Result<String> {
-        self.0.records().id(index)
-    }
-    fn label(&self, _: usize) -> Option<u32> {
-        None
-    }
-    fn classes(&self) -> &[String] {
-        &[]
-    }
-}
-
-/// What is to be done, once the run is open.
-pub struct Work<'a, M: Modality> {
+/// The verb once the run is open.
+struct Predict<'a, M: Modality> {
     request: &'a Request,
     run: Run,
-    /// The run's configuration.
-    pub config: TaskConfig<M::Keys>,
-    lines: bool,
+    config: TaskConfig<M::Keys>,
+    answers: &'a mut dyn Answers,
 }
 
-impl<M: Modality> Work<'_, M> {
-    /// The run.
-    pub fn run(&self) -> &Run {
-        &self.run
-    }
+impl<M: Tasks> WithTask<M> for Predict<'_, M> {
+    type Out = ();
 
-    /// What was named.
-    pub fn files(&self) -> &[String] {
-        &self.request.files
-    }
-
-    /// The folder to write into, where the request is one for files.
-    pub fn folder(&self) -> Option<&Path> {
-        self.request.out.as_deref().filter(|_| self.request.folder)
-    }
-}
-
-fn predict<M: Modality>(request: &Request, lines: bool) -> Result<(String, usize)> {
-    let (run, config) = open_task::<M>(&request.run)?;
-    if let Some(kind) = &request.task
-        && *kind != config.task.kind
-    {
-        return Err(Error::file(
-            &request.run,
-            format!("was fine-tuned for {}, expected {kind}", config.task.kind),
-        ));
-    }
-    M::tell(&Work { request, run, config, lines })
-}
-
-/// The rows of a task as text, and their number.
-///
-/// # Errors
-/// If a sample or the checkpoint cannot be read.
-pub fn said<M: Modality, T: Task<M>>(work: &Work<M>) -> Result<(String, usize)> {
-    let Work { request, run, config, lines } = work;
-    let device = config.device.open()?;
-    let modality = M::new(&config.pretrain())?;
-    let params = Params::new();
-    let objective = build::<M, T>(&modality, config, &[], &params, &device)?;
-    restore_best(run, &params)?;
-    let loader = in_order(MEASURED, config.train.workers);
-    let mut rows = Rows { lines: *lines, text: String::new(), count: 0 };
-    if request.snr.is_empty() {
-        let set = gather(&request.files, &|what| T::open(&modality, what, false))?;
-        T::predict(&modality, &objective, &config.task, &set, &loader, &device, &mut |row| {
-            rows.push(row);
-            Ok(())
-        })?;
-        return Ok((rows.text, rows.count));
-    }
-    let set = told(&modality, request)?;
-    if config.task.kind == "classification"
-        && (set.classes() != config.task.classes || set.labels().is_none())
-    {
-        let (classes, known) = (set.classes(), &config.task.classes);
-        return Err(Error::input(
-            "predict",
-            format!("samples of the classes {classes:?}, expected one of {known:?} for each"),
-        ));
-    }
-    let mut measure = |ratio: Value, modality: &M| -> Result<()> {
-        let found = T::measure(modality, &config.task, &objective, &set, &loader, &device)?;
-        let first = [("snr_db".to_string(), ratio)].into_iter();
-        rows.push(first.chain(found.into_iter().map(|(name, v)| (name, Value::from(v)))).collect());
+    fn run<T: Task<M>>(self) -> Result<()> {
+        let Predict { request, run, config, answers } = self;
+        let device = config.device.open()?;
+        let modality = M::new(&config.pretrain())?;
+        let params = Params::new();
+        let objective = build::<M, T>(&modality, &config, &[], &params, &device)?;
+        restore_best(&run, &params)?;
+        let ready =
+            |modality| Ready::<M, T>::new(modality, &config.task, &objective, config.train.workers, &device);
+        if request.snr.is_empty() {
+            let set = gather(&request.files, &|what| T::open(&modality, what, false))?;
+            return T::predict(&ready(&modality), &set, answers);
+        }
+        let mut rows = vec![(Value::from("clean"), None)];
+        for &db in &request.snr {
+            rows.push((Value::from(f64::from(db)), Some(with_noise(&modality, db, &request.noise)?)));
+        }
+        let set = samples_with_targets(&modality, request)?;
+        for (ratio, noisy) in &rows {
+            let measured = T::measure(&ready(noisy.as_ref().unwrap_or(&modality)), &set)?;
+            let mut row = vec![("snr_db".to_string(), ratio.clone())];
+            row.extend(measured.into_iter().map(|(name, v)| (name, Value::from(v))));
+            answers.row(row)?;
+        }
         Ok(())
-    };
-    measure(Value::from("clean"), &modality)?;
-    for &db in &request.snr {
-        measure(Value::from(f64::from(db)), &modality.noisy(db, &request.noise)?)?;
     }
-    Ok((rows.text, rows.count))
 }
 
 /// Named samples that have a target each: by a table, or as they come.
-fn told<M: Modality>(modality: &M, request: &Request) -> Result<Set> {
+fn samples_with_targets<M: Tasks>(modality: &M, request: &Request) -> Result<Set> {
     let parts: Vec<Set> = match (&request.labels, request.files.as_slice()) {
         (None, files) => files.iter().map(|f| modality.open(f)).collect::<Result<_>>()?,
         (Some(labels), [path]) => {
@@ -233,19 +175,19 @@ fn told<M: Modality>(modality: &M, request: &Request) -> Result<Set> {
         }
     };
     let records = parts.into_iter().map(|set| Box::new(set.records().clone()) as Box<dyn Records>).collect();
-    Ok(modality.for_task(Set::new(Concat::new(records)?)))
+    Ok(modality.prepare(Set::new(Concat::new(records)?)))
 }
 
-/// Rows as text: CSV with a head, or JSON lines.
-struct Rows {
-    lines: bool,
+/// Answers as a text: CSV with a head, or JSON lines.
+struct Table {
+    json_lines: bool,
     text: String,
     count: usize,
 }
 
-impl Rows {
-    fn push(&mut self, row: Vec<(String, Value)>) {
-        if self.lines {
+impl Answers for Table {
+    fn row(&mut self, row: Vec<(String, Value)>) -> Result<()> {
+        if self.json_lines {
             let _ = writeln!(self.text, "{}", Value::Object(row.into_iter().collect::<Map<_, _>>()));
         } else {
             if self.count == 0 {
@@ -257,6 +199,38 @@ impl Rows {
             let _ = writeln!(self.text, "{}", values.join(","));
         }
         self.count += 1;
+        Ok(())
+    }
+
+    fn file(&mut self, _source: &Path, _name: &str) -> Result<PathBuf> {
+        Err(Error::config(
+            "a segmentation is written as volumes: use `selfsup segment RUN FILES... --out DIR`",
+        ))
+    }
+}
+
+/// Answers as files.
+struct Folder<'a> {
+    dir: &'a Path,
+    /// A line for each file.
+    lines: String,
+    count: usize,
+}
+
+impl Answers for Folder<'_> {
+    fn row(&mut self, _row: Vec<(String, Value)>) -> Result<()> {
+        Err(Error::config("this task answers with a table, not with files: use `selfsup predict`"))
+    }
+
+    fn file(&mut self, source: &Path, name: &str) -> Result<PathBuf> {
+        std::fs::create_dir_all(self.dir).map_err(|e| Error::io(self.dir, e))?;
+        let file = self.dir.join(name);
+        if file.exists() {
+            return Err(Error::file(&file, "is there already: choose another folder"));
+        }
+        let _ = writeln!(self.lines, "{} -> {}", source.display(), file.display());
+        self.count += 1;
+        Ok(file)
     }
 }
 
@@ -273,6 +247,30 @@ fn field(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_are_rows_or_files() {
+        let row =
+            |class: &str| vec![("path".to_string(), Value::from("a,b")), ("label".into(), class.into())];
+        for (json_lines, text) in [
+            (false, "path,label\n\"a,b\",x\n\"a,b\",y\n"),
+            (true, "{\"path\":\"a,b\",\"label\":\"x\"}\n{\"path\":\"a,b\",\"label\":\"y\"}\n"),
+        ] {
+            let mut table = Table { json_lines, text: String::new(), count: 0 };
+            table.row(row("x")).unwrap();
+            table.row(row("y")).unwrap();
+            assert_eq!((table.text.as_str(), table.count), (text, 2));
+            assert!(table.file(Path::new("a.nii"), "a.nii.gz").is_err());
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = Folder { dir: &dir.path().join("masks"), lines: String::new(), count: 0 };
+        assert!(folder.row(row("x")).is_err());
+        let file = folder.file(Path::new("in/a.nii"), "a.nii.gz").unwrap();
+        std::fs::write(&file, "").unwrap();
+        let error = folder.file(Path::new("other/a.nii"), "a.nii.gz").unwrap_err().to_string();
+        assert!(error.contains("there already"), "{error}");
+        assert_eq!(folder.count, 1);
+    }
 
     #[test]
     fn fields_are_quoted_where_they_must_be() {

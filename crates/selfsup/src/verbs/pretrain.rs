@@ -2,7 +2,8 @@
 
 use crate::config::{Keys, PretrainConfig, named, stated_kind};
 use crate::evaluate::{OnlineKnn, Probe, Probed};
-use crate::modality::{Modality, Staged, random_encoder, with_method, with_modality};
+use crate::modality::{Modality, PlanRequest, Training, random_encoder};
+use crate::registry::{with_method, with_modality};
 use crate::say::{say, say_text};
 use crate::set::Sets;
 use crate::verbs::{file_and_overrides, fresh, read, start, table};
@@ -62,6 +63,14 @@ struct RunResult<'a> {
 pub fn run(request: Request) -> Result<()> {
     let told = Told::read(&request)?;
     with_modality!(told.kind()?, M => train::<M>(&request, &told))
+}
+
+/// Runs the verb for the modality `M`, whatever the configuration looks like.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as<M: Modality>(request: Request) -> Result<()> {
+    train::<M>(&request, &Told::read(&request)?)
 }
 
 /// The configuration as it was given, before it is known of which modality it is.
@@ -165,7 +174,7 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     })?;
     let validation = modality.validation(&sets, LoaderConfig { shuffle: false, ..settings.clone() })?;
     if request.dry_run {
-        return dry_run(&modality, &config, &sets, &*loader, &method, &device);
+        return dry_run(&modality, &config, &sets, &*loader, &*method, &device);
     }
     let dir = match &request.out {
         Some(dir) => dir.clone(),
@@ -174,7 +183,7 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     let started = Instant::now();
     // Whatever can be refused has been refused before the folder is made.
     let mut trainer =
-        Trainer::new(&method, config.train.clone(), &config.optim, loader.batches() as u64, &device)?;
+        Trainer::new(&*method, config.train.clone(), &config.optim, loader.batches() as u64, &device)?;
     let mut run = start(&dir, &to_toml(&config)?, request.resume, request.allow_config_change)?;
     let encoder = params
         .with_role(Role::Trained)
@@ -214,24 +223,27 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
             config.train.workers,
         )?);
     }
-    let summary = if modality.staged() {
-        drop(trainer);
-        let (set, train, optim) = (&sets.train, &config.train, &config.optim);
-        let (last, summary) = modality.run_stages(&Staged {
-            set,
-            loader: settings,
-            train,
-            optim,
-            dir: &dir,
-            device: &device,
-            stop: &stop,
-        })?;
-        adopt(&params, last.params(), &run, &summary)?;
-        summary
-    } else {
-        let summary = trainer.fit(&loader, &mut run)?;
-        drop(trainer);
-        summary
+    let summary = match modality.training() {
+        Training::One => {
+            let summary = trainer.fit(&loader, &mut run)?;
+            drop(trainer);
+            summary
+        }
+        Training::Plan(plan) => {
+            drop(trainer);
+            let (set, train, optim) = (&sets.train, &config.train, &config.optim);
+            let (last, summary) = plan.run(&PlanRequest {
+                set,
+                loader: settings,
+                train,
+                optim,
+                dir: &dir,
+                device: &device,
+                stop: &stop,
+            })?;
+            adopt(&params, last.params(), &run, &summary)?;
+            summary
+        }
     };
     modality.export(&params, &run.model_dir()?, M::LAYOUTS.first().copied().unwrap_or_default())?;
     let result = |probe: Option<&Probed>| {
@@ -339,7 +351,7 @@ fn dry_run<M: Modality>(
     config: &PretrainConfig<M::Keys>,
     sets: &Sets,
     loader: &dyn Source<M::Batch>,
-    method: &impl Objective<Batch = M::Batch>,
+    method: &(impl Objective<Batch = M::Batch> + ?Sized),
     device: &Device,
 ) -> Result<()> {
     let batch = match loader.epoch_from(0, 0)?.next() {
@@ -371,7 +383,7 @@ fn dry_run<M: Modality>(
             say!("{what}: {:.3} M values, {:.1} MB", count as f64 / 1e6, count as f64 * 4e-6);
         }
     }
-    if modality.staged() {
+    if let Training::Plan(_) = modality.training() {
         say!(
             "no run was made; the method makes its targets first, so no step is shown; leave out --dry-run to train"
         );
@@ -386,7 +398,7 @@ fn dry_run<M: Modality>(
         made.loss,
         made.grads.norm()?
     );
-    for gauge in method.gauges(&made.embeddings)? {
+    for gauge in method.gauges(&made.embeddings, &pass.calm())? {
         say!("{}: {:.4}", gauge.name, gauge.value);
     }
     if let Some(mb) = peak_memory_mb() {

@@ -1,11 +1,12 @@
 //! `selfsup probe`.
 
 use crate::evaluate::Probe;
-use crate::modality::{FrameWork, Modality, random_encoder, with_modality};
+use crate::modality::{FrameRequest, Modality, random_encoder};
+use crate::registry::with_modality;
 use crate::say::{say, say_text};
 use crate::set::Sets;
 use crate::verbs::{Opened, kind_of_run, open_run, table};
-use selfsup_core::objective::Objective;
+use selfsup_core::checkpoint::{pretty_json, write_text};
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -39,10 +40,14 @@ pub struct Request {
 /// # Errors
 /// If the run cannot be read or there are no labels.
 pub fn run(request: &Request) -> Result<()> {
-    with_modality!(kind_of_run(&request.run)?, M => evaluate::<M>(request))
+    with_modality!(kind_of_run(&request.run)?, M => run_as::<M>(request))
 }
 
-fn evaluate<M: Modality>(request: &Request) -> Result<()> {
+/// Evaluates a run of the modality `M`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
     let dir: &Path = &request.run;
     let mut opened = open_run::<M>(dir, &request.overrides)?;
     let data = &mut opened.config.data;
@@ -81,8 +86,7 @@ fn evaluate<M: Modality>(request: &Request) -> Result<()> {
     };
     let found = probe.run(&labelled, &request.snr, &request.noise)?;
     let path = request.out.clone().unwrap_or_else(|| dir.join("probe.json"));
-    let text = serde_json::to_string_pretty(&found).map_err(|e| Error::Other(e.to_string()))?;
-    super::export::text(&path, &text)?;
+    write_text(&path, &pretty_json(&found)?)?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", table(&found));
     say!("written: {}", path.display());
@@ -92,6 +96,10 @@ fn evaluate<M: Modality>(request: &Request) -> Result<()> {
 /// What is said in each frame: of the training samples to fit on, and of the test samples, or those that are
 /// held out.
 fn frames<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Result<()> {
+    let probe = opened.modality.frame_probe().ok_or_else(|| {
+        let samples = <M::Keys as crate::config::Keys>::KIND.samples();
+        Error::config(format!("--frames is for recordings, not for {samples}"))
+    })?;
     let folder = request.frames.as_deref().filter(|f| !f.as_os_str().is_empty());
     if let Some(absent) = folder.filter(|f| !f.is_dir()) {
         return Err(Error::file(absent, "no such folder: --frames takes one of alignments, or none"));
@@ -101,7 +109,7 @@ fn frames<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Re
         Error::input(path, "nothing is held out to test on: give --test, or data.hold_out=0.2, or --data (then a fifth of it is)")
     })?;
     let random = random_encoder(&opened.modality, opened.config.train.seed, &opened.device)?;
-    let (table, found) = opened.modality.frames(&FrameWork {
+    let (table, found) = probe.probe_frames(&FrameRequest {
         trained: opened.method.encoder(),
         random: random.as_ref(),
         train: &sets.train,
@@ -112,7 +120,7 @@ fn frames<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Re
         device: &opened.device,
     })?;
     let path = request.out.clone().unwrap_or_else(|| request.run.join("frames.json"));
-    super::export::text(&path, &super::export::pretty(&found)?)?;
+    write_text(&path, &pretty_json(&found)?)?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{table}");
     say!("written: {}", path.display());

@@ -2,8 +2,7 @@
 
 use crate::say::say;
 use selfsup_core::Result;
-use selfsup_core::hub::{HubOptions, pull};
-use std::path::PathBuf;
+use selfsup_core::hub::fetch;
 
 /// Brings `org/name[@revision]` into the cache and prints where it is.
 ///
@@ -12,16 +11,4 @@ use std::path::PathBuf;
 pub fn run(name: &str) -> Result<()> {
     say!("{}", fetch(name)?.display());
     Ok(())
-}
-
-/// The folder of `org/name[@revision]`, from the cache or the Hub: configuration and weights.
-///
-/// # Errors
-/// If it is neither in the cache nor can be downloaded.
-pub fn fetch(name: &str) -> Result<PathBuf> {
-    pull(
-        name,
-        &["config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin"],
-        &HubOptions::default(),
-    )
 }

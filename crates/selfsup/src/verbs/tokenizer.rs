@@ -52,5 +52,5 @@ pub fn run(request: &Request) -> Result<()> {
 /// Always.
 #[cfg(not(feature = "text"))]
 pub fn run(_request: &Request) -> Result<()> {
-    Err(crate::modality::absent(selfsup_datasets::Kind::Text))
+    Err(crate::registry::absent(selfsup_datasets::Kind::Text))
 }

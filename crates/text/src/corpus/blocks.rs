@@ -109,7 +109,8 @@ impl Blocks {
     /// is left out, or, for `validation`, taken.
     ///
     /// # Errors
-    /// If no block fits into this part of the corpus.
+    /// [`Error::TooFew`] if no block fits into this part of the corpus; [`Error::Config`] if a block has no
+    /// room for text.
     pub fn new(
         tokens: Tokens,
         length: usize,
@@ -131,7 +132,7 @@ impl Blocks {
         if part.len == 0 {
             let have: u64 = part.ranges.iter().map(|r| r.end - r.start).max().unwrap_or(0);
             let which = if validation { "validation part of the corpus" } else { "corpus" };
-            return Err(Error::input(
+            return Err(Error::too_few(
                 "corpus",
                 format!("the {which} has {have} tokens, fewer than one block of {inner}: use shorter blocks"),
             ));
@@ -168,7 +169,7 @@ impl Documents {
     /// `held_out` is left out, or, for `validation`, taken.
     ///
     /// # Errors
-    /// If there is no document in this part, or no room for text.
+    /// [`Error::TooFew`] if there is no document in this part; [`Error::Config`] without room for text.
     pub fn new(
         tokens: Tokens,
         longest: usize,
@@ -179,10 +180,17 @@ impl Documents {
         let inner = longest.saturating_sub(around.size()) as u64;
         let sizes: Vec<u64> = (0..tokens.shards()).map(|s| tokens.size(s).1).collect();
         let part = Part::new(share(&sizes, held_out, validation), |r| r.end - r.start);
-        if inner == 0 || part.len == 0 {
-            return Err(Error::input(
+        if inner == 0 {
+            return Err(Error::config(format!(
+                "documents of up to {longest} tokens: expected room for text beside the {} around it",
+                around.size()
+            )));
+        }
+        if part.len == 0 {
+            let which = if validation { "validation part of the corpus" } else { "corpus" };
+            return Err(Error::too_few(
                 "corpus",
-                format!("{} documents of up to {inner} tokens: expected at least one of each", part.len),
+                format!("the {which} has no document, expected at least one"),
             ));
         }
         Ok(Documents { tokens, around, longest: inner, part })
@@ -256,6 +264,19 @@ mod tests {
                 .to_string()
                 .contains("fewer than one block of 7")
         );
+    }
+
+    #[test]
+    fn too_little_text_is_an_error_of_its_own() {
+        let tokens = Tokens::memory([vec![1, 2, 3]]).unwrap();
+        let (plain, around) =
+            (Around::default(), Around { front: Some(90), back: Some(91), word_starts: None });
+        let too_few = |e: Option<Error>| matches!(e, Some(Error::TooFew { .. }));
+        assert!(too_few(Tokens::memory([vec![]]).err()));
+        assert!(too_few(Blocks::new(tokens.clone(), 4, 4, plain.clone(), 0.0, false).err()));
+        assert!(too_few(Documents::new(tokens.clone(), 4, plain, 0.0, true).err()));
+        // No room for text is a matter of the configuration.
+        assert!(matches!(Documents::new(tokens, 2, around, 0.0, false).err(), Some(Error::Config(_))));
     }
 
     #[test]

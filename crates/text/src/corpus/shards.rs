@@ -113,7 +113,7 @@ impl ShardWriter {
     pub fn finish(mut self) -> Result<Tokens> {
         self.finish_shard()?;
         if self.meta.shards.iter().all(|s| s.0 == 0) {
-            return Err(Error::file(&self.folder, "no tokens: the corpus has no text"));
+            return Err(Error::too_few(self.folder.display(), "no tokens: the corpus has no text"));
         }
         let text = serde_json::to_vec_pretty(&self.meta).map_err(|e| Error::file(&self.folder, e))?;
         let path = self.folder.join(META);
@@ -171,7 +171,7 @@ impl Tokens {
             ends.push(ids.len() as u64);
         }
         if ids.is_empty() {
-            return Err(Error::input("corpus", "no tokens: the corpus has no text"));
+            return Err(Error::too_few("corpus", "no tokens: the corpus has no text"));
         }
         let sizes = vec![(ids.len() as u64, ends.len() as u64)];
         Ok(Tokens { store: Arc::new(Store::Memory { ids, ends }), sizes: Arc::new(sizes) })

@@ -35,3 +35,19 @@ impl Default for LoaderConfig {
         }
     }
 }
+
+impl LoaderConfig {
+    /// Reads every sample once, in the data set's order: for evaluation and prediction. The first unreadable
+    /// sample ends it.
+    pub fn in_order(batch_size: usize, workers: usize) -> Self {
+        LoaderConfig {
+            batch_size: batch_size.max(1),
+            workers,
+            prefetch: 2,
+            drop_last: false,
+            shuffle: false,
+            seed: 0,
+            max_bad_fraction: 0.0,
+        }
+    }
+}

@@ -1,23 +1,20 @@
-//! Volumes: `[method]`, `[encoder]`, `[augment]` and `[volumes]` of `selfsup-medical`. What is said of a
-//! volume (its embedding, its class) is averaged over a grid of patches of its foreground. Intensities are
+//! Volumes: `[method]`, `[encoder]`, `[augment]` and `[volumes]` of `selfsup-medical`. The
+//! embedding and the class of a volume are means over a grid of patches of its foreground. Intensities are
 //! the baseline.
 
 mod intensities;
 mod patches;
 mod segmentation;
+mod tasks;
 pub mod volumes;
 
 use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
 use crate::set::Set;
-use crate::task::TaskKeys;
-use crate::task::classification::Classification;
-use crate::verbs::{finetune, predict};
 use patches::{Cutting, Draws, Places, Stacked, View};
-use selfsup_core::checkpoint::save_safetensors;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Inputs, Views};
-use selfsup_core::{Encoder, Error, Params, Result, Scope, weights};
+use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::Kind;
 use selfsup_eval::Matrix;
 use selfsup_medical::augment::{AugmentConfig, Wanted};
@@ -168,34 +165,6 @@ impl Modality for Medical {
 
     fn export(&self, params: &Params, out: &Path, _layout: &str) -> Result<()> {
         export::write(&self.architecture, &self.keys.method, &self.keys.augment, params, out)
-    }
-
-    fn export_tuned(&self, params: &Params, _task: &TaskKeys, out: &Path) -> Result<()> {
-        // Under our own names, which `encoder.pretrained` reads: a method's decoder is not there any more.
-        let tensors: Vec<_> = weights::export(params, "encoder")
-            .into_iter()
-            .map(|(n, t)| (format!("encoder.{n}"), t))
-            .collect();
-        std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-        save_safetensors(out.join("model.safetensors"), &tensors)?;
-        let text = serde_json::to_value(&self.keys).map_err(|e| Error::Other(e.to_string()))?;
-        crate::verbs::export::text(&out.join("config.json"), &crate::verbs::export::pretty(&text)?)
-    }
-
-    const TASKS: &'static [&'static str] = &["classification", "segmentation"];
-
-    fn tune(work: finetune::Work<Self>) -> Result<()> {
-        match work.config.task.kind.as_str() {
-            "segmentation" => finetune::fit::<Self, segmentation::Segmentation>(work),
-            _ => finetune::fit::<Self, Classification>(work),
-        }
-    }
-
-    fn tell(work: &predict::Work<Self>) -> Result<(String, usize)> {
-        match work.config.task.kind.as_str() {
-            "segmentation" => segmentation::segment(work),
-            _ => predict::said::<Self, Classification>(work),
-        }
     }
 
     fn preview(&self, batch: &Views) -> Result<Vec<String>> {

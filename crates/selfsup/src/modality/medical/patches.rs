@@ -1,5 +1,5 @@
-//! Patches of volumes: random ones to train on, and a grid of them over the foreground, over which what is
-//! said of a volume is averaged.
+//! Patches of volumes: random ones to train on, and a grid of them over the foreground, whose features and
+//! predictions are averaged.
 
 use super::volumes::Drawn;
 use selfsup_core::data::{Collate, Dataset, Transform};

@@ -1,18 +1,15 @@
 //! A class for every voxel: patches with their label volumes in training, sliding windows over whole volumes
 //! afterwards, masks written back on the grid of the file that they are of.
 
+use super::Medical;
 use super::patches::Draws;
 use super::volumes::{Drawn, path_of};
-use super::{Medical, Modality};
 use crate::set::{Set, Sets};
-use crate::task::{Build, Task, TaskKeys};
-use crate::verbs::finetune::{build, restore_best};
-use crate::verbs::predict::{Work, gather};
-use candle_core::Device;
+use crate::task::{Answers, Ready, Task, TaskKeys};
 use selfsup_core::data::{Loader, LoaderConfig, Source, Transform};
 use selfsup_core::objective::class_counts;
 use selfsup_core::run::Display;
-use selfsup_core::{Error, Key, Params, Result, Rng};
+use selfsup_core::{Error, Key, Result, Rng, Scope};
 use selfsup_datasets::Records;
 use selfsup_eval::segmentation::{dice_per_class, surface_distance};
 use selfsup_medical::Volume;
@@ -22,9 +19,7 @@ use selfsup_medical::read;
 use selfsup_medical::sliding::SlidingWindow;
 use selfsup_medical::transform::{Pipeline, resample_to};
 use selfsup_medical::write;
-use serde_json::Value;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,17 +100,16 @@ impl Task<Medical> for Segmentation {
         })
     }
 
-    fn build(modality: &Medical, build: &Build) -> Result<Segment> {
-        let (classes, frozen) = (build.keys.classes.len(), build.keys.train_blocks == Some(0));
-        let config = SegmentConfig { classes, frozen, class_weights: build.weights.to_vec() };
-        Segment::new(&build.scope, &modality.architecture, config)
+    fn build(modality: &Medical, scope: &Scope, keys: &TaskKeys, class_weights: &[f32]) -> Result<Segment> {
+        let (classes, frozen) = (keys.classes.len(), keys.train_blocks == Some(0));
+        let config = SegmentConfig { classes, frozen, class_weights: class_weights.to_vec() };
+        Segment::new(scope, &modality.architecture, config)
     }
 
     fn batches(
         modality: &Medical,
         _keys: &TaskKeys,
         set: &Set,
-        _augment: bool,
         loader: LoaderConfig,
     ) -> Result<Box<dyn Source<Labelled>>> {
         let volumes = (0..set.len())
@@ -134,23 +128,17 @@ impl Task<Medical> for Segmentation {
 
     /// Dice and 95% Hausdorff distance in mm, averaged over the classes but the background, then over the
     /// volumes.
-    fn measure(
-        modality: &Medical,
-        keys: &TaskKeys,
-        objective: &Segment,
-        set: &Set,
-        _loader: &LoaderConfig,
-        device: &Device,
-    ) -> Result<Vec<(String, f64)>> {
+    fn measure(ready: &Ready<Medical, Self>, set: &Set) -> Result<Vec<(String, f64)>> {
+        let Ready { modality, keys, objective, device, .. } = ready;
         let classes = keys.classes.len();
         let mut each = vec![(0.0, 0usize); classes];
         let (mut far, mut far_n) = (0.0, 0usize);
         for i in 0..set.len() {
             let volume = modality.labelled(set, i)?;
-            let said = modality.window().scores(&volume, device, |x| objective.probabilities(x))?.labels();
-            let said: Vec<u32> = said.into_iter().map(u32::from).collect();
+            let found = modality.window().scores(&volume, device, |x| objective.probabilities(x))?.labels();
+            let found: Vec<u32> = found.into_iter().map(u32::from).collect();
             let right: Vec<u32> = volume.labels().unwrap_or_default().iter().map(|l| u32::from(*l)).collect();
-            for (c, dice) in dice_per_class(&said, &right, classes)?.into_iter().enumerate() {
+            for (c, dice) in dice_per_class(&found, &right, classes)?.into_iter().enumerate() {
                 if let Some(dice) = dice {
                     each[c].0 += dice;
                     each[c].1 += 1;
@@ -159,7 +147,7 @@ impl Task<Medical> for Segmentation {
             for c in 1..classes as u32 {
                 let of = |labels: &[u32]| labels.iter().map(|l| *l == c).collect::<Vec<bool>>();
                 if let Some(d) =
-                    surface_distance(&of(&said), &of(&right), &volume.shape(), &volume.spacing())?
+                    surface_distance(&of(&found), &of(&right), &volume.shape(), &volume.spacing())?
                 {
                     far += d.hausdorff95;
                     far_n += 1;
@@ -182,59 +170,28 @@ impl Task<Medical> for Segmentation {
         Ok(out)
     }
 
-    fn predict(
-        _modality: &Medical,
-        _objective: &Segment,
-        _keys: &TaskKeys,
-        _set: &Set,
-        _loader: &LoaderConfig,
-        _device: &Device,
-        _each: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
-    ) -> Result<()> {
-        Err(Error::config(
-            "a segmentation is written as volumes: use `selfsup segment RUN FILES... --out DIR`",
-        ))
-    }
-}
-
-/// Writes a mask for each file; returns a line for each and their number.
-pub fn segment(work: &Work<Medical>) -> Result<(String, usize)> {
-    let Some(out) = work.folder() else {
-        return Err(Error::config(
-            "a segmentation is written as volumes: use `selfsup segment RUN FILES... --out DIR`",
-        ));
-    };
-    let config = &work.config;
-    let device = config.device.open()?;
-    let modality = Medical::new(&config.pretrain())?;
-    let params = Params::new();
-    let objective = build::<Medical, Segmentation>(&modality, config, &[], &params, &device)?;
-    restore_best(work.run(), &params)?;
-    let set = gather(work.files(), &|what| modality.open(what))?;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let (mut text, mut done, mut count) = (String::new(), BTreeSet::new(), 0);
-    let mut display = Display::counting("masks: file", Duration::from_secs(10));
-    for i in 0..set.len() {
-        display.count(i as u64, set.len() as u64);
-        let path = path_of(&set, i)?;
-        // Every file of a series stands for it: `*.dcm` is one volume.
-        if !done.insert(read::files(&path)?) {
-            continue;
+    /// A mask for each file, on its grid.
+    fn predict(ready: &Ready<Medical, Self>, set: &Set, answers: &mut dyn Answers) -> Result<()> {
+        let Ready { modality, objective, device, .. } = ready;
+        let mut done = BTreeSet::new();
+        let mut display = Display::counting("masks: file", Duration::from_secs(10));
+        for i in 0..set.len() {
+            display.count(i as u64, set.len() as u64);
+            let path = path_of(set, i)?;
+            // Every file of a series stands for it: `*.dcm` is one volume.
+            if !done.insert(read::files(&path)?) {
+                continue;
+            }
+            let file = answers.file(&path, &format!("{}.nii.gz", stem(&path)))?;
+            let whole = read::volume(&path, &modality.keys.volumes.read)?;
+            let (grid, stored) = (whole.grid().clone(), whole.stored().cloned());
+            let prepared = modality.prepare.apply(whole, &mut Key::new(0).rng())?;
+            let made = modality.window().segment(&prepared, device, |x| objective.probabilities(x))?;
+            let back = resample_to(&made, &grid, 0.0)?;
+            write::labels(&file, &grid, stored.as_ref(), back.labels().unwrap_or_default())?;
         }
-        count += 1;
-        let file = out.join(format!("{}.nii.gz", stem(&path)));
-        if file.exists() {
-            return Err(Error::file(&file, "is there already: choose another folder"));
-        }
-        let whole = read::volume(&path, &modality.keys.volumes.read)?;
-        let (grid, stored) = (whole.grid().clone(), whole.stored().cloned());
-        let prepared = modality.prepare.apply(whole, &mut Key::new(0).rng())?;
-        let made = modality.window().segment(&prepared, &device, |x| objective.probabilities(x))?;
-        let back = resample_to(&made, &grid, 0.0)?;
-        write::labels(&file, &grid, stored.as_ref(), back.labels().unwrap_or_default())?;
-        let _ = writeln!(text, "{} -> {}", path.display(), file.display());
+        Ok(())
     }
-    Ok((text, count))
 }
 
 /// A file's name without its endings.

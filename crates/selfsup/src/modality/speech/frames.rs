@@ -7,7 +7,7 @@
 //! the probe is the one of clean speech.
 
 use super::{Speech, corpus};
-use crate::modality::FrameWork;
+use crate::modality::{FrameProbe, FrameRequest};
 use crate::set::Set;
 use selfsup_core::run::Display;
 use selfsup_core::{Encoder, Error, Key, Layer, Result};
@@ -40,7 +40,7 @@ fn sgd(frames: usize) -> SgdConfig {
 
 /// What was found.
 #[derive(Serialize)]
-pub struct FrameReport {
+struct FrameReport {
     /// Frames fitted on, with those that chose.
     train_frames: usize,
     /// Frames tested on.
@@ -124,11 +124,11 @@ fn aligned(set: &Set, folder: Option<&Path>) -> Result<(Set, Corpus, usize)> {
 
 impl Data {
     /// The recordings that have an alignment, and how many have none.
-    fn open(work: &FrameWork) -> Result<(Self, usize)> {
-        let (train, all, without) = aligned(work.train, work.folder)?;
-        let (_, test, more) = aligned(work.test, work.folder)?;
-        let (fit, choose) = train.hold_out(CHOOSES, 1)?;
-        let clips = |set: &Set| aligned(set, work.folder).map(|(_, clips, _)| clips);
+    fn open(request: &FrameRequest) -> Result<(Self, usize)> {
+        let (train, all, without) = aligned(request.train, request.folder)?;
+        let (_, test, more) = aligned(request.test, request.folder)?;
+        let (fit, choose) = train.hold_out_or_warn(CHOOSES, 1)?;
+        let clips = |set: &Set| aligned(set, request.folder).map(|(_, clips, _)| clips);
         let data = Data {
             fit: clips(&fit)?,
             choose: choose.as_ref().map(clips).transpose()?,
@@ -202,14 +202,21 @@ fn measure(
     Ok(Found { name: name.to_string(), block: only.map(|b| b + 1), dim, test: clean, noisy, blocks })
 }
 
+impl FrameProbe for Speech {
+    fn probe_frames(&self, request: &FrameRequest) -> Result<(String, serde_json::Value)> {
+        let found = probe(self, request)?;
+        Ok((found.table(), serde_json::to_value(&found).map_err(|e| Error::Other(e.to_string()))?))
+    }
+}
+
 /// Runs the probe.
-pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
-    let (data, left_out) = Data::open(work)?;
+fn probe(modality: &Speech, request: &FrameRequest) -> Result<FrameReport> {
+    let (data, left_out) = Data::open(request)?;
     let (config, depth) = (&modality.encoder, modality.encoder.depth);
     let rate = modality.keys.input.audio.rate;
     let timing = Timing::of(config, rate);
     let waves = |snr_db: Option<f32>, normalize: bool| -> Result<Prepare> {
-        let noise = snr_db.map(|db| super::noise_level(db, work.noise)).transpose()?;
+        let noise = snr_db.map(|db| super::noise_level(db, request.noise)).transpose()?;
         Prepare::new(PrepareConfig {
             crop_seconds: None,
             augment: Vec::new(),
@@ -219,12 +226,12 @@ pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
         })
     };
     let noisy = |normalize: bool| {
-        work.snr.iter().map(|&db| Ok((db, waves(Some(db), normalize)?))).collect::<Result<Vec<_>>>()
+        request.snr.iter().map(|&db| Ok((db, waves(Some(db), normalize)?))).collect::<Result<Vec<_>>>()
     };
     let (mut features, mut display) = (Vec::new(), Display::new(Duration::ZERO));
     let normal = modality.keys.input.normalize;
     let sizes = [&data.fit, &data.test].map(|c| c.clips().len());
-    let mut told = |i: usize, name: &str| {
+    let mut announce = |i: usize, name: &str| {
         display.note(&format!(
             "frames, {} of {KINDS}: {name}, {} recordings to fit on, {} to test on ...",
             i + 1,
@@ -232,18 +239,19 @@ pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
             sizes[1]
         ));
     };
-    let encoders: [(&str, &dyn Encoder); 2] = [("trained", work.trained), ("random encoder", work.random)];
+    let encoders: [(&str, &dyn Encoder); 2] =
+        [("trained", request.trained), ("random encoder", request.random)];
     for (name, encoder) in encoders {
         let kinds = |wave: &[f32], only: Option<usize>| {
             let layers: Vec<Layer> =
                 only.map_or_else(|| (0..depth).map(Layer::Hidden).collect(), |i| vec![Layer::Hidden(i)]);
-            layer_frames(encoder, &layers, wave, timing, work.device)
+            layer_frames(encoder, &layers, wave, timing, request.device)
         };
-        told(features.len(), name);
+        announce(features.len(), name);
         features.push(measure(name, &data, &waves(None, normal)?, &noisy(normal)?, &kinds)?);
         let together = |wave: &[f32], _: Option<usize>| Ok(vec![Frames::side_by_side(&kinds(wave, None)?)?]);
         let name = format!("{name}, all {depth} blocks");
-        told(features.len(), &name);
+        announce(features.len(), &name);
         features.push(measure(&name, &data, &waves(None, normal)?, &noisy(normal)?, &together)?);
     }
     let (mfcc, fbank) = (FeatureConfig::default(), FeatureConfig::fbank());
@@ -262,7 +270,7 @@ pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
                 timing.frames(wave.len()),
             )])
         };
-        told(features.len(), name);
+        announce(features.len(), name);
         features.push(measure(name, &data, &waves(None, false)?, &noisy(false)?, &kinds)?);
     }
     let (mut counts, mut labels) = (vec![0usize; data.phones.len() + 1], [Vec::new(), Vec::new()]);
@@ -297,7 +305,7 @@ pub fn probe(modality: &Speech, work: &FrameWork) -> Result<FrameReport> {
 
 impl FrameReport {
     /// The accuracies as a table.
-    pub fn table(&self) -> String {
+    fn table(&self) -> String {
         let mut out = String::new();
         let _ = writeln!(
             out,

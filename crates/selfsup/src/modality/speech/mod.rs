@@ -2,22 +2,19 @@
 //! statistics as the baseline.
 
 mod frames;
+mod plan;
 mod recognition;
+mod tasks;
 mod transcripts;
 
-use super::{FrameWork, Method, Modality, Staged};
+use super::{FrameProbe, Method, Modality, Noisy, Training};
 use crate::config::{self, PretrainConfig, Read};
 use crate::set::Set;
-use crate::task::TaskKeys;
-use crate::task::classification::Classification;
-use crate::verbs::{finetune, predict};
 use candle_core::Tensor;
-use selfsup_core::cluster::ClusterConfig;
 use selfsup_core::data::{Collate, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Inputs;
-use selfsup_core::run::Display;
-use selfsup_core::trainer::Summary;
-use selfsup_core::{Encoder, Error, Key, Layer, Params, Pass, Result, Role, Scope};
+use selfsup_core::objective::boxed;
+use selfsup_core::{Encoder, Error, Key, Layer, Params, Pass, Result, Scope};
 use selfsup_datasets::{Kind, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_speech::audio::Content;
@@ -26,7 +23,6 @@ use selfsup_speech::batch::{Utterance, Waves};
 use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig};
 use selfsup_speech::encoder::{SpeechConfig, SpeechEncoder};
 use selfsup_speech::features::{Extractor, FeatureConfig};
-use selfsup_speech::hubert_plan::{HubertPlan, Recordings};
 use selfsup_speech::layers::statistics;
 use selfsup_speech::methods::Hubert;
 use selfsup_speech::names::{Head, load_pretrained, read_config, save_folder};
@@ -36,10 +32,6 @@ use selfsup_speech::transcript::TranscriptConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Frames that k-means sees at most: 50 minutes of MFCCs, 140 MB.
-const FRAMES: usize = 300_000;
 
 /// Batches that are sorted by length together.
 const WINDOW: usize = 50;
@@ -109,7 +101,7 @@ fn corpus(set: &Set) -> Result<Corpus> {
         let mut clip = Clip::new(record.id, content);
         clip.label = record.label;
         clip.group = record.group;
-        clip.transcript = records.transcript(i).filter(|said| !said.is_empty());
+        clip.transcript = records.transcript(i).filter(|text| !text.is_empty());
         clip.alignment = records.alignment(i);
         Ok(clip)
     });
@@ -225,16 +217,12 @@ impl Modality for Speech {
         Ok(Box::new(Loader::new(Arc::new(corpus(&set)?), prepare, stacked, loader)?))
     }
 
-    fn for_task(&self, set: Set) -> Set {
-        Set::new(transcripts::Simplified::new(set.records().clone(), self.keys.transcript.clone()))
-    }
-
     fn method(&self, scope: &Scope) -> Result<Method<Waves>> {
         match &self.keys.method {
             // What a finished run holds: the method of its last iteration.
             MethodConfig::Hubert(c) => {
                 let clusters = c.iterations.last().map_or(0, |i| i.clusters);
-                Ok(Box::new(Hubert::new(scope, self.encoder.clone(), c.clone(), clusters)?))
+                Ok(boxed(Hubert::new(scope, self.encoder.clone(), c.clone(), clusters)?))
             }
             other => other.build(scope, &self.encoder),
         }
@@ -242,11 +230,6 @@ impl Modality for Speech {
 
     fn encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
         Ok(Box::new(SpeechEncoder::new(scope, self.encoder.clone())?))
-    }
-
-    /// The convolutional front stays as it is (wav2vec 2.0, arXiv 2006.11477, section 4.4).
-    fn tuned_encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
-        Ok(Box::new(SpeechEncoder::with_front(scope, self.encoder.clone(), Role::Frozen)?))
     }
 
     fn load_pretrained(&self, params: &Params) -> Result<Option<String>> {
@@ -287,15 +270,6 @@ impl Modality for Speech {
         save_folder(out, params, "encoder", &self.encoder, &Head::None, self.keys.input.normalize)
     }
 
-    /// With CTC the encoder and the layer over the characters, which `AutoModelForCTC` opens.
-    fn export_tuned(&self, params: &Params, task: &TaskKeys, out: &Path) -> Result<()> {
-        if task.kind != "ctc" {
-            return self.export(params, out, "hf");
-        }
-        let tokens = task.classes.iter().cloned().enumerate().map(|(id, token)| (token, id)).collect();
-        save_folder(out, params, "encoder", &self.encoder, &Head::Ctc(tokens), self.keys.input.normalize)
-    }
-
     fn keep(&self, run: &Path) -> Result<()> {
         super::keep_shape(self.keys.encoder.pretrained.as_deref(), run)
     }
@@ -307,69 +281,22 @@ impl Modality for Speech {
         Ok(vec![format!("waves: {:?}", batch.values.dims()), format!("seconds: {} ...", seconds.join(", "))])
     }
 
-    fn staged(&self) -> bool {
-        self.keys.method.staged()
+    fn training(&self) -> Training<'_, Waves> {
+        if self.keys.method.staged() { Training::Plan(self) } else { Training::One }
     }
 
-    fn run_stages(&self, work: &Staged) -> Result<(Method<Waves>, Summary)> {
-        let MethodConfig::Hubert(method) = &self.keys.method else {
-            return Err(Error::config(format!("method {} has no stages", self.keys.method.name())));
-        };
-        let measured = self.measured(&self.within(work.set)?, work.loader.max_bad_fraction)?;
-        let (prepare, whole) = (Arc::new(self.prepare(true)?), self.prepare(false)?);
-        let lengths = measured.lengths(self.keys.input.crop_seconds);
-        let source = Loader::by_length(
-            Arc::new(measured.clone()),
-            prepare,
-            Arc::new(Padded),
-            work.loader.clone(),
-            lengths,
-            WINDOW,
-        )?;
-        let clips = measured.clips();
-        let load = |i: usize| {
-            whole.whole(clips.get(i).ok_or_else(|| Error::input("recordings", format!("there is no {i}")))?)
-        };
-        let rate = self.keys.input.audio.rate;
-        let mfcc = Extractor::new(&FeatureConfig::default(), rate)?;
-        let data = Recordings { count: clips.len(), load: &load, source: &source, mfcc: &mfcc, rate };
-        let plan = HubertPlan {
-            method: method.clone(),
-            encoder: self.encoder.clone(),
-            train: work.train.clone(),
-            optim: work.optim.clone(),
-            clustering: ClusterConfig::default(),
-            max_frames: FRAMES,
-        };
-        let display = || Display::new(Duration::from_secs(10));
-        let (method, summary) =
-            plan.run(&work.dir.join("stages"), &data, work.device, &display, work.stop, &|_| Vec::new())?;
-        Ok((Box::new(method), summary))
+    fn noisy(&self) -> Option<&dyn Noisy<Self>> {
+        Some(self)
     }
 
-    fn noisy(&self, snr_db: f32, noise: &str) -> Result<Self> {
+    fn frame_probe(&self) -> Option<&dyn FrameProbe> {
+        Some(self)
+    }
+}
+
+impl Noisy<Speech> for Speech {
+    fn with_noise(&self, snr_db: f32, noise: &str) -> Result<Self> {
         let input = PrepareConfig { noise: Some(noise_level(snr_db, noise)?), ..self.keys.input.clone() };
         Ok(Speech { keys: Keys { input, ..self.keys.clone() }, encoder: self.encoder.clone() })
-    }
-
-    fn frames(&self, work: &FrameWork) -> Result<(String, serde_json::Value)> {
-        let found = frames::probe(self, work)?;
-        Ok((found.table(), serde_json::to_value(&found).map_err(|e| Error::Other(e.to_string()))?))
-    }
-
-    const TASKS: &'static [&'static str] = &["classification", "ctc"];
-
-    fn tune(work: finetune::Work<Self>) -> Result<()> {
-        match work.config.task.kind.as_str() {
-            "ctc" => finetune::fit::<Self, recognition::Recognition>(work),
-            _ => finetune::fit::<Self, Classification>(work),
-        }
-    }
-
-    fn tell(work: &predict::Work<Self>) -> Result<(String, usize)> {
-        match work.config.task.kind.as_str() {
-            "ctc" => predict::said::<Self, recognition::Recognition>(work),
-            _ => predict::said::<Self, Classification>(work),
-        }
     }
 }

@@ -2,18 +2,18 @@
 
 use super::{Speech, WINDOW, corpus};
 use crate::set::{Set, Sets};
-use crate::task::{Build, Task, TaskKeys};
+use crate::task::{Answers, Ready, Task, TaskKeys};
 use candle_core::{DType, Device};
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::Batch;
 use selfsup_core::run::counted;
-use selfsup_core::{Error, Pass, Result};
+use selfsup_core::{Error, Pass, Result, Scope};
 use selfsup_eval::text::{cer, wer};
 use selfsup_speech::batch::{Target, Waves};
 use selfsup_speech::data::{Clip, Padded, Prepare, PrepareConfig, Targets};
 use selfsup_speech::finetune::{Ctc, CtcConfig, Units, Vocabulary};
 use selfsup_speech::search::greedy;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 
 /// The task.
@@ -45,80 +45,76 @@ fn vocabulary(tokens: &[String]) -> Result<Vocabulary> {
     Vocabulary::build([text.as_str()], Units::Characters)
 }
 
-/// The records that have a transcript.
-fn spoken(set: &Set) -> Result<(Option<Set>, Vec<String>)> {
-    let (mut with, mut said) = (Vec::new(), Vec::new());
+/// The records that have a transcript, and the transcripts.
+fn transcribed(set: &Set) -> Result<(Option<Set>, Vec<String>)> {
+    let (mut with, mut texts) = (Vec::new(), Vec::new());
     for (i, clip) in corpus(set)?.clips().iter().enumerate() {
         if let Some(text) = &clip.transcript {
             with.push(i);
-            said.push(text.clone());
+            texts.push(text.clone());
         }
     }
-    Ok((if with.is_empty() { None } else { Some(set.part(with)?) }, said))
+    Ok((if with.is_empty() { None } else { Some(set.part(with)?) }, texts))
 }
 
 impl Task<Speech> for Recognition {
     type Objective = Ctc;
 
     const WATCHED: &'static str = "validation_character_accuracy";
+    const OUTPUTS: &'static str = "tokens";
 
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
-        let (train, said) = spoken(&sets.train)?;
+        let (train, texts) = transcribed(&sets.train)?;
         let train = train.ok_or_else(|| {
             Error::input(
                 "training data",
                 "no transcripts: give a table with --labels FILE.csv (columns path and transcript), or NAME.txt beside NAME.wav",
             )
         })?;
-        let vocabulary = Vocabulary::build(said.iter().map(String::as_str), Units::Characters)?;
+        let vocabulary = Vocabulary::build(texts.iter().map(String::as_str), Units::Characters)?;
         let part = |set: Option<Set>| -> Result<Option<Set>> {
-            Ok(set.map(|s| spoken(&s)).transpose()?.and_then(|(s, _)| s))
+            Ok(set.map(|s| transcribed(&s)).transpose()?.and_then(|(s, _)| s))
         };
         let sets = Sets { held_out: part(sets.held_out)?, test: part(sets.test)?, train };
         Ok((sets, vocabulary.tokens().to_vec()))
     }
 
-    fn build(modality: &Speech, build: &Build) -> Result<Ctc> {
-        let keys = build.keys;
+    fn build(modality: &Speech, scope: &Scope, keys: &TaskKeys, _class_weights: &[f32]) -> Result<Ctc> {
         // A front of random weights has nothing to keep.
         let started = !keys.scratch && (!keys.run.is_empty() || modality.keys.encoder.pretrained.is_some());
         let config = CtcConfig { freeze_front: started, final_dropout: keys.dropout };
-        Ctc::new(&build.scope, modality.encoder.clone(), config, keys.classes.len())
+        Ctc::new(scope, modality.encoder.clone(), config, keys.classes.len())
     }
 
+    /// Batches of like length, of recordings within the bounds.
     fn batches(
         modality: &Speech,
         keys: &TaskKeys,
         set: &Set,
-        augment: bool,
         loader: LoaderConfig,
     ) -> Result<Box<dyn Source<Waves>>> {
-        waves(modality, keys, set, augment, loader, true)
+        let prepare = Arc::new(whole(modality, keys, true, true)?);
+        let measured = modality.measured(&modality.within(set)?, loader.max_bad_fraction)?;
+        let lengths = measured.lengths(None);
+        Ok(Box::new(Loader::by_length(
+            Arc::new(measured),
+            prepare,
+            Arc::new(Padded),
+            loader,
+            lengths,
+            WINDOW,
+        )?))
     }
 
-    fn measure(
-        modality: &Speech,
-        keys: &TaskKeys,
-        objective: &Ctc,
-        set: &Set,
-        loader: &LoaderConfig,
-        device: &Device,
-    ) -> Result<Vec<(String, f64)>> {
-        let vocabulary = vocabulary(&keys.classes)?;
+    fn measure(ready: &Ready<Speech, Self>, set: &Set) -> Result<Vec<(String, f64)>> {
         let clips = corpus(set)?;
-        let (mut said, mut heard) = (Vec::new(), Vec::new());
-        each(
-            &*waves(modality, keys, set, false, loader.clone(), true)?,
-            objective,
-            &vocabulary,
-            device,
-            &mut |index, text| {
-                said.push(clips.clips()[index].transcript.clone().unwrap_or_default());
-                heard.push(text);
-                Ok(())
-            },
-        )?;
-        let (c, w) = (cer(&said, &heard)?, wer(&said, &heard)?);
+        let (mut wanted, mut heard) = (Vec::new(), Vec::new());
+        each(ready, set, true, &mut |index, text| {
+            wanted.push(clips.clips()[index].transcript.clone().unwrap_or_default());
+            heard.push(text);
+            Ok(())
+        })?;
+        let (c, w) = (cer(&wanted, &heard)?, wer(&wanted, &heard)?);
         Ok(vec![
             ("character_accuracy".into(), 100.0 * (1.0 - c)),
             ("cer".into(), 100.0 * c),
@@ -126,68 +122,38 @@ impl Task<Speech> for Recognition {
         ])
     }
 
-    fn predict(
-        modality: &Speech,
-        objective: &Ctc,
-        keys: &TaskKeys,
-        set: &Set,
-        loader: &LoaderConfig,
-        device: &Device,
-        each_row: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
-    ) -> Result<()> {
-        let vocabulary = vocabulary(&keys.classes)?;
-        each(
-            &*waves(modality, keys, set, false, loader.clone(), false)?,
-            objective,
-            &vocabulary,
-            device,
-            &mut |index, text| {
-                each_row(vec![
-                    ("path".to_string(), json!(set.records().id(index)?)),
-                    ("transcript".into(), json!(text)),
-                ])
-            },
-        )
+    fn predict(ready: &Ready<Speech, Self>, set: &Set, answers: &mut dyn Answers) -> Result<()> {
+        each(ready, set, false, &mut |index, text| {
+            answers.row(vec![
+                ("path".to_string(), json!(set.records().id(index)?)),
+                ("transcript".into(), json!(text)),
+            ])
+        })
     }
 }
 
-/// Whole recordings: a transcript is not that of a part.
-fn waves(
-    modality: &Speech,
-    task: &TaskKeys,
-    set: &Set,
-    augment: bool,
-    loader: LoaderConfig,
-    needed: bool,
-) -> Result<Box<dyn Source<Waves>>> {
+/// Prepares whole recordings: a transcript is not that of a part.
+fn whole(modality: &Speech, task: &TaskKeys, augment: bool, needed: bool) -> Result<Prepare> {
     let mut config = PrepareConfig { crop_seconds: None, random_crop: false, ..modality.keys.input.clone() };
     if !augment {
         config.augment = Vec::new();
     }
-    let prepare = Arc::new(Prepare::with_targets(
-        config,
-        Arc::new(Spelled { vocabulary: vocabulary(&task.classes)?, needed }),
-    )?);
-    if !augment {
-        return Ok(Box::new(Loader::new(Arc::new(corpus(set)?), prepare, Arc::new(Padded), loader)?));
-    }
-    // Training: batches of like length, of recordings within the bounds.
-    let measured = modality.measured(&modality.within(set)?, loader.max_bad_fraction)?;
-    let lengths = measured.lengths(None);
-    Ok(Box::new(Loader::by_length(Arc::new(measured), prepare, Arc::new(Padded), loader, lengths, WINDOW)?))
+    Prepare::with_targets(config, Arc::new(Spelled { vocabulary: vocabulary(&task.classes)?, needed }))
 }
 
-/// What is heard in each recording of `source`, with its index.
+/// What is heard in each recording of `set`, with its index; with `needed` each must have a transcript.
 fn each(
-    source: &dyn Source<Waves>,
-    objective: &Ctc,
-    vocabulary: &Vocabulary,
-    device: &Device,
+    ready: &Ready<Speech, Recognition>,
+    set: &Set,
+    needed: bool,
     f: &mut dyn FnMut(usize, String) -> Result<()>,
 ) -> Result<()> {
-    for loaded in counted("transcripts: batch", source)? {
-        let batch = loaded?.batch.to_device(device)?;
-        let (logits, counts) = objective.logits(&batch, &Pass::eval())?;
+    let vocabulary = vocabulary(&ready.keys.classes)?;
+    let prepare = Arc::new(whole(ready.modality, ready.keys, false, needed)?);
+    let source = Loader::new(Arc::new(corpus(set)?), prepare, Arc::new(Padded), ready.loader.clone())?;
+    for loaded in counted("transcripts: batch", &source)? {
+        let batch = loaded?.batch.to_device(ready.device)?;
+        let (logits, counts) = ready.objective.logits(&batch, &Pass::eval())?;
         let (_, _, labels) = logits.dims3()?;
         for (i, (&index, frames)) in batch.indices.iter().zip(counts).enumerate() {
             let scores = logits

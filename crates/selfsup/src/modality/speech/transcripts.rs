@@ -36,8 +36,8 @@ impl Records for Simplified {
     }
     /// What is left; nothing where all of it was a mark of writing.
     fn transcript(&self, index: usize) -> Option<String> {
-        let said = self.config.apply(&self.records.transcript(index)?);
-        (!said.is_empty()).then_some(said)
+        let text = self.config.apply(&self.records.transcript(index)?);
+        (!text.is_empty()).then_some(text)
     }
     fn alignment(&self, index: usize) -> Option<PathBuf> {
         self.records.alignment(index)

@@ -1,19 +1,19 @@
 //! Extractive question answering: where in its text a question's answer stands.
 
-use super::Text;
-use super::records::{Packed, unpacked};
+use super::packed::{Packed, check_keys, unpacked};
+use super::{Keys, Text};
 use crate::set::{Set, Sets};
-use crate::task::{Build, ClassWeights, Task, TaskKeys};
-use candle_core::{DType, Device};
+use crate::task::{Answers, ClassWeights, Ready, Task, TaskConfig, TaskKeys};
+use candle_core::DType;
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Batch;
-use selfsup_core::{Error, Key, Pass, Result, Rng};
+use selfsup_core::{Error, Key, Pass, Result, Rng, Scope};
 use selfsup_datasets::Records;
 use selfsup_text::batch::{Example, Pad, Sequences};
 use selfsup_text::squad::{self, Question};
 use selfsup_text::task::{AnswerConfig, AnswerFinder};
 use selfsup_text::tokenizer::{Tokenizer, Window};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -106,16 +106,13 @@ fn questions(what: &str, labelled: bool) -> Result<Set> {
 
 /// The best answer to each question of `set`, with its score.
 fn each(
-    modality: &Text,
-    keys: &TaskKeys,
-    objective: &AnswerFinder,
+    ready: &Ready<Text, Answering>,
     set: &Set,
-    batch_size: usize,
-    device: &Device,
     f: &mut dyn FnMut(Question, Option<String>, f32) -> Result<()>,
 ) -> Result<()> {
-    let cut = Cut::new(modality)?;
-    let may_be_none = keys.classes.iter().any(|c| c == OUTPUTS[2]);
+    let cut = Cut::new(ready.modality)?;
+    let batch_size = ready.loader.batch_size;
+    let may_be_none = ready.keys.classes.iter().any(|c| c == OUTPUTS[2]);
     let mut open: Vec<(Question, Vec<Window>)> = Vec::new();
     let mut flush = |open: &mut Vec<(Question, Vec<Window>)>| -> Result<()> {
         let examples: Vec<Example> =
@@ -123,8 +120,9 @@ fn each(
         let mut scores = Vec::with_capacity(examples.len());
         for (b, part) in examples.chunks(batch_size.max(1)).enumerate() {
             let indices: Vec<usize> = (0..part.len()).collect();
-            let batch = cut.pad().collate(part.to_vec(), &indices, Key::new(b as u64))?.to_device(device)?;
-            let (start, end) = objective.logits(&batch, &Pass::eval())?;
+            let batch =
+                cut.pad().collate(part.to_vec(), &indices, Key::new(b as u64))?.to_device(ready.device)?;
+            let (start, end) = ready.objective.logits(&batch, &Pass::eval())?;
             let rows = |t: candle_core::Tensor| -> Result<Vec<Vec<f32>>> {
                 Ok(t.detach().to_dtype(DType::F32)?.to_vec2()?)
             };
@@ -155,6 +153,11 @@ impl Task<Text> for Answering {
     type Objective = AnswerFinder;
 
     const WATCHED: &'static str = "validation_f1";
+    const OUTPUTS: &'static str = "scores a token";
+
+    fn check(config: &TaskConfig<Keys>) -> Result<()> {
+        check_keys(config)
+    }
 
     fn open(_modality: &Text, what: &str, labelled: bool) -> Result<Set> {
         questions(what, labelled)
@@ -168,21 +171,24 @@ impl Task<Text> for Answering {
         Ok((sets, OUTPUTS[..if none { 3 } else { 2 }].iter().map(|s| (*s).to_string()).collect()))
     }
 
-    fn build(modality: &Text, build: &Build) -> Result<AnswerFinder> {
-        let keys = build.keys;
+    fn build(
+        modality: &Text,
+        scope: &Scope,
+        keys: &TaskKeys,
+        _class_weights: &[f32],
+    ) -> Result<AnswerFinder> {
         if keys.class_weights != ClassWeights::None || keys.label_smoothing != 0.0 || keys.dropout != 0.0 {
             return Err(Error::config(
                 "task: question answering has no class_weights, label_smoothing or dropout of its own: leave them out",
             ));
         }
-        AnswerFinder::new(&build.scope, modality.bert()?, &AnswerConfig::default())
+        AnswerFinder::new(scope, modality.bert()?, &AnswerConfig::default())
     }
 
     fn batches(
         modality: &Text,
         _keys: &TaskKeys,
         set: &Set,
-        _augment: bool,
         loader: LoaderConfig,
     ) -> Result<Box<dyn Source<Sequences>>> {
         let windows = Windows::new(set, Cut::new(modality)?)?;
@@ -191,16 +197,9 @@ impl Task<Text> for Answering {
         Ok(Box::new(Loader::new(Arc::new(windows), same, Arc::new(pad), loader)?))
     }
 
-    fn measure(
-        modality: &Text,
-        keys: &TaskKeys,
-        objective: &AnswerFinder,
-        set: &Set,
-        loader: &LoaderConfig,
-        device: &Device,
-    ) -> Result<Vec<(String, f64)>> {
+    fn measure(ready: &Ready<Text, Self>, set: &Set) -> Result<Vec<(String, f64)>> {
         let (mut asked, mut found) = (Vec::new(), BTreeMap::new());
-        each(modality, keys, objective, set, loader.batch_size, device, &mut |question, answer, _| {
+        each(ready, set, &mut |question, answer, _| {
             // Ids of several files may be the same: questions are told apart by their number.
             let id = asked.len().to_string();
             found.insert(id.clone(), answer.unwrap_or_default());
@@ -211,17 +210,9 @@ impl Task<Text> for Answering {
         Ok(vec![("f1".to_string(), f1), ("exact_match".into(), exact)])
     }
 
-    fn predict(
-        modality: &Text,
-        objective: &AnswerFinder,
-        keys: &TaskKeys,
-        set: &Set,
-        loader: &LoaderConfig,
-        device: &Device,
-        each_row: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
-    ) -> Result<()> {
-        each(modality, keys, objective, set, loader.batch_size, device, &mut |question, answer, score| {
-            each_row(vec![
+    fn predict(ready: &Ready<Text, Self>, set: &Set, answers: &mut dyn Answers) -> Result<()> {
+        each(ready, set, &mut |question, answer, score| {
+            answers.row(vec![
                 ("id".to_string(), json!(question.id)),
                 ("question".into(), json!(question.question)),
                 ("answer".into(), json!(answer)),

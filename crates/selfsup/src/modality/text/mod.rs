@@ -3,7 +3,9 @@
 
 mod answers;
 mod inputs;
+mod packed;
 mod records;
+mod tasks;
 mod tokens;
 mod tuned;
 mod words;
@@ -11,10 +13,6 @@ mod words;
 use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
 use crate::set::{Set, Sets};
-use crate::task::TaskKeys;
-use crate::task::classification::Classification;
-use crate::verbs::{finetune, predict};
-use answers::Answering;
 use candle_core::Tensor;
 use inputs::{Stacked, Tokenised};
 use records::{Large, documents, texts};
@@ -26,7 +24,7 @@ use selfsup_datasets::Kind;
 use selfsup_eval::Matrix;
 use selfsup_text::batch::{Example, IGNORED, Pad, Sequences};
 use selfsup_text::corpus::{CorpusConfig, Prepared, folder_name};
-use selfsup_text::encoder::{BertConfig, PooledBert};
+use selfsup_text::encoder::BertConfig;
 use selfsup_text::export::export;
 use selfsup_text::recipe::{Architecture, EncoderConfig, MethodConfig};
 use selfsup_text::tokenizer::{Tokenizer, TokenizerConfig, train};
@@ -34,7 +32,6 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokens::Tagging;
 
 /// `[tokenizer]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -212,10 +209,18 @@ impl Modality for Text {
             (prepared, examples)
         } else {
             let Some(set) = &sets.held_out else { return Ok(None) };
-            // Too little text for one block is no reason to refuse the run.
-            let Ok(prepared) = self.prepared(set) else { return Ok(None) };
-            let examples = Some(prepared.train.clone());
-            (prepared, examples)
+            match self.prepared(set) {
+                Ok(prepared) => {
+                    let examples = Some(prepared.train.clone());
+                    (prepared, examples)
+                }
+                // Too little text for one block is no reason to refuse the run.
+                Err(e @ Error::TooFew { .. }) => {
+                    crate::say::warning(format_args!("no validation loss, too little text is held out: {e}"));
+                    return Ok(None);
+                }
+                Err(e) => return Err(e),
+            }
         };
         let Some(examples) = examples.filter(|e| !e.is_empty()) else { return Ok(None) };
         let loader = LoaderConfig { batch_size: loader.batch_size.min(examples.len()), ..loader };
@@ -257,53 +262,6 @@ impl Modality for Text {
         export(out, &self.keys.method, &self.architecture, params, Some(&self.tokenizer))
     }
 
-    /// With the pooling of the family's classifier, unless `encoder.pool` asks for another.
-    fn tuned_encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
-        match &self.architecture {
-            Architecture::Bert(c) if self.with_family_head() => Ok(Box::new(PooledBert::new(scope, c)?)),
-            other => other.build(scope),
-        }
-    }
-
-    const HEAD: &'static [&'static str] = tuned::HEAD;
-
-    fn export_tuned(&self, params: &Params, task: &TaskKeys, out: &Path) -> Result<()> {
-        tuned::export(self, params, task, out)
-    }
-
-    const TASKS: &'static [&'static str] = &["classification", "token-classification", "question-answering"];
-
-    fn tune(work: finetune::Work<Self>) -> Result<()> {
-        let kind = work.config.task.kind.clone();
-        if kind != "classification" {
-            let c = &work.config;
-            if !c.data.labels.is_empty() {
-                return Err(Error::config(format!(
-                    "data.labels is not read for {kind}: its files, data.path and data.test, have the targets"
-                )));
-            }
-            if c.task.run.is_empty() && c.keys.tokenizer.path.is_none() && c.keys.encoder.pretrained.is_none()
-            {
-                return Err(Error::config(format!(
-                    "{kind} needs a vocabulary: give --run RUN, encoder.pretrained or tokenizer.path"
-                )));
-            }
-        }
-        match kind.as_str() {
-            "token-classification" => finetune::fit::<Self, Tagging>(work),
-            "question-answering" => finetune::fit::<Self, Answering>(work),
-            _ => finetune::fit::<Self, Classification>(work),
-        }
-    }
-
-    fn tell(work: &predict::Work<Self>) -> Result<(String, usize)> {
-        match work.config.task.kind.as_str() {
-            "token-classification" => predict::said::<Self, Tagging>(work),
-            "question-answering" => predict::said::<Self, Answering>(work),
-            _ => predict::said::<Self, Classification>(work),
-        }
-    }
-
     fn preview(&self, batch: &Sequences) -> Result<Vec<String>> {
         let mut lines = vec![
             format!(
@@ -331,4 +289,57 @@ impl Modality for Text {
 /// The first row of a matrix of integers.
 fn first(t: &Tensor) -> Result<Vec<i64>> {
     Ok(t.narrow(0, 0, 1)?.flatten_all()?.to_dtype(candle_core::DType::I64)?.to_vec1()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use selfsup_datasets::{Record, Records, Source as Place};
+
+    /// Documents, or a failure where there is none.
+    struct Held(Vec<Option<&'static str>>);
+
+    impl Records for Held {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn get(&self, index: usize) -> Result<Record> {
+            let id = format!("held {index}");
+            let text = self.0[index].ok_or_else(|| Error::input(&id, "cannot be read"))?;
+            Ok(Record { id, source: Place::Bytes(Arc::from(text.as_bytes())), label: None, group: None })
+        }
+        fn label(&self, _: usize) -> Option<u32> {
+            None
+        }
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+    }
+
+    #[test]
+    fn too_little_text_has_no_validation_loss_and_a_failure_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.txt");
+        std::fs::write(&file, "one two three four five six seven\n".repeat(20)).unwrap();
+        let keys = [
+            format!("data.path={}", toml::Value::String(file.display().to_string())),
+            "data.hold_out=0".into(),
+            "method.name=causal-lm".into(),
+            "tokenizer.kind=characters".into(),
+            "encoder.dim=16".into(),
+            "encoder.depth=1".into(),
+            "encoder.heads=2".into(),
+            "corpus.length=16".into(),
+        ];
+        let text = Text::new(&PretrainConfig::load("", "test", &keys).unwrap()).unwrap();
+        let train = text.open(&file.display().to_string()).unwrap();
+        let validation = |held_out: Vec<Option<&'static str>>| {
+            let sets = Sets { train: train.clone(), held_out: Some(Set::new(Held(held_out))), test: None };
+            text.validation(&sets, LoaderConfig { workers: 0, ..LoaderConfig::default() })
+        };
+        assert!(validation(vec![Some("one two three four five"); 3]).unwrap().is_some());
+        assert!(validation(vec![Some("one")]).unwrap().is_none());
+        let error = validation(vec![Some("one two three four five"), None]).err().unwrap().to_string();
+        assert!(error.contains("held 1"), "{error}");
+    }
 }

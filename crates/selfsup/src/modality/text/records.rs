@@ -5,8 +5,6 @@ use selfsup_core::run::Display;
 use selfsup_core::{Error, Result};
 use selfsup_datasets::{Kind, Record, Records, Source as Place, fetch, open_tables_of_text, tables};
 use selfsup_text::corpus::{CorpusConfig, Document, Reader, TextStore, files, folder_name, weight};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -171,53 +169,5 @@ impl Large {
     pub(super) fn tokens(&self, part: &str) -> (PathBuf, String) {
         let source = format!("{}{part}", self.source);
         (self.folder.join(format!("tokens-{}", folder_name(&source))), source)
-    }
-}
-
-/// Records whose content is a value as JSON: sentences with tags, questions.
-pub(super) struct Packed(Vec<(String, Option<String>, Arc<[u8]>)>);
-
-impl Packed {
-    /// Of names, groups and values.
-    pub(super) fn new<T: Serialize>(
-        items: impl IntoIterator<Item = (String, Option<String>, T)>,
-    ) -> Result<Self> {
-        let packed = |(id, group, value): (String, Option<String>, T)| {
-            let bytes = serde_json::to_vec(&value).map_err(|e| Error::input(&id, e))?;
-            Ok((id, group, Arc::from(bytes)))
-        };
-        Ok(Packed(items.into_iter().map(packed).collect::<Result<_>>()?))
-    }
-}
-
-/// The value of a record.
-pub(super) fn unpacked<T: DeserializeOwned>(records: &dyn Records, index: usize) -> Result<T> {
-    let record = records.get(index)?;
-    serde_json::from_slice(&record.source.content()?).map_err(|e| Error::input(record.id, e))
-}
-
-impl Records for Packed {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-    fn get(&self, index: usize) -> Result<Record> {
-        let found = self.0.get(index).ok_or_else(|| {
-            Error::input("records", format!("there is no record {index} of {}", self.0.len()))
-        })?;
-        Ok(Record {
-            id: found.0.clone(),
-            source: Place::Bytes(found.2.clone()),
-            label: None,
-            group: found.1.clone(),
-        })
-    }
-    fn label(&self, _: usize) -> Option<u32> {
-        None
-    }
-    fn group(&self, index: usize) -> Option<String> {
-        self.0.get(index)?.1.clone()
-    }
-    fn classes(&self) -> &[String] {
-        &[]
     }
 }

@@ -1,15 +1,15 @@
 //! A tag for every word: names, parts of speech.
 
-use super::Text;
-use super::records::{Packed, unpacked};
-use crate::evaluate::in_order;
+use super::packed::{Packed, check_keys, unpacked};
+use super::{Keys, Text};
 use crate::set::{Set, Sets};
-use crate::task::{Build, ClassWeights, Task, TaskKeys};
-use candle_core::{DType, Device};
+use crate::task::classification::best;
+use crate::task::{Answers, ClassWeights, Ready, Task, TaskConfig, TaskKeys};
+use candle_core::DType;
 use selfsup_core::data::{Dataset, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Batch;
 use selfsup_core::run::counted;
-use selfsup_core::{Error, Pass, Result, Rng};
+use selfsup_core::{Error, Pass, Result, Rng, Scope};
 use selfsup_datasets::Records;
 use selfsup_kernels::Path as Kernel;
 use selfsup_kernels::softmax::softmax;
@@ -18,7 +18,7 @@ use selfsup_text::conll::{self, Sentence};
 use selfsup_text::metrics::entity_f1;
 use selfsup_text::task::{TokenClassifier, TokenConfig, align_labels};
 use selfsup_text::tokenizer::Tokenizer;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,32 +88,23 @@ fn batches(
 /// For each sentence its words and the probabilities of the classes at each; of the words behind the longest
 /// input there are none.
 fn each(
-    modality: &Text,
-    keys: &TaskKeys,
-    objective: &TokenClassifier,
+    ready: &Ready<Text, Tagging>,
     set: &Set,
-    loader: &LoaderConfig,
-    device: &Device,
-    f: &mut dyn FnMut(usize, Sentence, Vec<Vec<f32>>) -> Result<()>,
+    f: &mut dyn FnMut(Sentence, Vec<Vec<f32>>) -> Result<()>,
 ) -> Result<()> {
-    for loaded in counted("predictions: batch", &*batches(modality, keys, set, loader.clone())?)? {
-        let batch = loaded?.batch.to_device(device)?;
-        let scores =
-            softmax(&objective.logits(&batch, &Pass::eval())?.detach().to_dtype(DType::F32)?, Kernel::Auto)?
-                .to_vec3::<f32>()?;
+    let source = batches(ready.modality, ready.keys, set, ready.loader.clone())?;
+    for loaded in counted("predictions: batch", &*source)? {
+        let batch = loaded?.batch.to_device(ready.device)?;
+        let logits = ready.objective.logits(&batch, &Pass::eval())?.detach().to_dtype(DType::F32)?;
+        let scores = softmax(&logits, Kernel::Auto)?.to_vec3::<f32>()?;
         let labels = batch.labels.to_vec2::<i64>()?;
         for ((rows, labels), &index) in scores.into_iter().zip(labels).zip(&batch.indices) {
             let at_words =
                 rows.into_iter().zip(labels).filter(|(_, l)| *l != IGNORED).map(|(row, _)| row).collect();
-            f(index, unpacked(set.records(), index)?, at_words)?;
+            f(unpacked(set.records(), index)?, at_words)?;
         }
     }
     Ok(())
-}
-
-/// The largest value and its place; the first of equal ones.
-fn best(row: &[f32]) -> (usize, f32) {
-    row.iter().enumerate().fold((0, f32::NEG_INFINITY), |top, (i, &p)| if p > top.1 { (i, p) } else { top })
 }
 
 impl Task<Text> for Tagging {
@@ -121,6 +112,10 @@ impl Task<Text> for Tagging {
 
     // Entity F1 is 0 for many epochs on a few sentences.
     const WATCHED: &'static str = "validation_log_likelihood";
+
+    fn check(config: &TaskConfig<Keys>) -> Result<()> {
+        check_keys(config)
+    }
 
     fn open(_modality: &Text, what: &str, labelled: bool) -> Result<Set> {
         sentences(what, labelled)
@@ -144,8 +139,12 @@ impl Task<Text> for Tagging {
         Ok((sets, classes))
     }
 
-    fn build(modality: &Text, build: &Build) -> Result<TokenClassifier> {
-        let keys = build.keys;
+    fn build(
+        modality: &Text,
+        scope: &Scope,
+        keys: &TaskKeys,
+        _class_weights: &[f32],
+    ) -> Result<TokenClassifier> {
         if keys.class_weights != ClassWeights::None {
             return Err(Error::config(
                 "task.class_weights: token classification weighs all tags alike, expected none",
@@ -157,44 +156,37 @@ impl Task<Text> for Tagging {
             label_smoothing: keys.label_smoothing,
             ..TokenConfig::default()
         };
-        TokenClassifier::new(&build.scope, modality.bert()?, config)
+        TokenClassifier::new(scope, modality.bert()?, config)
     }
 
     fn batches(
         modality: &Text,
         keys: &TaskKeys,
         set: &Set,
-        _augment: bool,
         loader: LoaderConfig,
     ) -> Result<Box<dyn Source<Sequences>>> {
         batches(modality, keys, set, loader)
     }
 
-    fn measure(
-        modality: &Text,
-        keys: &TaskKeys,
-        objective: &TokenClassifier,
-        set: &Set,
-        loader: &LoaderConfig,
-        device: &Device,
-    ) -> Result<Vec<(String, f64)>> {
-        let (mut gold, mut found) = (Vec::new(), Vec::new());
+    fn measure(ready: &Ready<Text, Self>, set: &Set) -> Result<Vec<(String, f64)>> {
+        let classes = &ready.keys.classes;
+        let (mut wanted, mut found) = (Vec::new(), Vec::new());
         let (mut likelihood, mut right, mut seen, mut words) = (0.0, 0usize, 0usize, 0usize);
-        each(modality, keys, objective, set, loader, device, &mut |_, sentence, rows| {
-            let mut said: Vec<String> = Vec::with_capacity(sentence.words.len());
+        each(ready, set, &mut |sentence, rows| {
+            let mut tags: Vec<String> = Vec::with_capacity(sentence.words.len());
             for (row, tag) in rows.iter().zip(&sentence.tags) {
                 let (class, _) = best(row);
-                let truth = keys.classes.iter().position(|c| c == tag).unwrap_or(usize::MAX);
+                let truth = classes.iter().position(|c| c == tag).unwrap_or(usize::MAX);
                 likelihood += f64::from(row.get(truth).copied().unwrap_or(0.0).max(f32::MIN_POSITIVE)).ln();
                 right += usize::from(class == truth);
                 seen += 1;
-                said.push(keys.classes[class].clone());
+                tags.push(classes[class].clone());
             }
             // What was cut off was not found.
             words += sentence.words.len();
-            said.resize(sentence.words.len(), "O".into());
-            gold.push(sentence.tags);
-            found.push(said);
+            tags.resize(sentence.words.len(), "O".into());
+            wanted.push(sentence.tags);
+            found.push(tags);
             Ok(())
         })?;
         let likelihood = likelihood / seen.max(1) as f64;
@@ -203,8 +195,8 @@ impl Task<Text> for Tagging {
             ("loss".into(), -likelihood),
             ("log_likelihood".into(), likelihood),
         ];
-        if keys.classes.iter().any(|c| c.starts_with("B-")) {
-            let (all, types) = entity_f1(&gold, &found);
+        if classes.iter().any(|c| c.starts_with("B-")) {
+            let (all, types) = entity_f1(&wanted, &found);
             out.extend(
                 [("precision", all.precision), ("recall", all.recall), ("f1", all.f1)]
                     .map(|(n, v)| (n.to_string(), 100.0 * v)),
@@ -214,25 +206,17 @@ impl Task<Text> for Tagging {
         Ok(out)
     }
 
-    fn predict(
-        modality: &Text,
-        objective: &TokenClassifier,
-        keys: &TaskKeys,
-        set: &Set,
-        loader: &LoaderConfig,
-        device: &Device,
-        each_row: &mut dyn FnMut(Vec<(String, Value)>) -> Result<()>,
-    ) -> Result<()> {
-        let loader = in_order(loader.batch_size, loader.workers);
-        each(modality, keys, objective, set, &loader, device, &mut |_, sentence, rows| {
+    fn predict(ready: &Ready<Text, Self>, set: &Set, answers: &mut dyn Answers) -> Result<()> {
+        let classes = &ready.keys.classes;
+        each(ready, set, &mut |sentence, rows| {
             for (k, word) in sentence.words.iter().enumerate() {
                 // Words behind the longest input have no tag.
-                let said = rows.get(k).map(|row| best(row));
-                each_row(vec![
+                let found = rows.get(k).map(|row| best(row));
+                answers.row(vec![
                     ("sentence".to_string(), json!(sentence.id)),
                     ("word".into(), json!(word)),
-                    ("tag".into(), json!(said.map(|(class, _)| &keys.classes[class]))),
-                    ("confidence".into(), json!(said.map(|(_, p)| p))),
+                    ("tag".into(), json!(found.map(|(class, _)| &classes[class]))),
+                    ("confidence".into(), json!(found.map(|(_, p)| p))),
                 ])?;
             }
             Ok(())

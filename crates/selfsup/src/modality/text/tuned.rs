@@ -1,17 +1,18 @@
 //! The folder of a fine-tuned run: encoder and head under the names that transformers has for them.
 
 use super::Text;
+use crate::modality::Modality;
 use crate::task::TaskKeys;
 use candle_core::Device;
 use selfsup_core::{Init, Params, Result, Scope, weights};
-use selfsup_text::encoder::{Family, Pool, PooledBert};
+use selfsup_text::encoder::{Family, Pool};
 use selfsup_text::export::export_task;
 use selfsup_text::names::Head;
 use selfsup_text::recipe::Architecture;
 use std::path::Path;
 
 impl Text {
-    /// Whether classes are told by the head that transformers has for the family. With `encoder.pool` the
+    /// Whether classes are predicted by the head that transformers has for the family. With `encoder.pool` the
     /// features are pooled otherwise, and the head is a linear layer on them that transformers has no class
     /// for.
     pub(super) fn with_family_head(&self) -> bool {
@@ -23,7 +24,7 @@ impl Text {
 /// Writes what was fine-tuned; without a class for it in transformers the encoder alone.
 pub(super) fn export(text: &Text, params: &Params, task: &TaskKeys, out: &Path) -> Result<()> {
     let Architecture::Bert(bert) = &text.architecture else {
-        return crate::modality::Modality::export(text, params, out, "hf");
+        return text.export(params, out, "hf");
     };
     let own = bert.family != Family::Bert;
     let (head, classes) = match task.kind.as_str() {
@@ -52,6 +53,3 @@ pub(super) fn export(text: &Text, params: &Params, task: &TaskKeys, out: &Path) 
     }
     export_task(out, bert, head, &alone, classes, Some(&text.tokenizer))
 }
-
-/// Parts of an encoder that belong to a head of its family.
-pub(super) const HEAD: &[&str] = &PooledBert::HEAD;

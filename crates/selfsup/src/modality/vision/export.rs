@@ -1,85 +1,82 @@
 //! An image encoder as a folder that timm or transformers loads.
 
-use super::Keys;
-use crate::verbs::export::{pretty, text};
-use candle_core::Tensor;
-use selfsup_core::checkpoint::save_safetensors;
+use candle_core::{Device, Tensor};
+use selfsup_core::checkpoint::{pretty_json, save_safetensors, write_text};
 use selfsup_core::{Error, Params, Result, weights};
+use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::names::Layout;
-use selfsup_vision::recipe::Architecture;
+use selfsup_vision::recipe::{Architecture, EncoderConfig};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Writes `config.json`, `model.safetensors`, `preprocessor_config.json` and a README into `out`.
-///
-/// # Errors
-/// If the layout cannot hold the encoder, or a file cannot be written.
-pub fn write(
-    config: &Keys,
-    architecture: &Architecture,
-    params: &Params,
-    out: &Path,
-    layout: &str,
-) -> Result<()> {
-    let ours = weights::export(params, "encoder");
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let (description, tensors, how) = match (layout, architecture) {
-        ("timm", _) => (
-            timm(config, architecture)?,
-            counters(Layout::Timm.rules().to_theirs(ours)?)?,
-            timm_note(config, architecture),
-        ),
-        ("hf", Architecture::ViT(_)) => (
-            hf(config, architecture)?,
-            Layout::HfVit.rules().to_theirs(ours)?,
-            "AutoModel.from_pretrained(DIR, add_pooling_layer=False)".to_string(),
-        ),
-        ("hf", Architecture::ResNet(_)) => {
-            return Err(Error::config(
-                "layout hf holds vision transformers; export a ResNet with --layout timm",
-            ));
-        }
-        (other, _) => return Err(Error::config(format!("layout {other}: expected timm or hf"))),
-    };
-    let tensors: Vec<(String, Tensor)> = tensors.into_iter().collect();
-    save_safetensors(out.join("model.safetensors"), &tensors)?;
-    let a = &config.augment;
-    let preprocessor = json!({
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": true, "size": {"height": a.size, "width": a.size}, "resample": 2,
-        "do_rescale": true, "rescale_factor": 1.0 / 255.0,
-        "do_normalize": true, "image_mean": a.mean, "image_std": a.std,
-    });
-    text(&out.join("config.json"), &pretty(&description)?)?;
-    text(&out.join("preprocessor_config.json"), &pretty(&preprocessor)?)?;
-    text(
-        &out.join("README.md"),
-        &format!(
-            "# {} pre-trained with {}\n\nLoad it in Python:\n\n    {how}\n\nImages: {} x {} pixels, mean {:?}, sd {:?} of values in [0, 1].\n",
-            config.encoder.name,
-            config.method.name(),
-            a.size,
-            a.size,
-            a.mean,
-            a.std
-        ),
-    )
+/// An encoder of images, and how it was trained.
+pub struct Exported<'a> {
+    /// The network.
+    pub architecture: &'a Architecture,
+    /// `[encoder]`.
+    pub encoder: &'a EncoderConfig,
+    /// `[augment]`: the size and the normalisation of its images.
+    pub augment: &'a AugmentConfig,
+    /// The method that trained it.
+    pub method: &'a str,
+}
+
+impl Exported<'_> {
+    /// Writes `config.json`, `model.safetensors`, `preprocessor_config.json` and a README into `out`.
+    ///
+    /// # Errors
+    /// If the layout cannot hold the encoder, or a file cannot be written.
+    pub fn write(&self, params: &Params, out: &Path, layout: &str) -> Result<()> {
+        let ours = weights::export(params, "encoder");
+        std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+        let (description, tensors, how) = match (layout, self.architecture) {
+            ("timm", _) => (timm(self)?, counters(Layout::Timm.rules().to_theirs(ours)?)?, timm_note(self)),
+            ("hf", Architecture::ViT(_)) => (
+                hf(self)?,
+                Layout::HfVit.rules().to_theirs(ours)?,
+                "AutoModel.from_pretrained(DIR, add_pooling_layer=False)".to_string(),
+            ),
+            ("hf", Architecture::ResNet(_)) => {
+                return Err(Error::config(
+                    "layout hf holds vision transformers; export a ResNet with --layout timm",
+                ));
+            }
+            (other, _) => return Err(Error::config(format!("layout {other}: expected timm or hf"))),
+        };
+        let tensors: Vec<(String, Tensor)> = tensors.into_iter().collect();
+        save_safetensors(out.join("model.safetensors"), &tensors)?;
+        let a = self.augment;
+        let preprocessor = json!({
+            "image_processor_type": "ViTImageProcessor",
+            "do_resize": true, "size": {"height": a.size, "width": a.size}, "resample": 2,
+            "do_rescale": true, "rescale_factor": 1.0 / 255.0,
+            "do_normalize": true, "image_mean": a.mean, "image_std": a.std,
+        });
+        write_text(&out.join("config.json"), &pretty_json(&description)?)?;
+        write_text(&out.join("preprocessor_config.json"), &pretty_json(&preprocessor)?)?;
+        write_text(
+            &out.join("README.md"),
+            &format!(
+                "# {} pre-trained with {}\n\nLoad it in Python:\n\n    {how}\n\nImages: {} x {} pixels, mean {:?}, sd {:?} of values in [0, 1].\n",
+                self.encoder.name, self.method, a.size, a.size, a.mean, a.std
+            ),
+        )
+    }
 }
 
 /// PyTorch's batch norm counts its batches: strict loading asks for the counter.
-fn counters(
-    mut tensors: std::collections::BTreeMap<String, Tensor>,
-) -> Result<std::collections::BTreeMap<String, Tensor>> {
+fn counters(mut tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
     let norms: Vec<String> =
         tensors.keys().filter_map(|k| k.strip_suffix("running_mean").map(str::to_string)).collect();
     for prefix in norms {
-        tensors.insert(format!("{prefix}num_batches_tracked"), super::counter()?);
+        tensors.insert(format!("{prefix}num_batches_tracked"), Tensor::new(0i64, &Device::Cpu)?);
     }
     Ok(tensors)
 }
 
-fn timm(config: &Keys, architecture: &Architecture) -> Result<Value> {
-    let a = &config.augment;
+fn timm(config: &Exported) -> Result<Value> {
+    let (a, architecture) = (config.augment, config.architecture);
     let (name, features, arguments) = match architecture {
         Architecture::ResNet(c) => {
             let standard = if config.encoder.name == "resnet" {
@@ -118,8 +115,8 @@ fn timm(config: &Keys, architecture: &Architecture) -> Result<Value> {
     Ok(out)
 }
 
-fn timm_note(config: &Keys, architecture: &Architecture) -> String {
-    match architecture {
+fn timm_note(config: &Exported) -> String {
+    match config.architecture {
         Architecture::ResNet(c) if c.small_images => format!(
             "import timm, torch.nn as nn; from safetensors.torch import load_file\n    \
              m = timm.create_model(\"{}\", num_classes=0, in_chans={}{})\n    \
@@ -147,8 +144,8 @@ fn timm_note(config: &Keys, architecture: &Architecture) -> String {
     }
 }
 
-fn hf(config: &Keys, architecture: &Architecture) -> Result<Value> {
-    let Architecture::ViT(c) = architecture else {
+fn hf(config: &Exported) -> Result<Value> {
+    let Architecture::ViT(c) = config.architecture else {
         return Err(Error::config("layout hf holds vision transformers only"));
     };
     if !c.class_token {

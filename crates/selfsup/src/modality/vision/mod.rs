@@ -5,11 +5,11 @@ mod export;
 mod raw;
 #[cfg(feature = "medical")]
 mod slices;
+mod tasks;
 
 use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
 use crate::set::Set;
-use candle_core::{Device, Tensor};
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Inputs, Views};
 use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
@@ -204,7 +204,10 @@ impl Modality for Vision {
     }
 
     fn export(&self, params: &Params, out: &Path, layout: &str) -> Result<()> {
-        export::write(&self.keys, &self.architecture, params, out, layout)
+        let Keys { method, encoder, augment, .. } = &self.keys;
+        let exported =
+            export::Exported { architecture: &self.architecture, encoder, augment, method: method.name() };
+        exported.write(params, out, layout)
     }
 
     fn preview(&self, batch: &Views) -> Result<Vec<String>> {
@@ -220,9 +223,4 @@ impl Modality for Vision {
         lines.push(format!("augmentations: {}", picture.display()));
         Ok(lines)
     }
-}
-
-/// A tensor that PyTorch's strict loading asks for.
-fn counter() -> Result<Tensor> {
-    Ok(Tensor::new(0i64, &Device::Cpu)?)
 }

@@ -1,0 +1,59 @@
+//! HuBERT in its stages: clusters, a training on them, better clusters, another training.
+
+use super::{Speech, WINDOW};
+use crate::modality::{Method, PlanRequest, TrainingPlan};
+use selfsup_core::cluster::ClusterConfig;
+use selfsup_core::data::Loader;
+use selfsup_core::run::Display;
+use selfsup_core::trainer::Summary;
+use selfsup_core::{Error, Result};
+use selfsup_speech::batch::Waves;
+use selfsup_speech::data::Padded;
+use selfsup_speech::features::{Extractor, FeatureConfig};
+use selfsup_speech::hubert_plan::{HubertPlan, Recordings};
+use selfsup_speech::recipe::MethodConfig;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Frames that k-means sees at most: 50 minutes of MFCCs, 140 MB.
+const FRAMES: usize = 300_000;
+
+impl TrainingPlan<Waves> for Speech {
+    fn run(&self, request: &PlanRequest) -> Result<(Method<Waves>, Summary)> {
+        let MethodConfig::Hubert(method) = &self.keys.method else {
+            return Err(Error::config(format!("method {} has no stages", self.keys.method.name())));
+        };
+        let measured = self.measured(&self.within(request.set)?, request.loader.max_bad_fraction)?;
+        let (prepare, whole) = (Arc::new(self.prepare(true)?), self.prepare(false)?);
+        let lengths = measured.lengths(self.keys.input.crop_seconds);
+        let source = Loader::by_length(
+            Arc::new(measured.clone()),
+            prepare,
+            Arc::new(Padded),
+            request.loader.clone(),
+            lengths,
+            WINDOW,
+        )?;
+        let clips = measured.clips();
+        let load = |i: usize| {
+            whole.whole(clips.get(i).ok_or_else(|| Error::input("recordings", format!("there is no {i}")))?)
+        };
+        let rate = self.keys.input.audio.rate;
+        let mfcc = Extractor::new(&FeatureConfig::default(), rate)?;
+        let data = Recordings { count: clips.len(), load: &load, source: &source, mfcc: &mfcc, rate };
+        let plan = HubertPlan {
+            method: method.clone(),
+            encoder: self.encoder.clone(),
+            train: request.train.clone(),
+            optim: request.optim.clone(),
+            clustering: ClusterConfig::default(),
+            max_frames: FRAMES,
+        };
+        let display = || Display::new(Duration::from_secs(10));
+        let (method, summary) =
+            plan.run(&request.dir.join("stages"), &data, request.device, &display, request.stop, &|_| {
+                Vec::new()
+            })?;
+        Ok((selfsup_core::objective::boxed(method), summary))
+    }
+}

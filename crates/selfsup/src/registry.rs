@@ -1,0 +1,80 @@
+//! The modalities of this build: a new one is a line of the table.
+
+use crate::config::Keys;
+use crate::modality::Modality;
+use selfsup_core::Error;
+use selfsup_datasets::Kind;
+
+/// What is known of a modality before a configuration is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub kind: Kind,
+    /// Names of its methods; the first is taken where none is named.
+    pub methods: &'static [&'static str],
+}
+
+const fn entry<M: Modality>() -> Entry {
+    Entry { kind: M::Keys::KIND, methods: M::Keys::METHODS }
+}
+
+/// From a list of types: the table [`MODALITIES`], and the macro `with_modality!(kind, M => code)`, which runs
+/// code with `M` the type of a modality.
+macro_rules! modalities {
+    ($d:tt $($(#[$built:meta])* $modality:path,)*) => {
+        /// All of them.
+        pub const MODALITIES: &[Entry] = &[$($(#[$built])* entry::<$modality>(),)*];
+
+        /// Runs code, which returns a result, with `$m` the type of the modality `$kind`.
+        macro_rules! with_modality {
+            ($d kind:expr, $d m:ident => $d body:expr) => {
+                'found: {
+                    let kind: selfsup_datasets::Kind = $d kind;
+                    $($(#[$built])*
+                    if kind == <<$modality as $d crate::modality::Modality>::Keys as $d crate::config::Keys>::KIND {
+                        type $d m = $modality;
+                        break 'found $d body;
+                    })*
+                    Err($d crate::registry::absent(kind))
+                }
+            };
+        }
+    };
+}
+
+modalities! { $
+    #[cfg(feature = "vision")]
+    crate::modality::vision::Vision,
+    #[cfg(feature = "text")]
+    crate::modality::text::Text,
+    #[cfg(feature = "speech")]
+    crate::modality::speech::Speech,
+    #[cfg(feature = "medical")]
+    crate::modality::medical::Medical,
+}
+pub(crate) use with_modality;
+
+/// The error for a modality that this build is without.
+pub fn absent(kind: Kind) -> Error {
+    Error::config(format!("modality {kind} is not in this build: build with --features {kind}"))
+}
+
+/// The modalities whose methods include `name`.
+pub fn with_method(name: &str) -> Vec<Kind> {
+    MODALITIES.iter().filter(|m| m.methods.contains(&name)).map(|m| m.kind).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_modality_is_found_by_its_name() {
+        for entry in MODALITIES {
+            let found = with_modality!(entry.kind, M => Ok(<M as Modality>::Keys::KIND));
+            assert_eq!(found.unwrap(), entry.kind);
+            assert!(!entry.methods.is_empty());
+        }
+        assert!(with_method("no-such-method").is_empty());
+    }
+}

@@ -1,0 +1,173 @@
+//! The configuration of a fine-tuning run: `[task]`, and the sections that it shares with pre-training.
+
+use crate::config::{DataConfig, Keys, PretrainConfig, behind, own_kind, parse};
+use selfsup_core::device;
+use selfsup_core::optim::OptimConfig;
+use selfsup_core::trainer::TrainConfig;
+use selfsup_core::{Error, Result};
+use selfsup_datasets::Kind;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Weights of the classes in the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassWeights {
+    /// Every sample counts the same.
+    #[default]
+    None,
+    /// Every class counts the same.
+    Balanced,
+}
+
+/// `[task]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskKeys {
+    /// What is learnt: `classification` in every modality, `token-classification` and `question-answering`
+    /// for texts, `ctc` (what is said) for recordings, `segmentation` for volumes.
+    pub kind: String,
+    /// The pre-training run whose encoder is taken; without one the encoder starts from `encoder.pretrained`
+    /// or from random weights.
+    pub run: String,
+    /// Start from random weights although a run is named: the baseline that pre-training has to beat.
+    pub scratch: bool,
+    /// Blocks of the encoder that are trained, counted from its end: 0 for the head alone; by default all of
+    /// it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_blocks: Option<usize>,
+    /// Share of the target that is spread over all classes.
+    pub label_smoothing: f64,
+    /// `none` or `balanced`.
+    pub class_weights: ClassWeights,
+    /// Dropout in front of the head.
+    pub dropout: f32,
+    /// Names of the classes (or characters), in the order of the head's outputs; found in the data.
+    pub classes: Vec<String>,
+}
+
+impl Default for TaskKeys {
+    fn default() -> Self {
+        TaskKeys {
+            kind: "classification".into(),
+            run: String::new(),
+            scratch: false,
+            train_blocks: None,
+            label_smoothing: 0.0,
+            class_weights: ClassWeights::None,
+            dropout: 0.0,
+            classes: Vec::new(),
+        }
+    }
+}
+
+/// A whole fine-tuning run: the modality's sections are those of the pre-training run where the file does not
+/// give them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, bound = "K: Keys")]
+pub struct TaskConfig<K: Keys> {
+    /// `vision`, `text`, `speech` or `medical`.
+    #[serde(deserialize_with = "own_kind::<K, _>")]
+    pub modality: Kind,
+    /// `auto`, `cpu`, `cuda:N` or `metal`.
+    pub device: device::Device,
+    /// What is learnt from which start.
+    pub task: TaskKeys,
+    /// Samples and labels. `hold_out` is the share that early stopping watches.
+    pub data: DataConfig,
+    /// What the modality asks for.
+    #[serde(flatten)]
+    pub keys: K,
+    /// The loop.
+    pub train: TrainConfig,
+    /// The optimiser and its schedule.
+    pub optim: OptimConfig,
+}
+
+impl<K: Keys> Default for TaskConfig<K> {
+    /// 30 epochs of batches of 32 that end after 5 without a better result; AdamW at 3e-4 with a layer-wise
+    /// decay of 0.75 (MAE, arXiv 2111.06377, table 9; BEiT, arXiv 2106.08254).
+    fn default() -> Self {
+        TaskConfig {
+            modality: K::KIND,
+            device: device::Device::default(),
+            task: TaskKeys::default(),
+            data: DataConfig { hold_out: 0.2, ..DataConfig::default() },
+            keys: K::default(),
+            train: TrainConfig {
+                epochs: 30,
+                batch_size: 32,
+                patience: 5,
+                keep_last: 1,
+                ..TrainConfig::default()
+            },
+            optim: OptimConfig { lr: 3e-4, layer_decay: Some(0.75), ..OptimConfig::default() },
+        }
+    }
+}
+
+/// Learning rate for a head alone, which starts near zero and has a convex loss.
+const HEAD_RATE: f64 = 1e-2;
+
+impl<K: Keys> TaskConfig<K> {
+    /// Reads a file's text with overrides; what neither gives comes from the pre-training run, then from the
+    /// defaults.
+    ///
+    /// # Errors
+    /// Naming the key that is unknown or has a wrong value.
+    pub fn load(
+        text: &str,
+        file: &str,
+        overrides: &[String],
+        run: Option<&PretrainConfig<K>>,
+    ) -> Result<Self> {
+        let mut base = Self::default();
+        let given = parse(text, file)?;
+        let head_only = overrides.iter().any(|o| o.replace(' ', "") == "task.train_blocks=0")
+            || given.get("task").and_then(|t| t.get("train_blocks")).and_then(toml::Value::as_integer)
+                == Some(0);
+        if head_only {
+            base.optim = OptimConfig { lr: HEAD_RATE, layer_decay: None, ..base.optim };
+        }
+        if let Some(run) = run {
+            base.keys = run.keys.clone();
+            base.device = run.device;
+            base.data = DataConfig {
+                hold_out: base.data.hold_out,
+                test: String::new(),
+                limit: 0,
+                ..run.data.clone()
+            };
+        }
+        let defaults = toml::Table::try_from(&base).map_err(|e| Error::config(e.to_string()))?;
+        let mut all = behind(&given, &defaults);
+        // The optimiser's own defaults belong to its kind.
+        if given.get("optim").is_some_and(|o| o.get("kind").is_some())
+            || overrides.iter().any(|o| o.starts_with("optim.kind="))
+        {
+            all.retain(|o| !o.starts_with("optim."));
+        }
+        all.extend_from_slice(overrides);
+        let mut c: Self = selfsup_core::config::load(text, file, &all)?;
+        c.keys.resolve();
+        if c.data.path.is_empty() && !c.data.labels.is_empty() {
+            // Paths of a table are then those beside it.
+            let beside = Path::new(&c.data.labels).parent().unwrap_or(Path::new("")).display().to_string();
+            c.data.path = if beside.is_empty() { ".".into() } else { beside };
+        }
+        Ok(c)
+    }
+
+    /// The same as the modality reads it.
+    pub fn pretrain(&self) -> PretrainConfig<K> {
+        PretrainConfig {
+            modality: self.modality,
+            device: self.device,
+            data: self.data.clone(),
+            keys: self.keys.clone(),
+            train: self.train.clone(),
+            optim: self.optim.clone(),
+            ..PretrainConfig::default()
+        }
+    }
+}
