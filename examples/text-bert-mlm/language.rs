@@ -5,7 +5,7 @@ use crate::batches::{Loading, by_length, loader, plain};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use selfsup::core::data::{Collate, Transform};
-use selfsup::core::objective::Objective;
+use selfsup::core::objective::{Embedded, Objective};
 use selfsup::core::optim::OptimConfig;
 use selfsup::core::run::{Display, Run};
 use selfsup::core::signal::Stop;
@@ -138,10 +138,10 @@ pub fn measure(
             items.push(e);
         }
         let batch = Pad { pad, length: None }.collate(items, chunk, Key::new(b as u64))?;
-        let e = bert.embed(&batch, &Pass::eval())?.detach();
+        let e = bert.embed(&batch, &Pass::eval())?.detach()?;
         let weight = bert.weight(&batch, &e)?;
         nll += f64::from(bert.criterion(&e, &Pass::eval())?.value.to_scalar::<f32>()?) * weight;
-        right += bert.gauges(&e)?.first().context("a gauge")?.value * weight;
+        right += bert.gauges(&e, &Pass::eval())?.first().context("a gauge")?.value * weight;
         n += weight;
     }
     Ok(Language {
