@@ -113,7 +113,7 @@ mod tests {
     fn perplexity_counts_what_is_used() {
         // All frames alike: one entry in each of the two codebooks.
         let one = Tensor::ones((6, 8), DType::F32, &Device::Cpu).unwrap();
-        let q = small().quantize(&one, None).unwrap();
+        let q = small().quantize(&one, None, &Pass::eval()).unwrap();
         assert!((q.perplexity.to_scalar::<f32>().unwrap() - 2.0).abs() < 1e-3);
         assert!(q.codes.chunks_exact(2).all(|c| c == &q.codes[..2]));
         assert_eq!(q.values.dims(), [6, 6]);
@@ -141,8 +141,8 @@ mod tests {
         )
         .unwrap();
         let noise = q.noise(&[3], &pass, &Device::Cpu).unwrap();
-        let made = q.quantize(&frames, Some((&noise, 1.0))).unwrap();
-        let books: Vec<Vec<f32>> = q.codevectors.squeeze(0).unwrap().to_vec2().unwrap();
+        let made = q.quantize(&frames, Some((&noise, 1.0)), &Pass::eval()).unwrap();
+        let books: Vec<Vec<f32>> = q.codevectors.value().squeeze(0).unwrap().to_vec2().unwrap();
         let values: Vec<Vec<f32>> = made.values.to_vec2().unwrap();
         for (value, codes) in values.iter().zip(made.codes.chunks_exact(2)) {
             let entry: Vec<f32> = (0..2).flat_map(|g| books[g * 4 + codes[g] as usize].clone()).collect();
