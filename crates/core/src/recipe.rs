@@ -77,3 +77,63 @@ macro_rules! method_config {
         }
     };
 }
+
+/// Declares the methods of a modality of arrays: its own, if it has any, and all methods over views, whose list
+/// is here. As [`method_config!`](crate::method_config), and `over_views` gives the declaration of those.
+///
+/// ```
+/// selfsup_core::methods_over_views! {
+///     /// What images can be trained with.
+///     pub enum MethodConfig {}
+/// }
+/// assert_eq!(MethodConfig::default().name(), "simclr");
+/// assert!(MethodConfig::named("byol")?.over_views().is_some_and(|m| m.wanted().globals() == 2));
+/// # Ok::<(), selfsup_core::Error>(())
+/// ```
+#[macro_export]
+macro_rules! methods_over_views {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $own:ident($own_config:ty) = $own_text:literal,)* }) => {
+        $crate::methods_over_views! {
+            @with [$(#[$meta])*] $name [$($(#[$doc])* $own($own_config) = $own_text,)*]
+            // One line a method: its variant, its configuration, its name, what it is.
+            Simclr SimClrConfig "simclr" "SimCLR.",
+            Moco MoCoConfig "moco" "MoCo v1 and v2.",
+            MocoV3 MoCoV3Config "moco-v3" "MoCo v3.",
+            Byol ByolConfig "byol" "BYOL.",
+            Simsiam SimSiamConfig "simsiam" "SimSiam.",
+            BarlowTwins BarlowTwinsConfig "barlow-twins" "Barlow Twins.",
+            Vicreg VicRegConfig "vicreg" "VICReg.",
+            Mae MaeConfig "mae" "Masked autoencoder.",
+            Rotation RotationConfig "rotation" "Rotation prediction.",
+        }
+    };
+    (@with [$(#[$meta:meta])*] $name:ident [$($own:tt)*] $($variant:ident $config:ident $text:literal $doc:literal,)*) => {
+        $crate::method_config! {
+            $(#[$meta])*
+            pub enum $name {
+                $($own)*
+                $(#[doc = $doc] $variant($crate::objective::$config) = $text,)*
+            }
+        }
+
+        impl $name {
+            /// The declaration of a method over views; nothing for a method that is the modality's own.
+            pub fn over_views(&self) -> Option<&dyn $crate::objective::OverViews> {
+                match self {
+                    $($name::$variant(c) => Some(c),)*
+                    #[allow(unreachable_patterns)]
+                    _ => None,
+                }
+            }
+
+            /// The same, to be changed.
+            pub fn over_views_mut(&mut self) -> Option<&mut dyn $crate::objective::OverViews> {
+                match self {
+                    $($name::$variant(c) => Some(c),)*
+                    #[allow(unreachable_patterns)]
+                    _ => None,
+                }
+            }
+        }
+    };
+}

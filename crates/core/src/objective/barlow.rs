@@ -3,7 +3,7 @@
 //!
 //! `L = sum_i (1 - C_ii)^2 + lambda * sum_{i != j} C_ij^2`, C over features standardised along the batch.
 
-use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
+use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::barlow_twins;
@@ -52,6 +52,20 @@ impl BarlowTwins {
             )
         })?;
         Ok(BarlowTwins { config, params: scope.params().clone(), branch })
+    }
+}
+
+impl OverViews for BarlowTwinsConfig {
+    fn wanted(&self) -> Wanted {
+        Wanted::Joint(2)
+    }
+
+    fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {
+        Ok(boxed(BarlowTwins::new(scope, &|s: &Scope| networks.encoder(s), self.clone())?))
+    }
+
+    fn shrink(&mut self) {
+        (self.hidden_dim, self.out_dim) = (16, 8);
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! `L = mean over both directions of 2 - 2 cos(q(z_student(x1)), z_teacher(x2))`.
 
-use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
+use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::byol;
@@ -54,6 +54,20 @@ impl Byol {
             MlpHead::new(&scope.sub("predictor").top(), &[o, h, o], MlpHeadNorm::Batch, MlpHeadNorm::None)?;
         let teacher = joint::Teacher::new(scope, build, project)?;
         Ok(Byol { config, params: scope.params().clone(), student, predictor, teacher })
+    }
+}
+
+impl OverViews for ByolConfig {
+    fn wanted(&self) -> Wanted {
+        Wanted::Joint(2)
+    }
+
+    fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {
+        Ok(boxed(Byol::new(scope, &|s: &Scope| networks.encoder(s), self.clone())?))
+    }
+
+    fn shrink(&mut self) {
+        (self.hidden_dim, self.out_dim) = (16, 8);
     }
 }
 

@@ -6,7 +6,7 @@
 //! positions. The loss is the mean squared error over the masked patches, each normalised by its own mean and
 //! variance.
 
-use super::{Gauge, Loss, Objective, Views, joint};
+use super::{Gauge, Loss, Method, Needs, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
 use crate::encoder::{Encoder, TokenEncoder};
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -259,6 +259,26 @@ impl Mae {
     /// If shapes do not fit.
     pub fn loss_of(&self, x: &Tensor, made: &Reconstruction) -> Result<Tensor> {
         mae_normalized_pixels(&made.pixels, &self.encoder.patchify(x)?, &made.mask, self.config.norm_pix)
+    }
+}
+
+impl OverViews for MaeConfig {
+    fn wanted(&self) -> Wanted {
+        Wanted::Plain
+    }
+
+    /// MAE's class token is not trained towards anything: its papers' probes average the patches or fine-tune.
+    fn needs(&self) -> Needs {
+        Needs { tokens: true, fixed_positions: true, mean_pool: true }
+    }
+
+    fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {
+        Ok(boxed(Mae::new(scope, &|s: &Scope| networks.tokens(s), self.clone())?))
+    }
+
+    fn shrink(&mut self) {
+        // A width of sines on one to three axes.
+        (self.decoder_dim, self.decoder_depth, self.decoder_heads) = (24, 1, 2);
     }
 }
 

@@ -4,7 +4,7 @@
 //! `L = -log exp(q . k+ / T) / (exp(q . k+ / T) + sum_queue exp(q . k / T))`. Where we differ: the keys'
 //! batch is not shuffled across processes, since batch norm sees one view of one process at a time.
 
-use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
+use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -103,6 +103,20 @@ impl MoCo {
 /// Rows of length 1.
 fn normalize(x: &Tensor) -> Result<Tensor> {
     Ok(l2_normalize(x, 1e-12, Path::Auto)?)
+}
+
+impl OverViews for MoCoConfig {
+    fn wanted(&self) -> Wanted {
+        Wanted::Joint(2)
+    }
+
+    fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {
+        Ok(boxed(MoCo::new(scope, &|s: &Scope| networks.encoder(s), self.clone())?))
+    }
+
+    fn shrink(&mut self) {
+        (self.hidden_dim, self.out_dim, self.queue, self.momentum) = (16, 8, 20, 0.9);
+    }
 }
 
 impl Objective for MoCo {

@@ -3,7 +3,7 @@
 //!
 //! `L = 2T * [CE(q1 k2^T / T) + CE(q2 k1^T / T)]`, the diagonal being the target.
 
-use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
+use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::moco_v3;
@@ -61,6 +61,20 @@ impl MoCoV3 {
         )?;
         let teacher = joint::Teacher::new(scope, build, project)?;
         Ok(MoCoV3 { config, params: scope.params().clone(), student, predictor, teacher })
+    }
+}
+
+impl OverViews for MoCoV3Config {
+    fn wanted(&self) -> Wanted {
+        Wanted::Joint(2)
+    }
+
+    fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {
+        Ok(boxed(MoCoV3::new(scope, &|s: &Scope| networks.encoder(s), self.clone())?))
+    }
+
+    fn shrink(&mut self) {
+        (self.hidden_dim, self.out_dim) = (16, 8);
     }
 }
 

@@ -15,9 +15,11 @@ mod joint;
 mod mae;
 mod moco;
 mod moco_v3;
+mod rotation;
 mod simclr;
 mod simsiam;
 mod vicreg;
+mod views;
 
 pub use barlow::{BarlowTwins, BarlowTwinsConfig};
 pub use byol::{Byol, ByolConfig};
@@ -27,9 +29,11 @@ pub use joint::{Pair, Predicted, ema, embedding_std};
 pub use mae::{Mae, MaeConfig, random_masking};
 pub use moco::{MoCo, MoCoConfig};
 pub use moco_v3::{MoCoV3, MoCoV3Config};
+pub use rotation::{Rotation, RotationConfig};
 pub use simclr::{SimClr, SimClrConfig};
 pub use simsiam::{SimSiam, SimSiamConfig};
 pub use vicreg::{VicReg, VicRegConfig};
+pub use views::{Needs, Networks, OverViews, Views, Wanted};
 
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
@@ -39,37 +43,6 @@ use crate::pass::{Pass, Progress};
 use crate::scope::Scope;
 use crate::world::World;
 use candle_core::{Device, Tensor};
-
-/// A batch of images, volumes or signals as a method over views sees them. A method names in
-/// [`Wanted`](crate::recipe::Wanted) which of the fields it reads; the modality fills those and no others.
-#[derive(Clone, Debug, Default)]
-pub struct Views {
-    /// Full-size views, each `(N, C, H, W)` or the layout of the modality.
-    pub globals: Vec<Tensor>,
-    /// Small crops (multi-crop).
-    pub locals: Vec<Tensor>,
-    /// What a view is compared with: the patch before it was corrupted, or a class `(N)` that was made with it.
-    pub targets: Option<Tensor>,
-    /// Global index of each sample in the data set.
-    pub indices: Vec<usize>,
-}
-
-impl Views {
-    /// The views alone.
-    pub fn of(globals: Vec<Tensor>, indices: Vec<usize>) -> Self {
-        Views { globals, indices, ..Views::default() }
-    }
-
-    fn map(&self, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Self> {
-        let each = |v: &[Tensor]| v.iter().map(&f).collect::<candle_core::Result<Vec<_>>>();
-        Ok(Views {
-            globals: each(&self.globals)?,
-            locals: each(&self.locals)?,
-            targets: self.targets.as_ref().map(&f).transpose()?,
-            indices: self.indices.clone(),
-        })
-    }
-}
 
 /// What a batch must tell the trainer.
 pub trait Batch: Send + Sized {
@@ -93,21 +66,6 @@ pub trait Batch: Send + Sized {
     /// # Errors
     /// If the device refuses it.
     fn to_device(&self, device: &Device) -> Result<Self>;
-}
-
-impl Batch for Views {
-    fn samples(&self) -> usize {
-        self.globals.first().map_or(0, |v| v.dims().first().copied().unwrap_or(0))
-    }
-
-    fn narrow(&self, start: usize, len: usize) -> Result<Self> {
-        let indices = self.indices.get(start..start + len).unwrap_or_default().to_vec();
-        Ok(Views { indices, ..self.map(|v| v.narrow(0, start, len))? })
-    }
-
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        self.map(|v| v.to_device(device))
-    }
 }
 
 /// A scalar loss with a graph, and its named parts for the log.

@@ -5,7 +5,7 @@
 //! z = g(f(x)) normalised. The two views go through the encoder one after the other, as in lightly, so batch
 //! norm sees one view at a time.
 
-use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
+use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::nt_xent;
@@ -50,6 +50,20 @@ impl SimClr {
             MlpHead::new(s, &[d, config.hidden_dim, config.out_dim], MlpHeadNorm::Batch, MlpHeadNorm::Batch)
         })?;
         Ok(SimClr { config, params: scope.params().clone(), branch })
+    }
+}
+
+impl OverViews for SimClrConfig {
+    fn wanted(&self) -> Wanted {
+        Wanted::Joint(2)
+    }
+
+    fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {
+        Ok(boxed(SimClr::new(scope, &|s: &Scope| networks.encoder(s), self.clone())?))
+    }
+
+    fn shrink(&mut self) {
+        (self.hidden_dim, self.out_dim) = (16, 8);
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! `L = D(p1, stop(z2)) / 2 + D(p2, stop(z1)) / 2`, D the negative cosine.
 
-use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
+use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::sim_siam;
@@ -53,6 +53,20 @@ impl SimSiam {
             MlpHeadNorm::None,
         )?;
         Ok(SimSiam { params: scope.params().clone(), branch, predictor })
+    }
+}
+
+impl OverViews for SimSiamConfig {
+    fn wanted(&self) -> Wanted {
+        Wanted::Joint(2)
+    }
+
+    fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {
+        Ok(boxed(SimSiam::new(scope, &|s: &Scope| networks.encoder(s), self.clone())?))
+    }
+
+    fn shrink(&mut self) {
+        (self.predictor_dim, self.out_dim) = (8, 16);
     }
 }
 

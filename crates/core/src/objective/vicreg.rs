@@ -3,7 +3,7 @@
 //!
 //! `L = lambda * s(Z, Z') + mu * (v(Z) + v(Z')) / 2 + nu * (c(Z) + c(Z'))`.
 
-use super::{BuildEncoder, Gauge, Loss, Objective, Views, joint};
+use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::vicreg_terms;
@@ -56,6 +56,20 @@ impl VicReg {
             )
         })?;
         Ok(VicReg { config, params: scope.params().clone(), branch })
+    }
+}
+
+impl OverViews for VicRegConfig {
+    fn wanted(&self) -> Wanted {
+        Wanted::Joint(2)
+    }
+
+    fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {
+        Ok(boxed(VicReg::new(scope, &|s: &Scope| networks.encoder(s), self.clone())?))
+    }
+
+    fn shrink(&mut self) {
+        (self.hidden_dim, self.out_dim) = (16, 8);
     }
 }
 

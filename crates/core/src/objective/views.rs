@@ -1,0 +1,139 @@
+//! Methods over views: what they are given, and how one declaration serves every modality of arrays.
+//!
+//! The configuration of such a method implements [`OverViews`]: which views it wants, what encoder it needs, how
+//! it is built. A modality (images, volumes) provides [`Networks`] and the transforms that fulfil [`Wanted`]. The
+//! list of the methods stands in [`methods_over_views!`](crate::methods_over_views).
+
+use super::{Batch, Method};
+use crate::encoder::{Encoder, TokenEncoder};
+use crate::error::Result;
+use crate::scope::Scope;
+use candle_core::{Device, Tensor};
+
+/// A batch of images, volumes or signals as a method over views sees them. A method names in
+/// [`Wanted`] which of the fields it reads; the modality fills those and no others.
+#[derive(Clone, Debug, Default)]
+pub struct Views {
+    /// Full-size views, each `(N, C, H, W)` or the layout of the modality.
+    pub globals: Vec<Tensor>,
+    /// Small crops (multi-crop).
+    pub locals: Vec<Tensor>,
+    /// What a view is compared with: the patch before it was corrupted, or a class `(N)` that was made with it.
+    pub targets: Option<Tensor>,
+    /// Global index of each sample in the data set.
+    pub indices: Vec<usize>,
+}
+
+impl Views {
+    /// The views alone.
+    pub fn of(globals: Vec<Tensor>, indices: Vec<usize>) -> Self {
+        Views { globals, indices, ..Views::default() }
+    }
+
+    fn map(&self, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Self> {
+        let each = |v: &[Tensor]| v.iter().map(&f).collect::<candle_core::Result<Vec<_>>>();
+        Ok(Views {
+            globals: each(&self.globals)?,
+            locals: each(&self.locals)?,
+            targets: self.targets.as_ref().map(&f).transpose()?,
+            indices: self.indices.clone(),
+        })
+    }
+}
+
+impl Batch for Views {
+    fn samples(&self) -> usize {
+        self.globals.first().map_or(0, |v| v.dims().first().copied().unwrap_or(0))
+    }
+
+    fn narrow(&self, start: usize, len: usize) -> Result<Self> {
+        let indices = self.indices.get(start..start + len).unwrap_or_default().to_vec();
+        Ok(Views { indices, ..self.map(|v| v.narrow(0, start, len))? })
+    }
+
+    fn to_device(&self, device: &Device) -> Result<Self> {
+        self.map(|v| v.to_device(device))
+    }
+}
+
+/// Which views of each sample a method reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// So many full-size views, augmented each for itself.
+    Joint(usize),
+    /// Full-size views and small crops (multi-crop).
+    Multi {
+        /// Full-size views.
+        globals: usize,
+        /// Small crops.
+        locals: usize,
+    },
+    /// One view, cropped and mirrored, in its own colours.
+    Plain,
+}
+
+impl Wanted {
+    /// Full-size views.
+    pub fn globals(&self) -> usize {
+        match *self {
+            Wanted::Joint(n) | Wanted::Multi { globals: n, .. } => n,
+            Wanted::Plain => 1,
+        }
+    }
+
+    /// Small crops.
+    pub fn locals(&self) -> usize {
+        if let Wanted::Multi { locals, .. } = self { *locals } else { 0 }
+    }
+
+    /// Whether views are compared, so that each is augmented in its own way.
+    pub fn compares(&self) -> bool {
+        *self != Wanted::Plain
+    }
+}
+
+/// What encoder a method needs, where it makes a difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// An encoder of tokens, some of which the method hides ([`Networks::tokens`]).
+    pub tokens: bool,
+    /// Fixed sine and cosine positions where the encoder's are learned by default.
+    pub fixed_positions: bool,
+    /// The mean of the patch tokens as features: the class token is not trained towards anything.
+    pub mean_pool: bool,
+}
+
+/// Builds the networks of a modality, as its configuration says.
+pub trait Networks {
+    /// The encoder in `scope`.
+    ///
+    /// # Errors
+    /// If the configuration is not possible.
+    fn encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>>;
+
+    /// The encoder in `scope` for a method that hides tokens.
+    ///
+    /// # Errors
+    /// If it is not an encoder of tokens; the message names those that are.
+    fn tokens(&self, scope: &Scope) -> Result<Box<dyn TokenEncoder>>;
+}
+
+/// The configuration of a method over views.
+pub trait OverViews {
+    /// Which views it reads.
+    fn wanted(&self) -> Wanted;
+
+    /// What encoder it needs.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// Builds the method in `scope`.
+    ///
+    /// # Errors
+    /// If the configuration is not possible.
+    fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>>;
+
+    /// Makes its sizes as small as they can be: the same method, for tests of all methods.
+    fn shrink(&mut self);
+}
