@@ -15,7 +15,7 @@ use selfsup_core::{Key, Params, Pass, Result, Rng, Scope};
 use selfsup_medical::augment::AugmentConfig;
 use selfsup_medical::data::{Collated, CollatedClasses, CollatedLabels};
 use selfsup_medical::method::{Labelled, Segment, SegmentConfig};
-use selfsup_medical::recipe::{Architecture, EncoderConfig, Method, MethodConfig};
+use selfsup_medical::recipe::{Architecture, EncoderConfig, Method, MethodConfig, UNetKeys};
 use selfsup_medical::sliding::SlidingWindow;
 use selfsup_medical::{Grid, Volume};
 use std::path::Path;
@@ -81,16 +81,19 @@ fn small(name: &str) -> MethodConfig {
 }
 
 fn encoder(name: &str) -> EncoderConfig {
-    let mut c = EncoderConfig { name: name.into(), ..EncoderConfig::default() };
-    match name {
-        "vit3d" => {
+    let mut encoder = EncoderConfig::named(name).unwrap();
+    match &mut encoder {
+        EncoderConfig::ViT(c) => {
             (c.dim, c.depth, c.heads, c.mlp_ratio, c.patch) =
                 (Some(24), Some(2), Some(2), Some(2.0), Some([4; 3]))
         }
-        "resnet3d" => (c.depths, c.widths, c.stem) = (Some(vec![1, 1]), Some(vec![6, 8]), Some(6)),
-        _ => c.widths = Some(vec![6, 8]),
+        EncoderConfig::ResNet(c) => {
+            (c.depths, c.widths, c.stem) = (Some(vec![1, 1]), Some(vec![6, 8]), Some(6))
+        }
+        EncoderConfig::UNet(c) => c.widths = Some(vec![6, 8]),
+        EncoderConfig::Monai(c) => c.widths = Some(vec![6, 8]),
     }
-    c
+    encoder
 }
 
 fn architecture(name: &str, masked: bool) -> Architecture {
@@ -166,9 +169,7 @@ fn masked_methods_refuse_networks_without_tokens() {
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
     let error = small("mae").build(&scope, &architecture("unet3d", true)).err().unwrap().to_string();
     assert!(error.contains("vit3d"), "{error}");
-    assert!(
-        EncoderConfig { name: "resnet2d".into(), ..EncoderConfig::default() }.resolve([8; 3], false).is_err()
-    );
+    assert!(EncoderConfig::named("resnet2d").unwrap_err().to_string().contains("resnet3d10"));
     assert!(MethodConfig::named("nothing").unwrap_err().to_string().contains("genesis"));
 }
 
@@ -285,8 +286,8 @@ fn weights_are_transferred() {
         }
     }
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-    let wider =
-        EncoderConfig { widths: Some(vec![6, 10]), ..encoder("unet3d") }.resolve([SIZE; 3], false).unwrap();
+    let wider = EncoderConfig::from(UNetKeys { widths: Some(vec![6, 10]), ..UNetKeys::default() });
+    let wider = wider.resolve([SIZE; 3], false).unwrap();
     let net = Segment::new(&scope, &wider, SegmentConfig::default()).unwrap();
     assert!(net.transfer(&tensors, false).unwrap_err().to_string().contains("shape"));
 }

@@ -4,6 +4,7 @@
 use crate::data::{Planes, Sample};
 use crate::image::Image;
 use crate::transform::{Op, Pipeline};
+use selfsup_core::config::Unread;
 use selfsup_core::data::Transform;
 use selfsup_core::{Error, Result, Rng};
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,31 @@ pub struct Augment {
 }
 
 impl AugmentConfig {
+    /// Keys that a method of `views` full-size views does not read; `local` methods take small crops besides.
+    /// `who` is the method. A key that is not listed here is read.
+    pub fn unread(views: usize, local: bool, who: &str) -> Vec<Unread> {
+        let mut unread = Vec::new();
+        if views < 2 {
+            let why = format!("is read by methods that compare views: {who} sees one, cropped and flipped");
+            unread.extend(Unread::all(
+                "augment",
+                &["jitter", "jitter_p", "gray_p", "blur_p", "blur_kernel"],
+                &why,
+            ));
+            unread.extend(Unread::all(
+                "augment",
+                &["blur_sigma", "blur_p_second", "solarize_p_second"],
+                &why,
+            ));
+        }
+        if !local {
+            let why =
+                format!("is read by methods of small crops beside the views (multi-crop): {who} takes none");
+            unread.extend(Unread::all("augment", &["local_views", "local_size", "local_scale"], &why));
+        }
+        unread
+    }
+
     fn check(&self) -> Result<()> {
         let bad = |key: &str, value: &dyn std::fmt::Debug, expected: &str| {
             Err(Error::config(format!("augment.{key} = {value:?}: expected {expected}")))
@@ -227,10 +253,7 @@ impl AugmentConfig {
         let (mean, std) = self.statistics(channels);
         let full =
             (0..views.max(1)).map(|v| self.pipeline(self.size, self.crop_scale, v % 2 == 1, views > 1));
-        let local =
-            (0..self.local_views).map(|_| self.pipeline(self.local_size, self.local_scale, false, true));
-        let views = full.chain(local).collect();
-        Ok(Augment { views, channels, max_pixels, mean, std })
+        Ok(Augment { views: full.collect(), channels, max_pixels, mean, std })
     }
 
     /// One view without augmentation: the shorter side to the size, then the centre.

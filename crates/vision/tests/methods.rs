@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use selfsup_core::conformance::Trial;
 use selfsup_core::objective::{MaeConfig, Objective, Views};
 use selfsup_core::{Error, Key, Params, Pass, Result, Scope};
-use selfsup_vision::recipe::{EncoderConfig, Method, MethodConfig};
+use selfsup_vision::recipe::{EncoderConfig, Method, MethodConfig, ResNetKeys, ViTKeys};
 
 const SIZE: usize = 16;
 const BATCH: usize = 8;
@@ -54,23 +54,23 @@ fn small(name: &str) -> MethodConfig {
 
 fn build(name: &str, seed: u64, vit: bool) -> Method {
     let method = small(name);
-    let resnet = EncoderConfig {
+    let resnet = ResNetKeys {
         name: "resnet".into(),
         depths: Some(vec![1, 1]),
         widths: Some(vec![8, 12]),
         stem: Some(8),
-        ..EncoderConfig::default()
+        ..ResNetKeys::default()
     };
-    let transformer = EncoderConfig {
+    let transformer = ViTKeys {
         name: "vit".into(),
         dim: Some(16),
         depth: Some(2),
         heads: Some(2),
         mlp_ratio: Some(2.0),
         patch: Some(4),
-        ..EncoderConfig::default()
+        ..ViTKeys::default()
     };
-    let encoder = if vit || method.masked() { transformer } else { resnet };
+    let encoder: EncoderConfig = if vit || method.masked() { transformer.into() } else { resnet.into() };
     let params = Params::new();
     let scope = Scope::root(&params, seed, &Device::Cpu);
     method.build(&scope, &encoder.resolve(SIZE, method.masked()).unwrap()).unwrap()

@@ -5,6 +5,7 @@ use crate::augment::{Augment, AugmentConfig, Wanted};
 use crate::encoder::ViT3d;
 use crate::method::genesis::Spoil;
 use crate::method::{GenesisConfig, Restoration, RestorationLoss, SuperResolutionConfig};
+use selfsup_core::config::Unread;
 use selfsup_core::objective::{
     BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config,
     Objective, SimClr, SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views,
@@ -46,6 +47,29 @@ impl MethodConfig {
     /// Whether a decoder is trained that segmentation can start from.
     pub fn restores(&self) -> bool {
         matches!(self, MethodConfig::Genesis(_) | MethodConfig::SuperResolution(_))
+    }
+
+    /// Keys of `[augment]` that the method does not read: of those that [`MethodConfig::views`] wants one patch
+    /// for, everything that tells views apart.
+    pub fn unread(&self) -> Vec<Unread> {
+        if !(self.masked() || self.restores()) {
+            return Vec::new();
+        }
+        let why = format!("is read by methods that compare views: {} sees one patch, mirrored", self.name());
+        let joint = [
+            "region",
+            "rotate",
+            "zoom",
+            "elastic",
+            "elastic_nodes",
+            "gamma",
+            "gamma_p",
+            "noise",
+            "noise_p",
+            "bias",
+            "bias_p",
+        ];
+        Unread::all("augment", &joint, &why)
     }
 
     /// What makes a sample of a volume; see [`AugmentConfig::views`] for `scale`.

@@ -15,8 +15,8 @@ pub mod vision;
 
 use crate::config::{Keys, PretrainConfig, Read};
 use crate::set::{Set, Sets};
-use crate::task::TaskKeys;
 use crate::task::classification::Classification;
+use crate::task::{TaskConfig, TaskKeys};
 use crate::verbs::{finetune, predict};
 use candle_core::{Device, Tensor};
 use selfsup_core::data::{LoaderConfig, Source};
@@ -304,6 +304,33 @@ pub fn with_method(name: &str) -> Vec<Kind> {
         (Kind::Medical, medical::Keys::METHODS),
     ];
     all.iter().filter(|(_, methods)| methods.contains(&name)).map(|(kind, _)| *kind).collect()
+}
+
+/// Who has a key that is unknown where it was given: other modalities, or the other verb.
+pub fn owner(key: &str) -> Option<String> {
+    use selfsup_core::config::knows;
+    let mut kinds: Vec<Kind> = Vec::new();
+    let (mut pretrain, mut finetune) = (false, false);
+    for kind in Kind::ALL {
+        let found = with_modality!(kind, M => {
+            type Keys = <M as Modality>::Keys;
+            Ok((knows::<Keys>(key), knows::<PretrainConfig<Keys>>(key), knows::<TaskConfig<Keys>>(key)))
+        });
+        let Ok((own, of_pretrain, of_finetune)) = found else { continue };
+        if own {
+            kinds.push(kind);
+        }
+        pretrain |= of_pretrain;
+        finetune |= of_finetune;
+    }
+    let names: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+    match (names.split_last(), pretrain, finetune) {
+        (Some((last, [])), ..) => Some(last.clone()),
+        (Some((last, first)), ..) => Some(format!("{} and {last}", first.join(", "))),
+        (None, true, false) => Some("`selfsup pretrain`".into()),
+        (None, false, true) => Some("`selfsup finetune`".into()),
+        _ => None,
+    }
 }
 
 /// Puts the encoder of `modality` into a fresh set of parameters, with random weights.

@@ -1,12 +1,13 @@
 //! `selfsup finetune`: a head on an encoder, learnt from labels by the same loop as pre-training.
 
-use crate::config::{Keys, PretrainConfig, stated_kind};
+use crate::config::{Keys, PretrainConfig};
+use crate::draft::Draft;
 use crate::evaluate::in_order;
-use crate::modality::{Modality, with_modality};
+use crate::modality::{Modality, owner, with_modality};
 use crate::say::say;
 use crate::set::{Set, Sets};
 use crate::task::{Build, ClassWeights, Task, TaskConfig, TaskKeys, load_encoder};
-use crate::verbs::{file_and_overrides, fresh, is_task, kind_of_run, read, start};
+use crate::verbs::{fresh, is_task, kind_of_run, read, start};
 use candle_core::Device;
 use selfsup_core::checkpoint::Checkpoint;
 use selfsup_core::config::to_toml;
@@ -66,62 +67,20 @@ struct TaskResult<'a> {
     seconds: f64,
 }
 
-/// The configuration as it was given, before it is known of which modality it is.
-pub struct Told {
-    file: Option<PathBuf>,
-    text: String,
-    shown: String,
-    overrides: Vec<String>,
-    run: Option<PathBuf>,
-}
-
-impl Told {
-    fn read(request: &Request) -> Result<Self> {
-        let (file, given) = file_and_overrides(&request.args)?;
-        let text_of = |p: &PathBuf| p.display().to_string();
-        let flags = [
-            ("task.run", request.run.as_ref().map(text_of)),
-            ("data.labels", request.labels.as_ref().map(text_of)),
-            ("data.path", request.data.clone()),
-            ("data.test", request.test.clone()),
-        ];
-        let quoted =
-            |(key, value): (&str, Option<String>)| Some(format!("{key}={}", toml::Value::String(value?)));
-        let mut overrides: Vec<String> = flags.into_iter().filter_map(quoted).collect();
-        overrides.extend(given);
-        let (text, shown) = match (&file, request.resume, &request.out) {
-            (Some(path), _, _) => (read(path)?, path.display().to_string()),
-            (None, true, Some(dir)) => {
-                (read(&dir.join("config.toml"))?, dir.join("config.toml").display().to_string())
-            }
-            _ => (String::new(), "command line".to_string()),
-        };
-        let table = text.parse::<toml::Table>().unwrap_or_default();
-        let stated =
-            table.get("task").and_then(|t| t.get("run")).and_then(toml::Value::as_str).map(str::to_string);
-        let given = overrides
-            .iter()
-            .rev()
-            .find_map(|o| o.strip_prefix("task.run="))
-            .map(|v| v.trim_matches('"').to_string());
-        let run = given.or(stated).filter(|r| !r.is_empty()).map(PathBuf::from);
-        Ok(Told { file, text, shown, overrides, run })
+/// The modality: what is stated; else that of the run; else, without a file, what the data looks like.
+fn kind(draft: &Draft) -> Result<Kind> {
+    if let Some(kind) = draft.stated_kind()? {
+        return Ok(kind);
     }
-
-    fn kind(&self) -> Result<Kind> {
-        if let Some(kind) = stated_kind(&self.text, &self.overrides)? {
-            return Ok(kind);
-        }
-        if let Some(run) = &self.run {
-            return kind_of_run(run);
-        }
-        match self.overrides.iter().rev().find_map(|o| o.strip_prefix("data.path=")) {
-            Some(data) => kind_of(data.trim_matches('"')),
-            None if self.text.is_empty() => Err(Error::config(
-                "nothing to fine-tune: give --run RUN and --labels FILE.csv, or a file with [task] and [data]",
-            )),
-            None => Ok(Kind::default()),
-        }
+    if let Some(run) = draft.task_run() {
+        return kind_of_run(run);
+    }
+    match draft.data_path() {
+        Some(data) => kind_of(data),
+        None if !draft.has_file() => Err(Error::config(
+            "nothing to fine-tune: give --run RUN and --labels FILE.csv, or a file with [task] and [data]",
+        )),
+        None => Ok(Kind::default()),
     }
 }
 
@@ -130,12 +89,20 @@ impl Told {
 /// # Errors
 /// With the exit code of [`Error::exit_code`].
 pub fn run(request: &Request) -> Result<()> {
-    let told = Told::read(request)?;
-    with_modality!(told.kind()?, M => dispatch::<M>(request, &told))
+    let text_of = |p: &PathBuf| p.display().to_string();
+    let flags = [
+        ("task.run", request.run.as_ref().map(text_of)),
+        ("data.labels", request.labels.as_ref().map(text_of)),
+        ("data.path", request.data.clone()),
+        ("data.test", request.test.clone()),
+    ];
+    let resumed = request.out.as_deref().filter(|_| request.resume);
+    let draft = Draft::read(&request.args, &flags, resumed)?.with_owner(owner);
+    with_modality!(kind(&draft)?, M => dispatch::<M>(request, &draft))
 }
 
-fn dispatch<M: Modality>(request: &Request, told: &Told) -> Result<()> {
-    let base = match &told.run {
+fn dispatch<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
+    let base = match draft.task_run() {
         None => None,
         Some(dir) => {
             let path = dir.join("config.toml");
@@ -148,7 +115,7 @@ fn dispatch<M: Modality>(request: &Request, told: &Told) -> Result<()> {
             Some(config)
         }
     };
-    let config = TaskConfig::<M::Keys>::load(&told.text, &told.shown, &told.overrides, base.as_ref())?;
+    let config = TaskConfig::<M::Keys>::of(draft, base.as_ref())?;
     if !M::TASKS.contains(&config.task.kind.as_str()) {
         return Err(Error::config(format!(
             "task.kind = \"{}\": expected {}",
@@ -156,7 +123,8 @@ fn dispatch<M: Modality>(request: &Request, told: &Told) -> Result<()> {
             M::TASKS.join(" or ")
         )));
     }
-    M::tune(Work { request, told, config })
+    config.refuse_unread(draft, base.as_ref())?;
+    M::tune(Work { request, draft, config })
 }
 
 /// What is to be done, once the task is known.
@@ -164,7 +132,7 @@ pub struct Work<'a, M: Modality> {
     /// What was asked for.
     pub request: &'a Request,
     /// How the configuration was given.
-    pub told: &'a Told,
+    pub draft: &'a Draft,
     /// The configuration.
     pub config: TaskConfig<M::Keys>,
 }
@@ -211,14 +179,14 @@ fn start_from<M: Modality>(modality: &M, config: &TaskConfig<M::Keys>, params: &
 /// # Errors
 /// What the data, the configuration or the run's folder gives rise to.
 pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
-    let Work { request, told, mut config } = work;
+    let Work { request, draft, mut config } = work;
     if config.data.path.is_empty() {
         return Err(Error::config(
             "data.path is empty: name labelled data with --labels FILE.csv or --data DIR",
         ));
     }
     let device = config.device.open()?;
-    let modality = M::new(&beside(&config, told, request).pretrain())?;
+    let modality = M::new(&beside(&config, draft, request).pretrain())?;
     let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
         .map(|set| modality.for_task(set));
     let (sets, classes) = T::targets(sets)?;
@@ -252,9 +220,8 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
     let dir = match &request.out {
         Some(dir) => dir.clone(),
         None => {
-            let stem =
-                told.file.as_ref().and_then(|f| f.file_stem()).map(|s| s.to_string_lossy().into_owned());
-            fresh(&format!("finetune-{}", stem.unwrap_or_else(|| config.keys.encoder().to_string())))?
+            let stem = draft.stem().unwrap_or_else(|| config.keys.encoder().to_string());
+            fresh(&format!("finetune-{stem}"))?
         }
     };
     let started = Instant::now();
@@ -338,10 +305,10 @@ pub fn fit<M: Modality, T: Task<M>>(work: Work<M>) -> Result<()> {
 
 /// The configuration with files that lie in a run's folder: in that of this run where it goes on, else in
 /// that of the pre-training run.
-fn beside<K: Keys>(config: &TaskConfig<K>, told: &Told, request: &Request) -> TaskConfig<K> {
+fn beside<K: Keys>(config: &TaskConfig<K>, draft: &Draft, request: &Request) -> TaskConfig<K> {
     let mut config = config.clone();
-    let resumed = request.out.as_ref().filter(|_| request.resume);
-    if let Some(run) = resumed.or(told.run.as_ref()) {
+    let resumed = request.out.as_deref().filter(|_| request.resume);
+    if let Some(run) = resumed.or(draft.task_run()) {
         config.keys.beside(run);
     }
     config
