@@ -16,7 +16,9 @@ mod text;
 
 use candle_core::{Device, Tensor};
 use selfsup_core::device::candle_pool_setting;
-use selfsup_core::objective::{Mae, MaeConfig, MoCo, MoCoConfig, Objective, SimClr, SimClrConfig, Views};
+use selfsup_core::objective::{
+    Mae, MaeConfig, MoCo, MoCoConfig, Objective, SimClr, SimClrConfig, Views, Wanted,
+};
 use selfsup_core::optim::{OptimConfig, OptimKind, Optimizer};
 use selfsup_core::schedule::LrSchedule;
 use selfsup_core::trainer::gradients;
@@ -218,7 +220,7 @@ fn augment() -> (usize, Step) {
     let jpeg: std::sync::Arc<[u8]> = jpeg.into();
     selfsup_core::kernels::memory::keep_pages(); // as the trainer does
     let config = AugmentConfig { blur_kernel: Some(23), ..AugmentConfig::default() };
-    let transform = config.views(2, 3, 1 << 30).unwrap();
+    let transform = config.views(Wanted::Joint(2), 3, 1 << 30).unwrap();
     let mut epoch = 0u64;
     let step = move || {
         let items: Vec<_> = (0..64usize)

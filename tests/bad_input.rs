@@ -189,6 +189,45 @@ fn configurations_that_cannot_be() {
     ended(&selfsup(&["pretrain", toml.to_str().unwrap()]), 2, &["broken.toml"]);
 }
 
+/// A key that is given is read, or refused by name with who would read it.
+#[test]
+fn keys_that_nothing_reads() {
+    let w = Work::new();
+    let data = w.pictures("data", 8, 20);
+    for (key, parts) in [
+        ("augment.local_views=6", &["`augment.local_views`", "method simclr takes none"][..]),
+        ("encoder.patch=4", &["`encoder.patch` is a key of vit, not of resnet"]),
+        ("method.queue = 64", &["`method.queue` is a key of moco, not of simclr"]),
+        ("input.crop_seconds=2", &["`input.crop_seconds` is a key of speech"]),
+        ("task.kind=ctc", &["`task.kind` is a key of `selfsup finetune`"]),
+        ("optim.momentum=0.5", &["`optim.momentum` is read by sgd and lars, this is adamw"]),
+    ] {
+        ended(&pretrain(&data, &w.path("run"), &[key]), 2, parts);
+        assert!(!w.path("run").exists(), "{key}");
+    }
+    // A run's own list of all keys is a configuration to start from.
+    assert_eq!(pretrain(&data, &w.path("run"), &["optim.momentum=0.9"]).status.code(), Some(0));
+    let file = w.path("run/config.toml");
+    let again = selfsup(&["pretrain", file.to_str().unwrap(), "--dry-run", "method.name = byol"]);
+    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+}
+
+/// What spaces and quotes around values must not change.
+#[test]
+fn overrides_with_spaces() {
+    let said = |args: &[&str]| {
+        let out = selfsup(&[&["pretrain", "--dry-run", "no-such-file.toml"][..], args].concat());
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    };
+    assert!(said(&["data.path = x"]).contains("no-such-file.toml"));
+    for data in ["data.path = festvox-ru", "data.path=\"festvox-ru\"", "data.path = 'festvox-ru'"] {
+        let out =
+            selfsup(&["pretrain", "--dry-run", data, "train.batch_size = 4", "input.crop_seconds = 0.5"]);
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(text.contains("recordings: "), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    }
+}
+
 #[test]
 fn checkpoints_that_are_damaged_or_of_another_model() {
     let w = Work::new();

@@ -28,7 +28,7 @@ use selfsup::text::encoder::BertConfig;
 use selfsup::text::export::export;
 use selfsup::text::mask::{MaskConfig, Masking};
 use selfsup::text::method::{MaskedLm, MaskedLmConfig};
-use selfsup::text::recipe::{Architecture, EncoderConfig, MethodConfig};
+use selfsup::text::recipe::{Architecture, BertKeys, EncoderConfig, MethodConfig};
 use selfsup::text::tokenizer::{Tokenizer, TokenizerConfig, TokenizerKind, train};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -117,15 +117,15 @@ fn main() -> Result<()> {
     };
     let (train_set, test_set) = (labelled(&glosses.train)?, labelled(&glosses.test)?);
     let vocabulary = tokenizer.vocabulary();
-    let shape = EncoderConfig {
+    let shape = BertKeys {
         dim: Some(256),
         depth: Some(4),
         heads: Some(4),
         positions: Some(LONGEST),
         pretrained: o.start.as_ref().map(|f| f.display().to_string()),
-        ..EncoderConfig::default()
+        ..BertKeys::default()
     };
-    let network = shape.resolve(&vocabulary)?;
+    let network = EncoderConfig::from(shape).resolve(&vocabulary)?;
     let Architecture::Bert(shape) = network.clone() else { bail!("expected a BERT") };
     // A quarter of the tokens is hidden in training: more to learn from a text than the paper's 15%, which a
     // short run cannot spare; nothing is dropped (Geiping and Goldstein 2022, arXiv 2212.14034, sections 4.2

@@ -3,7 +3,7 @@
 //! A volume is prepared once ([`AugmentConfig::prepare`]: voxel size, foreground, intensities). Of a prepared
 //! volume, or of a part of it of [`Augment::region`] voxels, [`Augment`] makes the views: for contrastive
 //! methods several patches that overlap, each turned, bent and recoloured in its own way; for masked
-//! autoencoding the patch; for restoration the spoilt patch and the patch.
+//! autoencoding the patch; for restoration the corrupted patch and the patch.
 
 use crate::Volume;
 use crate::transform::{
@@ -87,8 +87,8 @@ pub enum Wanted {
     Joint(usize),
     /// The patch alone.
     Plain,
-    /// The patch as this step spoils it, and the patch.
-    Spoilt(Step),
+    /// The patch as this step corrupts it, and the patch.
+    Corrupted(Step),
 }
 
 /// Makes the views of a prepared volume, or of a part of it.
@@ -98,7 +98,7 @@ pub struct Augment {
     /// On a view: crops the region, augments, cuts the margin.
     view: Pipeline,
     views: usize,
-    spoil: Option<Step>,
+    corrupt: Option<Step>,
     scale: Option<Scale>,
 }
 
@@ -227,7 +227,7 @@ impl AugmentConfig {
                     patch: CropRandom { size: region },
                     view: Pipeline::new(steps),
                     views,
-                    spoil: None,
+                    corrupt: None,
                     scale,
                 }
             }
@@ -235,9 +235,9 @@ impl AugmentConfig {
                 if self.flip != [0.0; 3] {
                     steps.push(Box::new(Flip(self.flip)));
                 }
-                let spoil = if let Wanted::Spoilt(step) = other { Some(step) } else { None };
+                let corrupt = if let Wanted::Corrupted(step) = other { Some(step) } else { None };
                 let patch = CropRandom { size: self.size };
-                Augment { region: self.size, patch, view: Pipeline::new(steps), views: 1, spoil, scale }
+                Augment { region: self.size, patch, view: Pipeline::new(steps), views: 1, corrupt, scale }
             }
         })
     }
@@ -272,11 +272,11 @@ impl Transform<Volume> for Augment {
             None => volume,
         };
         let region = self.patch.apply(volume, rng)?;
-        let Some(spoil) = &self.spoil else {
+        let Some(corrupt) = &self.corrupt else {
             return (0..self.views).map(|_| self.view.apply(region.clone(), rng)).collect();
         };
         let original = self.view.apply(region, rng)?;
-        Ok(vec![spoil.apply(original.clone(), rng)?, original])
+        Ok(vec![corrupt.apply(original.clone(), rng)?, original])
     }
 }
 
@@ -307,15 +307,15 @@ mod tests {
             config().views(Wanted::Plain, false).unwrap().apply(v.clone(), &mut rng(1)).unwrap().len(),
             1
         );
-        let spoil: Step = Box::new(InPaint { boxes: 2, p: 1.0 });
+        let corrupt: Step = Box::new(InPaint { boxes: 2, p: 1.0 });
         let made =
-            config().views(Wanted::Spoilt(spoil), false).unwrap().apply(v.clone(), &mut rng(1)).unwrap();
+            config().views(Wanted::Corrupted(corrupt), false).unwrap().apply(v.clone(), &mut rng(1)).unwrap();
         let same = made[0].values().iter().zip(made[1].values()).filter(|(a, b)| a == b).count();
         assert!(same < 192 && same > 90, "{same}");
         // A volume that is smaller than a patch is padded.
-        let spoil: Step = Box::new(LowResolution { factor: [2, 2], isotropic: true });
+        let corrupt: Step = Box::new(LowResolution { factor: [2, 2], isotropic: true });
         let small = config()
-            .views(Wanted::Spoilt(spoil), true)
+            .views(Wanted::Corrupted(corrupt), true)
             .unwrap()
             .apply(volume([3, 3, 3], 1), &mut rng(1))
             .unwrap();

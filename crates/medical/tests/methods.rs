@@ -7,7 +7,7 @@
 use candle_core::{Device, Tensor};
 use selfsup_core::conformance::{Trial, bits};
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source, Transform};
-use selfsup_core::objective::{Batch, Classify, ClassifyConfig, MaeConfig, Objective, Views};
+use selfsup_core::objective::{Batch, Classify, ClassifyConfig, Needs, Objective, Views};
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::run::Run;
 use selfsup_core::trainer::{TrainConfig, Trainer};
@@ -15,7 +15,7 @@ use selfsup_core::{Key, Params, Pass, Result, Rng, Scope};
 use selfsup_medical::augment::AugmentConfig;
 use selfsup_medical::data::{Collated, CollatedClasses, CollatedLabels};
 use selfsup_medical::method::{Labelled, Segment, SegmentConfig};
-use selfsup_medical::recipe::{Architecture, EncoderConfig, Method, MethodConfig};
+use selfsup_medical::recipe::{Architecture, EncoderConfig, Method, MethodConfig, UNetKeys};
 use selfsup_medical::sliding::SlidingWindow;
 use selfsup_medical::{Grid, Volume};
 use std::path::Path;
@@ -65,38 +65,31 @@ fn views(method: &MethodConfig, epoch: u64, b: usize) -> Result<Views> {
 
 fn small(name: &str) -> MethodConfig {
     let mut method = MethodConfig::named(name).unwrap();
-    match &mut method {
-        MethodConfig::Genesis(_) | MethodConfig::SuperResolution(_) => {}
-        MethodConfig::Mae(c) => {
-            *c = MaeConfig { decoder_dim: 20, decoder_depth: 1, decoder_heads: 2, ..MaeConfig::default() }
-        }
-        MethodConfig::Simclr(c) => (c.hidden_dim, c.out_dim) = (16, 8),
-        MethodConfig::Moco(c) => (c.hidden_dim, c.out_dim, c.queue, c.momentum) = (16, 8, 20, 0.9),
-        MethodConfig::MocoV3(c) => (c.hidden_dim, c.out_dim) = (16, 8),
-        MethodConfig::Byol(c) => (c.hidden_dim, c.out_dim) = (16, 8),
-        MethodConfig::Simsiam(c) => (c.predictor_dim, c.out_dim) = (8, 16),
-        MethodConfig::BarlowTwins(c) => (c.hidden_dim, c.out_dim) = (16, 8),
-        MethodConfig::Vicreg(c) => (c.hidden_dim, c.out_dim) = (16, 8),
+    if let Some(over_views) = method.over_views_mut() {
+        over_views.shrink();
     }
     method
 }
 
 fn encoder(name: &str) -> EncoderConfig {
-    let mut c = EncoderConfig { name: name.into(), ..EncoderConfig::default() };
-    match name {
-        "vit3d" => {
+    let mut encoder = EncoderConfig::named(name).unwrap();
+    match &mut encoder {
+        EncoderConfig::ViT(c) => {
             (c.dim, c.depth, c.heads, c.mlp_ratio, c.patch) =
                 (Some(24), Some(2), Some(2), Some(2.0), Some([4; 3]))
         }
-        "resnet3d" => (c.depths, c.widths, c.stem) = (Some(vec![1, 1]), Some(vec![6, 8]), Some(6)),
-        _ => c.widths = Some(vec![6, 8]),
+        EncoderConfig::ResNet(c) => {
+            (c.depths, c.widths, c.stem) = (Some(vec![1, 1]), Some(vec![6, 8]), Some(6))
+        }
+        EncoderConfig::UNet(c) => c.widths = Some(vec![6, 8]),
+        EncoderConfig::Monai(c) => c.widths = Some(vec![6, 8]),
     }
-    c
+    encoder
 }
 
 /// Transformers drop values, attention weights and branches.
-fn architecture(name: &str, masked: bool) -> Architecture {
-    let mut architecture = encoder(name).resolve([SIZE; 3], masked).unwrap();
+fn architecture(name: &str, needs: Needs) -> Architecture {
+    let mut architecture = encoder(name).resolve([SIZE; 3], needs).unwrap();
     if let Architecture::ViT(c) = &mut architecture {
         let t = &mut c.trunk;
         (t.dropout, t.attention_dropout, t.activation_dropout, t.drop_path) = (0.1, 0.2, 0.1, 0.3);
@@ -106,9 +99,9 @@ fn architecture(name: &str, masked: bool) -> Architecture {
 
 fn build(method: &str, network: &str, seed: u64) -> Method {
     let method = small(method);
-    let network = if method.masked() { "vit3d" } else { network };
+    let network = if method.needs().tokens { "vit3d" } else { network };
     let scope = Scope::root(&Params::new(), seed, &Device::Cpu);
-    method.build(&scope, &architecture(network, method.masked())).unwrap()
+    method.build(&scope, &architecture(network, method.needs())).unwrap()
 }
 
 fn trial(name: &str) -> Trial<'static, Views> {
@@ -191,9 +184,7 @@ fn masked_methods_refuse_networks_without_tokens() {
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
     let error = small("mae").build(&scope, &architecture("unet3d", true)).err().unwrap().to_string();
     assert!(error.contains("vit3d"), "{error}");
-    assert!(
-        EncoderConfig { name: "resnet2d".into(), ..EncoderConfig::default() }.resolve([8; 3], false).is_err()
-    );
+    assert!(EncoderConfig::named("resnet2d").unwrap_err().to_string().contains("resnet3d10"));
     assert!(MethodConfig::named("nothing").unwrap_err().to_string().contains("genesis"));
 }
 
@@ -310,8 +301,8 @@ fn weights_are_transferred() {
         }
     }
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-    let wider =
-        EncoderConfig { widths: Some(vec![6, 10]), ..encoder("unet3d") }.resolve([SIZE; 3], false).unwrap();
+    let wider = EncoderConfig::from(UNetKeys { widths: Some(vec![6, 10]), ..UNetKeys::default() });
+    let wider = wider.resolve([SIZE; 3], false).unwrap();
     let net = Segment::new(&scope, &wider, SegmentConfig::default()).unwrap();
     assert!(net.transfer(&tensors, false).unwrap_err().to_string().contains("shape"));
 }
@@ -356,7 +347,7 @@ fn exports_load_again() {
         ("simclr", "monai_unet"),
     ] {
         let made = build(method, network, 5);
-        let a = architecture(network, small(method).masked());
+        let a = architecture(network, small(method).needs());
         let dir = tempfile::tempdir().unwrap();
         selfsup_medical::export::write(&a, &small(method), &augment(), made.params(), dir.path()).unwrap();
         let fresh = Params::new();

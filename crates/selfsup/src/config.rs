@@ -1,6 +1,8 @@
 //! The configuration of a pre-training run: the keys of its TOML file. The sections that a modality has of
 //! its own (`[method]`, `[encoder]`, `[augment]` ...) are its [`Keys`].
 
+use crate::draft::Draft;
+use selfsup_core::config::Unread;
 use selfsup_core::device::Device;
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::trainer::TrainConfig;
@@ -10,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt::Debug;
 use std::path::Path;
+use toml::{Table, Value};
 
 /// The sections of a modality.
 pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync {
@@ -23,6 +26,17 @@ pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwn
 
     /// Name of the encoder.
     fn encoder(&self) -> &str;
+
+    /// Whether the keys of `[encoder]` mean the same for two names.
+    fn alike(a: &str, b: &str) -> bool {
+        a == b
+    }
+
+    /// Keys that nothing reads: of pre-training with this method and encoder, or of fine-tuning for a task of
+    /// this kind.
+    fn unread(&self, _task: Option<&str>) -> Vec<Unread> {
+        Vec::new()
+    }
 
     /// The encoder that goes with a method, where the modality's usual one does not.
     fn encoder_of(_method: &str) -> Option<String> {
@@ -158,22 +172,27 @@ impl<K: Keys> PretrainConfig<K> {
     /// # Errors
     /// Naming the key that is unknown or has a wrong value.
     pub fn load(text: &str, file: &str, overrides: &[String]) -> Result<Self> {
-        let mut all = vec![format!("modality={}", K::KIND)];
-        // Keys of a method may be given without its name: then it is the modality's first.
-        let method = named(text, overrides, "method");
-        if method.is_none()
-            && let Some(first) = K::METHODS.first()
+        Self::of(&Draft::parse(text, file)?.with(overrides)?)
+    }
+
+    /// Reads a draft over the defaults.
+    ///
+    /// # Errors
+    /// Naming the key that is unknown or has a wrong value.
+    pub fn of(draft: &Draft) -> Result<Self> {
+        let mut layers = draft.layers().clone();
+        if draft.encoder().is_none()
+            && let Some(name) = draft.method().and_then(K::encoder_of)
         {
-            all.push(format!("method.name=\"{first}\""));
+            let encoder = Table::from_iter([("name".to_string(), Value::String(name))]);
+            let layer = Table::from_iter([("encoder".to_string(), Value::Table(encoder))]);
+            layers.below(layer, "the method's usual encoder");
         }
-        if named(text, overrides, "encoder").is_none()
-            && let Some(name) = method.and_then(|m| K::encoder_of(&m))
-        {
-            all.push(format!("encoder.name=\"{name}\""));
+        let defaults = PretrainConfig { modality: K::KIND, ..PretrainConfig::default() };
+        let mut c: Self = layers.load_over(&defaults, &keeps::<K>)?;
+        if layers.overridden("modality").is_none() {
+            c.modality = K::KIND;
         }
-        all.extend_from_slice(overrides);
-        let other = of_another_method(text, overrides);
-        let mut c: Self = selfsup_core::config::load(other.as_deref().unwrap_or(text), file, &all)?;
         c.keys.resolve();
         if c.eval.read != Read::Pooled && K::KIND != Kind::Speech {
             return Err(Error::config(format!(
@@ -183,125 +202,34 @@ impl<K: Keys> PretrainConfig<K> {
         }
         Ok(c)
     }
+
+    /// Refuses keys of the draft that pre-training does not read.
+    ///
+    /// # Errors
+    /// Naming the key, where it was given, and who reads it.
+    pub fn refuse_unread(&self, draft: &Draft) -> Result<()> {
+        let unread = [self.keys.unread(None), common_unread::<K>(&self.optim)].concat();
+        draft.refuse_unread(&unread, self, Self::of)
+    }
 }
 
-/// The text without its `[method]`, if the command line names another method: the keys of one mean nothing to
-/// the other.
-fn of_another_method(text: &str, overrides: &[String]) -> Option<String> {
-    let stated = named(text, &[], "method")?;
-    if named(text, overrides, "method")? == stated {
-        return None;
+/// Whether the keys beside a tag mean the same for two of its values, where serde does not know
+/// ([`selfsup_core::config::Keeps`]).
+pub(crate) fn keeps<K: Keys>(key: &str, old: &str, new: &str) -> Option<bool> {
+    match key {
+        "encoder.name" => Some(K::alike(old, new)),
+        // The defaults of an optimiser belong to its kind.
+        "optim.kind" => Some(old == new),
+        _ => None,
     }
-    let mut table = text.parse::<toml::Table>().ok()?;
-    table.remove("method");
-    toml::to_string(&table).ok()
 }
 
-/// The modality that a configuration states, if it does. Slices of volumes (`volumes.slices`) are images,
-/// whatever it says besides.
-///
-/// # Errors
-/// If it states one that does not exist.
-pub fn stated_kind(text: &str, overrides: &[String]) -> Result<Option<Kind>> {
-    let given = overrides.iter().rev().find_map(|o| o.strip_prefix("modality="));
-    let table = text.parse::<toml::Table>().unwrap_or_default();
-    let sliced = table.get("volumes").is_some_and(|v| v.get("slices").is_some());
-    if sliced || overrides.iter().any(|o| o.starts_with("volumes.slices=")) {
-        return Ok(Some(Kind::Vision));
+/// Keys of the sections that all modalities have and that nothing reads.
+pub(crate) fn common_unread<K: Keys>(optim: &OptimConfig) -> Vec<Unread> {
+    let mut unread = optim.unread();
+    if K::KIND != Kind::Vision {
+        let why = format!("is read for images, not for {}", K::KIND.samples());
+        unread.extend(Unread::all("data", &["max_pixels"], &why));
     }
-    let stated = given
-        .map(|v| v.trim().trim_matches('"'))
-        .or_else(|| table.get("modality").map(|v| v.as_str().unwrap_or("")));
-    stated.map(Kind::named).transpose()
-}
-
-/// `name` of the section `part` (`method`, `encoder`), where a configuration gives it.
-pub fn named(text: &str, overrides: &[String], part: &str) -> Option<String> {
-    let key = format!("{part}.name=");
-    if let Some(given) = overrides.iter().rev().find_map(|o| o.strip_prefix(&key)) {
-        return Some(given.trim().trim_matches('"').to_string());
-    }
-    let table = text.parse::<toml::Table>().ok()?;
-    Some(table.get(part)?.get("name")?.as_str().unwrap_or_default().to_string())
-}
-
-/// `KEY=VALUE` for every key of `defaults` that `given` does not set: defaults that stand behind a file.
-/// Tables are descended into; `[method]` is taken or left whole, since its keys depend on its name.
-pub fn behind(given: &toml::Table, defaults: &toml::Table) -> Vec<String> {
-    fn walk(given: Option<&toml::Value>, default: &toml::Value, path: &str, out: &mut Vec<String>) {
-        match (given, default) {
-            (Some(toml::Value::Table(_)), toml::Value::Table(_)) if path == "method" => {}
-            (None, toml::Value::Table(d)) => {
-                for (key, value) in d {
-                    walk(None, value, &format!("{path}.{key}"), out);
-                }
-            }
-            (Some(toml::Value::Table(g)), toml::Value::Table(d)) => {
-                for (key, value) in d {
-                    walk(g.get(key), value, &format!("{path}.{key}"), out);
-                }
-            }
-            (None, value) => out.push(format!("{path}={value}")),
-            _ => {}
-        }
-    }
-    let mut out = Vec::new();
-    for (key, value) in defaults {
-        walk(given.get(key), value, key, &mut out);
-    }
-    out
-}
-
-/// A text as a TOML table.
-///
-/// # Errors
-/// If it is none; the message names `file`.
-pub fn parse(text: &str, file: &str) -> Result<toml::Table> {
-    text.parse().map_err(|e: toml::de::Error| Error::config(format!("{file}: {}", e.message().trim_end())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn defaults_stand_behind_what_is_given() {
-        let table = |t: &str| t.parse::<toml::Table>().unwrap();
-        let defaults = table(
-            "a = 1\n[train]\nepochs = 5\nlist = [1, 2]\n[train.deep]\nx = \"y\"\n[method]\nname = \"m\"\nk = 1",
-        );
-        let given = table("a = 2\n[train]\nepochs = 7\n[method]\nname = \"other\"");
-        assert_eq!(behind(&given, &defaults), ["train.list=[1, 2]", "train.deep.x=\"y\""]);
-        assert_eq!(behind(&table(""), &defaults).len(), 6);
-    }
-
-    #[test]
-    fn another_method_leaves_the_keys_of_the_first_behind() {
-        let text = "[train]\nepochs = 3\n[method]\nname = \"simclr\"\ntemperature = 0.2\n";
-        let other = of_another_method(text, &["method.name=byol".into()]).unwrap();
-        assert!(other.contains("epochs = 3") && !other.contains("temperature"), "{other}");
-        assert_eq!(
-            of_another_method(text, &["method.name=\"simclr\"".into(), "method.temperature=0.1".into()]),
-            None
-        );
-        assert_eq!(of_another_method("[train]\nepochs = 3", &["method.name=byol".into()]), None);
-    }
-
-    #[test]
-    fn stated_modalities_and_methods() {
-        assert_eq!(stated_kind("modality = \"text\"", &[]).unwrap(), Some(Kind::Text));
-        assert_eq!(
-            stated_kind("modality = \"text\"", &["modality=speech".into()]).unwrap(),
-            Some(Kind::Speech)
-        );
-        assert_eq!(stated_kind("[train]", &[]).unwrap(), None);
-        assert!(stated_kind("modality = \"smell\"", &[]).is_err());
-        assert_eq!(
-            stated_kind("modality = \"medical\"\n[volumes]\nslices = \"axial\"", &[]).unwrap(),
-            Some(Kind::Vision)
-        );
-        assert_eq!(stated_kind("", &["volumes.slices=axial".into()]).unwrap(), Some(Kind::Vision));
-        assert_eq!(named("[method]\nname = \"mae\"", &[], "method").as_deref(), Some("mae"));
-        assert_eq!(named("", &["method.name=\"byol\"".into()], "method").as_deref(), Some("byol"));
-    }
+    unread
 }

@@ -10,7 +10,11 @@
 //! ```
 
 pub mod config;
+pub mod draft;
 pub mod evaluate;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod keys_test;
 pub mod modality;
 pub mod registry;
 pub mod say;

@@ -1,7 +1,8 @@
 //! The modalities of this build: a new one is a line of the table.
 
-use crate::config::Keys;
+use crate::config::{Keys, PretrainConfig};
 use crate::modality::Modality;
+use crate::task::TaskConfig;
 use selfsup_core::Error;
 use selfsup_datasets::Kind;
 
@@ -62,6 +63,33 @@ pub fn absent(kind: Kind) -> Error {
 /// The modalities whose methods include `name`.
 pub fn with_method(name: &str) -> Vec<Kind> {
     MODALITIES.iter().filter(|m| m.methods.contains(&name)).map(|m| m.kind).collect()
+}
+
+/// Who has a key that is unknown where it was given: other modalities, or the other verb.
+pub fn owner(key: &str) -> Option<String> {
+    use selfsup_core::config::knows;
+    let mut kinds: Vec<Kind> = Vec::new();
+    let (mut pretrain, mut finetune) = (false, false);
+    for kind in MODALITIES.iter().map(|m| m.kind) {
+        let found = with_modality!(kind, M => {
+            type Keys = <M as Modality>::Keys;
+            Ok((knows::<Keys>(key), knows::<PretrainConfig<Keys>>(key), knows::<TaskConfig<Keys>>(key)))
+        });
+        let Ok((own, of_pretrain, of_finetune)) = found else { continue };
+        if own {
+            kinds.push(kind);
+        }
+        pretrain |= of_pretrain;
+        finetune |= of_finetune;
+    }
+    let names: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+    match (names.split_last(), pretrain, finetune) {
+        (Some((last, [])), ..) => Some(last.clone()),
+        (Some((last, first)), ..) => Some(format!("{} and {last}", first.join(", "))),
+        (None, true, false) => Some("`selfsup pretrain`".into()),
+        (None, false, true) => Some("`selfsup finetune`".into()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -76,6 +76,27 @@ pub struct EncoderConfig {
 }
 
 impl EncoderConfig {
+    /// The keys that shape the network.
+    pub const SHAPE: [&'static str; 17] = [
+        "dim",
+        "depth",
+        "heads",
+        "mlp_ratio",
+        "front_dim",
+        "front_norm",
+        "stable_layer_norm",
+        "position_kernel",
+        "position_groups",
+        "dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "projection_dropout",
+        "layer_drop",
+        "front_gradient",
+        "mask",
+        "channel_mask",
+    ];
+
     /// The network; `family` is taken where the name is empty.
     ///
     /// # Errors

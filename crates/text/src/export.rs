@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::batch::Vocabulary;
     use crate::hf;
-    use crate::recipe::EncoderConfig;
+    use crate::recipe::{BertKeys, EncoderConfig};
     use candle_core::Device;
     use selfsup_core::Scope;
 
@@ -182,24 +182,20 @@ mod tests {
             ("gpt2", "causal-lm"),
         ];
         for (name, method) in methods {
-            let shape = EncoderConfig {
-                name: name.into(),
-                dim: Some(16),
-                embedding_dim: Some(8),
-                depth: Some(2),
-                heads: Some(4),
-                positions: Some(12),
-                ..EncoderConfig::default()
-            };
+            let mut keys =
+                serde_json::json!({"name": name, "dim": 16, "depth": 2, "heads": 4, "positions": 12});
+            if name == "electra" {
+                keys["embedding_dim"] = 8.into();
+            }
+            let shape: EncoderConfig =
+                serde_json::from_value(keys).map_err(|e| Error::Other(e.to_string()))?;
             let (network, method) = (shape.resolve(&vocabulary())?, MethodConfig::named(method)?);
             let params = Params::new();
             method.build(&Scope::root(&params, 5, &Device::Cpu), &network)?;
             let dir = tempfile::tempdir().map_err(|e| Error::io("tempdir", e))?;
             export(dir.path(), &method, &network, &params, None)?;
-            let start = EncoderConfig {
-                pretrained: Some(dir.path().display().to_string()),
-                ..EncoderConfig::default()
-            };
+            let mut start = EncoderConfig::default();
+            start.set_pretrained(Some(dir.path().display().to_string()));
             let read = start.resolve(&vocabulary())?;
             let larger = start
                 .resolve(&Vocabulary { size: 31, ..vocabulary() })
@@ -235,9 +231,8 @@ mod tests {
 
     #[test]
     fn a_network_of_another_kind_is_refused() -> Result<()> {
-        let small =
-            EncoderConfig { dim: Some(16), depth: Some(1), heads: Some(1), ..EncoderConfig::default() };
-        let network = small.resolve(&vocabulary())?;
+        let small = BertKeys { dim: Some(16), depth: Some(1), heads: Some(1), ..BertKeys::default() };
+        let network = EncoderConfig::from(small).resolve(&vocabulary())?;
         let e =
             export(Path::new("nowhere"), &MethodConfig::named("causal-lm")?, &network, &Params::new(), None);
         assert!(e.err().map(|e| e.to_string()).unwrap_or_default().contains("causal-lm"));

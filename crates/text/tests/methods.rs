@@ -118,23 +118,22 @@ const NAMES: [&str; 10] = [
 fn build(name: &str, seed: u64, dropout: f32) -> Method {
     let params = Params::new();
     let scope = Scope::root(&params, seed, &Device::Cpu);
-    let encoder = EncoderConfig {
-        dim: Some(16),
-        embedding_dim: Some(8),
-        depth: Some(2),
-        heads: Some(4),
-        mlp_ratio: Some(2.0),
-        positions: Some(16),
-        dropout: Some(dropout),
-        name: match name {
-            "electra" => "electra",
-            "causal-lm" => "gpt2",
-            "span-corruption" => "t5",
-            _ => "bert",
-        }
-        .into(),
-        ..EncoderConfig::default()
+    let network = match name {
+        "electra" => "electra",
+        "causal-lm" => "gpt2",
+        "span-corruption" => "t5",
+        _ => "bert",
     };
+    let mut keys = serde_json::json!({
+        "name": network, "dim": 16, "depth": 2, "heads": 4, "mlp_ratio": 2.0, "dropout": dropout,
+    });
+    if network != "t5" {
+        keys["positions"] = 16.into();
+    }
+    if network == "electra" {
+        keys["embedding_dim"] = 8.into();
+    }
+    let encoder: EncoderConfig = serde_json::from_value(keys).unwrap();
     let architecture = encoder.resolve(&vocabulary()).unwrap();
     let selfsup_text::recipe::Architecture::Bert(bert) = architecture else {
         return small(name).build(&scope, &architecture).unwrap();

@@ -208,8 +208,8 @@ fn what_cannot_be_used_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let small = Gpt2Config::new(t.size() - 1, 8, 8, 1, 1);
     std::fs::write(dir.path().join("config.json"), small.to_hf().to_string()).unwrap();
-    let encoder =
-        EncoderConfig { pretrained: Some(dir.path().display().to_string()), ..EncoderConfig::default() };
+    let mut encoder = EncoderConfig::default();
+    encoder.set_pretrained(Some(dir.path().display().to_string()));
     says(
         encoder.resolve(&t.vocabulary()).err(),
         &[&t.size().to_string(), &small.vocabulary.to_string(), "different models"],

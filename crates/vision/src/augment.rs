@@ -4,7 +4,9 @@
 use crate::data::{Planes, Sample};
 use crate::image::Image;
 use crate::transform::{Op, Pipeline};
+use selfsup_core::config::Unread;
 use selfsup_core::data::Transform;
+use selfsup_core::objective::Wanted;
 use selfsup_core::{Error, Result, Rng};
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +110,31 @@ pub struct Augment {
 }
 
 impl AugmentConfig {
+    /// Keys that a method which wants these views does not read.
+    /// `who` is the method. A key that is not listed here is read.
+    pub fn unread(wanted: Wanted, who: &str) -> Vec<Unread> {
+        let mut unread = Vec::new();
+        if !wanted.compares() {
+            let why = format!("is read by methods that compare views: {who} sees one, cropped and flipped");
+            unread.extend(Unread::all(
+                "augment",
+                &["jitter", "jitter_p", "gray_p", "blur_p", "blur_kernel"],
+                &why,
+            ));
+            unread.extend(Unread::all(
+                "augment",
+                &["blur_sigma", "blur_p_second", "solarize_p_second"],
+                &why,
+            ));
+        }
+        if !wanted.crops() {
+            let why =
+                format!("is read by methods of small crops beside the views (multi-crop): {who} takes none");
+            unread.extend(Unread::all("augment", &["local_views", "local_size", "local_scale"], &why));
+        }
+        unread
+    }
+
     fn check(&self) -> Result<()> {
         let bad = |key: &str, value: &dyn std::fmt::Debug, expected: &str| {
             Err(Error::config(format!("augment.{key} = {value:?}: expected {expected}")))
@@ -218,17 +245,17 @@ impl AugmentConfig {
         Pipeline::new(ops)
     }
 
-    /// The views of a method that compares `views` of them; a single view (MAE) is cropped and flipped only.
+    /// The views that a method wants; a single view is cropped and flipped only.
     ///
     /// # Errors
     /// Naming the key that cannot be carried out.
-    pub fn views(&self, views: usize, channels: usize, max_pixels: u64) -> Result<Augment> {
+    pub fn views(&self, wanted: Wanted, channels: usize, max_pixels: u64) -> Result<Augment> {
         self.check()?;
         let (mean, std) = self.statistics(channels);
-        let full =
-            (0..views.max(1)).map(|v| self.pipeline(self.size, self.crop_scale, v % 2 == 1, views > 1));
-        let local =
-            (0..self.local_views).map(|_| self.pipeline(self.local_size, self.local_scale, false, true));
+        let full = (0..wanted.globals())
+            .map(|v| self.pipeline(self.size, self.crop_scale, v % 2 == 1, wanted.compares()));
+        let crops = if wanted.crops() { self.local_views } else { 0 };
+        let local = (0..crops).map(|_| self.pipeline(self.local_size, self.local_scale, false, true));
         let views = full.chain(local).collect();
         Ok(Augment { views, channels, max_pixels, mean, std })
     }

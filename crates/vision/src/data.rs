@@ -128,6 +128,7 @@ mod tests {
     use crate::augment::AugmentConfig;
     use selfsup_core::Rng;
     use selfsup_core::data::Transform;
+    use selfsup_core::objective::Wanted;
 
     #[test]
     fn local_crops_stand_behind_the_full_views() -> Result<()> {
@@ -146,7 +147,7 @@ mod tests {
         };
         let make = |seed: u64| {
             let mut rng: Rng = Key::new(seed).rng();
-            config.views(2, 3, 1 << 20)?.apply(sample(), &mut rng)
+            config.views(Wanted::Multi(2), 3, 1 << 20)?.apply(sample(), &mut rng)
         };
         let batch = Collated.collate(vec![make(1)?, make(2)?], &[0, 1], Key::new(0))?;
         let shapes: Vec<&[usize]> = batch.globals.iter().chain(&batch.locals).map(Tensor::dims).collect();
@@ -156,7 +157,7 @@ mod tests {
             [&[2, 3, 16, 16][..], &[2, 3, 16, 16], &[2, 3, 8, 8], &[2, 3, 8, 8], &[2, 3, 8, 8]]
         );
         let wrong = AugmentConfig { local_size: 16, ..config.clone() };
-        assert!(wrong.views(2, 3, 1).unwrap_err().to_string().contains("local_size"));
+        assert!(wrong.views(Wanted::Multi(2), 3, 1).unwrap_err().to_string().contains("local_size"));
         Ok(())
     }
 }

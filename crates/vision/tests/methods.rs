@@ -5,9 +5,9 @@
 
 use candle_core::{Device, Tensor};
 use selfsup_core::conformance::Trial;
-use selfsup_core::objective::{Erased, MaeConfig, Objective, Pair, Views};
+use selfsup_core::objective::{Erased, Objective, Pair, Views};
 use selfsup_core::{Error, Key, Params, Pass, Result, Scope};
-use selfsup_vision::recipe::{Architecture, EncoderConfig, Method, MethodConfig};
+use selfsup_vision::recipe::{Architecture, EncoderConfig, Method, MethodConfig, ResNetKeys, ViTKeys};
 
 const SIZE: usize = 16;
 const BATCH: usize = 8;
@@ -37,43 +37,33 @@ fn blobs(epoch: u64, b: usize) -> Result<Views> {
 
 fn small(name: &str) -> MethodConfig {
     let mut method = MethodConfig::named(name).unwrap();
-    match &mut method {
-        MethodConfig::Simclr(c) => (c.hidden_dim, c.out_dim) = (16, 8),
-        MethodConfig::Moco(c) => (c.hidden_dim, c.out_dim, c.queue, c.momentum) = (16, 8, 20, 0.9),
-        MethodConfig::MocoV3(c) => (c.hidden_dim, c.out_dim) = (16, 8),
-        MethodConfig::Byol(c) => (c.hidden_dim, c.out_dim) = (16, 8),
-        MethodConfig::Simsiam(c) => (c.predictor_dim, c.out_dim) = (8, 16),
-        MethodConfig::BarlowTwins(c) => (c.hidden_dim, c.out_dim) = (16, 8),
-        MethodConfig::Vicreg(c) => (c.hidden_dim, c.out_dim) = (16, 8),
-        MethodConfig::Mae(c) => {
-            *c = MaeConfig { decoder_dim: 16, decoder_depth: 1, decoder_heads: 2, ..MaeConfig::default() }
-        }
-    }
+    method.over_views_mut().unwrap().shrink();
     method
 }
 
 fn build(name: &str, seed: u64, vit: bool) -> Method {
     let method = small(name);
-    let resnet = EncoderConfig {
+    let resnet = ResNetKeys {
         name: "resnet".into(),
         depths: Some(vec![1, 1]),
         widths: Some(vec![8, 12]),
         stem: Some(8),
-        ..EncoderConfig::default()
+        ..ResNetKeys::default()
     };
-    let transformer = EncoderConfig {
+    let transformer = ViTKeys {
         name: "vit".into(),
         dim: Some(16),
         depth: Some(2),
         heads: Some(2),
         mlp_ratio: Some(2.0),
         patch: Some(4),
-        ..EncoderConfig::default()
+        ..ViTKeys::default()
     };
-    let encoder = if vit || method.masked() { transformer } else { resnet };
+    let encoder: EncoderConfig =
+        if vit || method.needs().tokens { transformer.into() } else { resnet.into() };
     let params = Params::new();
     let scope = Scope::root(&params, seed, &Device::Cpu);
-    let mut architecture = encoder.resolve(SIZE, method.masked()).unwrap();
+    let mut architecture = encoder.resolve(SIZE, method.needs()).unwrap();
     if let Architecture::ViT(c) = &mut architecture {
         let t = &mut c.trunk;
         (t.dropout, t.attention_dropout, t.activation_dropout, t.drop_path) = (0.1, 0.2, 0.1, 0.3);

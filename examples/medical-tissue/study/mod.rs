@@ -22,7 +22,7 @@ use selfsup::medical::data::{Collated, CollatedLabels, CollatedSlices};
 use selfsup::medical::encoder::NormKind;
 use selfsup::medical::method::{Labelled, Segment, SegmentConfig};
 use selfsup::medical::read::{self, ReadConfig};
-use selfsup::medical::recipe::{Architecture, EncoderConfig, MethodConfig};
+use selfsup::medical::recipe::{Architecture, EncoderConfig, MethodConfig, UNetKeys, ViT3dKeys};
 use selfsup::medical::sliding::SlidingWindow;
 use selfsup::medical::transform::{BiasField, CropForeground, Flip, Pipeline, Scale, Step};
 use std::collections::BTreeMap;
@@ -196,25 +196,13 @@ impl Task {
             "batch" => NormKind::Batch,
             other => bail!("--norm {other}: expected instance or batch"),
         });
-        let encoder = if transformer(start) {
+        let encoder: EncoderConfig = if transformer(start) {
             let [dim, depth, heads] = [96, 4, 4].map(Some);
-            EncoderConfig {
-                name: "vit3d".into(),
-                dim,
-                depth,
-                heads,
-                patch: Some([4; 3]),
-                norm,
-                ..EncoderConfig::default()
-            }
+            let name = "vit3d".into();
+            ViT3dKeys { name, dim, depth, heads, patch: Some([4; 3]), norm, ..ViT3dKeys::default() }.into()
         } else {
-            let name = if method_of(start).1 { "unet2d" } else { "unet3d" };
-            EncoderConfig {
-                name: name.into(),
-                widths: Some(o.widths.clone()),
-                norm,
-                ..EncoderConfig::default()
-            }
+            let name = if method_of(start).1 { "unet2d" } else { "unet3d" }.into();
+            UNetKeys { name, widths: Some(o.widths.clone()), norm, ..UNetKeys::default() }.into()
         };
         Ok(encoder.resolve(self.patch, transformer(start))?)
     }
@@ -242,7 +230,7 @@ impl Task {
         let objective = method.build(&Scope::root(&params, 0, &Device::Cpu), &self.architecture(o, name)?)?;
         // A contrastive batch needs others to differ from; restoration has to bring the scale of a random
         // network's outputs down first.
-        let patches = if method.restores() || method.masked() { 4 } else { 16 };
+        let patches = if method.restores() || method.needs().tokens { 4 } else { 16 };
         // Slices are cheap.
         let batch = if flat { 4 * patches } else { patches };
         let lr = if method.restores() { 5e-3 } else { 1e-3 };

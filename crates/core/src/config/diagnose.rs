@@ -1,9 +1,24 @@
 //! Which key is wrong, found by trial, and what was probably meant.
 
+use super::path::{Keeps, TAGS, child, path_of, put};
 use super::path::{Seg, all_paths, dotted, find, parent, try_as, with};
 use crate::error::Error;
 use serde::{Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
+
+/// What an error is about.
+pub(super) struct Said<'a> {
+    /// All layers in one.
+    pub(super) root: &'a Value,
+    /// The defaults.
+    pub(super) known: &'a Value,
+    /// Where a node was given.
+    pub(super) place: &'a dyn Fn(&[Seg]) -> String,
+    /// Who has a key that is unknown here.
+    pub(super) owner: Option<fn(&str) -> Option<String>>,
+    /// Which values of a tag belong together.
+    pub(super) keeps: Keeps<'a>,
+}
 
 /// A value that no sensible key takes.
 fn nonsense() -> Value {
@@ -25,12 +40,8 @@ pub(super) fn first_ignored<T: DeserializeOwned + Serialize>(
 }
 
 /// Finds the key that `message` is about.
-pub(super) fn diagnose<T: DeserializeOwned>(
-    root: &Value,
-    known: &Value,
-    message: &str,
-    place: &dyn Fn(&[Seg]) -> String,
-) -> Error {
+pub(super) fn diagnose<T: DeserializeOwned>(said: &Said, message: &str) -> Error {
+    let Said { root, place, .. } = *said;
     let changes = |v: &Value| try_as::<T>(v).map_or_else(|m| m != message, |_| true);
     let quoted = quoted(message);
     if let Some(name) = message.strip_prefix("unknown field ").and(quoted.first()) {
@@ -39,8 +50,7 @@ pub(super) fn diagnose<T: DeserializeOwned>(
         let path = all.iter().filter(same).find(|p| changes(&with(root, p, None)));
         let path =
             path.or_else(|| all.iter().find(same)).cloned().unwrap_or_else(|| vec![Seg::Key(name.clone())]);
-        let near = if quoted.len() > 1 { quoted[1..].to_vec() } else { keys_at(known, parent(&path)) };
-        return unknown_key(&path, near, known, place);
+        return unknown_key::<T>(said, &path, None, quoted[1..].to_vec());
     }
     if let Some(name) = message.strip_prefix("missing field ").and(quoted.first()) {
         let mut tables = vec![Vec::new()];
@@ -108,34 +118,150 @@ fn culprit<T: DeserializeOwned>(root: &Value, message: &str) -> Option<Vec<Seg>>
     best.map(|(_, path)| path)
 }
 
-pub(super) fn unknown_key(
+/// The error for a key that is unknown where it stands. `near` are the keys that are known there, where serde
+/// has named them; `written` is what the configuration serialises to, where it could be read.
+pub(super) fn unknown_key<T: DeserializeOwned>(
+    said: &Said,
     path: &[Seg],
-    near: Vec<String>,
-    known: &Value,
-    place: &dyn Fn(&[Seg]) -> String,
+    written: Option<&Value>,
+    mut near: Vec<String>,
 ) -> Error {
-    let (at, full) = (place(path), dotted(path));
+    let (at, full, section) = ((said.place)(path), dotted(path), parent(path));
     let Some(Seg::Key(name)) = path.last() else {
         return Error::config(format!("{at}: unknown key `{full}`"));
     };
-    let sibling =
-        |k: &str| dotted(&parent(path).iter().cloned().chain([Seg::Key(k.to_string())]).collect::<Vec<_>>());
-    let elsewhere = || all_paths(known).into_iter().find(|p| p.last() == path.last()).map(|p| dotted(&p));
-    let hint = match nearest(name, &near).map(|k| sibling(&k)).or_else(elsewhere) {
-        Some(k) => format!("did you mean `{k}`?"),
-        None if near.is_empty() => "no keys are known here".to_string(),
+    if let Some((current, others)) = other_variants::<T>(said, section, name) {
+        return Error::config(format!("{at}: `{full}` is a key of {}, not of {current}", listed(&others)));
+    }
+    let all = |v: &Value| find(v, section).and_then(Value::as_table).map(|t| t.keys().cloned().collect());
+    if near.is_empty() {
+        near = [written, Some(said.known)]
+            .into_iter()
+            .flatten()
+            .filter_map(all)
+            .flat_map(|keys: Vec<String>| keys)
+            .collect();
+    }
+    near.retain(|k| k != name);
+    let hint = match nearest(name, &near) {
+        Some(k) => format!("did you mean `{}`?", dotted(&child(section, &k))),
         None => {
-            let mut all: Vec<String> = near.iter().map(|k| format!("`{k}`")).collect();
-            all.sort_unstable();
-            all.dedup();
-            format!("expected one of {}", all.join(", "))
+            if let Some(owned) = said.owner.and_then(|owner| owned(said.root, path, owner)) {
+                return Error::config(format!("{at}: {owned}"));
+            }
+            let elsewhere = all_paths(said.known).into_iter().find(|p| p.last() == path.last() && p != path);
+            match elsewhere {
+                Some(p) => format!("did you mean `{}`?", dotted(&p)),
+                None if near.is_empty() => "no keys are known here".to_string(),
+                None => {
+                    let mut all: Vec<String> = near.iter().map(|k| format!("`{k}`")).collect();
+                    all.sort_unstable();
+                    all.dedup();
+                    format!("expected one of {}", all.join(", "))
+                }
+            }
         }
     };
     Error::config(format!("{at}: unknown key `{full}`; {hint}"))
 }
 
-pub(super) fn keys_at(v: &Value, path: &[Seg]) -> Vec<String> {
-    find(v, path).and_then(Value::as_table).map(|t| t.keys().cloned().collect()).unwrap_or_default()
+/// The value of the section's tag, and other values of it with which the section has the key `name`.
+fn other_variants<T: DeserializeOwned>(
+    said: &Said,
+    section: &[Seg],
+    name: &str,
+) -> Option<(String, Vec<String>)> {
+    let tag = TAGS.iter().find(|tag| variants::<T>(said.known, section, tag).len() > 1)?;
+    let tagged = child(section, tag);
+    let current = find(said.root, &tagged).or_else(|| find(said.known, &tagged))?.as_str()?.to_string();
+    let mut found: Vec<String> = Vec::new();
+    for other in variants::<T>(said.known, section, tag) {
+        if other == current || !knows_in::<T>(said.known, section, &[(tag, &other)], name) {
+            continue;
+        }
+        // Names of one network are one: the shortest stands for all.
+        let alike =
+            found.iter_mut().find(|f| (said.keeps)(&dotted(&tagged), f, &other).is_some_and(|keeps| keeps));
+        match alike {
+            Some(f) if f.len() > other.len() => *f = other,
+            Some(_) => {}
+            None => found.push(other),
+        }
+    }
+    (!found.is_empty()).then_some((current, found))
+}
+
+/// The values that the key `tag` of a section may have, where they decide which other keys it has.
+fn variants<T: DeserializeOwned>(known: &Value, section: &[Seg], tag: &str) -> Vec<String> {
+    let mut probe = known.clone();
+    put(
+        &mut probe,
+        section,
+        Value::Table(Table::from_iter([(tag.to_string(), Value::String("\u{1}".into()))])),
+    );
+    match try_as::<T>(&probe) {
+        Err(m) if m.starts_with("unknown variant") => quoted(&m).into_iter().skip(1).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether the section with these keys takes a key `name` too.
+fn knows_in<T: DeserializeOwned>(known: &Value, section: &[Seg], keys: &[(&str, &str)], name: &str) -> bool {
+    let mut table: Table =
+        keys.iter().map(|(k, v)| ((*k).to_string(), Value::String((*v).to_string()))).collect();
+    let message = |table: &Table| {
+        let mut probe = known.clone();
+        put(&mut probe, section, Value::Table(table.clone()));
+        try_as::<T>(&probe).err()
+    };
+    let without = message(&table);
+    table.insert(name.to_string(), nonsense());
+    // A type that takes any key is no owner of one, and what is no section has none.
+    message(&table).is_some_and(|m| {
+        Some(&m) != without.as_ref()
+            && !m.starts_with(&format!("unknown field `{name}`"))
+            && !m.starts_with("missing field")
+    })
+}
+
+/// Whether a configuration of type `T` has this dotted key, under any value of the tags above it.
+pub fn knows<T: DeserializeOwned + Serialize + Default>(key: &str) -> bool {
+    let Ok(known) = Value::try_from(T::default()) else { return false };
+    let path = path_of(key);
+    let Some(Seg::Key(name)) = path.last() else { return false };
+    let section = parent(&path);
+    if find(&known, &path).is_some() {
+        return true;
+    }
+    !section.is_empty()
+        && (knows_in::<T>(&known, section, &[], name)
+            || TAGS.iter().any(|tag| {
+                let all = variants::<T>(&known, section, tag);
+                all.iter().any(|v| knows_in::<T>(&known, section, &[(tag, v)], name))
+            }))
+}
+
+/// A sentence about who has a key, or one of the keys of a section.
+fn owned(root: &Value, path: &[Seg], owner: fn(&str) -> Option<String>) -> Option<String> {
+    let section = find(root, path).filter(|v| v.is_table());
+    let inner = section.map(|v| all_paths(v)).unwrap_or_default();
+    for rest in inner.into_iter().chain([Vec::new()]) {
+        let key = dotted(&[path, &rest].concat());
+        if let Some(who) = owner(&key) {
+            let what = if rest.is_empty() && section.is_some() { "section" } else { "key" };
+            return Some(format!("`{key}` is a {what} of {who}"));
+        }
+    }
+    None
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
 }
 
 /// What stands between backquotes.

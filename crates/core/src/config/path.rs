@@ -1,7 +1,7 @@
 //! Paths into a configuration, and configurations with a node changed.
 
 use serde::de::DeserializeOwned;
-use toml::Value;
+use toml::{Table, Value};
 
 /// One step of a path into a configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,3 +79,30 @@ pub(super) fn with(root: &Value, path: &[Seg], new: Option<Value>) -> Value {
     }
     out
 }
+
+pub(super) fn child(section: &[Seg], key: &str) -> Vec<Seg> {
+    section.iter().cloned().chain([Seg::Key(key.to_string())]).collect()
+}
+
+/// A dotted key as a path; indices of arrays look like keys.
+pub(super) fn path_of(key: &str) -> Vec<Seg> {
+    key.split('.').map(|part| Seg::Key(part.trim().to_string())).collect()
+}
+
+/// Sets the node at a path of keys; makes the tables above it.
+pub(super) fn put(root: &mut Value, path: &[Seg], value: Value) {
+    let Some((Seg::Key(first), rest)) = path.split_first() else {
+        *root = value;
+        return;
+    };
+    if let Value::Table(t) = root {
+        put(t.entry(first).or_insert_with(|| Value::Table(Table::new())), rest, value);
+    }
+}
+
+/// Names of keys that say which other keys a section has.
+pub(super) const TAGS: [&str; 2] = ["name", "kind"];
+
+/// Whether a section keeps its other keys when the tag at a dotted key changes from one value to another; `None`
+/// where serde knows.
+pub type Keeps<'a> = &'a dyn Fn(&str, &str, &str) -> Option<bool>;

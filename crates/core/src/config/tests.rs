@@ -156,7 +156,7 @@ fn wrong_values() {
     assert_eq!(e, "config: c.toml:2: `method.temperature` is missing");
     let e = err("[[stages]]\nname = \"a\"", &[]);
     assert_eq!(e, "config: c.toml:1: `stages.0.steps` is missing");
-    assert!(err("[method]\ntemperature = 1.0", &[]).contains("`method.name` is missing"));
+    assert!(err("", &["method={temperature=1.0}"]).contains("`method.name` is missing"));
 }
 
 #[test]
@@ -197,4 +197,116 @@ fn distances() {
     ] {
         assert_eq!(distance(a, b), d, "{a} {b}");
     }
+}
+
+/// Defaults, a run's configuration, a file and overrides.
+fn layered(below: &str, text: &str, overrides: &[&str]) -> Result<Run> {
+    let mut draft = Draft::parse(text, "c.toml")?;
+    draft.below(below.parse().unwrap(), "the run");
+    overrides.iter().try_for_each(|o| draft.set(o))?;
+    draft.load()
+}
+
+#[test]
+fn another_tag_replaces_its_section() {
+    let simclr = "epochs = 3\n[method]\nname = \"simclr\"\ntemperature = 0.2\n";
+    let byol = Method::Byol(Byol::default());
+    // Spaces around the `=`, quotes around the value.
+    for o in ["method.name=byol", "method.name = byol", "method.name = \"byol\"", "method.name='byol'"] {
+        let r = ok(simclr, &[o]);
+        assert_eq!((r.epochs, &r.method), (3, &byol), "{o}");
+    }
+    // The order of overrides does not count, and the same tag keeps what stands below.
+    let momentum = Method::Byol(Byol { momentum: 0.5, ..Byol::default() });
+    assert_eq!(ok(simclr, &["method.momentum=0.5", "method.name=byol"]).method, momentum);
+    let hot = Method::Simclr { temperature: 0.2, symmetric: true };
+    assert_eq!(ok(simclr, &["method.name = simclr", "method.symmetric = true"]).method, hot);
+    // A file that names none has the default's keys.
+    assert_eq!(ok("[method]\ntemperature = 0.2", &["method.name=byol"]).method, byol);
+    let r = ok("[method]\ntemperature = 0.2", &[]);
+    assert_eq!(r.method, hot, "keys of a section whose tag is the default's");
+    // A file over a run's configuration.
+    let run = "epochs = 9\n[method]\nname = \"simclr\"\ntemperature = 0.3\n[data]\nbatch_size = 7";
+    let r = layered(run, "[method]\nname = \"byol\"\n[data]\npath = \"x\"", &[]).unwrap();
+    assert_eq!((r.epochs, r.method, r.data.batch_size), (9, byol, 7));
+    let r = layered(run, "[method]\nsymmetric = true", &[]).unwrap();
+    assert_eq!(r.method, Method::Simclr { temperature: 0.3, symmetric: true });
+    // What only looks like a tag replaces nothing.
+    let stage = "[[stages]]\nname = \"a\"\nsteps = 1";
+    assert_eq!(ok(stage, &["stages.0.name=b"]).stages[0], Stage { name: "b".into(), steps: 1 });
+    // A text that holds an equals sign, an element of a default.
+    assert_eq!(ok("", &["data.path = a=b"]).data.path, "a=b");
+    assert_eq!(ok("", &["betas.1=0.5"]).betas, [0.9, 0.5]);
+}
+
+#[test]
+fn a_draft_is_asked_before_its_type_is_known() {
+    let mut d = Draft::parse("[data]\npath = \"a\"\n[method]\nname = \"m\"", "c.toml").unwrap();
+    d.set("data.path = festvox-ru").unwrap();
+    d.set("data.limit = 7").unwrap();
+    d.set_text("task.run", "1979-05-27");
+    assert_eq!((d.text("data.path"), d.text("method.name")), (Some("festvox-ru"), Some("m")));
+    assert_eq!(d.text("task.run"), Some("1979-05-27"), "a text, whatever it looks like");
+    assert_eq!((d.get("data.limit").and_then(Value::as_integer), d.get("data.test")), (Some(7), None));
+    assert_eq!((d.overridden("method.name"), d.has_file()), (None, true));
+    d.set("method={name='x'}").unwrap();
+    assert_eq!(d.text("method.name"), Some("x"));
+    assert_eq!(d.given(), ["data.path", "method.name", "data.path", "data.limit", "task.run", "method.name"]);
+}
+
+#[test]
+fn keys_of_others_are_named_as_such() {
+    let e = err("[method]\nname = \"simclr\"\ntemperature = 0.5\nlayers = 2", &[]);
+    assert_eq!(e, "config: c.toml:4: `method.layers` is a key of byol, not of simclr");
+    assert_eq!(
+        err("", &["method.layers=2"]),
+        "config: override `method.layers=2`: `method.layers` is a key of byol, not of simclr"
+    );
+    let mut d = Draft::parse("[input]\ncrop_seconds = 2", "c.toml").unwrap();
+    d.set_owner(|key| (key == "input.crop_seconds").then(|| "speech".to_string()));
+    let e = d.load::<Run>().unwrap_err().to_string();
+    assert_eq!(e, "config: c.toml:1: `input.crop_seconds` is a key of speech");
+    assert!(knows::<Run>("method.layers") && knows::<Run>("method.temperature") && knows::<Run>("epochs"));
+    assert!(!knows::<Run>("method.layer") && !knows::<Run>("input.x") && !knows::<Run>("betas.name"));
+}
+
+#[test]
+fn no_key_is_proposed_instead_of_itself() {
+    // The same names one table further up or down.
+    for text in ["temperature = 1", "[data]\ntemperature = 1", "[method.method]\nlayers = 1", "layers = 1"] {
+        let e = err(text, &[]);
+        let quoted: Vec<&str> = e.split('`').skip(1).step_by(2).collect();
+        assert!(quoted.len() < 2 || quoted[0] != quoted[1], "{e}");
+    }
+}
+
+#[test]
+fn unread_keys_are_refused() {
+    let check = |text: &str, overrides: &[&str]| {
+        let mut d = Draft::parse(text, "c.toml").unwrap();
+        overrides.iter().for_each(|o| d.set(o).unwrap());
+        let config: Run = d.load().unwrap();
+        let unread = Unread::all("data", &["cache", "batch_size"], "is read by nobody");
+        d.refuse_unread(&unread, &config, &|d| d.load()).err().map(|e| e.to_string())
+    };
+    assert_eq!(check("epochs = 3\n[data]\npath = \"x\"", &["learning_rate=1"]), None);
+    // The default, written out, changes nothing.
+    assert_eq!(check("[data]\nbatch_size = 256", &["data.cache=0"]), None);
+    assert_eq!(
+        check("\n[data]\nbatch_size = 8", &[]).as_deref(),
+        Some("config: c.toml:3: `data.batch_size` is read by nobody")
+    );
+    assert_eq!(
+        check("[data]\nbatch_size = 256", &["data.cache = 3"]).as_deref(),
+        Some("config: override `data.cache = 3`: `data.cache` is read by nobody")
+    );
+    let mut d = Draft::parse("[data]\nbatch_size = 8", "c.toml").unwrap();
+    let unread = Unread::all_instead("data", &["batch_size"], "data.path", "is read without data.path");
+    let check_of = |d: &Draft| d.refuse_unread(&unread, &d.load::<Run>().unwrap(), &|d| d.load()).is_err();
+    assert!(check_of(&d));
+    d.set("data.path=x").unwrap();
+    assert!(!check_of(&d), "an override in place of a file's key");
+    d.set("data.batch_size=9").unwrap();
+    assert!(check_of(&d));
+    assert!(check("", &["data={batch_size=3}"]).unwrap().contains("`data.batch_size` is read by nobody"));
 }

@@ -61,13 +61,8 @@ impl Batch for Views {
 pub enum Wanted {
     /// So many full-size views, augmented each for itself.
     Joint(usize),
-    /// Full-size views and small crops (multi-crop).
-    Multi {
-        /// Full-size views.
-        globals: usize,
-        /// Small crops.
-        locals: usize,
-    },
+    /// So many full-size views, and as many small crops as the configuration asks for (multi-crop).
+    Multi(usize),
     /// One view, cropped and mirrored, in its own colours.
     Plain,
 }
@@ -76,14 +71,14 @@ impl Wanted {
     /// Full-size views.
     pub fn globals(&self) -> usize {
         match *self {
-            Wanted::Joint(n) | Wanted::Multi { globals: n, .. } => n,
+            Wanted::Joint(n) | Wanted::Multi(n) => n,
             Wanted::Plain => 1,
         }
     }
 
-    /// Small crops.
-    pub fn locals(&self) -> usize {
-        if let Wanted::Multi { locals, .. } = self { *locals } else { 0 }
+    /// Whether it reads small crops beside them.
+    pub fn crops(&self) -> bool {
+        matches!(self, Wanted::Multi(_))
     }
 
     /// Whether views are compared, so that each is augmented in its own way.

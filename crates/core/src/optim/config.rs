@@ -1,5 +1,6 @@
 //! The keys of `[optim]`.
 
+use crate::config::Unread;
 use crate::error::{Error, Result};
 use crate::schedule::LrSchedule;
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,23 @@ impl OptimConfig {
 }
 
 impl OptimConfig {
+    /// Keys that an optimiser of this kind does not read.
+    pub fn unread(&self) -> Vec<Unread> {
+        let (unread, own): (&[&str], _) = match self.kind {
+            OptimKind::Adamw => (&["momentum", "nesterov", "trust_coefficient"], "adamw"),
+            OptimKind::Sgd => (&["betas", "eps", "trust_coefficient"], "sgd"),
+            OptimKind::Lars => (&["betas"], "lars"),
+        };
+        let by = |key: &str| match key {
+            "betas" => "adamw",
+            "eps" => "adamw and lars",
+            "trust_coefficient" => "lars",
+            _ => "sgd and lars",
+        };
+        let of = |key: &&str| Unread::all("optim", &[key], &format!("is read by {}, this is {own}", by(key)));
+        unread.iter().flat_map(of).collect()
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let bad = |key: &str, value: f64, expected: &str| {
             Err(Error::config(format!("optim.{key} = {value}: expected {expected}")))

@@ -1,7 +1,7 @@
 //! Models Genesis (Zhou et al. 2019, "Models Genesis: Generic Autodidactic Models for 3D Medical Image
 //! Analysis", arXiv 1908.06912).
 //!
-//! A patch is spoilt in up to three ways, and a U-Net restores it under the mean squared error:
+//! A patch is corrupted in up to three ways, and a U-Net restores it under the mean squared error:
 //!
 //! - its intensities go through a random monotonous curve: appearance ([`Bezier`]);
 //! - voxels of many small boxes change places: texture and borders ([`LocalShuffle`]);
@@ -93,9 +93,9 @@ const VOXELS: f64 = 64.0 * 64.0 * 32.0;
 
 /// Spoils a patch.
 #[derive(Clone, Debug)]
-pub struct Spoil(pub GenesisConfig);
+pub struct Corruption(pub GenesisConfig);
 
-impl Transform<Volume> for Spoil {
+impl Transform<Volume> for Corruption {
     type Out = Volume;
 
     fn apply(&self, volume: Volume, rng: &mut Rng) -> Result<Volume> {
@@ -126,17 +126,19 @@ mod tests {
         let v = volume([12, 12, 12], 1);
         let none =
             GenesisConfig { intensity_p: 0.0, shuffle_p: 0.0, paint_p: 0.0, ..GenesisConfig::default() };
-        assert_eq!(Spoil(none.clone()).apply(v.clone(), &mut rng(1)).unwrap(), v);
+        assert_eq!(Corruption(none.clone()).apply(v.clone(), &mut rng(1)).unwrap(), v);
         for inner_p in [0.0, 1.0] {
             let paint = GenesisConfig { paint_p: 1.0, inner_p, ..none.clone() };
-            assert_ne!(Spoil(paint).apply(v.clone(), &mut rng(1)).unwrap(), v);
+            assert_ne!(Corruption(paint).apply(v.clone(), &mut rng(1)).unwrap(), v);
         }
         for bad in [
             GenesisConfig { paint_p: 1.5, ..none.clone() },
             GenesisConfig { shuffle_side: 0.0, ..none.clone() },
             GenesisConfig { inner_boxes: 0, ..none },
         ] {
-            assert!(Spoil(bad).apply(v.clone(), &mut rng(1)).unwrap_err().to_string().contains("method."));
+            assert!(
+                Corruption(bad).apply(v.clone(), &mut rng(1)).unwrap_err().to_string().contains("method.")
+            );
         }
     }
 }

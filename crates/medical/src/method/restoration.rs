@@ -1,10 +1,10 @@
 //! Restoration: a network sees a corrupted patch and gives back the patch as it was,
 //!
 //! ```text
-//! loss = mean_v |f(spoil(x))_v - x_v|^q,   q = 2 (or 1)
+//! loss = mean_v |f(corrupt(x))_v - x_v|^q,   q = 2 (or 1)
 //! ```
 //!
-//! What `spoil` does is the method: see [`genesis`](super::genesis) and [`superres`](super::superres). The
+//! What `corrupt` does is the method: see [`genesis`](super::genesis) and [`superres`](super::superres). The
 //! corrupted patch is made where patches are loaded, from the sample's own generator, so the first view of a
 //! batch is the input and the second the target.
 

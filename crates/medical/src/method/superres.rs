@@ -35,11 +35,11 @@ impl Default for SuperResolutionConfig {
 }
 
 impl SuperResolutionConfig {
-    /// What spoils a patch.
+    /// What corrupts a patch.
     ///
     /// # Errors
     /// Naming the key that cannot be carried out.
-    pub fn spoil(&self) -> Result<LowResolution> {
+    pub fn corruption(&self) -> Result<LowResolution> {
         let made = LowResolution { factor: self.factor, isotropic: self.isotropic };
         made.check()?;
         Ok(made)

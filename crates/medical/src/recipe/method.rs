@@ -3,49 +3,54 @@
 use super::Architecture;
 use crate::augment::{Augment, AugmentConfig, Wanted};
 use crate::encoder::ViT3d;
-use crate::method::genesis::Spoil;
+use crate::method::genesis::Corruption;
 use crate::method::{GenesisConfig, Restoration, RestorationLoss, SuperResolutionConfig};
-use selfsup_core::objective::{
-    BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config,
-    SimClr, SimClrConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views, boxed,
-};
-use selfsup_core::{Error, Result, Scope, TokenEncoder};
+use selfsup_core::config::Unread;
+use selfsup_core::objective::{self, Needs, Networks, Views, boxed};
+use selfsup_core::{Encoder, Error, Result, Scope, TokenEncoder};
 
-selfsup_core::method_config! {
-    /// `[method]`: `name` and the method's own keys.
+selfsup_core::methods_over_views! {
+    /// `[method]`: `name` and the method's own keys. Methods over views are those of images.
     pub enum MethodConfig {
         /// Models Genesis.
         Genesis(GenesisConfig) = "genesis",
         /// Low resolution to high resolution.
         SuperResolution(SuperResolutionConfig) = "super-resolution",
-        /// Masked autoencoder.
-        Mae(MaeConfig) = "mae",
-        /// SimCLR.
-        Simclr(SimClrConfig) = "simclr",
-        /// MoCo v1 and v2.
-        Moco(MoCoConfig) = "moco",
-        /// MoCo v3.
-        MocoV3(MoCoV3Config) = "moco-v3",
-        /// BYOL.
-        Byol(ByolConfig) = "byol",
-        /// SimSiam.
-        Simsiam(SimSiamConfig) = "simsiam",
-        /// Barlow Twins.
-        BarlowTwins(BarlowTwinsConfig) = "barlow-twins",
-        /// VICReg.
-        Vicreg(VicRegConfig) = "vicreg",
     }
 }
 
 impl MethodConfig {
-    /// Whether the method hides patches and needs an encoder of tokens.
-    pub fn masked(&self) -> bool {
-        matches!(self, MethodConfig::Mae(_))
+    /// What encoder the method needs.
+    pub fn needs(&self) -> Needs {
+        self.over_views().map_or_else(Needs::default, |m| m.needs())
     }
 
     /// Whether a decoder is trained that segmentation can start from.
     pub fn restores(&self) -> bool {
-        matches!(self, MethodConfig::Genesis(_) | MethodConfig::SuperResolution(_))
+        self.over_views().is_none()
+    }
+
+    /// Keys of `[augment]` that the method does not read: of those that [`MethodConfig::views`] wants one patch
+    /// for, everything that tells views apart.
+    pub fn unread(&self) -> Vec<Unread> {
+        if self.over_views().is_some_and(|m| m.wanted().compares()) {
+            return Vec::new();
+        }
+        let why = format!("is read by methods that compare views: {} sees one patch, mirrored", self.name());
+        let joint = [
+            "region",
+            "rotate",
+            "zoom",
+            "elastic",
+            "elastic_nodes",
+            "gamma",
+            "gamma_p",
+            "noise",
+            "noise_p",
+            "bias",
+            "bias_p",
+        ];
+        Unread::all("augment", &joint, &why)
     }
 
     /// What makes a sample of a volume; see [`AugmentConfig::views`] for `scale`.
@@ -56,11 +61,19 @@ impl MethodConfig {
         let wanted = match self {
             MethodConfig::Genesis(c) => {
                 c.check()?;
-                Wanted::Spoilt(Box::new(Spoil(c.clone())))
+                Wanted::Corrupted(Box::new(Corruption(c.clone())))
             }
-            MethodConfig::SuperResolution(c) => Wanted::Spoilt(Box::new(c.spoil()?)),
-            MethodConfig::Mae(_) => Wanted::Plain,
-            _ => Wanted::Joint(2),
+            MethodConfig::SuperResolution(c) => Wanted::Corrupted(Box::new(c.corruption()?)),
+            other => match other.over_views().map(|m| m.wanted()) {
+                Some(objective::Wanted::Joint(n)) => Wanted::Joint(n),
+                Some(objective::Wanted::Multi(_)) => {
+                    return Err(Error::config(format!(
+                        "method {}: small crops beside the views are not made of volumes",
+                        self.name()
+                    )));
+                }
+                Some(objective::Wanted::Plain) | None => Wanted::Plain,
+            },
         };
         augment.views(wanted, scale)
     }
@@ -68,42 +81,43 @@ impl MethodConfig {
     /// Builds the method around the encoder in `scope`.
     ///
     /// # Errors
-    /// If the configuration is not possible, or a masked method is given another encoder than a transformer.
+    /// If the configuration is not possible, or a method that hides patches is given another encoder than a
+    /// transformer.
     pub fn build(&self, scope: &Scope, architecture: &Architecture) -> Result<Method> {
-        let encoder = |s: &Scope| architecture.build(s);
         let restore = |loss: RestorationLoss| -> Result<Method> {
             Ok(boxed(Restoration::new(scope, architecture.dense(scope, 1, false)?, loss)))
         };
-        Ok(match self {
+        match self {
             MethodConfig::Genesis(c) => {
                 c.check()?;
-                restore(c.loss)?
+                restore(c.loss)
             }
             MethodConfig::SuperResolution(c) => {
-                c.spoil()?;
-                restore(c.loss)?
+                c.corruption()?;
+                restore(c.loss)
             }
-            MethodConfig::Mae(c) => {
-                let Architecture::ViT(vit) = architecture else {
-                    return Err(Error::config(
-                        "method mae hides patches and needs a vision transformer: set encoder.name to vit3d_tiny, vit3d_small, vit3d_base or vit3d",
-                    ));
-                };
-                let tokens = |s: &Scope| -> Result<Box<dyn TokenEncoder>> {
-                    Ok(Box::new(ViT3d::new(s, vit.clone())?))
-                };
-                boxed(Mae::new(scope, &tokens, c.clone())?)
-            }
-            MethodConfig::Simclr(c) => boxed(SimClr::new(scope, &encoder, c.clone())?),
-            MethodConfig::Moco(c) => boxed(MoCo::new(scope, &encoder, c.clone())?),
-            MethodConfig::MocoV3(c) => boxed(MoCoV3::new(scope, &encoder, c.clone())?),
-            MethodConfig::Byol(c) => boxed(Byol::new(scope, &encoder, c.clone())?),
-            MethodConfig::Simsiam(c) => boxed(SimSiam::new(scope, &encoder, c.clone())?),
-            MethodConfig::BarlowTwins(c) => boxed(BarlowTwins::new(scope, &encoder, c.clone())?),
-            MethodConfig::Vicreg(c) => boxed(VicReg::new(scope, &encoder, c.clone())?),
-        })
+            other => match other.over_views() {
+                Some(method) => method.build(scope, architecture),
+                None => Err(Error::config(format!("method {}: cannot be built from views", self.name()))),
+            },
+        }
+    }
+}
+
+impl Networks for Architecture {
+    fn encoder(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
+        self.build(scope)
+    }
+
+    fn tokens(&self, scope: &Scope) -> Result<Box<dyn TokenEncoder>> {
+        match self {
+            Architecture::ViT(c) => Ok(Box::new(ViT3d::new(scope, c.clone())?)),
+            _ => Err(Error::config(
+                "this method hides patches and needs a vision transformer: set encoder.name to vit3d_tiny, vit3d_small, vit3d_base or vit3d",
+            )),
+        }
     }
 }
 
 /// Any method over views of volumes.
-pub type Method = selfsup_core::objective::Method<Views>;
+pub type Method = objective::Method<Views>;

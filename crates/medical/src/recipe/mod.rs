@@ -4,5 +4,5 @@
 mod encoder;
 mod method;
 
-pub use encoder::{Architecture, EncoderConfig};
+pub use encoder::{Architecture, EncoderConfig, MonaiKeys, ResNet3dKeys, UNetKeys, ViT3dKeys};
 pub use method::{Method, MethodConfig};

@@ -1,6 +1,8 @@
 //! The configuration of a fine-tuning run: `[task]`, and the sections that it shares with pre-training.
 
-use crate::config::{DataConfig, Keys, PretrainConfig, behind, own_kind, parse};
+use crate::config::{DataConfig, Keys, PretrainConfig, common_unread, keeps, own_kind};
+use crate::draft::Draft;
+use selfsup_core::config::Unread;
 use selfsup_core::device;
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::trainer::TrainConfig;
@@ -121,34 +123,31 @@ impl<K: Keys> TaskConfig<K> {
         overrides: &[String],
         run: Option<&PretrainConfig<K>>,
     ) -> Result<Self> {
+        Self::of(&Draft::parse(text, file)?.with(overrides)?, run)
+    }
+
+    /// Reads a draft over the pre-training run and the defaults.
+    ///
+    /// # Errors
+    /// Naming the key that is unknown or has a wrong value.
+    pub fn of(draft: &Draft, run: Option<&PretrainConfig<K>>) -> Result<Self> {
         let mut base = Self::default();
-        let given = parse(text, file)?;
-        let head_only = overrides.iter().any(|o| o.replace(' ', "") == "task.train_blocks=0")
-            || given.get("task").and_then(|t| t.get("train_blocks")).and_then(toml::Value::as_integer)
-                == Some(0);
-        if head_only {
+        let mut layers = draft.layers().clone();
+        if layers.get("task.train_blocks").and_then(toml::Value::as_integer) == Some(0) {
             base.optim = OptimConfig { lr: HEAD_RATE, layer_decay: None, ..base.optim };
         }
         if let Some(run) = run {
-            base.keys = run.keys.clone();
-            base.device = run.device;
-            base.data = DataConfig {
-                hold_out: base.data.hold_out,
-                test: String::new(),
-                limit: 0,
-                ..run.data.clone()
-            };
+            let mut layer = toml::Table::try_from(run).map_err(|e| Error::config(e.to_string()))?;
+            ["modality", "train", "optim", "eval"].into_iter().for_each(|own| drop(layer.remove(own)));
+            if let Some(toml::Value::Table(data)) = layer.get_mut("data") {
+                ["hold_out", "test", "limit"].into_iter().for_each(|own| drop(data.remove(own)));
+            }
+            layers.below(layer, "the pre-training run");
         }
-        let defaults = toml::Table::try_from(&base).map_err(|e| Error::config(e.to_string()))?;
-        let mut all = behind(&given, &defaults);
-        // The optimiser's own defaults belong to its kind.
-        if given.get("optim").is_some_and(|o| o.get("kind").is_some())
-            || overrides.iter().any(|o| o.starts_with("optim.kind="))
-        {
-            all.retain(|o| !o.starts_with("optim."));
+        let mut c: Self = layers.load_over(&base, &keeps::<K>)?;
+        if layers.overridden("modality").is_none() {
+            c.modality = K::KIND;
         }
-        all.extend_from_slice(overrides);
-        let mut c: Self = selfsup_core::config::load(text, file, &all)?;
         c.keys.resolve();
         if c.data.path.is_empty() && !c.data.labels.is_empty() {
             // Paths of a table are then those beside it.
@@ -156,6 +155,22 @@ impl<K: Keys> TaskConfig<K> {
             c.data.path = if beside.is_empty() { ".".into() } else { beside };
         }
         Ok(c)
+    }
+
+    /// Refuses keys of the draft that fine-tuning does not read.
+    ///
+    /// # Errors
+    /// Naming the key, where it was given, and who reads it.
+    pub fn refuse_unread(&self, draft: &Draft, run: Option<&PretrainConfig<K>>) -> Result<()> {
+        let task = &self.task.kind;
+        let mut unread = [self.keys.unread(Some(task)), common_unread::<K>(&self.optim)].concat();
+        // The name says which networks there may be; the rest is about the loss.
+        for key in draft.layers().given() {
+            if key.starts_with("method.") && key != "method.name" {
+                unread.push(Unread::new(key, format!("is read in pre-training, not for {task}")));
+            }
+        }
+        draft.refuse_unread(&unread, self, |d| Self::of(d, run))
     }
 
     /// The same as the modality reads it.

@@ -1,14 +1,15 @@
 //! `selfsup finetune`: a head on an encoder, learnt from labels by the same loop as pre-training.
 
-use crate::config::{Keys, PretrainConfig, stated_kind};
+use crate::config::{Keys, PretrainConfig};
+use crate::draft::Draft;
 use crate::modality::Modality;
-use crate::registry::with_modality;
+use crate::registry::{owner, with_modality};
 use crate::say::say;
 use crate::set::{Set, Sets};
 use crate::task::{
     ClassWeights, Ready, Task, TaskConfig, TaskKeys, Tasks, WithTask, build, load_encoder, restore_best,
 };
-use crate::verbs::{file_and_overrides, fresh, is_task, kind_of_run, read, start};
+use crate::verbs::{fresh, is_task, kind_of_run, read, start};
 use candle_core::Device;
 use selfsup_core::checkpoint::{pretty_json, write_text};
 use selfsup_core::config::to_toml;
@@ -65,68 +66,20 @@ struct TaskResult<'a> {
     seconds: f64,
 }
 
-/// The configuration as it was given, before it is known of which modality it is.
-pub struct Told {
-    file: Option<PathBuf>,
-    text: String,
-    shown: String,
-    overrides: Vec<String>,
-    run: Option<PathBuf>,
-}
-
-impl Told {
-    fn read(request: &Request) -> Result<Self> {
-        let (file, given) = file_and_overrides(&request.args)?;
-        let text_of = |p: &PathBuf| p.display().to_string();
-        let flags = [
-            ("task.run", request.run.as_ref().map(text_of)),
-            ("data.labels", request.labels.as_ref().map(text_of)),
-            ("data.path", request.data.clone()),
-            ("data.test", request.test.clone()),
-        ];
-        let quoted =
-            |(key, value): (&str, Option<String>)| Some(format!("{key}={}", toml::Value::String(value?)));
-        let mut overrides: Vec<String> = flags.into_iter().filter_map(quoted).collect();
-        overrides.extend(given);
-        let (text, shown) = match (&file, request.resume, &request.out) {
-            (Some(path), _, _) => (read(path)?, path.display().to_string()),
-            (None, true, Some(dir)) => {
-                (read(&dir.join("config.toml"))?, dir.join("config.toml").display().to_string())
-            }
-            _ => (String::new(), "command line".to_string()),
-        };
-        let table = text.parse::<toml::Table>().unwrap_or_default();
-        let stated =
-            table.get("task").and_then(|t| t.get("run")).and_then(toml::Value::as_str).map(str::to_string);
-        let given = overrides
-            .iter()
-            .rev()
-            .find_map(|o| o.strip_prefix("task.run="))
-            .map(|v| v.trim_matches('"').to_string());
-        let run = given.or(stated).filter(|r| !r.is_empty()).map(PathBuf::from);
-        Ok(Told { file, text, shown, overrides, run })
+/// The modality: what is stated; else that of the run; else, without a file, what the data looks like.
+fn kind(draft: &Draft) -> Result<Kind> {
+    if let Some(kind) = draft.stated_kind()? {
+        return Ok(kind);
     }
-
-    fn kind(&self) -> Result<Kind> {
-        if let Some(kind) = stated_kind(&self.text, &self.overrides)? {
-            return Ok(kind);
-        }
-        if let Some(run) = &self.run {
-            return kind_of_run(run);
-        }
-        match self.overrides.iter().rev().find_map(|o| o.strip_prefix("data.path=")) {
-            Some(data) => kind_of(data.trim_matches('"')),
-            None if self.text.is_empty() => Err(Error::config(
-                "nothing to fine-tune: give --run RUN and --labels FILE.csv, or a file with [task] and [data]",
-            )),
-            None => Ok(Kind::default()),
-        }
+    if let Some(run) = draft.task_run() {
+        return kind_of_run(run);
     }
-
-    /// A name for the run's folder.
-    fn name(&self, keys: &impl Keys) -> String {
-        let stem = self.file.as_ref().and_then(|f| f.file_stem()).map(|s| s.to_string_lossy().into_owned());
-        format!("finetune-{}", stem.unwrap_or_else(|| keys.encoder().to_string()))
+    match draft.data_path() {
+        Some(data) => kind_of(data),
+        None if !draft.has_file() => Err(Error::config(
+            "nothing to fine-tune: give --run RUN and --labels FILE.csv, or a file with [task] and [data]",
+        )),
+        None => Ok(Kind::default()),
     }
 }
 
@@ -135,8 +88,21 @@ impl Told {
 /// # Errors
 /// With the exit code of [`Error::exit_code`].
 pub fn run(request: &Request) -> Result<()> {
-    let told = Told::read(request)?;
-    with_modality!(told.kind()?, M => finetune::<M>(request, &told))
+    let draft = read_draft(request)?;
+    with_modality!(kind(&draft)?, M => finetune::<M>(request, &draft))
+}
+
+/// The configuration as it was given.
+fn read_draft(request: &Request) -> Result<Draft> {
+    let text_of = |p: &PathBuf| p.display().to_string();
+    let flags = [
+        ("task.run", request.run.as_ref().map(text_of)),
+        ("data.labels", request.labels.as_ref().map(text_of)),
+        ("data.path", request.data.clone()),
+        ("data.test", request.test.clone()),
+    ];
+    let resumed = request.out.as_deref().filter(|_| request.resume);
+    Ok(Draft::read(&request.args, &flags, resumed)?.with_owner(owner))
 }
 
 /// Runs the verb for the modality `M`, whatever the configuration looks like.
@@ -144,11 +110,11 @@ pub fn run(request: &Request) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
-    finetune::<M>(request, &Told::read(request)?)
+    finetune::<M>(request, &read_draft(request)?)
 }
 
-fn finetune<M: Tasks>(request: &Request, told: &Told) -> Result<()> {
-    let base = match &told.run {
+fn finetune<M: Tasks>(request: &Request, draft: &Draft) -> Result<()> {
+    let base = match draft.task_run() {
         None => None,
         Some(dir) => {
             let path = dir.join("config.toml");
@@ -161,15 +127,19 @@ fn finetune<M: Tasks>(request: &Request, told: &Told) -> Result<()> {
             Some(config)
         }
     };
-    let config = TaskConfig::<M::Keys>::load(&told.text, &told.shown, &told.overrides, base.as_ref())?;
+    let config = TaskConfig::<M::Keys>::of(draft, base.as_ref())?;
+    if !M::TASKS.contains(&config.task.kind.as_str()) {
+        return Err(unknown_task::<M>(&config.task.kind));
+    }
+    config.refuse_unread(draft, base.as_ref())?;
     let kind = config.task.kind.clone();
-    M::with_task(&kind, Finetune { request, told, config })
+    M::with_task(&kind, Finetune { request, draft, config })
 }
 
 /// The verb once the task is known.
 struct Finetune<'a, M: Modality> {
     request: &'a Request,
-    told: &'a Told,
+    draft: &'a Draft,
     config: TaskConfig<M::Keys>,
 }
 
@@ -177,7 +147,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
     type Out = ();
 
     fn run<T: Task<M>>(self) -> Result<()> {
-        let Finetune { request, told, mut config } = self;
+        let Finetune { request, draft, mut config } = self;
         T::check(&config)?;
         if config.data.path.is_empty() {
             return Err(Error::config(
@@ -185,7 +155,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
             ));
         }
         let device = config.device.open()?;
-        let modality = M::new(&beside(&config, told, request).pretrain())?;
+        let modality = M::new(&beside(&config, draft, request).pretrain())?;
         let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
             .map(|set| modality.prepare(set));
         let (sets, classes) = T::targets(sets)?;
@@ -205,7 +175,10 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         let ready = Ready::<M, T>::new(&modality, &config.task, &objective, t.workers, &device);
         let dir = match &request.out {
             Some(dir) => dir.clone(),
-            None => fresh(&told.name(&config.keys))?,
+            None => fresh(&format!(
+                "finetune-{}",
+                draft.stem().unwrap_or_else(|| config.keys.encoder().to_string())
+            ))?,
         };
         let started = Instant::now();
         let mut trainer =
@@ -321,10 +294,10 @@ fn start_from<M: Tasks>(modality: &M, config: &TaskConfig<M::Keys>, params: &Par
 
 /// The configuration with files that lie in a run's folder: in that of this run where it goes on, else in
 /// that of the pre-training run.
-fn beside<K: Keys>(config: &TaskConfig<K>, told: &Told, request: &Request) -> TaskConfig<K> {
+fn beside<K: Keys>(config: &TaskConfig<K>, draft: &Draft, request: &Request) -> TaskConfig<K> {
     let mut config = config.clone();
-    let resumed = request.out.as_ref().filter(|_| request.resume);
-    if let Some(run) = resumed.or(told.run.as_ref()) {
+    let resumed = request.out.as_deref().filter(|_| request.resume);
+    if let Some(run) = resumed.or(draft.task_run()) {
         config.keys.beside(run);
     }
     config

@@ -13,7 +13,8 @@ pub mod probe;
 pub mod pull;
 pub mod tokenizer;
 
-use crate::config::{Keys, PretrainConfig, stated_kind};
+use crate::config::{Keys, PretrainConfig};
+use crate::draft::Draft;
 use crate::evaluate::Probed;
 use crate::modality::{Method, Modality};
 use candle_core::Device;
@@ -86,7 +87,7 @@ pub fn kind_of_run(dir: &Path) -> Result<Kind> {
         return Err(Error::file(dir, "holds no run (no config.toml)"));
     }
     // Runs of the first version name none: they are of images.
-    Ok(stated_kind(&read(&path)?, &[])?.unwrap_or_default())
+    Ok(Draft::parse(&read(&path)?, &path.display().to_string())?.stated_kind()?.unwrap_or_default())
 }
 
 /// Opens the run in `dir` with its newest checkpoint.
@@ -126,21 +127,6 @@ pub(crate) fn is_task(text: &str) -> bool {
 
 pub(crate) fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| Error::io(path, e))
-}
-
-/// A TOML file, if one of the arguments is none of `KEY=VALUE`, and the overrides.
-pub(crate) fn file_and_overrides(args: &[String]) -> Result<(Option<PathBuf>, Vec<String>)> {
-    let (mut file, mut overrides) = (None, Vec::new());
-    for arg in args {
-        if arg.contains('=') {
-            overrides.push(arg.clone());
-        } else if file.is_none() {
-            file = Some(PathBuf::from(arg));
-        } else {
-            return Err(Error::config(format!("{arg}: expected KEY=VALUE (one file was given already)")));
-        }
-    }
-    Ok((file, overrides))
 }
 
 /// The first folder runs/NAME, runs/NAME-2 ... that does not exist.

@@ -1,12 +1,13 @@
 //! `selfsup pretrain`.
 
-use crate::config::{Keys, PretrainConfig, named, stated_kind};
+use crate::config::{Keys, PretrainConfig};
+use crate::draft::Draft;
 use crate::evaluate::{OnlineKnn, Probe, Probed};
 use crate::modality::{Modality, PlanRequest, Training, random_encoder};
-use crate::registry::{with_method, with_modality};
+use crate::registry::{owner, with_method, with_modality};
 use crate::say::{say, say_text};
 use crate::set::Sets;
-use crate::verbs::{file_and_overrides, fresh, read, start, table};
+use crate::verbs::{fresh, start, table};
 use candle_core::Device;
 use selfsup_core::checkpoint::{Checkpoint, Extra};
 use selfsup_core::config::to_toml;
@@ -61,8 +62,8 @@ struct RunResult<'a> {
 /// # Errors
 /// With the exit code of [`Error::exit_code`].
 pub fn run(request: Request) -> Result<()> {
-    let told = Told::read(&request)?;
-    with_modality!(told.kind()?, M => train::<M>(&request, &told))
+    let draft = read_draft(&request)?;
+    with_modality!(kind(&draft)?, M => train::<M>(&request, &draft))
 }
 
 /// Runs the verb for the modality `M`, whatever the configuration looks like.
@@ -70,72 +71,42 @@ pub fn run(request: Request) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn run_as<M: Modality>(request: Request) -> Result<()> {
-    train::<M>(&request, &Told::read(&request)?)
+    train::<M>(&request, &read_draft(&request)?)
 }
 
-/// The configuration as it was given, before it is known of which modality it is.
-struct Told {
-    file: Option<PathBuf>,
-    text: String,
-    /// Where the text comes from, for messages.
-    shown: String,
-    overrides: Vec<String>,
+/// The configuration as it was given.
+fn read_draft(request: &Request) -> Result<Draft> {
+    let flags = [
+        ("data.path", request.data.clone()),
+        ("method.name", request.method.clone()),
+        ("encoder.name", request.encoder.clone()),
+    ];
+    // Continuing without a file: the configuration of the run itself.
+    let resumed = request.out.as_deref().filter(|_| request.resume);
+    Ok(Draft::read(&request.args, &flags, resumed)?.with_owner(owner))
 }
 
-impl Told {
-    fn read(request: &Request) -> Result<Self> {
-        let (file, given) = file_and_overrides(&request.args)?;
-        let quoted = |key: &str, value: &str| format!("{key}={}", toml::Value::String(value.into()));
-        let flags = [
-            ("data.path", &request.data),
-            ("method.name", &request.method),
-            ("encoder.name", &request.encoder),
-        ];
-        let mut overrides: Vec<String> =
-            flags.iter().filter_map(|(key, v)| v.as_ref().map(|v| quoted(key, v))).collect();
-        overrides.extend(given);
-        let (text, shown) = match (&file, request.resume, &request.out) {
-            (Some(path), _, _) => (read(path)?, path.display().to_string()),
-            // Continuing without a file: the configuration of the run itself.
-            (None, true, Some(dir)) => {
-                (read(&dir.join("config.toml"))?, dir.join("config.toml").display().to_string())
-            }
-            _ => (String::new(), "command line".to_string()),
-        };
-        Ok(Told { file, text, shown, overrides })
+/// The modality: what is stated; else the one that alone has the method; else, without a file, what the data
+/// looks like. Files that say nothing are older than the other modalities: they mean images.
+fn kind(draft: &Draft) -> Result<Kind> {
+    if let Some(kind) = draft.stated_kind()? {
+        return Ok(kind);
     }
-
-    /// The modality: what is stated; else the one that alone has the method; else, without a file, what the
-    /// data looks like. Files that say nothing are older than the other modalities: they mean images.
-    fn kind(&self) -> Result<Kind> {
-        if let Some(kind) = stated_kind(&self.text, &self.overrides)? {
-            return Ok(kind);
-        }
-        let with =
-            named(&self.text, &self.overrides, "method").map(|name| with_method(&name)).unwrap_or_default();
-        if let [only] = with[..] {
-            return Ok(only);
-        }
-        let data = self
-            .overrides
-            .iter()
-            .rev()
-            .find_map(|o| o.strip_prefix("data.path="))
-            .map(|v| v.trim_matches('"'));
-        match data {
-            Some(data) if self.text.is_empty() => kind_of(data),
-            _ => Ok(Kind::default()),
-        }
+    if let [only] = draft.method().map(with_method).unwrap_or_default()[..] {
+        return Ok(only);
     }
-
-    /// A name for the run's folder.
-    fn name(&self, keys: &impl Keys) -> String {
-        let stem = self.file.as_ref().and_then(|f| f.file_stem()).map(|s| s.to_string_lossy().into_owned());
-        format!("{}-{}", keys.method(), stem.unwrap_or_else(|| keys.encoder().to_string()))
+    match draft.data_path() {
+        Some(data) if !draft.has_file() => kind_of(data),
+        _ => Ok(Kind::default()),
     }
 }
 
-fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
+/// A name for the run's folder.
+fn name(draft: &Draft, keys: &impl Keys) -> String {
+    format!("{}-{}", keys.method(), draft.stem().unwrap_or_else(|| keys.encoder().to_string()))
+}
+
+fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     if let Some(method) = &request.method
         && !M::Keys::METHODS.contains(&method.as_str())
     {
@@ -144,7 +115,8 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
             M::Keys::METHODS.join(", ")
         )));
     }
-    let config = PretrainConfig::<M::Keys>::load(&told.text, &told.shown, &told.overrides)?;
+    let config = PretrainConfig::<M::Keys>::of(draft)?;
+    config.refuse_unread(draft)?;
     if config.data.path.is_empty() && config.data.labels.is_empty() {
         return Err(Error::config(
             "data.path is empty: name a folder of data with --data DIR, or a data set (see `selfsup data list`)",
@@ -178,7 +150,7 @@ fn train<M: Modality>(request: &Request, told: &Told) -> Result<()> {
     }
     let dir = match &request.out {
         Some(dir) => dir.clone(),
-        None => fresh(&told.name(&config.keys))?,
+        None => fresh(&name(draft, &config.keys))?,
     };
     let started = Instant::now();
     // Whatever can be refused has been refused before the folder is made.

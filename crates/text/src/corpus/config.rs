@@ -6,6 +6,7 @@ use crate::batch::{Example, Pad, Vocabulary};
 use crate::recipe::MethodConfig;
 use crate::tokenizer::Tokenizer;
 use rayon::prelude::*;
+use selfsup_core::config::Unread;
 use selfsup_core::data::{Dataset, Loader, LoaderConfig, Transform};
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,22 @@ pub struct CorpusConfig {
     /// The folder for that; by default `corpora` in the cache of data sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<String>,
+}
+
+impl CorpusConfig {
+    /// Keys that nothing reads: of blocks where every document is an example, and of pre-training in a task.
+    pub fn unread(&self, task: bool) -> Vec<Unread> {
+        if task {
+            let why = "is read in pre-training: a task takes its texts one by one";
+            return Unread::all("corpus", &["packing", "stride", "validation"], why);
+        }
+        match self.packing {
+            Packing::Blocks => Vec::new(),
+            Packing::Documents => {
+                Unread::all("corpus", &["stride"], "is read with corpus.packing = \"blocks\"")
+            }
+        }
+    }
 }
 
 impl Default for CorpusConfig {

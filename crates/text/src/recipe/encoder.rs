@@ -9,13 +9,11 @@ use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// `[encoder]`: a standard network by name; the other keys change it.
+/// The keys of BERT and RoBERTa.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct EncoderConfig {
-    /// `bert`, `roberta`, `electra`, `gpt2` or `t5` (12 blocks of 768 unless the other keys say so); or a
-    /// published size: `gpt2_medium`, `gpt2_large`, `gpt2_xl`, `t5_small`, `t5_base`, `t5_large`,
-    /// `t5_1_1_small`, `t5_1_1_base`, `t5_1_1_large`.
+pub struct BertKeys {
+    /// `bert` or `roberta`: 12 blocks of 768 unless the other keys say so.
     pub name: String,
     /// Width of the trunk.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,13 +24,10 @@ pub struct EncoderConfig {
     /// Attention heads; by default one for each 64 of the width.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heads: Option<usize>,
-    /// Width inside the perceptrons, as a multiple of `dim` (4).
+    /// Width inside the MLPs, as a multiple of `dim` (4).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mlp_ratio: Option<f64>,
-    /// Width of the embeddings; by default that of the trunk.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub embedding_dim: Option<usize>,
-    /// The longest sequence (512; GPT-2: 1,024; T5, whose positions are relative: no limit).
+    /// The longest sequence (512).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub positions: Option<usize>,
     /// Dropout of embeddings, of the outputs of all parts and of attention weights (0.1).
@@ -47,10 +42,62 @@ pub struct EncoderConfig {
     pub pretrained: Option<String>,
 }
 
-impl Default for EncoderConfig {
+impl Default for BertKeys {
     fn default() -> Self {
-        EncoderConfig {
+        BertKeys {
             name: "bert".into(),
+            dim: None,
+            depth: None,
+            heads: None,
+            mlp_ratio: None,
+            positions: None,
+            dropout: None,
+            pool: None,
+            pretrained: None,
+        }
+    }
+}
+
+/// The keys of ELECTRA.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ElectraKeys {
+    /// `electra`: 12 blocks of 768 unless the other keys say so.
+    pub name: String,
+    /// Width of the trunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// Blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Attention heads; by default one for each 64 of the width.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Width inside the MLPs, as a multiple of `dim` (4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mlp_ratio: Option<f64>,
+    /// Width of the embeddings; by default that of the trunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_dim: Option<usize>,
+    /// The longest sequence (512).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positions: Option<usize>,
+    /// Dropout of embeddings, of the outputs of all parts and of attention weights (0.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
+    /// How tokens become one vector: `mean`, `first-last`, `class` or `pooler`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    /// Start from these weights: a folder with `config.json` and `model.safetensors`, whose shape then
+    /// counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<String>,
+}
+
+impl Default for ElectraKeys {
+    fn default() -> Self {
+        ElectraKeys {
+            name: "electra".into(),
             dim: None,
             depth: None,
             heads: None,
@@ -61,6 +108,109 @@ impl Default for EncoderConfig {
             pool: None,
             pretrained: None,
         }
+    }
+}
+
+/// The keys of GPT-2: a published size by name; the others change it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gpt2Keys {
+    /// `gpt2` (12 blocks of 768), `gpt2_medium`, `gpt2_large` or `gpt2_xl`.
+    pub name: String,
+    /// Width of the trunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// Blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Attention heads; by default one for each 64 of the width.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Width inside the MLPs, as a multiple of `dim` (4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mlp_ratio: Option<f64>,
+    /// The longest sequence (1,024).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positions: Option<usize>,
+    /// Dropout of embeddings, of the outputs of all parts and of attention weights (0.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
+    /// Start from these weights: a folder with `config.json` and `model.safetensors`, whose shape then
+    /// counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<String>,
+}
+
+impl Default for Gpt2Keys {
+    fn default() -> Self {
+        Gpt2Keys {
+            name: "gpt2".into(),
+            dim: None,
+            depth: None,
+            heads: None,
+            mlp_ratio: None,
+            positions: None,
+            dropout: None,
+            pretrained: None,
+        }
+    }
+}
+
+/// The keys of T5: a published size by name; the others change it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct T5Keys {
+    /// `t5` (as `t5_base`: 12 blocks of 768), `t5_small`, `t5_large`, `t5_1_1_small`, `t5_1_1_base` or
+    /// `t5_1_1_large`.
+    pub name: String,
+    /// Width of the trunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// Blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Attention heads; by default one for each 64 of the width.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Width inside the MLPs, as a multiple of `dim` (4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mlp_ratio: Option<f64>,
+    /// Dropout of embeddings, of the outputs of all parts and of attention weights (0.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
+    /// Start from these weights: a folder with `config.json` and `model.safetensors`, whose shape then
+    /// counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<String>,
+}
+
+impl Default for T5Keys {
+    fn default() -> Self {
+        T5Keys {
+            name: "t5".into(),
+            dim: None,
+            depth: None,
+            heads: None,
+            mlp_ratio: None,
+            dropout: None,
+            pretrained: None,
+        }
+    }
+}
+
+selfsup_core::encoder_config! {
+    /// `[encoder]`: the keys of a network, whose name says which they are.
+    pub enum EncoderConfig {
+        /// BERT and RoBERTa.
+        Bert(BertKeys) = ["bert", "roberta"],
+        /// ELECTRA.
+        Electra(ElectraKeys) = ["electra"],
+        /// GPT-2.
+        Gpt2(Gpt2Keys) = ["gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl"],
+        /// T5.
+        T5(T5Keys) = [
+            "t5", "t5_small", "t5_base", "t5_large", "t5_1_1_small", "t5_1_1_base", "t5_1_1_large",
+        ],
     }
 }
 
@@ -120,8 +270,23 @@ impl Architecture {
 }
 
 impl EncoderConfig {
-    /// Names of the networks.
-    pub const NAMES: [&'static str; 5] = ["bert", "roberta", "electra", "gpt2", "t5"];
+    /// How tokens become one vector, where it is given.
+    pub fn pool(&self) -> Option<Pool> {
+        match self {
+            EncoderConfig::Bert(c) => c.pool,
+            EncoderConfig::Electra(c) => c.pool,
+            EncoderConfig::Gpt2(_) | EncoderConfig::T5(_) => None,
+        }
+    }
+
+    fn dropout(&self) -> Option<f32> {
+        match self {
+            EncoderConfig::Bert(c) => c.dropout,
+            EncoderConfig::Electra(c) => c.dropout,
+            EncoderConfig::Gpt2(c) => c.dropout,
+            EncoderConfig::T5(c) => c.dropout,
+        }
+    }
 
     /// The network over the tokens of `vocabulary`.
     ///
@@ -129,16 +294,16 @@ impl EncoderConfig {
     /// If the name is unknown, sizes do not fit, or a pre-trained network has a smaller vocabulary than the
     /// tokenizer.
     pub fn resolve(&self, vocabulary: &Vocabulary) -> Result<Architecture> {
-        let architecture = match &self.pretrained {
-            Some(folder) => self.pretrained(Path::new(folder))?,
-            None => match self.name.as_str() {
-                "bert" => Architecture::Bert(self.bert(Family::Bert, vocabulary)),
-                "roberta" => Architecture::Bert(self.bert(Family::Roberta, vocabulary)),
-                "electra" => Architecture::Bert(self.bert(Family::Electra, vocabulary)),
-                name if name.starts_with("gpt2") => Architecture::Gpt2(self.gpt2(vocabulary)?),
-                name if name.starts_with("t5") => Architecture::T5(self.t5(vocabulary)?),
-                _ => return Err(self.unknown()),
-            },
+        let unknown = || {
+            let known = Self::NAMES.join(", ");
+            Error::config(format!("encoder.name = \"{}\": expected one of {known}", self.name()))
+        };
+        let architecture = match (self, self.pretrained()) {
+            (_, Some(folder)) => self.read(Path::new(folder))?,
+            (EncoderConfig::Bert(c), None) => Architecture::Bert(c.resolve(vocabulary).ok_or_else(unknown)?),
+            (EncoderConfig::Electra(c), None) => Architecture::Bert(c.resolve(vocabulary)),
+            (EncoderConfig::Gpt2(c), None) => Architecture::Gpt2(c.resolve(vocabulary).ok_or_else(unknown)?),
+            (EncoderConfig::T5(c), None) => Architecture::T5(c.resolve(vocabulary)?.ok_or_else(unknown)?),
         };
         let held = architecture.vocabulary();
         if held < vocabulary.size {
@@ -150,19 +315,69 @@ impl EncoderConfig {
         Ok(architecture)
     }
 
-    fn bert(&self, family: Family, vocabulary: &Vocabulary) -> BertConfig {
+    /// The network whose `config.json` lies in `folder`.
+    fn read(&self, folder: &Path) -> Result<Architecture> {
+        let value = hf::read_config(folder)?;
+        let path = folder.join("config.json");
+        match value.get("model_type").and_then(serde_json::Value::as_str) {
+            Some("gpt2") => {
+                let c = Gpt2Config::from_hf(&value, &path)?;
+                return Ok(Architecture::Gpt2(self.dropout().map_or(c.clone(), |p| c.with_dropout(p))));
+            }
+            Some("t5") => {
+                let c = T5Config::from_hf(&value, &path)?;
+                return Ok(Architecture::T5(T5Config { dropout: self.dropout().unwrap_or(c.dropout), ..c }));
+            }
+            _ => {}
+        }
+        let mut c = BertConfig::from_hf(&value, &path)?;
+        c.pool = self.pool().unwrap_or(c.pool);
+        if let Some(p) = self.dropout() {
+            (c.dropout, c.attention_dropout) = (p, p);
+        }
+        Ok(Architecture::Bert(c))
+    }
+}
+
+impl BertKeys {
+    fn resolve(&self, vocabulary: &Vocabulary) -> Option<BertConfig> {
+        // RoBERTa's positions begin behind the padding token.
+        let (family, before) = match self.name.as_str() {
+            "bert" => (Family::Bert, 0),
+            "roberta" => (Family::Roberta, vocabulary.pad as usize + 1),
+            _ => return None,
+        };
         let base = BertConfig::base(family, vocabulary.size);
         let dim = self.dim.unwrap_or(base.dim);
         let dropout = self.dropout.unwrap_or(base.dropout);
-        // RoBERTa's positions begin behind the padding token.
-        let before = if family == Family::Roberta { vocabulary.pad as usize + 1 } else { 0 };
+        Some(BertConfig {
+            dim,
+            depth: self.depth.unwrap_or(base.depth),
+            heads: self.heads.unwrap_or((dim / 64).max(1)),
+            hidden: (dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize,
+            embedding_dim: dim,
+            positions: self.positions.unwrap_or(512) + before,
+            pad: vocabulary.pad,
+            dropout,
+            attention_dropout: dropout,
+            pool: self.pool.unwrap_or_default(),
+            ..base
+        })
+    }
+}
+
+impl ElectraKeys {
+    fn resolve(&self, vocabulary: &Vocabulary) -> BertConfig {
+        let base = BertConfig::base(Family::Electra, vocabulary.size);
+        let dim = self.dim.unwrap_or(base.dim);
+        let dropout = self.dropout.unwrap_or(base.dropout);
         BertConfig {
             dim,
             depth: self.depth.unwrap_or(base.depth),
             heads: self.heads.unwrap_or((dim / 64).max(1)),
             hidden: (dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize,
-            embedding_dim: self.embedding_dim.filter(|_| family == Family::Electra).unwrap_or(dim),
-            positions: self.positions.unwrap_or(512) + before,
+            embedding_dim: self.embedding_dim.unwrap_or(dim),
+            positions: self.positions.unwrap_or(512),
             pad: vocabulary.pad,
             dropout,
             attention_dropout: dropout,
@@ -170,17 +385,11 @@ impl EncoderConfig {
             ..base
         }
     }
+}
 
-    fn unknown(&self) -> Error {
-        Error::config(format!(
-            "encoder.name = \"{}\": expected {}, or a published size such as gpt2_medium, t5_small, t5_1_1_base",
-            self.name,
-            Self::NAMES.join(", ")
-        ))
-    }
-
-    fn gpt2(&self, vocabulary: &Vocabulary) -> Result<Gpt2Config> {
-        let base = Gpt2Config::named(&self.name, vocabulary.size).ok_or_else(|| self.unknown())?;
+impl Gpt2Keys {
+    fn resolve(&self, vocabulary: &Vocabulary) -> Option<Gpt2Config> {
+        let base = Gpt2Config::named(&self.name, vocabulary.size)?;
         let dim = self.dim.unwrap_or(base.trunk.dim);
         let heads = self.heads.unwrap_or((dim / 64).max(1));
         let positions = self.positions.unwrap_or(base.positions);
@@ -188,15 +397,17 @@ impl EncoderConfig {
             Gpt2Config::new(vocabulary.size, positions, dim, self.depth.unwrap_or(base.trunk.depth), heads);
         c.trunk.hidden = (dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize;
         c.end = vocabulary.end;
-        Ok(match self.dropout {
+        Some(match self.dropout {
             Some(p) => c.with_dropout(p),
             None => c,
         })
     }
+}
 
-    fn t5(&self, vocabulary: &Vocabulary) -> Result<T5Config> {
+impl T5Keys {
+    fn resolve(&self, vocabulary: &Vocabulary) -> Result<Option<T5Config>> {
         let name = if self.name == "t5" { "t5_base" } else { &self.name };
-        let mut c = T5Config::named(name, vocabulary.size).ok_or_else(|| self.unknown())?;
+        let Some(mut c) = T5Config::named(name, vocabulary.size) else { return Ok(None) };
         if let Some(dim) = self.dim {
             let heads = self.heads.unwrap_or((dim / 64).max(1));
             (c.dim, c.heads, c.head_dim, c.hidden) = (dim, heads, dim / heads.max(1), 4 * dim);
@@ -212,28 +423,6 @@ impl EncoderConfig {
         c.end = vocabulary.end.ok_or_else(|| {
             Error::config("the tokenizer has no token that ends a text (</s>): T5 needs one")
         })?;
-        Ok(c)
-    }
-
-    fn pretrained(&self, folder: &Path) -> Result<Architecture> {
-        let value = hf::read_config(folder)?;
-        let path = folder.join("config.json");
-        match value.get("model_type").and_then(serde_json::Value::as_str) {
-            Some("gpt2") => {
-                let c = Gpt2Config::from_hf(&value, &path)?;
-                return Ok(Architecture::Gpt2(self.dropout.map_or(c.clone(), |p| c.with_dropout(p))));
-            }
-            Some("t5") => {
-                let c = T5Config::from_hf(&value, &path)?;
-                return Ok(Architecture::T5(T5Config { dropout: self.dropout.unwrap_or(c.dropout), ..c }));
-            }
-            _ => {}
-        }
-        let mut c = BertConfig::from_hf(&value, &path)?;
-        c.pool = self.pool.unwrap_or(c.pool);
-        if let Some(p) = self.dropout {
-            (c.dropout, c.attention_dropout) = (p, p);
-        }
-        Ok(Architecture::Bert(c))
+        Ok(Some(c))
     }
 }

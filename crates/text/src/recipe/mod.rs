@@ -8,7 +8,7 @@
 mod encoder;
 mod method;
 
-pub use encoder::{Architecture, EncoderConfig};
+pub use encoder::{Architecture, BertKeys, ElectraKeys, EncoderConfig, Gpt2Keys, T5Keys};
 pub use method::{Method, MethodConfig, Prepare};
 
 #[cfg(test)]
@@ -35,33 +35,28 @@ mod tests {
             let method = MethodConfig::named(name)?;
             assert_eq!(method.name(), name);
             method.prepare(&vocabulary())?;
-            let network = method.network().split([',', ' ']).next().unwrap_or_default().to_string();
-            let small = EncoderConfig {
-                name: network,
-                dim: Some(64),
-                depth: Some(1),
-                positions: Some(16),
-                ..EncoderConfig::default()
-            };
+            let network = method.network().split([',', ' ']).next().unwrap_or_default();
+            let keys = serde_json::json!({"name": network, "dim": 64, "depth": 1});
+            let small: EncoderConfig =
+                serde_json::from_value(keys).map_err(|e| Error::Other(e.to_string()))?;
             let built = method
                 .build(&Scope::root(&Params::new(), 0, &Device::Cpu), &small.resolve(&vocabulary())?)?;
             assert_eq!(built.encoder().dim(), 64);
         }
         assert!(MethodConfig::named("bert").is_err());
-        let other = EncoderConfig { name: "bart".into(), ..EncoderConfig::default() };
-        assert!(other.resolve(&vocabulary()).is_err());
+        assert!(EncoderConfig::named("bart").is_err());
+        for name in EncoderConfig::NAMES {
+            assert_eq!(EncoderConfig::named(name)?.name(), *name);
+            EncoderConfig::named(name)?.resolve(&vocabulary())?;
+        }
         Ok(())
     }
 
     #[test]
     fn positions_and_heads_follow_the_width() -> Result<()> {
-        let c = EncoderConfig {
-            name: "roberta".into(),
-            dim: Some(256),
-            positions: Some(128),
-            ..EncoderConfig::default()
-        };
-        let a = c.resolve(&vocabulary())?;
+        let c =
+            BertKeys { name: "roberta".into(), dim: Some(256), positions: Some(128), ..BertKeys::default() };
+        let a = EncoderConfig::from(c).resolve(&vocabulary())?;
         let Architecture::Bert(b) = &a else { return Err(Error::config("no BERT")) };
         assert_eq!((b.heads, b.hidden, b.positions, b.pad, a.longest()), (4, 1024, 130, 1, 128));
         Ok(())

@@ -9,6 +9,7 @@
 
 use super::Tokenizer;
 use rayon::prelude::*;
+use selfsup_core::config::Unread;
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -73,6 +74,26 @@ impl Default for TokenizerConfig {
 }
 
 impl TokenizerConfig {
+    /// Keys that a vocabulary of this kind is not made with.
+    pub fn unread(&self) -> Vec<Unread> {
+        use TokenizerKind::{Bpe, Characters, Unigram, Wordpiece};
+        let of = |key: &str, kinds: &str| Unread::all("tokenizer", &[key], &format!("is read by {kinds}"));
+        let mut unread = Vec::new();
+        if self.kind == Characters {
+            unread.extend(of("vocab_size", "wordpiece, bpe and unigram"));
+        }
+        if !matches!(self.kind, Wordpiece | Bpe) {
+            unread.extend(of("min_frequency", "wordpiece and bpe"));
+        }
+        if self.kind != Bpe {
+            unread.extend(of("roberta", "bpe"));
+        }
+        if self.kind != Unigram {
+            unread.extend(of("sentinels", "unigram"));
+        }
+        unread
+    }
+
     /// The usual choices of a kind: BERT's 30,522 in lower case, GPT-2's 50,257, T5's 32,100 with 100
     /// sentinels.
     pub fn of(kind: TokenizerKind) -> Self {

@@ -12,6 +12,7 @@ use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
 use crate::set::Set;
 use patches::{Cutting, Draws, Places, Stacked, View};
+use selfsup_core::config::Unread;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Inputs, Views};
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
@@ -55,11 +56,37 @@ impl config::Keys for Keys {
     }
 
     fn encoder(&self) -> &str {
-        &self.encoder.name
+        self.encoder.name()
+    }
+
+    fn alike(a: &str, b: &str) -> bool {
+        EncoderConfig::alike(a, b)
     }
 
     fn forget_pretrained(&mut self, _run: &Path) {
-        self.encoder.pretrained = None;
+        self.encoder.set_pretrained(None);
+    }
+
+    fn unread(&self, task: Option<&str>) -> Vec<Unread> {
+        let mut unread = match task {
+            None => self.method.unread(),
+            Some("segmentation") => Unread::all(
+                "augment",
+                &["region"],
+                "is read by methods that compare views: segmentation has one patch of a sample",
+            ),
+            Some(_) => Vec::new(),
+        };
+        let decoder = match task {
+            None => self.method.restores(),
+            Some(task) => task == "segmentation",
+        };
+        if !decoder && matches!(self.encoder, EncoderConfig::ResNet(_) | EncoderConfig::ViT(_)) {
+            let why = "is that of a decoder: read by genesis, super-resolution and segmentation";
+            unread.extend(Unread::all("encoder", &["norm"], why));
+        }
+        unread.extend(self.volumes.unread(None, task));
+        unread
     }
 }
 
@@ -105,7 +132,7 @@ impl Modality for Medical {
         if keys.volumes.patches == 0 {
             return Err(Error::config("volumes.patches = 0: expected at least 1"));
         }
-        let architecture = keys.encoder.resolve(keys.augment.size, keys.method.masked())?;
+        let architecture = keys.encoder.resolve(keys.augment.size, keys.method.needs())?;
         let prepare = keys.augment.prepare()?;
         let cache = keys.volumes.cache();
         Ok(Medical { keys, architecture, prepare, cache })
@@ -148,7 +175,7 @@ impl Modality for Medical {
     }
 
     fn load_pretrained(&self, params: &Params) -> Result<Option<String>> {
-        let Some(name) = &self.keys.encoder.pretrained else { return Ok(None) };
+        let Some(name) = self.keys.encoder.pretrained() else { return Ok(None) };
         let path = super::weights_path(name)?;
         let report = load_pretrained(params, "encoder", &path, self.architecture.monai_levels())?;
         Ok(Some(format!("{} tensors of {}", report.loaded.len(), path.display())))

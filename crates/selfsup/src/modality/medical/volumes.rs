@@ -2,6 +2,7 @@
 //! is read and prepared once; of a larger one parts are read from a file of blocks.
 
 use crate::set::Set;
+use selfsup_core::config::Unread;
 use selfsup_core::data::Transform;
 use selfsup_core::{Error, Key, Result};
 use selfsup_datasets::folder::Folder;
@@ -71,6 +72,8 @@ impl Default for VolumeConfig {
     }
 }
 
+const OF_SLICES: &str = "is read where volumes.slices makes pictures of volumes";
+
 /// A volume that parts are cut from; whether its intensities are scaled already.
 #[derive(Clone)]
 pub struct Drawn {
@@ -81,6 +84,27 @@ pub struct Drawn {
 }
 
 impl VolumeConfig {
+    /// Keys that nothing reads: of pictures where volumes are trained on, and the reverse.
+    pub fn unread(&self, pictures: Option<Cut>, task: Option<&str>) -> Vec<Unread> {
+        let patches = Unread::all(
+            "volumes",
+            &["patches"],
+            "is read where patches are cut from volumes: in pre-training and for segmentation",
+        );
+        match pictures {
+            None if matches!(task, None | Some("segmentation")) => {
+                Unread::all("volumes", &["keep", "scale"], OF_SLICES)
+            }
+            None => [patches, Unread::all("volumes", &["keep", "scale"], OF_SLICES)].concat(),
+            Some(Cut::Stored) => {
+                let whole = ["keep", "in_memory", "blocks", "cache_mb"];
+                [patches, Unread::all("volumes", &whole, "is read where slices are cut from volumes")]
+                    .concat()
+            }
+            Some(_) => patches,
+        }
+    }
+
     /// The blocks that are kept in memory.
     pub fn cache(&self) -> Arc<BlockCache> {
         BlockCache::new(self.cache_mb << 20)

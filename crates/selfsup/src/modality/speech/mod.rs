@@ -11,6 +11,7 @@ use super::{FrameProbe, Method, Modality, Noisy, Training};
 use crate::config::{self, PretrainConfig, Read};
 use crate::set::Set;
 use candle_core::Tensor;
+use selfsup_core::config::Unread;
 use selfsup_core::data::{Collate, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Inputs;
 use selfsup_core::objective::boxed;
@@ -64,6 +65,32 @@ impl config::Keys for Keys {
 
     fn forget_pretrained(&mut self, run: &Path) {
         self.encoder.pretrained = super::kept_shape(self.encoder.pretrained.take(), run);
+    }
+
+    /// All sizes of all families are one network.
+    fn alike(_a: &str, _b: &str) -> bool {
+        true
+    }
+
+    fn unread(&self, task: Option<&str>) -> Vec<Unread> {
+        let mut unread = Vec::new();
+        if task != Some("ctc") {
+            unread.push(Unread::new("transcript", "is read by task ctc"));
+        }
+        if self
+            .encoder
+            .pretrained
+            .as_deref()
+            .is_some_and(|p| super::weights_path(p).is_ok_and(|p| p.is_dir()))
+        {
+            let why = "is read for a network of random weights: here encoder.pretrained gives the network";
+            unread.extend(Unread::all_instead("encoder", &EncoderConfig::SHAPE, "encoder.pretrained", why));
+        }
+        if task.is_none() {
+            let why = "is read in fine-tuning: in pre-training the method's own mask counts";
+            unread.extend(Unread::all("encoder", &["mask", "channel_mask"], why));
+        }
+        unread
     }
 }
 

@@ -16,6 +16,7 @@ use crate::set::{Set, Sets};
 use candle_core::Tensor;
 use inputs::{Stacked, Tokenised};
 use records::{Large, documents, texts};
+use selfsup_core::config::Unread;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::run::Display;
@@ -46,6 +47,15 @@ pub struct TokenizerKeys {
     pub made: TokenizerConfig,
 }
 
+impl TokenizerKeys {
+    /// The keys of a vocabulary that is made, where the key `instead` names one that is there.
+    fn not_made(instead: &'static str) -> Vec<Unread> {
+        let all = ["kind", "vocab_size", "min_frequency", "lowercase", "roberta", "sentinels"];
+        let why = format!("is read where a vocabulary is made: {instead} names one");
+        Unread::all_instead("tokenizer", &all, instead, &why)
+    }
+}
+
 /// The sections of texts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -69,7 +79,11 @@ impl config::Keys for Keys {
     }
 
     fn encoder(&self) -> &str {
-        &self.encoder.name
+        self.encoder.name()
+    }
+
+    fn alike(a: &str, b: &str) -> bool {
+        EncoderConfig::alike(a, b)
     }
 
     fn encoder_of(method: &str) -> Option<String> {
@@ -78,7 +92,26 @@ impl config::Keys for Keys {
     }
 
     fn forget_pretrained(&mut self, run: &Path) {
-        self.encoder.pretrained = super::kept_shape(self.encoder.pretrained.take(), run);
+        let pretrained = self.encoder.pretrained().map(str::to_string);
+        self.encoder.set_pretrained(super::kept_shape(pretrained, run));
+    }
+
+    fn unread(&self, task: Option<&str>) -> Vec<Unread> {
+        let mut unread = Vec::new();
+        if let Some(folder) = self.encoder.pretrained() {
+            let shape = ["dim", "depth", "heads", "mlp_ratio", "embedding_dim", "positions"];
+            let why = "is read for a network of random weights: here encoder.pretrained gives the shape";
+            unread.extend(Unread::all_instead("encoder", &shape, "encoder.pretrained", why));
+            if self.tokenizer.path.is_none() && Path::new(folder).join("tokenizer.json").is_file() {
+                unread.extend(TokenizerKeys::not_made("encoder.pretrained"));
+            }
+        }
+        unread.extend(match &self.tokenizer.path {
+            Some(_) => TokenizerKeys::not_made("tokenizer.path"),
+            None => self.tokenizer.made.unread(),
+        });
+        unread.extend(self.corpus.unread(task.is_some()));
+        unread
     }
 
     fn beside(&mut self, run: &Path) {
@@ -141,7 +174,7 @@ impl Text {
             Architecture::Bert(c) => Ok(c),
             _ => Err(Error::config(format!(
                 "encoder {}: this task has a head for bert, roberta and electra alone",
-                self.keys.encoder.name
+                self.keys.encoder.name()
             ))),
         }
     }
@@ -156,8 +189,7 @@ impl Modality for Text {
 
     fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
         let keys = config.keys.clone();
-        let start =
-            keys.encoder.pretrained.as_deref().map(Path::new).filter(|p| p.join("tokenizer.json").is_file());
+        let start = keys.encoder.pretrained().map(Path::new).filter(|p| p.join("tokenizer.json").is_file());
         let tokenizer = match (&keys.tokenizer.path, start) {
             (Some(path), _) => Tokenizer::load(path)?,
             (None, Some(folder)) => Tokenizer::load(folder)?,
@@ -183,7 +215,7 @@ impl Modality for Text {
     }
 
     fn keep(&self, run: &Path) -> Result<()> {
-        super::keep_shape(self.keys.encoder.pretrained.as_deref(), run)?;
+        super::keep_shape(self.keys.encoder.pretrained(), run)?;
         let folder = run.join("tokenizer");
         if folder.join("tokenizer.json").is_file() {
             return Ok(());
@@ -248,7 +280,7 @@ impl Modality for Text {
     }
 
     fn load_pretrained(&self, params: &Params) -> Result<Option<String>> {
-        let Some(name) = &self.keys.encoder.pretrained else { return Ok(None) };
+        let Some(name) = self.keys.encoder.pretrained() else { return Ok(None) };
         let path = super::weights_path(name)?;
         let report = self.architecture.load(params, "encoder", &path)?;
         Ok(Some(format!("{} tensors of {}", report.loaded.len(), path.display())))

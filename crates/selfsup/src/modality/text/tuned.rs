@@ -17,7 +17,7 @@ impl Text {
     /// for.
     pub(super) fn with_family_head(&self) -> bool {
         matches!(self.architecture, Architecture::Bert(_))
-            && matches!(self.keys.encoder.pool, None | Some(Pool::Pooler))
+            && matches!(self.keys.encoder.pool(), None | Some(Pool::Pooler))
     }
 }
 

@@ -59,7 +59,12 @@ impl Exported<'_> {
             &out.join("README.md"),
             &format!(
                 "# {} pre-trained with {}\n\nLoad it in Python:\n\n    {how}\n\nImages: {} x {} pixels, mean {:?}, sd {:?} of values in [0, 1].\n",
-                self.encoder.name, self.method, a.size, a.size, a.mean, a.std
+                self.encoder.name(),
+                self.method,
+                a.size,
+                a.size,
+                a.mean,
+                a.std
             ),
         )
     }
@@ -79,14 +84,14 @@ fn timm(config: &Exported) -> Result<Value> {
     let (a, architecture) = (config.augment, config.architecture);
     let (name, features, arguments) = match architecture {
         Architecture::ResNet(c) => {
-            let standard = if config.encoder.name == "resnet" {
+            let standard = if config.encoder.name() == "resnet" {
                 if c.bottleneck { "resnet50" } else { "resnet18" }
             } else {
-                config.encoder.name.as_str()
+                config.encoder.name()
             };
             let features = c.widths.last().copied().unwrap_or(0) * if c.bottleneck { 4 } else { 1 };
             let mut arguments = serde_json::Map::new();
-            if config.encoder.name == "resnet" {
+            if config.encoder.name() == "resnet" {
                 arguments.insert("layers".into(), json!(c.depths));
                 arguments.insert("channels".into(), json!(c.widths));
             }
@@ -94,7 +99,7 @@ fn timm(config: &Exported) -> Result<Value> {
         }
         Architecture::ViT(c) => {
             let name =
-                format!("vit_{}_patch16_224", config.encoder.name.strip_prefix("vit_").unwrap_or("tiny"));
+                format!("vit_{}_patch16_224", config.encoder.name().strip_prefix("vit_").unwrap_or("tiny"));
             let arguments = json!({
                 "img_size": c.image_size, "patch_size": c.patch, "embed_dim": c.trunk.dim, "depth": c.trunk.depth,
                 "num_heads": c.trunk.heads, "mlp_ratio": c.trunk.hidden as f64 / c.trunk.dim as f64,
@@ -105,7 +110,7 @@ fn timm(config: &Exported) -> Result<Value> {
     let mut out = json!({
         "architecture": name, "num_classes": 0, "num_features": features,
         "pretrained_cfg": {
-            "input_size": [config.encoder.channels, a.size, a.size], "num_classes": 0, "mean": a.mean, "std": a.std,
+            "input_size": [config.encoder.channels(), a.size, a.size], "num_classes": 0, "mean": a.mean, "std": a.std,
             "interpolation": "bilinear", "crop_pct": 1.0, "fixed_input_size": matches!(architecture, Architecture::ViT(_)),
         },
     });
@@ -122,24 +127,24 @@ fn timm_note(config: &Exported) -> String {
              m = timm.create_model(\"{}\", num_classes=0, in_chans={}{})\n    \
              m.conv1 = nn.Conv2d({}, {}, 3, 1, 1, bias=False); m.bn1 = nn.BatchNorm2d({}); m.maxpool = nn.Identity()\n    \
              m.load_state_dict(load_file(\"DIR/model.safetensors\"))",
-            if config.encoder.name == "resnet" {
+            if config.encoder.name() == "resnet" {
                 if c.bottleneck { "resnet50" } else { "resnet18" }
             } else {
-                &config.encoder.name
+                config.encoder.name()
             },
-            config.encoder.channels,
-            if config.encoder.name == "resnet" {
+            config.encoder.channels(),
+            if config.encoder.name() == "resnet" {
                 format!(", layers={:?}, channels={:?}", c.depths, c.widths)
             } else {
                 String::new()
             },
-            config.encoder.channels,
+            config.encoder.channels(),
             c.stem,
             c.stem,
         ),
         _ => format!(
             "timm.create_model(\"local-dir:DIR\", pretrained=True, num_classes=0, in_chans={})",
-            config.encoder.channels
+            config.encoder.channels()
         ),
     }
 }
@@ -155,6 +160,6 @@ fn hf(config: &Exported) -> Result<Value> {
         "model_type": "vit", "architectures": ["ViTModel"], "hidden_size": c.trunk.dim, "num_hidden_layers": c.trunk.depth,
         "num_attention_heads": c.trunk.heads, "intermediate_size": c.trunk.hidden, "hidden_act": "gelu",
         "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "layer_norm_eps": c.trunk.eps,
-        "image_size": c.image_size, "patch_size": c.patch, "num_channels": config.encoder.channels, "qkv_bias": c.trunk.qkv_bias,
+        "image_size": c.image_size, "patch_size": c.patch, "num_channels": config.encoder.channels(), "qkv_bias": c.trunk.qkv_bias,
     }))
 }

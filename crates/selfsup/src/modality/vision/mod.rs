@@ -10,8 +10,9 @@ mod tasks;
 use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
 use crate::set::Set;
+use selfsup_core::config::Unread;
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
-use selfsup_core::objective::{Inputs, Views};
+use selfsup_core::objective::{Inputs, Views, Wanted};
 use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
@@ -54,21 +55,40 @@ impl config::Keys for Keys {
     }
 
     fn encoder(&self) -> &str {
-        &self.encoder.name
+        self.encoder.name()
+    }
+
+    fn alike(a: &str, b: &str) -> bool {
+        EncoderConfig::alike(a, b)
     }
 
     fn resolve(&mut self) {
         if self.augment.size == 0 {
             self.augment.size = 224;
         }
-        if self.encoder.eps.is_none() && self.encoder.name.starts_with("vit") {
-            let folder = self.encoder.pretrained.as_deref().and_then(|name| super::weights_path(name).ok());
-            self.encoder.eps = folder.and_then(|folder| stated_eps(&folder));
+        if let EncoderConfig::ViT(vit) = &mut self.encoder
+            && vit.eps.is_none()
+        {
+            let folder = vit.pretrained.as_deref().and_then(|name| super::weights_path(name).ok());
+            vit.eps = folder.and_then(|folder| stated_eps(&folder));
         }
     }
 
     fn forget_pretrained(&mut self, _run: &Path) {
-        self.encoder.pretrained = None;
+        self.encoder.set_pretrained(None);
+    }
+
+    fn unread(&self, task: Option<&str>) -> Vec<Unread> {
+        // A single view is all that a task takes too.
+        let (wanted, who) = match task {
+            None => (self.method.wanted(), format!("method {}", self.method.name())),
+            Some(task) => (Wanted::Plain, task.to_string()),
+        };
+        #[allow(unused_mut)]
+        let mut unread = AugmentConfig::unread(wanted, &who);
+        #[cfg(feature = "medical")]
+        unread.extend(self.volumes.unread(self.volumes.slices, task));
+        unread
     }
 }
 
@@ -132,7 +152,7 @@ impl Modality for Vision {
                 "[volumes] without volumes.slices: images are cut from volumes as axial, coronal, sagittal or stored",
             ));
         }
-        let architecture = keys.encoder.resolve(keys.augment.size, keys.method.masked())?;
+        let architecture = keys.encoder.resolve(keys.augment.size, keys.method.needs())?;
         Ok(Vision { keys, architecture, max_pixels: config.data.max_pixels })
     }
 
@@ -145,8 +165,11 @@ impl Modality for Vision {
     }
 
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Views>>> {
-        let views =
-            self.keys.augment.views(self.keys.method.views(), self.keys.encoder.channels, self.max_pixels)?;
+        let views = self.keys.augment.views(
+            self.keys.method.wanted(),
+            self.keys.encoder.channels(),
+            self.max_pixels,
+        )?;
         Ok(Box::new(Loader::new(
             Arc::new(Images(set.records().clone())),
             Arc::new(views),
@@ -156,10 +179,10 @@ impl Modality for Vision {
     }
 
     fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
-        let (augmentation, channels) = (&self.keys.augment, self.keys.encoder.channels);
+        let (augmentation, channels) = (&self.keys.augment, self.keys.encoder.channels());
         let view = if augment {
             // One view is cropped and flipped, and keeps its colours.
-            augmentation.views(1, channels, self.max_pixels)?
+            augmentation.views(Wanted::Plain, channels, self.max_pixels)?
         } else {
             augmentation.evaluation(channels, self.max_pixels)?
         };
@@ -181,7 +204,7 @@ impl Modality for Vision {
     }
 
     fn load_pretrained(&self, params: &Params) -> Result<Option<String>> {
-        let Some(name) = &self.keys.encoder.pretrained else { return Ok(None) };
+        let Some(name) = self.keys.encoder.pretrained() else { return Ok(None) };
         let path = super::weights_path(name)?;
         let loaded = load_pretrained(params, "encoder", &path)?;
         Ok(Some(format!(
@@ -197,7 +220,7 @@ impl Modality for Vision {
             raw::pixels(
                 &*self.inputs(set, false, loader.clone())?,
                 &self.keys.augment,
-                self.keys.encoder.channels,
+                self.keys.encoder.channels(),
             )
         };
         raw::alike(of(train)?, of(test)?)

@@ -1,0 +1,173 @@
+//! The configuration as the command is given it: a TOML file, KEY=VALUE arguments and flags, parsed once. What
+//! has to be known before its type is (the modality, the method, the run) is asked of it.
+
+use selfsup_core::config::{self, Unread};
+use selfsup_core::{Error, Result};
+use selfsup_datasets::Kind;
+use std::path::{Path, PathBuf};
+
+/// A configuration as it was given.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    layers: config::Draft,
+    file: Option<PathBuf>,
+    /// The file is that of a run: what it says was checked when the run began.
+    of_run: bool,
+}
+
+impl Draft {
+    /// Parses the text of `origin`.
+    ///
+    /// # Errors
+    /// If it is not TOML, naming the line.
+    pub fn parse(text: &str, origin: &str) -> Result<Self> {
+        Ok(Draft { layers: config::Draft::parse(text, origin)?, file: None, of_run: false })
+    }
+
+    /// Parses the arguments of a verb: a TOML file, if one of them is none of `KEY=VALUE`, and overrides. `flags`
+    /// are keys that have a flag of their own; an argument wins over a flag. Without a file a run that goes on
+    /// (`resumed`) has its own configuration.
+    ///
+    /// # Errors
+    /// If there are two files, one cannot be read, or something is not TOML.
+    pub fn read(args: &[String], flags: &[(&str, Option<String>)], resumed: Option<&Path>) -> Result<Self> {
+        let (overrides, files): (Vec<&String>, Vec<&String>) = args.iter().partition(|a| a.contains('='));
+        if let Some(second) = files.get(1) {
+            return Err(Error::config(format!("{second}: expected KEY=VALUE (one file was given already)")));
+        }
+        let mut draft = match (files.first(), resumed) {
+            (Some(file), _) => Draft { file: Some(file.into()), ..Draft::open(Path::new(file))? },
+            (None, Some(run)) => Draft { of_run: true, ..Draft::open(&run.join("config.toml"))? },
+            (None, None) => Draft::parse("", "command line")?,
+        };
+        for (key, value) in flags {
+            if let Some(value) = value {
+                draft.layers.set_text(key, value);
+            }
+        }
+        overrides.into_iter().try_for_each(|o| draft.layers.set(o))?;
+        Ok(draft)
+    }
+
+    fn open(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        Draft::parse(&text, &path.display().to_string())
+    }
+
+    /// Adds overrides `KEY=VALUE`.
+    ///
+    /// # Errors
+    /// If one has no key or no value.
+    pub fn with(mut self, overrides: &[String]) -> Result<Self> {
+        overrides.iter().try_for_each(|o| self.layers.set(o))?;
+        Ok(self)
+    }
+
+    /// Sets who is asked for the owner of a key that is unknown in a modality.
+    #[must_use]
+    pub fn with_owner(mut self, owner: fn(&str) -> Option<String>) -> Self {
+        self.layers.set_owner(owner);
+        self
+    }
+
+    /// The layers, to read a configuration from.
+    pub fn layers(&self) -> &config::Draft {
+        &self.layers
+    }
+
+    /// Whether a file was given.
+    pub fn has_file(&self) -> bool {
+        self.layers.has_file()
+    }
+
+    /// The name of the file without its folder and ending.
+    pub fn stem(&self) -> Option<String> {
+        Some(self.file.as_ref()?.file_stem()?.to_string_lossy().into_owned())
+    }
+
+    /// The modality that is stated, if one is. Slices of volumes (`volumes.slices`) are images, whatever is said
+    /// besides.
+    ///
+    /// # Errors
+    /// If one is stated that does not exist.
+    pub fn stated_kind(&self) -> Result<Option<Kind>> {
+        if self.layers.get("volumes.slices").is_some() {
+            return Ok(Some(Kind::Vision));
+        }
+        self.layers.get("modality").map(|v| Kind::named(v.as_str().unwrap_or_default())).transpose()
+    }
+
+    /// The name of the method, where it is given.
+    pub fn method(&self) -> Option<&str> {
+        self.layers.text("method.name")
+    }
+
+    /// The name of the encoder, where it is given.
+    pub fn encoder(&self) -> Option<&str> {
+        self.layers.text("encoder.name")
+    }
+
+    /// The data that the command line names.
+    pub fn data_path(&self) -> Option<&str> {
+        self.layers.overridden("data.path")?.as_str()
+    }
+
+    /// The run whose encoder is fine-tuned, where one is named.
+    pub fn task_run(&self) -> Option<&Path> {
+        self.layers.text("task.run").filter(|run| !run.is_empty()).map(Path::new)
+    }
+
+    /// Refuses keys that are given and that nothing reads.
+    ///
+    /// # Errors
+    /// Naming place and key.
+    pub fn refuse_unread<T: PartialEq>(
+        &self,
+        unread: &[Unread],
+        config: &T,
+        load: impl Fn(&Draft) -> Result<T>,
+    ) -> Result<()> {
+        if self.of_run {
+            return Ok(());
+        }
+        let of = |layers: &config::Draft| load(&Draft { layers: layers.clone(), ..self.clone() });
+        self.layers.refuse_unread(unread, config, &of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(text: &str, overrides: &[&str]) -> Draft {
+        let overrides: Vec<String> = overrides.iter().map(|o| (*o).to_string()).collect();
+        Draft::parse(text, "c.toml").unwrap().with(&overrides).unwrap()
+    }
+
+    #[test]
+    fn stated_modalities() {
+        let kind = |text: &str, overrides: &[&str]| draft(text, overrides).stated_kind();
+        assert_eq!(kind("modality = \"text\"", &[]).unwrap(), Some(Kind::Text));
+        assert_eq!(kind("modality = \"text\"", &["modality = speech"]).unwrap(), Some(Kind::Speech));
+        assert_eq!(kind("[train]", &[]).unwrap(), None);
+        assert!(kind("modality = \"smell\"", &[]).is_err());
+        let sliced = "modality = \"medical\"\n[volumes]\nslices = \"axial\"";
+        assert_eq!(kind(sliced, &[]).unwrap(), Some(Kind::Vision));
+        assert_eq!(kind("", &["volumes.slices = axial"]).unwrap(), Some(Kind::Vision));
+    }
+
+    #[test]
+    fn what_is_asked_before_the_type_is_known() {
+        let d = draft("[method]\nname = \"mae\"\n[task]\nrun = \"a\"", &["encoder.name = 'vit'"]);
+        assert_eq!((d.method(), d.encoder(), d.data_path()), (Some("mae"), Some("vit"), None));
+        assert_eq!(d.task_run(), Some(Path::new("a")));
+        let d = draft("[method]\nname = \"mae\"", &["method.name = \"byol\"", "data.path = festvox-ru"]);
+        assert_eq!((d.method(), d.data_path(), d.task_run()), (Some("byol"), Some("festvox-ru"), None));
+        let args = ["method.name = moco".to_string()];
+        let flags = [("method.name", Some("byol".to_string())), ("data.path", Some("1e3".to_string()))];
+        let d = Draft::read(&args, &flags, None).unwrap();
+        assert_eq!((d.method(), d.data_path(), d.has_file()), (Some("moco"), Some("1e3"), false));
+        let two = ["a.toml".to_string(), "b.toml".to_string()];
+        assert!(Draft::read(&two, &[], None).unwrap_err().to_string().contains("b.toml"));
+    }
+}
