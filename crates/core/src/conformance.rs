@@ -250,7 +250,8 @@ impl<'a, B: Batch> Trial<'a, B> {
                     return self.fail(format_args!("no gradient of {key} on process {rank} of {ranks}"));
                 };
                 let (gap, size) = (largest(&(g - h)?)?, largest(g)?);
-                if gap > tolerance * size.max(1e-3) {
+                // A gradient that vanishes (a bias before batch norm) is rounding in both.
+                if gap > (tolerance * size).max(1e-5) {
                     return self.fail(format_args!(
                         "the gradient of {key} of {ranks} processes differs by {gap} of {size}"
                     ));

@@ -8,7 +8,7 @@
 
 use crate::config::{Keys, PretrainConfig};
 use crate::draft::Draft;
-use crate::modality::{Modality, Staged};
+use crate::modality::{Modality, PlanRequest, Training};
 use candle_core::Device;
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::run::Run;
@@ -56,11 +56,11 @@ fn trace<M: Modality>(config: &PretrainConfig<M::Keys>) -> Result<u64> {
     let method = modality.method(&Scope::root(&params, t.seed, &Device::Cpu))?;
     let batches = modality.batches(&set, loader.clone())?;
     let mut trainer =
-        Trainer::new(&method, t.clone(), &config.optim, batches.batches() as u64, &Device::Cpu)?;
+        Trainer::new(&*method, t.clone(), &config.optim, batches.batches() as u64, &Device::Cpu)?;
     let (staged, summary);
-    let params = if modality.staged() {
+    let params = if let Training::Plan(plan) = modality.training() {
         drop(trainer);
-        let work = Staged {
+        let request = PlanRequest {
             set: &set,
             loader,
             train: t,
@@ -69,7 +69,7 @@ fn trace<M: Modality>(config: &PretrainConfig<M::Keys>) -> Result<u64> {
             device: &Device::Cpu,
             stop: &Stop::manual(),
         };
-        (staged, summary) = modality.run_stages(&work)?;
+        (staged, summary) = plan.run(&request)?;
         staged.params()
     } else {
         let mut run = Run::create(&dir.path().join("run"), "")?;

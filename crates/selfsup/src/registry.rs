@@ -34,7 +34,7 @@ macro_rules! modalities {
                     $($(#[$built])*
                     if kind == <<$modality as $d crate::modality::Modality>::Keys as $d crate::config::Keys>::KIND {
                         type $d m = $modality;
-                        break 'found $d body;
+                        break 'found ($d body);
                     })*
                     Err($d crate::registry::absent(kind))
                 }

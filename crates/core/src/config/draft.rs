@@ -189,7 +189,7 @@ impl Draft {
         let (mut root, mut places) = (Table::new(), BTreeMap::new());
         for (layer, origin) in &self.below {
             tags.overlay(&mut root, layer, &mut Vec::new());
-            let all = super::all_paths(&Value::Table(layer.clone()));
+            let all = super::path::all_paths(&Value::Table(layer.clone()));
             places.extend(all.iter().map(|path| (dotted(path), origin.clone())));
         }
         tags.overlay(&mut root, &self.file, &mut Vec::new());

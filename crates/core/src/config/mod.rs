@@ -21,7 +21,7 @@ pub use path::Keeps;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use text::parse;
-use toml::{Table, Value};
+use toml::Value;
 
 /// Reads `text` (the contents of `file`) and then each override `dotted.key=value` into a `T`, as a
 /// [`Draft`] does. Keys that are not given take `T`'s defaults.

@@ -17,7 +17,7 @@ pub(super) fn check_keys(config: &TaskConfig<Keys>) -> Result<()> {
         )));
     }
     let Keys { tokenizer, encoder, .. } = &config.keys;
-    if config.task.run.is_empty() && tokenizer.path.is_none() && encoder.pretrained.is_none() {
+    if config.task.run.is_empty() && tokenizer.path.is_none() && encoder.pretrained().is_none() {
         return Err(Error::config(format!(
             "{kind} needs a vocabulary: give --run RUN, encoder.pretrained or tokenizer.path"
         )));
