@@ -4,18 +4,18 @@ use crate::kind::Kind;
 use crate::record::Records;
 use selfsup_core::Result;
 
-/// What is known about a named data set, and how it is opened.
+/// The facts about a named data set, and how to open it.
 #[derive(Clone, Copy, Debug)]
 pub struct Card {
     /// Its name.
     pub name: &'static str,
     /// Its modality.
     pub kind: Kind,
-    /// What it holds.
+    /// Its contents.
     pub about: &'static str,
     /// Its licence.
     pub licence: &'static str,
-    /// What is fetched, or lies on the disk.
+    /// The size of what is fetched, or lies on the disk.
     pub size: &'static str,
     /// Where it comes from: `bundled`, or the command that delivers it.
     pub source: &'static str,

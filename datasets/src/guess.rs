@@ -1,4 +1,4 @@
-//! Which modality a path holds: told by looking at its files, never by their number alone.
+//! Finds the modality of a path by looking at its files, never by their number alone.
 //!
 //! Files that merely accompany others (a README, a table of labels, the transcript `a.txt` beside `a.wav`) do
 //! not count. What is left must be of one kind.

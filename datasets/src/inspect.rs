@@ -13,7 +13,7 @@ use std::io::Read;
 /// Problems that are kept with their words; the others are counted.
 const PROBLEMS: usize = 10;
 
-/// What [`inspect`] found.
+/// The result of [`inspect`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Inspection {
     /// Records looked at.

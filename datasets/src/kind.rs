@@ -50,7 +50,7 @@ impl Kind {
         self.name
     }
 
-    /// What its samples are called.
+    /// The name of its samples (plural).
     pub const fn samples(self) -> &'static str {
         self.samples
     }

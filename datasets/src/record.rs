@@ -59,7 +59,7 @@ pub struct Record {
     pub source: Source,
     /// Its class, an index into [`Records::classes`].
     pub label: Option<u32>,
-    /// What must not be divided between training and testing (a patient, a speaker, variants of one picture).
+    /// The group that stays on one side of a split (a patient, a speaker, variants of one picture).
     pub group: Option<String>,
 }
 
@@ -97,7 +97,7 @@ pub trait Records: Send + Sync {
         None
     }
 
-    /// What is said in record `index`, where that is known.
+    /// The transcript of record `index`, where it is known.
     fn transcript(&self, _index: usize) -> Option<String> {
         None
     }

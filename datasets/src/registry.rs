@@ -58,7 +58,7 @@ pub fn list() -> &'static [Card] {
 ///   four files, or of images
 /// - a file: a tar shard, Parquet, idx (labels are looked for beside), one file of CIFAR
 ///
-/// Files are told by their content. A folder of both parts of CIFAR or MNIST gives the training part: name a
+/// The content of a file decides. A folder of both parts of CIFAR or MNIST gives the training part: name a
 /// file for the other.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Format and size of an encoded image, from its first bytes: enough to look through a set without decoding
 //! it.
 
-/// What the head of a file says.
+/// Format and size that the head of a file states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub format: &'static str,

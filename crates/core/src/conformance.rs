@@ -1,4 +1,4 @@
-//! What every method must satisfy, as checks that a test of a method calls: each parameter moves, resuming is
+//! Checks that every method must pass, for a test of the method to call: each parameter moves, resuming is
 //! exact, micro-batches compute the gradient of the whole batch, and the number of threads changes no bit.
 //!
 //! A check ends with an error that names the method and the parameter. See docs/adding-a-method.md.
@@ -407,7 +407,7 @@ mod tests {
         Idle,
         /// The loss counts how often it was asked.
         Forgets,
-        /// The loss is a sum over samples, and said to be a mean.
+        /// The loss is a sum over samples that claims to be a mean.
         Sums,
     }
 

@@ -123,7 +123,7 @@ pub fn candle_pool_setting() -> Option<(&'static str, &'static str)> {
     Some(VARIABLES[usize::from(cores > FEW)])
 }
 
-/// What this build and machine can do: what `doctor` prints and a report of a speed carries.
+/// The abilities of this build and machine, which `doctor` prints and a report of a speed carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Description {
     /// Version of selfsup.
@@ -136,7 +136,7 @@ pub struct Description {
     pub cpu_features: Vec<String>,
     /// Features that were built in.
     pub build_features: Vec<String>,
-    /// What `auto` opens.
+    /// The device that `auto` opens.
     pub auto: String,
 }
 

@@ -1,10 +1,10 @@
-//! What a modality plugs in: encoders.
+//! Encoders, which modalities plug in.
 
 use crate::error::{Error, Result};
 use crate::pass::Pass;
 use candle_core::Tensor;
 
-/// What to return from an encoder.
+/// Features that an encoder can return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
     /// One vector per sample, `(N, D)`.
@@ -15,14 +15,14 @@ pub enum Layer {
     Hidden(usize),
 }
 
-/// What an encoder returns: always `pooled`, the rest where asked for.
+/// The features of an encoder: always `pooled`, the rest where asked for.
 #[derive(Clone, Debug)]
 pub struct Features {
     /// One vector per sample, `(N, D)`.
     pub pooled: Tensor,
     /// Tokens `(N, L, D)` or map `(N, S.., D)` if [`Layer::Tokens`] was wanted.
     pub tokens: Option<Tensor>,
-    /// What [`Layer::Hidden`] asked for, in the order of the request.
+    /// The hidden layers, in the order of the request.
     pub layers: Vec<Tensor>,
 }
 
@@ -52,7 +52,7 @@ pub trait Encoder: Send + Sync {
 /// Refuses padding, for encoders whose inputs all have one size.
 ///
 /// # Errors
-/// If there is some.
+/// If `valid` is given.
 pub fn no_padding(valid: Option<&Tensor>) -> Result<()> {
     match valid {
         None => Ok(()),

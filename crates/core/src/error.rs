@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Result of everything fallible in selfsup.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong. [`Error::exit_code`] says what the command returns for it.
+/// The errors of the libraries. [`Error::exit_code`] is the exit code of the command for each.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file, sample, tensor or argument that is not what was expected.
@@ -14,14 +14,14 @@ pub enum Error {
     Input {
         /// The file, tensor, key or line.
         what: String,
-        /// What is wrong and what was expected.
+        /// The problem, and what was expected.
         problem: String,
     },
-    /// Too little data for what was asked: none is wrong, and where it is asked for beside a training (data to
-    /// validate on) the run goes on without.
+    /// Too little data for a purpose. The data is right; a run that needs it beside training (to validate on)
+    /// goes on without.
     #[error("{what}: {problem}")]
     TooFew {
-        /// What there is too little of.
+        /// The thing that is scarce.
         what: String,
         /// How much there is and what was expected.
         problem: String,
@@ -44,7 +44,7 @@ pub enum Error {
         step: u64,
         /// The tensor.
         what: String,
-        /// What to try.
+        /// A hint what to try.
         hint: String,
     },
     /// The run was stopped by a signal after writing a checkpoint.

@@ -1,8 +1,8 @@
 //! Every tensor that outlives a step, by name, role and place.
 //!
-//! [`Params`] owns what modules asked a [`Scope`](crate::Scope) for. A checkpoint is `Params` + optimiser
-//! moments + progress, and no trait needs a save or load. What a layer keeps of a parameter is a [`Weight`]:
-//! a handle that looks up the parameter's present role at every forward pass, so freezing a part of a network
+//! [`Params`] owns the tensors that modules asked a [`Scope`](crate::Scope) for. A checkpoint is `Params` +
+//! optimiser moments + progress, and no trait needs a save or load. A layer keeps a [`Weight`] of a
+//! parameter: a handle that looks up the present role at every forward pass, so freezing a part of a network
 //! needs no second build.
 
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// What a tensor is for.
+/// The purpose of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -61,9 +61,9 @@ impl LiveRole {
 pub struct Param {
     /// Full dotted name.
     pub name: String,
-    /// What it is for.
+    /// Its purpose.
     pub role: Role,
-    /// Where it stands; `None` if its module did not say, which layer-wise rates and frozen blocks refuse.
+    /// Where it stands; `None` if its module did not say: layer-wise rates and frozen blocks then fail.
     pub place: Option<Place>,
     /// Whether weight decay applies: matrices and kernels, but no tokens and fixed-size position tables.
     pub decay: bool,
@@ -162,7 +162,7 @@ impl Params {
         }
     }
 
-    /// The parameter `name`, or what `make` returns, which then has that name.
+    /// The parameter `name`; without one, the parameter that `make` returns, which then has that name.
     pub(crate) fn get_or_insert(&self, name: &str, make: impl FnOnce() -> Result<Param>) -> Result<Param> {
         if let Some(p) = self.get(name) {
             return Ok(p);

@@ -1,4 +1,4 @@
-//! What a forward pass is told: training or not, how far the run is, which samples these are, and the world.
+//! The context of a forward pass: training or not, how far the run is, which samples these are, the world.
 
 use crate::error::{Error, Result};
 use crate::params::{Params, Weight};
@@ -41,7 +41,7 @@ pub enum Deferred {
     },
 }
 
-/// What a forward pass is told. Cheap to clone.
+/// The context of a forward pass. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Pass {
     /// Batch statistics, dropout and augmentation on.
@@ -52,7 +52,7 @@ pub struct Pass {
     pub world: World,
     /// Global index of the first sample of this (micro-)batch within the step.
     pub offset: u64,
-    /// What weights are cast to when a layer reads them; the parameters themselves stay in single precision.
+    /// Layers cast weights to this when they read them; the parameters themselves stay in single precision.
     pub precision: DType,
     key: Key,
     deferred: Arc<Mutex<Vec<(String, Deferred)>>>,
@@ -89,7 +89,7 @@ impl Pass {
         Pass { world, ..self.clone() }
     }
 
-    /// The same pass without dropout and batch statistics: for a teacher that is to see clearly.
+    /// The same pass without dropout and batch statistics, for a teacher.
     #[must_use]
     pub fn calm(&self) -> Self {
         Pass { train: false, ..self.clone() }
@@ -113,7 +113,7 @@ impl Pass {
     }
 
     /// Dropout of `share` of the values in this pass, drawn with `key` and the global indices of the samples;
-    /// `None` where nothing is dropped. Samples are dimension 0 of what it is for.
+    /// `None` where nothing is dropped. The tensor must have samples in dimension 0.
     pub fn dropout(&self, share: f32, key: Key) -> Option<Dropout> {
         (self.train && share > 0.0).then_some(Dropout { share, key, first: self.offset })
     }

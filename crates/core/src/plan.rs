@@ -9,8 +9,7 @@
 //!
 //! A stage with a `stage.json` is done and is not run again; its results are read from its folder. One that
 //! was interrupted runs again, and a training goes on from its newest checkpoint. Settings that differ from
-//! those that a finished stage was made with are an error: what comes after it would not be what the settings
-//! say.
+//! those of a finished stage are an error: later stages would build on a stage of other settings.
 
 use crate::checkpoint::write_atomic;
 use crate::error::{Error, Result};
@@ -55,7 +54,7 @@ impl Plan {
     /// its results depend on.
     ///
     /// # Errors
-    /// What `work` returns; [`Error::Input`] if the stage was finished with other settings.
+    /// The errors of `work`; [`Error::Input`] if the stage was finished with other settings.
     pub fn stage(
         &mut self,
         name: &str,

@@ -1,8 +1,8 @@
-//! What modules are built from: a [`Scope`] is a name path, a role, a place and a seed.
+//! Modules are built from a [`Scope`]: a name path, a role, a place and a seed.
 //!
-//! A module asks it for tensors by name and shape. Initial values depend on `(seed, name)` alone, so adding a
-//! layer changes no other layer's initial weights; a tensor that exists already is handed out as it is, so
-//! building a module twice changes nothing.
+//! A module asks the scope for tensors by name and shape. Initial values depend on `(seed, name)` alone, so a
+//! new layer changes no other layer's initial weights. The scope returns an existing tensor as it is, so a
+//! second build changes nothing.
 
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -10,7 +10,7 @@ use crate::params::{Param, Params, Place, Role, Weight};
 use candle_core::{DType, Device, Shape, Tensor};
 use selfsup_kernels::rng::Key;
 
-/// What modules are built from.
+/// A name path, a role, a place and a seed: modules ask it for their tensors.
 #[derive(Clone, Debug)]
 pub struct Scope {
     params: Params,
@@ -82,7 +82,7 @@ impl Scope {
     }
 
     /// The same path for tensors that start as copies of those of the same relative name below `from` (a full
-    /// path): a teacher. What has no counterpart there is drawn.
+    /// path): a teacher. A tensor without a counterpart there is drawn.
     #[must_use]
     pub fn copying(&self, from: &str) -> Self {
         Scope { copies: Some((self.path.clone(), from.to_string())), ..self.clone() }

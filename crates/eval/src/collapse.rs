@@ -13,7 +13,7 @@ use crate::math::{centered, singular_values};
 use crate::metrics::rankme;
 use selfsup_core::{Error, Result};
 
-/// What the symptoms amount to.
+/// The verdict on the symptoms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -28,7 +28,7 @@ pub enum Verdict {
 /// The symptoms, the verdict, and a sentence about it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CollapseReport {
-    /// What it amounts to.
+    /// The verdict.
     pub verdict: Verdict,
     /// The same in a sentence.
     pub sentence: String,

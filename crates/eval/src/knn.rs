@@ -48,7 +48,7 @@ pub struct Neighbours {
     pub score: Vec<f32>,
 }
 
-/// What the classifier says about each test sample.
+/// The answers of the classifier for each test sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Votes {
     /// Sum of the weights of the neighbours of each class, `(n, classes)`.

@@ -80,7 +80,7 @@ pub struct FeatureSet<'a> {
     pub test: Features<'a>,
 }
 
-/// What [`evaluate`] works on.
+/// The input of [`evaluate`].
 #[derive(Clone, Debug)]
 pub struct EvalInput<'a> {
     /// The feature sets that are compared; all of the same samples in the same order.
@@ -168,7 +168,7 @@ pub struct FewLabels {
     pub c: Named<Vec<f64>>,
 }
 
-/// What [`evaluate`] found. Accuracies are in percent, on the test samples.
+/// The report of [`evaluate`]. Accuracies are in percent, on the test samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbeReport {
     /// Accuracy of the weighted kNN vote, by feature set.
@@ -199,7 +199,7 @@ pub struct ProbeReport {
     pub knn_temperature: f64,
     /// Draws of each number of few labels.
     pub draws: usize,
-    /// What was left out or changed, and why.
+    /// Notes on what was left out or changed, and why.
     pub notes: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What others open: a folder with `config.json`, `model.safetensors`, `preprocessing.json` and a README.
+//! A folder for other tools: `config.json`, `model.safetensors`, `preprocessing.json` and a README.
 //!
 //! A U-Net of MONAI's goes out under MONAI's names, whole where a decoder was trained, else its way down;
 //! residual networks under torchvision's, transformers under timm's, our own U-Net under its own.

@@ -6,7 +6,7 @@
 //! y = ((x - (c - 1/2)) / (w - 1) + 1/2), cut to [0, 1]
 //! ```
 //!
-//! so that `w` values of a whole scale are told apart. Width 1 is a threshold at `c - 1/2`.
+//! so that `w` values of a whole scale stay apart. Width 1 is a threshold at `c - 1/2`.
 
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
-    /// Middle of the values that are told apart.
+    /// Middle of the values that stay apart.
     pub center: f64,
     /// Their extent, at least 1.
     pub width: f64,

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use selfsup_core::objective::Batch;
 use selfsup_core::{Error, Result};
 
-/// What a sample is to be mapped to, if anything.
+/// The target of a sample, if it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Target {
     /// Nothing: pre-training finds its own targets.
@@ -26,7 +26,7 @@ pub struct Utterance {
     pub samples: Vec<f32>,
     /// Where the wave starts within its recording, in samples: above 0 for a crop.
     pub start: usize,
-    /// What it is to be mapped to.
+    /// Its target.
     pub target: Target,
 }
 
@@ -39,7 +39,7 @@ pub struct Waves {
     pub lengths: Vec<usize>,
     /// Where each wave starts within its recording, in samples.
     pub starts: Vec<usize>,
-    /// What each wave is to be mapped to.
+    /// The target of each wave.
     pub targets: Vec<Target>,
     /// Global index of each sample in the data set.
     pub indices: Vec<usize>,

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 /// Recordings that are read and labelled at one time.
 const BLOCK: usize = 16;
 
-/// What HuBERT is trained on: whole recordings for clustering, batches of crops for training.
+/// The data of HuBERT: whole recordings for clustering, batches of crops for training.
 pub struct Recordings<'a> {
     /// Recordings; batches refer to them by index.
     pub count: usize,

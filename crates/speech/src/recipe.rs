@@ -26,7 +26,7 @@ pub struct EncoderConfig {
     /// Attention heads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heads: Option<usize>,
-    /// Width inside the perceptrons, as a multiple of `dim` (4).
+    /// Width inside the MLPs, as a multiple of `dim` (4).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mlp_ratio: Option<f64>,
     /// Channels of the front's convolutions.
@@ -50,7 +50,7 @@ pub struct EncoderConfig {
     /// Dropout of attention weights (0.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_dropout: Option<f32>,
-    /// Dropout inside the perceptrons (0.0 in pre-training, 0.1 in fine-tuning).
+    /// Dropout inside the MLPs (0.0 in pre-training, 0.1 in fine-tuning).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation_dropout: Option<f32>,
     /// Dropout of the projected frames (0).

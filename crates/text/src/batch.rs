@@ -1,4 +1,4 @@
-//! What text methods are trained on: one tokenised [`Example`] a sample, [`Sequences`] a batch.
+//! Training data of text methods: a tokenised [`Example`] for each sample, [`Sequences`] for a batch.
 //!
 //! A data set yields examples, a transform of the method (masking, span corruption) writes their labels, and
 //! [`Pad`] puts them together: `labels` say what is to be predicted where, [`IGNORED`] means nothing. All
@@ -11,7 +11,7 @@ pub use selfsup_core::loss::IGNORED;
 use selfsup_core::objective::Batch;
 use selfsup_core::{Error, Key, Result};
 
-/// What a model and a mask have to know of a tokenizer.
+/// The facts of a tokenizer that a model and a mask need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vocabulary {
     /// Ids are below this: the tokenizer's vocabulary with its added tokens.

@@ -1,4 +1,4 @@
-//! Filling in hidden tokens: a look at what a masked language model has learnt.
+//! Filling in hidden tokens: a look at what a masked language model has learned.
 
 use crate::batch::Sequences;
 use crate::method::MaskedLm;

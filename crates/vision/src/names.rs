@@ -128,12 +128,12 @@ impl Layout {
     }
 }
 
-/// What [`load_pretrained`] did.
+/// The result of [`load_pretrained`].
 #[derive(Clone, Debug)]
 pub struct Pretrained {
     /// The layout of the file.
     pub layout: Layout,
-    /// What met what; names are relative to the encoder.
+    /// Which tensors matched; names are relative to the encoder.
     pub report: Report,
 }
 

@@ -24,7 +24,7 @@ pub struct Row {
     pub text: Option<String>,
     /// The file of its label volume.
     pub mask: Option<String>,
-    /// What must stay together.
+    /// The group that stays on one side of a split.
     pub group: Option<String>,
     /// Its part.
     pub split: Option<Split>,

@@ -183,7 +183,7 @@ pub(crate) fn write_tensors(
     })
 }
 
-/// What a safetensors file holds.
+/// The contents of a safetensors file.
 pub(crate) struct Contents {
     /// The metadata, without the hash.
     pub metadata: Map<String, Value>,

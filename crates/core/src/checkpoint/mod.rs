@@ -34,7 +34,7 @@ pub struct Best {
     pub step: u64,
 }
 
-/// What a checkpoint holds besides tensors and progress.
+/// The parts of a checkpoint besides tensors and progress.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Extra {

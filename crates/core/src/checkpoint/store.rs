@@ -14,7 +14,7 @@ pub struct Store {
     keep_last: usize,
 }
 
-/// What [`Store::latest`] found.
+/// The result of [`Store::latest`].
 #[derive(Clone, Debug)]
 pub struct Latest {
     /// The newest whole checkpoint and its file; `None` where there is no checkpoint at all.

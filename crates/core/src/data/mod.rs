@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// Samples that are read by index.
 pub trait Dataset: Send + Sync {
-    /// What one sample is before it is transformed.
+    /// One sample before its transform.
     type Item: Send;
 
     /// Number of samples.
@@ -38,10 +38,9 @@ pub trait Dataset: Send + Sync {
     fn get(&self, index: usize) -> Result<Self::Item>;
 }
 
-/// What is done to one sample: decode, crop, mask. Closures `Fn(item, &mut Rng) -> Result<out>` are
-/// transforms.
+/// A change of one sample: decode, crop, mask. Closures `Fn(item, &mut Rng) -> Result<out>` are transforms.
 pub trait Transform<I>: Send + Sync {
-    /// What comes out.
+    /// The result.
     type Out: Send;
 
     /// Transforms `item`; all randomness comes from `rng`, which depends on seed, epoch and sample alone.
@@ -84,7 +83,7 @@ impl<I, O: Send, F: Fn(I, &mut Rng) -> Result<O> + Send + Sync> Transform<I> for
 /// A batch and where it came from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadedBatch<B> {
-    /// What the collate made.
+    /// The batch that the collate made.
     pub batch: B,
     /// The samples in it, in order.
     pub indices: Vec<usize>,

@@ -167,7 +167,7 @@ fn feistel(key: u64, half: u32, x: u64) -> u64 {
     (left << half) | right
 }
 
-/// What a [`Sampler`] is made from.
+/// The settings of a [`Sampler`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SamplerConfig {
     /// Samples in a batch, over all processes together.

@@ -18,8 +18,8 @@ pub const IGNORED: i64 = -100;
 /// et al. 2015, arXiv 1512.00567, section 7); 0 is the plain loss.
 ///
 /// # Errors
-/// Shapes that do not fit, labels that are not integers, a smoothing outside `[0, 1]`; and, told on the CPU
-/// (on other devices the loss is then not a number), a label that is no class, or no row that counts.
+/// Shapes that do not fit, labels that are not integers, a smoothing outside `[0, 1]`; on the CPU a label
+/// that is no class, or no row that counts (on other devices the loss is then not a number).
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, label_smoothing: f64) -> Result<Tensor> {
     let check = Check("cross_entropy");
     let (logits, m, _) = check.matrix("logits", logits, "(M, C)")?;

@@ -161,7 +161,7 @@ fn moco_v3_on(
 ///
 /// # Errors
 /// Shapes that do not fit, fewer than 2 rows, a temperature that is not above 0, no two rows with the same
-/// label (told on the CPU; on other devices the loss is then not a number).
+/// label (an error on the CPU; on other devices the loss is then not a number).
 pub fn sup_con(z: &Tensor, labels: &Tensor, temperature: f64) -> Result<Tensor> {
     sup_con_on(z, labels, temperature, Path::Auto)
 }

@@ -18,7 +18,7 @@ use candle_core::{DType, Tensor};
 ///
 /// # Errors
 /// Shapes that do not fit, patches of one value with `norm_pix` (no variance), a mask that removes nothing or
-/// has entries below 0 (told on the CPU; on other devices the loss is then not a number).
+/// has entries below 0 (an error on the CPU; on other devices the loss is then not a number).
 pub fn mae_normalized_pixels(
     pred: &Tensor,
     target: &Tensor,

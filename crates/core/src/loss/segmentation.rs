@@ -21,8 +21,8 @@ use candle_core::{DType, Tensor};
 /// with cross entropy as in nnU-Net, Isensee et al. 2018, arXiv 1809.10486.
 ///
 /// # Errors
-/// Shapes or a number of weights that do not fit, fewer than 2 classes, a target that is not a class (told on
-/// the CPU; on other devices such a voxel counts for no class).
+/// Shapes or a number of weights that do not fit, fewer than 2 classes, a target that is not a class (an
+/// error on the CPU; on other devices such a voxel counts for no class).
 pub fn dice_ce(logits: &Tensor, target: &Tensor, weights: &[f32]) -> Result<Tensor> {
     dice_ce_on(logits, target, weights, Path::Auto)
 }
@@ -60,7 +60,7 @@ fn dice_ce_on(logits: &Tensor, target: &Tensor, weights: &[f32], path: Path) -> 
     Ok(dice_cross_entropy(&logits, &target, &weights, path)?)
 }
 
-/// The labels as i64, each below `c` where that can be told without waiting for a device.
+/// The labels as i64, each checked to be below `c` where that needs no wait for a device.
 fn classes(at: Check, target: &Tensor, c: usize) -> Result<Tensor> {
     if target.device().is_cpu() {
         let labels = target.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;

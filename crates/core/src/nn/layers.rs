@@ -396,7 +396,7 @@ impl Mlp {
     }
 }
 
-/// What stands after each linear layer of an [`MlpHead`].
+/// The normalisation after each linear layer of an [`MlpHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MlpHeadNorm {
     /// Nothing.

@@ -170,12 +170,12 @@ impl Block {
         Ok(y)
     }
 
-    /// What attention is computed from: `x`, normalised where normalisation comes first.
+    /// The input of attention: `x`, normalised where normalisation comes first.
     pub(super) fn before(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         if self.pre_norm { self.norm1.forward(x, pass) } else { Ok(x.clone()) }
     }
 
-    /// The block's output, given its input `x` and what attention made of it.
+    /// The block's output, from its input `x` and the output of attention.
     pub(super) fn after(&self, x: &Tensor, attended: Tensor, pass: &Pass) -> Result<Tensor> {
         Ok(self.parts(x, attended, pass)?.0)
     }

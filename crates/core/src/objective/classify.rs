@@ -1,4 +1,4 @@
-//! Classification by an encoder and a linear layer: what a few labels are used for after pre-training.
+//! Classification by an encoder and a linear layer: the use of a few labels after pre-training.
 //!
 //! `loss = -1/N sum_i sum_c q_ic log softmax(W f(x_i) + b)_c` with `q_ic = w_c ((1 - e) [c = y_i] + e / C)`:
 //! label smoothing `e` (Szegedy et al. 2015, arXiv 1512.00567, section 7) and weights `w` of the classes.
@@ -24,7 +24,7 @@ use selfsup_kernels::dropout::dropout;
 /// Inputs of an encoder with their classes, if they have some.
 #[derive(Clone, Debug)]
 pub struct Inputs {
-    /// What the encoder takes, samples along dimension 0.
+    /// The input of the encoder, samples along dimension 0.
     pub x: Tensor,
     /// `(N, L | T)`, 1 where real and 0 where padded; `None` where nothing is padded.
     pub valid: Option<Tensor>,

@@ -1,9 +1,9 @@
-//! What `embed` returns: a struct per method whose fields have names, declared with [`embeddings!`].
+//! Embeddings: a struct per method whose fields have names, declared with [`embeddings!`].
 //!
 //! A field is `graph` (the criterion's gradient flows into it), `fixed` (teacher outputs, targets, masks on the
 //! device) or `host` (counts and labels that the criterion reads on the host). Dimension 0 runs over rows:
-//! the samples of the batch for methods that couple them, otherwise whatever the method's loss is a mean over
-//! (a language model's masked tokens). Micro-batches and processes are joined along it.
+//! the samples of the batch for methods that couple them, otherwise the items that the mean loss averages
+//! over (a language model's masked tokens). Micro-batches and processes are joined along it.
 
 use crate::error::{Error, Result};
 use candle_core::Tensor;
@@ -164,7 +164,7 @@ macro_rules! embeddings {
 }
 
 embeddings! {
-    /// What a supervised or any other method without a structure of its own returns: one tensor of outputs.
+    /// The embeddings of a method without a structure of its own, such as a supervised one: one tensor.
     pub struct Outputs {
         /// `(N, ..)`, with a graph.
         graph outputs: Tensor,

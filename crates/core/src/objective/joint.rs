@@ -1,4 +1,4 @@
-//! What joint-embedding methods share: views, encoder and projector, their slow copy, and how collapse shows.
+//! Shared by joint-embedding methods: views, encoder and projector, their slow copy, and how collapse shows.
 
 use super::{BuildEncoder, Gauge, Views};
 use crate::encoder::Encoder;
@@ -46,7 +46,7 @@ pub(super) struct Teacher {
     params: Params,
 }
 
-/// What follows what.
+/// `(student, teacher)`: the second follows the first.
 const PATHS: [(&str, &str); 2] = [("encoder", "teacher.encoder"), ("projector", "teacher.projector")];
 
 impl Teacher {
@@ -88,7 +88,7 @@ crate::embeddings! {
 }
 
 crate::embeddings! {
-    /// What a predictor makes of two views, and the projections that it is to predict, `(N, D)` each.
+    /// Predictions from two views, and the projections that they are compared with, `(N, D)` each.
     pub struct Predicted {
         /// Prediction from the first view.
         graph a: Tensor,

@@ -104,7 +104,7 @@ pub fn random_masking(noise: &[Vec<f32>], ratio: f64) -> Result<Masking> {
     Ok(Masking { kept, restore })
 }
 
-/// What the decoder predicts.
+/// The output of the decoder.
 #[derive(Clone, Debug)]
 pub struct Reconstruction {
     /// Predicted patches `(N, L, P)`.
@@ -116,7 +116,7 @@ pub struct Reconstruction {
 }
 
 crate::embeddings! {
-    /// What the decoder paints, and what it should have painted.
+    /// The patches that the decoder paints, and those of the input.
     pub struct Painted {
         /// Predicted patches `(N, L, P)`.
         graph pixels: Tensor,

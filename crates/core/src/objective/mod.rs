@@ -1,4 +1,4 @@
-//! Objectives: what a self-supervised method computes. One file per method; each reads like its paper.
+//! Objectives: self-supervised methods. One file per method; each reads like its paper.
 //!
 //! The seam is `embed` / `criterion`. `embed` maps samples to embeddings one by one; `criterion` may couple
 //! them. Because of it the trainer can accumulate micro-batches into an exact large contrastive batch
@@ -49,8 +49,8 @@ pub trait Batch: Send + Sized {
     /// Number of samples.
     fn samples(&self) -> usize;
 
-    /// What a loss that is a mean is a mean over: samples, or the masked tokens of a language model. Losses
-    /// of micro-batches and of validation batches are averaged with these weights.
+    /// The number of items that the mean loss averages over: samples, or the masked tokens of a language
+    /// model. The trainer averages losses of micro-batches and of validation batches with these weights.
     fn weight(&self) -> f64 {
         self.samples() as f64
     }
@@ -116,9 +116,9 @@ impl Gauge {
 
 /// A self-supervised method, or a supervised task.
 pub trait Objective: Send + Sync {
-    /// What the loader delivers.
+    /// The batch that the loader delivers.
     type Batch: Batch;
-    /// What [`Objective::embed`] returns.
+    /// The embeddings that [`Objective::embed`] returns.
     type Embeddings: Embedded;
 
     /// Every tensor that outlives a step.
@@ -164,8 +164,8 @@ pub trait Objective: Send + Sync {
         Ok(())
     }
 
-    /// The only writer, after the optimiser: teacher, queue, centre. `embeddings` are the detached ones of the
-    /// whole step, of all processes where the method couples samples.
+    /// Moves teacher, queue and centre after the optimiser: the only writer. `embeddings` are the detached
+    /// ones of the whole step, of all processes where the method couples samples.
     ///
     /// # Errors
     /// If a tensor cannot be written.
@@ -173,7 +173,7 @@ pub trait Objective: Send + Sync {
         Ok(())
     }
 
-    /// What health and collapse look like for this method, from the detached embeddings of a step.
+    /// Numbers that show health and collapse, from the detached embeddings of a step.
     ///
     /// # Errors
     /// If shapes do not fit.

@@ -3,7 +3,8 @@
 //! Vectors (biases, norms), special tokens and position tables get no weight decay. With `layer_decay` the
 //! learning rate of block `i` of `n` (from 0) is multiplied by `layer_decay^(n - i)`, that of the stem by
 //! `layer_decay^(n + 1)`, and heads keep the whole rate (Clark et al. 2020, arXiv 2003.10555; BEiT, arXiv
-//! 2106.08254). Where a parameter stands and whether it decays is said when it is made ([`crate::Scope`]).
+//! 2106.08254). The module that makes a parameter says where it stands and whether it decays
+//! ([`crate::Scope`]).
 
 mod config;
 mod grads;
@@ -18,7 +19,7 @@ use candle_core::{DType, Tensor, Var};
 use selfsup_kernels::update::{AdamWArgs, LarsArgs, SgdArgs, adamw_all, lars_all, sgd_all};
 use std::collections::BTreeMap;
 
-/// What a step did.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepInfo {
     /// Learning rate before layer-wise decay.

@@ -18,12 +18,12 @@ type Curve = Vec<(f64, f64)>;
 /// Columns of panels, and the size of each in pixels.
 const COLUMNS: usize = 3;
 const PANEL: (u32, u32) = (340, 220);
-/// A curve is drawn through the means of at most so many groups of neighbours: more cannot be told apart.
+/// A curve runs through the means of at most so many groups of neighbours: the eye cannot separate more.
 const POINTS: usize = 300;
 /// Pixels between the lines of the legend.
 const LINE: u32 = 18;
 
-/// Colours of runs, told apart by most eyes (after Okabe and Ito).
+/// Colours of runs that most eyes can separate (after Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -59,7 +59,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
     Ok(curves)
 }
 
-/// What metrics are above in a healthy run, noted beside a `metrics.jsonl`; none where there is no such note.
+/// The bounds of metrics that `bounds.json` beside a `metrics.jsonl` has; none without that file.
 pub(super) fn bounds(metrics: &Path) -> BTreeMap<String, f64> {
     let text = std::fs::read(metrics.with_file_name("bounds.json")).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()

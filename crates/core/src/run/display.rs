@@ -31,7 +31,7 @@ pub struct Display {
     /// Step and time from which the rate is taken: a resumed run counts its own steps only.
     start: Option<(u64, Instant)>,
     last: Option<Instant>,
-    /// What is counted, where it is not the steps of a training.
+    /// The unit that is counted, where it is not the steps of a training.
     what: Option<String>,
     /// Whether it is among [`OPEN`].
     open: bool,

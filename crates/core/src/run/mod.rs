@@ -1,10 +1,10 @@
-//! The folder of a run: what it was told, what it saw, what it made.
+//! The folder of a run: its configuration, its metrics, its results.
 //!
 //! ```text
 //! config.toml      the configuration as given
 //! metrics.jsonl    one JSON object a line: step, epoch, time and the values
 //! curves.svg       the same values as a picture, drawn with every checkpoint and at the end
-//! bounds.json      what some of them are above in a healthy run: dashed lines in the picture
+//! bounds.json      bounds that some of them stay above in a healthy run: dashed lines in the picture
 //! tensorboard/     the same values as TensorBoard event files
 //! checkpoints/     see crate::checkpoint
 //! model/           the exported model
@@ -177,9 +177,8 @@ impl Run {
         self.events.scalars(progress.step, time, values)
     }
 
-    /// Takes the records back to `step`: lines of later steps, and a last line that was cut off, leave
-    /// `metrics.jsonl`, and TensorBoard is told that what came after is void. Returns how many lines were
-    /// cut.
+    /// Takes the records back to `step`: removes lines of later steps, and a last line that was cut off, from
+    /// `metrics.jsonl`, and marks later events as void for TensorBoard. Returns the number of removed lines.
     ///
     /// # Errors
     /// If a file cannot be read or written.
@@ -209,7 +208,7 @@ impl Run {
         Ok(cut)
     }
 
-    /// Notes what metric `name` is above in a healthy run, in `bounds.json`.
+    /// Writes the bound that metric `name` stays above in a healthy run into `bounds.json`.
     ///
     /// # Errors
     /// If the file cannot be written.

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// What to do with a loss or gradient that is NaN or infinite.
+/// The reaction to a loss or gradient that is NaN or infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NonFinite {
@@ -55,14 +55,14 @@ pub struct TrainConfig {
     pub keep_last: usize,
     /// Epochs between evaluations (online kNN, validation loss); 0 for none.
     pub eval_every: u64,
-    /// Evaluations without a better result after which the run ends early; 0 for never. What is compared is
-    /// the accuracy of an observer, or the validation loss.
+    /// Evaluations without a better result after which the run ends early; 0 for never. The result is the
+    /// accuracy of an observer, or the validation loss.
     pub patience: u64,
     /// Steps at the start in which everything but the encoder learns: a new head on a pre-trained encoder
-    /// first finds its place, so that its early gradients do not undo what was learnt (wav2vec 2.0, arXiv
-    /// 2006.11477, section 4.3: 10,000). Gradients of the encoder are still computed in them.
+    /// first finds its place, so that its early gradients do not undo what was learned (wav2vec 2.0, arXiv
+    /// 2006.11477, section 4.3: 10,000). These steps still compute the gradients of the encoder.
     pub freeze_encoder_steps: u64,
-    /// What to do with a loss or gradient that is not finite.
+    /// The reaction to a loss or gradient that is not finite.
     pub non_finite: NonFinite,
     /// Arithmetic.
     pub precision: Precision,

@@ -16,7 +16,7 @@ use crate::params::{Param, Role};
 use crate::pass::Pass;
 use candle_core::{Tensor, Var};
 
-/// What a step computed.
+/// Loss, gradient and embeddings of a step.
 pub struct Gradients<E> {
     /// The gradient of every trained tensor that has one.
     pub grads: Grads,

@@ -4,8 +4,8 @@ use crate::objective::Gauge;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Logged values in a row below the bound after which it is said. A few are below it in healthy runs: after
-/// the start, and where a batch is odd.
+/// The number of logged values in a row below the bound after which the loop warns. Healthy runs have a few:
+/// after the start, and where a batch is odd.
 const PATIENCE: usize = 10;
 
 /// A gauge that stays below its bound.
@@ -15,7 +15,7 @@ pub struct Low {
     pub gauge: &'static str,
     /// The last value.
     pub value: f64,
-    /// What a healthy run is above.
+    /// The bound that a healthy run stays above.
     pub healthy_above: f64,
     /// The first step at which it was below, and has been since.
     pub since_step: u64,
@@ -24,15 +24,15 @@ pub struct Low {
     values: usize,
 }
 
-/// What the gauges of a run were up to now. It is not part of a checkpoint: a resumed run counts anew.
+/// The gauges of a run that are below their bounds. Checkpoints do not hold it: a resumed run counts anew.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     low: BTreeMap<&'static str, Low>,
 }
 
 impl Health {
-    /// Takes in what was logged at `step`, and returns what is to be said of it: each gauge that has been
-    /// below its bound for long, once, and each of them that is above again. NaN counts as below.
+    /// Takes the gauges that were logged at `step` and returns messages: once for each gauge that has been
+    /// below its bound for long, and once when it is above again. NaN counts as below.
     pub fn look(&mut self, step: u64, gauges: &[Gauge]) -> Vec<String> {
         let mut said = Vec::new();
         for v in gauges {

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// Where a run is: what a checkpoint holds beside the tensors.
+/// Where a run stands. A checkpoint holds this beside the tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Index of the stage in the plan.
@@ -49,7 +49,7 @@ pub struct Position {
     pub skipped_steps: u64,
 }
 
-/// What an [`Observer`] may look at.
+/// The view of a run that an [`Observer`] gets.
 pub struct Look<'a> {
     /// The encoder as it is now.
     pub encoder: &'a dyn Encoder,
@@ -74,7 +74,7 @@ pub trait Observer {
     }
 }
 
-/// What a finished run was.
+/// The outcome of a finished run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
     /// Optimiser steps.
@@ -109,7 +109,7 @@ impl Summary {
     }
 }
 
-/// What a step gave; metrics and gauges only where it was logged.
+/// The outcome of a step; metrics and gauges only if it was logged.
 #[derive(Default)]
 struct Stepped {
     loss: f64,

@@ -110,7 +110,7 @@ fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
     Ok(out)
 }
 
-/// What [`load_into`] lets pass.
+/// The differences that [`load_into`] accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Parameters that the file lacks keep their initial values (a new head on a pre-trained trunk).

@@ -89,7 +89,7 @@ impl World {
     }
 
     /// The tensors of all ranks, one after the other in dimension 0. The gradient of the own part is the sum of
-    /// what all ranks' losses say of it.
+    /// its gradients in the losses of all ranks.
     ///
     /// # Errors
     /// If another rank fails, or shapes differ beyond dimension 0.

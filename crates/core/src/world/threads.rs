@@ -11,9 +11,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What each rank has handed over in this round.
+    /// The tensor that each rank has handed over in this round.
     slots: Vec<Option<Tensor>>,
-    /// What all handed over in the last round.
+    /// The tensors of all ranks in the last round.
     done: Vec<Tensor>,
     round: u64,
     /// Ranks that have ended.
@@ -82,7 +82,7 @@ impl Collective for Rank {
 }
 
 impl Drop for Rank {
-    /// Whoever still waits for this rank is told.
+    /// Ranks that still wait for this one get an error.
     fn drop(&mut self) {
         self.meeting.lock().gone.push(self.rank);
         self.meeting.changed.notify_all();

@@ -31,7 +31,7 @@ impl Default for CvConfig {
     }
 }
 
-/// What the cross-validation saw.
+/// The scores of the cross-validation.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CvReport {
     /// The chosen `C`: most held-out samples right; among equals the lowest held-out loss, then the smallest

@@ -1,4 +1,4 @@
-//! What all fits share: the check of `C`, the logits, and the report.
+//! Shared by all fits: the check of `C`, the logits, and the report.
 
 use crate::product::{View, multiply};
 use rayon::prelude::*;

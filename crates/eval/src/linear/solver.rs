@@ -190,7 +190,7 @@ pub(super) fn solve(
         let mut direction = two_loop(&grad, &pairs, m, k)?;
         let mut slope = dot(&direction, &grad);
         if slope.is_nan() || slope >= 0.0 {
-            // Rounding has spoilt the memory: start again from the preconditioned gradient.
+            // Rounding has corrupted the memory: start again from the preconditioned gradient.
             pairs.clear();
             direction = two_loop(&grad, &pairs, m, k)?;
             slope = dot(&direction, &grad);

@@ -26,7 +26,7 @@ struct Step {
     skip: Option<usize>,
 }
 
-/// What a decoder is built like.
+/// The shape of a decoder.
 #[derive(Clone, Copy, Debug)]
 pub struct UpSpec {
     /// Values of each voxel.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Epsilon of instance normalisation, PyTorch's.
 const EPS: f64 = 1e-5;
 
-/// What stands after a convolution.
+/// The normalisation after a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormKind {

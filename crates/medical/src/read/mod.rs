@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Opens a folder of one DICOM series, or a file of DICOM, NIfTI or NRRD. Files are told by their content.
+/// Opens a folder of one DICOM series, or a file of DICOM, NIfTI or NRRD. The content decides, not the name.
 ///
 /// # Errors
 /// If it is none of these, says nothing of its geometry, or announces more voxels than `config` takes.

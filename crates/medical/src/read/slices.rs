@@ -4,7 +4,7 @@ use crate::grid::{Stored, show, voxels_of};
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// What to do about values that are NaN or infinite.
+/// The treatment of values that are NaN or infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotFinite {
@@ -15,7 +15,7 @@ pub enum NotFinite {
     Replace(f32),
 }
 
-/// What is read, and how much at most.
+/// Settings and limits of reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReadConfig {

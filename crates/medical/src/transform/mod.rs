@@ -1,4 +1,4 @@
-//! What is done to volumes before a network sees them: one idea a file.
+//! Changes of volumes before a network sees them: one idea a file.
 //!
 //! A transform takes a [`Volume`] and returns another; labels move with the voxels, and whatever is random
 //! comes from the generator that is handed in. Intensities are changed only where labels are not.

@@ -1,9 +1,9 @@
 //! Recordings: any format, rate and number of channels become one mono wave at the rate of the encoder.
 //!
-//! [`info`] reads what a file says about itself, [`load`] decodes it or a section of it. Files are told by
-//! their content, not by their name. A section is found by seeking where the format allows it (all do but a
-//! damaged or unseekable one, which is decoded from its start); either way no more than the section is kept,
-//! so a two-hour file costs what its section costs.
+//! [`info`] reads what a file says about itself, [`load`] decodes it or a section of it. The content of a
+//! file decides its format, not its name. [`load`] finds a section by seeking where the format allows it; it
+//! decodes a damaged or unseekable file from its start. Either way it keeps no more than the section, so a
+//! two-hour file costs what its section costs.
 
 mod content;
 mod decode;

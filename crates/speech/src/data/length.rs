@@ -41,7 +41,7 @@ impl LengthFilter {
     }
 }
 
-/// What [`Corpus::filter`] left out.
+/// The numbers of clips that [`Corpus::filter`] left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Clips below the shortest length.

@@ -41,9 +41,9 @@ pub struct Clip {
     pub seconds: Option<f64>,
     /// Its class.
     pub label: Option<u32>,
-    /// What is said.
+    /// The transcript.
     pub transcript: Option<String>,
-    /// What must not be divided between training and testing: a speaker, a source.
+    /// The group that stays on one side of a split: a speaker, a source.
     pub group: Option<String>,
     /// A file that says which phone is said when ([`crate::labels::Alignment`]).
     pub alignment: Option<PathBuf>,

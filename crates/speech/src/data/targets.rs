@@ -1,4 +1,4 @@
-//! What utterances are mapped to.
+//! Targets of utterances.
 
 use super::Clip;
 use crate::batch::Target;

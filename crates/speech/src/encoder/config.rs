@@ -70,9 +70,9 @@ pub struct SpeechConfig {
     pub depth: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Width inside the perceptrons.
+    /// Width inside the MLPs.
     pub hidden: usize,
-    /// Activation of perceptrons, front and positional convolution.
+    /// Activation of MLPs, front and positional convolution.
     pub act: Act,
     /// Channels of each convolution of the front.
     pub conv_dim: Vec<usize>,
@@ -100,7 +100,7 @@ pub struct SpeechConfig {
     pub dropout: f32,
     /// Dropout of attention weights.
     pub attention_dropout: f32,
-    /// Dropout inside the perceptrons.
+    /// Dropout inside the MLPs.
     pub activation_dropout: f32,
     /// Dropout of the projected frames.
     pub projection_dropout: f32,

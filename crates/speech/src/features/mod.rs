@@ -1,5 +1,5 @@
 //! Features of speech without learning: log-mel energies and MFCC, as Kaldi computes them. They are HuBERT's
-//! first targets and the baselines that a learnt representation has to beat.
+//! first targets and the baselines that a learned representation has to beat.
 //!
 //! A [`FeatureConfig`] says which; an [`Extractor`] computes them; [`Frames`] holds them with the instants
 //! they belong to.

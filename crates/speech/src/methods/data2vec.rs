@@ -1,7 +1,7 @@
 //! data2vec for audio (Baevski et al. 2022, arXiv 2202.03555): from a partly hidden utterance, predict what
 //! an averaged copy of the network makes of the whole one.
 //!
-//! The teacher's target of frame `t` is the mean over its top `K` blocks of their perceptron outputs (before
+//! The teacher's target of frame `t` is the mean over its top `K` blocks of their MLP outputs (before
 //! the residual), each channel normalised over the frames of the utterance. The student regresses it at the
 //! hidden frames with a linear layer `R`:
 //!

@@ -1,4 +1,4 @@
-//! What all methods begin with: a batch behind the convolutions, and the frames of it that are hidden.
+//! The start of all methods: a batch behind the convolutions, and the frames of it that are hidden.
 
 use crate::batch::Waves;
 use crate::encoder::{Hidden, SpeechEncoder};
@@ -10,7 +10,7 @@ use selfsup_core::{Pass, Result};
 pub(super) struct Masked {
     /// Frames of each wave, padding apart.
     pub(super) counts: Vec<usize>,
-    /// What the convolutions make of the waves, `(N, L, C)`.
+    /// The output of the convolutions, `(N, L, C)`.
     pub(super) frames: Tensor,
     /// `(N, L)`, 0 at padding; nothing where there is none.
     pub(super) valid: Option<Tensor>,

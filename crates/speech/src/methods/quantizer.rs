@@ -8,7 +8,7 @@ use selfsup_core::kernels::softmax::softmax;
 use selfsup_core::nn::Linear;
 use selfsup_core::{Init, Pass, Result, Scope, Weight};
 
-/// What the quantiser made of the hidden frames.
+/// The output of the quantiser at the hidden frames.
 pub struct Quantized {
     /// `(M, code_dim)`.
     pub values: Tensor,

@@ -17,7 +17,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Opens a file; whether it is compressed is told by its first bytes.
+    /// Opens a file; its first bytes say whether it is compressed.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(|e| Error::io(path, e))?);
         let head = file.fill_buf().map_err(|e| Error::io(path, e))?;

@@ -1,8 +1,8 @@
 //! Reading texts: plain files, JSON lines and tables with a column of text, as they are or compressed by gzip
 //! or zstd.
 //!
-//! Formats are told apart by the name (`.txt`, `.md`, `.jsonl`, `.csv`, `.tsv`, with `.gz` or `.zst` behind
-//! it). Files are read line by line, in the order of their paths.
+//! The name decides the format (`.txt`, `.md`, `.jsonl`, `.csv`, `.tsv`, with `.gz` or `.zst` behind it). The
+//! reader goes through files line by line, in the order of their paths.
 
 use super::lines::Lines;
 use selfsup_core::{Error, Result};
@@ -87,7 +87,7 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Bytes of text in `files`, as far as can be told without reading them: compressed files count four times.
+/// An estimate of the bytes of text in `files`, without reading them: compressed files count four times.
 ///
 /// # Errors
 /// If a file cannot be looked at.

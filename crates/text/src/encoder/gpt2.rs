@@ -36,7 +36,7 @@ pub struct Gpt2Config {
 }
 
 impl Gpt2Config {
-    /// A model of this shape with GPT-2's defaults: perceptrons four times as wide, tanh GELU, epsilon 1e-5,
+    /// A model of this shape with GPT-2's defaults: MLPs four times as wide, tanh GELU, epsilon 1e-5,
     /// dropout 0.1.
     pub fn new(vocabulary: usize, positions: usize, dim: usize, depth: usize, heads: usize) -> Self {
         let deviation = 0.02;

@@ -1,4 +1,4 @@
-//! What a worker does with one sample, and with the samples of a batch.
+//! The work of a worker on one sample, and on the samples of a batch.
 
 use super::config::LoaderConfig;
 use crate::data::{Collate, Dataset, LoadedBatch, Sampler, Transform};
@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What the workers share that does not change.
+/// The shared state of the workers that does not change.
 pub(super) struct Job<D: ?Sized, T: ?Sized, C: ?Sized> {
     pub(super) dataset: Arc<D>,
     pub(super) transform: Arc<T>,

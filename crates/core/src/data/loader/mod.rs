@@ -105,7 +105,7 @@ where
         Ok(Loader(Arc::new(Job { dataset, transform, collate, sampler, config, per_epoch, bad, seen })))
     }
 
-    /// What decides which samples make up a batch.
+    /// Decides which samples make up a batch.
     pub fn sampler(&self) -> &Sampler {
         &self.0.sampler
     }

@@ -49,9 +49,9 @@ pub struct BertConfig {
     pub depth: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Width inside the perceptrons.
+    /// Width inside the MLPs.
     pub hidden: usize,
-    /// Activation of the perceptrons and of the heads.
+    /// Activation of the MLPs and of the heads.
     pub act: Act,
     /// Rows of the position table; RoBERTa uses those from `pad + 1` on.
     pub positions: usize,

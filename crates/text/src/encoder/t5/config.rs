@@ -21,7 +21,7 @@ pub struct T5Config {
     pub heads: usize,
     /// Width of a head; `heads * head_dim` need not be `dim`.
     pub head_dim: usize,
-    /// Width inside the perceptrons.
+    /// Width inside the MLPs.
     pub hidden: usize,
     /// Their activation.
     pub act: Act,
@@ -46,7 +46,7 @@ pub struct T5Config {
 
 impl T5Config {
     /// A model of this shape with T5's defaults: as many blocks in the decoder, heads of `dim / heads`,
-    /// perceptrons four times as wide with ReLU, tied, dropout 0.1.
+    /// MLPs four times as wide with ReLU, tied, dropout 0.1.
     pub fn new(vocabulary: usize, dim: usize, depth: usize, heads: usize) -> Self {
         T5Config {
             vocabulary,

@@ -2,7 +2,7 @@
 //! the decoder writes the output token by token, with attention to what it wrote and to the encoder's output.
 //!
 //! RMS normalisation before each part, no biases, relative positions as a bias of the scores that all blocks
-//! of a stack share. With a tied head the scores are `(d^-0.5 h) E^T`. T5 1.1 has gated perceptrons and a
+//! of a stack share. With a tied head the scores are `(d^-0.5 h) E^T`. T5 1.1 has gated MLPs and a
 //! head of its own.
 
 mod config;
@@ -77,7 +77,7 @@ impl Stack {
     }
 }
 
-/// What the decoder keeps between tokens: its own keys and values, and those of the encoder's output.
+/// The decoder's cache between tokens: its own keys and values, and those of the encoder's output.
 pub struct T5Cache {
     own: KvCache,
     memory: Vec<Tensor>,
