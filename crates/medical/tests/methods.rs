@@ -182,7 +182,8 @@ fn threads_do_not_change_a_bit() {
 #[test]
 fn masked_methods_refuse_networks_without_tokens() {
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-    let error = small("mae").build(&scope, &architecture("unet3d", true)).err().unwrap().to_string();
+    let error =
+        small("mae").build(&scope, &architecture("unet3d", small("mae").needs())).err().unwrap().to_string();
     assert!(error.contains("vit3d"), "{error}");
     assert!(EncoderConfig::named("resnet2d").unwrap_err().to_string().contains("resnet3d10"));
     assert!(MethodConfig::named("nothing").unwrap_err().to_string().contains("genesis"));
@@ -192,7 +193,9 @@ fn masked_methods_refuse_networks_without_tokens() {
 #[test]
 fn shapes_that_do_not_fit_are_named() {
     for network in ["unet3d", "monai_unet", "vit3d"] {
-        let net = architecture(network, false).build(&Scope::root(&Params::new(), 0, &Device::Cpu)).unwrap();
+        let net = architecture(network, Needs::default())
+            .build(&Scope::root(&Params::new(), 0, &Device::Cpu))
+            .unwrap();
         for shape in [[1, 1, 7, 8, 8], [1, 2, 8, 8, 8]] {
             let x = Tensor::zeros(&shape, candle_core::DType::F32, &Device::Cpu).unwrap();
             let error = net.forward(&x, None, &[], &Pass::eval()).unwrap_err().to_string();
@@ -248,7 +251,8 @@ fn segmentation_learns() {
         [("unet3d", None), ("unet3d", Some(SIZE / 2)), ("unet2d", Some(SIZE / 2)), ("resnet3d", None)]
     {
         let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-        let net = Segment::new(&scope, &architecture(network, false), SegmentConfig::default()).unwrap();
+        let net =
+            Segment::new(&scope, &architecture(network, Needs::default()), SegmentConfig::default()).unwrap();
         // Who was taught the middle of patches knows nothing of their ends.
         let planes = if plane.is_some() { 4..8 } else { 0..12 };
         let before = (bits(net.params()).unwrap(), dice(&net, planes.clone()));
@@ -267,7 +271,8 @@ fn segmentation_learns() {
     }
     // Dice is taken per sample, so the mean over parts is the mean over the whole.
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-    let net = Segment::new(&scope, &architecture("unet3d", false), SegmentConfig::default()).unwrap();
+    let net =
+        Segment::new(&scope, &architecture("unet3d", Needs::default()), SegmentConfig::default()).unwrap();
     let batch = labelled(None).epoch_from(0, 0).unwrap().next().unwrap().unwrap().batch;
     assert_eq!(batch.narrow(1, 2).unwrap().samples(), 2);
     let batches = |_: u64, _: usize| Ok(labelled(None).epoch_from(0, 0)?.next().unwrap()?.batch);
@@ -284,7 +289,7 @@ fn weights_are_transferred() {
         let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
         let net = Segment::new(
             &scope,
-            &architecture("unet3d", false),
+            &architecture("unet3d", Needs::default()),
             SegmentConfig { classes: 3, frozen, ..SegmentConfig::default() },
         )
         .unwrap();
@@ -302,7 +307,7 @@ fn weights_are_transferred() {
     }
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
     let wider = EncoderConfig::from(UNetKeys { widths: Some(vec![6, 10]), ..UNetKeys::default() });
-    let wider = wider.resolve([SIZE; 3], false).unwrap();
+    let wider = wider.resolve([SIZE; 3], Needs::default()).unwrap();
     let net = Segment::new(&scope, &wider, SegmentConfig::default()).unwrap();
     assert!(net.transfer(&tensors, false).unwrap_err().to_string().contains("shape"));
 }
@@ -325,7 +330,7 @@ fn classification_learns() {
         }
     }
     let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-    let a = architecture("resnet3d", false);
+    let a = architecture("resnet3d", Needs::default());
     let config = ClassifyConfig { classes: 2, ..ClassifyConfig::default() };
     let method = Classify::new(&scope, &|s: &Scope| a.build(s), config).unwrap();
     let run = |item: (Volume, u32), _: &mut Rng| Ok(item);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use cells::{Cell, Cells, Name};
 use selfsup::core::data::{Collate, Dataset, Loader, LoaderConfig, Transform};
-use selfsup::core::objective::{balanced_weights, class_counts};
+use selfsup::core::objective::{MaeConfig, Needs, OverViews, balanced_weights, class_counts};
 use selfsup::core::optim::OptimConfig;
 use selfsup::core::run::Run;
 use selfsup::core::schedule::{LrSchedule, Span};
@@ -204,7 +204,9 @@ impl Task {
             let name = if method_of(start).1 { "unet2d" } else { "unet3d" }.into();
             UNetKeys { name, widths: Some(o.widths.clone()), norm, ..UNetKeys::default() }.into()
         };
-        Ok(encoder.resolve(self.patch, transformer(start))?)
+        // A transformer from scratch has the positions of the one that was pre-trained.
+        let needs = if transformer(start) { MaeConfig::default().needs() } else { Needs::default() };
+        Ok(encoder.resolve(self.patch, needs)?)
     }
 
     /// Pre-trains on `volumes` without their labels, by the method of the start `name`; the tensors of the

@@ -7,7 +7,8 @@ use crate::registry::{owner, with_modality};
 use crate::say::say;
 use crate::set::{Set, Sets};
 use crate::task::{
-    ClassWeights, Ready, Task, TaskConfig, TaskKeys, Tasks, WithTask, build, load_encoder, restore_best, unknown_task,
+    ClassWeights, Ready, Task, TaskConfig, TaskKeys, Tasks, WithTask, build, load_encoder, restore_best,
+    unknown_task,
 };
 use crate::verbs::{fresh, is_task, kind_of_run, read, start};
 use candle_core::Device;
