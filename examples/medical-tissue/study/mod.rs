@@ -118,7 +118,7 @@ fn optim(lr: f64) -> OptimConfig {
     }
 }
 
-/// The volume with values from 0 to 1, which is what spoiling a patch counts on.
+/// The volume with values from 0 to 1, which corrupting a patch counts on.
 pub fn standardised(volume: Volume) -> Result<Volume> {
     Ok(Scale::default().apply(volume, &mut Key::new(0).rng())?)
 }

@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 /// `input_lengths[b]` frames, to `(B)`.
 ///
 /// A target that fits into no alignment (longer, with its repeats, than the frames) has the loss
-/// `f32::INFINITY` and a zero gradient, so a caller can leave such samples out of a mean without spoiling the
+/// `f32::INFINITY` and a zero gradient, so a caller can leave such samples out of a mean without ruining the
 /// others. The recursion runs on the host; tensors on other devices are copied.
 ///
 /// # Errors

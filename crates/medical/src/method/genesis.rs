@@ -91,7 +91,7 @@ impl GenesisConfig {
 /// Voxels of the authors' patches.
 const VOXELS: f64 = 64.0 * 64.0 * 32.0;
 
-/// Spoils a patch.
+/// Corrupts a patch.
 #[derive(Clone, Debug)]
 pub struct Corruption(pub GenesisConfig);
 
@@ -122,7 +122,7 @@ mod tests {
     use crate::transform::testing::{rng, volume};
 
     #[test]
-    fn nothing_is_spoilt_with_probability_0_and_something_with_1() {
+    fn nothing_is_corrupted_with_probability_0_and_something_with_1() {
         let v = volume([12, 12, 12], 1);
         let none =
             GenesisConfig { intensity_p: 0.0, shuffle_p: 0.0, paint_p: 0.0, ..GenesisConfig::default() };

@@ -1,8 +1,5 @@
 //! The innermost loops: up to 8 rows x 48 columns of `C` in registers.
 
-// AVX-512 intrinsics are older than they are stable; see `rust-version`.
-#![allow(clippy::incompatible_msrv)]
-
 /// Rows of `C` of a micro kernel.
 pub(super) const NR: usize = 8;
 /// Vectors of 16 columns of a micro kernel.
