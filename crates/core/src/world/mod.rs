@@ -5,41 +5,17 @@
 //! minimised is the mean over the ranks of each rank's loss, so the adjoint of a sum over ranks is the sum of
 //! the gradients of all ranks, and that of gathering is the own part of that sum.
 
+mod collective;
 mod single;
 mod threads;
 
+pub use collective::Collective;
 pub use threads::{run_ranks, threads};
 
 use crate::error::{Error, Result};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Shape, Storage, Tensor};
-use std::fmt::Debug;
 use std::sync::Arc;
-
-/// An engine that moves tensors between ranks. Every rank calls the same operations in the same order.
-pub trait Collective: Debug + Send + Sync {
-    /// Index of this rank.
-    fn rank(&self) -> usize;
-
-    /// Number of ranks.
-    fn size(&self) -> usize;
-
-    /// The tensors of all ranks in their order, without graphs; they may differ in dimension 0.
-    ///
-    /// # Errors
-    /// If another rank is gone or does not answer in time.
-    fn exchange(&self, x: &Tensor) -> Result<Vec<Tensor>>;
-
-    /// The sum over the ranks, added in their order, so that all get the same bits.
-    ///
-    /// # Errors
-    /// If another rank is gone or does not answer in time, or shapes differ.
-    fn sum(&self, x: &Tensor) -> Result<Tensor> {
-        let mut parts = self.exchange(x)?.into_iter();
-        let first = parts.next().ok_or_else(|| Error::input("world", "no rank answered"))?;
-        parts.try_fold(first, |sum, part| Ok((sum + part)?))
-    }
-}
 
 /// A handle on the ranks that train together. Cheap to clone.
 #[derive(Clone, Debug)]

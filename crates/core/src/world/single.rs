@@ -1,6 +1,6 @@
 //! One process.
 
-use super::Collective;
+use super::collective::Collective;
 use crate::error::Result;
 use candle_core::Tensor;
 
