@@ -175,8 +175,8 @@ impl CustomOp1 for Node {
 /// share` (Srivastava et al. 2014). For training only.
 ///
 /// # Errors
-/// If the share is not in `[0, 1)`, `x` is a scalar, or `path` asks for the fused kernel and `x` is not f32 on
-/// the CPU.
+/// If the share is not in `[0, 1)`, `x` is a scalar, or `path` asks for the fused kernel and `x` is not f32
+/// on the CPU.
 pub fn dropout(x: &Tensor, dropout: &Dropout, path: Path) -> Result<Tensor> {
     dropout.check("dropout")?;
     if x.rank() == 0 {
@@ -226,8 +226,8 @@ impl CustomOp1 for ScaleSamples {
     }
 }
 
-/// Each sample of `x (N, ..)` is 0 with probability `dropout.share`, else divided by `1 - share` (Huang et al.
-/// 2016, arXiv 1603.09382).
+/// Each sample of `x (N, ..)` is 0 with probability `dropout.share`, else divided by `1 - share` (Huang et
+/// al. 2016, arXiv 1603.09382).
 ///
 /// # Errors
 /// If the share is not in `[0, 1)`, or `x` is a scalar.

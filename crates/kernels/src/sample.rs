@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 /// For each row of `logits (M, V)` the first index at which the cumulated softmax exceeds the row's number of
 /// `uniform (M)`, which lies in `[0, 1)`: `(M)` of u32, on the device of the logits. An index without
-/// probability is never drawn. On devices other than the CPU nothing is copied to the host; sums are in single
-/// precision there, in double precision on the CPU.
+/// probability is never drawn. On devices other than the CPU nothing is copied to the host; sums are in
+/// single precision there, in double precision on the CPU.
 ///
 /// # Errors
 /// If shapes do not fit, or `path` asks for the fused kernel and `logits` are not f32 on the CPU.
@@ -44,8 +44,8 @@ fn draw(p: &[f32], u: f32) -> u32 {
     p.iter().rposition(|&x| x > 0.0).unwrap_or(0) as u32
 }
 
-/// In two levels, first the block of about `sqrt(V)` columns and then the column in it: a running sum over all
-/// columns would be a product with a `(V, V)` matrix.
+/// In two levels, first the block of about `sqrt(V)` columns and then the column in it: a running sum over
+/// all columns would be a product with a `(V, V)` matrix.
 fn composed(p: &Tensor, uniform: &[f32]) -> Result<Tensor> {
     let (m, v) = p.dims2()?;
     let (device, width) = (p.device(), (v as f64).sqrt().ceil() as usize);

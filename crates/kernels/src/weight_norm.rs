@@ -126,8 +126,8 @@ fn combined(a: &[f32], b: &[f32], scale: &[f32], shift: &[f32], view: View) -> V
         let at = i * view.chunk()..i * view.chunk() + out.len();
         combine(&a[at.clone()], &b[at], scale, shift, view, out);
     });
-    // SAFETY: chunks are whole rows `(size, after)`, each of which is written: there is a coefficient for each
-    // of the kept dimension.
+    // SAFETY: chunks are whole rows `(size, after)`, each of which is written: there is a coefficient for
+    // each of the kept dimension.
     unsafe { out.written() }
 }
 

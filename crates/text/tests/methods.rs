@@ -208,8 +208,8 @@ fn resuming_is_exact() {
 }
 
 /// With dropout, whose masks belong to samples. The second terms of ELECTRA and of next-sentence prediction
-/// are averaged by another count than their own: their sentences have the same length, and so the same share of
-/// both counts.
+/// are averaged by another count than their own: their sentences have the same length, and so the same share
+/// of both counts.
 #[test]
 fn micro_batches_compute_the_same_gradient() {
     for name in NAMES {

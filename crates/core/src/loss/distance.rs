@@ -32,8 +32,8 @@ pub fn l1(pred: &Tensor, target: &Tensor) -> Result<Tensor> {
     Ok(gap(Check("l1"), pred, target)?.abs()?.mean_all()?)
 }
 
-/// Smooth L1: the mean of `d^2 / (2 beta)` where `|d| < beta`, and of `|d| - beta / 2` elsewhere, of tensors of
-/// one shape. For a small `beta` it is [`l1`] without the kink.
+/// Smooth L1: the mean of `d^2 / (2 beta)` where `|d| < beta`, and of `|d| - beta / 2` elsewhere, of tensors
+/// of one shape. For a small `beta` it is [`l1`] without the kink.
 ///
 /// Girshick 2015, "Fast R-CNN", arXiv 1504.08083, equation 3 (`beta = 1`).
 ///

@@ -14,8 +14,8 @@ use std::sync::OnceLock;
 #[derive(Clone, Debug, Default)]
 pub struct Grads(BTreeMap<String, Grad>);
 
-/// A gradient and the sum of its squares, once somebody has asked for it: the trainer looks for gradients that
-/// are not finite and the optimiser takes their norm, of the same numbers.
+/// A gradient and the sum of its squares, once somebody has asked for it: the trainer looks for gradients
+/// that are not finite and the optimiser takes their norm, of the same numbers.
 #[derive(Clone, Debug)]
 struct Grad {
     value: Tensor,
@@ -123,8 +123,8 @@ impl Grads {
         Ok(())
     }
 
-    /// The sum over all processes, in one message per parameter. A parameter that has no gradient in one of them
-    /// counts as 0 there; one that has none anywhere stays absent.
+    /// The sum over all processes, in one message per parameter. A parameter that has no gradient in one of
+    /// them counts as 0 there; one that has none anywhere stays absent.
     ///
     /// # Errors
     /// If another process fails.

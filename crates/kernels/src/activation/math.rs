@@ -32,8 +32,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { y }
 }
 
-/// `e^x` for `x` up to about 80 with a relative error of 2e-7; 0 below -87 (also for minus infinity):
-/// [`exp`] with fused multiply-adds, for attention, where it is half of the time of a head's softmax. A machine
+/// `e^x` for `x` up to about 80 with a relative error of 2e-7; 0 below -87 (also for minus infinity): [`exp`]
+/// with fused multiply-adds, for attention, where it is half of the time of a head's softmax. A machine
 /// without them gives the same bits, slowly.
 #[inline(always)]
 pub(crate) fn exp_fused(x: f32) -> f32 {

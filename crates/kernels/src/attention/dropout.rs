@@ -19,8 +19,8 @@ pub(super) fn factor(share: f32) -> f32 {
     65536.0 / (65536 - threshold(share)) as f32
 }
 
-/// The factors 0 and `1 / (1 - share)` of one row of a sample's scores, from the sample's key; rows are numbered
-/// over `(H, T)`. One Philox block serves eight columns.
+/// The factors 0 and `1 / (1 - share)` of one row of a sample's scores, from the sample's key; rows are
+/// numbered over `(H, T)`. One Philox block serves eight columns.
 pub(super) fn row(share: f32, key: Key, row: usize, out: &mut [f32]) {
     let (threshold, factor) = (threshold(share), factor(share));
     for (i, out) in out.chunks_mut(8).enumerate() {

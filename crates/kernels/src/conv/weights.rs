@@ -5,8 +5,8 @@ use crate::linear::gemm::{Cut, packed_len};
 use crate::memory::{Blank, copy, fill, unwritten};
 use rayon::prelude::*;
 
-/// The matrix `(taps * C_in, C_out)` of the forward of an ungrouped convolution, or with `turned` that `(taps
-/// * C_out, C_in)` of its input gradient as a convolution, the taps in reverse order. For small kernels:
+/// The matrix `(taps * C_in, C_out)` of the forward of an ungrouped convolution. With `turned`, that of its
+/// input gradient as a convolution, `(taps * C_out, C_in)`, the taps in reverse order. For small kernels:
 /// large ones are packed without this step.
 pub(super) fn matrix(g: &Geometry, w: &[f32], turned: bool) -> Vec<f32> {
     let (c, o, taps) = (g.inputs, g.outputs, g.taps());
@@ -59,8 +59,8 @@ pub(super) fn pack_forward(g: &Geometry, w: &[f32], group: usize, out: &mut [Bla
     });
 }
 
-/// The panels of a group's matrix `(taps * C_out, C_in)` of the input gradient, for some taps of the kernel: all of
-/// `out`.
+/// The panels of a group's matrix `(taps * C_out, C_in)` of the input gradient, for some taps of the kernel:
+/// all of `out`.
 pub(super) fn pack_backward(g: &Geometry, w: &[f32], group: usize, chosen: &[usize], out: &mut [Blank]) {
     let (c, o, taps) = (g.inputs / g.groups, g.outputs / g.groups, g.taps());
     let w = &w[group * o * c * taps..(group + 1) * o * c * taps];

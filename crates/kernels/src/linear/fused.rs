@@ -91,7 +91,8 @@ impl Linear {
                 .zip(g.par_chunks(ROWS * o.max(1)))
                 .zip(pre.par_chunks(ROWS * o.max(1)))
                 .for_each(|((d, g), z)| act_backward(self.act, z, copy(d, g)));
-            // SAFETY: the result, its gradient and the pre-activation have one shape, so one number of blocks.
+            // SAFETY: the result, its gradient and the pre-activation have one shape, so one number of
+            // blocks.
             dz = unsafe { d.written() };
         }
         let dz: &[f32] = if self.act == Act::None { &g } else { &dz };

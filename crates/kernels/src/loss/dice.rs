@@ -1,6 +1,7 @@
 //! Soft Dice plus cross entropy. Both terms come from one softmax, so on the CPU they are one node of the
 //! graph: the forward takes three sums per sample and class, the backward computes the softmax of each voxel
-//! again. A 96^3 volume of 14 classes is 50 MB of scores; the composition would hold six tensors of that size.
+//! again. A 96^3 volume of 14 classes is 50 MB of scores; the composition would hold six tensors of that
+//! size.
 
 use crate::Path;
 use crate::activation::math::{exp, largest};
@@ -124,8 +125,8 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// The gradient of the voxels `x (V, C)`: `p_j (a_j - mean + share_t)`, and `p_t b_t - share_t` more at the
-    /// label `t`.
+    /// The gradient of the voxels `x (V, C)`: `p_j (a_j - mean + share_t)`, and `p_t b_t - share_t` more at
+    /// the label `t`.
     fn gradient(x: &[f32], labels: &[u32], a: &[f32], b: &[f32], shares: &[f32], p: &mut [f32], d: &mut [Blank]) {
         let c = p.len();
         for ((d, x), &t) in d.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(labels) {

@@ -17,8 +17,8 @@ const EPS: f64 = 1e-6;
 
 /// `sum_l m_l mean_p (pred_lp - target_lp)^2 / sum_l m_l` (He et al. 2021, arXiv 2111.06377).
 ///
-/// `pred` and `target` are `(N, L, P)`, `mask` is `(N, L)` of their type with entries of at least 0; target and
-/// mask get no gradient. With `normalize` each target patch is first standardised by its own mean and
+/// `pred` and `target` are `(N, L, P)`, `mask` is `(N, L)` of their type with entries of at least 0; target
+/// and mask get no gradient. With `normalize` each target patch is first standardised by its own mean and
 /// `sqrt(unbiased variance + 1e-6)`, for which P must be at least 2.
 ///
 /// # Errors

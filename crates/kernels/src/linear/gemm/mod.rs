@@ -208,9 +208,9 @@ pub(crate) unsafe fn multiply_in_place(
     }
 }
 
-/// `C (M, N) = A (M, K) B (K, N)` in parallel over blocks of `C`, all of which is written. When a block of rows `i` and columns is
-/// done, `after(i, first column, row of the block)` is called for each of its rows, while they are in the
-/// cache.
+/// `C (M, N) = A (M, K) B (K, N)` in parallel over blocks of `C`, all of which is written. When a block of
+/// rows `i` and columns is done, `after(i, first column, row of the block)` is called for each of its rows,
+/// while they are in the cache.
 pub(crate) fn matmul(
     m: usize,
     n: usize,
