@@ -26,6 +26,57 @@ pub struct Features {
     pub layers: Vec<Tensor>,
 }
 
+/// Collects the outputs of blocks that [`Layer::Hidden`] asks for, and hands them out in the order of the request.
+pub struct HiddenLayers {
+    asked: Vec<usize>,
+    seen: Vec<Option<Tensor>>,
+}
+
+impl HiddenLayers {
+    /// For the request `want` to a network of `depth` blocks or stages.
+    ///
+    /// # Errors
+    /// If a block is asked for that the network has not.
+    pub fn of(want: &[Layer], depth: usize) -> Result<Self> {
+        let asked = want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None });
+        HiddenLayers::numbered(&asked.collect::<Vec<_>>(), depth)
+    }
+
+    /// For the blocks `asked`, counted from 0.
+    ///
+    /// # Errors
+    /// If a block is asked for that the network has not.
+    pub fn numbered(asked: &[usize], depth: usize) -> Result<Self> {
+        match asked.iter().find(|i| **i >= depth) {
+            Some(i) => {
+                Err(Error::input("layer", format!("Hidden({i}) of {depth}: expected a number below {depth}")))
+            }
+            None => Ok(HiddenLayers { asked: asked.to_vec(), seen: vec![None; depth] }),
+        }
+    }
+
+    /// The blocks that were asked for, in the order of the request.
+    pub fn asked(&self) -> &[usize] {
+        &self.asked
+    }
+
+    /// Takes the output of block `i`, if it was asked for.
+    pub fn see(&mut self, i: usize, output: &Tensor) {
+        if self.asked.contains(&i) {
+            self.seen[i] = Some(output.clone());
+        }
+    }
+
+    /// The outputs in the order of the request.
+    ///
+    /// # Errors
+    /// If a block that was asked for was not seen.
+    pub fn layers(self) -> Result<Vec<Tensor>> {
+        let missing = |i: &usize| Error::input("layer", format!("block {i} was left out of the pass"));
+        self.asked.iter().map(|i| self.seen[*i].clone().ok_or_else(|| missing(i))).collect()
+    }
+}
+
 /// Maps a batch to features.
 pub trait Encoder: Send + Sync {
     /// Public layout: images `(N, C, H, W)`, volumes `(N, C, D, H, W)`, waves `(N, T)`, token ids `(N, L)`;

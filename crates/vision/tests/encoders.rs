@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use selfsup_core::conformance::{
     building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates,
 };
 use selfsup_core::nn::TransformerConfig;
-use selfsup_core::{Encoder, Params, Result, Scope};
+use selfsup_core::{Encoder, Layer, Params, Pass, Result, Scope};
 use selfsup_vision::encoder::{ResNet, ResNetConfig, ViT, ViTConfig};
 
 fn resnet(scope: &Scope) -> Result<Box<dyn Encoder>> {
@@ -73,4 +73,22 @@ fn fine_tuning_takes_blocks_from_the_top() {
     assert_eq!(rates(&resnet, None), whole);
     assert_eq!(rates(&resnet, Some(2)), ["layer1.0 0.25", "layer2.0 0.5", "layer2.1 0.5"]);
     assert_eq!(rates(&resnet, Some(1)), ["layer2.0 0.5", "layer2.1 0.5"]);
+}
+
+/// Hidden layers come in the order of the request; one that the network has not is an error.
+#[test]
+fn layers_come_as_they_were_asked_for() {
+    for (name, build) in all() {
+        let net = build(&Scope::root(&Params::new(), 0, &Device::Cpu)).unwrap();
+        let x = Tensor::ones((2, 3, 16, 16), DType::F32, &Device::Cpu).unwrap();
+        let layers = |want: &[Layer]| net.forward(&x, None, want, &Pass::eval()).map(|f| f.layers);
+        let sum = |t: &Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        let forth = layers(&[Layer::Hidden(0), Layer::Tokens, Layer::Hidden(1)]).unwrap();
+        let back = layers(&[Layer::Hidden(1), Layer::Hidden(0), Layer::Hidden(1)]).unwrap();
+        let (forth, back): (Vec<f32>, Vec<f32>) =
+            (forth.iter().map(sum).collect(), back.iter().map(sum).collect());
+        assert_eq!(back, [forth[1], forth[0], forth[1]], "{name}");
+        let error = layers(&[Layer::Hidden(9)]).unwrap_err().to_string();
+        assert!(error.contains("Hidden(9)"), "{name}: {error}");
+    }
 }

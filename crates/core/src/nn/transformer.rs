@@ -3,6 +3,7 @@
 //! `attn.proj`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls1.gamma`.
 
 use super::layers::{LayerNorm, Linear, Mlp};
+use crate::encoder::HiddenLayers;
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::params::Weight;
@@ -228,7 +229,8 @@ impl Transformer {
     }
 
     /// `(N, L, D)` through all blocks. `valid (N, L)`, 1 for tokens and 0 for padding, hides padded keys.
-    /// The hidden states after the blocks named in `keep` (0-based) are returned beside the last one.
+    /// The hidden states after the blocks named in `keep` (0-based) are returned beside the last one, in that
+    /// order.
     ///
     /// # Errors
     /// If shapes do not fit.
@@ -240,16 +242,14 @@ impl Transformer {
         pass: &Pass,
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let bias = valid.map(padding_bias).transpose()?;
-        let (mut x, mut kept) = (x.clone(), Vec::new());
+        let (mut x, mut hidden) = (x.clone(), HiddenLayers::numbered(keep, self.blocks.len())?);
         for (i, block) in self.blocks.iter().enumerate() {
             if !block.left_out(pass) {
                 x = block.forward(&x, bias.as_ref(), pass)?;
             }
-            if keep.contains(&i) {
-                kept.push(x.clone());
-            }
+            hidden.see(i, &x);
         }
-        Ok((x, kept))
+        Ok((x, hidden.layers()?))
     }
 
     /// The outputs of the last `top` MLPs, each before it joins the residual, from the lowest block to

@@ -12,7 +12,7 @@
 use super::layers::{ActKind, DoubleConv, NormKind};
 use super::{MapEncoder, Scale, channels_last, divisible, planes, volumes};
 use candle_core::Tensor;
-use selfsup_core::encoder::no_padding;
+use selfsup_core::encoder::{HiddenLayers, no_padding};
 use selfsup_core::{Encoder, Error, Features, Layer, Pass, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::pool::{global_avg_pool, max_pool};
@@ -129,13 +129,11 @@ impl Encoder for UNet {
 /// Features of the maps, finest first: the mean of the last, and whatever is wanted.
 pub(super) fn features(maps: Vec<Tensor>, want: &[Layer]) -> Result<Features> {
     let last = maps.last().ok_or_else(|| Error::input("encoder", "no maps"))?;
-    let layers = want
-        .iter()
-        .filter_map(|w| if let Layer::Hidden(i) = w { maps.get(*i).cloned() } else { None })
-        .collect();
+    let mut hidden = HiddenLayers::of(want, maps.len())?;
+    maps.iter().enumerate().for_each(|(i, map)| hidden.see(i, map));
     Ok(Features {
         pooled: global_avg_pool(last)?,
         tokens: want.contains(&Layer::Tokens).then(|| last.clone()),
-        layers,
+        layers: hidden.layers()?,
     })
 }

@@ -6,7 +6,7 @@
 
 use super::{MapEncoder, NormKind, Scale, channels_last};
 use candle_core::{Device, Tensor};
-use selfsup_core::encoder::no_padding;
+use selfsup_core::encoder::{HiddenLayers, no_padding};
 use selfsup_core::nn::{LayerNorm, PatchEmbed, Transformer, TransformerConfig, sin_cos_3d};
 use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder, Weight};
 
@@ -130,9 +130,8 @@ impl ViT3d {
 impl Encoder for ViT3d {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
         no_padding(valid)?;
-        let keep: Vec<usize> =
-            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
-        let (y, layers) = self.trunk.forward(&self.tokens(x, pass)?, None, &keep, pass)?;
+        let hidden = HiddenLayers::of(want, self.trunk.depth())?;
+        let (y, layers) = self.trunk.forward(&self.tokens(x, pass)?, None, hidden.asked(), pass)?;
         let y = self.norm.forward(&y, pass)?;
         Ok(Features { pooled: y.mean(1)?, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
     }

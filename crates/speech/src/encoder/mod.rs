@@ -16,6 +16,7 @@ pub use front::Front;
 pub use position::Positions;
 
 use candle_core::{DType, Tensor};
+use selfsup_core::encoder::HiddenLayers;
 use selfsup_core::kernels::Path;
 use selfsup_core::kernels::dropout::dropout;
 use selfsup_core::nn::{LayerNorm, Linear, Transformer, TransformerConfig};
@@ -330,9 +331,9 @@ impl Encoder for SpeechEncoder {
         let valid = self.frame_mask(&counts, width, x.device())?;
         let hidden = self.augment(&counts, width, pass, x.device())?;
         let y = self.hide(&self.project(&frames, pass)?, &hidden, valid.as_ref(), pass)?;
-        let keep: Vec<usize> =
-            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
-        let (tokens, layers) = self.contextualize(&self.place(&y, pass)?, valid.as_ref(), &keep, pass)?;
+        let asked = HiddenLayers::of(want, self.trunk.depth())?;
+        let (tokens, layers) =
+            self.contextualize(&self.place(&y, pass)?, valid.as_ref(), asked.asked(), pass)?;
         Ok(Features {
             pooled: self.pool(&tokens, valid.as_ref())?,
             tokens: want.contains(&Layer::Tokens).then_some(tokens),

@@ -9,6 +9,7 @@
 
 use crate::json::{Keys, act_name, short};
 use candle_core::Tensor;
+use selfsup_core::encoder::HiddenLayers;
 use selfsup_core::nn::{Embedding, KvCache, LayerNorm, Transformer, TransformerConfig};
 use selfsup_core::weights::{Rule, Rules};
 use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Scope};
@@ -271,9 +272,8 @@ impl Gpt2 {
 
 impl Encoder for Gpt2 {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
-        let keep: Vec<usize> =
-            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
-        let (y, layers) = self.trunk.forward(&self.embed(x, 0, pass)?, None, &keep, pass)?;
+        let hidden = HiddenLayers::of(want, self.trunk.depth())?;
+        let (y, layers) = self.trunk.forward(&self.embed(x, 0, pass)?, None, hidden.asked(), pass)?;
         let y = self.norm.forward(&y, pass)?;
         Ok(Features {
             pooled: super::mean_pool(&y, valid)?,

@@ -8,7 +8,7 @@
 
 use super::channels_last;
 use candle_core::Tensor;
-use selfsup_core::encoder::no_padding;
+use selfsup_core::encoder::{HiddenLayers, no_padding};
 use selfsup_core::nn::ConvBn;
 use selfsup_core::{Encoder, Error, Features, Layer, Pass, Result, Scope};
 use selfsup_kernels::Path;
@@ -183,19 +183,17 @@ impl Encoder for ResNet {
         if !self.config.small_images {
             x = max_pool(&x, &[3, 3], &[2, 2], &[1, 1], Path::Auto)?;
         }
-        let mut layers = vec![None; want.len()];
+        let mut hidden = HiddenLayers::of(want, self.stages.len())?;
         for (s, stage) in self.stages.iter().enumerate() {
             for block in stage {
                 x = block.forward(&x, pass)?;
             }
-            for (slot, _) in layers.iter_mut().zip(want).filter(|(_, w)| **w == Layer::Hidden(s)) {
-                *slot = Some(x.clone());
-            }
+            hidden.see(s, &x);
         }
         Ok(Features {
             pooled: global_avg_pool(&x)?,
             tokens: want.contains(&Layer::Tokens).then(|| x.clone()),
-            layers: layers.into_iter().flatten().collect(),
+            layers: hidden.layers()?,
         })
     }
 

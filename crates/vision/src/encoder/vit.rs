@@ -7,7 +7,7 @@
 
 use super::channels_last;
 use candle_core::Tensor;
-use selfsup_core::encoder::no_padding;
+use selfsup_core::encoder::{HiddenLayers, no_padding};
 use selfsup_core::nn::{
     LayerNorm, PatchEmbed, Transformer, TransformerConfig, interpolate_positions, sin_cos_2d,
 };
@@ -172,10 +172,9 @@ impl Encoder for ViT {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
         no_padding(valid)?;
         let (tokens, positions) = self.tokens(x, pass)?;
-        let keep: Vec<usize> =
-            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
+        let hidden = HiddenLayers::of(want, self.trunk.depth())?;
         let (y, layers) =
-            self.trunk.forward(&self.with_class(&tokens, &positions, pass)?, None, &keep, pass)?;
+            self.trunk.forward(&self.with_class(&tokens, &positions, pass)?, None, hidden.asked(), pass)?;
         // The class token alone is needed where nothing else is asked for: the norm of the others is left
         // out.
         if self.config.pool == Pool::Class && !want.contains(&Layer::Tokens) {

@@ -16,6 +16,7 @@ pub(crate) use embeddings::drop_out;
 pub use pooled::PooledBert;
 
 use candle_core::{D, Tensor};
+use selfsup_core::encoder::HiddenLayers;
 use selfsup_core::nn::{Linear, Transformer};
 use selfsup_core::{Encoder, Error, Features, Layer, Pass, Result, Scope};
 
@@ -141,21 +142,17 @@ pub fn mean_pool(hidden: &Tensor, valid: Option<&Tensor>) -> Result<Tensor> {
 impl Encoder for Bert {
     /// `x`: ids `(N, L)`, or `(N, 2, L)` with the type of each token in the second row; integers.
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
-        let mut keep: Vec<usize> =
-            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
+        let mut keep = HiddenLayers::of(want, self.config.depth)?.asked().to_vec();
         let both = self.config.pool == Pool::FirstLast;
-        let added = both && !keep.contains(&0);
-        if added {
+        if both {
             keep.push(0);
         }
         let (y, mut layers) = self.hidden(x, valid, &keep, pass)?;
-        let pooled = match layers.first() {
-            Some(first) if both => self.pool(&((first + &y)? * 0.5)?, valid, pass)?,
-            _ => self.pool(&y, valid, pass)?,
+        let first = if both { layers.pop() } else { None };
+        let pooled = match first {
+            Some(first) => self.pool(&((first + &y)? * 0.5)?, valid, pass)?,
+            None => self.pool(&y, valid, pass)?,
         };
-        if added {
-            layers.remove(0);
-        }
         Ok(Features { pooled, tokens: want.contains(&Layer::Tokens).then_some(y), layers })
     }
 

@@ -14,6 +14,7 @@ pub use position::{RelativePositions, bucket};
 
 use candle_core::{DType, Tensor};
 use layers::{Block, Memory, drop};
+use selfsup_core::encoder::HiddenLayers;
 use selfsup_core::nn::{Embedding, KvCache, Linear, RmsNorm};
 use selfsup_core::weights::{Rule, Rules};
 use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Scope};
@@ -66,14 +67,13 @@ impl Stack {
         if let Some(padding) = padding {
             bias = bias.broadcast_add(padding)?; // (1, H, T, T) + (N, 1, 1, T)
         }
-        let (mut x, mut kept) = (drop(x, self.dropout, &self.name, "input", pass)?, Vec::new());
+        let mut x = drop(x, self.dropout, &self.name, "input", pass)?;
+        let mut hidden = HiddenLayers::numbered(keep, self.blocks.len())?;
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, &bias, memory.get(i), None, pass)?;
-            if keep.contains(&i) {
-                kept.push(x.clone());
-            }
+            hidden.see(i, &x);
         }
-        Ok((drop(self.norm.forward(&x, pass)?, self.dropout, &self.name, "output", pass)?, kept))
+        Ok((drop(self.norm.forward(&x, pass)?, self.dropout, &self.name, "output", pass)?, hidden.layers()?))
     }
 }
 
@@ -283,10 +283,10 @@ fn padding_bias(valid: &Tensor) -> Result<Tensor> {
 
 impl Encoder for T5 {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
-        let keep: Vec<usize> =
-            want.iter().filter_map(|w| if let Layer::Hidden(i) = w { Some(*i) } else { None }).collect();
+        let hidden = HiddenLayers::of(want, self.encoder.blocks.len())?;
         let padding = valid.map(padding_bias).transpose()?;
-        let (y, layers) = self.encoder.forward(self.embed(x, pass)?, padding.as_ref(), &[], &keep, pass)?;
+        let (y, layers) =
+            self.encoder.forward(self.embed(x, pass)?, padding.as_ref(), &[], hidden.asked(), pass)?;
         Ok(Features {
             pooled: super::mean_pool(&y, valid)?,
             tokens: want.contains(&Layer::Tokens).then_some(y),
