@@ -59,7 +59,8 @@ fn turned(x: &Tensor) -> Result<Tensor> {
         ));
     }
     let (rows, columns) = (x.rank() - 2, x.rank() - 1);
-    let turned = x.transpose(rows, columns)?;
+    let x = x.contiguous()?;
+    let turned = x.transpose(rows, columns)?.contiguous()?;
     let turns = [x.clone(), turned.flip(&[rows])?, x.flip(&[rows, columns])?, turned.flip(&[columns])?];
     Ok(Tensor::stack(&turns, 1)?.flatten(0, 1)?.contiguous()?) // (N, 4, ..) -> (4 N, ..)
 }
