@@ -8,6 +8,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The errors of the libraries. [`Error::exit_code`] is the exit code of the command for each.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A file, sample, tensor or argument that is not what was expected.
     #[error("{what}: {problem}")]

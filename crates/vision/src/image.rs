@@ -9,6 +9,10 @@ use selfsup_core::{Error, Result};
 use std::io::Cursor;
 use std::path::Path;
 
+/// A usual limit of the pixels of an image (the command's `data.max_pixels`): larger ones are refused before
+/// memory is asked for.
+pub const MAX_PIXELS: u64 = 100_000_000;
+
 /// Values of an image, rows of interleaved channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pixels {

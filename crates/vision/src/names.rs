@@ -3,13 +3,17 @@
 //! Ours are torchvision's for ResNets and timm's for vision transformers. The layout of a file is recognised
 //! by its keys.
 
+use crate::encoder::{Pool, ViTConfig};
+use selfsup_core::nn::TransformerConfig;
 use selfsup_core::weights::{self, Options, Report, Rule, Rules};
 use selfsup_core::{Error, Params, Result};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Who wrote a file of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Layout {
     /// timm and torchvision: our own names, with counters and classifiers that we have not.
     Timm,
@@ -130,6 +134,7 @@ impl Layout {
 
 /// The result of [`load_pretrained`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Pretrained {
     /// The layout of the file.
     pub layout: Layout,
@@ -193,6 +198,56 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Pre
         weights::load_into(params, &ours, prefix, &Options { allow_missing: false, allow_unexpected: true })
             .map_err(|e| Error::file(path, e))?;
     Ok(Pretrained { layout, report })
+}
+
+/// The network that `config.json` in a folder of transformers' describes: ViT, DINOv2, I-JEPA or ViT-MAE (its
+/// encoder).
+///
+/// # Errors
+/// If the file cannot be read, a size is missing, or it asks for what is not here (SwiGLU, register tokens,
+/// another activation than GELU, no biases of queries and keys).
+pub fn read_config(folder: &Path) -> Result<ViTConfig> {
+    let path = folder.join("config.json");
+    let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+    let json: Value =
+        serde_json::from_slice(&text).map_err(|e| Error::file(&path, format!("not JSON: {e}")))?;
+    let wrong = |key: &str, why: &str| Error::file(&path, format!("{key}: {why}"));
+    let kind = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    if !["vit", "dinov2", "ijepa", "vit_mae"].contains(&kind) {
+        return Err(wrong("model_type", &format!("\"{kind}\", expected vit, dinov2, ijepa or vit_mae")));
+    }
+    for (key, wanted) in
+        [("use_swiglu_ffn", json!(false)), ("hidden_act", json!("gelu")), ("qkv_bias", json!(true))]
+    {
+        if let Some(found) = json.get(key).filter(|found| **found != wanted) {
+            return Err(wrong(key, &format!("{found} is not supported, expected {wanted}")));
+        }
+    }
+    let whole = |key: &str| {
+        let value = json.get(key).and_then(Value::as_u64).filter(|v| *v > 0);
+        value.map(|v| v as usize).ok_or_else(|| wrong(key, "expected a whole number above 0"))
+    };
+    let (dim, dinov2) = (whole("hidden_size")?, kind == "dinov2");
+    let hidden = if dinov2 {
+        (dim as f64 * json.get("mlp_ratio").and_then(Value::as_f64).unwrap_or(4.0)) as usize
+    } else {
+        whole("intermediate_size")?
+    };
+    let mut trunk =
+        TransformerConfig::vit(dim, whole("num_hidden_layers")?, whole("num_attention_heads")?, hidden);
+    trunk.eps =
+        json.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(if dinov2 { 1e-6 } else { 1e-12 });
+    trunk.layer_scale = dinov2.then_some(1.0);
+    let class_token = kind != "ijepa";
+    Ok(ViTConfig {
+        image_size: whole("image_size")?,
+        patch: whole("patch_size")?,
+        channels: whole("num_channels")?,
+        trunk,
+        class_token,
+        fixed_positions: kind == "vit_mae",
+        pool: if class_token { Pool::Class } else { Pool::Mean },
+    })
 }
 
 /// The epsilon of the layer norms that `config.json` in the folder of weights states (transformers'

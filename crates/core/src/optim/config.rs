@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Which update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum OptimKind {
     /// Decoupled weight decay (Loshchilov and Hutter 2017, arXiv 1711.05101).
     #[default]

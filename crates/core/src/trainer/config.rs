@@ -1,11 +1,13 @@
 //! The keys of `[train]`.
 
+use crate::data::LoaderConfig;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// The reaction to a loss or gradient that is NaN or infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum NonFinite {
     /// Stop with an error that names the tensor.
     #[default]
@@ -17,6 +19,7 @@ pub enum NonFinite {
 /// Arithmetic of the forward and backward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Precision {
     /// Single precision.
     #[default]
@@ -90,6 +93,21 @@ impl Default for TrainConfig {
             non_finite: NonFinite::Error,
             precision: Precision::F32,
             activation_checkpointing: false,
+        }
+    }
+}
+
+/// Whole batches in a new order each epoch, as a run of this configuration reads them.
+impl From<&TrainConfig> for LoaderConfig {
+    fn from(t: &TrainConfig) -> Self {
+        LoaderConfig {
+            batch_size: t.batch_size,
+            workers: t.workers,
+            prefetch: t.prefetch,
+            drop_last: true,
+            shuffle: true,
+            seed: t.seed,
+            max_bad_fraction: t.max_bad_fraction,
         }
     }
 }

@@ -8,10 +8,12 @@
 mod config;
 mod gradients;
 mod health;
+mod train;
 
 pub use config::{NonFinite, Precision, TrainConfig};
 pub use gradients::{Gradients, gradients};
 pub use health::Low;
+pub use train::train;
 
 use health::Health;
 
@@ -76,6 +78,7 @@ pub trait Observer {
 
 /// The outcome of a finished run.
 #[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// Optimiser steps.
     pub steps: u64,

@@ -2,7 +2,9 @@
 //! and the Rust interface.
 
 mod encoder;
+mod loader;
 mod method;
 
 pub use encoder::{Architecture, EncoderConfig, MonaiKeys, ResNet3dKeys, UNetKeys, ViT3dKeys};
+pub use loader::{PatchLoader, PatchViews};
 pub use method::{Method, MethodConfig};

@@ -15,7 +15,7 @@ use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Objective};
 use selfsup_core::run::{Display, Run};
 use selfsup_core::signal::Stop;
-use selfsup_core::trainer::{Summary, TrainConfig, Trainer, gradients};
+use selfsup_core::trainer::{Summary, Trainer, gradients};
 use selfsup_core::{Error, Params, Pass, Progress, Result, Role, Scope};
 use selfsup_datasets::{Kind, kind_of};
 use serde::Serialize;
@@ -139,7 +139,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         params.copy("encoder", "teacher.encoder")?;
         say!("pretrained weights: {line}");
     }
-    let settings = settings(&config.train);
+    let settings = LoaderConfig::from(&config.train);
     let loader = modality.batches(&sets.train, settings.clone()).map_err(|e| match e {
         Error::Config(m) => Error::config(format!("train.batch_size: {m}")),
         other => other,
@@ -291,19 +291,6 @@ fn report(summary: &Summary, kind: Kind, found: Option<&Probed>, asked: bool, di
         None => {}
     }
     say!("weights: {}", dir.join("model").display());
-}
-
-/// How batches to train on are read.
-fn settings(t: &TrainConfig) -> LoaderConfig {
-    LoaderConfig {
-        batch_size: t.batch_size,
-        workers: t.workers,
-        prefetch: t.prefetch,
-        drop_last: true,
-        shuffle: true,
-        seed: t.seed,
-        max_bad_fraction: t.max_bad_fraction,
-    }
 }
 
 /// Takes the parameters of the last stage over, and writes them as the run's own checkpoint: what other verbs

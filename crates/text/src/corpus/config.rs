@@ -1,7 +1,7 @@
 //! `[corpus]`: from documents to what a method is trained on.
 
 use super::blocks::Around;
-use super::{Blocks, Document, Documents, ShardWriter, Tokens, Unit};
+use super::{Blocks, Document, Documents, Reader, ShardWriter, Tokens, Unit, files};
 use crate::batch::{Example, Pad, Vocabulary};
 use crate::recipe::MethodConfig;
 use crate::tokenizer::Tokenizer;
@@ -115,6 +115,14 @@ const BATCH: usize = 512;
 const SHARD: u64 = 128 << 20;
 
 impl CorpusConfig {
+    /// Reads the documents of a file, or of the files of text below a folder.
+    ///
+    /// # Errors
+    /// If there are none, or a folder cannot be read.
+    pub fn documents(&self, path: impl AsRef<Path>) -> Result<Reader> {
+        Ok(Reader::new(files(path.as_ref())?, self.unit, &self.column))
+    }
+
     /// The number of tokens that an input has, for a network of `longest`.
     ///
     /// # Errors
@@ -289,7 +297,7 @@ impl Prepared {
         &self,
         examples: &Examples,
         method: &MethodConfig,
-        config: LoaderConfig,
+        config: impl Into<LoaderConfig>,
     ) -> Result<TextLoader> {
         let prepare: Arc<dyn Transform<Example, Out = Example>> =
             Arc::from(method.prepare(&self.vocabulary)?);
@@ -297,7 +305,7 @@ impl Prepared {
             examples.clone(),
             prepare,
             Arc::new(Pad { pad: self.vocabulary.pad, length: None }),
-            config,
+            config.into(),
         )
     }
 }

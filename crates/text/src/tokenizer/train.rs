@@ -30,6 +30,7 @@ use tokenizers::{
 /// Kind of vocabulary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum TokenizerKind {
     /// BERT's.
     #[default]

@@ -176,6 +176,14 @@ impl EncoderConfig {
         }
     }
 
+    /// Builds the network for images of `size` pixels in `scope`, for a method without needs of its own.
+    ///
+    /// # Errors
+    /// If the name is unknown or the sizes do not fit.
+    pub fn build(&self, scope: &Scope, size: usize) -> Result<Box<dyn Encoder>> {
+        self.resolve(size, Needs::default())?.build(scope)
+    }
+
     fn unknown(&self) -> Error {
         Error::config(format!(
             "encoder.name = \"{}\": expected one of {}",

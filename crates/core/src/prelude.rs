@@ -1,0 +1,25 @@
+//! What most programs take from here, candle's tensor and device among it: `use selfsup_core::prelude::*;`.
+//! The preludes of the modality crates hold it too.
+
+pub use crate::checkpoint::save_safetensors;
+pub use crate::data::{Collate, Dataset, LoadedBatch, Loader, LoaderConfig, Source, Transform};
+pub use crate::embeddings;
+pub use crate::encoder::{Encoder, Features, Layer, TokenEncoder};
+pub use crate::error::{Error, Result};
+pub use crate::init::Init;
+pub use crate::loss;
+pub use crate::nn::{self, Linear};
+pub use crate::objective::{
+    BarlowTwins, BarlowTwinsConfig, Batch, Byol, ByolConfig, Gauge, Loss, Mae, MaeConfig, MoCo, MoCoConfig,
+    MoCoV3, MoCoV3Config, Objective, Rotation, RotationConfig, SimClr, SimClrConfig, SimSiam, SimSiamConfig,
+    VicReg, VicRegConfig, Views, boxed,
+};
+pub use crate::optim::{OptimConfig, OptimKind};
+pub use crate::params::{Params, Role};
+pub use crate::pass::{Pass, Progress};
+pub use crate::run::Run;
+pub use crate::scope::Scope;
+pub use crate::trainer::{Observer, Summary, TrainConfig, Trainer, train};
+pub use crate::weights;
+pub use candle_core::{D, DType, Device, Tensor};
+pub use selfsup_kernels::rng::{Key, Rng};

@@ -1,0 +1,12 @@
+//! What most programs take from here, with the core's prelude: `use selfsup_vision::prelude::*;`.
+
+pub use crate::augment::{Augment, AugmentConfig, Policy};
+pub use crate::data::{Collated, Content, Planes, Sample};
+pub use crate::encoder::{Pool, ResNet, ResNetConfig, ViT, ViTConfig};
+pub use crate::folder::{ImageFolder, ImageLoader};
+pub use crate::image::{Image, MAX_PIXELS, Pixels};
+pub use crate::names::{load_pretrained, read_config};
+pub use crate::recipe::{Architecture, EncoderConfig, Method, MethodConfig, ResNetKeys, ViTKeys};
+pub use crate::transform::{Op, Pipeline};
+pub use selfsup_core::objective::{Needs, Wanted};
+pub use selfsup_core::prelude::*;
