@@ -6,7 +6,7 @@
 //! sections of the loop (`[data]`, `[train]`, `[eval]`) are read by the verbs for all methods alike and are not
 //! walked.
 
-use crate::config::{Keys, PretrainConfig};
+use crate::config::{Keys, PretrainConfig, Read};
 use crate::draft::Draft;
 use crate::modality::{Modality, PlanRequest, Training};
 use candle_core::Device;
@@ -14,7 +14,7 @@ use selfsup_core::data::LoaderConfig;
 use selfsup_core::run::Run;
 use selfsup_core::signal::Stop;
 use selfsup_core::trainer::Trainer;
-use selfsup_core::{Error, Params, Result, Scope};
+use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use toml::{Table, Value};
@@ -24,6 +24,8 @@ struct Walk<'a> {
     data: &'a str,
     /// Overrides that make everything small, for all methods.
     small: &'a [&'a str],
+    /// Walks the sections below alone, without `[method]` and `[encoder]`.
+    made: bool,
     /// One encoder of each network, with what makes it small.
     networks: &'a [&'a [&'a str]],
     /// Keys of methods that the test cannot make small by itself.
@@ -57,27 +59,41 @@ fn trace<M: Modality>(config: &PretrainConfig<M::Keys>) -> Result<u64> {
     let batches = modality.batches(&set, loader.clone())?;
     let mut trainer =
         Trainer::new(&*method, t.clone(), &config.optim, batches.batches() as u64, &Device::Cpu)?;
-    let (staged, summary);
-    let params = if let Training::Plan(plan) = modality.training() {
+    let summary;
+    let mut staged = None;
+    if let Training::Plan(plan) = modality.training() {
         drop(trainer);
         let request = PlanRequest {
             set: &set,
-            loader,
+            loader: loader.clone(),
             train: t,
             optim: &config.optim,
             dir: dir.path(),
             device: &Device::Cpu,
             stop: &Stop::manual(),
         };
-        (staged, summary) = plan.run(&request)?;
-        staged.params()
+        let (method, found) = plan.run(&request)?;
+        summary = found;
+        staged = Some(method);
     } else {
         let mut run = Run::create(&dir.path().join("run"), "")?;
         summary = trainer.fit(&batches, &mut run)?;
-        &params
-    };
+    }
+    let params = staged.as_ref().map_or(&params, |method| method.params());
     let mut digest = DefaultHasher::new();
     summary.loss.map(f64::to_bits).hash(&mut digest);
+    // What is read off the encoder afterwards.
+    let encoder: &dyn Encoder = match &staged {
+        Some(staged) => staged.encoder(),
+        None => method.encoder(),
+    };
+    if let Some(first) =
+        modality.inputs(&set, false, LoaderConfig { shuffle: false, ..loader })?.epoch_from(0, 0)?.next()
+    {
+        let features =
+            modality.features(encoder, &first?.batch, Read::Pooled)?.flatten_all()?.to_vec1::<f32>()?;
+        features.iter().for_each(|v| v.to_bits().hash(&mut digest));
+    }
     for p in params.all() {
         p.name.hash(&mut digest);
         let values = p.var.flatten_all()?.to_dtype(candle_core::DType::F32)?.to_vec1::<f32>()?;
@@ -105,8 +121,11 @@ impl Walk<'_> {
                 // A method refuses networks that it cannot train.
                 let Some((base, trace)) = self.shrunk::<M>(base) else { continue };
                 let mut sections = vec!["encoder"];
+                if self.made {
+                    sections.clear();
+                }
                 if std::mem::take(&mut whole) {
-                    sections.push("method");
+                    sections.extend((!self.made).then_some("method"));
                     sections.extend(self.sections);
                 }
                 for section in sections {
@@ -162,7 +181,10 @@ impl Walk<'_> {
         let mut out = Vec::new();
         for key in keys {
             let tag = key.ends_with(".name") || key.ends_with(".kind");
-            if tag || self.neutral.iter().any(|n| key == *n || key.starts_with(&format!("{n}."))) {
+            if tag
+                || at(&all, &key).is_some_and(Value::is_table)
+                || self.neutral.iter().any(|n| key == *n || key.starts_with(&format!("{n}.")))
+            {
                 continue;
             }
             match self.fate::<M>(&key, at(&all, &key), base, trace) {
@@ -185,16 +207,20 @@ impl Walk<'_> {
     fn fate<M: Modality>(&self, key: &str, now: Option<&Value>, base: &[String], before: u64) -> Fate {
         let given = self.values.iter().filter(|(k, _)| *k == key).map(|(_, v)| (*v).to_string());
         let mut tried = Vec::new();
-        for value in given.chain(self.others::<M>(key, now, base)) {
+        let given: Vec<String> = given.collect();
+        let chosen = given.len();
+        for (i, value) in given.into_iter().chain(self.others::<M>(key, now, base)).enumerate() {
             let draft = self.draft(&[base, &[format!("{key}={value}")]].concat()).unwrap();
             // Of another type.
             let Ok(config) = PretrainConfig::<M::Keys>::of(&draft) else { continue };
             match config.refuse_unread(&draft) {
-                Err(e) if e.to_string().contains(&format!("`{key}`")) => return Fate::Refused,
+                Err(e) if e.to_string().contains(&format!("`{key}")) => return Fate::Refused,
                 Err(e) => panic!("{key}={value}: {e}"),
                 Ok(()) => {}
             }
             match trace::<M>(&config) {
+                // A value that is chosen to be refused.
+                Err(_) if i < chosen => return Fate::Read,
                 // Somebody has read it and does not like it.
                 Err(_) => tried.push(format!("{value} (refused)")),
                 Ok(after) if after != before => return Fate::Read,
@@ -226,7 +252,8 @@ impl Walk<'_> {
             Some(Value::String(_)) => texts(),
             Some(Value::Array(a)) => scaled(a),
             _ => {
-                let plain = ["true", "1", "2", "3", "8", "0.3", "[3]", "[2, 2]", "[0.2, 0.3]", "[2, 2, 2]"];
+                let plain =
+                    ["true", "false", "1", "2", "3", "8", "0.3", "[3]", "[2, 2]", "[0.2, 0.3]", "[2, 2, 2]"];
                 plain.into_iter().map(str::to_string).chain(texts()).collect()
             }
         }
@@ -356,10 +383,11 @@ fn of_images() {
             image::RgbImage::from_fn(20, 20, |_, _| image::Rgb([0; 3].map(|_: u8| (noise() * 255.0) as u8)));
         picture.save(dir.path().join(format!("{i}.png"))).unwrap();
     }
-    let vit = ["encoder.name=vit", "encoder.dim=8", "encoder.depth=2", "encoder.heads=2", "encoder.patch=4"];
+    let vit = ["encoder.name=vit", "encoder.dim=8", "encoder.depth=2", "encoder.heads=2", "encoder.patch=8"];
     check::<crate::modality::vision::Vision>(&Walk {
+        made: false,
         data: &dir.path().display().to_string(),
-        small: &["augment.size=16", "augment.blur_kernel=3"],
+        small: &["augment.size=32"],
         networks: &[
             &["encoder.name=resnet", "encoder.depths=[1, 1]", "encoder.widths=[4, 6]", "encoder.stem=4"],
             &vit,
@@ -379,26 +407,36 @@ fn of_images() {
 #[test]
 fn of_texts() {
     let dir = tempfile::tempdir().unwrap();
+    let made = tempfile::tempdir().unwrap();
     let words = ["Sun", "rain", "cloud", "Tin", "zinc", "lead", "snow", "iron"];
     let line = |i: usize| (0..9).map(|j| words[(i * 5 + j * j) % 8]).collect::<Vec<_>>().join(" ");
     std::fs::write(dir.path().join("a.txt"), (0..60).map(line).collect::<Vec<_>>().join("\n")).unwrap();
-    check::<crate::modality::text::Text>(&Walk {
-        data: &dir.path().display().to_string(),
-        small: &[
-            "corpus.length=12",
-            "tokenizer.vocab_size=60",
-            "encoder.dim=8",
-            "encoder.depth=1",
-            "encoder.heads=2",
-        ],
+    let data = dir.path().display().to_string();
+    let vocabulary = |kind: &str, size: usize| {
+        let out = made.path().join(kind);
+        let keys = vec![format!("kind={kind}"), format!("vocab_size={size}")];
+        crate::verbs::tokenizer::run(&crate::verbs::tokenizer::Request {
+            data: data.clone(),
+            out: out.clone(),
+            keys,
+        })
+        .unwrap();
+        format!("tokenizer.path={}", Value::String(out.display().to_string()))
+    };
+    let (wordpiece, bpe, unigram) =
+        (vocabulary("wordpiece", 60), vocabulary("bpe", 300), vocabulary("unigram", 160));
+    let walk = Walk {
+        made: false,
+        data: &data,
+        small: &["corpus.length=12", "encoder.dim=8", "encoder.depth=1", "encoder.heads=2"],
         networks: &[
-            &["encoder.name=bert", "encoder.dropout=0.0"],
-            &["encoder.name=electra"],
-            &["encoder.name=gpt2", "tokenizer.kind=bpe", "tokenizer.vocab_size=300"],
-            &["encoder.name=t5", "tokenizer.kind=unigram", "tokenizer.sentinels=8"],
+            &["encoder.name=bert", &wordpiece],
+            &["encoder.name=electra", &wordpiece],
+            &["encoder.name=gpt2", &bpe],
+            &["encoder.name=t5", &unigram],
         ],
         sizes: &[],
-        sections: &["corpus", "tokenizer"],
+        sections: &["corpus"],
         values: &[
             ("corpus.separator", "' . '"),
             ("corpus.max_characters", "500"),
@@ -406,7 +444,7 @@ fn of_texts() {
             ("corpus.validation", "0.5"),
             ("corpus.stride", "1"),
             ("encoder.positions", "32"),
-            ("tokenizer.vocab_size", "50"),
+            ("tokenizer.vocab_size", "180"),
             ("tokenizer.min_frequency", "50"),
         ],
         neutral: &[
@@ -417,6 +455,23 @@ fn of_texts() {
             // Of JSON lines and tables.
             "corpus.column",
         ],
+    };
+    check::<crate::modality::text::Text>(&walk);
+    // Vocabularies of each kind.
+    check::<crate::modality::text::Text>(&Walk {
+        made: true,
+        networks: &[
+            &["encoder.name=bert", "tokenizer.vocab_size=60"],
+            &["encoder.name=gpt2", "tokenizer.kind=bpe", "tokenizer.vocab_size=300"],
+            &[
+                "encoder.name=t5",
+                "tokenizer.kind=unigram",
+                "tokenizer.sentinels=8",
+                "tokenizer.vocab_size=160",
+            ],
+        ],
+        sections: &["tokenizer"],
+        ..walk
     });
 }
 
@@ -433,6 +488,7 @@ fn of_recordings() {
         selfsup_speech::audio::write_wav(&path, &wave, 16_000).unwrap();
     }
     check::<crate::modality::speech::Speech>(&Walk {
+        made: false,
         data: &dir.path().display().to_string(),
         small: &[
             "input.crop_seconds=0.6",
@@ -444,7 +500,7 @@ fn of_recordings() {
             "encoder.position_groups=2",
         ],
         networks: &[&[]],
-        sizes: &["method.iterations=[{features='mfcc', clusters=4, steps=2}]"],
+        sizes: &["method.iterations=[{features='mfcc', clusters=4, steps=2}]", "method.mask.length=2"],
         sections: &["input", "transcript"],
         values: &[
             ("encoder.mask", "{ prob = 0.3 }"),
@@ -457,6 +513,14 @@ fn of_recordings() {
             ("input.max_seconds", "0.1"),
             ("input.audio.max_seconds", "0.1"),
             ("input.audio.rate", "8000"),
+            ("method.gumbel_end", "2.0"),
+            ("method.mask.min_spans", "14"),
+            ("method.top_layers", "1"),
+            ("encoder.layer_drop", "0.9"),
+            ("encoder.stable_layer_norm", "true"),
+            ("encoder.front_norm", "'group'"),
+            ("transcript.drop", "'x'"),
+            ("transcript.keep", "'x'"),
             ("method.iterations", "[{features='mfcc', clusters=3, steps=2}]"),
         ],
         neutral: &["encoder.pretrained"],
@@ -470,18 +534,26 @@ fn of_volumes() {
     let dir = tempfile::tempdir().unwrap();
     for i in 0..4u32 {
         let mut noise = noise(i + 1);
-        let values = (0..20 * 20 * 20).map(|_| noise()).collect();
+        // Dark outside of a box.
+        let inside = |i: usize| [i / 400, i / 20 % 20, i % 20].iter().all(|x| (4..15).contains(x));
+        let values = (0..8000).map(|i| noise() * if inside(i) { 1.0 } else { 0.2 }).collect();
         let grid = Grid::with_spacing([20; 3], [1.0; 3]).unwrap();
         let volume = Volume::new("noise", grid, values).unwrap();
         write::volume(dir.path().join(format!("{i}.nii")), &volume).unwrap();
     }
     check::<crate::modality::medical::Medical>(&Walk {
+        made: false,
         data: &dir.path().display().to_string(),
         small: &["augment.size=[8, 8, 8]", "volumes.patches=2"],
         networks: &[
             &["encoder.name=unet3d", "encoder.widths=[4, 6]"],
             &["encoder.name=monai_unet", "encoder.widths=[4, 6]"],
-            &["encoder.name=resnet3d", "encoder.depths=[1, 1]", "encoder.widths=[4, 6]", "encoder.stem=4"],
+            &[
+                "encoder.name=resnet3d",
+                "encoder.depths=[1, 1, 1]",
+                "encoder.widths=[4, 6, 8]",
+                "encoder.stem=4",
+            ],
             &[
                 "encoder.name=vit3d",
                 "encoder.dim=12",
@@ -493,6 +565,9 @@ fn of_volumes() {
         sizes: &[],
         sections: &["augment", "volumes"],
         values: &[
+            ("method.shuffle_boxes", "100000"),
+            ("method.outer_boxes", "1"),
+            ("encoder.small", "false"),
             ("augment.foreground", "0.5"),
             ("augment.spacing", "[2.0, 2.0, 2.0]"),
             ("volumes.keep", "[0.1, 0.9]"),

@@ -50,9 +50,13 @@ impl SpanCorruptionConfig {
         (length - out + spans + 1, out + spans + 1)
     }
 
-    /// The longest text whose input has at most `input` tokens: 568 for 512.
+    /// The longest text whose input has at most `input` tokens: 568 for 512. Of settings that [`Spans::new`]
+    /// refuses it is `input`: with a density of 1 every text would do.
     pub fn text_length(&self, input: usize) -> usize {
         let mut length = input;
+        if self.check().is_err() {
+            return length;
+        }
         while self.lengths(length + 1).0 <= input {
             length += 1;
         }
@@ -334,6 +338,7 @@ mod tests {
         };
         says(Spans::new(SpanCorruptionConfig::default(), &bare).err(), "no sentinels");
         let c = SpanCorruptionConfig { density: 1.0, ..SpanCorruptionConfig::default() };
+        assert_eq!(c.text_length(12), 12);
         says(Spans::new(c, &bare).err(), "density");
         let mut rng = Key::new(0).rng();
         says(spans(0.15, 3.0).apply(Example::new(vec![5, END]), &mut rng).err(), "at least two");
