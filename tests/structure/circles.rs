@@ -110,7 +110,7 @@ impl Crate {
             let folder = [&[folder.to_string()][..], &module.inside[..]].concat().join("/");
             for (name, _) in module.children.iter().filter(|(_, file)| *file) {
                 let below = format!("{folder}/{name}");
-                let path = [&path[..], &[name.clone()]].concat();
+                let path = [&path[..], std::slice::from_ref(name)].concat();
                 for file in [format!("{below}.rs"), format!("{below}/mod.rs")] {
                     self.place(files, &file, &below, path.clone());
                 }
@@ -133,7 +133,7 @@ impl Crate {
             _ => {}
         }
         let mut found = Vec::new();
-        let child = [here, &[first.clone()]].concat();
+        let child = [here, std::slice::from_ref(first)].concat();
         if self.0.contains_key(&child) {
             found.extend(self.inside(&child, rest, asked));
         }

@@ -76,7 +76,7 @@ fn trace<M: Modality>(config: &PretrainConfig<M::Keys>) -> Result<u64> {
         summary = found;
         staged = Some(method);
     } else {
-        let mut run = Run::create(&dir.path().join("run"), "")?;
+        let mut run = Run::create(dir.path().join("run"), "")?;
         summary = trainer.fit(&batches, &mut run)?;
     }
     let params = staged.as_ref().map_or(&params, |method| method.params());

@@ -244,7 +244,7 @@ pub fn knows<T: DeserializeOwned + Serialize + Default>(key: &str) -> bool {
 /// A sentence about who has a key, or one of the keys of a section.
 fn owned(root: &Value, path: &[Seg], owner: fn(&str) -> Option<String>) -> Option<String> {
     let section = find(root, path).filter(|v| v.is_table());
-    let inner = section.map(|v| all_paths(v)).unwrap_or_default();
+    let inner = section.map(all_paths).unwrap_or_default();
     for rest in inner.into_iter().chain([Vec::new()]) {
         let key = dotted(&[path, &rest].concat());
         if let Some(who) = owner(&key) {

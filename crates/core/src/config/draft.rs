@@ -312,11 +312,14 @@ impl Override {
     }
 }
 
+/// Whether a key of a section of the known keys is a tag: its value decides which other keys there are.
+type IsTag<'a> = &'a dyn Fn(&Value, &[Seg], &Table, &str) -> bool;
+
 /// Merges layers by what their tags say.
 struct Tags<'a> {
     known: &'a Value,
     keeps: Keeps<'a>,
-    is_tag: &'a dyn Fn(&Value, &[Seg], &Table, &str) -> bool,
+    is_tag: IsTag<'a>,
 }
 
 impl Tags<'_> {

@@ -91,7 +91,7 @@ impl ResNet3dConfig {
 
 enum Change {
     None,
-    Convolution(ConvBn),
+    Convolution(Box<ConvBn>),
     Zeros { stride: usize, channels: usize },
 }
 
@@ -130,14 +130,14 @@ impl Block {
             _ if stride == 1 && inputs == outputs => Change::None,
             Shortcut::Convolution => {
                 let s = scope.sub("downsample");
-                Change::Convolution(ConvBn::new(
+                Change::Convolution(Box::new(ConvBn::new(
                     &s.sub("0"),
                     &s.sub("1"),
                     inputs,
                     outputs,
                     &[1; 3],
                     ConvSpec::new().stride(stride),
-                )?)
+                )?))
             }
             Shortcut::Zeros if outputs >= inputs => Change::Zeros { stride, channels: outputs - inputs },
             Shortcut::Zeros => {
