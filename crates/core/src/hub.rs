@@ -67,8 +67,8 @@ pub fn pull(model: &str, files: &[&str], options: &HubOptions) -> Result<PathBuf
 /// # Errors
 /// As [`pull`].
 pub fn fetch(model: &str) -> Result<PathBuf> {
-    let files = ["config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin"];
-    pull(model, &files, &HubOptions::default())
+    // With the second the index of split weights.
+    pull(model, &["config.json", "*.safetensors*|pytorch_model*.bin*"], &HubOptions::default())
 }
 
 fn pull_with(
@@ -283,10 +283,10 @@ fn download(
     options: &HubOptions,
     cached: Result<PathBuf, String>,
 ) -> Result<PathBuf> {
-    match fetch(model, wanted, cache, options) {
+    match fetch_into(model, wanted, cache, options) {
         Ok(folder) => Ok(folder),
-        // No answer, or not a good one: what was fetched before is better than nothing, if fetch() did not
-        // have to remove part of it.
+        // No answer, or not a good one: what was fetched before is better than nothing, if fetch_into() did
+        // not have to remove part of it.
         Err((true, e)) => cached
             .and_then(|folder| complete(folder, wanted))
             .map_err(|why| model.error(format!("the Hub does not answer as it should ({e}), and {why}"))),
@@ -296,7 +296,7 @@ fn download(
 
 /// Downloads into the cache. The error says whether the Hub was out of order or out of reach.
 #[cfg(feature = "hub")]
-fn fetch(
+fn fetch_into(
     model: &Model,
     wanted: &[Wanted],
     cache: &Path,

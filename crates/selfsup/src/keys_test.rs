@@ -211,8 +211,15 @@ impl Walk<'_> {
         let chosen = given.len();
         for (i, value) in given.into_iter().chain(self.others::<M>(key, now, base)).enumerate() {
             let draft = self.draft(&[base, &[format!("{key}={value}")]].concat()).unwrap();
-            // Of another type.
-            let Ok(config) = PretrainConfig::<M::Keys>::of(&draft) else { continue };
+            let config = match PretrainConfig::<M::Keys>::of(&draft) {
+                Ok(config) => config,
+                Err(e) if e.to_string().contains(&format!("`{key}` is a key of ")) => return Fate::Refused,
+                // Of another type.
+                Err(_) => continue,
+            };
+            if Value::try_from(&config).is_ok_and(|all| at(&all, key) == now) {
+                continue;
+            }
             match config.refuse_unread(&draft) {
                 Err(e) if e.to_string().contains(&format!("`{key}")) => return Fate::Refused,
                 Err(e) => panic!("{key}={value}: {e}"),
@@ -409,7 +416,9 @@ fn of_texts() {
     let dir = tempfile::tempdir().unwrap();
     let made = tempfile::tempdir().unwrap();
     let words = ["Sun", "rain", "cloud", "Tin", "zinc", "lead", "snow", "iron"];
-    let line = |i: usize| (0..9).map(|j| words[(i * 5 + j * j) % 8]).collect::<Vec<_>>().join(" ");
+    // More words than the vocabularies hold, in lines of several lengths.
+    let word = |n: usize| format!("{}{}", words[n % 8], words[n / 8 % 8].to_lowercase());
+    let line = |i: usize| (0..7 + i % 4).map(|j| word(i * 5 + j * j)).collect::<Vec<_>>().join(" ");
     std::fs::write(dir.path().join("a.txt"), (0..60).map(line).collect::<Vec<_>>().join("\n")).unwrap();
     let data = dir.path().display().to_string();
     let vocabulary = |kind: &str, size: usize| {
@@ -443,6 +452,7 @@ fn of_texts() {
             ("corpus.length", "10"),
             ("corpus.validation", "0.5"),
             ("corpus.stride", "1"),
+            ("method.masking.random", "0.9"),
             ("encoder.positions", "32"),
             ("tokenizer.vocab_size", "180"),
             ("tokenizer.min_frequency", "50"),
