@@ -21,7 +21,7 @@
 //! # let dir = tempfile::tempdir().map_err(|e| Error::io("a temporary folder", e))?;
 //! # let run = dir.path().join("bert");
 //! let corpus = CorpusConfig { length: Some(16), ..CorpusConfig::default() };
-//! let vocabulary = TokenizerConfig { vocab_size: 200, ..TokenizerConfig::default() };
+//! let vocabulary = TokenizerConfig { vocab_size: 400, ..TokenizerConfig::default() };
 //! let text = "../../docs/testing.md";
 //! let tokenizer = tokenizer::train(&vocabulary, corpus.texts(corpus.documents(text)?))?;
 //! let tokens = corpus.tokenize(corpus.documents(text)?, &tokenizer, None)?;

@@ -23,6 +23,7 @@ struct Kept<'a> {
 ///
 /// ```
 /// use selfsup_core::prelude::*;
+/// use std::sync::Arc;
 ///
 /// /// Fits `y = w x` to points of `y = 3 x`: an objective whose encoder is the layer itself.
 /// struct Line(Params, Slope);
@@ -72,9 +73,10 @@ struct Kept<'a> {
 ///         Ok(Views::of(vec![Tensor::from_vec(items, (n, 1), &Device::Cpu)?], indices.to_vec()))
 ///     }
 /// }
-/// let config = TrainConfig { epochs: 50, batch_size: 8, workers: 0, ..TrainConfig::default() };
+/// let config = TrainConfig { steps: 200, batch_size: 8, workers: 0, ..TrainConfig::default() };
+/// let config = TrainConfig { checkpoint_every: 100, ..config };
 /// let as_they_are = |x: f32, _: &mut Rng| -> Result<f32> { Ok(x) };
-/// let points = Loader::new(Points.into(), as_they_are.into(), Stacked.into(), (&config).into())?;
+/// let points = Loader::new(Arc::new(Points), Arc::new(as_they_are), Arc::new(Stacked), (&config).into())?;
 /// let scope = Scope::root(&Params::new(), config.seed, &Device::Cpu);
 /// let slope = Slope(Linear::new(&scope.sub("encoder"), 1, 1, true, Init::TorchLinear)?);
 /// let line = Line(scope.params().clone(), slope);
