@@ -416,9 +416,12 @@ fn of_texts() {
     let dir = tempfile::tempdir().unwrap();
     let made = tempfile::tempdir().unwrap();
     let words = ["Sun", "rain", "cloud", "Tin", "zinc", "lead", "snow", "iron"];
+    let line = |i: usize| (0..9).map(|j| words[(i * 5 + j * j) % 8]).collect::<Vec<_>>().join(" ");
     // More words than the vocabularies hold, in lines of several lengths.
     let word = |n: usize| format!("{}{}", words[n % 8], words[n / 8 % 8].to_lowercase());
-    let line = |i: usize| (0..7 + i % 4).map(|j| word(i * 5 + j * j)).collect::<Vec<_>>().join(" ");
+    let compounds = |i: usize| (0..7 + i % 4).map(|j| word(i * 5 + j * j)).collect::<Vec<_>>().join(" ");
+    let long = tempfile::tempdir().unwrap();
+    std::fs::write(long.path().join("a.txt"), (0..60).map(compounds).collect::<Vec<_>>().join("\n")).unwrap();
     std::fs::write(dir.path().join("a.txt"), (0..60).map(line).collect::<Vec<_>>().join("\n")).unwrap();
     let data = dir.path().display().to_string();
     let vocabulary = |kind: &str, size: usize| {
@@ -434,9 +437,10 @@ fn of_texts() {
     };
     let (wordpiece, bpe, unigram) =
         (vocabulary("wordpiece", 60), vocabulary("bpe", 300), vocabulary("unigram", 160));
+    let long = long.path().display().to_string();
     let walk = Walk {
         made: false,
-        data: &data,
+        data: &long,
         small: &["corpus.length=12", "encoder.dim=8", "encoder.depth=1", "encoder.heads=2"],
         networks: &[
             &["encoder.name=bert", &wordpiece],
@@ -455,7 +459,7 @@ fn of_texts() {
             ("method.masking.random", "0.9"),
             ("encoder.positions", "32"),
             ("tokenizer.vocab_size", "180"),
-            ("tokenizer.min_frequency", "50"),
+            ("tokenizer.min_frequency", "5000"),
         ],
         neutral: &[
             "encoder.pretrained",
@@ -477,7 +481,7 @@ fn of_texts() {
                 "encoder.name=t5",
                 "tokenizer.kind=unigram",
                 "tokenizer.sentinels=8",
-                "tokenizer.vocab_size=160",
+                "tokenizer.vocab_size=30",
             ],
         ],
         sections: &["tokenizer"],

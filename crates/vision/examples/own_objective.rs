@@ -15,7 +15,7 @@ impl Objective for Turned {
         &*self.1
     }
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Scores> {
-        let (x, across) = (&batch.globals[0], batch.globals[0].transpose(2, 3)?);
+        let (x, across) = (batch.globals[0].contiguous()?, batch.globals[0].transpose(2, 3)?.contiguous()?);
         let turns = [x.clone(), across.flip(&[2])?, x.flip(&[2, 3])?, across.flip(&[3])?];
         let features = self.1.forward(&Tensor::stack(&turns, 1)?.flatten(0, 1)?, None, &[], pass)?.pooled;
         Ok(Scores { scores: self.2.forward(&features, pass)?.reshape(((), 4, 4))? })
