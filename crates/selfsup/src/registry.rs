@@ -71,7 +71,7 @@ pub fn owner(key: &str) -> Option<String> {
     let mut kinds: Vec<Kind> = Vec::new();
     let (mut pretrain, mut finetune) = (false, false);
     for kind in MODALITIES.iter().map(|m| m.kind) {
-        let found = with_modality!(kind, M => {
+        let found: selfsup_core::Result<(bool, bool, bool)> = with_modality!(kind, M => {
             type Keys = <M as Modality>::Keys;
             Ok((knows::<Keys>(key), knows::<PretrainConfig<Keys>>(key), knows::<TaskConfig<Keys>>(key)))
         });

@@ -134,7 +134,10 @@ impl Collate<Vec<Vec<f32>>> for Stacked {
             let rows: Vec<&[f32]> = items.iter().map(|item| item[v].as_slice()).collect();
             let length = rows.first().map_or(0, |r| r.len());
             if rows.iter().any(|r| r.len() != length) {
-                return Err(Error::input("batch", format!("signals of different lengths, expected {length}")));
+                return Err(Error::input(
+                    "batch",
+                    format!("signals of different lengths, expected {length}"),
+                ));
             }
             Ok(Tensor::from_vec(rows.concat(), (rows.len(), 1, length), &Device::Cpu)?)
         };
@@ -184,8 +187,7 @@ impl Modality for Signals {
     }
 
     fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
-        let transform =
-            if augment { self.augment(Wanted::Plain) } else { Augment { views: 1, by: None } };
+        let transform = if augment { self.augment(Wanted::Plain) } else { Augment { views: 1, by: None } };
         let (data, stacked) = (Values(set.records().clone()), Labelled(set.records().clone()));
         Ok(Box::new(Loader::new(Arc::new(data), Arc::new(transform), Arc::new(stacked), loader)?))
     }
@@ -207,7 +209,8 @@ impl Modality for Signals {
 
     fn raw(&self, train: &Set, test: &Set, _loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
         let of = |set: &Set| -> Result<Matrix> {
-            let rows = (0..set.len()).map(|i| rows::values(&set.records().get(i)?)).collect::<Result<Vec<_>>>()?;
+            let rows =
+                (0..set.len()).map(|i| rows::values(&set.records().get(i)?)).collect::<Result<Vec<_>>>()?;
             let d = rows.first().map_or(0, Vec::len);
             Matrix::new(rows.concat(), set.len(), d)
         };

@@ -23,7 +23,10 @@ impl Rows {
         let mut rows = Vec::new();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let (label, values) = line.split_once(',').ok_or_else(|| {
-                Error::file(path, format!("line {}: expected a label and numbers, separated by commas", number + 1))
+                Error::file(
+                    path,
+                    format!("line {}: expected a label and numbers, separated by commas", number + 1),
+                )
             })?;
             let label = label.trim().to_string();
             let class = classes.iter().position(|c| *c == label).unwrap_or_else(|| {

@@ -40,11 +40,12 @@ fn a_modality_of_ones_own_is_pre_trained_and_probed() {
     };
     let small = ["method.hidden_dim=32", "method.out_dim=16", "encoder.dim=24"];
     pretrain::run_as::<Signals>(request("simclr", &small)).expect("pre-training");
-    probe::run_as::<Signals>(&probe::Request { run: out.clone(), ..probe::Request::default() }).expect("probe");
+    probe::run_as::<Signals>(&probe::Request { run: out.clone(), ..probe::Request::default() })
+        .expect("probe");
     let text = std::fs::read_to_string(out.join("probe.json")).expect("probe.json");
     let found: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     for set in ["trained", "random", "raw"] {
-        assert!(found["report"]["knn"][set].as_f64().is_some_and(|v| (0.0..=100.0).contains(&v)), "{text}");
+        assert!(found["knn"][set].as_f64().is_some_and(|v| (0.0..=100.0).contains(&v)), "{text}");
     }
     assert!(out.join("model/model.safetensors").is_file() && out.join("curves.svg").is_file());
     // A key of another modality, and a method that needs tokens.
