@@ -1,9 +1,9 @@
-//! No circle of files: a file stands above all that it takes names from, so each can be read with only what is
-//! below it in mind.
+//! No circle of files: a file stands above all that it takes names from, so each can be read with only what
+//! is below it in mind.
 //!
-//! The test reads `use` lines and paths (`crate::a::b`, `super::a`, `child::a`) of every crate as text. `mod x;`
-//! and `pub use` do not count, nor does code under `#[cfg(test)]`; `use super::x` does, and so does what a file
-//! takes from its own modules.
+//! The test reads `use` lines and paths (`crate::a::b`, `super::a`, `child::a`) of every crate as text. `mod
+//! x;` and `pub use` do not count, nor does code under `#[cfg(test)]`; `use super::x` does, and so does what
+//! a file takes from its own modules.
 
 #[path = "structure/circles.rs"]
 mod circles;

@@ -23,9 +23,9 @@ impl Folder {
         Self::open_kind(root, &VISION)
     }
 
-    /// Looks through `root` for files whose names end like those of a modality. Hidden files and folders are left
-    /// out, and so are links that lead back to a folder they lie in (its files are listed anyway). A link
-    /// that leads nowhere but has such a name counts as a file: reading it gives an error that names it.
+    /// Looks through `root` for files whose names end like those of a modality. Hidden files and folders are
+    /// left out, and so are links that lead back to a folder they lie in (its files are listed anyway). A
+    /// link that leads nowhere but has such a name counts as a file: reading it gives an error that names it.
     ///
     /// # Errors
     /// If a folder cannot be read, there is no such file, or folders are nested deeper than 64.

@@ -11,8 +11,8 @@ use selfsup_core::{Error, Result};
 /// out. `salt` gives another division of the same set.
 ///
 /// # Errors
-/// [`Error::TooFew`] if one side would be empty (too few records or groups); [`Error::Input`] if `share` is not
-/// between 0 and 1.
+/// [`Error::TooFew`] if one side would be empty (too few records or groups); [`Error::Input`] if `share` is
+/// not between 0 and 1.
 pub fn hold_out(records: &dyn Records, share: f64, salt: u64) -> Result<(Vec<usize>, Vec<usize>)> {
     if !(share > 0.0 && share < 1.0) {
         return Err(Error::input(

@@ -1,5 +1,5 @@
-//! How the files of each modality are recognised: by their endings, and where those say nothing by their first
-//! bytes.
+//! How the files of each modality are recognised: by their endings, and where those say nothing by their
+//! first bytes.
 //!
 //! A modality is a [`Recogniser`] in a table; [`KNOWN`] holds those of this workspace. A program with a
 //! further modality hands over a table of its own.

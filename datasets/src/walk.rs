@@ -19,8 +19,9 @@ pub(crate) struct Walk<F> {
 }
 
 impl<F: Fn(&Path) -> bool> Walk<F> {
-    /// The wanted files below `root`, sorted. Hidden files and folders are left out, and so are links that lead
-    /// back to a folder they lie in (its files are listed anyway). A link that leads nowhere counts as a file.
+    /// The wanted files below `root`, sorted. Hidden files and folders are left out, and so are links that
+    /// lead back to a folder they lie in (its files are listed anyway). A link that leads nowhere counts as a
+    /// file.
     ///
     /// # Errors
     /// If a folder cannot be read, folders are nested deeper than 64, or there are more than 2^28 entries.

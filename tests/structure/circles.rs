@@ -162,8 +162,8 @@ impl Crate {
         found
     }
 
-    /// As [`Crate::find`], for a path behind `crate`, `self`, `super` or a module: a name that no line explains
-    /// is the module's own.
+    /// As [`Crate::find`], for a path behind `crate`, `self`, `super` or a module: a name that no line
+    /// explains is the module's own.
     fn inside<'a>(&'a self, here: &[String], path: &[String], asked: &mut Vec<&'a Use>) -> Vec<Found> {
         if path.first().is_some_and(|s| s == "super") {
             return self.find(here, path, asked);

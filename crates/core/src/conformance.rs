@@ -215,9 +215,9 @@ impl<'a, B: Batch> Trial<'a, B> {
         Ok(())
     }
 
-    /// Processes that have a part of the batch each compute the gradient of one process that has all of it, but
-    /// for a share `tolerance` of the largest element of each gradient; the loss likewise. All of them get the
-    /// same bits. `build(seed)` makes the method.
+    /// Processes that have a part of the batch each compute the gradient of one process that has all of it,
+    /// but for a share `tolerance` of the largest element of each gradient; the loss likewise. All of them
+    /// get the same bits. `build(seed)` makes the method.
     ///
     /// # Errors
     /// If they do not, or the samples of a batch cannot be divided by `ranks`.
@@ -324,8 +324,8 @@ pub fn building_twice_changes_nothing<T>(name: &str, build: impl Fn(&Scope) -> R
     }
 }
 
-/// Every parameter says where it stands, which layer-wise learning rates and frozen blocks go by; buffers need
-/// not.
+/// Every parameter says where it stands, which layer-wise learning rates and frozen blocks go by; buffers
+/// need not.
 ///
 /// # Errors
 /// Naming the parameters that do not.

@@ -26,7 +26,8 @@ pub struct Features {
     pub layers: Vec<Tensor>,
 }
 
-/// Collects the outputs of blocks that [`Layer::Hidden`] asks for, and hands them out in the order of the request.
+/// Collects the outputs of blocks that [`Layer::Hidden`] asks for, and hands them out in the order of the
+/// request.
 pub struct HiddenLayers {
     asked: Vec<usize>,
     seen: Vec<Option<Tensor>>,

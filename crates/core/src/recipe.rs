@@ -1,5 +1,5 @@
-//! The sections `[method]` and `[encoder]` of a modality: which objective and which network, by name, with the
-//! keys of its own.
+//! The sections `[method]` and `[encoder]` of a modality: which objective and which network, by name, with
+//! the keys of its own.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -82,10 +82,10 @@ macro_rules! method_config {
     };
 }
 
-/// Declares the encoders of a modality as an enum of networks: each variant holds the keys of one network, whose
-/// struct has `name` and `pretrained` among them and the names that files and the command use. The first
-/// network is the default. Made with it: serde's form, where the key `name` tells which network's keys stand
-/// beside it, and what asks a name for its network. A key of another network is an unknown key.
+/// Declares the encoders of a modality as an enum of networks: each variant holds the keys of one network,
+/// whose struct has `name` and `pretrained` among them and the names that files and the command use. The
+/// first network is the default. Made with it: serde's form, where the key `name` tells which network's keys
+/// stand beside it, and what asks a name for its network. A key of another network is an unknown key.
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -250,8 +250,9 @@ fn of_value<T: DeserializeOwned, E: serde::de::Error>(value: toml::Value) -> Res
     value.try_into().map_err(|e| E::custom(e.message().trim()))
 }
 
-/// Declares the methods of a modality of arrays: its own, if it has any, and all methods over views, whose list
-/// is here. As [`method_config!`](crate::method_config), and `over_views` gives the declaration of those.
+/// Declares the methods of a modality of arrays: its own, if it has any, and all methods over views, whose
+/// list is here. As [`method_config!`](crate::method_config), and `over_views` gives the declaration of
+/// those.
 ///
 /// ```
 /// selfsup_core::methods_over_views! {

@@ -113,8 +113,8 @@ impl Scope {
         if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
     }
 
-    /// The tensor `name`, drawn from `init` where it does not exist yet. Initial values depend on the seed and
-    /// the full name only.
+    /// The tensor `name`, drawn from `init` where it does not exist yet. Initial values depend on the seed
+    /// and the full name only.
     ///
     /// # Errors
     /// If the name is taken by a tensor of another shape.

@@ -1,5 +1,5 @@
-//! The configuration as the command is given it: a TOML file, KEY=VALUE arguments and flags, parsed once. What
-//! has to be known before its type is (the modality, the method, the run) is asked of it.
+//! The configuration as the command is given it: a TOML file, KEY=VALUE arguments and flags, parsed once.
+//! What has to be known before its type is (the modality, the method, the run) is asked of it.
 
 use selfsup_core::config::{self, Unread};
 use selfsup_core::{Error, Result};
@@ -24,9 +24,9 @@ impl Draft {
         Ok(Draft { layers: config::Draft::parse(text, origin)?, file: None, of_run: false })
     }
 
-    /// Parses the arguments of a verb: a TOML file, if one of them is none of `KEY=VALUE`, and overrides. `flags`
-    /// are keys that have a flag of their own; an argument wins over a flag. Without a file a run that goes on
-    /// (`resumed`) has its own configuration.
+    /// Parses the arguments of a verb: a TOML file, if one of them is none of `KEY=VALUE`, and overrides.
+    /// `flags` are keys that have a flag of their own; an argument wins over a flag. Without a file a run
+    /// that goes on (`resumed`) has its own configuration.
     ///
     /// # Errors
     /// If there are two files, one cannot be read, or something is not TOML.
@@ -85,8 +85,8 @@ impl Draft {
         Some(self.file.as_ref()?.file_stem()?.to_string_lossy().into_owned())
     }
 
-    /// The modality that is stated, if one is. Slices of volumes (`volumes.slices`) are images, whatever is said
-    /// besides.
+    /// The modality that is stated, if one is. Slices of volumes (`volumes.slices`) are images, whatever is
+    /// said besides.
     ///
     /// # Errors
     /// If one is stated that does not exist.

@@ -1,10 +1,10 @@
-//! No key is accepted and ignored: for every method and encoder of every modality, a key that the configuration
-//! takes either changes what two steps of training leave behind, or is refused by name.
+//! No key is accepted and ignored: for every method and encoder of every modality, a key that the
+//! configuration takes either changes what two steps of training leave behind, or is refused by name.
 //!
 //! The test knows neither methods nor keys: it takes methods from [`Keys::METHODS`], encoders from the names
-//! that serde lists, keys from what serde says is known, and other values from the type of the present one. The
-//! sections of the loop (`[data]`, `[train]`, `[eval]`) are read by the verbs for all methods alike and are not
-//! walked.
+//! that serde lists, keys from what serde says is known, and other values from the type of the present one.
+//! The sections of the loop (`[data]`, `[train]`, `[eval]`) are read by the verbs for all methods alike and
+//! are not walked.
 
 use crate::config::{Keys, PretrainConfig, Read};
 use crate::draft::Draft;
@@ -34,8 +34,8 @@ struct Walk<'a> {
     sections: &'a [&'a str],
     /// Values for keys whose type does not suggest one.
     values: &'a [(&'a str, &'a str)],
-    /// Keys that change no number, or none of this data: where something is kept, how much memory it may take,
-    /// how files are read that the data does not have.
+    /// Keys that change no number, or none of this data: where something is kept, how much memory it may
+    /// take, how files are read that the data does not have.
     neutral: &'a [&'a str],
 }
 

@@ -19,8 +19,8 @@ const fn entry<M: Modality>() -> Entry {
     Entry { kind: M::Keys::KIND, methods: M::Keys::METHODS }
 }
 
-/// From a list of types: the table [`MODALITIES`], and the macro `with_modality!(kind, M => code)`, which runs
-/// code with `M` the type of a modality.
+/// From a list of types: the table [`MODALITIES`], and the macro `with_modality!(kind, M => code)`, which
+/// runs code with `M` the type of a modality.
 macro_rules! modalities {
     ($d:tt $($(#[$built:meta])* $modality:path,)*) => {
         /// All of them.

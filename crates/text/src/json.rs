@@ -1,4 +1,5 @@
-//! Keys of a `config.json`, read with errors that name the file and the key, and written as transformers does.
+//! Keys of a `config.json`, read with errors that name the file and the key, and written as transformers
+//! does.
 
 use selfsup_core::{Error, Result};
 use selfsup_kernels::activation::Act;

@@ -1,5 +1,5 @@
-//! What every encoder of images must satisfy: a second build changes nothing, and each parameter says where it
-//! stands, which fine-tuning goes by.
+//! What every encoder of images must satisfy: a second build changes nothing, and each parameter says where
+//! it stands, which fine-tuning goes by.
 
 #![allow(clippy::unwrap_used)]
 

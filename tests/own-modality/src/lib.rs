@@ -1,6 +1,6 @@
-//! Signals as a modality: a CSV whose rows are a label and the values of one signal. Everything that images and
-//! volumes have (contrastive methods, exact resumption, the probe with its baselines, reports) serves them, and
-//! nothing inside the workspace knows of them.
+//! Signals as a modality: a CSV whose rows are a label and the values of one signal. Everything that images
+//! and volumes have (contrastive methods, exact resumption, the probe with its baselines, reports) serves
+//! them, and nothing inside the workspace knows of them.
 
 mod network;
 mod rows;

@@ -3,8 +3,8 @@
 //!
 //! Layers are merged key by key, the higher one wins: defaults, what stands below ([`Draft::below`]: a run's
 //! configuration), the file, the overrides. Sections whose keys depend on one of them (`method.name`,
-//! `optim.schedule.kind`) are not mixed: where a higher layer changes that tag, it replaces the section whole.
-//! Serde says which keys are tags: without its tag an internally tagged enum cannot be read.
+//! `optim.schedule.kind`) are not mixed: where a higher layer changes that tag, it replaces the section
+//! whole. Serde says which keys are tags: without its tag an internally tagged enum cannot be read.
 
 use super::diagnose::{Said, diagnose, first_ignored, unknown_key};
 use super::path::{Keeps, Seg, TAGS, child, dotted, find, path_of, put, try_as};
@@ -78,8 +78,8 @@ impl Draft {
         })
     }
 
-    /// Adds the override `dotted.key = value`; spaces around the `=` do not count. A value is read as TOML where
-    /// it is TOML (`1e-3`, `true`, `[1, 2]`, `"text"`) and as a string otherwise.
+    /// Adds the override `dotted.key = value`; spaces around the `=` do not count. A value is read as TOML
+    /// where it is TOML (`1e-3`, `true`, `[1, 2]`, `"text"`) and as a string otherwise.
     ///
     /// # Errors
     /// If the text has no `=`, or no key before it.
@@ -323,8 +323,8 @@ struct Tags<'a> {
 }
 
 impl Tags<'_> {
-    /// Whether `upper` gives the section another tag than `lower` has, so that the keys of `lower` mean nothing
-    /// to it.
+    /// Whether `upper` gives the section another tag than `lower` has, so that the keys of `lower` mean
+    /// nothing to it.
     fn change(&self, section: &[Seg], lower: &Table, upper: &Table) -> bool {
         TAGS.iter().any(|tag| {
             let path = child(section, tag);

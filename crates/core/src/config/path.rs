@@ -103,6 +103,6 @@ pub(super) fn put(root: &mut Value, path: &[Seg], value: Value) {
 /// Names of keys that say which other keys a section has.
 pub(super) const TAGS: [&str; 2] = ["name", "kind"];
 
-/// Whether a section keeps its other keys when the tag at a dotted key changes from one value to another; `None`
-/// where serde knows.
+/// Whether a section keeps its other keys when the tag at a dotted key changes from one value to another;
+/// `None` where serde knows.
 pub type Keeps<'a> = &'a dyn Fn(&str, &str, &str) -> Option<bool>;

@@ -1,9 +1,9 @@
 //! Embeddings: a struct per method whose fields have names, declared with [`embeddings!`].
 //!
-//! A field is `graph` (the criterion's gradient flows into it), `fixed` (teacher outputs, targets, masks on the
-//! device) or `host` (counts and labels that the criterion reads on the host). Dimension 0 runs over rows:
-//! the samples of the batch for methods that couple them, otherwise the items that the mean loss averages
-//! over (a language model's masked tokens). Micro-batches and processes are joined along it.
+//! A field is `graph` (the criterion's gradient flows into it), `fixed` (teacher outputs, targets, masks on
+//! the device) or `host` (counts and labels that the criterion reads on the host). Dimension 0 runs over
+//! rows: the samples of the batch for methods that couple them, otherwise the items that the mean loss
+//! averages over (a language model's masked tokens). Micro-batches and processes are joined along it.
 
 use crate::error::{Error, Result};
 use candle_core::Tensor;
@@ -106,8 +106,8 @@ impl<F: Field> Field for Vec<F> {
     }
 }
 
-/// Declares the embeddings of a method. Fields of kind `graph` and `fixed` are a tensor, an `Option` or a `Vec`
-/// of them; those of kind `host` are a `Vec`.
+/// Declares the embeddings of a method. Fields of kind `graph` and `fixed` are a tensor, an `Option` or a
+/// `Vec` of them; those of kind `host` are a `Vec`.
 ///
 /// ```
 /// selfsup_core::embeddings! {

@@ -267,7 +267,8 @@ impl OverViews for MaeConfig {
         Wanted::Plain
     }
 
-    /// MAE's class token is not trained towards anything: its papers' probes average the patches or fine-tune.
+    /// MAE's class token is not trained towards anything: its papers' probes average the patches or
+    /// fine-tune.
     fn needs(&self) -> Needs {
         Needs { tokens: true, fixed_positions: true, mean_pool: true }
     }

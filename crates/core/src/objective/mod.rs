@@ -133,15 +133,16 @@ pub trait Objective: Send + Sync {
     /// If shapes do not fit.
     fn embed(&self, batch: &Self::Batch, pass: &Pass) -> Result<Self::Embeddings>;
 
-    /// The loss over a whole batch of embeddings, of all micro-batches and processes where it couples samples.
+    /// The loss over a whole batch of embeddings, of all micro-batches and processes where it couples
+    /// samples.
     ///
     /// # Errors
     /// If the batch is too small for the method.
     fn criterion(&self, embeddings: &Self::Embeddings, pass: &Pass) -> Result<Loss>;
 
     /// Whether `criterion` couples samples. Then the trainer gathers the embeddings of all micro-batches
-    /// (GradCache) and processes before it asks for the loss, and dimension 0 of every embedding runs over the
-    /// samples; else it averages losses by [`Objective::weight`].
+    /// (GradCache) and processes before it asks for the loss, and dimension 0 of every embedding runs over
+    /// the samples; else it averages losses by [`Objective::weight`].
     fn couples_samples(&self) -> bool {
         true
     }

@@ -1,5 +1,5 @@
-//! Rotation prediction (Gidaris et al. 2018, "RotNet", arXiv 1803.07728): by how many quarter turns was the image
-//! turned? A network that answers has to know what is up in its objects.
+//! Rotation prediction (Gidaris et al. 2018, "RotNet", arXiv 1803.07728): by how many quarter turns was the
+//! image turned? A network that answers has to know what is up in its objects.
 //!
 //! All four turns of every sample are in the batch, and `L = mean over samples and turns of
 //! -log softmax(W f(turn_r(x)))_r`. The last two axes of a sample are turned, so volumes turn in their planes.

@@ -1,8 +1,8 @@
 //! Methods over views: what they are given, and how one declaration serves every modality of arrays.
 //!
-//! The configuration of such a method implements [`OverViews`]: which views it wants, what encoder it needs, how
-//! it is built. A modality (images, volumes) provides [`Networks`] and the transforms that fulfil [`Wanted`]. The
-//! list of the methods stands in [`methods_over_views!`](crate::methods_over_views).
+//! The configuration of such a method implements [`OverViews`]: which views it wants, what encoder it needs,
+//! how it is built. A modality (images, volumes) provides [`Networks`] and the transforms that fulfil
+//! [`Wanted`]. The list of the methods stands in [`methods_over_views!`](crate::methods_over_views).
 
 use super::{Batch, Method};
 use crate::encoder::{Encoder, TokenEncoder};
@@ -18,7 +18,8 @@ pub struct Views {
     pub globals: Vec<Tensor>,
     /// Small crops (multi-crop).
     pub locals: Vec<Tensor>,
-    /// What a view is compared with: the patch before it was corrupted, or a class `(N)` that was made with it.
+    /// What a view is compared with: the patch before it was corrupted, or a class `(N)` that was made with
+    /// it.
     pub targets: Option<Tensor>,
     /// Global index of each sample in the data set.
     pub indices: Vec<usize>,

@@ -2,12 +2,12 @@
 //!
 //! Where the criterion treats samples one by one, losses are averaged by the weight of each part. Where it
 //! couples them, averaging would compute another loss: a contrastive batch of 4 x 64 has not the negatives of
-//! one of 256. There the embeddings of all parts are gathered first and the criterion sees the whole batch: of
-//! all processes, through [`World::all_gather`](crate::World::all_gather), whose gradient flows back to where
-//! an embedding came from; and of all micro-batches, which are embedded without graphs and then again, with
-//! one, to carry their share back (GradCache, Gao et al. 2021, arXiv 2101.06983). So no method needs code of its
-//! own for either. The result is exact for encoders without batch norm; with it, statistics are those of each
-//! micro-batch over all processes.
+//! one of 256. There the embeddings of all parts are gathered first and the criterion sees the whole batch:
+//! of all processes, through [`World::all_gather`](crate::World::all_gather), whose gradient flows back to
+//! where an embedding came from; and of all micro-batches, which are embedded without graphs and then again,
+//! with one, to carry their share back (GradCache, Gao et al. 2021, arXiv 2101.06983). So no method needs
+//! code of its own for either. The result is exact for encoders without batch norm; with it, statistics are
+//! those of each micro-batch over all processes.
 
 use crate::error::{Error, Result};
 use crate::objective::{Batch, Embedded, Objective};
@@ -28,8 +28,8 @@ pub struct Gradients<E> {
     pub embeddings: E,
 }
 
-/// Loss and gradient of `batch`, with at most `micro` samples in flight (0: all at once). `pass.offset` is the
-/// index of its first sample within the step: 0, but for later processes.
+/// Loss and gradient of `batch`, with at most `micro` samples in flight (0: all at once). `pass.offset` is
+/// the index of its first sample within the step: 0, but for later processes.
 ///
 /// # Errors
 /// Those of the objective.

@@ -330,8 +330,8 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
         since: u64,
         at: &mut Position,
     ) -> Result<Stepped> {
-        // On this thread: a CUDA tensor lives on the stream of the thread that makes it, and other threads use
-        // it without waiting for that stream. On the CPU nothing is copied.
+        // On this thread: a CUDA tensor lives on the stream of the thread that makes it, and other threads
+        // use it without waiting for that stream. On the CPU nothing is copied.
         let batch = batch.to_device(&self.device)?;
         let pass = Pass::train(self.config.seed, progress);
         let mut made = gradients(self.objective, &batch, self.config.micro_batch_size, &pass)?;

@@ -1,9 +1,9 @@
 //! The processes (ranks) that train together.
 //!
-//! A [`World`] is a handle on an engine, a [`Collective`]: one process, ranks on threads, later MPI and NCCL. Its
-//! operations can fail, because another process can. Gradients follow one convention: the quantity that is
-//! minimised is the mean over the ranks of each rank's loss, so the adjoint of a sum over ranks is the sum of
-//! the gradients of all ranks, and that of gathering is the own part of that sum.
+//! A [`World`] is a handle on an engine, a [`Collective`]: one process, ranks on threads, later MPI and NCCL.
+//! Its operations can fail, because another process can. Gradients follow one convention: the quantity that
+//! is minimised is the mean over the ranks of each rank's loss, so the adjoint of a sum over ranks is the sum
+//! of the gradients of all ranks, and that of gathering is the own part of that sum.
 
 mod collective;
 mod single;
@@ -64,8 +64,8 @@ impl World {
         })?)
     }
 
-    /// The tensors of all ranks, one after the other in dimension 0. The gradient of the own part is the sum of
-    /// its gradients in the losses of all ranks.
+    /// The tensors of all ranks, one after the other in dimension 0. The gradient of the own part is the sum
+    /// of its gradients in the losses of all ranks.
     ///
     /// # Errors
     /// If another rank fails, or shapes differ beyond dimension 0.

@@ -30,8 +30,8 @@ impl MethodConfig {
         self.over_views().is_none()
     }
 
-    /// Keys of `[augment]` that the method does not read: of those that [`MethodConfig::views`] wants one patch
-    /// for, everything that tells views apart.
+    /// Keys of `[augment]` that the method does not read: of those that [`MethodConfig::views`] wants one
+    /// patch for, everything that tells views apart.
     pub fn unread(&self) -> Vec<Unread> {
         if self.over_views().is_some_and(|m| m.wanted().compares()) {
             return Vec::new();

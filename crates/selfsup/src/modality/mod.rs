@@ -61,8 +61,8 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If the settings do not fit the samples.
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Self::Batch>>>;
 
-    /// Batches of held-out samples for the validation loss; `None`, with a warning, where they are too few for
-    /// one.
+    /// Batches of held-out samples for the validation loss; `None`, with a warning, where they are too few
+    /// for one.
     ///
     /// # Errors
     /// As [`Modality::batches`].
@@ -198,8 +198,8 @@ pub struct PlanRequest<'a> {
 
 /// A modality whose samples have a ratio of signal to noise.
 pub trait Noisy<M> {
-    /// The same modality with noise in every sample, at a ratio in decibels. `noise` is a folder of recordings,
-    /// or `white`, `pink` or `brown`.
+    /// The same modality with noise in every sample, at a ratio in decibels. `noise` is a folder of
+    /// recordings, or `white`, `pink` or `brown`.
     ///
     /// # Errors
     /// If the noise is not there.

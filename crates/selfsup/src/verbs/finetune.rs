@@ -304,9 +304,9 @@ fn beside<K: Keys>(config: &TaskConfig<K>, draft: &Draft, request: &Request) -> 
     config
 }
 
-/// Freezes what the task does not train: blocks below the last `train_blocks`, and parameters that the encoder
-/// may leave out (a mask token) and that get no gradient here, so that nothing would ever move them. The parts
-/// `head` of the encoder belong to the head and stay trained.
+/// Freezes what the task does not train: blocks below the last `train_blocks`, and parameters that the
+/// encoder may leave out (a mask token) and that get no gradient here, so that nothing would ever move them.
+/// The parts `head` of the encoder belong to the head and stay trained.
 fn freeze<O: Objective>(
     keys: &TaskKeys,
     head: &[&str],

@@ -29,8 +29,8 @@ pub struct Request {
     pub task: Option<String>,
     /// `out` is a folder of files instead of a table.
     pub folder: bool,
-    /// Instead of a prediction for each sample, what is measured on all of them: clean, and at these ratios of
-    /// signal to noise in decibels.
+    /// Instead of a prediction for each sample, what is measured on all of them: clean, and at these ratios
+    /// of signal to noise in decibels.
     pub snr: Vec<f32>,
     /// The noise: a folder of recordings, or its colour.
     pub noise: String,

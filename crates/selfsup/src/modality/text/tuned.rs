@@ -12,9 +12,9 @@ use selfsup_text::recipe::Architecture;
 use std::path::Path;
 
 impl Text {
-    /// Whether classes are predicted by the head that transformers has for the family. With `encoder.pool` the
-    /// features are pooled otherwise, and the head is a linear layer on them that transformers has no class
-    /// for.
+    /// Whether classes are predicted by the head that transformers has for the family. With `encoder.pool`
+    /// the features are pooled otherwise, and the head is a linear layer on them that transformers has no
+    /// class for.
     pub(super) fn with_family_head(&self) -> bool {
         matches!(self.architecture, Architecture::Bert(_))
             && matches!(self.keys.encoder.pool(), None | Some(Pool::Pooler))
