@@ -10,6 +10,8 @@ use selfsup_core::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Who delivers a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +102,16 @@ fn fetch_into(cache: &Path, name: &str, package: &Package, program: Option<&Path
     if folder.is_dir() {
         return Ok(folder);
     }
-    let scratch = Scratch(cache.join(format!(".{name}-{}", std::process::id())));
+    // One fetch at a time in a process: who waits here finds what the one before it has fetched.
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let _one = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    // No two fetches share a folder, whichever process or cache they belong to.
+    static FETCHES: AtomicUsize = AtomicUsize::new(0);
+    let number = FETCHES.fetch_add(1, Ordering::Relaxed);
+    let scratch = Scratch(cache.join(format!(".{name}-{}-{number}", std::process::id())));
     let (download, unpacked, whole) =
         (scratch.0.join("download"), scratch.0.join("unpacked"), scratch.0.join("whole"));
     let _ = fs::remove_dir_all(&scratch.0);
@@ -256,6 +267,28 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(dir.path().join("log")).unwrap().lines().count(), 1);
         // Nothing is left beside the set.
+        assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
+    }
+
+    /// Two data sets may ask for one package at the same time: neither takes the other's half.
+    #[test]
+    fn threads_share_one_fetch() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, sum) = package(dir.path());
+        let cache = dir.path().join("cache");
+        let lines =
+            format!("echo fetched >> {0}/log\nsleep 0.2\ncp {1} .", dir.path().display(), file.display());
+        let program = client(dir.path(), &lines);
+        let p = pinned(sum, &["package/data"]);
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    let folder = fetch_into(&cache, "set", &p, Some(&program)).unwrap();
+                    assert_eq!(fs::read(folder.join("data/a.txt")).unwrap(), b"hi");
+                });
+            }
+        });
+        assert_eq!(fs::read_to_string(dir.path().join("log")).unwrap().lines().count(), 1);
         assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
     }
 
