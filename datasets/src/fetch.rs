@@ -5,8 +5,7 @@
 //! is fetched, checked and unpacked in a folder beside, which is then renamed. Who has no client or no
 //! network puts the files there by hand.
 
-use crate::sha256;
-use selfsup_core::{Error, Result};
+use selfsup_core::{Error, Result, sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

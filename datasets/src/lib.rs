@@ -47,7 +47,6 @@ pub mod volumes;
 pub mod wordnet;
 
 mod hold_out;
-mod sha256;
 mod shuffle;
 mod size;
 mod walk;

@@ -62,6 +62,7 @@ pub mod recipe;
 pub mod run;
 pub mod schedule;
 pub mod scope;
+pub mod sha256;
 pub mod signal;
 pub mod trainer;
 pub mod weights;

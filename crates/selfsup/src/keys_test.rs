@@ -310,13 +310,14 @@ fn at<'a>(v: &'a Value, key: &str) -> Option<&'a Value> {
 #[test]
 fn a_task_changes_the_method_of_its_run() {
     use crate::modality::vision::Keys;
-    use crate::task::TaskConfig;
+    use crate::task::{TaskConfig, TaskKeys};
     let run = "[method]\nname = \"simclr\"\ntemperature = 0.1\n[encoder]\nname = \"vit_small\"\npatch = 4\n[augment]\nsize = 32";
     let run = PretrainConfig::<Keys>::load(run, "run", &[]).unwrap();
     let of = |text: &str| {
         let draft = Draft::parse(text, "t.toml").unwrap();
         let config = TaskConfig::<Keys>::of(&draft, Some(&run)).unwrap();
-        let refused = config.refuse_unread(&draft, Some(&run)).err().map(|e| e.to_string());
+        let refused =
+            config.refuse_unread(&draft, Some(&run), &TaskKeys::CHOICES).err().map(|e| e.to_string());
         (config, refused)
     };
     let (config, refused) = of("[method]\nname = \"byol\"\n[encoder]\nname = \"vit_tiny\"");

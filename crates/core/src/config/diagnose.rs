@@ -133,9 +133,15 @@ pub(super) fn unknown_key<T: DeserializeOwned>(
     if let Some((current, others)) = other_variants::<T>(said, section, name) {
         return Error::config(format!("{at}: `{full}` is a key of {}, not of {current}", listed(&others)));
     }
+    // The keys of another variant are not known here.
+    let same = |tag: &str| {
+        let tag = child(section, tag);
+        find(said.root, &tag).is_none_or(|v| Some(v) == find(said.known, &tag))
+    };
+    let known = Some(said.known).filter(|_| TAGS.iter().all(|tag| same(tag)));
     let all = |v: &Value| find(v, section).and_then(Value::as_table).map(|t| t.keys().cloned().collect());
     if near.is_empty() {
-        near = [written, Some(said.known)]
+        near = [written, known]
             .into_iter()
             .flatten()
             .filter_map(all)

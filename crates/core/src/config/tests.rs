@@ -35,6 +35,7 @@ enum Method {
         symmetric: bool,
     },
     Byol(Byol),
+    Plain {},
 }
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -110,6 +111,9 @@ fn unknown_keys() {
     assert_eq!(e, "config: c.toml:4: unknown key `method.temprature`; did you mean `method.temperature`?");
     let e = err("[method]\nname = \"byol\"\nmomentun = 1.0", &[]);
     assert_eq!(e, "config: c.toml:3: unknown key `method.momentun`; did you mean `method.momentum`?");
+    // A method without keys: those of the default method are not its own.
+    let e = err("[method]\nname = \"plain\"\nwobble = 1.0", &[]);
+    assert_eq!(e, "config: c.toml:3: unknown key `method.wobble`; no keys are known here");
     // Ignored by serde, refused here; a key that is read but not written is known.
     assert_eq!(
         err("[data]\nbatchsize = 1", &[]),

@@ -19,6 +19,7 @@ impl<M: Tasks> Task<M> for Classification {
     // Not the accuracy: on a few dozen labels it is level for many epochs, and the first of them is hardly
     // trained.
     const WATCHED: &'static str = "validation_log_likelihood";
+    const READS: &'static [&'static str] = &["label_smoothing", "class_weights", "dropout"];
 
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
         let none = || {

@@ -48,6 +48,11 @@ pub struct TaskKeys {
     pub classes: Vec<String>,
 }
 
+impl TaskKeys {
+    /// Keys that a task may have or not ([`Task::READS`](super::Task::READS)); all read the others.
+    pub const CHOICES: [&'static str; 3] = ["label_smoothing", "class_weights", "dropout"];
+}
+
 impl Default for TaskKeys {
     fn default() -> Self {
         TaskKeys {
@@ -157,13 +162,22 @@ impl<K: Keys> TaskConfig<K> {
         Ok(c)
     }
 
-    /// Refuses keys of the draft that fine-tuning does not read.
+    /// Refuses keys of the draft that fine-tuning does not read; `reads` are those among
+    /// [`TaskKeys::CHOICES`] that the task reads.
     ///
     /// # Errors
     /// Naming the key, where it was given, and who reads it.
-    pub fn refuse_unread(&self, draft: &Draft, run: Option<&PretrainConfig<K>>) -> Result<()> {
+    pub fn refuse_unread(
+        &self,
+        draft: &Draft,
+        run: Option<&PretrainConfig<K>>,
+        reads: &[&str],
+    ) -> Result<()> {
         let task = &self.task.kind;
         let mut unread = [self.keys.unread(Some(task)), common_unread::<K>(&self.optim)].concat();
+        let others = TaskKeys::CHOICES.into_iter().filter(|key| !reads.contains(key)).collect::<Vec<_>>();
+        let which = if reads.is_empty() { "none of these keys".into() } else { reads.join(" and ") };
+        unread.extend(Unread::all("task", &others, &format!("is not read by {task}, which reads {which}")));
         // The name says which networks there may be; the rest is about the loss.
         for key in draft.layers().given() {
             if key.starts_with("method.") && key != "method.name" {

@@ -114,6 +114,9 @@ pub trait Task<M: Tasks>: Sized {
     /// chosen.
     const WATCHED: &'static str;
 
+    /// The keys among [`TaskKeys::CHOICES`] that it reads; the others are refused where they are given.
+    const READS: &'static [&'static str];
+
     /// What the head's outputs are called.
     const OUTPUTS: &'static str = "classes";
 

@@ -132,15 +132,16 @@ fn finetune<M: Tasks>(request: &Request, draft: &Draft) -> Result<()> {
     if !M::TASKS.contains(&config.task.kind.as_str()) {
         return Err(unknown_task::<M>(&config.task.kind));
     }
-    config.refuse_unread(draft, base.as_ref())?;
     let kind = config.task.kind.clone();
-    M::with_task(&kind, Finetune { request, draft, config })
+    M::with_task(&kind, Finetune { request, draft, base, config })
 }
 
 /// The verb once the task is known.
 struct Finetune<'a, M: Modality> {
     request: &'a Request,
     draft: &'a Draft,
+    /// The configuration of the run that it starts from.
+    base: Option<PretrainConfig<M::Keys>>,
     config: TaskConfig<M::Keys>,
 }
 
@@ -148,7 +149,8 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
     type Out = ();
 
     fn run<T: Task<M>>(self) -> Result<()> {
-        let Finetune { request, draft, mut config } = self;
+        let Finetune { request, draft, base, mut config } = self;
+        config.refuse_unread(draft, base.as_ref(), T::READS)?;
         T::check(&config)?;
         if config.data.path.is_empty() {
             return Err(Error::config(

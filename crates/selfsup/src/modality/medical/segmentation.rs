@@ -62,6 +62,7 @@ impl Task<Medical> for Segmentation {
     type Objective = Segment;
 
     const WATCHED: &'static str = "validation_dice";
+    const READS: &'static [&'static str] = &["class_weights"];
 
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
         let train = drawn(&sets.train)?.ok_or_else(|| {

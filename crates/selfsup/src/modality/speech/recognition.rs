@@ -61,6 +61,7 @@ impl Task<Speech> for Recognition {
     type Objective = Ctc;
 
     const WATCHED: &'static str = "validation_character_accuracy";
+    const READS: &'static [&'static str] = &["dropout"];
     const OUTPUTS: &'static str = "tokens";
 
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {

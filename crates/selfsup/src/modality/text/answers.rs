@@ -3,7 +3,7 @@
 use super::packed::{Packed, check_keys, unpacked};
 use super::{Keys, Text};
 use crate::set::{Set, Sets};
-use crate::task::{Answers, ClassWeights, Ready, Task, TaskConfig, TaskKeys};
+use crate::task::{Answers, Ready, Task, TaskConfig, TaskKeys};
 use candle_core::DType;
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Batch;
@@ -153,6 +153,7 @@ impl Task<Text> for Answering {
     type Objective = AnswerFinder;
 
     const WATCHED: &'static str = "validation_f1";
+    const READS: &'static [&'static str] = &[];
     const OUTPUTS: &'static str = "scores a token";
 
     fn check(config: &TaskConfig<Keys>) -> Result<()> {
@@ -174,14 +175,9 @@ impl Task<Text> for Answering {
     fn build(
         modality: &Text,
         scope: &Scope,
-        keys: &TaskKeys,
+        _keys: &TaskKeys,
         _class_weights: &[f32],
     ) -> Result<AnswerFinder> {
-        if keys.class_weights != ClassWeights::None || keys.label_smoothing != 0.0 || keys.dropout != 0.0 {
-            return Err(Error::config(
-                "task: question answering has no class_weights, label_smoothing or dropout of its own: leave them out",
-            ));
-        }
         AnswerFinder::new(scope, modality.bert()?, &AnswerConfig::default())
     }
 

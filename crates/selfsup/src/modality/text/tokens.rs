@@ -4,7 +4,7 @@ use super::packed::{Packed, check_keys, unpacked};
 use super::{Keys, Text};
 use crate::set::{Set, Sets};
 use crate::task::classification::best;
-use crate::task::{Answers, ClassWeights, Ready, Task, TaskConfig, TaskKeys};
+use crate::task::{Answers, Ready, Task, TaskConfig, TaskKeys};
 use candle_core::DType;
 use selfsup_core::data::{Dataset, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Batch;
@@ -112,6 +112,7 @@ impl Task<Text> for Tagging {
 
     // Entity F1 is 0 for many epochs on a few sentences.
     const WATCHED: &'static str = "validation_log_likelihood";
+    const READS: &'static [&'static str] = &["label_smoothing", "dropout"];
 
     fn check(config: &TaskConfig<Keys>) -> Result<()> {
         check_keys(config)
@@ -145,11 +146,6 @@ impl Task<Text> for Tagging {
         keys: &TaskKeys,
         _class_weights: &[f32],
     ) -> Result<TokenClassifier> {
-        if keys.class_weights != ClassWeights::None {
-            return Err(Error::config(
-                "task.class_weights: token classification weighs all tags alike, expected none",
-            ));
-        }
         let config = TokenConfig {
             classes: keys.classes.len(),
             dropout: keys.dropout,

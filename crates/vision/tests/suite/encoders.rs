@@ -1,0 +1,92 @@
+//! What every encoder of images must satisfy: a second build changes nothing, and each parameter says where
+//! it stands, which fine-tuning goes by.
+
+use candle_core::{DType, Device, Tensor};
+use selfsup_core::conformance::{
+    building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates,
+};
+use selfsup_core::nn::TransformerConfig;
+use selfsup_core::{Encoder, Layer, Params, Pass, Result, Scope};
+use selfsup_vision::encoder::{ResNet, ResNetConfig, ViT, ViTConfig};
+
+fn resnet(scope: &Scope) -> Result<Box<dyn Encoder>> {
+    let base = ResNetConfig::named("resnet18").unwrap();
+    let config = ResNetConfig { depths: vec![1, 2], widths: vec![4, 6], stem: 4, ..base };
+    Ok(Box::new(ResNet::new(scope, config)?))
+}
+
+fn vit(scope: &Scope, fixed: bool) -> Result<Box<dyn Encoder>> {
+    let mut config = ViTConfig::named("vit_tiny", 16, 4).unwrap();
+    config.trunk = TransformerConfig { layer_scale: Some(0.1), ..TransformerConfig::vit(16, 3, 2, 32) };
+    config.fixed_positions = fixed;
+    Ok(Box::new(ViT::new(scope, config)?))
+}
+
+type Build = Box<dyn Fn(&Scope) -> Result<Box<dyn Encoder>>>;
+
+fn all() -> Vec<(&'static str, Build)> {
+    vec![
+        ("resnet", Box::new(resnet)),
+        ("vit", Box::new(|s| vit(s, false))),
+        ("vit with sines", Box::new(|s| vit(s, true))),
+    ]
+}
+
+#[test]
+fn a_second_build_changes_nothing() {
+    for (name, build) in all() {
+        building_twice_changes_nothing(name, build).unwrap();
+    }
+}
+
+#[test]
+fn every_parameter_stands_somewhere() {
+    for (name, build) in all() {
+        let params = Params::new();
+        build(&Scope::root(&params, 0, &Device::Cpu)).unwrap();
+        every_parameter_has_a_place(name, &params).unwrap();
+    }
+}
+
+#[test]
+fn fine_tuning_takes_blocks_from_the_top() {
+    let rates = |build: &dyn Fn(&Scope) -> Result<Box<dyn Encoder>>, blocks| {
+        fine_tuning_rates(build, blocks).unwrap()
+    };
+    let learned = |s: &Scope| vit(s, false);
+    let whole = [
+        "blocks.0 0.125",
+        "blocks.1 0.25",
+        "blocks.2 0.5",
+        "cls_token 0.0625",
+        "norm 1",
+        "patch_embed 0.0625",
+        "pos_embed 0.0625",
+    ];
+    assert_eq!(rates(&learned, None), whole);
+    assert_eq!(rates(&learned, Some(3)), ["blocks.0 0.125", "blocks.1 0.25", "blocks.2 0.5", "norm 1"]);
+    assert_eq!(rates(&learned, Some(1)), ["blocks.2 0.5", "norm 1"]);
+    assert_eq!(rates(&learned, Some(0)), [""; 0]);
+    let whole = ["bn1 0.125", "conv1 0.125", "layer1.0 0.25", "layer2.0 0.5", "layer2.1 0.5"];
+    assert_eq!(rates(&resnet, None), whole);
+    assert_eq!(rates(&resnet, Some(2)), ["layer1.0 0.25", "layer2.0 0.5", "layer2.1 0.5"]);
+    assert_eq!(rates(&resnet, Some(1)), ["layer2.0 0.5", "layer2.1 0.5"]);
+}
+
+/// Hidden layers come in the order of the request; one that the network has not is an error.
+#[test]
+fn layers_come_as_they_were_asked_for() {
+    for (name, build) in all() {
+        let net = build(&Scope::root(&Params::new(), 0, &Device::Cpu)).unwrap();
+        let x = Tensor::ones((2, 3, 16, 16), DType::F32, &Device::Cpu).unwrap();
+        let layers = |want: &[Layer]| net.forward(&x, None, want, &Pass::eval()).map(|f| f.layers);
+        let sum = |t: &Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        let forth = layers(&[Layer::Hidden(0), Layer::Tokens, Layer::Hidden(1)]).unwrap();
+        let back = layers(&[Layer::Hidden(1), Layer::Hidden(0), Layer::Hidden(1)]).unwrap();
+        let (forth, back): (Vec<f32>, Vec<f32>) =
+            (forth.iter().map(sum).collect(), back.iter().map(sum).collect());
+        assert_eq!(back, [forth[1], forth[0], forth[1]], "{name}");
+        let error = layers(&[Layer::Hidden(9)]).unwrap_err().to_string();
+        assert!(error.contains("Hidden(9)"), "{name}: {error}");
+    }
+}

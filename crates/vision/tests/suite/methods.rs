@@ -1,0 +1,142 @@
+//! What every method must satisfy: each parameter moves, resuming is exact, micro-batches compute the
+//! gradient of the whole batch, and the result does not depend on the number of threads.
+
+use candle_core::{Device, Tensor};
+use selfsup_core::conformance::Trial;
+use selfsup_core::objective::{Erased, Objective, Pair, Views};
+use selfsup_core::{Error, Key, Params, Pass, Result, Scope};
+use selfsup_vision::recipe::{Architecture, EncoderConfig, Method, MethodConfig, ResNetKeys, ViTKeys};
+
+const SIZE: usize = 16;
+const BATCH: usize = 8;
+
+/// Smooth images that differ from each other; two noisy views of each.
+fn blobs(epoch: u64, b: usize) -> Result<Views> {
+    let view = |which: u64| -> Result<Tensor> {
+        let mut values = Vec::new();
+        for i in 0..BATCH {
+            let mut place = Key::new(7).fold((b * BATCH + i) as u64).rng();
+            let (fx, fy, phase) = (place.uniform() * 0.8, place.uniform() * 0.8, place.uniform() * 6.0);
+            let mut noise = Key::new(8).fold(epoch).fold((b * BATCH + i) as u64).fold(which).rng();
+            for c in 0..3 {
+                for y in 0..SIZE {
+                    for x in 0..SIZE {
+                        values.push(
+                            (fx * x as f32 + fy * y as f32 + phase + c as f32).sin() + 0.3 * noise.normal(),
+                        );
+                    }
+                }
+            }
+        }
+        Ok(Tensor::from_vec(values, (BATCH, 3, SIZE, SIZE), &Device::Cpu)?)
+    };
+    Ok(Views::of(vec![view(0)?, view(1)?], (b * BATCH..(b + 1) * BATCH).collect()))
+}
+
+fn small(name: &str) -> MethodConfig {
+    let mut method = MethodConfig::named(name).unwrap();
+    method.over_views_mut().unwrap().shrink();
+    method
+}
+
+fn build(name: &str, seed: u64, vit: bool) -> Method {
+    let method = small(name);
+    let resnet = ResNetKeys {
+        name: "resnet".into(),
+        depths: Some(vec![1, 1]),
+        widths: Some(vec![8, 12]),
+        stem: Some(8),
+        ..ResNetKeys::default()
+    };
+    let transformer = ViTKeys {
+        name: "vit".into(),
+        dim: Some(16),
+        depth: Some(2),
+        heads: Some(2),
+        mlp_ratio: Some(2.0),
+        patch: Some(4),
+        ..ViTKeys::default()
+    };
+    let encoder: EncoderConfig =
+        if vit || method.needs().tokens { transformer.into() } else { resnet.into() };
+    let params = Params::new();
+    let scope = Scope::root(&params, seed, &Device::Cpu);
+    let mut architecture = encoder.resolve(SIZE, method.needs()).unwrap();
+    if let Architecture::ViT(c) = &mut architecture {
+        let t = &mut c.trunk;
+        (t.dropout, t.attention_dropout, t.activation_dropout, t.drop_path) = (0.1, 0.2, 0.1, 0.3);
+    }
+    method.build(&scope, &architecture).unwrap()
+}
+
+fn trial(name: &str) -> Trial<'static, Views> {
+    Trial::new(name, blobs)
+}
+
+#[test]
+fn every_parameter_moves() {
+    for name in MethodConfig::NAMES {
+        for vit in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            trial(name).every_parameter_moves(&*build(name, 0, vit), &dir.path().join("run")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn resuming_is_exact() {
+    for name in MethodConfig::NAMES {
+        let dir = tempfile::tempdir().unwrap();
+        trial(name).resuming_is_exact(|seed| Ok(build(name, seed, false)), dir.path()).unwrap();
+    }
+}
+
+#[test]
+fn micro_batches_compute_the_same_gradient() {
+    // Without batch norm anywhere the gradient of parts is that of the whole, dropout and stochastic depth
+    // included: a transformer with heads that have none.
+    for name in ["mae", "moco"] {
+        trial(name).parts_compute_the_gradient(&*build(name, 1, true), &[1, 3, 4], 2e-4).unwrap();
+    }
+}
+
+/// SimCLR couples samples; its projection has batch norm, so the encoder is checked under a head without.
+#[test]
+fn gradient_cache_is_exact() {
+    struct Plain(Method);
+    impl Objective for Plain {
+        type Batch = Views;
+        type Embeddings = Erased;
+        fn params(&self) -> &Params {
+            self.0.params()
+        }
+        fn encoder(&self) -> &dyn selfsup_core::Encoder {
+            self.0.encoder()
+        }
+        fn embed(&self, batch: &Views, pass: &Pass) -> Result<Erased> {
+            let f = |x| Ok::<_, Error>(self.0.encoder().forward(x, None, &[], pass)?.pooled);
+            Ok(Erased::new(Pair { a: f(&batch.globals[0])?, b: f(&batch.globals[1])? }))
+        }
+        fn criterion(&self, e: &Erased, pass: &Pass) -> Result<selfsup_core::Loss> {
+            self.0.criterion(e, pass)
+        }
+    }
+    trial("simclr").parts_compute_the_gradient(&Plain(build("simclr", 1, true)), &[1, 3, 4], 2e-4).unwrap();
+}
+
+#[test]
+fn two_processes_compute_the_gradient_of_one() {
+    for name in MethodConfig::NAMES {
+        for vit in [false, true] {
+            trial(name).ranks_compute_the_gradient(|seed| Ok(build(name, seed, vit)), 2, 1e-3).unwrap();
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for name in ["simclr", "mae"] {
+        let dir = tempfile::tempdir().unwrap();
+        trial(name).threads_do_not_change_a_bit(|seed| Ok(build(name, seed, false)), dir.path()).unwrap();
+    }
+}

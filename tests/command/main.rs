@@ -1,0 +1,24 @@
+//! The command from the outside: what users type, what they see, what is left on disk. One binary, so that a new
+//! file costs no link of its own.
+#![allow(clippy::unwrap_used)] // tests
+
+mod common;
+
+#[cfg(feature = "vision")]
+mod bad_input;
+#[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
+mod examples;
+#[cfg(all(unix, feature = "vision"))]
+mod kill;
+#[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
+mod modalities;
+#[cfg(all(feature = "text", feature = "parquet"))]
+mod parquet;
+#[cfg(all(feature = "vision", feature = "medical"))]
+mod slices;
+#[cfg(feature = "speech")]
+mod speech;
+#[cfg(feature = "vision")]
+mod tasks;
+#[cfg(feature = "text")]
+mod text_tasks;

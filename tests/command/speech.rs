@@ -1,0 +1,299 @@
+//! Recordings through the real command: the probe of frames, testing in noise, bounds on lengths, and
+//! transcripts.
+
+use crate::common::{Work, good, refused};
+use selfsup::speech::audio::write_wav;
+use std::fmt::Write;
+use std::process::{Command, Output};
+
+impl Work {
+    /// `waves/NN.wav`, each a low tone (`lo`) and then a high one (`hi`) with transcripts, alignments in
+    /// `phones`, and a run of two steps.
+    fn with_waves() -> Self {
+        let w = Work::new();
+        for dir in ["waves", "phones", "noise"] {
+            std::fs::create_dir(w.path(dir)).unwrap();
+        }
+        for i in 0..COUNT {
+            let turn = 4000 + 160 * (i % 5);
+            write_wav(&w.path(&format!("waves/{i:02}.wav")), &wave(i, turn), 16_000).unwrap();
+            std::fs::write(w.path(&format!("waves/{i:02}.txt")), "L+o, hi!").unwrap();
+            let (a, b) = (turn as f64 / 16_000.0, 0.5);
+            let (name, text) = match i % 3 {
+                0 => ("lab", format!("#\n{a} 125 lo\n{b} 125 hi\n")),
+                1 => ("phn", format!("0 {turn} lo\n{turn} 8000 hi\n")),
+                _ => ("tsv", format!("end\tphone\n{a}\tlo\n{b}\thi\n")),
+            };
+            std::fs::write(w.path(&format!("phones/{i:02}.{name}")), text).unwrap();
+        }
+        let hum: Vec<f32> = (0..30_000).map(|t| ((t * 7919) % 997) as f32 / 997.0 - 0.5).collect();
+        write_wav(&w.path("noise/hum.wav"), &hum, 16_000).unwrap();
+        w
+    }
+
+    fn pretrain(&self, run: &str, more: &[&str]) -> Output {
+        let (data, out) = (self.text("waves"), self.text(run));
+        selfsup(
+            &["pretrain", "--data", &data, "--out", &out, "--no-probe", "train.steps=2", "data.hold_out=0"],
+            &[SMALL, more].concat(),
+        )
+    }
+}
+
+fn selfsup(args: &[&str], more: &[&str]) -> Output {
+    crate::common::selfsup(&[args, more].concat())
+}
+
+const COUNT: usize = 20;
+
+fn wave(i: usize, turn: usize) -> Vec<f32> {
+    let at = |t: usize| {
+        (t as f32 * if t < turn { 0.08 } else { 0.9 }).sin() * 0.4 + ((t * 7919 + i * 31) % 101) as f32 * 2e-4
+    };
+    (0..8000).map(at).collect()
+}
+
+const SMALL: &[&str] = &[
+    "encoder.dim=16",
+    "encoder.depth=2",
+    "encoder.heads=2",
+    "encoder.front_dim=8",
+    "encoder.position_kernel=8",
+    "encoder.position_groups=2",
+    "train.batch_size=4",
+    "eval.online_knn=0",
+];
+
+#[test]
+fn frames_are_probed_by_alignments() {
+    let w = Work::with_waves();
+    good(&w.pretrain("run", &[]));
+    let (run, phones, noise) = (w.text("run"), w.text("phones"), w.text("noise"));
+    let out = good(&selfsup(
+        &["probe", &run, "--frames", &phones, "--snr", "20,-20", "--noise", &noise, "data.hold_out=0.25"],
+        &["train.workers=0"],
+    ));
+    assert!(
+        out.contains("2 phones") && out.contains("random encoder, block") && out.contains("-20 dB"),
+        "{out}"
+    );
+    let found = w.json("run/frames.json");
+    assert_eq!(
+        (found["phones"].as_u64(), found["step_ms"].as_f64(), found["left_out"].as_u64()),
+        (Some(2), Some(20.0), Some(0))
+    );
+    // 24 frames in each half second.
+    let recordings =
+        found["recordings"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(recordings.iter().sum::<u64>(), COUNT as u64);
+    assert_eq!(found["train_frames"].as_u64().unwrap(), 24 * recordings[0]);
+    assert_eq!(found["test_frames"].as_u64().unwrap(), 24 * recordings[1]);
+    let features = found["features"].as_array().unwrap();
+    let named =
+        |name: &str| features.iter().find(|f| f["name"] == name).unwrap_or_else(|| panic!("{name}: {found}"));
+    // Two tones: any sensible features tell them apart in clean sound, and few do at -20 dB.
+    for name in ["MFCC + deltas", "log-mel"] {
+        let (clean, loud) =
+            (named(name)["test"].as_f64().unwrap(), named(name)["noisy"][1][1].as_f64().unwrap());
+        assert!(clean > 95.0 && loud < clean - 10.0, "{name}: {clean} {loud}");
+    }
+    assert_eq!(named("log-mel, 5 frames of context")["dim"], 880);
+    let blocks = named("trained")["blocks"].as_array().unwrap();
+    assert_eq!(blocks.len(), 2);
+    let chosen = named("trained")["block"].as_u64().unwrap() as usize;
+    let best = blocks.iter().map(|b| b["chooses"].as_f64().unwrap()).fold(0.0, f64::max);
+    assert_eq!(
+        blocks[chosen - 1]["chooses"].as_f64().unwrap(),
+        best,
+        "the held-out training recordings chose: {found}"
+    );
+    assert!(named("trained")["test"].as_f64().unwrap() > 80.0, "{found}");
+    let joined = named("trained, all 2 blocks");
+    assert_eq!(joined["dim"].as_u64().unwrap(), 2 * named("trained")["dim"].as_u64().unwrap());
+    assert!(joined["test"].as_f64().unwrap() > 80.0, "{found}");
+
+    refused(
+        &selfsup(&["probe", &run, "--frames", "data.hold_out=0.25"], &[]),
+        &["data.hold_out=0.25", "no such folder"],
+    );
+    refused(
+        &selfsup(&["probe", &run, "data.hold_out=0.25", "--frames"], &[]),
+        &["none of", "alignment", ".tsv"],
+    );
+    refused(&selfsup(&["probe", &run, "--frames", &phones], &[]), &["held out", "--test"]);
+    refused(
+        &selfsup(
+            &["probe", &run, "--frames", &phones, "data.hold_out=0.25", "--snr", "10", "--noise", "gone"],
+            &[],
+        ),
+        &["--noise gone"],
+    );
+    std::fs::write(w.path("phones/01.phn"), "0 x lo\n").unwrap();
+    refused(
+        &selfsup(&["probe", &run, "--frames", &phones, "data.hold_out=0.25"], &[]),
+        &["01.phn", "line 1"],
+    );
+}
+
+#[test]
+fn recordings_are_tested_in_noise() {
+    let w = Work::with_waves();
+    good(&w.pretrain("run", &[]));
+    let (run, tuned) = (w.text("run"), w.text("tuned"));
+    let out = good(&selfsup(
+        &[
+            "finetune",
+            "--run",
+            &run,
+            "--out",
+            &tuned,
+            "task.kind=ctc",
+            "train.steps=2",
+            "train.batch_size=4",
+            "data.hold_out=0.3",
+        ],
+        &[],
+    ));
+    // A key of other tasks.
+    for key in ["task.label_smoothing=0.1", "task.class_weights=balanced"] {
+        let (name, _) = key.split_once('=').unwrap();
+        let args = ["finetune", "--run", &run, "--out", &w.text("other"), "task.kind=ctc", key];
+        refused(&selfsup(&args, &[]), &[name, "is not read by ctc, which reads dropout"]);
+    }
+    // `L+o, hi!` is learnt as `lo hi`: blank, unknown, space and four letters.
+    assert!(out.contains("into 6 tokens") || out.contains("into 7 tokens"), "{out}");
+    let classes = w.json("tuned/model/classes.json");
+    assert_eq!(classes.as_array().unwrap()[3..], ["h", "i", "l", "o"]);
+    let waves = w.text("waves");
+    let table = good(&selfsup(&["transcribe", &tuned, &waves, "--snr", "20,0"], &[]));
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "snr_db,character_accuracy,cer,wer");
+    assert_eq!(
+        lines[1..].iter().map(|l| l.split(',').next().unwrap()).collect::<Vec<_>>(),
+        ["clean", "20.0", "0.0"]
+    );
+    let rows = w.text("rows.jsonl");
+    good(&selfsup(
+        &["transcribe", &tuned, &waves, "--snr", "-5", "--noise", &w.text("noise"), "--out", &rows],
+        &[],
+    ));
+    let row: serde_json::Value =
+        serde_json::from_str(std::fs::read_to_string(&rows).unwrap().lines().nth(1).unwrap()).unwrap();
+    assert!(row["snr_db"] == -5.0 && row["cer"].is_number(), "{row}");
+    std::fs::remove_file(w.path("waves/07.txt")).unwrap();
+    refused(&selfsup(&["transcribe", &tuned, &waves, "--snr", "20"], &[]), &["07.wav", "no transcript"]);
+    let mut said = "path,transcript\n".to_string();
+    (0..COUNT).for_each(|i| writeln!(said, "{i:02}.wav,lo hi").unwrap());
+    std::fs::write(w.path("said.csv"), said).unwrap();
+    good(&selfsup(&["transcribe", &tuned, &waves, "--labels", &w.text("said.csv"), "--snr", "20"], &[]));
+
+    let mut labels = "path,label\n".to_string();
+    (0..COUNT).for_each(|i| writeln!(labels, "{i:02}.wav,{}", ["a", "b"][i % 2]).unwrap());
+    std::fs::write(w.path("labels.csv"), labels).unwrap();
+    let labels = w.text("labels.csv");
+    let probe = [
+        "probe",
+        &run,
+        "--labels",
+        &labels,
+        "--snr",
+        "10,0",
+        "data.hold_out=0.4",
+        "eval.few=[]",
+        "eval.knn_k=1",
+    ];
+    let out = good(&selfsup(&probe, &["eval.batch_size=4"]));
+    assert!(out.contains("linear, 10 dB") && out.contains("kNN, 0 dB"), "{out}");
+    assert_eq!(w.json("run/probe.json")["noisy"].as_array().unwrap().len(), 2);
+    let told = w.text("told");
+    good(&selfsup(
+        &[
+            "finetune",
+            "--run",
+            &run,
+            "--labels",
+            &labels,
+            "--out",
+            &told,
+            "train.steps=2",
+            "train.batch_size=4",
+        ],
+        &[],
+    ));
+    let table = good(&selfsup(&["predict", &told, &waves, "--labels", &labels, "--snr", "10"], &[]));
+    assert!(table.starts_with("snr_db,accuracy,") && table.lines().count() == 3, "{table}");
+    refused(&selfsup(&["predict", &told, &waves, "--snr", "10"], &[]), &["classes"]);
+}
+
+#[test]
+fn lengths_have_bounds() {
+    let w = Work::with_waves();
+    let tone = |n: usize| (0..n).map(|t| (t as f32 * 0.1).sin() * 0.3).collect::<Vec<f32>>();
+    write_wav(&w.path("waves/short.wav"), &tone(600), 16_000).unwrap();
+    write_wav(&w.path("waves/long.wav"), &tone(40_000), 16_000).unwrap();
+    let left_out = |output: &Output| {
+        good(output);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.lines()
+            .find(|l| l.contains("left out"))
+            .map(|l| l.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap())
+    };
+    // By default what has no frames is left out.
+    assert_eq!(left_out(&w.pretrain("a", &[])), Some(1));
+    assert_eq!(left_out(&w.pretrain("b", &["input.min_seconds=0.2", "input.max_seconds=1"])), Some(2));
+    assert_eq!(left_out(&w.pretrain("c", &["input.min_seconds=0.03"])), None);
+    refused(&w.pretrain("d", &["input.min_seconds=3"]), &["input.min_seconds", "none of 22"]);
+    refused(
+        &w.pretrain("e", &["input.min_seconds=3", "input.max_seconds=2"]),
+        &["min_seconds = 3", "max_seconds = 2"],
+    );
+    // HuBERT clusters and trains on the same recordings.
+    let stages = "method.iterations=[{features=\"mfcc\", clusters=4, steps=2}]";
+    let output = w.pretrain("f", &["--method", "hubert", "method.code_dim=8", "input.max_seconds=1", stages]);
+    assert_eq!(left_out(&output), Some(2));
+    // Fine-tuning trains within the bounds, and measures everything.
+    let (run, tuned) = (w.text("b"), w.text("tuned"));
+    for name in ["short", "long"] {
+        std::fs::write(w.path(&format!("waves/{name}.txt")), "hi").unwrap();
+    }
+    let args = [
+        "finetune",
+        "--run",
+        &run,
+        "--out",
+        &tuned,
+        "task.kind=ctc",
+        "train.steps=2",
+        "train.batch_size=4",
+        "data.hold_out=0",
+    ];
+    assert_eq!(left_out(&selfsup(&args, &[])), Some(2));
+}
+
+/// Who works on recordings alone compiles no decoder of pictures and no other modality. (candle-core itself
+/// brings tokenizers.)
+#[test]
+fn the_speech_crate_brings_no_other_modality() {
+    let crates = |package: &str| {
+        let args = ["tree", "--locked", "--offline", "-e", "normal,build", "--prefix", "none", "-p", package];
+        let output =
+            Command::new(env!("CARGO")).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        let names = good(&output)
+            .lines()
+            .filter_map(|l| l.split_whitespace().next().map(str::to_string))
+            .collect::<Vec<_>>();
+        assert!(names.iter().any(|n| n == package), "{names:?}");
+        names
+    };
+    let other = |n: &String| {
+        let pictures = ["image", "png", "jpeg-decoder", "fast_image_resize", "nifti", "openjp2"];
+        let crates = ["selfsup-vision", "selfsup-text", "selfsup-medical"];
+        pictures.contains(&n.as_str())
+            || crates.contains(&n.as_str())
+            || n.starts_with("zune-")
+            || n.starts_with("dicom-")
+    };
+    let speech = crates("selfsup-speech");
+    assert!(speech.iter().any(|n| n == "symphonia") && !speech.iter().any(other), "{speech:?}");
+    assert!(crates("selfsup-vision").iter().any(|n| n == "image"), "the list of names would find them");
+}
