@@ -1,6 +1,6 @@
 //! The cache that Python's `huggingface_hub` keeps, read.
 
-use super::{Model, Wanted};
+use super::model::{Model, Wanted};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,8 @@
 //! never a mixture of two. What comes is checked: sizes as the Hub lists them, and the SHA-256 of large files.
 
 use super::cache::complete;
-use super::{Access, Model, Request};
+use super::model::Model;
+use super::request::{Access, Request};
 use crate::error::Result;
 use crate::sha256;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};

@@ -16,42 +16,19 @@
 mod cache;
 #[cfg(feature = "hub")]
 mod download;
+mod model;
+mod options;
+mod request;
 #[cfg(all(test, feature = "hub", unix))]
 mod server_tests;
 
-use crate::error::{Error, Result};
+pub use options::HubOptions;
+
+use crate::error::Result;
 use cache::{cache_folder, cached};
-use std::path::{Path, PathBuf};
-
-/// Where from, where to, and whether at all. What is not set here is taken from the environment.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct HubOptions {
-    /// Never ask the network. `HF_HUB_OFFLINE=1` does the same.
-    pub offline: bool,
-    /// Address of the Hub; else `HF_ENDPOINT`, else `https://huggingface.co`.
-    pub endpoint: Option<String>,
-    /// For private and gated models; else `HF_TOKEN`, else the file that `hf auth login` writes.
-    pub token: Option<String>,
-    /// The cache folder; else `HF_HUB_CACHE`, `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub` or
-    /// `~/.cache/huggingface/hub`.
-    pub cache: Option<PathBuf>,
-    /// Files and patterns that come along where the model has them: their absence is no error.
-    pub also: Vec<String>,
-}
-
-impl std::fmt::Debug for HubOptions {
-    /// Without the token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let token = self.token.as_ref().map(|_| "(set)");
-        let mut s = f.debug_struct("HubOptions");
-        s.field("offline", &self.offline)
-            .field("endpoint", &self.endpoint)
-            .field("token", &token)
-            .field("cache", &self.cache)
-            .field("also", &self.also)
-            .finish()
-    }
-}
+use model::{Model, Wanted};
+use request::{Access, Request};
+use std::path::PathBuf;
 
 /// The folder with the `files` of a model, downloaded if need be.
 ///
@@ -126,154 +103,12 @@ fn pull_with(
     to.bring(&Access::of(options, env, &cache)?, cached)
 }
 
-/// Address and token: the options, else the environment, else what `hf auth login` left beside the cache.
-#[cfg_attr(not(feature = "hub"), allow(dead_code))]
-struct Access {
-    endpoint: String,
-    token: Option<String>,
-}
-
-impl Access {
-    fn of(options: &HubOptions, env: &dyn Fn(&str) -> Option<String>, cache: &Path) -> Result<Self> {
-        let endpoint = options.endpoint.clone().or_else(|| env("HF_ENDPOINT"));
-        let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co").trim_end_matches('/');
-        let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
-        if host.is_none_or(|h| h.is_empty() || h.contains(char::is_whitespace)) {
-            return Err(Error::config(format!(
-                "HF_ENDPOINT: `{endpoint}` is no address; expected https://HOST"
-            )));
-        }
-        let left = || {
-            let file = env("HF_TOKEN_PATH")
-                .map(PathBuf::from)
-                .or_else(|| cache.parent().map(|home| home.join("token")))?;
-            std::fs::read_to_string(file).ok()
-        };
-        let token = options.token.clone().or_else(|| env("HF_TOKEN")).or_else(left);
-        Ok(Access {
-            endpoint: endpoint.into(),
-            token: token.map(|t| t.trim().to_string()).filter(|t| !t.is_empty()),
-        })
-    }
-}
-
-/// What is to come into the cache.
-#[cfg_attr(not(feature = "hub"), allow(dead_code))]
-struct Request<'a> {
-    model: &'a Model,
-    wanted: &'a [Wanted],
-    also: &'a [Wanted],
-    cache: &'a Path,
-}
-
-#[cfg(not(feature = "hub"))]
-impl Request<'_> {
-    fn bring(&self, _: &Access, cached: Result<PathBuf, String>) -> Result<PathBuf> {
-        let id = &self.model.id;
-        cached.map_err(|why| {
-            self.model.error(format!(
-                "{why}; this build cannot download: build it with the feature `hub`, or fetch the files \
-                 with `hf download {id}`"
-            ))
-        })
-    }
-}
-
-/// `org/name@revision`, checked: it becomes part of paths.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Model {
-    id: String,
-    revision: String,
-}
-
-impl Model {
-    fn parse(text: &str) -> Result<Self> {
-        let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
-        let ok = |part: &str| {
-            !part.is_empty()
-                && !part.chars().all(|c| c == '.')
-                && !part.contains("..")
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        };
-        if id.split('/').count() > 2 || !id.split('/').all(ok) {
-            return Err(Error::config(format!(
-                "`{text}` is not a model of the Hub; expected org/name or org/name@revision"
-            )));
-        }
-        if !revision.split('/').all(ok) {
-            return Err(Error::config(format!("`{text}`: `{revision}` is not a branch, tag or commit")));
-        }
-        Ok(Model { id: id.to_string(), revision: revision.to_string() })
-    }
-
-    fn is_commit(&self) -> bool {
-        self.revision.len() == 40 && self.revision.chars().all(|c| c.is_ascii_hexdigit())
-    }
-
-    fn folder(&self) -> String {
-        format!("models--{}", self.id.replace('/', "--"))
-    }
-
-    fn error(&self, problem: impl std::fmt::Display) -> Error {
-        let at = if self.revision == "main" { String::new() } else { format!("@{}", self.revision) };
-        Error::input(format!("{}{at}", self.id), problem)
-    }
-}
-
-/// A file, pattern or alternatives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Wanted(Vec<String>);
-
-impl Wanted {
-    fn parse(text: &str) -> Result<Self> {
-        let all: Vec<String> = text.split('|').map(|s| s.trim().to_string()).collect();
-        for p in &all {
-            let inside =
-                !p.is_empty() && p.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-            if !inside || p.contains(['\\', '[', ']', '{', '}']) {
-                return Err(Error::config(format!(
-                    "`{text}`: expected names of files in a model, with `*` and `?` as wildcards"
-                )));
-            }
-        }
-        Ok(Wanted(all))
-    }
-
-    /// The files of the first alternative that has any.
-    fn choose<'a>(&self, files: &'a [String]) -> Vec<&'a String> {
-        let of = |p: &String| files.iter().filter(|f| glob(p.as_bytes(), f.as_bytes())).collect::<Vec<_>>();
-        self.0.iter().map(of).find(|m| !m.is_empty()).unwrap_or_default()
-    }
-}
-
-impl std::fmt::Display for Wanted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join(" or "))
-    }
-}
-
-/// `*` for any bytes, `?` for one; linear in time but for going back to the last `*`.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        if pattern.get(p) == Some(&b'*') {
-            star = Some((p, t));
-            p += 1;
-        } else if pattern.get(p).is_some_and(|&c| c == b'?' || c == text[t]) {
-            (p, t) = (p + 1, t + 1);
-        } else if let Some((sp, st)) = star {
-            star = Some((sp, st + 1));
-            (p, t) = (sp + 1, st + 1);
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|&c| c == b'*')
-}
-
 #[cfg(test)]
 mod tests {
+    use super::model::glob;
     use super::*;
+    use crate::error::Error;
+    use std::path::Path;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
