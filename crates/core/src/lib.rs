@@ -48,6 +48,8 @@ pub mod data;
 pub mod device;
 pub mod encoder;
 pub mod error;
+#[cfg(feature = "candle-nn")]
+pub mod foreign;
 pub mod hub;
 pub mod init;
 pub mod loss;
@@ -67,8 +69,12 @@ pub mod trainer;
 pub mod weights;
 pub mod world;
 
+#[cfg(feature = "candle-nn")]
+pub use candle_nn;
 pub use encoder::{Encoder, Features, Layer, TokenEncoder};
 pub use error::{Error, Result};
+#[cfg(feature = "candle-nn")]
+pub use foreign::{AsModule, Foreign};
 pub use init::Init;
 pub use objective::{Gauge, Loss, Objective, Views};
 pub use params::{Param, Params, Place, Role, Weight};
