@@ -37,7 +37,7 @@ fn first_pass() -> Pass {
     Pass::train(0, Progress::default())
 }
 
-type Step = Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor>>;
+type Step = Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync>;
 
 /// Convolution, a step, global average, linear.
 struct Net {
@@ -47,7 +47,10 @@ struct Net {
 }
 
 impl Net {
-    fn new(s: &Scope, step: impl Fn(&Tensor) -> candle_core::Result<Tensor> + 'static) -> Result<Self> {
+    fn new(
+        s: &Scope,
+        step: impl Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync + 'static,
+    ) -> Result<Self> {
         Ok(Net {
             conv: candle_nn::conv2d(2, 6, 3, STRIDE, s.stem().sub("conv").var_builder())?,
             step: Box::new(step),
@@ -301,7 +304,8 @@ fn what_does_not_fit_is_refused_by_name() -> Result<()> {
     contains(&error(7, &[], &Pass::eval()), &["encoder:", "width 4", "width 7"]);
     contains(&error(4, &[Layer::Tokens], &Pass::eval()), &["encoder:", "Tokens"]);
     contains(&error(4, &[Layer::Hidden(1)], &Pass::eval()), &["encoder:", "Hidden(1)"]);
-    let half = Pass { precision: DType::BF16, ..Pass::eval() };
+    let mut half = Pass::eval();
+    half.precision = DType::BF16;
     contains(&error(4, &[], &half), &["encoder:", "BF16"]);
     let padded = network(4)?.forward(&images(), Some(&images()), &[], &Pass::eval());
     contains(&padded.unwrap_err().to_string(), &["valid"]);
