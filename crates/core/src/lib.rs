@@ -9,7 +9,7 @@
 //!   micro-batches, exact resumption and several processes of it, whatever the method. SimCLR, BYOL, MoCo,
 //!   VICReg, MAE and others are in [`objective`]; their losses are functions in [`loss`].
 //! - An [`Encoder`] maps a batch to features. Layers ([`nn`]) ask a [`Scope`] for their tensors by name;
-//!   [`Params`] owns all that outlives a step.
+//!   [`Params`] owns all that outlives a step. A network of candle-nn is an encoder through [`Foreign`].
 //! - A [`data::Dataset`], a [`data::Transform`] and a [`data::Collate`] make a [`data::Loader`], whose
 //!   batches are the same for any number of threads.
 //! - [`weights`] reads files of other libraries, [`checkpoint`] and [`run`] hold a run on the disk.
@@ -38,7 +38,7 @@
 //!
 //! A whole training stands at [`trainer::train`]; a method on images, in 40 lines, in `selfsup-vision`'s
 //! example `own_objective`. `docs/ARCHITECTURE.md` tells how a step runs, `docs/adding-a-method.md` how a
-//! method joins the command.
+//! method joins the command, `docs/adding-an-encoder.md` how to write an encoder.
 
 pub mod checkpoint;
 pub mod cluster;

@@ -113,7 +113,7 @@ fn a_network_of_candle_nn_trains() {
     assert_eq!([decays("encoder.conv.weight"), decays("encoder.fc.weight")], [true, false]);
 
     let trial = Trial::new("candle-nn", blobs);
-    trial.resuming_is_exact(|seed| simclr_of_candle_nn(seed), &dir.path().join("resumed")).unwrap();
+    trial.resuming_is_exact(simclr_of_candle_nn, &dir.path().join("resumed")).unwrap();
     trial.threads_do_not_change_a_bit(simclr_of_candle_nn, &dir.path().join("threads")).unwrap();
     trial.ranks_compute_the_gradient(simclr_of_candle_nn, 2, 1e-3).unwrap();
 }

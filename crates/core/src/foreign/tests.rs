@@ -102,7 +102,7 @@ fn good_networks_pass() {
         ("relu", |x| relu(x, Path::Auto)),
         ("gelu", |x| gelu_erf(x, Path::Auto)),
         ("candle's gelu", |x| x.gelu_erf()),
-        ("silu", |x| ops::silu(x)),
+        ("silu", ops::silu),
         ("softmax", |x| ops::softmax(x, 1)),
     ];
     for (name, step) in steps {
