@@ -62,12 +62,13 @@ impl Objective for Noisy {
         Ok(Outputs { targets: x, outputs })
     }
     fn criterion(&self, e: &Outputs, _: &Pass) -> Result<Loss> {
-        let centred = if self.couples {
-            e.outputs.broadcast_sub(&e.outputs.mean_keepdim(0)?)?
-        } else {
-            e.outputs.clone()
-        };
-        Ok((centred.sqr()?.mean_all()? - e.outputs.sqr()?.mean_all()?.affine(0.5, 0.0)?.sin()?)?.into())
+        // A mean over the samples, or a function of their mean.
+        let near = e.outputs.affine(1.0, -1.0)?.sqr()?.mean_all()?;
+        if !self.couples {
+            return Ok(near.into());
+        }
+        let centred = e.outputs.broadcast_sub(&e.outputs.mean_keepdim(0)?)?;
+        Ok((centred.sqr()?.mean_all()? - near.sin()?)?.into())
     }
     fn gauges(&self, e: &Outputs, _: &Pass) -> Result<Vec<Gauge>> {
         Ok(vec![Gauge::plain("first", f64::from(e.outputs.abs()?.mean_all()?.to_scalar::<f32>()?))])
