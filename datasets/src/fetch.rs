@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Who delivers a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Client {
     /// Debian and its derivatives: `apt-get download`.
     Apt,

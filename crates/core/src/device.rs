@@ -9,6 +9,7 @@ use std::str::FromStr;
 /// `auto`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum Device {
     /// The first CUDA device, else the first Metal device, else the CPU.
     #[default]

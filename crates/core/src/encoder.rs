@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 /// Features that an encoder can return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Layer {
     /// One vector per sample, `(N, D)`.
     Pooled,

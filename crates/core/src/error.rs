@@ -108,3 +108,10 @@ impl From<candle_core::Error> for Error {
         Error::Candle(text.split("\n   0:").next().unwrap_or(&text).trim_end().to_string())
     }
 }
+
+/// For code of ours inside candle's traits (`Module::forward`): the message stays.
+impl From<Error> for candle_core::Error {
+    fn from(e: Error) -> Self {
+        candle_core::Error::Msg(e.to_string())
+    }
+}

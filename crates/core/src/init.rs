@@ -6,6 +6,7 @@ use selfsup_kernels::rng::Key;
 
 /// Initial values. Fans are those of a weight `(out, in, k...)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Init {
     /// All the same value.
     Const(f32),

@@ -9,7 +9,7 @@
 //!   micro-batches, exact resumption and several processes of it, whatever the method. SimCLR, BYOL, MoCo,
 //!   VICReg, MAE and others are in [`objective`]; their losses are functions in [`loss`].
 //! - An [`Encoder`] maps a batch to features. Layers ([`nn`]) ask a [`Scope`] for their tensors by name;
-//!   [`Params`] owns all that outlives a step.
+//!   [`Params`] owns all that outlives a step. A network of candle-nn is an encoder through [`Foreign`].
 //! - A [`data::Dataset`], a [`data::Transform`] and a [`data::Collate`] make a [`data::Loader`], whose
 //!   batches are the same for any number of threads.
 //! - [`weights`] reads files of other libraries, [`checkpoint`] and [`run`] hold a run on the disk.
@@ -38,7 +38,7 @@
 //!
 //! A whole training stands at [`trainer::train`]; a method on images, in 40 lines, in `selfsup-vision`'s
 //! example `own_objective`. `docs/ARCHITECTURE.md` tells how a step runs, `docs/adding-a-method.md` how a
-//! method joins the command.
+//! method joins the command, `docs/adding-an-encoder.md` how to write an encoder.
 
 pub mod checkpoint;
 pub mod cluster;
@@ -48,6 +48,8 @@ pub mod data;
 pub mod device;
 pub mod encoder;
 pub mod error;
+#[cfg(feature = "candle-nn")]
+pub mod foreign;
 pub mod hub;
 pub mod init;
 pub mod loss;
@@ -68,8 +70,12 @@ pub mod trainer;
 pub mod weights;
 pub mod world;
 
+#[cfg(feature = "candle-nn")]
+pub use candle_nn;
 pub use encoder::{Encoder, Features, Layer, TokenEncoder};
 pub use error::{Error, Result};
+#[cfg(feature = "candle-nn")]
+pub use foreign::{AsModule, Foreign};
 pub use init::Init;
 pub use objective::{Gauge, Loss, Objective, Views};
 pub use params::{Param, Params, Place, Role, Weight};

@@ -28,6 +28,7 @@ impl Progress {
 
 /// A write that waits for the end of the step.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Deferred {
     /// The buffer takes this value.
     Set(Tensor),

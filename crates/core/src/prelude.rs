@@ -6,6 +6,8 @@ pub use crate::data::{Collate, Dataset, LoadedBatch, Loader, LoaderConfig, Sourc
 pub use crate::embeddings;
 pub use crate::encoder::{Encoder, Features, Layer, TokenEncoder};
 pub use crate::error::{Error, Result};
+#[cfg(feature = "candle-nn")]
+pub use crate::foreign::{AsModule, Foreign};
 pub use crate::init::Init;
 pub use crate::loss;
 pub use crate::nn::{self, Linear};
@@ -22,4 +24,6 @@ pub use crate::scope::Scope;
 pub use crate::trainer::{Observer, Summary, TrainConfig, Trainer, train};
 pub use crate::weights;
 pub use candle_core::{D, DType, Device, Tensor};
+#[cfg(feature = "candle-nn")]
+pub use candle_nn;
 pub use selfsup_kernels::rng::{Key, Rng};

@@ -75,6 +75,7 @@ impl Span {
 /// In TOML: `schedule = { kind = "warmup_cosine", warmup = { epochs = 10 }, end_factor = 0.0 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum LrSchedule {
     /// The base rate throughout, after an optional linear warm-up.
     Constant {
@@ -327,6 +328,7 @@ fn one_cycle(pct_start: f64, step: u64, total: u64, values: [f64; 3]) -> f64 {
 /// Momentum of an exponential moving average over the run: `teacher = m * teacher + (1 - m) * student`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum EmaSchedule {
     /// The same throughout (MoCo, 1911.05722: 0.999).
     Constant {

@@ -168,6 +168,18 @@ impl Scope {
         init.draw(&shape.into(), self.key.named(&self.full(name)), &self.device)
     }
 
+    /// The key that the first values of `name` are drawn with: from the seed and the full name.
+    #[cfg(feature = "candle-nn")]
+    pub(crate) fn key(&self, name: &str) -> Key {
+        self.key.named(&self.full(name))
+    }
+
+    /// The same path over other parameters, which are drawn and not copied.
+    #[cfg(feature = "candle-nn")]
+    pub(crate) fn over(&self, params: &Params) -> Self {
+        Scope { params: params.clone(), copies: None, ..self.clone() }
+    }
+
     /// The value that a copying scope starts `full` from.
     fn counterpart(&self, full: &str) -> Option<Tensor> {
         let (here, there) = self.copies.as_ref()?;

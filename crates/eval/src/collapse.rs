@@ -16,6 +16,7 @@ use selfsup_core::{Error, Result};
 /// The verdict on the symptoms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Verdict {
     /// No sign of collapse.
     Healthy,

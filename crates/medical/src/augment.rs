@@ -82,6 +82,7 @@ impl Default for AugmentConfig {
 }
 
 /// What a method asks of [`AugmentConfig::views`].
+#[non_exhaustive]
 pub enum Wanted {
     /// So many views, augmented each for itself.
     Joint(usize),

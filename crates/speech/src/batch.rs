@@ -6,6 +6,7 @@ use selfsup_core::{Error, Result};
 
 /// The target of a sample, if it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Target {
     /// Nothing: pre-training finds its own targets.
     #[default]

@@ -101,6 +101,7 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Rep
 
 /// What stands on the encoder in a folder.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub enum Head {
     /// Nothing: `AutoModel`.
     #[default]

@@ -9,6 +9,7 @@ use selfsup_core::weights::{Rule, Rules};
 
 /// What stands on the encoder in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Head {
     /// Nothing, or something that is left out.
     #[default]

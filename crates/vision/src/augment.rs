@@ -62,6 +62,7 @@ pub struct AugmentConfig {
 /// Random operations on a crop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Policy {
     /// None.
     #[default]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 /// Where the content of an image is.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Content {
     /// A file.
     File(PathBuf),

@@ -15,6 +15,7 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 
 /// Values of an image, rows of interleaved channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pixels {
     /// 8 bits.
     U8(Vec<u8>),

@@ -50,9 +50,9 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! The examples `pretrain_simclr`, `own_objective` and `embed_image` are whole programs; `docs/library.md`
-//! lists them. Evaluation is in `selfsup-eval`, data sets by name in `selfsup-datasets`, the command in
-//! `selfsup`.
+//! The examples `pretrain_simclr`, `pretrain_candle_nn`, `own_objective` and `embed_image` are whole programs;
+//! `docs/library.md` lists them. Evaluation is in `selfsup-eval`, data sets by name in `selfsup-datasets`, the
+//! command in `selfsup`.
 
 pub mod augment;
 pub mod data;

@@ -14,6 +14,7 @@
 //! share a window is new each epoch.
 
 use crate::error::{Error, Result};
+use crate::world::World;
 use selfsup_kernels::rng::{Key, philox};
 use std::sync::Arc;
 
@@ -254,6 +255,20 @@ impl Sampler {
             )));
         }
         Ok(Sampler { lengths: Some((lengths, window)), ..self })
+    }
+
+    /// The same sampler for one rank of `world`: its part of every batch.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are fewer samples in a batch than ranks.
+    pub fn in_world(self, world: &World) -> Result<Self> {
+        let config = SamplerConfig { rank: world.rank(), world: world.size(), ..self.config };
+        Ok(Sampler { lengths: self.lengths, ..Sampler::new(self.len, config)? })
+    }
+
+    /// The number of ranks that share each batch.
+    pub fn ranks(&self) -> usize {
+        self.config.world
     }
 
     /// Number of samples in the data set.

@@ -398,6 +398,7 @@ impl Mlp {
 
 /// The normalisation after each linear layer of an [`MlpHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MlpHeadNorm {
     /// Nothing.
     None,

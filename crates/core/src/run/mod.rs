@@ -62,9 +62,16 @@ pub fn config_changes(before: &str, after: &str) -> Result<Vec<Change>> {
 #[derive(Debug)]
 pub struct Run {
     dir: PathBuf,
+    /// Absent where another process writes.
+    records: Option<Records>,
+    bounds: BTreeMap<String, f64>,
+}
+
+/// The files that grow with the run.
+#[derive(Debug)]
+struct Records {
     metrics: File,
     events: EventWriter,
-    bounds: BTreeMap<String, f64>,
 }
 
 impl Run {
@@ -118,7 +125,19 @@ impl Run {
         let metrics = append(&dir.join("metrics.jsonl"))?;
         let events = EventWriter::create(&dir.join("tensorboard"))?;
         let bounds = curves::bounds(&dir.join("metrics.jsonl"));
-        Ok(Run { dir, metrics, events, bounds })
+        Ok(Run { dir, records: Some(Records { metrics, events }), bounds })
+    }
+
+    /// The folder of a run that another process writes, for the other ranks of a training: it finds the
+    /// checkpoints there, and writes nothing. [`Run::log`], [`Run::rewind`], [`Run::bound`] and
+    /// [`Run::draw_curves`] do nothing.
+    pub fn join(dir: impl Into<PathBuf>) -> Self {
+        Run { dir: dir.into(), records: None, bounds: BTreeMap::new() }
+    }
+
+    /// Whether this process writes the run.
+    pub fn is_written(&self) -> bool {
+        self.records.is_some()
     }
 
     /// The folder.
@@ -156,6 +175,7 @@ impl Run {
     /// # Errors
     /// If a name is `step`, `epoch` or `time`, or a file cannot be written.
     pub fn log(&mut self, progress: Progress, values: &[(&str, f64)]) -> Result<()> {
+        let Some(records) = &mut self.records else { return Ok(()) };
         let time = now();
         let mut line = Map::new();
         line.insert("step".into(), progress.step.into());
@@ -173,8 +193,9 @@ impl Run {
         let mut text = Value::from(line).to_string();
         text.push('\n');
         // One write a line: a line is whole or absent, except on a full disk or a power cut (see `rewind`).
-        self.metrics.write_all(text.as_bytes()).map_err(|e| Error::io(self.dir.join("metrics.jsonl"), e))?;
-        self.events.scalars(progress.step, time, values)
+        let written = records.metrics.write_all(text.as_bytes());
+        written.map_err(|e| Error::io(self.dir.join("metrics.jsonl"), e))?;
+        records.events.scalars(progress.step, time, values)
     }
 
     /// Takes the records back to `step`: removes lines of later steps, and a last line that was cut off, from
@@ -183,6 +204,7 @@ impl Run {
     /// # Errors
     /// If a file cannot be read or written.
     pub fn rewind(&mut self, step: u64) -> Result<usize> {
+        let Some(records) = &mut self.records else { return Ok(0) };
         let path = self.dir.join("metrics.jsonl");
         let mut keep = Vec::new();
         let mut cut = 0;
@@ -202,9 +224,9 @@ impl Run {
         }
         if cut > 0 {
             write_atomic(&path, |f| f.write_all(&keep).map_err(|e| Error::io(&path, e)))?;
-            self.metrics = append(&path)?;
+            records.metrics = append(&path)?;
         }
-        self.events.restart(step + 1, now())?;
+        records.events.restart(step + 1, now())?;
         Ok(cut)
     }
 
@@ -213,7 +235,7 @@ impl Run {
     /// # Errors
     /// If the file cannot be written.
     pub fn bound(&mut self, name: &str, above: f64) -> Result<()> {
-        if self.bounds.get(name) == Some(&above) {
+        if self.records.is_none() || self.bounds.get(name) == Some(&above) {
             return Ok(());
         }
         self.bounds.insert(name.to_string(), above);
@@ -225,6 +247,9 @@ impl Run {
     /// # Errors
     /// If the metrics cannot be read or the picture cannot be written.
     pub fn draw_curves(&self) -> Result<()> {
+        if self.records.is_none() {
+            return Ok(());
+        }
         match curves::svg(&[("", &self.dir.join("metrics.jsonl"))])? {
             Some(picture) => write_text(&self.dir.join("curves.svg"), &picture),
             None => Ok(()),
@@ -234,9 +259,12 @@ impl Run {
     /// Writes `result.json`, whole or not at all.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written, or another process writes the run.
     pub fn write_result(&self, result: &impl Serialize) -> Result<PathBuf> {
         let path = self.dir.join("result.json");
+        if self.records.is_none() {
+            return Err(Error::file(&path, "another process writes this run"));
+        }
         let mut text = serde_json::to_string_pretty(result).map_err(|e| Error::file(&path, e))?;
         text.push('\n');
         write_text(&path, &text)?;

@@ -14,6 +14,7 @@ use crate::objective::{Batch, Embedded, Objective};
 use crate::optim::Grads;
 use crate::params::{Param, Role};
 use crate::pass::Pass;
+use crate::world::World;
 use candle_core::{Tensor, Var};
 
 /// Loss, gradient and embeddings of a step.
@@ -41,9 +42,7 @@ pub fn gradients<O: Objective + ?Sized>(
 ) -> Result<Gradients<O::Embeddings>> {
     let trained = objective.params().with_role(Role::Trained);
     let n = batch.samples();
-    let step = if micro == 0 { n } else { micro };
-    let spans: Vec<(usize, usize)> =
-        (0..n).step_by(step.max(1)).map(|start| (start, step.min(n - start))).collect();
+    let spans = spans(n, micro, &pass.world)?;
     if spans.len() <= 1 && pass.world.alone() {
         let embeddings = objective.embed(batch, pass)?;
         return finish(objective, embeddings, pass, &trained, 1.0);
@@ -60,8 +59,22 @@ pub fn gradients<O: Objective + ?Sized>(
     Ok(made)
 }
 
+/// The start and the length of each part of `n` samples, at most `micro` (0: all) in one. Ranks may have
+/// different numbers of samples, and cut them into equally many parts: batch norm and the gathering of
+/// embeddings make them meet in each.
+fn spans(n: usize, micro: usize, world: &World) -> Result<Vec<(usize, usize)>> {
+    if micro == 0 || world.alone() {
+        let step = if micro == 0 { n } else { micro };
+        return Ok((0..n).step_by(step.max(1)).map(|start| (start, step.min(n - start))).collect());
+    }
+    let ranks: Vec<usize> = world.numbers(&[n as f64])?.iter().map(|r| r[0] as usize).collect();
+    let wanted = ranks.iter().map(|n| n.div_ceil(micro)).max().unwrap_or(1);
+    let parts = wanted.min(ranks.iter().copied().min().unwrap_or(1)).max(1);
+    Ok((0..parts).map(|i| (n * i / parts, n * (i + 1) / parts - n * i / parts)).collect())
+}
+
 /// The embeddings of all processes.
-fn gather<E: Embedded>(embeddings: &E, pass: &Pass) -> Result<E> {
+pub(super) fn gather<E: Embedded>(embeddings: &E, pass: &Pass) -> Result<E> {
     let world = &pass.world;
     embeddings.map_graph(&mut |t| world.all_gather(t))?.map_fixed(&mut |t| Ok(world.all_gather(t)?.detach()))
 }

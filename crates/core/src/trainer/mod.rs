@@ -4,10 +4,19 @@
 //! The loop knows no modality and no method. Everything that a step depends on is in `Params`, the
 //! optimiser's moments and [`Position`], so a checkpoint holds the three and a resumed run computes the same
 //! bytes.
+//!
+//! Ranks that train together ([`Trainer::with_world`]) each run this loop on their part of every batch and
+//! come to the same parameters, metrics and decisions. Rank 0 alone writes.
 
 mod config;
 mod gradients;
 mod health;
+mod look;
+mod ranks;
+#[cfg(test)]
+mod ranks_test;
+mod step;
+mod stepped;
 mod train;
 
 pub use config::{NonFinite, Precision, TrainConfig};
@@ -16,17 +25,19 @@ pub use health::Low;
 pub use train::train;
 
 use health::Health;
+use stepped::{Now, Stepped};
 
 use crate::checkpoint::{Best, Checkpoint, Extra};
 use crate::data::Source;
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::objective::{Batch, Embedded, Gauge, Objective};
+use crate::objective::{Batch, Objective};
 use crate::optim::{OptimConfig, Optimizer};
 use crate::params::Role;
-use crate::pass::{Pass, Progress};
+use crate::pass::Progress;
 use crate::run::{Display, Run};
 use crate::signal::Stop;
+use crate::world::World;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -112,14 +123,6 @@ impl Summary {
     }
 }
 
-/// The outcome of a step; metrics and gauges only if it was logged.
-#[derive(Default)]
-struct Stepped {
-    loss: f64,
-    metrics: Vec<(String, f64)>,
-    gauges: Vec<Gauge>,
-}
-
 /// The loop.
 pub struct Trainer<'a, O: Objective + ?Sized> {
     objective: &'a O,
@@ -131,6 +134,7 @@ pub struct Trainer<'a, O: Objective + ?Sized> {
     display: Display,
     stop: Stop,
     health: Health,
+    world: World,
 }
 
 impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
@@ -160,6 +164,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
             display: Display::quiet(),
             stop: Stop::manual(),
             health: Health::default(),
+            world: World::default(),
         })
     }
 
@@ -191,21 +196,52 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
         self
     }
 
+    /// This process is one rank of `world`. Each rank gives [`Trainer::fit`] a source of its part of every
+    /// batch ([`crate::data::Loader::in_world`]), the held-out samples likewise, and the same observers. All
+    /// ranks start with the parameters of rank 0; validation sums over the ranks, metrics of observers and
+    /// gauges are means over them. Rank 0 writes; the others take [`Run::join`].
+    #[must_use]
+    pub fn with_world(mut self, world: World) -> Self {
+        self.world = world;
+        self
+    }
+
+    /// Whether this rank writes the metrics and the checkpoints.
+    fn writes(&self) -> bool {
+        self.world.rank() == 0
+    }
+
     /// Trains to the end, from the newest checkpoint of the run if there is one.
     ///
     /// # Errors
     /// [`Error::Interrupted`] after a stop; else what the objective, the source or the disk reports.
     pub fn fit(&mut self, source: &dyn Source<O::Batch>, run: &mut Run) -> Result<Summary> {
+        let world = self.world.clone();
+        if self.writes() && !run.is_written() {
+            return Err(Error::file(
+                run.dir(),
+                "the run of rank 0 must be written: Run::join is for the others",
+            ));
+        }
         let store = run.checkpoints(self.config.keep_last);
         let (mut at, mut best) = (Position::default(), None);
         let latest = store.latest()?;
         latest.warnings.iter().for_each(|w| self.display.note(w));
         if let Some((_, checkpoint)) = latest.found {
             (at, best) = self.restore(&checkpoint)?;
-            source.restore_counts(at.bad_samples, at.seen_samples);
+            let (bad, seen) = ranks::part(&world, (at.bad_samples, at.seen_samples));
+            source.restore_counts(bad, seen);
         }
-        run.rewind(at.step)?;
         let per_epoch = source.batches() as u64;
+        let held_out = self.validation.as_ref().map_or(0, |source| source.batches() as u64);
+        ranks::agree(
+            &world,
+            &[("steps so far", at.step), ("batches of an epoch", per_epoch), ("batches held out", held_out)],
+        )?;
+        ranks::start_alike(&world, self.objective.params())?;
+        if self.writes() {
+            run.rewind(at.step)?;
+        }
         let total = self.config.total_steps(per_epoch);
         if total > 0 && per_epoch == 0 {
             return Err(Error::input(
@@ -219,14 +255,22 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
         while at.step < total && !self.out_of_patience(at.step, best.as_ref(), per_epoch) {
             for loaded in source.epoch_from(at.epoch, at.batch as usize)? {
                 let loaded = loaded?;
-                (at.bad_samples, at.seen_samples) = source.counts();
-                let progress = Progress { step: at.step, total_steps: total, epoch: at.epoch };
-                let count = loaded.batch.samples() as u64;
-                let logged = at.step % self.config.log_every == 0 || at.step + 1 == total;
-                let Stepped { loss: value, mut metrics, gauges } =
-                    self.step(&loaded.batch, progress, logged, &mut missing, at.step - first_step, &mut at)?;
+                if at.step == first_step {
+                    ranks::disjoint(&world, &loaded.indices)?;
+                }
+                let joint = ranks::joint(&world, loaded.batch.samples(), source.counts())?;
+                (at.bad_samples, at.seen_samples) = (joint.bad, joint.seen);
+                let now = Now {
+                    progress: Progress { step: at.step, total_steps: total, epoch: at.epoch },
+                    since: at.step - first_step,
+                    offset: joint.offset,
+                    logged: at.step % self.config.log_every == 0 || at.step + 1 == total,
+                };
+                let Stepped { loss: value, skipped, mut metrics, gauges } =
+                    self.step(&loaded.batch, &now, &mut missing)?;
                 loss = Some(value);
-                samples += count;
+                samples += joint.samples;
+                at.skipped_steps += u64::from(skipped);
                 at.step += 1;
                 at.batch += 1;
                 let epoch_ends = at.batch >= per_epoch;
@@ -235,14 +279,16 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                     at.batch = 0;
                 }
                 let rate = samples as f64 / started.elapsed().as_secs_f64().max(1e-9);
-                if logged {
+                if now.logged {
                     metrics.push(("samples_per_second".into(), rate));
                     metrics.push(("bad_samples".into(), at.bad_samples as f64));
                     metrics.push(("skipped_steps".into(), at.skipped_steps as f64));
-                    log(run, Progress { step: at.step, total_steps: total, epoch: at.epoch }, &metrics)?;
                     self.health.look(at.step, &gauges).iter().for_each(|said| self.display.note(said));
-                    for gauge in &gauges {
-                        gauge.healthy_above.map_or(Ok(()), |bound| run.bound(gauge.name, bound))?;
+                    if self.writes() {
+                        log(run, Progress { step: at.step, total_steps: total, epoch: at.epoch }, &metrics)?;
+                        for gauge in &gauges {
+                            gauge.healthy_above.map_or(Ok(()), |bound| run.bound(gauge.name, bound))?;
+                        }
                     }
                 }
                 self.display.update(
@@ -258,7 +304,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                         self.look(Progress { step: at.step, total_steps: total, epoch: at.epoch }, run)?;
                 }
                 let every = self.config.checkpoint_every;
-                let stopping = self.stop.requested() && !done;
+                let stopping = ranks::any(&world, self.stop.requested())? && !done;
                 if done
                     || stopping
                     || quality.is_some()
@@ -269,11 +315,16 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                     {
                         best = Some(Best { metric: metric.clone(), value: *value, step: at.step });
                     }
-                    let path = store.save(&self.checkpoint(at, total, best.clone())?)?;
-                    run.draw_curves()?;
-                    if best.as_ref().is_some_and(|b| b.step == at.step) {
-                        store.mark_best(&path)?;
+                    let path = store.path(at.step);
+                    if self.writes() {
+                        store.save(&self.checkpoint(at, total, best.clone())?)?;
+                        run.draw_curves()?;
+                        if best.as_ref().is_some_and(|b| b.step == at.step) {
+                            store.mark_best(&path)?;
+                        }
                     }
+                    // No rank goes on, or ends, before the checkpoint is there.
+                    world.barrier()?;
                     if !done && quality.is_some() && self.out_of_patience(at.step, best.as_ref(), per_epoch) {
                         self.display.note(&format!(
                             "no better result in {} evaluations: stopping early",
@@ -320,99 +371,6 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
         self.objective.params().with_role(Role::Trained).into_iter().map(|p| p.name).collect()
     }
 
-    /// One step, `since` steps after this process began; `logged` or not.
-    fn step(
-        &mut self,
-        batch: &O::Batch,
-        progress: Progress,
-        logged: bool,
-        missing: &mut BTreeSet<String>,
-        since: u64,
-        at: &mut Position,
-    ) -> Result<Stepped> {
-        // On this thread: a CUDA tensor lives on the stream of the thread that makes it, and other threads
-        // use it without waiting for that stream. On the CPU nothing is copied.
-        let batch = batch.to_device(&self.device)?;
-        let pass = Pass::train(self.config.seed, progress);
-        let mut made = gradients(self.objective, &batch, self.config.micro_batch_size, &pass)?;
-        check_gradients(&made, missing, &self.objective.may_skip(), since)?;
-        let bad = if made.loss.is_finite() {
-            made.grads.first_non_finite()?.map(|n| format!("the gradient of {n}"))
-        } else {
-            Some("the loss".into())
-        };
-        if let Some(what) = bad {
-            if self.config.non_finite == NonFinite::Skip {
-                at.skipped_steps += 1;
-                return Ok(Stepped { loss: made.loss, ..Stepped::default() });
-            }
-            return Err(Error::NonFinite {
-                step: progress.step,
-                what,
-                hint: "try a lower optim.lr, optim.clip_grad_norm = 1.0, or train.non_finite = \"skip\""
-                    .into(),
-            });
-        }
-        self.objective.adjust_grads(&mut made.grads, &progress)?;
-        if progress.step < self.config.freeze_encoder_steps {
-            made.grads.remove_under("encoder");
-        }
-        let info = self.optimizer.step(&made.grads, progress.step, progress.total_steps)?;
-        pass.write_deferred(self.objective.params())?;
-        self.objective.after_step(&made.embeddings, &progress, &pass.world)?;
-        let (mut metrics, mut gauges) = (Vec::new(), Vec::new());
-        if logged {
-            metrics.push(("loss".to_string(), made.loss));
-            metrics.extend(made.parts.iter().map(|(name, v)| (format!("loss/{name}"), *v)));
-            metrics.push(("lr".into(), info.lr));
-            metrics.push(("grad_norm".into(), info.grad_norm));
-            gauges = self.objective.gauges(&made.embeddings, &pass.calm())?;
-            metrics.extend(gauges.iter().map(|v| (v.name.to_string(), v.value)));
-        }
-        Ok(Stepped { loss: made.loss, metrics, gauges })
-    }
-
-    /// Asks the observers and the held-out samples; returns what decides which checkpoint is best (higher is
-    /// better).
-    fn look(&mut self, progress: Progress, run: &mut Run) -> Result<Option<(String, f64)>> {
-        let mut metrics = Vec::new();
-        if let Some(source) = &self.validation {
-            let pass = Pass::eval();
-            let (mut sum, mut n, mut seen) = (0.0, 0.0, 0);
-            for loaded in source.epoch_from(0, 0)? {
-                let batch = loaded?.batch.to_device(&self.device)?;
-                let pass = pass.at(seen);
-                let embeddings = self.objective.embed(&batch, &pass)?.detach()?;
-                let weight = self.objective.weight(&batch, &embeddings)?;
-                let value = self.objective.criterion(&embeddings, &pass)?.value;
-                sum +=
-                    f64::from(value.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?[0])
-                        * weight;
-                n += weight;
-                seen += batch.samples() as u64;
-            }
-            if n > 0.0 {
-                metrics.push(("val_loss".to_string(), sum / n));
-            }
-        }
-        let look = Look { encoder: self.objective.encoder(), progress, device: &self.device };
-        for observer in &mut self.observers {
-            metrics.extend(observer.observe(&look)?);
-        }
-        if metrics.is_empty() {
-            return Ok(None);
-        }
-        log(run, progress, &metrics)?;
-        let text: Vec<String> = metrics.iter().map(|(name, v)| format!("{name} {v:.4}")).collect();
-        self.display.note(&format!("epoch {}: {}", progress.epoch, text.join("  ")));
-        let of = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-        let decided = self
-            .observers
-            .iter()
-            .find_map(|o| o.decides().and_then(|name| Some((name.to_string(), of(name)?))));
-        Ok(decided.or_else(|| of("val_loss").map(|v| ("-val_loss".into(), -v))).filter(|(_, v)| !v.is_nan()))
-    }
-
     fn checkpoint(&self, at: Position, total_steps: u64, best: Option<Best>) -> Result<Checkpoint> {
         let data = serde_json::to_value(at).map_err(|e| Error::Other(e.to_string()))?;
         let progress = Progress { step: at.step, total_steps, epoch: at.epoch };
@@ -432,28 +390,4 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
 fn log(run: &mut Run, progress: Progress, metrics: &[(String, f64)]) -> Result<()> {
     let borrowed: Vec<(&str, f64)> = metrics.iter().map(|(n, v)| (n.as_str(), *v)).collect();
     run.log(progress, &borrowed)
-}
-
-/// Every trained tensor must get a gradient at the first step (those in `may_skip` within 50): a part that is
-/// silently left out of the graph looks like a run that learns badly.
-fn check_gradients<E>(
-    made: &Gradients<E>,
-    missing: &mut BTreeSet<String>,
-    may_skip: &[String],
-    since: u64,
-) -> Result<()> {
-    if missing.is_empty() {
-        return Ok(());
-    }
-    missing.retain(|name| !made.grads.contains(name));
-    let late = |name: &&String| since >= 50 || !may_skip.contains(name);
-    let named: Vec<&String> = missing.iter().filter(late).take(5).collect();
-    if named.is_empty() {
-        return Ok(());
-    }
-    let list = named.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
-    Err(Error::input(
-        list,
-        "no gradient reached this trained parameter: it is not part of the loss; freeze it or name it in may_skip",
-    ))
 }

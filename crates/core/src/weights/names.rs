@@ -11,6 +11,7 @@ const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "model."];
 
 /// Two spellings of weight normalisation: magnitude and direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WeightNorm {
     /// `weight_g`, `weight_v` (`torch.nn.utils.weight_norm`).
     GV,

@@ -19,6 +19,7 @@ type Tensors = BTreeMap<String, Tensor>;
 /// One difference between a foreign file and ours. Names are [`Pattern`]s, with as many wildcards on either
 /// side.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Rule {
     /// Another name for the same tensor. Backwards, everything that matches `to` is renamed.
     Rename {

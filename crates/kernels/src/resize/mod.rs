@@ -9,6 +9,7 @@ use separable::{Taps, separable};
 
 /// How values between samples are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Resize {
     /// The sample at `floor(i * old / new)` (PyTorch's `nearest`).
     Nearest,

@@ -16,6 +16,7 @@ const EPS: f64 = 1e-5;
 /// The normalisation after a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum NormKind {
     /// Instance normalisation without weight and bias (MONAI's default).
     InstancePlain,
@@ -30,6 +31,7 @@ pub enum NormKind {
 /// The activation after the normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum ActKind {
     /// `max(x, 0)`.
     Relu,

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 /// Distance of the restored from the original patch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum RestorationLoss {
     /// Mean squared error.
     #[default]

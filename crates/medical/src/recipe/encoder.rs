@@ -195,6 +195,7 @@ selfsup_core::encoder_config! {
 
 /// A resolved network.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Architecture {
     /// A U-Net of two convolutions a stage.
     UNet(UNetConfig),

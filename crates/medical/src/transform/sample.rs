@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 /// How a value between voxels comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Interpolation {
     /// Weighted by the distance to the eight neighbours.
     Linear,

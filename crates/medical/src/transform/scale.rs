@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 /// How intensities are scaled.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Scale {
     /// As they are.
     None,

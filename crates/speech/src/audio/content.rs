@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 /// Where a recording is.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Content {
     /// A file, read by position.
     File(PathBuf),

@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 /// One step of a [`Pipeline`]. `p` is its probability; pairs are the ends of a uniform range.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Op {
     /// Noise at a signal-to-noise ratio: from recordings in a folder, else synthetic.
     Noise {

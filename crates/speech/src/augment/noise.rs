@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Synthetic noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Noise {
     /// Equal power in each Hz.
     #[default]

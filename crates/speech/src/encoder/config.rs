@@ -8,6 +8,7 @@ use selfsup_core::{Error, Result};
 /// Whose names and details a network follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Family {
     /// wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477).
     #[default]
@@ -51,6 +52,7 @@ impl Family {
 /// Where the convolutional front normalises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum FrontNorm {
     /// Each channel over time, after the first convolution only (the base models).
     #[default]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Which features.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Kind {
     /// Mel-frequency cepstral coefficients: a cosine transform of log-mel energies.
     #[default]

@@ -19,6 +19,7 @@ pub struct Vocabulary {
 /// What a transcript is cut into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Units {
     /// Characters; white space is one token `|`.
     #[default]

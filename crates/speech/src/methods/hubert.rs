@@ -59,6 +59,7 @@ impl Default for Iteration {
 /// What k-means clusters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum ClusterFeatures {
     /// MFCCs with first and second differences, one frame each 10 ms.
     #[default]

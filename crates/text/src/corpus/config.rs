@@ -16,6 +16,7 @@ use std::sync::Arc;
 /// How documents become examples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Packing {
     /// Documents one behind the other, cut into blocks of one length: no padding.
     #[default]

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 /// What one document of a plain text file is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Unit {
     /// Each line that is not blank.
     #[default]

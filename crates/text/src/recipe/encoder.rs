@@ -216,6 +216,7 @@ selfsup_core::encoder_config! {
 
 /// A resolved network.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Architecture {
     /// BERT, RoBERTa or ELECTRA.
     Bert(BertConfig),

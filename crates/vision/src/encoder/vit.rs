@@ -16,6 +16,7 @@ use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Sc
 /// How tokens become one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Pool {
     /// The class token.
     Class,

@@ -122,6 +122,7 @@ selfsup_core::encoder_config! {
 
 /// A resolved network.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Architecture {
     /// A residual network.
     ResNet(ResNetConfig),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// One step of a [`Pipeline`]. `p` is its probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Op {
     /// The shorter side to `size` pixels.
     Resize {

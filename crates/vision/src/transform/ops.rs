@@ -12,6 +12,7 @@ use selfsup_core::{Error, Result};
 /// How values between pixels are found when resizing; both are antialiased, as PIL's are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Filter {
     /// A triangle.
     #[default]

@@ -2,11 +2,13 @@
 //! it stands, which fine-tuning goes by.
 
 use candle_core::{DType, Device, Tensor};
+use selfsup_core::candle_nn::{self, Activation, Conv2dConfig, Module};
 use selfsup_core::conformance::{
     building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates,
 };
 use selfsup_core::nn::TransformerConfig;
-use selfsup_core::{Encoder, Layer, Params, Pass, Result, Scope};
+use selfsup_core::{AsModule, Encoder, Foreign, Layer, Params, Pass, Result, Scope};
+use selfsup_kernels::Path;
 use selfsup_vision::encoder::{ResNet, ResNetConfig, ViT, ViTConfig};
 
 fn resnet(scope: &Scope) -> Result<Box<dyn Encoder>> {
@@ -22,6 +24,21 @@ fn vit(scope: &Scope, fixed: bool) -> Result<Box<dyn Encoder>> {
     Ok(Box::new(ViT::new(scope, config)?))
 }
 
+/// A network of candle-nn.
+fn foreign(scope: &Scope) -> Result<Box<dyn Encoder>> {
+    let build = |s: &Scope| {
+        let half = Conv2dConfig { stride: 2, padding: 1, ..Conv2dConfig::default() };
+        Ok(candle_nn::seq()
+            .add(candle_nn::conv2d(3, 4, 3, half, s.stem().sub("conv1").var_builder())?)
+            .add_fn(|x| selfsup_kernels::activation::relu(x, Path::Auto))
+            .add(candle_nn::conv2d(4, 6, 3, half, s.block(0).sub("conv2").var_builder())?)
+            .add(Activation::Gelu)
+            .add_fn(|x| x.mean((2, 3)))
+            .add(candle_nn::linear(6, 5, s.top().sub("fc").var_builder())?))
+    };
+    Ok(Box::new(Foreign::new(scope, 5, build)?))
+}
+
 type Build = Box<dyn Fn(&Scope) -> Result<Box<dyn Encoder>>>;
 
 fn all() -> Vec<(&'static str, Build)> {
@@ -29,6 +46,7 @@ fn all() -> Vec<(&'static str, Build)> {
         ("resnet", Box::new(resnet)),
         ("vit", Box::new(|s| vit(s, false))),
         ("vit with sines", Box::new(|s| vit(s, true))),
+        ("candle-nn", Box::new(foreign)),
     ]
 }
 
@@ -71,12 +89,15 @@ fn fine_tuning_takes_blocks_from_the_top() {
     assert_eq!(rates(&resnet, None), whole);
     assert_eq!(rates(&resnet, Some(2)), ["layer1.0 0.25", "layer2.0 0.5", "layer2.1 0.5"]);
     assert_eq!(rates(&resnet, Some(1)), ["layer2.0 0.5", "layer2.1 0.5"]);
+    assert_eq!(rates(&foreign, None), ["conv1 0.25", "conv2 0.5", "fc 1"]);
+    assert_eq!(rates(&foreign, Some(1)), ["conv2 0.5", "fc 1"]);
 }
 
 /// Hidden layers come in the order of the request; one that the network has not is an error.
 #[test]
 fn layers_come_as_they_were_asked_for() {
-    for (name, build) in all() {
+    // A module of candle-nn hands out its output alone.
+    for (name, build) in all().into_iter().filter(|(name, _)| *name != "candle-nn") {
         let net = build(&Scope::root(&Params::new(), 0, &Device::Cpu)).unwrap();
         let x = Tensor::ones((2, 3, 16, 16), DType::F32, &Device::Cpu).unwrap();
         let layers = |want: &[Layer]| net.forward(&x, None, want, &Pass::eval()).map(|f| f.layers);
@@ -88,5 +109,22 @@ fn layers_come_as_they_were_asked_for() {
         assert_eq!(back, [forth[1], forth[0], forth[1]], "{name}");
         let error = layers(&[Layer::Hidden(9)]).unwrap_err().to_string();
         assert!(error.contains("Hidden(9)"), "{name}: {error}");
+    }
+}
+
+/// Every encoder is a module of candle-nn: its evaluation pass.
+#[test]
+fn encoders_are_modules() {
+    for (name, build) in all() {
+        let net = build(&Scope::root(&Params::new(), 0, &Device::Cpu)).unwrap();
+        let x = Tensor::ones((2, 3, 16, 16), DType::F32, &Device::Cpu).unwrap();
+        let pooled = net.forward(&x, None, &[], &Pass::eval()).unwrap().pooled;
+        let module = AsModule(net);
+        assert_eq!(
+            module.forward(&x).unwrap().to_vec2::<f32>().unwrap(),
+            pooled.to_vec2::<f32>().unwrap(),
+            "{name}"
+        );
+        assert!(module.forward(&x.narrow(1, 0, 2).unwrap()).is_err(), "{name}: two channels of three");
     }
 }

@@ -2,9 +2,10 @@
 //! gradient of the whole batch, and the result does not depend on the number of threads.
 
 use candle_core::{Device, Tensor};
+use selfsup_core::candle_nn::{self, Activation, Conv2dConfig};
 use selfsup_core::conformance::Trial;
-use selfsup_core::objective::{Erased, Objective, Pair, Views};
-use selfsup_core::{Error, Key, Params, Pass, Result, Scope};
+use selfsup_core::objective::{Erased, Objective, Pair, SimClr, SimClrConfig, Views, boxed};
+use selfsup_core::{Error, Foreign, Key, Params, Pass, Progress, Result, Scope, weights};
 use selfsup_vision::recipe::{Architecture, EncoderConfig, Method, MethodConfig, ResNetKeys, ViTKeys};
 
 const SIZE: usize = 16;
@@ -71,6 +72,48 @@ fn build(name: &str, seed: u64, vit: bool) -> Method {
 
 fn trial(name: &str) -> Trial<'static, Views> {
     Trial::new(name, blobs)
+}
+
+/// SimCLR around a network of candle-nn.
+fn simclr_of_candle_nn(seed: u64) -> Result<Method> {
+    let network = |s: &Scope| {
+        let half = Conv2dConfig { stride: 2, padding: 1, ..Conv2dConfig::default() };
+        Ok(candle_nn::seq()
+            .add(candle_nn::conv2d(3, 8, 3, half, s.stem().sub("conv").var_builder())?)
+            .add(Activation::Gelu)
+            .add_fn(|x| x.mean((2, 3)))
+            .add(candle_nn::linear(8, 16, s.top().no_decay().sub("fc").var_builder())?))
+    };
+    let heads = SimClrConfig { hidden_dim: 16, out_dim: 8, ..SimClrConfig::default() };
+    let scope = Scope::root(&Params::new(), seed, &Device::Cpu);
+    Ok(boxed(SimClr::new(&scope, &|s| Ok(Box::new(Foreign::new(s, 16, network)?)), heads)?))
+}
+
+#[test]
+fn a_network_of_candle_nn_trains() {
+    let dir = tempfile::tempdir().unwrap();
+    let trial = Trial::new("candle-nn", blobs).epochs(12);
+    let method = simclr_of_candle_nn(0).unwrap();
+    trial.every_parameter_moves(&*method, &dir.path().join("run")).unwrap();
+    // The loss of the same batch, before and after the training.
+    let loss = |method: &Method| {
+        let pass = Pass::train(0, Progress::default());
+        let embedded = method.embed(&blobs(0, 0).unwrap(), &pass).unwrap();
+        method.criterion(&embedded, &pass).unwrap().value.to_scalar::<f32>().unwrap()
+    };
+    let (before, after) = (loss(&simclr_of_candle_nn(0).unwrap()), loss(&method));
+    assert!(after < before - 0.1, "{before} {after}");
+    // Exported by the names of its layers; decay as its scope says.
+    let exported = weights::export(method.params(), "encoder");
+    let names: Vec<&str> = exported.keys().map(String::as_str).collect();
+    assert_eq!(names, ["conv.bias", "conv.weight", "fc.bias", "fc.weight"]);
+    let decays = |name: &str| method.params().get(name).unwrap().decay;
+    assert_eq!([decays("encoder.conv.weight"), decays("encoder.fc.weight")], [true, false]);
+
+    let trial = Trial::new("candle-nn", blobs);
+    trial.resuming_is_exact(simclr_of_candle_nn, &dir.path().join("resumed")).unwrap();
+    trial.threads_do_not_change_a_bit(simclr_of_candle_nn, &dir.path().join("threads")).unwrap();
+    trial.ranks_compute_the_gradient(simclr_of_candle_nn, 2, 1e-3).unwrap();
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub use epoch::Epoch;
 
 use crate::data::{Collate, Dataset, LoadedBatch, Sampler, SamplerConfig, Source, Transform};
 use crate::error::{Error, Result};
+use crate::world::World;
 use epoch::{Shared, State, work};
 use job::Job;
 use std::collections::VecDeque;
@@ -43,23 +44,19 @@ where
     /// # Errors
     /// [`Error::Config`] for what [`Sampler::new`] refuses and for a `max_bad_fraction` outside `[0, 1]`.
     pub fn new(dataset: Arc<D>, transform: Arc<T>, collate: Arc<C>, config: LoaderConfig) -> Result<Self> {
-        Self::sharded(dataset, transform, collate, config, 0, 1)
+        let sampler = Self::sampler_for(dataset.len(), &config)?;
+        Self::sampled(dataset, transform, collate, config, sampler)
     }
 
-    /// A loader for process `rank` of `world`, which takes its part of every batch.
+    /// The same loader for one rank of `world`, which reads its part of every batch: the batches of all ranks
+    /// together are those of one process. Counts of bad samples start anew.
     ///
     /// # Errors
-    /// As [`Loader::new`].
-    pub fn sharded(
-        dataset: Arc<D>,
-        transform: Arc<T>,
-        collate: Arc<C>,
-        config: LoaderConfig,
-        rank: usize,
-        world: usize,
-    ) -> Result<Self> {
-        let sampler = Self::sampler_for(dataset.len(), &config, rank, world)?;
-        Self::sampled(dataset, transform, collate, config, sampler, world)
+    /// As [`Sampler::in_world`].
+    pub fn in_world(self, world: &World) -> Result<Self> {
+        let Job { dataset, transform, collate, sampler, config, .. } = &*self.0;
+        let sampler = sampler.clone().in_world(world)?;
+        Self::sampled(dataset.clone(), transform.clone(), collate.clone(), config.clone(), sampler)
     }
 
     /// A loader for one process whose batches hold samples of like length ([`Sampler::by_length`]): `lengths`
@@ -75,13 +72,13 @@ where
         lengths: impl Into<Arc<[u32]>>,
         window: usize,
     ) -> Result<Self> {
-        let sampler = Self::sampler_for(dataset.len(), &config, 0, 1)?.by_length(lengths, window)?;
-        Self::sampled(dataset, transform, collate, config, sampler, 1)
+        let sampler = Self::sampler_for(dataset.len(), &config)?.by_length(lengths, window)?;
+        Self::sampled(dataset, transform, collate, config, sampler)
     }
 
-    fn sampler_for(len: usize, config: &LoaderConfig, rank: usize, world: usize) -> Result<Sampler> {
+    fn sampler_for(len: usize, config: &LoaderConfig) -> Result<Sampler> {
         let &LoaderConfig { batch_size, shuffle, drop_last, seed, .. } = config;
-        Sampler::new(len, SamplerConfig { batch_size, shuffle, drop_last, seed, rank, world })
+        Sampler::new(len, SamplerConfig { batch_size, shuffle, drop_last, seed, ..SamplerConfig::default() })
     }
 
     fn sampled(
@@ -90,7 +87,6 @@ where
         collate: Arc<C>,
         config: LoaderConfig,
         sampler: Sampler,
-        world: usize,
     ) -> Result<Self> {
         if !(0.0..=1.0).contains(&config.max_bad_fraction) {
             return Err(Error::config(format!(
@@ -100,7 +96,7 @@ where
         }
         let LoaderConfig { batch_size, drop_last, .. } = config;
         let counted = if drop_last { sampler.batches() * batch_size } else { dataset.len() };
-        let per_epoch = (counted / world).max(1) as u64;
+        let per_epoch = (counted / sampler.ranks()).max(1) as u64;
         let (bad, seen) = (AtomicU64::new(0), AtomicU64::new(0));
         Ok(Loader(Arc::new(Job { dataset, transform, collate, sampler, config, per_epoch, bad, seen })))
     }

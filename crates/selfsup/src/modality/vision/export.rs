@@ -37,7 +37,7 @@ impl Exported<'_> {
                 Layout::HfVit.rules().to_theirs(ours)?,
                 "AutoModel.from_pretrained(DIR, add_pooling_layer=False)".to_string(),
             ),
-            ("hf", Architecture::ResNet(_)) => {
+            ("hf", _) => {
                 return Err(Error::config(
                     "layout hf holds vision transformers; export a ResNet with --layout timm",
                 ));
@@ -106,6 +106,7 @@ fn timm(config: &Exported) -> Result<Value> {
             });
             (name, c.trunk.dim, arguments.as_object().cloned().unwrap_or_default())
         }
+        _ => return Err(Error::config("layout timm holds ResNets and vision transformers")),
     };
     let mut out = json!({
         "architecture": name, "num_classes": 0, "num_features": features,

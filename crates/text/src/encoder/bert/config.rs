@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Which of the relatives: they differ in positions, in names and in their heads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Family {
     /// BERT.
     #[default]
@@ -21,6 +22,7 @@ pub enum Family {
 /// How tokens become one vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Pool {
     /// BERT's pooler: `tanh(W h_0 + b)` of the first token.
     Pooler,
