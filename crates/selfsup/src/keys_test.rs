@@ -405,8 +405,13 @@ fn of_images() {
             ("encoder.channels", "1"),
             ("encoder.bottleneck", "true"),
             ("encoder.small_images", "false"),
+            ("encoder.act", "quick_gelu"),
+            ("encoder.registers", "2"),
+            ("encoder.positions", "patches"),
+            ("encoder.final_norm", "pooled"),
         ],
-        neutral: &["encoder.pretrained", "volumes"],
+        // The interpolation of positions shows with crops of several sizes only.
+        neutral: &["encoder.pretrained", "encoder.interpolation", "volumes"],
     });
 }
 
