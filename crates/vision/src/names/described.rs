@@ -129,7 +129,7 @@ impl Shapes<'_> {
         };
         told("heads", stated.is_some_and(|s| s.heads.is_some()));
         told("eps", stated.is_some_and(|s| s.eps.is_some()));
-        told("act", stated.is_some_and(|s| s.act.is_some()));
+        told("act", gated || stated.is_some_and(|s| s.act.is_some()));
         told("interpolation", stated.is_some_and(|s| s.interpolation.is_some()));
         trunk.heads = stated.and_then(|s| s.heads).unwrap_or((dim / 64).max(1));
         let clip = layout == Layout::Clip;

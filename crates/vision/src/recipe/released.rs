@@ -94,7 +94,8 @@ impl Described {
     /// # Errors
     /// If the keys cannot be written.
     pub fn layer(&self, given: Option<&str>) -> Result<Table> {
-        let name = given.unwrap_or_else(|| name_of(&self.architecture));
+        let own = name_of(&self.architecture);
+        let name = given.filter(|name| EncoderConfig::alike(name, own)).unwrap_or(own);
         let Ok(mut keys) = Table::try_from(keys_of(name, &self.architecture)) else {
             return Err(Error::config("encoder: keys that cannot be written"));
         };

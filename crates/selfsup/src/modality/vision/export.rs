@@ -14,8 +14,6 @@ use std::path::Path;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests;
 mod transformer;
 
 use transformer::{Family, TIMM_EPS, activation, hf, hf_note, timm_positions, timm_tensors};
