@@ -1,9 +1,9 @@
 //! Vision transformers (Dosovitskiy et al. 2020, arXiv 2010.11929) with timm's names; the trunk of ViT, MAE,
 //! DINO, DINOv2, I-JEPA and CLIP's image tower.
 //!
-//! An image is cut into patches, each a token; a class token may stand in front, and register tokens behind it
-//! (Darcet et al. 2023, arXiv 2309.16588). Position embeddings are learned, or fixed sines and cosines as in
-//! MAE. Another image size than the one built for gets bicubically interpolated positions.
+//! An image is cut into patches, each a token; a class token may stand in front, and register tokens behind
+//! it (Darcet et al. 2023, arXiv 2309.16588). Position embeddings are learned, or fixed sines and cosines as
+//! in MAE. Another image size than the one built for gets bicubically interpolated positions.
 
 use super::channels_last;
 use candle_core::Tensor;

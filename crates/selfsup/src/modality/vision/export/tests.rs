@@ -128,6 +128,9 @@ fn layer_norm(x: &[Vec<f64>], w: &[f64], b: &[f64]) -> Vec<Vec<f64>> {
 /// `x Phi(x)`, the error function summed up as a series.
 fn gelu(x: f64) -> f64 {
     let z = x / 2f64.sqrt();
+    if z.abs() > 4.5 {
+        return 0.5 * x * (1.0 + z.signum());
+    }
     let (mut term, mut erf) = (z, z);
     for n in 1..200 {
         term *= -z * z / n as f64;
