@@ -408,10 +408,12 @@ fn of_images() {
             ("encoder.act", "quick_gelu"),
             ("encoder.registers", "2"),
             ("encoder.positions", "patches"),
-            ("encoder.final_norm", "pooled"),
+            // Pooling by the class token wants one.
+            ("encoder.class_token", "false"),
         ],
-        // The interpolation of positions shows with crops of several sizes only.
-        neutral: &["encoder.pretrained", "encoder.interpolation", "volumes"],
+        // The interpolation of positions shows with crops of several sizes only; the norm of a class token is
+        // the same before and after pooling.
+        neutral: &["encoder.pretrained", "encoder.interpolation", "encoder.final_norm", "volumes"],
     });
 }
 
