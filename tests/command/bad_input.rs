@@ -288,6 +288,50 @@ fn weights_with_code_in_them() {
     );
 }
 
+/// The network of released weights is decided by their folder: what contradicts it is refused, and nothing
+/// that changes the function is left.
+#[test]
+fn released_weights_and_keys() {
+    let w = Work::new();
+    let data = w.pictures("data", 12, 20);
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models");
+    let run = |name: &str, more: &[&str]| {
+        let start = format!("encoder.pretrained={}", models.join(name).display());
+        let mut args = vec!["pretrain", "--data", data.to_str().unwrap(), "--dry-run", &start];
+        args.extend(["method.hidden_dim=8", "method.out_dim=4", "train.batch_size=4", "eval.online_knn=0"]);
+        args.extend(more);
+        let mut command = command(&args);
+        command.current_dir(w.path(""));
+        command.output().unwrap()
+    };
+    for (name, parts) in [
+        ("dinov2_layerscale", &["42 tensors of", "DINOv2", "left: mask_token (1)"][..]),
+        ("dinov2_with_registers", &["43 tensors of"]),
+        ("dinov2_swiglu", &["42 tensors of"]),
+        ("clip_vision", &["CLIP", "left: visual_projection (1)"]),
+        ("vit_timm_registers", &["timm"]),
+        ("vit_resized", &["left: pooler (2)"]),
+    ] {
+        let out = run(name, &[]);
+        let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && parts.iter().all(|p| said.contains(p)), "{name}: {said}");
+    }
+    let out = run("vit_resized", &["augment.size=48"]);
+    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("interpolated from 4 x 4 to 6 x 6 (bicubic)"), "{said}");
+    for (key, parts) in [
+        ("encoder.depth=1", &["encoder.depth = 1", "has 2"][..]),
+        ("encoder.heads=2", &["encoder.heads = 2", "has 4"]),
+        ("encoder.eps=1e-3", &["encoder.eps = 0.001", "has 1e-6"]),
+        ("encoder.registers=4", &["encoder.registers = 4", "has 0"]),
+        ("encoder.name=resnet18", &["resnet18", "vision transformer"]),
+        ("encoder.name=vit_small", &["vit_small", "has 32"]),
+        ("encoder.channels=1", &["encoder.channels = 1", "has 3"]),
+    ] {
+        ended(&run("dinov2_layerscale", &[key]), 2, parts);
+    }
+}
+
 /// A full disk: the run ends with an error that names the file, and what was written stays readable.
 #[cfg(target_os = "linux")]
 #[test]

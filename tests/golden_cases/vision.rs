@@ -3,21 +3,26 @@
 
 use super::case::{Case, Handler, Outputs, Result};
 use super::model::{config, gradients, list, load, one, whole};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
+use selfsup_core::nn::interpolate_positions;
+use selfsup_core::objective::Needs;
 use selfsup_core::objective::{Mae, MaeConfig, random_masking};
-use selfsup_core::{Encoder, Layer, Objective, Params, Pass, Progress, Role, Scope, TokenEncoder};
-use selfsup_vision::encoder::{Pool, ResNet, ResNetConfig, ViT, ViTConfig};
-use selfsup_vision::names::Layout;
+use selfsup_core::{Encoder, Layer, Objective, Params, Pass, Progress, Role, Scope, TokenEncoder, weights};
+use selfsup_vision::encoder::{Architecture, ResNet, ResNetConfig, ViT, ViTConfig};
+use selfsup_vision::names::{Layout, Pretrained, Released, load_pretrained};
+use selfsup_vision::recipe::EncoderConfig;
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Who runs a model's case.
 pub fn handler(case: &Case) -> Option<Handler> {
     let name = case.name.split('/').nth(1)?;
     Some(match name {
         n if n.starts_with("resnet") => |c| one(resnet(c)?),
-        "vit_timm" => |c| one(vit(c, Layout::Timm)?),
-        "dinov2" => |c| one(vit(c, Layout::Dinov2)?),
-        "ijepa" => |c| one(vit(c, Layout::HfVit)?),
+        "vit_timm" | "vit_timm_registers" | "vit_timm_resized" | "vit_resized" | "ijepa" => |c| one(vit(c)?),
+        "dinov2" | "dinov2_layerscale" | "dinov2_with_registers" | "dinov2_swiglu" => |c| one(vit(c)?),
+        "clip_vision" => |c| one(vit(c)?),
         "vit_mae" => |c| one(mae(c)?),
         _ => return None,
     })
@@ -51,45 +56,85 @@ fn resnet(case: &Case) -> Result<Outputs> {
     Ok(out)
 }
 
-fn vit(case: &Case, layout: Layout) -> Result<Outputs> {
-    let c = config(case)?;
-    let mut config = ViTConfig::named("vit_tiny", 0, 1).ok_or("no vit_tiny")?;
-    let timm = layout == Layout::Timm;
-    let key = |timm_name, hf_name| if timm { timm_name } else { hf_name };
-    config.image_size = whole(&c, key("img_size", "image_size"))?;
-    config.patch = whole(&c, "patch_size")?;
-    config.trunk.dim = whole(&c, key("embed_dim", "hidden_size"))?;
-    config.trunk.depth = whole(&c, key("depth", "num_hidden_layers"))?;
-    config.trunk.heads = whole(&c, key("num_heads", "num_attention_heads"))?;
-    config.trunk.hidden = match whole(&c, "intermediate_size") {
-        Ok(hidden) => hidden,
-        Err(_) => {
-            (config.trunk.dim as f64 * c.get("mlp_ratio").and_then(Value::as_f64).unwrap_or(4.0)) as usize
-        }
-    };
-    config.trunk.eps = c.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-6);
-    config.trunk.layer_scale = (layout == Layout::Dinov2).then_some(1.0);
-    config.class_token = case.name.split('/').nth(1) != Some("ijepa");
-    config.pool = if config.class_token { Pool::Class } else { Pool::Mean };
+/// The vision transformer of a folder, by the steps that the command takes for `encoder.pretrained`: what the
+/// weights state gives the keys, these the network, and the weights are loaded into it.
+fn released(folder: &Path) -> Result<(Params, ViT, Pretrained)> {
+    let layer = Released::outline(folder)?.described()?.layer(None)?;
+    let keys: EncoderConfig = layer.get("encoder").cloned().ok_or("no [encoder]")?.try_into()?;
+    let size = layer.get("augment").and_then(|a| a.get("size")?.as_integer()).ok_or("no augment.size")?;
+    let architecture = keys.resolve(usize::try_from(size)?, Needs::default())?;
+    keys.agree(&architecture, &Released::outline(folder)?)?;
+    let Architecture::ViT(config) = architecture else { return Err("a ResNet".into()) };
     let params = Params::new();
-    let net = ViT::new(&Scope::root(&params, 0, &Device::Cpu), config)?;
-    load(case, &params, &layout.rules())?;
-    let x = case.input(key("x", "pixel_values"))?;
-    let want: &[Layer] = if timm { &[] } else { &[Layer::Tokens] };
-    let features = net.forward(&x, None, want, &Pass::eval())?;
-    let mut out = Outputs::new();
-    let y = match features.tokens {
-        Some(tokens) => {
-            out.insert("expected.last_hidden_state".into(), tokens.detach());
-            out.insert("expected.pooler_output".into(), features.pooled.detach());
-            tokens
+    let net = ViT::new(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"), config)?;
+    let loaded = load_pretrained(&params, "encoder", folder)?;
+    Ok((params, net, loaded))
+}
+
+fn vit(case: &Case) -> Result<Outputs> {
+    let (params, net, loaded) = released(&case.folder)?;
+    let timm = case.maybe("x").is_some();
+    let name = if timm { "x" } else { "pixel_values" };
+    let x = Var::from_tensor(&case.input(name)?)?;
+    let pass = Pass::eval();
+    let want: Vec<Layer> = (0..net.config().trunk.depth).map(Layer::Hidden).chain([Layer::Tokens]).collect();
+    let features = net.forward(&x, None, &want, &pass)?;
+    let tokens = features.tokens.ok_or("no tokens")?;
+    let mut out = Outputs::from([
+        ("expected.hidden_state.0".into(), net.embeddings(&x, &pass)?.detach()),
+        ("expected.last_hidden_state".into(), tokens.detach()),
+        ("expected.features".into(), tokens.detach()),
+        ("expected.pooler_output".into(), features.pooled.detach()),
+        ("expected.y".into(), features.pooled.detach()),
+    ]);
+    for (i, hidden) in features.layers.iter().enumerate() {
+        out.insert(format!("expected.hidden_state.{}", i + 1), hidden.detach());
+    }
+    let mut y = if timm { features.pooled.clone() } else { tokens };
+    // Heads of the file, which the encoder leaves.
+    let file = weights::read(case.folder.join("model.safetensors"))?;
+    if let (Some(w), Some(b)) = (file.get("pooler.dense.weight"), file.get("pooler.dense.bias")) {
+        let pooled = features.pooled.detach().matmul(&w.t()?)?.broadcast_add(b)?.tanh()?;
+        out.insert("expected.pooler_output".into(), pooled);
+    }
+    let head = file.get("visual_projection.weight").map(Var::from_tensor).transpose()?;
+    if let Some(head) = &head {
+        y = features.pooled.matmul(&head.t()?)?;
+        out.insert("expected.image_embeds".into(), y.detach());
+    }
+    if let Some(wanted) = case.tensors.get("expected.pos_embed") {
+        let c = net.config();
+        let (old, new) = (c.image_size / c.patch, (wanted.dim(1)? - c.position_prefix()).isqrt());
+        let table = params.all().into_iter().find(|p| p.name == "encoder.pos_embed").ok_or("no pos_embed")?;
+        let table = table.var.as_tensor().detach();
+        let resized =
+            interpolate_positions(&table, c.position_prefix(), (old, old), (new, new), c.interpolation)?;
+        out.insert("expected.pos_embed".into(), resized);
+    }
+    let mut loss = y.sqr()?.mean_all()?;
+    if let Some(w) = case.maybe("w") {
+        loss = (loss + (&y * w)?.mean_all()?)?;
+    }
+    out.insert("expected.loss".into(), loss.detach());
+    let store = loss.backward()?;
+    let (mut grads, mut square) = (BTreeMap::new(), 0f64);
+    for p in params.with_role(Role::Trained) {
+        if let (Some(g), Some(name)) = (store.get(p.var.as_tensor()), p.name.strip_prefix("encoder.")) {
+            square += f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
+            grads.insert(name.to_string(), g.clone());
         }
-        None => {
-            out.insert("expected.y".into(), features.pooled.detach());
-            features.pooled
-        }
-    };
-    gradients(&params, &y.sqr()?.mean_all()?, &layout.rules(), &mut out)?;
+    }
+    if let Some(g) = head.as_ref().and_then(|head| store.get(head)) {
+        square += f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        out.insert("grad.visual_projection.weight".into(), g.clone());
+    }
+    out.insert("expected.grad_norm".into(), Tensor::new(&[square.sqrt() as f32], &Device::Cpu)?);
+    for (name, g) in loaded.layout.rules().gradients_to_theirs(grads)? {
+        out.insert(format!("grad.{}{name}", loaded.stripped), g);
+    }
+    if let Some(g) = store.get(&x) {
+        out.insert(format!("grad.input.{name}"), g.clone());
+    }
     Ok(out)
 }
 

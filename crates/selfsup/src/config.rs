@@ -2,7 +2,7 @@
 //! its own (`[method]`, `[encoder]`, `[augment]` ...) are its [`Keys`].
 
 use crate::draft::Draft;
-use selfsup_core::config::Unread;
+use selfsup_core::config::{Draft as Layers, Unread};
 use selfsup_core::device::Device;
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::trainer::TrainConfig;
@@ -40,6 +40,13 @@ pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwn
 
     /// The encoder that goes with a method, where the modality's usual one does not.
     fn encoder_of(_method: &str) -> Option<String> {
+        None
+    }
+
+    /// What released weights (`encoder.pretrained`) state of the network and its inputs, as a layer below the
+    /// given keys; `encoder` is the name of the network, where one is given. What is wrong with the weights
+    /// is said when they are loaded.
+    fn of_weights(_pretrained: &str, _encoder: Option<&str>) -> Option<Table> {
         None
     }
 
@@ -188,6 +195,7 @@ impl<K: Keys> PretrainConfig<K> {
             let layer = Table::from_iter([("encoder".to_string(), Value::Table(encoder))]);
             layers.below(layer, "the method's usual encoder");
         }
+        below_weights::<K>(draft, &mut layers);
         let defaults = PretrainConfig { modality: K::KIND, ..PretrainConfig::default() };
         let mut c: Self = layers.load_over(&defaults, &keeps::<K>)?;
         if layers.overridden("modality").is_none() {
@@ -210,6 +218,14 @@ impl<K: Keys> PretrainConfig<K> {
     pub fn refuse_unread(&self, draft: &Draft) -> Result<()> {
         let unread = [self.keys.unread(None), common_unread::<K>(&self.optim)].concat();
         draft.refuse_unread(&unread, self, Self::of)
+    }
+}
+
+/// Puts what the weights of `encoder.pretrained` state below the file.
+pub(crate) fn below_weights<K: Keys>(draft: &Draft, layers: &mut Layers) {
+    let name = draft.layers().text("encoder.pretrained").filter(|name| !name.is_empty());
+    if let Some(layer) = name.and_then(|name| K::of_weights(name, draft.encoder())) {
+        layers.below(layer, "the pretrained weights");
     }
 }
 

@@ -406,8 +406,15 @@ fn of_images() {
             ("encoder.channels", "1"),
             ("encoder.bottleneck", "true"),
             ("encoder.small_images", "false"),
+            ("encoder.act", "quick_gelu"),
+            ("encoder.registers", "2"),
+            ("encoder.positions", "patches"),
+            // Pooling by the class token wants one.
+            ("encoder.class_token", "false"),
         ],
-        neutral: &["encoder.pretrained", "volumes"],
+        // The interpolation of positions shows with crops of several sizes only; the norm of a class token is
+        // the same before and after pooling.
+        neutral: &["encoder.pretrained", "encoder.interpolation", "encoder.final_norm", "volumes"],
     });
 }
 

@@ -2,8 +2,10 @@
 //! and the Rust interface.
 
 mod encoder;
+mod released;
 
-pub use encoder::{Architecture, EncoderConfig, ResNetKeys, ViTKeys};
+pub use crate::encoder::Architecture;
+pub use encoder::{Activation, EncoderConfig, ResNetKeys, ViTKeys};
 
 use selfsup_core::objective::{Needs, Networks, Views, Wanted};
 use selfsup_core::{Encoder, Error, Result, Scope, TokenEncoder};

@@ -53,8 +53,7 @@ impl KvCache {
 impl Block {
     fn decode(&self, x: &Tensor, index: usize, cache: &mut KvCache, pass: &Pass) -> Result<Tensor> {
         let (n, t, d) = x.dims3()?;
-        let qkv =
-            self.qkv.forward(&self.before(x, pass)?, pass)?.reshape((n, t, 3, self.heads, d / self.heads))?;
+        let qkv = self.projected(&self.before(x, pass)?, pass)?;
         let kv = cache.append(index, &qkv.narrow(2, 1, 2)?)?;
         let opts = AttentionOpts { causal: true, ..AttentionOpts::default() };
         let y =

@@ -7,7 +7,7 @@ use crate::pass::{Deferred, Pass};
 use crate::scope::{Buffer, Scope};
 use candle_core::{D, Tensor};
 use selfsup_kernels::Path;
-use selfsup_kernels::activation::Act;
+use selfsup_kernels::activation::{Act, silu};
 use selfsup_kernels::conv::{ConvSpec, conv, conv_bn_act};
 use selfsup_kernels::dropout::Dropout;
 use selfsup_kernels::linear::{linear, linear_act};
@@ -340,12 +340,27 @@ impl Embedding {
     }
 }
 
+/// What an [`Mlp`] computes between its two layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MlpForm {
+    /// `act(fc1(x))`.
+    #[default]
+    Plain,
+    /// `z sigmoid(1.702 z)` of `z = fc1(x)`, in place of the activation (Hendrycks and Gimpel 2016, arXiv
+    /// 1606.08415): CLIP's.
+    QuickGelu,
+    /// `silu(a) b` of the halves `[a, b] = fc1(x)`, whose width is twice the hidden one (Shazeer 2020, arXiv
+    /// 2002.05202): the largest DINOv2.
+    SwiGlu,
+}
+
 /// The transformer's MLP `fc2(act(fc1(x)))` with timm's names.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     fc1: Linear,
     fc2: Linear,
     act: Act,
+    form: MlpForm,
 }
 
 impl Mlp {
@@ -354,10 +369,11 @@ impl Mlp {
     /// # Errors
     /// If the names are taken by tensors of other shapes.
     pub fn new(scope: &Scope, dim: usize, hidden: usize, act: Act, init: Init) -> Result<Self> {
-        Mlp::with_inits(scope, dim, hidden, act, (init, init))
+        Mlp::with_inits(scope, dim, hidden, (act, MlpForm::Plain), (init, init))
     }
 
-    /// The same with initial values of their own for the two layers.
+    /// The same in another form, with initial values of their own for the two layers. The activation is that
+    /// of [`MlpForm::Plain`].
     ///
     /// # Errors
     /// If the names are taken by tensors of other shapes.
@@ -365,13 +381,15 @@ impl Mlp {
         scope: &Scope,
         dim: usize,
         hidden: usize,
-        act: Act,
+        (act, form): (Act, MlpForm),
         inits: (Init, Init),
     ) -> Result<Self> {
+        let inside = if form == MlpForm::SwiGlu { 2 * hidden } else { hidden };
         Ok(Mlp {
-            fc1: Linear::new(&scope.sub("fc1"), dim, hidden, true, inits.0)?,
+            fc1: Linear::new(&scope.sub("fc1"), dim, inside, true, inits.0)?,
             fc2: Linear::new(&scope.sub("fc2"), hidden, dim, true, inits.1)?,
             act,
+            form,
         })
     }
 
@@ -388,7 +406,17 @@ impl Mlp {
     /// # Errors
     /// If the last dimension of `x` is not `dim`, or the share is not in `[0, 1)`.
     pub fn forward_dropout(&self, x: &Tensor, dropout: Option<Dropout>, pass: &Pass) -> Result<Tensor> {
-        let mut y = self.fc1.forward_act(x, self.act, pass)?;
+        let mut y = match self.form {
+            MlpForm::Plain => self.fc1.forward_act(x, self.act, pass)?,
+            // z sigmoid(s z) = silu(s z) / s
+            MlpForm::QuickGelu => (silu(&(self.fc1.forward(x, pass)? * 1.702)?, Path::Auto)? / 1.702)?,
+            MlpForm::SwiGlu => {
+                let both = self.fc1.forward(x, pass)?;
+                let half = both.dim(D::Minus1)? / 2;
+                let (a, b) = (both.narrow(D::Minus1, 0, half)?, both.narrow(D::Minus1, half, half)?);
+                (silu(&a.contiguous()?, Path::Auto)? * b)?
+            }
+        };
         if let Some(drop) = dropout {
             y = selfsup_kernels::dropout::dropout(&y, &drop, Path::Auto)?;
         }

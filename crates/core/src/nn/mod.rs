@@ -10,7 +10,9 @@ mod position;
 mod transformer;
 
 pub use kv_cache::KvCache;
-pub use layers::{BatchNorm, Conv, ConvBn, Embedding, LayerNorm, Linear, Mlp, MlpHead, MlpHeadNorm, RmsNorm};
+pub use layers::{
+    BatchNorm, Conv, ConvBn, Embedding, LayerNorm, Linear, Mlp, MlpForm, MlpHead, MlpHeadNorm, RmsNorm,
+};
 pub use patch::PatchEmbed;
-pub use position::{interpolate_positions, sin_cos_1d, sin_cos_2d, sin_cos_3d};
+pub use position::{Interpolation, interpolate_positions, sin_cos_1d, sin_cos_2d, sin_cos_3d};
 pub use transformer::{Block, Transformer, TransformerConfig};

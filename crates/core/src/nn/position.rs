@@ -66,8 +66,19 @@ fn table(grid: &[usize], dim: usize, device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, (1, length, dim), device)?)
 }
 
-/// Brings a learned embedding `(1, prefix + old.0 * old.1, dim)` to the grid `new` by bicubic interpolation
-/// (a = -0.75, not antialiased), leaving the `prefix` tokens (class token) as they are. Differentiable.
+/// How [`interpolate_positions`] finds values between those of the old grid; released models differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// Bicubic, a = -0.75, not antialiased: transformers' ViT, DINOv2 and CLIP.
+    #[default]
+    Bicubic,
+    /// Bicubic, a = -0.5, antialiased: timm, and transformers' DINOv2 with registers.
+    Antialiased,
+}
+
+/// Brings a learned embedding `(1, prefix + old.0 * old.1, dim)` to the grid `new`, leaving the `prefix`
+/// tokens (class token) as they are. Differentiable.
 ///
 /// # Errors
 /// If the number of rows is not `prefix + old.0 * old.1`.
@@ -76,6 +87,7 @@ pub fn interpolate_positions(
     prefix: usize,
     old: (usize, usize),
     new: (usize, usize),
+    interpolation: Interpolation,
 ) -> Result<Tensor> {
     let (_, length, dim) = embedding.dims3()?;
     if length != prefix + old.0 * old.1 {
@@ -88,7 +100,10 @@ pub fn interpolate_positions(
         return Ok(embedding.clone());
     }
     let grid = embedding.narrow(1, prefix, length - prefix)?.reshape((1, old.0, old.1, dim))?;
-    let grid =
-        resize(&grid, &[new.0, new.1], Resize::Bicubic, Path::Auto)?.reshape((1, new.0 * new.1, dim))?;
+    let mode = match interpolation {
+        Interpolation::Bicubic => Resize::Bicubic,
+        Interpolation::Antialiased => Resize::BicubicAntialias,
+    };
+    let grid = resize(&grid, &[new.0, new.1], mode, Path::Auto)?.reshape((1, new.0 * new.1, dim))?;
     if prefix == 0 { Ok(grid) } else { Ok(Tensor::cat(&[&embedding.narrow(1, 0, prefix)?, &grid], 1)?) }
 }

@@ -1,8 +1,8 @@
 //! The transformer trunk that all modalities share (Vaswani et al. 2017, arXiv 1706.03762), with
 //! normalisation before (ViT, GPT) or after (BERT) each part. Names are timm's: `blocks.0.norm1`, `attn.qkv`,
-//! `attn.proj`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls1.gamma`.
+//! `attn.proj`, `attn.q_norm`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls1.gamma`.
 
-use super::layers::{LayerNorm, Linear, Mlp};
+use super::layers::{LayerNorm, Linear, Mlp, MlpForm};
 use crate::encoder::HiddenLayers;
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -28,12 +28,16 @@ pub struct TransformerConfig {
     pub hidden: usize,
     /// Its activation.
     pub act: Act,
+    /// What it computes: the activation counts in the plain form.
+    pub mlp: MlpForm,
     /// Normalise before each part (ViT, GPT) or after it (BERT).
     pub pre_norm: bool,
     /// Epsilon of the layer norms.
     pub eps: f64,
     /// Whether queries, keys and values have a bias.
     pub qkv_bias: bool,
+    /// Layer norms of the queries and the keys of each head (Dehghani et al. 2023, arXiv 2302.05442).
+    pub qk_norm: bool,
     /// Attend only to earlier tokens.
     pub causal: bool,
     /// Dropout of the outputs of both parts.
@@ -65,9 +69,11 @@ impl TransformerConfig {
             heads,
             hidden,
             act: Act::GeluErf,
+            mlp: MlpForm::Plain,
             pre_norm: true,
             eps: 1e-6,
             qkv_bias: true,
+            qk_norm: false,
             causal: false,
             dropout: 0.0,
             attention_dropout: 0.0,
@@ -87,7 +93,8 @@ pub struct Block {
     name: String,
     pub(super) heads: usize,
     norm1: LayerNorm,
-    pub(super) qkv: Linear,
+    qkv: Linear,
+    qk_norms: Option<(LayerNorm, LayerNorm)>,
     pub(super) proj: Linear,
     norm2: LayerNorm,
     mlp: Mlp,
@@ -114,9 +121,15 @@ impl Block {
             heads: c.heads,
             norm1: LayerNorm::new(&scope.sub("norm1"), c.dim, c.eps)?,
             qkv: Linear::new(&attn.sub("qkv"), c.dim, 3 * c.dim, c.qkv_bias, c.init)?,
+            qk_norms: if c.qk_norm {
+                let norm = |name: &str| LayerNorm::new(&attn.sub(name), c.dim / c.heads, c.eps);
+                Some((norm("q_norm")?, norm("k_norm")?))
+            } else {
+                None
+            },
             proj: Linear::new(&attn.sub("proj"), c.dim, c.dim, true, last)?,
             norm2: LayerNorm::new(&scope.sub("norm2"), c.dim, c.eps)?,
-            mlp: Mlp::with_inits(&scope.sub("mlp"), c.dim, c.hidden, c.act, (c.init, last))?,
+            mlp: Mlp::with_inits(&scope.sub("mlp"), c.dim, c.hidden, (c.act, c.mlp), (c.init, last))?,
             scale1: scale("ls1")?,
             scale2: scale("ls2")?,
             pre_norm: c.pre_norm,
@@ -133,9 +146,20 @@ impl Block {
         })
     }
 
+    /// Queries, keys and values `(N, L, 3, H, D/H)` of normalised tokens `(N, L, D)`.
+    pub(super) fn projected(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let (n, l, d) = x.dims3()?;
+        // (N, L, 3D) -> (N, L, 3, H, D/H)
+        let qkv = self.qkv.forward(x, pass)?.reshape((n, l, 3, self.heads, d / self.heads))?;
+        let Some((q_norm, k_norm)) = &self.qk_norms else { return Ok(qkv) };
+        let part = |i: usize| -> Result<Tensor> { Ok(qkv.narrow(2, i, 1)?.contiguous()?) };
+        let (q, k) = (q_norm.forward(&part(0)?, pass)?, k_norm.forward(&part(1)?, pass)?);
+        Ok(Tensor::cat(&[q, k, part(2)?], 2)?)
+    }
+
     fn attend(&self, x: &Tensor, bias: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let (n, l, d) = x.dims3()?;
-        let qkv = self.qkv.forward(x, pass)?.reshape((n, l, 3, self.heads, d / self.heads))?; // (N, L, 3D) -> (N, L, 3, H, D/H)
+        let qkv = self.projected(x, pass)?;
         let dropout = pass.dropout(self.attention_dropout, pass.key(&self.name).named("attention"));
         let opts = AttentionOpts { causal: self.causal, scale: None, dropout };
         let y = self_attention(&qkv, bias, &opts, Path::Auto)?.reshape((n, l, d))?; // (N, L, H, D/H) -> (N, L, D)

@@ -42,30 +42,66 @@ const FILES: [&str; 4] = [
 /// [`Error::Io`] if a file cannot be read, [`Error::Input`] naming the file and tensor for what is damaged or
 /// not understood.
 pub fn read(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> {
-    let path = path.as_ref();
+    visit(path.as_ref(), &|file| match file {
+        File::Safe(f) => f.all(),
+        File::Torch(f) => f.all(),
+    })
+}
+
+/// The shapes of all tensors of what [`read`] reads, without their values.
+///
+/// # Errors
+/// As [`read`].
+pub fn shapes(path: impl AsRef<Path>) -> Result<BTreeMap<String, Vec<usize>>> {
+    fn of<'a>(
+        names: impl Iterator<Item = &'a str>,
+        shape: impl Fn(&str) -> Option<&'a [usize]>,
+    ) -> BTreeMap<String, Vec<usize>> {
+        names.filter_map(|n| Some((n.to_string(), shape(n)?.to_vec()))).collect()
+    }
+    visit(path.as_ref(), &|file| {
+        Ok(match file {
+            File::Safe(f) => of(f.names(), |n| f.shape(n)),
+            File::Torch(f) => of(f.names(), |n| f.shape(n)),
+        })
+    })
+}
+
+/// An open file of weights.
+enum File {
+    Safe(SafeTensors),
+    Torch(TorchFile),
+}
+
+/// What `take` gives for the tensors of a file, of shards or of a model's folder, by name.
+fn visit<T>(path: &Path, take: &dyn Fn(&File) -> Result<BTreeMap<String, T>>) -> Result<BTreeMap<String, T>> {
     if path.is_dir() {
         let found = FILES.iter().map(|f| path.join(f)).find(|p| p.is_file());
-        return read(found.ok_or_else(|| {
+        let found = found.ok_or_else(|| {
             Error::file(path, format!("no weights in this folder; expected one of {}", FILES.join(", ")))
-        })?);
+        })?;
+        return visit(&found, take);
     }
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if name.ends_with(".index.json") {
-        return read_shards(path);
+        return visit_shards(path, take);
     }
     let head = bytes::Source::open(path)?;
     let start = head.read(0, head.len().min(16) as usize)?;
     if name.ends_with(".safetensors") || start.get(8) == Some(&b'{') {
-        return SafeTensors::open(path)?.all();
+        return take(&File::Safe(SafeTensors::open(path)?));
     }
     if start.starts_with(b"PK") || start.first() == Some(&0x80) {
-        return TorchFile::open(path)?.all();
+        return take(&File::Torch(TorchFile::open(path)?));
     }
     Err(Error::file(path, "neither a safetensors file nor one written by torch.save"))
 }
 
-/// Reads the shards of an index file: `{"weight_map": {tensor: file in the same folder}}`.
-fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
+/// Visits the shards of an index file: `{"weight_map": {tensor: file in the same folder}}`.
+fn visit_shards<T>(
+    index: &Path,
+    take: &dyn Fn(&File) -> Result<BTreeMap<String, T>>,
+) -> Result<BTreeMap<String, T>> {
     let source = bytes::Source::open(index)?;
     if source.len() > bytes::MAX_HEADER {
         return Err(Error::file(
@@ -99,7 +135,7 @@ fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
     let mut out = BTreeMap::new();
     for (file, tensors) in shards {
         let path = index.with_file_name(file);
-        let mut have = read(&path)?;
+        let mut have = visit(&path, take)?;
         for name in tensors {
             let t = have.remove(name).ok_or_else(|| {
                 Error::file(&path, format!("no tensor {name}, which {} promises", index.display()))

@@ -45,6 +45,13 @@ pub enum Rule {
         /// The axis.
         dim: usize,
     },
+    /// Ours has an axis of size 1 at `dim` that theirs lacks: CLIP's class embedding (D) against (1, 1, D).
+    Unsqueeze {
+        /// The tensors.
+        name: String,
+        /// The axis.
+        dim: usize,
+    },
     /// Several of their tensors, one after the other along `dim`, are one of ours: query, key and value as
     /// `qkv`.
     Concat {
@@ -102,6 +109,11 @@ impl Rule {
         Rule::Squeeze { name: name.into(), dim }
     }
 
+    /// [`Rule::Unsqueeze`].
+    pub fn unsqueeze(name: &str, dim: usize) -> Self {
+        Rule::Unsqueeze { name: name.into(), dim }
+    }
+
     /// [`Rule::Concat`] of equal parts that `from` lists in braces: `layer.*.{query,key,value}.weight`.
     pub fn concat(from: &str, to: &str, dim: usize) -> Self {
         Rule::Concat { from: Pattern::expand_braces(from), to: to.into(), dim, shares: vec![] }
@@ -130,6 +142,7 @@ enum Ready {
     Prefix(String, String),
     Transpose(Pattern),
     Squeeze(Pattern, usize),
+    Unsqueeze(Pattern, usize),
     /// Parts, whole, axis, shares; `true` if the parts are theirs.
     Join(Vec<Pattern>, Pattern, usize, Vec<usize>, bool),
     Fill(Pattern, Pattern, f64),
@@ -205,6 +218,7 @@ fn ready(rule: &Rule) -> Result<Ready> {
         }
         Rule::Transpose(name) => Ready::Transpose(Pattern::new(name)?),
         Rule::Squeeze { name, dim } => Ready::Squeeze(Pattern::new(name)?, *dim),
+        Rule::Unsqueeze { name, dim } => Ready::Unsqueeze(Pattern::new(name)?, *dim),
         Rule::Concat { from, to, dim, shares } => parts(from, to, *dim, shares, true)?,
         Rule::Split { from, to, dim, shares } => parts(to, from, *dim, shares, false)?,
         Rule::Fill { name, like, value } => {
@@ -253,6 +267,13 @@ fn squeeze(name: &str, t: &Tensor, dim: usize) -> Result<Tensor> {
         return Err(Error::input(name, format!("shape {:?}, expected size 1 in dimension {dim}", t.dims())));
     }
     Ok(t.squeeze(dim)?)
+}
+
+fn unsqueeze(name: &str, t: &Tensor, dim: usize) -> Result<Tensor> {
+    if dim > t.rank() {
+        return Err(Error::input(name, format!("shape {:?} has no room for dimension {dim}", t.dims())));
+    }
+    Ok(t.unsqueeze(dim)?)
 }
 
 /// All parts of a whole become that whole, for each value of the wildcards.
@@ -346,11 +367,9 @@ impl Ready {
                 Ok(t.transpose(D::Minus1, D::Minus2)?.contiguous()?)
             }),
             Ready::Squeeze(name, dim) if to_ours => each(tensors, name, |n, t| squeeze(n, t, *dim)),
-            Ready::Squeeze(name, dim) => each(tensors, name, |n, t| {
-                let problem =
-                    || Error::input(n, format!("shape {:?} has no room for dimension {dim}", t.dims()));
-                if *dim > t.rank() { Err(problem()) } else { Ok(t.unsqueeze(*dim)?) }
-            }),
+            Ready::Squeeze(name, dim) => each(tensors, name, |n, t| unsqueeze(n, t, *dim)),
+            Ready::Unsqueeze(name, dim) if to_ours => each(tensors, name, |n, t| unsqueeze(n, t, *dim)),
+            Ready::Unsqueeze(name, dim) => each(tensors, name, |n, t| squeeze(n, t, *dim)),
             Ready::Join(parts, whole, dim, shares, theirs) => {
                 if *theirs == to_ours {
                     concat(tensors, parts, whole, *dim)
@@ -436,12 +455,14 @@ mod tests {
             Rule::concat("encoder.blocks.*.attn.{query,key,value}.*", "encoder.blocks.*.attn.qkv.*", 0),
             Rule::transpose("encoder.blocks.*.fc.weight"),
             Rule::squeeze("encoder.pos", 0),
+            Rule::unsqueeze("encoder.class", 0),
             Rule::split("encoder.pair", "encoder.{a,b}", 1),
         ])
         .unwrap();
         let mut theirs = vec![
             ("vit.pos", t(0.0, &[1, 3, 2])),
             ("vit.pair", t(5.0, &[2, 4])),
+            ("vit.class", t(3.0, &[4])),
             ("classifier.w", t(0.0, &[1])),
         ];
         let blocks = ["0", "10"];
@@ -479,6 +500,7 @@ mod tests {
             [[500.0, 502.0], [501.0, 503.0]]
         );
         assert_eq!(ours["encoder.pos"].dims(), [3, 2]);
+        assert_eq!(ours["encoder.class"].dims(), [1, 4]);
         assert_eq!(ours["encoder.b"].to_vec2::<f32>().unwrap(), [[7.0, 8.0], [11.0, 12.0]]);
 
         theirs.remove("classifier.w");

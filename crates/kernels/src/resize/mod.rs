@@ -18,6 +18,21 @@ pub enum Resize {
     /// Keys' cubic with a = -0.75 (Keys 1981), corners not aligned, borders repeated, not antialiased
     /// (PyTorch's `bicubic`).
     Bicubic,
+    /// Keys' cubic with a = -0.5, corners not aligned, widened by the factor of reduction, its weights
+    /// normalised over the samples inside (PyTorch's and Pillow's `bicubic` with antialiasing).
+    BicubicAntialias,
+}
+
+/// Keys' cubic kernel at the distance `x` (Keys 1981).
+fn cubic(x: f64, a: f64) -> f64 {
+    let x = x.abs();
+    if x < 1.0 {
+        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
+    } else {
+        0.0
+    }
 }
 
 /// The samples and weights of each output along one axis.
@@ -35,11 +50,16 @@ fn taps(old: usize, new: usize, mode: Resize) -> Taps {
         Resize::Bicubic => {
             let s = (o as f64 + 0.5) * scale - 0.5;
             let (i, t) = (s.floor() as i64, s - s.floor());
-            let a = -0.75;
-            let near = |x: f64| ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
-            let far = |x: f64| ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a;
-            let weights = [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)];
+            let weights = [1.0 + t, t, 1.0 - t, 2.0 - t].map(|x| cubic(x, -0.75));
             weights.iter().enumerate().map(|(k, &w)| (inside(i + k as i64 - 1), w as f32)).collect()
+        }
+        Resize::BicubicAntialias => {
+            let (wide, centre) = (scale.max(1.0), (o as f64 + 0.5) * scale);
+            let edge = |x: f64| ((x + 0.5).floor().max(0.0) as usize).min(old);
+            let (first, end) = (edge(centre - 2.0 * wide), edge(centre + 2.0 * wide));
+            let weight = |i: usize| cubic((i as f64 - centre + 0.5) / wide, -0.5);
+            let total: f64 = (first..end).map(weight).sum();
+            (first..end).map(|i| (i, (weight(i) / total) as f32)).collect()
         }
     })
 }

@@ -1,6 +1,6 @@
 //! The configuration of a fine-tuning run: `[task]`, and the sections that it shares with pre-training.
 
-use crate::config::{DataConfig, Keys, PretrainConfig, common_unread, keeps, own_kind};
+use crate::config::{DataConfig, Keys, PretrainConfig, below_weights, common_unread, keeps, own_kind};
 use crate::draft::Draft;
 use selfsup_core::config::Unread;
 use selfsup_core::device;
@@ -149,6 +149,7 @@ impl<K: Keys> TaskConfig<K> {
             }
             layers.below(layer, "the pre-training run");
         }
+        below_weights::<K>(draft, &mut layers);
         let mut c: Self = layers.load_over(&base, &keeps::<K>)?;
         if layers.overridden("modality").is_none() {
             c.modality = K::KIND;

@@ -1,10 +1,12 @@
 //! Encoders of images: residual networks and vision transformers.
 
+mod architecture;
 pub mod resnet;
 pub mod vit;
 
+pub use architecture::Architecture;
 pub use resnet::{ResNet, ResNetConfig};
-pub use vit::{Pool, ViT, ViTConfig};
+pub use vit::{FinalNorm, Pool, Positioned, ViT, ViTConfig};
 
 use candle_core::Tensor;
 use selfsup_core::{Error, Result};

@@ -1,8 +1,10 @@
 //! `[encoder]`: which network, of which size.
 
-use crate::encoder::{Pool, ResNet, ResNetConfig, ViT, ViTConfig};
+use crate::encoder::{Architecture, FinalNorm, Pool, Positioned, ResNetConfig, ViTConfig};
+use selfsup_core::nn::{Interpolation, MlpForm};
 use selfsup_core::objective::Needs;
 use selfsup_core::{Encoder, Error, Result, Scope};
+use selfsup_kernels::activation::Act;
 use serde::{Deserialize, Serialize};
 
 /// The keys of a residual network: a standard one by name; the others change it.
@@ -50,6 +52,45 @@ impl Default for ResNetKeys {
     }
 }
 
+/// What the MLPs of a vision transformer compute between their two layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x Phi(x)`.
+    Gelu,
+    /// Its tanh approximation.
+    GeluTanh,
+    /// `x sigmoid(1.702 x)`: CLIP's.
+    QuickGelu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `silu(a) b` of two halves: that of the largest DINOv2.
+    Swiglu,
+}
+
+impl Activation {
+    fn parts(self) -> (Act, MlpForm) {
+        match self {
+            Activation::Gelu => (Act::GeluErf, MlpForm::Plain),
+            Activation::GeluTanh => (Act::GeluTanh, MlpForm::Plain),
+            Activation::QuickGelu => (Act::GeluErf, MlpForm::QuickGelu),
+            Activation::Relu => (Act::Relu, MlpForm::Plain),
+            Activation::Swiglu => (Act::GeluErf, MlpForm::SwiGlu),
+        }
+    }
+
+    /// That of a trunk.
+    pub(super) fn of(act: Act, form: MlpForm) -> Self {
+        match (form, act) {
+            (MlpForm::SwiGlu, _) => Activation::Swiglu,
+            (MlpForm::QuickGelu, _) => Activation::QuickGelu,
+            (MlpForm::Plain, Act::GeluTanh) => Activation::GeluTanh,
+            (MlpForm::Plain, Act::Relu) => Activation::Relu,
+            (MlpForm::Plain, _) => Activation::Gelu,
+        }
+    }
+}
+
 /// The keys of a vision transformer: a standard one by name; the others change it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -81,6 +122,40 @@ pub struct ViTKeys {
     /// (transformers' 1e-12), else timm's 1e-6.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eps: Option<f64>,
+    /// What the MLPs compute between their layers: `gelu`, `gelu_tanh`, `quick_gelu`, `relu` or `swiglu`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<Activation>,
+    /// Initial value of LayerScale (Touvron et al. 2021, arXiv 2103.17239); without one there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_scale: Option<f32>,
+    /// Whether queries, keys and values have a bias; by default they have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qkv_bias: Option<bool>,
+    /// Layer norms of queries and keys; by default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qk_norm: Option<bool>,
+    /// Whether the patch projection has a bias; by default it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_bias: Option<bool>,
+    /// Whether a class token stands in front; by default it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_token: Option<bool>,
+    /// Register tokens (Darcet et al. 2023, arXiv 2309.16588); by default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registers: Option<usize>,
+    /// Which tokens have a position embedding: `patches`, `class` (the class token too) or `all` (registers
+    /// too).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positions: Option<Positioned>,
+    /// How position embeddings are brought to images of another size: `bicubic` or `antialiased`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// A layer norm before the first block; by default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm_pre: Option<bool>,
+    /// Where the last layer norm stands: over all `tokens` or over the `pooled` vector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub final_norm: Option<FinalNorm>,
     /// How tokens become one vector, `class` or `mean`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
@@ -102,6 +177,17 @@ impl Default for ViTKeys {
             mlp_ratio: None,
             drop_path: None,
             eps: None,
+            act: None,
+            layer_scale: None,
+            qkv_bias: None,
+            qk_norm: None,
+            patch_bias: None,
+            class_token: None,
+            registers: None,
+            positions: None,
+            interpolation: None,
+            norm_pre: None,
+            final_norm: None,
             pool: None,
             pretrained: None,
         }
@@ -117,29 +203,6 @@ selfsup_core::encoder_config! {
         ],
         /// A vision transformer.
         ViT(ViTKeys) = ["vit_tiny", "vit_small", "vit_base", "vit_large", "vit"],
-    }
-}
-
-/// A resolved network.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// A residual network.
-    ResNet(ResNetConfig),
-    /// A vision transformer.
-    ViT(ViTConfig),
-}
-
-impl Architecture {
-    /// Builds the network in `scope`.
-    ///
-    /// # Errors
-    /// If the configuration is not possible.
-    pub fn build(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
-        Ok(match self {
-            Architecture::ResNet(c) => Box::new(ResNet::new(scope, c.clone())?),
-            Architecture::ViT(c) => Box::new(ViT::new(scope, c.clone())?),
-        })
     }
 }
 
@@ -216,9 +279,21 @@ impl ViTKeys {
         c.trunk.dim = self.dim.unwrap_or(c.trunk.dim);
         c.trunk.depth = self.depth.unwrap_or(c.trunk.depth);
         c.trunk.heads = self.heads.unwrap_or(c.trunk.heads);
-        c.trunk.hidden = (c.trunk.dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize;
+        // A ratio that was made of two whole numbers gives the first one back.
+        c.trunk.hidden = (c.trunk.dim as f64 * self.mlp_ratio.unwrap_or(4.0) + 1e-6) as usize;
         c.trunk.drop_path = self.drop_path.unwrap_or(0.0);
         c.trunk.eps = self.eps.unwrap_or(c.trunk.eps);
+        (c.trunk.act, c.trunk.mlp) = self.act.map_or((c.trunk.act, c.trunk.mlp), Activation::parts);
+        c.trunk.layer_scale = self.layer_scale;
+        c.trunk.qkv_bias = self.qkv_bias.unwrap_or(c.trunk.qkv_bias);
+        c.trunk.qk_norm = self.qk_norm.unwrap_or(c.trunk.qk_norm);
+        c.patch_bias = self.patch_bias.unwrap_or(c.patch_bias);
+        c.class_token = self.class_token.unwrap_or(c.class_token);
+        c.registers = self.registers.unwrap_or(c.registers);
+        c.positions = self.positions.unwrap_or(c.positions);
+        c.interpolation = self.interpolation.unwrap_or(c.interpolation);
+        c.norm_pre = self.norm_pre.unwrap_or(c.norm_pre);
+        c.final_norm = self.final_norm.unwrap_or(c.final_norm);
         c.fixed_positions = needs.fixed_positions;
         if needs.fixed_positions {
             c.trunk.init = selfsup_core::Init::XavierUniform;

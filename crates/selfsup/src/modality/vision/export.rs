@@ -2,13 +2,21 @@
 
 use candle_core::{Device, Tensor};
 use selfsup_core::checkpoint::{pretty_json, save_safetensors, write_text};
+use selfsup_core::nn::MlpForm;
 use selfsup_core::{Error, Params, Result, weights};
 use selfsup_vision::augment::AugmentConfig;
+use selfsup_vision::encoder::{FinalNorm, Pool, Positioned};
 use selfsup_vision::names::Layout;
 use selfsup_vision::recipe::{Architecture, EncoderConfig};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+#[cfg(test)]
+mod tests;
+mod transformer;
+
+use transformer::{Family, TIMM_EPS, activation, hf, hf_note, timm_positions, timm_tensors};
 
 /// An encoder of images, and how it was trained.
 pub struct Exported<'a> {
@@ -29,14 +37,15 @@ impl Exported<'_> {
     /// If the layout cannot hold the encoder, or a file cannot be written.
     pub fn write(&self, params: &Params, out: &Path, layout: &str) -> Result<()> {
         let ours = weights::export(params, "encoder");
-        std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
         let (description, tensors, how) = match (layout, self.architecture) {
-            ("timm", _) => (timm(self)?, counters(Layout::Timm.rules().to_theirs(ours)?)?, timm_note(self)),
-            ("hf", Architecture::ViT(_)) => (
-                hf(self)?,
-                Layout::HfVit.rules().to_theirs(ours)?,
-                "AutoModel.from_pretrained(DIR, add_pooling_layer=False)".to_string(),
-            ),
+            ("timm", Architecture::ResNet(_)) => {
+                (timm(self)?, counters(Layout::Timm.rules().to_theirs(ours)?)?, timm_note(self))
+            }
+            ("timm", Architecture::ViT(c)) => (timm(self)?, timm_tensors(c, ours)?, timm_note(self)),
+            ("hf", Architecture::ViT(c)) => {
+                let family = Family::of(c)?;
+                (hf(c, family), family.tensors(c, ours)?, hf_note(c, family))
+            }
             ("hf", _) => {
                 return Err(Error::config(
                     "layout hf holds vision transformers; export a ResNet with --layout timm",
@@ -44,6 +53,7 @@ impl Exported<'_> {
             }
             (other, _) => return Err(Error::config(format!("layout {other}: expected timm or hf"))),
         };
+        std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
         let tensors: Vec<(String, Tensor)> = tensors.into_iter().collect();
         save_safetensors(out.join("model.safetensors"), &tensors)?;
         let a = self.augment;
@@ -100,10 +110,39 @@ fn timm(config: &Exported) -> Result<Value> {
         Architecture::ViT(c) => {
             let name =
                 format!("vit_{}_patch16_224", config.encoder.name().strip_prefix("vit_").unwrap_or("tiny"));
-            let arguments = json!({
+            if c.trunk.mlp == MlpForm::SwiGlu {
+                return Err(Error::config("layout timm holds no encoder.act = \"swiglu\": use --layout hf"));
+            }
+            if c.norm_pre == c.patch_bias {
+                return Err(Error::config(
+                    "layout timm holds encoder.norm_pre = true with patch_bias = false, or neither",
+                ));
+            }
+            let mut arguments = json!({
                 "img_size": c.image_size, "patch_size": c.patch, "embed_dim": c.trunk.dim, "depth": c.trunk.depth,
                 "num_heads": c.trunk.heads, "mlp_ratio": c.trunk.hidden as f64 / c.trunk.dim as f64,
             });
+            // What differs from timm's defaults.
+            let more = [
+                ("global_pool", json!("avg"), c.pool == Pool::Mean),
+                ("fc_norm", json!(c.final_norm == FinalNorm::Pooled), c.pool == Pool::Mean),
+                ("class_token", json!(false), !c.class_token),
+                ("reg_tokens", json!(c.registers), c.registers > 0),
+                ("no_embed_class", json!(true), timm_positions(c) == Positioned::Patches),
+                // 0 would mean none.
+                (
+                    "init_values",
+                    json!(c.trunk.layer_scale.map(|v| v.max(1e-5))),
+                    c.trunk.layer_scale.is_some(),
+                ),
+                ("pre_norm", json!(true), c.norm_pre),
+                ("qkv_bias", json!(false), !c.trunk.qkv_bias),
+                ("qk_norm", json!(true), c.trunk.qk_norm),
+                ("act_layer", json!(activation(c)), activation(c) != "gelu"),
+            ];
+            for (key, value, _) in more.into_iter().filter(|(.., differs)| *differs) {
+                arguments[key] = value;
+            }
             (name, c.trunk.dim, arguments.as_object().cloned().unwrap_or_default())
         }
         _ => return Err(Error::config("layout timm holds ResNets and vision transformers")),
@@ -117,6 +156,12 @@ fn timm(config: &Exported) -> Result<Value> {
     });
     if !arguments.is_empty() {
         out["model_args"] = Value::Object(arguments);
+    }
+    if let Architecture::ViT(c) = architecture {
+        out["global_pool"] = json!(if c.pool == Pool::Mean { "avg" } else { "token" });
+        if c.trunk.eps != TIMM_EPS {
+            out["norm_eps"] = json!(c.trunk.eps);
+        }
     }
     Ok(out)
 }
@@ -143,24 +188,15 @@ fn timm_note(config: &Exported) -> String {
             c.stem,
             c.stem,
         ),
+        Architecture::ViT(c) if c.trunk.eps != TIMM_EPS => format!(
+            "import timm, torch.nn as nn; from functools import partial\n    \
+             timm.create_model(\"local-dir:DIR\", pretrained=True, num_classes=0, in_chans={}, norm_layer=partial(nn.LayerNorm, eps={}))",
+            config.encoder.channels(),
+            c.trunk.eps
+        ),
         _ => format!(
             "timm.create_model(\"local-dir:DIR\", pretrained=True, num_classes=0, in_chans={})",
             config.encoder.channels()
         ),
     }
-}
-
-fn hf(config: &Exported) -> Result<Value> {
-    let Architecture::ViT(c) = config.architecture else {
-        return Err(Error::config("layout hf holds vision transformers only"));
-    };
-    if !c.class_token {
-        return Err(Error::config("layout hf needs a class token"));
-    }
-    Ok(json!({
-        "model_type": "vit", "architectures": ["ViTModel"], "hidden_size": c.trunk.dim, "num_hidden_layers": c.trunk.depth,
-        "num_attention_heads": c.trunk.heads, "intermediate_size": c.trunk.hidden, "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "layer_norm_eps": c.trunk.eps,
-        "image_size": c.image_size, "patch_size": c.patch, "num_channels": config.encoder.channels(), "qkv_bias": c.trunk.qkv_bias,
-    }))
 }

@@ -18,12 +18,13 @@ use selfsup_datasets::{Kind, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::data::{Collated, Content, Planes, Sample};
-use selfsup_vision::names::{load_pretrained, stated_eps};
+use selfsup_vision::names::{Released, load_pretrained};
 use selfsup_vision::preview::contact_sheet;
 use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use toml::Table;
 
 /// The sections of images.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,12 +67,11 @@ impl config::Keys for Keys {
         if self.augment.size == 0 {
             self.augment.size = 224;
         }
-        if let EncoderConfig::ViT(vit) = &mut self.encoder
-            && vit.eps.is_none()
-        {
-            let folder = vit.pretrained.as_deref().and_then(|name| super::weights_path(name).ok());
-            vit.eps = folder.and_then(|folder| stated_eps(&folder));
-        }
+    }
+
+    fn of_weights(pretrained: &str, encoder: Option<&str>) -> Option<Table> {
+        let path = super::weights_path(pretrained).ok()?;
+        Released::outline(path).ok()?.described().ok()?.layer(encoder).ok()
     }
 
     fn forget_pretrained(&mut self, _run: &Path) {
@@ -153,6 +153,9 @@ impl Modality for Vision {
             ));
         }
         let architecture = keys.encoder.resolve(keys.augment.size, keys.method.needs())?;
+        if let Some(name) = keys.encoder.pretrained() {
+            keys.encoder.agree(&architecture, &Released::outline(super::weights_path(name)?)?)?;
+        }
         Ok(Vision { keys, architecture, max_pixels: config.data.max_pixels })
     }
 
@@ -206,13 +209,7 @@ impl Modality for Vision {
     fn load_pretrained(&self, params: &Params) -> Result<Option<String>> {
         let Some(name) = self.keys.encoder.pretrained() else { return Ok(None) };
         let path = super::weights_path(name)?;
-        let loaded = load_pretrained(params, "encoder", &path)?;
-        Ok(Some(format!(
-            "{} tensors of {} ({:?} layout)",
-            loaded.report.loaded.len(),
-            path.display(),
-            loaded.layout
-        )))
+        Ok(Some(load_pretrained(params, "encoder", &path)?.to_string()))
     }
 
     fn raw(&self, train: &Set, test: &Set, loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
