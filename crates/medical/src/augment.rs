@@ -100,7 +100,6 @@ pub struct Augment {
     view: Pipeline,
     views: usize,
     corrupt: Option<Step>,
-    scale: Option<Scale>,
 }
 
 impl AugmentConfig {
@@ -205,14 +204,13 @@ impl AugmentConfig {
         self.size.map(|s| if turned && s > 1 { s + s.div_ceil(4) } else { s })
     }
 
-    /// The views that a method wants. With `scale` intensities are scaled patch by patch, for volumes that
-    /// were not prepared because they are larger than memory.
+    /// The views that a method wants, of a volume whose intensities are scaled
+    /// ([`AugmentConfig::prepare`], or [`Scaled`](crate::blocks::Scaled) where it lies in blocks).
     ///
     /// # Errors
     /// Naming the key that cannot be carried out.
-    pub fn views(&self, wanted: Wanted, scale: bool) -> Result<Augment> {
+    pub fn views(&self, wanted: Wanted) -> Result<Augment> {
         self.check()?;
-        let scale = scale.then_some(self.scale);
         let mut steps: Vec<Step> = Vec::new();
         Ok(match wanted {
             Wanted::Joint(views) => {
@@ -229,7 +227,6 @@ impl AugmentConfig {
                     view: Pipeline::new(steps),
                     views,
                     corrupt: None,
-                    scale,
                 }
             }
             other => {
@@ -238,7 +235,7 @@ impl AugmentConfig {
                 }
                 let corrupt = if let Wanted::Corrupted(step) = other { Some(step) } else { None };
                 let patch = CropRandom { size: self.size };
-                Augment { region: self.size, patch, view: Pipeline::new(steps), views: 1, corrupt, scale }
+                Augment { region: self.size, patch, view: Pipeline::new(steps), views: 1, corrupt }
             }
         })
     }
@@ -268,10 +265,6 @@ impl Transform<Volume> for Augment {
     type Out = Vec<Volume>;
 
     fn apply(&self, volume: Volume, rng: &mut Rng) -> Result<Vec<Volume>> {
-        let volume = match &self.scale {
-            Some(scale) => scale.apply(volume, rng)?,
-            None => volume,
-        };
         let region = self.patch.apply(volume, rng)?;
         let Some(corrupt) = &self.corrupt else {
             return (0..self.views).map(|_| self.view.apply(region.clone(), rng)).collect();
@@ -295,7 +288,7 @@ mod tests {
     fn views_have_the_size_and_depend_on_the_generator_alone() {
         let v = config().prepare().unwrap().apply(volume([20, 18, 16], 1), &mut rng(0)).unwrap();
         assert!(v.values().iter().all(|x| (0.0..=1.0).contains(x)));
-        let joint = config().views(Wanted::Joint(2), false).unwrap();
+        let joint = config().views(Wanted::Joint(2)).unwrap();
         let made = joint.apply(v.clone(), &mut rng(1)).unwrap();
         assert!(
             made.len() == 2
@@ -305,18 +298,18 @@ mod tests {
         assert_eq!(made, joint.apply(v.clone(), &mut rng(1)).unwrap());
         assert_ne!(made, joint.apply(v.clone(), &mut rng(2)).unwrap());
         assert_eq!(
-            config().views(Wanted::Plain, false).unwrap().apply(v.clone(), &mut rng(1)).unwrap().len(),
+            config().views(Wanted::Plain).unwrap().apply(v.clone(), &mut rng(1)).unwrap().len(),
             1
         );
         let corrupt: Step = Box::new(InPaint { boxes: 2, p: 1.0 });
         let made =
-            config().views(Wanted::Corrupted(corrupt), false).unwrap().apply(v.clone(), &mut rng(1)).unwrap();
+            config().views(Wanted::Corrupted(corrupt)).unwrap().apply(v.clone(), &mut rng(1)).unwrap();
         let same = made[0].values().iter().zip(made[1].values()).filter(|(a, b)| a == b).count();
         assert!(same < 192 && same > 90, "{same}");
         // A volume that is smaller than a patch is padded.
         let corrupt: Step = Box::new(LowResolution { factor: [2, 2], isotropic: true });
         let small = config()
-            .views(Wanted::Corrupted(corrupt), true)
+            .views(Wanted::Corrupted(corrupt))
             .unwrap()
             .apply(volume([3, 3, 3], 1), &mut rng(1))
             .unwrap();
@@ -338,7 +331,7 @@ mod tests {
             zoom: [1.0, 1.0],
             ..AugmentConfig::default()
         };
-        let joint = c.views(Wanted::Joint(2), false).unwrap();
+        let joint = c.views(Wanted::Joint(2)).unwrap();
         assert_eq!(joint.region()[0], 1);
         let mut planes = std::collections::BTreeSet::new();
         for seed in 0..20 {

@@ -4,8 +4,9 @@
 //! network sees too little around the border of its window. `p(v) = sum_w g_w(v) p_w(v) / sum_w g_w(v)`; the
 //! deviation is an eighth of the side (nnU-Net, Isensee et al. 2018, arXiv 1809.10486; MONAI's default).
 
-use crate::Volume;
 use crate::transform::extremes;
+use crate::transform::sample::{Interpolation, warp};
+use crate::{Grid, Volume};
 use candle_core::{Device, Tensor};
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,34 @@ impl Scores {
                 .0
         };
         self.values.chunks_exact(self.classes.max(1)).map(|row| best(row) as u16).collect()
+    }
+}
+
+impl Scores {
+    /// The class of the highest score of each voxel of `grid`, where these are the scores of the voxels of
+    /// `own`: scores are interpolated linearly, then one class wins. Where `own` does not reach, class 0.
+    pub fn labels_on(&self, own: &Grid, grid: &Grid) -> Vec<u16> {
+        if own.shape() == grid.shape() && own.is_close(grid, 1e-3) {
+            return self.labels();
+        }
+        let m = grid.to(own);
+        let place = |[z, y, x]: [usize; 3]| {
+            let p = crate::grid::apply(&m, [x as f64, y as f64, z as f64]);
+            [p[2], p[1], p[0]]
+        };
+        let mut best = vec![(0u16, f32::NEG_INFINITY); grid.voxels()];
+        // A class at a time: never all of them on the larger grid.
+        for class in 0..self.classes {
+            let of: Vec<f32> = self.values.iter().skip(class).step_by(self.classes).copied().collect();
+            let outside = if class == 0 { 1.0 } else { 0.0 };
+            let scores = warp(&of, self.shape, grid.shape(), outside, Interpolation::Linear, place);
+            for (best, score) in best.iter_mut().zip(scores) {
+                if score > best.1 {
+                    *best = (class as u16, score);
+                }
+            }
+        }
+        best.into_iter().map(|(class, _)| class).collect()
     }
 }
 
@@ -214,6 +243,20 @@ mod tests {
         assert_eq!(starts(3, 4, 2), [0]);
         let w = weights(5, 0.125);
         assert!(w[2] == 1.0 && w[0] == w[4] && w.iter().all(|v| *v > 0.0));
+    }
+
+    /// Two planes of scores on voxels of 2 mm, on voxels of 1 mm: the probability crosses a half in the middle
+    /// between them, and what no score covers is background.
+    #[test]
+    fn probabilities_are_brought_to_another_grid() {
+        let own = Grid::with_spacing([1, 1, 2], [1.0, 1.0, 2.0]).unwrap();
+        let scores = Scores { shape: [1, 1, 2], classes: 3, values: vec![0.8, 0.1, 0.1, 0.1, 0.2, 0.7] };
+        assert_eq!(scores.labels_on(&own, &own), [0, 2]);
+        let fine = Grid::with_spacing([1, 1, 6], [1.0, 1.0, 1.0]).unwrap();
+        // Places 0, 0.5, 1, 1.5 and outside: 0.45 against 0.4 at 0.5, the last score up to half a voxel on.
+        assert_eq!(scores.labels_on(&own, &fine), [0, 0, 2, 0, 0, 0]);
+        let shifted = own.part([0, 0, 1], [1, 1, 1]).unwrap();
+        assert_eq!(scores.labels_on(&own, &shifted), [2]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub struct Volume {
     stored: Option<Stored>,
     values: Vec<f32>,
     labels: Option<Vec<u16>>,
+    padding: Option<[f32; 2]>,
 }
 
 impl Volume {
@@ -29,7 +30,7 @@ impl Volume {
                 format!("{} values for {} voxels", values.len(), show(grid.shape())),
             ));
         }
-        Ok(Volume { id, grid, stored: None, values, labels: None })
+        Ok(Volume { id, grid, stored: None, values, labels: None, padding: None })
     }
 
     /// The volume whose `values` are in the order of a file.
@@ -59,13 +60,13 @@ impl Volume {
         Ok(self)
     }
 
-    /// The same with the labels of a volume that must lie on the same grid (corners within a hundredth of a
-    /// voxel).
+    /// The same with the labels of a volume that must lie on the same grid (corners within a tenth of a
+    /// voxel: tools round origins).
     ///
     /// # Errors
     /// If it lies on another grid, or a value is not a whole number from 0 to 65535.
     pub fn labelled_by(self, labels: &Volume) -> Result<Self> {
-        if !self.grid.is_close(&labels.grid, 0.01) {
+        if !self.grid.is_close(&labels.grid, SAME_PLACE) {
             let place = |g: &Grid| {
                 format!("{} voxels of {:?} mm from {:?}", show(g.shape()), g.spacing(), g.world([0.0; 3]))
             };
@@ -108,6 +109,16 @@ impl Volume {
         self.stored.as_ref()
     }
 
+    /// Lowest and highest value that stand for "nothing was measured here" (DICOM's pixel padding).
+    pub fn padding(&self) -> Option<[f32; 2]> {
+        self.padding
+    }
+
+    /// Says which values stand for nothing.
+    pub fn set_padding(&mut self, padding: Option<[f32; 2]>) {
+        self.padding = padding;
+    }
+
     /// The values, `(D, H, W)`.
     pub fn values(&self) -> &[f32] {
         &self.values
@@ -143,6 +154,7 @@ impl Volume {
         let mut values = vec![pad; grid.voxels()];
         copy_part(&self.values, self.shape(), start, &mut values, shape);
         let mut part = Volume::new(self.id.clone(), grid, values)?;
+        part.padding = self.padding;
         if let Some(labels) = &self.labels {
             let mut out = vec![0; part.values.len()];
             copy_part(labels, self.shape(), start, &mut out, shape);
@@ -152,12 +164,18 @@ impl Volume {
     }
 }
 
-/// Values as labels.
+/// Share of a voxel by which the corners of labels may lie beside those of their image.
+pub(crate) const SAME_PLACE: f64 = 0.1;
+
+/// Values as labels: whole numbers, of which floating point may have left a thousandth.
 ///
 /// # Errors
 /// If one is not a whole number from 0 to 65535.
 pub fn whole(id: &str, values: &[f32]) -> Result<Vec<u16>> {
-    let label = |v: &f32| (v.fract() == 0.0 && (0.0..=65535.0).contains(v)).then_some(*v as u16);
+    let label = |v: &f32| {
+        let near = v.round();
+        ((v - near).abs() <= 1e-3 && (0.0..=65535.0).contains(&near)).then_some(near as u16)
+    };
     values
         .iter()
         .map(|v| {
@@ -236,6 +254,16 @@ mod tests {
             assert!(v.clone().labelled_by(&odd).unwrap_err().to_string().contains("no label"));
         }
         assert!(v.with_labels(vec![0; 3]).unwrap_err().to_string().contains("3 labels"));
+    }
+
+    #[test]
+    fn labels_may_be_a_little_off() {
+        let v = volume([1, 1, 3]);
+        let mut near = v.clone();
+        near.values_mut().copy_from_slice(&[0.999_999_94, -1e-7, 2.000_5]);
+        assert_eq!(v.clone().labelled_by(&near).unwrap().labels().unwrap(), [1, 0, 2]);
+        near.values_mut()[0] = 0.998;
+        assert!(v.labelled_by(&near).unwrap_err().to_string().contains("0.998 is no label"));
     }
 
     #[test]

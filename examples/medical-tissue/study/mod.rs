@@ -247,7 +247,7 @@ impl Task {
             widths.join("-")
         ));
         let start = Instant::now();
-        let views = Bright(method.views(&augment, false)?);
+        let views = Bright(method.views(&augment)?);
         let summary = fit(
             &*objective,
             Volumes(volumes.to_vec(), 400),

@@ -20,7 +20,13 @@ pub fn convert(mut slices: Box<dyn Slices>, path: &Path, config: &ReadConfig) ->
     let stored = slices.stored().clone();
     let grid = stored.grid()?;
     let kind = if slices.is_i16() { Kind::I16 } else { Kind::F32 };
-    let header = Header { stored_shape: stored.shape(), stored_affine: *stored.affine(), kind, edge: EDGE };
+    let header = Header {
+        stored_shape: stored.shape(),
+        stored_affine: *stored.affine(),
+        kind,
+        edge: EDGE,
+        padding: slices.padding(),
+    };
     let text = serde_json::to_vec(&header)
         .map_err(|e| Error::file(path, format!("the header cannot be written: {e}")))?;
     let io = |e| Error::io(path, e);

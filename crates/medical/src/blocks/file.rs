@@ -3,7 +3,7 @@
 use super::cache::BlockCache;
 use super::layout::{Header, Kind, MAGIC, MAX_HEADER, blocks_of};
 use crate::grid::{Grid, Stored, show};
-use crate::volume::Volume;
+use crate::volume::{SAME_PLACE, Volume};
 use selfsup_core::{Error, Result};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -164,7 +164,7 @@ impl BlockVolume {
     /// If the labels lie on another grid.
     pub fn new(id: impl Into<String>, values: BlockFile, labels: Option<BlockFile>) -> Result<Self> {
         let id = id.into();
-        if let Some(l) = labels.as_ref().filter(|l| !l.grid.is_close(&values.grid, 0.01)) {
+        if let Some(l) = labels.as_ref().filter(|l| !l.grid.is_close(&values.grid, SAME_PLACE)) {
             let problem = format!(
                 "its labels lie on another grid: {} voxels of {:?} mm, expected {} of {:?}, in the same place",
                 show(l.grid.shape()),
@@ -192,13 +192,24 @@ impl BlockVolume {
         self.values.stored()
     }
 
+    /// Lowest and highest value that stand for nothing.
+    pub fn padding(&self) -> Option<[f32; 2]> {
+        self.values.header.padding
+    }
+
+    /// The file of its values.
+    pub(super) fn path(&self) -> &Path {
+        &self.values.path
+    }
+
     /// The part of `shape` from `start` (z, y, x), labels with it; what lies outside is `pad` (labels 0).
     ///
     /// # Errors
     /// If a block cannot be read, or labels are no whole numbers from 0 to 65535.
     pub fn part(&self, start: [isize; 3], shape: [usize; 3], pad: f32) -> Result<Volume> {
         let grid = self.grid().part(start, shape).map_err(|e| Error::input(&self.id, e))?;
-        let part = Volume::new(self.id.clone(), grid, self.values.read(start, shape, pad)?)?;
+        let mut part = Volume::new(self.id.clone(), grid, self.values.read(start, shape, pad)?)?;
+        part.set_padding(self.values.header.padding);
         match &self.labels {
             Some(labels) => {
                 part.with_labels(crate::volume::whole(&self.id, &labels.read(start, shape, 0.0)?)?)

@@ -14,7 +14,7 @@
 use crate::grid::Affine;
 use serde::{Deserialize, Serialize};
 
-pub(super) const MAGIC: &[u8; 8] = b"SSVOL\0\0\x01";
+pub(super) const MAGIC: &[u8; 8] = b"SSVOL\0\0\x02";
 /// Edge of a block: 64 KiB in 16 bits, so that reading one costs as much as finding it.
 pub(super) const EDGE: usize = 32;
 pub(super) const MAX_HEADER: u64 = 1 << 16;
@@ -44,6 +44,8 @@ pub(super) struct Header {
     pub(super) stored_affine: Affine,
     pub(super) kind: Kind,
     pub(super) edge: usize,
+    /// Lowest and highest value that stand for nothing.
+    pub(super) padding: Option<[f32; 2]>,
 }
 
 /// Blocks along each axis.

@@ -7,6 +7,9 @@
 //! whose size is a number. A CT of 512^3 in 16 bits is 268 MB on the disk; a patch of 96^3 touches at most 64
 //! blocks, 4 MiB.
 //!
+//! Intensities are scaled as blocks are read, by statistics of the whole volume ([`Scaled`]): a volume gives the
+//! same numbers in blocks as in memory.
+//!
 //! Files are read by position and not mapped: a file that is cut short under a mapping kills the process.
 
 mod cache;
@@ -15,6 +18,7 @@ mod convert;
 mod file;
 mod layout;
 mod patches;
+mod scaled;
 #[cfg(test)]
 mod tests;
 
@@ -23,3 +27,4 @@ pub use cached::cached;
 pub use convert::convert;
 pub use file::{BlockFile, BlockVolume};
 pub use patches::{Foreground, PatchConfig, Patches, RandomPatch, Scan};
+pub use scaled::Scaled;

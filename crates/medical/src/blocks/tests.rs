@@ -196,3 +196,42 @@ fn converted_once_and_again_when_the_source_changes() {
     let e = cached(&source, Some(&other), &folder, &ReadConfig::default(), &cache).err().unwrap().to_string();
     assert!(e.contains("another grid") && e.contains("5 x 6 x 8"), "{e}");
 }
+
+/// In memory or in blocks, a patch has the same values.
+#[test]
+fn scaled_as_the_whole_volume() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("image.nii.gz");
+    let grid = Grid::with_spacing([40, 9, 50], [2.0, 1.0, 1.0]).unwrap();
+    // Two thirds are air, and a few voxels are very bright: percentiles of a patch are not those of the volume.
+    let values: Vec<f32> = (0..18_000).map(|i| if i < 12_000 { -1000.0 } else { (i * 37 % 1500) as f32 }).collect();
+    let whole = Volume::new("v", grid, values).unwrap();
+    crate::write::volume(&source, &whole).unwrap();
+    let cache = BlockCache::new(1 << 20);
+    let blocks = || cached(&source, None, dir.path(), &ReadConfig::default(), &cache).unwrap();
+    for scale in [
+        Scale::default(),
+        Scale::Percentiles { low: 10.0, high: 90.0, foreground: true },
+        Scale::ZScore { foreground: true },
+        Scale::Window { low: -160.0, high: 240.0 },
+    ] {
+        let expected = scale.apply(whole.clone(), &mut Key::new(0).rng()).unwrap();
+        // The second time from the file beside the blocks; a damaged one is not trusted.
+        for round in 0..3 {
+            let scaled = Scaled::new(blocks(), &scale).unwrap();
+            for (start, shape) in [([30, 1, 3], [8, 8, 20]), ([-2, 0, 40], [6, 9, 16])] {
+                let (a, b) = (scaled.part(start, shape, 0.25).unwrap(), expected.part(start, shape, 0.25).unwrap());
+                assert_eq!(a.values(), b.values(), "{scale:?} {round}");
+            }
+            let kept: Vec<_> = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|e| e.unwrap().path())
+                .filter(|p| p.to_string_lossy().ends_with(".scale.json"))
+                .collect();
+            if round == 1 {
+                let text = std::fs::read_to_string(&kept[0]).unwrap();
+                kept.iter().for_each(|p| std::fs::write(p, text.replace("[[", "[[1")).unwrap());
+            }
+        }
+    }
+}

@@ -150,7 +150,9 @@ pub fn whole_volume(mut slices: Box<dyn Slices>, config: &ReadConfig) -> Result<
     let mut values = vec![0f32; stored.shape().iter().product()];
     slices.next(&mut values)?;
     finite(slices.id(), &stored, 0, &mut values, config.not_finite)?;
-    Volume::from_stored(slices.id().to_string(), stored, values)
+    let mut volume = Volume::from_stored(slices.id().to_string(), stored, values)?;
+    volume.set_padding(slices.padding());
+    Ok(volume)
 }
 
 /// Reads a volume and the labels beside it.

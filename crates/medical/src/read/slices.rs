@@ -45,6 +45,11 @@ pub trait Slices: Send {
     /// Whether every value is known to be a whole number that 16 bits with a sign hold.
     fn is_i16(&self) -> bool;
 
+    /// Lowest and highest value that stand for "nothing was measured here".
+    fn padding(&self) -> Option<[f32; 2]> {
+        None
+    }
+
     /// Fills `out`, a whole number of slices, with the next ones.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ impl MethodConfig {
         let prepared =
             volumes.into_iter().map(|v| Ok(Arc::new(prepare.apply(v, &mut rng)?) as Arc<dyn Scan>));
         let patches = Patches::new(prepared.collect::<Result<_>>()?, per_volume)?;
-        let views = self.views(augment, false)?;
+        let views = self.views(augment)?;
         let patch = RandomPatch::new(PatchConfig { shape: views.region(), ..PatchConfig::default() })?;
         let views = PatchViews { patch, views };
         let collated = Collated { original: self.restores() };

@@ -53,11 +53,11 @@ impl MethodConfig {
         Unread::all("augment", &joint, &why)
     }
 
-    /// What makes a sample of a volume; see [`AugmentConfig::views`] for `scale`.
+    /// What makes a sample of a volume ([`AugmentConfig::views`]).
     ///
     /// # Errors
     /// Naming the key that cannot be carried out.
-    pub fn views(&self, augment: &AugmentConfig, scale: bool) -> Result<Augment> {
+    pub fn views(&self, augment: &AugmentConfig) -> Result<Augment> {
         let wanted = match self {
             MethodConfig::Genesis(c) => {
                 c.check()?;
@@ -75,7 +75,7 @@ impl MethodConfig {
                 Some(objective::Wanted::Plain) | None => Wanted::Plain,
             },
         };
-        augment.views(wanted, scale)
+        augment.views(wanted)
     }
 
     /// Builds the method around the encoder in `scope`.

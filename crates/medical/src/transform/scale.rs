@@ -4,7 +4,7 @@
 //! MR image has none: its percentiles or its mean and deviation stand in, taken over the foreground (above
 //! the lowest value) if asked for, since air would decide them otherwise.
 
-use super::extremes;
+use super::fitted::check_finite;
 use crate::Volume;
 use selfsup_core::data::Transform;
 use selfsup_core::{Error, Result, Rng};
@@ -69,74 +69,17 @@ impl Scale {
             _ => Ok(()),
         }
     }
-
-    /// Offset and factor of `(v - offset) * factor`, and whether the result is cut to `[0, 1]`.
-    fn line(&self, values: &[f32]) -> (f32, f32, bool) {
-        let chosen = |foreground: bool| -> Vec<f32> {
-            let (low, _) = extremes(values);
-            let inside: Vec<f32> = if foreground {
-                values.iter().copied().filter(|v| *v > low).collect()
-            } else {
-                values.to_vec()
-            };
-            if inside.is_empty() { values.to_vec() } else { inside }
-        };
-        match *self {
-            Scale::None => (0.0, 1.0, false),
-            Scale::Window { low, high } => (low, 1.0 / (high - low), true),
-            Scale::Percentiles { low, high, foreground } => {
-                let mut v = chosen(foreground);
-                let (a, b) = (percentile(&mut v, low), percentile(&mut v, high));
-                // A volume of one value has no contrast: all of it becomes 0.
-                (a, if b > a { 1.0 / (b - a) } else { 0.0 }, true)
-            }
-            Scale::ZScore { foreground } => {
-                let v = chosen(foreground);
-                let n = v.len().max(1) as f64;
-                let mean = v.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
-                let var = v.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
-                (mean as f32, if var > 0.0 { (1.0 / var.sqrt()) as f32 } else { 0.0 }, false)
-            }
-        }
-    }
-}
-
-/// The `q`-th percentile (0 to 100), interpolated between neighbours as numpy does; reorders the values.
-fn percentile(values: &mut [f32], q: f32) -> f32 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    let place = f64::from(q) / 100.0 * (values.len() - 1) as f64;
-    let (_, &mut low, above) = values.select_nth_unstable_by(place.floor() as usize, f32::total_cmp);
-    let high = above.iter().copied().fold(f32::INFINITY, f32::min);
-    if place.fract() > 0.0 && high.is_finite() { low + (place.fract() as f32) * (high - low) } else { low }
 }
 
 impl Transform<Volume> for Scale {
     type Out = Volume;
 
     fn apply(&self, mut volume: Volume, _rng: &mut Rng) -> Result<Volume> {
-        self.check()?;
-        if let Some(i) = volume.values().iter().position(|v| !v.is_finite()) {
-            let [_, h, w] = volume.shape();
-            return Err(Error::input(
-                volume.id(),
-                format!(
-                    "the value at voxel (z, y, x) = ({}, {}, {}) is {}, expected finite numbers",
-                    i / (h * w),
-                    i / w % h,
-                    i % w,
-                    volume.values()[i]
-                ),
-            ));
-        }
-        let (offset, factor, cut) = self.line(volume.values());
-        for v in volume.values_mut() {
-            *v = (*v - offset) * factor;
-            if cut {
-                *v = v.clamp(0.0, 1.0);
-            }
-        }
+        check_finite(&volume)?;
+        let fitted = self.fit(&volume)?;
+        volume.values_mut().iter_mut().for_each(|v| *v = fitted.of(*v));
+        // What was not measured has the lowest value now.
+        volume.set_padding(None);
         Ok(volume)
     }
 }

@@ -52,7 +52,7 @@ fn augment() -> AugmentConfig {
 }
 
 fn views(method: &MethodConfig, epoch: u64, b: usize) -> Result<Views> {
-    let transform = method.views(&augment(), false)?;
+    let transform = method.views(&augment())?;
     let indices: Vec<usize> = (b * BATCH..(b + 1) * BATCH).collect();
     let items = indices
         .iter()

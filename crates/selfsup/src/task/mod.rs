@@ -146,8 +146,8 @@ pub trait Task<M: Tasks>: Sized {
     ///
     /// # Errors
     /// If targets cannot be read.
-    fn counts(_modality: &M, set: &Set, classes: usize) -> Result<Vec<usize>> {
-        Ok(class_counts(set.labels().unwrap_or_default(), classes))
+    fn counts(_modality: &M, keys: &TaskKeys, set: &Set) -> Result<Vec<usize>> {
+        Ok(class_counts(set.labels().unwrap_or_default(), keys.classes.len()))
     }
 
     /// Builds encoder and head in `scope`; `class_weights` has a weight for each class, or is empty.

@@ -166,7 +166,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         let class_weights = match config.task.class_weights {
             ClassWeights::None => Vec::new(),
             ClassWeights::Balanced => {
-                balanced_weights(&T::counts(&modality, &sets.train, config.task.classes.len())?)
+                balanced_weights(&T::counts(&modality, &config.task, &sets.train)?)
             }
         };
         let params = Params::new();

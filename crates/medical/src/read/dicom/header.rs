@@ -27,6 +27,8 @@ const BITS_STORED: Tag = Tag(0x0028, 0x0101);
 const HIGH_BIT: Tag = Tag(0x0028, 0x0102);
 const PIXEL_REPRESENTATION: Tag = Tag(0x0028, 0x0103);
 const WINDOW_CENTER: Tag = Tag(0x0028, 0x1050);
+const PIXEL_PADDING_VALUE: Tag = Tag(0x0028, 0x0120);
+const PIXEL_PADDING_LIMIT: Tag = Tag(0x0028, 0x0121);
 const WINDOW_WIDTH: Tag = Tag(0x0028, 0x1051);
 const RESCALE_INTERCEPT: Tag = Tag(0x0028, 0x1052);
 const RESCALE_SLOPE: Tag = Tag(0x0028, 0x1053);
@@ -70,6 +72,8 @@ pub(super) struct Header {
     pub(super) signed: bool,
     /// MONOCHROME1 without a unit: brighter must become more.
     pub(super) inverted: bool,
+    /// First and last stored number that stand for "not measured", as their bits.
+    padding: Option<(i32, i32)>,
     /// Centre and width of the file's own windows.
     pub(super) windows: Vec<(f64, f64)>,
     /// The spacing of a projection's detector, where there is no other.
@@ -219,6 +223,11 @@ impl Header {
             bits_stored,
             high_bit,
             signed: whole(PIXEL_REPRESENTATION, "PixelRepresentation").unwrap_or(0) == 1,
+            padding: number(&object, PIXEL_PADDING_VALUE).map(|first| {
+                // Written with a sign or without it: the bits count.
+                let first = first as i64 as i32;
+                (first, number(&object, PIXEL_PADDING_LIMIT).map_or(first, |last| last as i64 as i32))
+            }),
             windows: windows.collect(),
             detector_spacing: array(&object, IMAGER_PIXEL_SPACING),
             planes,
@@ -262,11 +271,52 @@ impl Header {
         if self.signed { (-n / 2.0, n / 2.0 - 1.0) } else { (0.0, n - 1.0) }
     }
 
+    /// From the bits of a pixel to its value, with the scale of its plane.
+    pub(super) fn decode(&self, scale: (f64, f64)) -> Decode {
+        let (low, high) = self.range();
+        let (slope, inter) =
+            if self.inverted { (-scale.0, scale.0 * (low + high) + scale.1) } else { scale };
+        Decode {
+            shift: self.high_bit + 1 - self.bits_stored,
+            above: 32 - self.bits_stored,
+            signed: self.signed,
+            slope,
+            inter,
+        }
+    }
+
+    /// Lowest and highest value, with this scale, of pixels that were not measured.
+    pub(super) fn padding(&self, scale: (f64, f64)) -> Option<[f32; 2]> {
+        let decode = self.decode(scale);
+        let (one, other) = self.padding?;
+        let (a, b) = (decode.value(one as u32), decode.value(other as u32));
+        Some([a.min(b), a.max(b)])
+    }
+
     /// Whether every value with this scale is whole and within 16 bits with a sign.
     pub(super) fn fits_i16(&self, (slope, inter): (f64, f64)) -> bool {
         let (low, high) = self.range();
         let inside = |v: f64| (-32768.0..=32767.0).contains(&(slope * v + inter));
         slope.fract() == 0.0 && inter.fract() == 0.0 && inside(low) && inside(high)
+    }
+}
+
+/// From the bits of a pixel to its value.
+pub(super) struct Decode {
+    shift: u32,
+    above: u32,
+    signed: bool,
+    slope: f64,
+    inter: f64,
+}
+
+impl Decode {
+    /// Bits above and below the stored ones (old overlays) are cut off; the sign is that of the highest
+    /// stored bit.
+    pub(super) fn value(&self, bits: u32) -> f32 {
+        let raw = bits >> self.shift << self.above;
+        let v = if self.signed { f64::from(raw as i32 >> self.above) } else { f64::from(raw >> self.above) };
+        (self.slope * v + self.inter) as f32
     }
 }
 

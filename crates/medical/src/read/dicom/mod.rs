@@ -198,6 +198,13 @@ impl Slices for Stack {
         self.is_i16
     }
 
+    /// Where all slices have the same.
+    fn padding(&self) -> Option<[f32; 2]> {
+        let of = |s: &Slice| self.headers[s.file].padding(s.scale);
+        let first = of(self.slices.first()?)?;
+        self.slices.iter().all(|s| of(s) == Some(first)).then_some(first)
+    }
+
     fn next(&mut self, out: &mut [f32]) -> Result<()> {
         let [i, j, _] = self.stored.shape();
         for out in out.chunks_mut(i * j) {

@@ -91,17 +91,9 @@ impl Pixels {
                 ),
             ));
         }
-        let shift = header.high_bit + 1 - header.bits_stored;
-        // Bits above and below the stored ones (old overlays) are cut off; the sign is that of the highest
-        // stored bit.
-        let above = 32 - header.bits_stored;
-        let (low, high) = header.range();
-        let (slope, inter) =
-            if header.inverted { (-scale.0, scale.0 * (low + high) + scale.1) } else { scale };
+        let decode = header.decode(scale);
         for (o, b) in out.iter_mut().zip(bytes.chunks_exact(width)) {
-            let raw = b.iter().rev().fold(0u32, |v, b| v << 8 | u32::from(*b)) >> shift << above;
-            let v = if header.signed { f64::from(raw as i32 >> above) } else { f64::from(raw >> above) };
-            *o = (slope * v + inter) as f32;
+            *o = decode.value(b.iter().rev().fold(0u32, |v, b| v << 8 | u32::from(*b)));
         }
         Ok(())
     }

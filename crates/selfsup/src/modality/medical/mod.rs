@@ -2,6 +2,7 @@
 //! embedding and the class of a volume are means over a grid of patches of its foreground. Intensities are
 //! the baseline.
 
+mod classes;
 mod intensities;
 mod patches;
 mod segmentation;
@@ -19,7 +20,7 @@ use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::Kind;
 use selfsup_eval::Matrix;
 use selfsup_medical::augment::{AugmentConfig, Wanted};
-use selfsup_medical::blocks::BlockCache;
+use selfsup_medical::blocks::{BlockCache, Scan};
 use selfsup_medical::data::Collated;
 use selfsup_medical::export;
 use selfsup_medical::names::load_pretrained;
@@ -28,7 +29,7 @@ use selfsup_medical::transform::Pipeline;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
-use volumes::{Drawn, VolumeConfig, path_of};
+use volumes::{VolumeConfig, path_of};
 
 /// Voxels that are encoded at once: 16 channels of as many floats are 64 MB.
 const AT_ONCE: usize = 1 << 20;
@@ -100,12 +101,15 @@ pub struct Medical {
 
 impl Medical {
     /// The volumes of a set, read (or turned into blocks) now.
-    fn scans(&self, set: &Set) -> Result<Vec<Drawn>> {
+    fn scans(&self, set: &Set) -> Result<Vec<Arc<dyn Scan>>> {
         let augment = &self.keys.augment;
         let whole = augment.spacing.is_some() || augment.foreground.is_some();
         let strict = whole.then_some("augment.spacing and augment.foreground");
         (0..set.len())
-            .map(|i| self.keys.volumes.scan(&path_of(set, i)?, &self.prepare, strict, &self.cache))
+            .map(|i| {
+                let path = path_of(set, i)?;
+                self.keys.volumes.scan(&path, &self.prepare, &augment.scale, strict, &self.cache)
+            })
             .collect()
     }
 
@@ -115,7 +119,7 @@ impl Medical {
         let most = (AT_ONCE / self.keys.augment.size.iter().product::<usize>()).max(1);
         let loader = LoaderConfig { batch_size: loader.batch_size.min(most), ..loader };
         let stacked = Stacked { records: set.records().clone(), owners: Some(places.owners()) };
-        let cutting = Cutting { size: self.keys.augment.size, scale: self.keys.augment.scale };
+        let cutting = Cutting(self.keys.augment.size);
         Ok(Box::new(Loader::new(Arc::new(places), Arc::new(cutting), Arc::new(stacked), loader)?))
     }
 }
@@ -144,7 +148,7 @@ impl Modality for Medical {
 
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Views>>> {
         let (method, augment) = (&self.keys.method, &self.keys.augment);
-        let view = View { prepared: method.views(augment, false)?, raw: method.views(augment, true)? };
+        let view = View(method.views(augment)?);
         let draws = Draws { volumes: self.scans(set)?, times: self.keys.volumes.patches };
         let collated = Collated { original: method.restores() };
         Ok(Box::new(Loader::new(Arc::new(draws), Arc::new(view), Arc::new(collated), loader)?))
@@ -155,8 +159,7 @@ impl Modality for Medical {
         if !augment {
             return self.at(Places::grid(volumes, self.keys.augment.size)?, set, loader);
         }
-        let of = |scale| self.keys.augment.views(Wanted::Joint(1), scale);
-        let view = View { prepared: of(false)?, raw: of(true)? };
+        let view = View(self.keys.augment.views(Wanted::Joint(1))?);
         let stacked = Stacked { records: set.records().clone(), owners: None };
         Ok(Box::new(Loader::new(
             Arc::new(Draws { volumes, times: 1 }),

@@ -1,16 +1,15 @@
 //! Patches of volumes: random ones to train on, and a grid of them over the foreground, whose features and
 //! predictions are averaged.
 
-use super::volumes::Drawn;
 use selfsup_core::data::{Collate, Dataset, Transform};
 use selfsup_core::objective::Inputs;
 use selfsup_core::{Error, Key, Result, Rng};
 use selfsup_datasets::Records;
 use selfsup_medical::Volume;
 use selfsup_medical::augment::Augment;
+use selfsup_medical::blocks::Scan;
 use selfsup_medical::data::Collated;
 use selfsup_medical::sliding::starts;
-use selfsup_medical::transform::Scale;
 use std::sync::Arc;
 
 /// Least share of bright voxels in a patch that counts.
@@ -19,19 +18,19 @@ const FOREGROUND: f64 = 0.1;
 /// Volumes, each so many times an epoch.
 pub struct Draws {
     /// The volumes.
-    pub volumes: Vec<Drawn>,
+    pub volumes: Vec<Arc<dyn Scan>>,
     /// How often each comes.
     pub times: usize,
 }
 
 impl Dataset for Draws {
-    type Item = Drawn;
+    type Item = Arc<dyn Scan>;
 
     fn len(&self) -> usize {
         self.volumes.len() * self.times
     }
 
-    fn get(&self, index: usize) -> Result<Drawn> {
+    fn get(&self, index: usize) -> Result<Arc<dyn Scan>> {
         let found = self.volumes.get(index / self.times.max(1)).cloned();
         found.ok_or_else(|| {
             Error::input("volumes", format!("there is no patch {index}, expected one below {}", self.len()))
@@ -40,40 +39,34 @@ impl Dataset for Draws {
 }
 
 /// Draws a part of a volume and makes the views of it.
-pub struct View {
-    /// Of prepared volumes.
-    pub prepared: Augment,
-    /// Of others: scales as well.
-    pub raw: Augment,
-}
+pub struct View(pub Augment);
 
-impl Transform<Drawn> for View {
+impl Transform<Arc<dyn Scan>> for View {
     type Out = Vec<Volume>;
 
-    fn apply(&self, drawn: Drawn, rng: &mut Rng) -> Result<Vec<Volume>> {
-        let augment = if drawn.prepared { &self.prepared } else { &self.raw };
-        let (region, shape) = (augment.region(), drawn.scan.grid().shape());
+    fn apply(&self, scan: Arc<dyn Scan>, rng: &mut Rng) -> Result<Vec<Volume>> {
+        let (region, shape) = (self.0.region(), scan.grid().shape());
         // A volume that is smaller than the region lies in its middle.
         let start = [0, 1, 2].map(|a| match shape[a].checked_sub(region[a]) {
             Some(spare) => rng.below(spare + 1) as isize,
             None => -(((region[a] - shape[a]) / 2) as isize),
         });
-        augment.apply(drawn.scan.part(start, region, 0.0)?, rng)
+        self.0.apply(scan.part(start, region, 0.0)?, rng)
     }
 }
 
 /// Patches at given places of volumes.
 pub struct Places {
-    volumes: Vec<Drawn>,
+    volumes: Vec<Arc<dyn Scan>>,
     /// Which volume, and the first voxel (z, y, x).
     places: Vec<(usize, [isize; 3])>,
 }
 
 impl Places {
     /// The middle of each volume.
-    pub fn middle(volumes: Vec<Drawn>, size: [usize; 3]) -> Self {
-        let start = |d: &Drawn| {
-            [0, 1, 2].map(|a| (d.scan.grid().shape()[a] as isize - size[a] as isize).div_euclid(2))
+    pub fn middle(volumes: Vec<Arc<dyn Scan>>, size: [usize; 3]) -> Self {
+        let start = |d: &Arc<dyn Scan>| {
+            [0, 1, 2].map(|a| (d.grid().shape()[a] as isize - size[a] as isize).div_euclid(2))
         };
         let places = volumes.iter().enumerate().map(|(i, d)| (i, start(d))).collect();
         Places { volumes, places }
@@ -85,21 +78,21 @@ impl Places {
     ///
     /// # Errors
     /// If a volume cannot be read.
-    pub fn grid(volumes: Vec<Drawn>, size: [usize; 3]) -> Result<Self> {
+    pub fn grid(volumes: Vec<Arc<dyn Scan>>, size: [usize; 3]) -> Result<Self> {
         let mut places = Vec::new();
-        for (i, drawn) in volumes.iter().enumerate() {
-            let starts = all_places(drawn.scan.grid().shape(), size);
+        for (i, scan) in volumes.iter().enumerate() {
+            let starts = all_places(scan.grid().shape(), size);
             // A volume in blocks is read patch by patch, never whole.
             let (mut sum, mut count) = (0.0, 0usize);
             for &start in &starts {
-                let part = drawn.scan.part(start, size, 0.0)?;
+                let part = scan.part(start, size, 0.0)?;
                 sum += part.values().iter().map(|v| f64::from(*v)).sum::<f64>();
                 count += part.values().len();
             }
             let mean = sum / count.max(1) as f64;
             let mut shares = Vec::with_capacity(starts.len());
             for &start in &starts {
-                let part = drawn.scan.part(start, size, 0.0)?;
+                let part = scan.part(start, size, 0.0)?;
                 shares.push(
                     part.values().iter().filter(|v| f64::from(**v) > mean).count() as f64
                         / part.values().len().max(1) as f64,
@@ -140,7 +133,7 @@ fn all_places(shape: [usize; 3], size: [usize; 3]) -> Vec<[isize; 3]> {
 }
 
 impl Dataset for Places {
-    type Item = (Drawn, [isize; 3]);
+    type Item = (Arc<dyn Scan>, [isize; 3]);
 
     fn len(&self) -> usize {
         self.places.len()
@@ -155,20 +148,14 @@ impl Dataset for Places {
     }
 }
 
-/// Reads a patch and scales it, if its volume is not.
-pub struct Cutting {
-    /// Voxels of a patch.
-    pub size: [usize; 3],
-    /// How intensities are scaled.
-    pub scale: Scale,
-}
+/// Reads a patch of this many voxels.
+pub struct Cutting(pub [usize; 3]);
 
-impl Transform<(Drawn, [isize; 3])> for Cutting {
+impl Transform<(Arc<dyn Scan>, [isize; 3])> for Cutting {
     type Out = Vec<Volume>;
 
-    fn apply(&self, (drawn, start): (Drawn, [isize; 3]), rng: &mut Rng) -> Result<Vec<Volume>> {
-        let part = drawn.scan.part(start, self.size, 0.0)?;
-        Ok(vec![if drawn.prepared { part } else { self.scale.apply(part, rng)? }])
+    fn apply(&self, (scan, start): (Arc<dyn Scan>, [isize; 3]), _rng: &mut Rng) -> Result<Vec<Volume>> {
+        Ok(vec![scan.part(start, self.0, 0.0)?])
     }
 }
 
@@ -198,12 +185,12 @@ mod tests {
     use super::*;
     use selfsup_medical::Grid;
 
-    fn drawn(shape: [usize; 3], value: impl Fn([usize; 3]) -> f32) -> Drawn {
+    fn drawn(shape: [usize; 3], value: impl Fn([usize; 3]) -> f32) -> Arc<dyn Scan> {
         let [_, h, w] = shape;
         let values =
             (0..shape.iter().product::<usize>()).map(|i| value([i / (h * w), i / w % h, i % w])).collect();
         let volume = Volume::new("v", Grid::with_spacing(shape, [1.0; 3]).unwrap(), values).unwrap();
-        Drawn { scan: Arc::new(volume), prepared: true }
+        Arc::new(volume)
     }
 
     #[test]
@@ -218,9 +205,7 @@ mod tests {
         let grid = Places::grid(vec![flat, v], [4; 3]).unwrap();
         assert_eq!((grid.places[0], grid.owners()), ((0, [0, 0, -1]), vec![0, 1, 1]));
         let (part, start) = grid.get(2).unwrap();
-        let cut = Cutting { size: [4; 3], scale: Scale::None }
-            .apply((part, start), &mut Key::new(0).rng())
-            .unwrap();
+        let cut = Cutting([4; 3]).apply((part, start), &mut Key::new(0).rng()).unwrap();
         assert_eq!(cut[0].values().iter().sum::<f32>(), 32.0);
         assert!(grid.get(3).is_err());
         assert_eq!(Places::middle(vec![drawn([5, 9, 3], |_| 0.0)], [4; 3]).places, [(0, [0, 2, -1])]);

@@ -2,10 +2,12 @@
 //! afterwards, masks written back on the grid of the file that they are of.
 
 use super::Medical;
+use super::classes::ClassMap;
 use super::patches::Draws;
-use super::volumes::{Drawn, path_of};
+use super::volumes::path_of;
 use crate::set::{Set, Sets};
 use crate::task::{Answers, Ready, Task, TaskKeys};
+use candle_core::Device;
 use selfsup_core::data::{Loader, LoaderConfig, Source, Transform};
 use selfsup_core::objective::class_counts;
 use selfsup_core::run::Display;
@@ -13,11 +15,12 @@ use selfsup_core::{Error, Key, Result, Rng, Scope};
 use selfsup_datasets::Records;
 use selfsup_eval::segmentation::{dice_per_class, surface_distance};
 use selfsup_medical::Volume;
+use selfsup_medical::blocks::Scan;
 use selfsup_medical::data::CollatedLabels;
 use selfsup_medical::method::{Labelled, Segment, SegmentConfig};
 use selfsup_medical::read;
 use selfsup_medical::sliding::SlidingWindow;
-use selfsup_medical::transform::{Pipeline, resample_to};
+use selfsup_medical::transform::Pipeline;
 use selfsup_medical::write;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -30,12 +33,12 @@ pub struct Segmentation;
 /// A whole volume, then labelled patches of it.
 struct Patch(Pipeline);
 
-impl Transform<Drawn> for Patch {
+impl Transform<Arc<dyn Scan>> for Patch {
     type Out = Volume;
 
-    fn apply(&self, drawn: Drawn, rng: &mut Rng) -> Result<Volume> {
-        let shape = drawn.scan.grid().shape();
-        self.0.apply(drawn.scan.part([0; 3], shape, 0.0)?, rng)
+    fn apply(&self, scan: Arc<dyn Scan>, rng: &mut Rng) -> Result<Volume> {
+        let shape = scan.grid().shape();
+        self.0.apply(scan.part([0; 3], shape, 0.0)?, rng)
     }
 }
 
@@ -46,11 +49,27 @@ fn drawn(set: &Set) -> Result<Option<Set>> {
 }
 
 impl Medical {
-    /// A volume and its labels, both prepared as in training; `None` for labels that are not known.
-    fn labelled(&self, set: &Set, index: usize) -> Result<Volume> {
+    /// A volume with the class of each voxel, on the grid of its file and as it is.
+    fn source(&self, set: &Set, index: usize, map: &ClassMap) -> Result<Volume> {
         let (image, mask) = (path_of(set, index)?, set.records().mask(index));
         let mask = mask.ok_or_else(|| Error::file(&image, "has no label volume"))?;
-        self.prepare.apply(read::labelled(image, mask, &self.keys.volumes.read)?, &mut Key::new(0).rng())
+        let volume = read::labelled(image, mask, &self.keys.volumes.read)?;
+        let classes = map.classes(mask, volume.labels().unwrap_or_default())?;
+        volume.with_labels(classes)
+    }
+
+    /// The same prepared as in training.
+    fn labelled(&self, set: &Set, index: usize, map: &ClassMap) -> Result<Volume> {
+        self.prepare.apply(self.source(set, index, map)?, &mut Key::new(0).rng())
+    }
+
+    /// The class of each voxel of `volume`, on its own grid: the network sees it prepared, and its
+    /// probabilities are brought back before one class wins.
+    fn classes_of(&self, volume: Volume, objective: &Segment, device: &Device) -> Result<Vec<u16>> {
+        let grid = volume.grid().clone();
+        let prepared = self.prepare.apply(volume, &mut Key::new(0).rng())?;
+        let scores = self.window().scores(&prepared, device, |x| objective.probabilities(x))?;
+        Ok(scores.labels_on(prepared.grid(), &grid))
     }
 
     fn window(&self) -> SlidingWindow {
@@ -71,30 +90,29 @@ impl Task<Medical> for Segmentation {
                 "no label volumes: give a table with --labels FILE.csv (columns path and mask)",
             )
         })?;
-        let classes =
-            if train.classes().len() >= 2 && (0..train.len()).all(|i| train.records().label(i).is_none()) {
-                train.classes().to_vec()
-            } else {
-                let mut highest = 0;
-                for i in 0..train.len() {
-                    if let Some(mask) = train.records().mask(i) {
-                        highest = read::labels(mask, &read::ReadConfig::default())?
-                            .1
-                            .into_iter()
-                            .fold(highest, u16::max);
-                    }
-                }
-                (0..=highest).map(|v| v.to_string()).collect()
-            };
         let part =
             |set: Option<Set>| -> Result<Option<Set>> { Ok(set.map(|s| drawn(&s)).transpose()?.flatten()) };
-        Ok((Sets { held_out: part(sets.held_out)?, test: part(sets.test)?, train }, classes))
+        let (held_out, test) = (part(sets.held_out)?, part(sets.test)?);
+        let named = train.classes().len() >= 2 && (0..train.len()).all(|i| train.records().label(i).is_none());
+        let classes = if named {
+            train.classes().to_vec()
+        } else {
+            let mut values = BTreeSet::from([0]);
+            for set in [Some(&train), held_out.as_ref(), test.as_ref()].into_iter().flatten() {
+                for mask in (0..set.len()).filter_map(|i| set.records().mask(i)) {
+                    values.extend(read::labels(mask, &read::ReadConfig::default())?.1);
+                }
+            }
+            values.into_iter().map(|v| v.to_string()).collect()
+        };
+        Ok((Sets { held_out, test, train }, classes))
     }
 
     /// Voxels of each class.
-    fn counts(modality: &Medical, set: &Set, classes: usize) -> Result<Vec<usize>> {
+    fn counts(modality: &Medical, keys: &TaskKeys, set: &Set) -> Result<Vec<usize>> {
+        let (classes, map) = (keys.classes.len(), ClassMap::new(&keys.classes));
         (0..set.len()).try_fold(vec![0; classes], |mut all, i| {
-            let volume = modality.labelled(set, i)?;
+            let volume = modality.labelled(set, i, &map)?;
             let of = class_counts(volume.labels().unwrap_or_default().iter().map(|l| u32::from(*l)), classes);
             all.iter_mut().zip(of).for_each(|(a, n)| *a += n);
             Ok(all)
@@ -109,12 +127,13 @@ impl Task<Medical> for Segmentation {
 
     fn batches(
         modality: &Medical,
-        _keys: &TaskKeys,
+        keys: &TaskKeys,
         set: &Set,
         loader: LoaderConfig,
     ) -> Result<Box<dyn Source<Labelled>>> {
+        let map = ClassMap::new(&keys.classes);
         let volumes = (0..set.len())
-            .map(|i| Ok(Drawn { scan: Arc::new(modality.labelled(set, i)?), prepared: true }))
+            .map(|i| Ok(Arc::new(modality.labelled(set, i, &map)?) as Arc<dyn Scan>))
             .collect::<Result<Vec<_>>>()?;
         let times = modality.keys.volumes.patches;
         let loader = LoaderConfig { batch_size: loader.batch_size.min(volumes.len() * times), ..loader };
@@ -127,18 +146,19 @@ impl Task<Medical> for Segmentation {
         )?))
     }
 
-    /// Dice and 95% Hausdorff distance in mm, averaged over the classes but the background, then over the
-    /// volumes.
+    /// Dice and 95% Hausdorff distance in mm on the voxels of the files, averaged over the classes but the
+    /// background, then over the volumes.
     fn measure(ready: &Ready<Medical, Self>, set: &Set) -> Result<Vec<(String, f64)>> {
         let Ready { modality, keys, objective, device, .. } = ready;
-        let classes = keys.classes.len();
+        let (classes, map) = (keys.classes.len(), ClassMap::new(&keys.classes));
         let mut each = vec![(0.0, 0usize); classes];
         let (mut far, mut far_n) = (0.0, 0usize);
         for i in 0..set.len() {
-            let volume = modality.labelled(set, i)?;
-            let found = modality.window().scores(&volume, device, |x| objective.probabilities(x))?.labels();
-            let found: Vec<u32> = found.into_iter().map(u32::from).collect();
+            let volume = modality.source(set, i, &map)?;
+            let (shape, spacing) = (volume.shape(), volume.spacing());
             let right: Vec<u32> = volume.labels().unwrap_or_default().iter().map(|l| u32::from(*l)).collect();
+            let found = modality.classes_of(volume, objective, device)?;
+            let found: Vec<u32> = found.into_iter().map(u32::from).collect();
             for (c, dice) in dice_per_class(&found, &right, classes)?.into_iter().enumerate() {
                 if let Some(dice) = dice {
                     each[c].0 += dice;
@@ -147,9 +167,7 @@ impl Task<Medical> for Segmentation {
             }
             for c in 1..classes as u32 {
                 let of = |labels: &[u32]| labels.iter().map(|l| *l == c).collect::<Vec<bool>>();
-                if let Some(d) =
-                    surface_distance(&of(&found), &of(&right), &volume.shape(), &volume.spacing())?
-                {
+                if let Some(d) = surface_distance(&of(&found), &of(&right), &shape, &spacing)? {
                     far += d.hausdorff95;
                     far_n += 1;
                 }
@@ -171,9 +189,10 @@ impl Task<Medical> for Segmentation {
         Ok(out)
     }
 
-    /// A mask for each file, on its grid.
+    /// A mask for each file, on its grid, with the values of the masks that were learnt.
     fn predict(ready: &Ready<Medical, Self>, set: &Set, answers: &mut dyn Answers) -> Result<()> {
-        let Ready { modality, objective, device, .. } = ready;
+        let Ready { modality, keys, objective, device, .. } = ready;
+        let map = ClassMap::new(&keys.classes);
         let mut done = BTreeSet::new();
         let mut display = Display::counting("masks: file", Duration::from_secs(10));
         for i in 0..set.len() {
@@ -186,10 +205,8 @@ impl Task<Medical> for Segmentation {
             let file = answers.file(&path, &format!("{}.nii.gz", stem(&path)))?;
             let whole = read::volume(&path, &modality.keys.volumes.read)?;
             let (grid, stored) = (whole.grid().clone(), whole.stored().cloned());
-            let prepared = modality.prepare.apply(whole, &mut Key::new(0).rng())?;
-            let made = modality.window().segment(&prepared, device, |x| objective.probabilities(x))?;
-            let back = resample_to(&made, &grid, 0.0)?;
-            write::labels(&file, &grid, stored.as_ref(), back.labels().unwrap_or_default())?;
+            let found = modality.classes_of(whole, objective, device)?;
+            write::labels(&file, &grid, stored.as_ref(), &map.values(&found))?;
         }
         Ok(())
     }

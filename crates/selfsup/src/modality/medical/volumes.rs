@@ -8,7 +8,7 @@ use selfsup_core::{Error, Key, Result};
 use selfsup_datasets::folder::Folder;
 use selfsup_datasets::recognise;
 use selfsup_datasets::{Kind, Source as Place};
-use selfsup_medical::blocks::{BlockCache, Scan, cached};
+use selfsup_medical::blocks::{BlockCache, Scaled, Scan, cached};
 use selfsup_medical::read::{self, ReadConfig};
 use selfsup_medical::transform::{Pipeline, Scale};
 use serde::{Deserialize, Serialize};
@@ -74,15 +74,6 @@ impl Default for VolumeConfig {
 
 const OF_SLICES: &str = "is read where volumes.slices makes pictures of volumes";
 
-/// A volume that parts are cut from; whether its intensities are scaled already.
-#[derive(Clone)]
-pub struct Drawn {
-    /// The volume.
-    pub scan: Arc<dyn Scan>,
-    /// Scaled, resampled, cropped.
-    pub prepared: bool,
-}
-
 impl VolumeConfig {
     /// Keys that nothing reads: of pictures where volumes are trained on, and the reverse.
     pub fn unread(&self, pictures: Option<Cut>, task: Option<&str>) -> Vec<Unread> {
@@ -135,8 +126,9 @@ impl VolumeConfig {
         Ok(Set::new(Folder::of(path, files)))
     }
 
-    /// The volume at `path`: prepared and in memory, or in blocks as it is. `strict` are the keys of what
-    /// `prepare` would do to a volume and blocks cannot: then a large volume is refused.
+    /// The volume at `path`, its intensities put on `scale`: prepared and in memory, or in blocks.
+    /// `strict` are the keys of what `prepare` would do to a volume besides and blocks cannot: then a large
+    /// volume is refused.
     ///
     /// # Errors
     /// If it cannot be read, or the blocks cannot be written.
@@ -144,25 +136,27 @@ impl VolumeConfig {
         &self,
         path: &Path,
         prepare: &Pipeline,
+        scale: &Scale,
         strict: Option<&str>,
         cache: &Arc<BlockCache>,
-    ) -> Result<Drawn> {
+    ) -> Result<Arc<dyn Scan>> {
         let slices = read::open_series(path, &self.read)?;
         let voxels = slices.stored().shape().iter().map(|n| *n as u64).product::<u64>();
         if voxels <= self.in_memory {
-            let volume = prepare.apply(read::whole_volume(slices, &self.read)?, &mut Key::new(0).rng())?;
-            return Ok(Drawn { scan: Arc::new(volume), prepared: true });
+            let whole = read::whole_volume(slices, &self.read)?;
+            return Ok(Arc::new(prepare.apply(whole, &mut Key::new(0).rng())?));
         }
         if let Some(keys) = strict {
             let problem = format!(
-                "{voxels} voxels are read in blocks, which are neither resampled nor cropped: leave {keys} out, or raise volumes.in_memory"
+                "{voxels} voxels are read in blocks, which are neither resampled nor cropped: leave {keys} \
+                 out, or raise volumes.in_memory"
             );
             return Err(Error::file(path, problem));
         }
         drop(slices);
         let folder =
             self.blocks.as_ref().map_or_else(|| std::env::temp_dir().join("selfsup-blocks"), PathBuf::from);
-        Ok(Drawn { scan: Arc::new(cached(path, None, &folder, &self.read, cache)?), prepared: false })
+        Ok(Arc::new(Scaled::new(cached(path, None, &folder, &self.read, cache)?, scale)?))
     }
 }
 

@@ -5,22 +5,22 @@
 //! one volume are one group, so that a split never divides them, and a label of the volume is one of each
 //! slice.
 
-use crate::modality::medical::volumes::{Cut, Drawn, VolumeConfig, path_of};
+use crate::modality::medical::volumes::{Cut, VolumeConfig, path_of};
 use crate::set::Set;
-use selfsup_core::data::Transform;
-use selfsup_core::{Error, Key, Result};
+use selfsup_core::{Error, Result};
 use selfsup_datasets::{Record, Records, Source};
+use selfsup_medical::blocks::Scan;
 use selfsup_medical::image::{Plane, slice};
 use selfsup_medical::read::{ReadConfig, dicom};
 use selfsup_medical::transform::{Pipeline, Scale};
-use selfsup_medical::{Volume, Window};
+use selfsup_medical::Window;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where pictures come from.
 enum Whole {
     /// A volume that is cut.
-    Volume(Drawn),
+    Volume(Arc<dyn Scan>),
     /// A DICOM file whose frames are taken as they are.
     File(PathBuf),
 }
@@ -77,11 +77,12 @@ impl Pictures {
             };
             let scale = config.scale.unwrap_or_default();
             scale.check()?;
-            let drawn = config.scan(&path, &Pipeline::new(vec![Box::new(scale)]), None, &cache)?;
-            let n = drawn.scan.grid().shape()[plane.axis()];
+            let prepare = Pipeline::new(vec![Box::new(scale)]);
+            let scan = config.scan(&path, &prepare, &scale, None, &cache)?;
+            let n = scan.grid().shape()[plane.axis()];
             let at = |share: f64| (share * n as f64).round() as usize;
             places.extend((at(low)..at(high).min(n)).map(|k| (i, k)));
-            wholes.push(Whole::Volume(drawn));
+            wholes.push(Whole::Volume(scan));
         }
         if places.is_empty() {
             return Err(Error::config(format!(
@@ -108,16 +109,8 @@ impl Pictures {
             if let Scale::Window { low, high } = w { Some(Window::of_range(&[low, high])) } else { None }
         };
         match (&self.wholes[whole], plane(self.cut)) {
-            (Whole::Volume(drawn), Some(plane)) => {
-                let image = if drawn.prepared {
-                    slice(&*drawn.scan, plane, number)?
-                } else {
-                    // Of a volume in blocks each slice is scaled by itself.
-                    let (mut start, mut shape) = ([0isize; 3], drawn.scan.grid().shape());
-                    (start[plane.axis()], shape[plane.axis()]) = (number as isize, 1);
-                    let slab: Volume = drawn.scan.part(start, shape, 0.0)?;
-                    slice(&self.scale.unwrap_or_default().apply(slab, &mut Key::new(0).rng())?, plane, 0)?
-                };
+            (Whole::Volume(scan), Some(plane)) => {
+                let image = slice(&**scan, plane, number)?;
                 // Scaled to [0, 1].
                 Ok((
                     image.shape,

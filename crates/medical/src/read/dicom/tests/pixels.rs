@@ -199,3 +199,41 @@ fn compressed_pixels() {
     save_as(with(vec![vec![0; 8]]), &path, "1.2.840.10008.1.2.4.102");
     refused(&path, &["c.dcm"]);
 }
+
+/// Padding is known in the units of the values, however its number is written; statistics leave it out.
+#[test]
+fn padding_is_known_in_the_units_of_values() {
+    use crate::transform::Scale;
+    use selfsup_core::data::Transform;
+    let padded = |value: PrimitiveValue, limit: Option<u16>, signed: bool| {
+        let dir = folder(&[0.0, 2.5], |_, o| {
+            put(o, (0x0028, 0x0101), VR::US, 16u16);
+            put(o, (0x0028, 0x0102), VR::US, 15u16);
+            put(o, (0x0028, 0x0103), VR::US, u16::from(signed));
+            put(o, (0x0028, 0x0120), VR::US, value.clone());
+            if let Some(limit) = limit {
+                put(o, (0x0028, 0x0121), VR::US, limit);
+            }
+            // -2000 in the corner, then 0, 100, ... 1000.
+            let pixels: Vec<u16> = (0..12u16).map(|i| if i == 0 { 63536 } else { 100 * (i - 1) }).collect();
+            put(o, (0x7FE0, 0x0010), VR::OW, PrimitiveValue::U16(pixels.into()));
+        });
+        crate::read::volume(dir.path(), &ReadConfig::default()).unwrap()
+    };
+    // Slope 2, intercept -1024.
+    let low = 2.0 * -2000.0 - 1024.0;
+    for value in [PrimitiveValue::from(63536u16), PrimitiveValue::from(-2000i16)] {
+        assert_eq!(padded(value, None, true).padding(), Some([low, low]));
+    }
+    let volume = padded(PrimitiveValue::from(63536u16), Some(63540), true);
+    assert_eq!(volume.padding(), Some([low, low + 8.0]));
+    let all = Scale::Percentiles { low: 0.0, high: 100.0, foreground: false };
+    let scaled = all.apply(volume.clone(), &mut selfsup_core::Key::new(0).rng()).unwrap();
+    let measured = |v: f32| (v + 1024.0) / 2000.0;
+    for (before, after) in volume.values().iter().zip(scaled.values()) {
+        let expected = if *before == low { 0.0 } else { measured(*before) };
+        assert!((after - expected).abs() < 1e-6, "{before}: {after}");
+    }
+    let high = 2.0 * 63536.0 - 1024.0;
+    assert_eq!(padded(PrimitiveValue::from(63536u16), None, false).padding(), Some([high, high]));
+}
