@@ -297,13 +297,9 @@ mod tests {
         );
         assert_eq!(made, joint.apply(v.clone(), &mut rng(1)).unwrap());
         assert_ne!(made, joint.apply(v.clone(), &mut rng(2)).unwrap());
-        assert_eq!(
-            config().views(Wanted::Plain).unwrap().apply(v.clone(), &mut rng(1)).unwrap().len(),
-            1
-        );
+        assert_eq!(config().views(Wanted::Plain).unwrap().apply(v.clone(), &mut rng(1)).unwrap().len(), 1);
         let corrupt: Step = Box::new(InPaint { boxes: 2, p: 1.0 });
-        let made =
-            config().views(Wanted::Corrupted(corrupt)).unwrap().apply(v.clone(), &mut rng(1)).unwrap();
+        let made = config().views(Wanted::Corrupted(corrupt)).unwrap().apply(v.clone(), &mut rng(1)).unwrap();
         let same = made[0].values().iter().zip(made[1].values()).filter(|(a, b)| a == b).count();
         assert!(same < 192 && same > 90, "{same}");
         // A volume that is smaller than a patch is padded.

@@ -4,9 +4,11 @@ use super::layout::EDGE;
 use super::*;
 use crate::grid::{Affine, Grid, Stored, affine_of_spacing};
 use crate::read::{ReadConfig, Slices};
+use crate::transform::Scale;
 use crate::volume::Volume;
 use proptest::prelude::*;
-use selfsup_core::Result;
+use selfsup_core::data::Transform;
+use selfsup_core::{Key, Result};
 use std::sync::{Arc, Mutex};
 
 /// Slices made of a function of their voxels' numbers, and how many were asked for at a time.
@@ -204,7 +206,8 @@ fn scaled_as_the_whole_volume() {
     let source = dir.path().join("image.nii.gz");
     let grid = Grid::with_spacing([40, 9, 50], [2.0, 1.0, 1.0]).unwrap();
     // Two thirds are air, and a few voxels are very bright: percentiles of a patch are not those of the volume.
-    let values: Vec<f32> = (0..18_000).map(|i| if i < 12_000 { -1000.0 } else { (i * 37 % 1500) as f32 }).collect();
+    let values: Vec<f32> =
+        (0..18_000).map(|i| if i < 12_000 { -1000.0 } else { (i * 37 % 1500) as f32 }).collect();
     let whole = Volume::new("v", grid, values).unwrap();
     crate::write::volume(&source, &whole).unwrap();
     let cache = BlockCache::new(1 << 20);
@@ -220,7 +223,8 @@ fn scaled_as_the_whole_volume() {
         for round in 0..3 {
             let scaled = Scaled::new(blocks(), &scale).unwrap();
             for (start, shape) in [([30, 1, 3], [8, 8, 20]), ([-2, 0, 40], [6, 9, 16])] {
-                let (a, b) = (scaled.part(start, shape, 0.25).unwrap(), expected.part(start, shape, 0.25).unwrap());
+                let (a, b) =
+                    (scaled.part(start, shape, 0.25).unwrap(), expected.part(start, shape, 0.25).unwrap());
                 assert_eq!(a.values(), b.values(), "{scale:?} {round}");
             }
             let kept: Vec<_> = std::fs::read_dir(dir.path())

@@ -62,8 +62,7 @@ impl Fitted {
 
     /// What [`Fitted::to_bits`] was of.
     pub(crate) fn from_bits([offset, factor, cut, padded, low, high, instead]: [u32; 7]) -> Self {
-        let [offset, factor, low, high, instead] =
-            [offset, factor, low, high, instead].map(f32::from_bits);
+        let [offset, factor, low, high, instead] = [offset, factor, low, high, instead].map(f32::from_bits);
         let padding = (padded != 0).then_some(([low, high], instead));
         Fitted { offset, factor, cut: cut != 0, padding }
     }

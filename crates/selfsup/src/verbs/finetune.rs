@@ -165,9 +165,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         config.task.classes = classes;
         let class_weights = match config.task.class_weights {
             ClassWeights::None => Vec::new(),
-            ClassWeights::Balanced => {
-                balanced_weights(&T::counts(&modality, &config.task, &sets.train)?)
-            }
+            ClassWeights::Balanced => balanced_weights(&T::counts(&modality, &config.task, &sets.train)?),
         };
         let params = Params::new();
         let objective = build::<M, T>(&modality, &config, &class_weights, &params, &device)?;

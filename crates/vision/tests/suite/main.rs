@@ -3,3 +3,4 @@
 
 mod encoders;
 mod methods;
+mod released;

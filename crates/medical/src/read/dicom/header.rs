@@ -274,8 +274,7 @@ impl Header {
     /// From the bits of a pixel to its value, with the scale of its plane.
     pub(super) fn decode(&self, scale: (f64, f64)) -> Decode {
         let (low, high) = self.range();
-        let (slope, inter) =
-            if self.inverted { (-scale.0, scale.0 * (low + high) + scale.1) } else { scale };
+        let (slope, inter) = if self.inverted { (-scale.0, scale.0 * (low + high) + scale.1) } else { scale };
         Decode {
             shift: self.high_bit + 1 - self.bits_stored,
             above: 32 - self.bits_stored,

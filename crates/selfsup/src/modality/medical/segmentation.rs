@@ -53,8 +53,8 @@ impl Medical {
     fn source(&self, set: &Set, index: usize, map: &ClassMap) -> Result<Volume> {
         let (image, mask) = (path_of(set, index)?, set.records().mask(index));
         let mask = mask.ok_or_else(|| Error::file(&image, "has no label volume"))?;
-        let volume = read::labelled(image, mask, &self.keys.volumes.read)?;
-        let classes = map.classes(mask, volume.labels().unwrap_or_default())?;
+        let volume = read::labelled(image, &mask, &self.keys.volumes.read)?;
+        let classes = map.classes(&mask, volume.labels().unwrap_or_default())?;
         volume.with_labels(classes)
     }
 
@@ -93,7 +93,8 @@ impl Task<Medical> for Segmentation {
         let part =
             |set: Option<Set>| -> Result<Option<Set>> { Ok(set.map(|s| drawn(&s)).transpose()?.flatten()) };
         let (held_out, test) = (part(sets.held_out)?, part(sets.test)?);
-        let named = train.classes().len() >= 2 && (0..train.len()).all(|i| train.records().label(i).is_none());
+        let named =
+            train.classes().len() >= 2 && (0..train.len()).all(|i| train.records().label(i).is_none());
         let classes = if named {
             train.classes().to_vec()
         } else {

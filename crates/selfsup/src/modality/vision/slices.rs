@@ -9,11 +9,11 @@ use crate::modality::medical::volumes::{Cut, VolumeConfig, path_of};
 use crate::set::Set;
 use selfsup_core::{Error, Result};
 use selfsup_datasets::{Record, Records, Source};
+use selfsup_medical::Window;
 use selfsup_medical::blocks::Scan;
 use selfsup_medical::image::{Plane, slice};
 use selfsup_medical::read::{ReadConfig, dicom};
 use selfsup_medical::transform::{Pipeline, Scale};
-use selfsup_medical::Window;
 use std::path::PathBuf;
 use std::sync::Arc;
 

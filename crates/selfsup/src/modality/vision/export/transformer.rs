@@ -198,7 +198,7 @@ pub(super) fn hf_note(c: &ViTConfig, family: Family) -> String {
     let features = match (c.pool, family) {
         (Pool::Mean, _) => format!("model(pixel_values=x).last_hidden_state[:, {}:].mean(1)", c.prefix()),
         (Pool::Class, Family::Clip) => "model(pixel_values=x).pooler_output".to_string(),
-        (Pool::Class, _) => "model(pixel_values=x).last_hidden_state[:, 0]".to_string(),
+        (_, _) => "model(pixel_values=x).last_hidden_state[:, 0]".to_string(),
     };
     format!("model = {load}\n    features = {features}")
 }

@@ -1,8 +1,6 @@
 //! Released weights load strictly: what tools put in front of names is found, what may be left is named, and
 //! whatever else the network has no place for is refused.
 
-#![allow(clippy::unwrap_used)]
-
 use candle_core::{Device, Tensor};
 use selfsup_core::nn::TransformerConfig;
 use selfsup_core::objective::Needs;
