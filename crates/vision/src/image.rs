@@ -1,9 +1,11 @@
 //! Decoded images, and how files become them.
 //!
 //! The format is found by the content, not by the name. EXIF orientation is applied, CMYK becomes RGB, an
-//! alpha channel is dropped (as PIL's `convert("RGB")` does), 8 and 16 bits stay as they are. A header that
+//! alpha channel is dropped (as PIL's `convert("RGB")` does), 8 and 16 bits stay as they are; other numbers
+//! become 16 bits, floating point from 0 to 1 by that range and others by their percentiles. A header that
 //! promises more pixels than allowed is refused before anything is allocated.
 
+use crate::tiff;
 use image::{DynamicImage, ImageDecoder, ImageReader};
 use selfsup_core::{Error, Result};
 use std::io::Cursor;
@@ -79,10 +81,13 @@ impl Image {
         if bytes.is_empty() {
             return Err(Error::input(name, "an empty file: expected an image"));
         }
+        if tiff::is_special(bytes) {
+            return tiff::decode(bytes, name, max_pixels);
+        }
         let reader =
             ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::input(name, e))?;
         let Some(format) = reader.format() else {
-            return Err(Error::input(name, "not an image: expected JPEG, PNG, WebP, TIFF, BMP or GIF"));
+            return Err(Error::input(name, "not an image: expected JPEG, PNG, WebP, TIFF, BMP, GIF or PNM"));
         };
         let wrong =
             |e: image::ImageError| Error::input(name, format!("cannot be decoded as {format:?}: {e}"));
