@@ -308,6 +308,7 @@ fn volumes() {
             "--out",
             &w.text("blocked"),
             "--no-probe",
+            "data.hold_out=0",
             "volumes.in_memory=100",
             &blocks,
         ],

@@ -148,12 +148,18 @@ mod tests {
             );
             assert!(set.get(2).is_err());
         }
-        let e = Manifest::open(&write("bad.csv", "path,label\nclips/a.wav,x\nclips/z.wav,y\n"))
+        let e = Manifest::open(
+            &write("bad.csv", "path,label\nclips/a.wav,x\nclips/z.wav,y\n"),
+            &Columns::default(),
+        )
+        .err()
+        .unwrap()
+        .to_string();
+        assert!(e.contains("bad.csv: line 3") && e.contains("clips/z.wav"), "{e}");
+        let e = Manifest::open(&write("none.csv", "text,label\nhello,x\n"), &Columns::default())
             .err()
             .unwrap()
             .to_string();
-        assert!(e.contains("bad.csv: line 3") && e.contains("clips/z.wav"), "{e}");
-        let e = Manifest::open(&write("none.csv", "text,label\nhello,x\n")).err().unwrap().to_string();
         assert!(e.contains("line 2: names no file"), "{e}");
     }
 }
