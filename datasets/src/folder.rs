@@ -1,17 +1,24 @@
 //! A folder of samples (images, recordings, volumes), of any nesting. The folders of the first level are the
-//! labels, if every sample lies in one.
+//! labels, if every sample lies in one; folders of splits and of label images are recognised ([`Layout`]).
 
-use crate::recognise::{Recogniser, SPEECH, VISION};
+use crate::layout::{Arranged, Layout, arrange};
+use crate::recognise::{Recogniser, SPEECH, TEXT, VISION};
 use crate::record::{Record, Records, Source, missing};
+use crate::split::Split;
 use crate::walk::Walk;
 use selfsup_core::{Error, Result};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The files of one kind below a folder, in the order of their paths.
+/// The files of one kind below a folder, in the order of their paths as texts.
 pub struct Folder {
     root: PathBuf,
     files: Vec<(PathBuf, Option<u32>)>,
     classes: Vec<String>,
+    splits: Vec<Option<Split>>,
+    groups: Vec<Option<String>>,
+    notes: Vec<String>,
 }
 
 impl Folder {
@@ -20,7 +27,7 @@ impl Folder {
     /// # Errors
     /// As there.
     pub fn open(root: &Path) -> Result<Self> {
-        Self::open_kind(root, &VISION)
+        Self::open_kind(root, &VISION, Layout::Auto)
     }
 
     /// Looks through `root` for files whose names end like those of a modality. Hidden files and folders are
@@ -29,8 +36,15 @@ impl Folder {
     ///
     /// # Errors
     /// If a folder cannot be read, there is no such file, or folders are nested deeper than 64.
-    pub fn open_kind(root: &Path, of: &Recogniser) -> Result<Self> {
-        let paths = Walk::files(root, |path| of.holds(path))?;
+    pub fn open_kind(root: &Path, of: &Recogniser, layout: Layout) -> Result<Self> {
+        let others = RefCell::new(BTreeMap::new());
+        let paths = Walk::files(root, |path| {
+            let held = of.holds(path);
+            if !held && let Some(ending) = other_ending(path) {
+                *others.borrow_mut().entry(ending).or_insert(0usize) += 1;
+            }
+            held
+        })?;
         if paths.is_empty() {
             return Err(Error::file(
                 root,
@@ -41,40 +55,62 @@ impl Folder {
                 ),
             ));
         }
-        Ok(Self::of(root, paths))
+        let notes = if of.kind == VISION.kind { said_of_others(&others.into_inner()) } else { Vec::new() };
+        Ok(Self::of(root, paths, layout).with_notes(notes))
     }
 
-    /// A set of these files (or folders) below `root`, in their order; the folders of the first level are the
-    /// labels, if all lie in one.
-    pub fn of(root: &Path, paths: Vec<PathBuf>) -> Self {
-        let class = |p: &PathBuf| -> Option<String> {
-            let mut parts = p.strip_prefix(root).ok()?.components();
-            let first = parts.next()?.as_os_str().to_string_lossy().into_owned();
-            parts.next().map(|_| first)
-        };
-        let named: Option<Vec<String>> = paths.iter().map(class).collect();
+    /// A set of these files (or folders) below `root`, in their order, without those that are labels of
+    /// others; what the folders above them mean is found out as `layout` says.
+    pub fn of(root: &Path, paths: Vec<PathBuf>, layout: Layout) -> Self {
+        let Arranged { files, splits, classes: named, groups, notes } = arrange(root, paths, layout);
         let mut classes: Vec<String> = named.iter().flatten().cloned().collect();
         classes.sort();
         classes.dedup();
-        if classes.len() < 2 {
-            // One folder says nothing about an image.
-            classes.clear();
-        }
-        let label =
-            |i: usize| named.as_ref().and_then(|n| classes.binary_search(&n[i]).ok()).map(|c| c as u32);
-        let labels: Vec<_> = (0..paths.len()).map(label).collect();
-        Folder { root: root.to_path_buf(), files: paths.into_iter().zip(labels).collect(), classes }
+        let number = |name: Option<String>| classes.binary_search(&name?).ok().map(|c| c as u32);
+        let files = files.into_iter().zip(named.into_iter().map(number)).collect();
+        Folder { root: root.to_path_buf(), files, classes, splits, groups, notes }
+    }
+
+    /// The same set with further notes in front.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes.splice(0..0, notes);
+        self
     }
 
     /// A set of one file, without a label.
     pub fn one(file: &Path) -> Self {
         let root = file.parent().unwrap_or(file).to_path_buf();
-        Folder { root, files: vec![(file.to_path_buf(), None)], classes: Vec::new() }
+        Folder {
+            root,
+            files: vec![(file.to_path_buf(), None)],
+            classes: Vec::new(),
+            splits: vec![None],
+            groups: vec![None],
+            notes: Vec::new(),
+        }
     }
 
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+}
+
+/// The ending of a file that is neither a sample nor a text, a table or a note beside samples.
+fn other_ending(path: &Path) -> Option<String> {
+    const BESIDE: [&str; 12] =
+        ["lab", "phn", "xml", "yaml", "yml", "toml", "html", "log", "ini", "db", "py", "pdf"];
+    let ending = path.extension()?.to_string_lossy().to_lowercase();
+    (!TEXT.holds(path) && !BESIDE.contains(&ending.as_str())).then_some(ending)
+}
+
+/// One line about files of other types.
+fn said_of_others(others: &BTreeMap<String, usize>) -> Vec<String> {
+    let list: Vec<String> = others.iter().take(12).map(|(ending, n)| format!("{n} .{ending}")).collect();
+    match others.values().sum::<usize>() {
+        0 => Vec::new(),
+        n => vec![format!("{n} files of other types are not read: {}", list.join(", "))],
     }
 }
 
@@ -95,8 +131,20 @@ impl Records for Folder {
             id: path.display().to_string(),
             source: Source::File(path.clone()),
             label: *label,
-            group: None,
+            group: self.group(index),
         })
+    }
+
+    fn group(&self, index: usize) -> Option<String> {
+        self.groups.get(index)?.clone()
+    }
+
+    fn split(&self, index: usize) -> Option<Split> {
+        *self.splits.get(index)?
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -157,11 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn files_of_other_types_are_counted_in_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["a/1.png", "a/2.heic", "b/3.HEIC", "b/4.svg", "b/labels.csv", "README", "c.txt"]);
+        let notes = Folder::open(dir.path()).unwrap().notes();
+        assert_eq!(notes, ["3 files of other types are not read: 2 .heic, 1 .svg"]);
+    }
+
+    #[test]
     fn transcripts_and_alignments_lie_beside_recordings() {
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), &["a/1.wav", "a/2.flac", "a/2.lab", "a/3.jpg", "a/3.txt"]);
         std::fs::write(dir.path().join("a/1.txt"), " hello\n  world ").unwrap();
-        let folder = Folder::open_kind(dir.path(), &SPEECH).unwrap();
+        let folder = Folder::open_kind(dir.path(), &SPEECH, Layout::Auto).unwrap();
         assert_eq!(folder.len(), 2);
         assert_eq!((folder.transcript(0).as_deref(), folder.transcript(1)), (Some("hello world"), None));
         assert!(folder.alignment(0).is_none() && folder.alignment(1).unwrap().ends_with("2.lab"));

@@ -132,7 +132,7 @@ fn look(record: &Record) -> Result<(&'static str, Option<(u32, u32)>)> {
             Err(Error::input(&record.id, format_args!("is a {} without pixels", head.format)))
         }
         Some(head) => Ok((head.format, head.size)),
-        None => Err(Error::input(&record.id, "is no image, expected JPEG, PNG, WebP, TIFF, BMP or GIF")),
+        None => Err(Error::input(&record.id, "is no image, expected JPEG, PNG, WebP, TIFF, BMP, GIF or PNM")),
     }
 }
 

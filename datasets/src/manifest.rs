@@ -3,8 +3,10 @@
 //!
 //! The columns are those of [`LabelFile`]; paths are taken as written or from the table's folder on.
 
-use crate::labels::LabelFile;
+use crate::labels::{Columns, LabelFile, is_table, stem};
+use crate::recognise::SPEECH;
 use crate::record::{Record, Records, Source, missing};
+use crate::split::Split;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -20,16 +22,16 @@ pub struct Manifest {
 impl Manifest {
     /// Whether a path ends like a table.
     pub fn is_table(path: &Path) -> bool {
-        path.extension()
-            .is_some_and(|e| ["csv", "tsv", "jsonl", "ndjson"].iter().any(|x| e.eq_ignore_ascii_case(x)))
+        is_table(path)
     }
 
-    /// Reads the table.
+    /// Reads the table; `columns` names those whose own names do not say what they hold. A file may be called
+    /// without its ending, where one recording fits.
     ///
     /// # Errors
-    /// As [`LabelFile::read`]; also, with its line, if a row names no file or one that is not there.
-    pub fn open(table: &Path) -> Result<Self> {
-        let rows = LabelFile::read(table)?;
+    /// As [`LabelFile::read_with`]; also, with its line, if a row names no file or one that is not there.
+    pub fn open(table: &Path, columns: &Columns) -> Result<Self> {
+        let rows = LabelFile::read_with(table, columns)?;
         let beside = table.parent().unwrap_or(Path::new(""));
         let mut files = Vec::with_capacity(rows.rows().len());
         for row in rows.rows() {
@@ -37,7 +39,9 @@ impl Manifest {
                 Error::file(table, format_args!("line {}: {problem}", row.line))
             };
             let path = row.path.as_ref().ok_or_else(|| wrong(&"names no file: expected a column `path`"))?;
-            let found = [beside.join(path), PathBuf::from(path)].into_iter().find(|p| p.is_file());
+            let places = [beside.join(path), PathBuf::from(path)];
+            let found = places.iter().find(|p| p.is_file()).cloned();
+            let found = found.or_else(|| places.iter().find_map(|p| with_ending(p)));
             files.push(found.ok_or_else(|| {
                 wrong(&format_args!("`{path}` is no file, as written or below {}", beside.display()))
             })?);
@@ -47,6 +51,18 @@ impl Manifest {
         let labels = rows.rows().iter().map(|r| r.label.as_ref().and_then(number)).collect();
         Ok(Manifest { table: table.to_path_buf(), files, rows, labels, classes })
     }
+}
+
+/// The one recording that is called `path` but for its ending.
+fn with_ending(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let entries = std::fs::read_dir(path.parent()?).ok()?.flatten().map(|e| e.path());
+    let fits = |p: &PathBuf| {
+        let file = p.file_name().unwrap_or_default().to_string_lossy();
+        stem(&file) == name && SPEECH.holds(p) && p.is_file()
+    };
+    let found: Vec<PathBuf> = entries.filter(fits).take(2).collect();
+    <[PathBuf; 1]>::try_from(found).ok().map(|[only]| only)
 }
 
 impl Records for Manifest {
@@ -74,6 +90,14 @@ impl Records for Manifest {
 
     fn alignment(&self, index: usize) -> Option<PathBuf> {
         crate::folder::alignment_beside(self.files.get(index)?)
+    }
+
+    fn split(&self, index: usize) -> Option<Split> {
+        self.rows.rows().get(index)?.split
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.rows.notes().to_vec()
     }
 
     fn classes(&self) -> &[String] {
@@ -111,7 +135,7 @@ mod tests {
         );
         for table in [tsv, jsonl] {
             assert!(Manifest::is_table(&table));
-            let set = Manifest::open(&table).unwrap();
+            let set = Manifest::open(&table, &Columns::default()).unwrap();
             assert_eq!((set.len(), set.classes()), (2, &["en".to_string(), "fr".to_string()][..]));
             assert_eq!(
                 (set.label(0), set.group(0).as_deref(), set.transcript(0).as_deref()),
@@ -124,12 +148,18 @@ mod tests {
             );
             assert!(set.get(2).is_err());
         }
-        let e = Manifest::open(&write("bad.csv", "path,label\nclips/a.wav,x\nclips/z.wav,y\n"))
+        let e = Manifest::open(
+            &write("bad.csv", "path,label\nclips/a.wav,x\nclips/z.wav,y\n"),
+            &Columns::default(),
+        )
+        .err()
+        .unwrap()
+        .to_string();
+        assert!(e.contains("bad.csv: line 3") && e.contains("clips/z.wav"), "{e}");
+        let e = Manifest::open(&write("none.csv", "text,label\nhello,x\n"), &Columns::default())
             .err()
             .unwrap()
             .to_string();
-        assert!(e.contains("bad.csv: line 3") && e.contains("clips/z.wav"), "{e}");
-        let e = Manifest::open(&write("none.csv", "text,label\nhello,x\n")).err().unwrap().to_string();
         assert!(e.contains("line 2: names no file"), "{e}");
     }
 }

@@ -53,7 +53,7 @@ pub const KNOWN: &[Recogniser] = &[VISION, TEXT, SPEECH, MEDICAL];
 
 /// Images: pictures by themselves, and tar shards, Parquet, idx and CIFAR's files.
 pub const VISION: Recogniser = Recogniser {
-    endings: &["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif", "jfif"],
+    endings: &["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif", "jfif", "ppm", "pgm", "pbm", "pnm"],
     container: |path| {
         let name = lower_name(path);
         name.ends_with(".tar")
@@ -74,6 +74,7 @@ pub const TEXT: Recogniser = Recogniser {
         "md",
         "jsonl",
         "ndjson",
+        "json",
         "csv",
         "tsv",
         "txt.gz",

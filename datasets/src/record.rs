@@ -1,5 +1,6 @@
 //! A record: where one sample is, and what is known about it. Decoding is the modality's business.
 
+use crate::split::Split;
 use selfsup_core::{Error, Result};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -119,6 +120,16 @@ pub trait Records: Send + Sync {
         None
     }
 
+    /// The part that record `index` belongs to, where the set is divided (by its folders, by a table).
+    fn split(&self, _index: usize) -> Option<Split> {
+        None
+    }
+
+    /// What was recognised, taken and left out when the set was opened: lines for whoever opens it.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Names of the classes; empty where there are no labels.
     fn classes(&self) -> &[String] {
         &[]
@@ -154,6 +165,12 @@ macro_rules! forward {
             }
             fn whole(&self, index: usize) -> Option<String> {
                 (**self).whole(index)
+            }
+            fn split(&self, index: usize) -> Option<Split> {
+                (**self).split(index)
+            }
+            fn notes(&self) -> Vec<String> {
+                (**self).notes()
             }
             fn classes(&self) -> &[String] {
                 (**self).classes()
@@ -216,6 +233,12 @@ impl<R: Records> Records for Subset<R> {
     }
     fn whole(&self, index: usize) -> Option<String> {
         self.records.whole(*self.indices.get(index)?)
+    }
+    fn split(&self, index: usize) -> Option<Split> {
+        self.records.split(*self.indices.get(index)?)
+    }
+    fn notes(&self) -> Vec<String> {
+        self.records.notes()
     }
     fn classes(&self) -> &[String] {
         self.records.classes()
@@ -288,6 +311,12 @@ impl Records for Concat {
     }
     fn whole(&self, index: usize) -> Option<String> {
         self.at(index).and_then(|(part, i)| part.whole(i))
+    }
+    fn split(&self, index: usize) -> Option<Split> {
+        self.at(index).and_then(|(part, i)| part.split(i))
+    }
+    fn notes(&self) -> Vec<String> {
+        self.parts.iter().flat_map(|p| p.notes()).collect()
     }
     fn classes(&self) -> &[String] {
         self.parts.first().map_or(&[], |p| p.classes())

@@ -5,10 +5,13 @@ use crate::cifar::{self, Cifar};
 use crate::folder::Folder;
 use crate::idx::{Idx, is_idx};
 use crate::kind::Kind;
+use crate::labels::Columns;
+use crate::layout::{Layout, parts_of_files};
 use crate::manifest::Manifest;
-use crate::recognise::{Recogniser, is_image};
+use crate::recognise::{Recogniser, VISION, is_image};
 use crate::record::Records;
 use crate::tar::Tar;
+use crate::walk::Walk;
 use crate::{
     anarchism, asterisk_sounds, colin27, emoji, fashion_mnist, festvox_ru, gcide, head_ct, mni152,
     pydicom_data, tuxpaint_voices, wordnet,
@@ -52,6 +55,15 @@ pub fn list() -> &'static [Card] {
     CARDS
 }
 
+/// How data is read, beside what its files say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Columns of tables: `data.columns`.
+    pub columns: Columns,
+    /// What folders mean: `data.layout`.
+    pub layout: Layout,
+}
+
 /// Opens a data set by name, or whatever a path leads to.
 ///
 /// - a folder of CIFAR's binary files, of tar shards, of Parquet files (or with them in `data/`), of MNIST's
@@ -64,12 +76,16 @@ pub fn list() -> &'static [Card] {
 /// # Errors
 /// If there is nothing of that name, or it is none of these, or it cannot be read.
 pub fn open(what: &str) -> Result<Box<dyn Records>> {
+    open_as(what, &Reading::default())
+}
+
+fn open_as(what: &str, reading: &Reading) -> Result<Box<dyn Records>> {
     if let Some(card) = CARDS.iter().find(|c| c.name == what) {
         return (card.open)();
     }
     let path = Path::new(what);
     match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => folder(path),
+        Ok(meta) if meta.is_dir() => folder(path, reading.layout),
         Ok(meta) if meta.is_file() => file(path),
         Ok(_) => Err(Error::file(path, "is neither a file nor a folder")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -90,6 +106,14 @@ pub fn open(what: &str) -> Result<Box<dyn Records>> {
 /// As [`open`], and if the named data set is of another modality, or the modality is not of this workspace:
 /// that opens a folder of its files by [`Folder::open_kind`].
 pub fn open_kind(what: &str, kind: Kind) -> Result<Box<dyn Records>> {
+    open_kind_with(what, kind, &Reading::default())
+}
+
+/// As [`open_kind`], with columns and folders taken as `reading` says.
+///
+/// # Errors
+/// As [`open_kind`].
+pub fn open_kind_with(what: &str, kind: Kind, reading: &Reading) -> Result<Box<dyn Records>> {
     let of = Recogniser::of(kind).ok_or_else(|| {
         Error::input(what, format_args!("modality {kind} opens its data itself, with its own recogniser"))
     })?;
@@ -105,14 +129,16 @@ pub fn open_kind(what: &str, kind: Kind) -> Result<Box<dyn Records>> {
     }
     let path = Path::new(what);
     match std::fs::metadata(path) {
-        Ok(meta) if kind != Kind::Vision && meta.is_dir() => Ok(Box::new(Folder::open_kind(path, of)?)),
+        Ok(meta) if kind != Kind::Vision && meta.is_dir() => {
+            Ok(Box::new(Folder::open_kind(path, of, reading.layout)?))
+        }
         Ok(meta) if kind == Kind::Speech && meta.is_file() && Manifest::is_table(path) => {
-            Ok(Box::new(Manifest::open(path)?))
+            Ok(Box::new(Manifest::open(path, &reading.columns)?))
         }
         Ok(meta) if meta.is_file() && (kind != Kind::Vision || is_image(path)) => {
             Ok(Box::new(Folder::one(path)))
         }
-        _ => open(what),
+        _ => open_as(what, reading),
     }
 }
 
@@ -130,7 +156,7 @@ fn ending_in(dir: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn folder(path: &Path) -> Result<Box<dyn Records>> {
+fn folder(path: &Path, layout: Layout) -> Result<Box<dyn Records>> {
     for dir in [path.to_path_buf(), path.join("cifar-10-batches-bin"), path.join("cifar-100-binary")] {
         for train in [true, false] {
             if let Some((files, kind)) = cifar::files(&dir, train) {
@@ -140,17 +166,36 @@ fn folder(path: &Path) -> Result<Box<dyn Records>> {
     }
     let shards = ending_in(path, "tar")?;
     if !shards.is_empty() {
-        return Ok(Box::new(Tar::open(&shards)?));
+        return tar(path, &shards, layout);
     }
     let tables = tables(path)?;
     if !tables.is_empty() {
-        return parquet(&tables);
+        return parquet(path, &tables, layout);
     }
     if let Some((images, labels)) = [true, false].iter().find_map(|&train| fashion_mnist::files(path, train))
     {
         return Ok(Box::new(Idx::open(&images, Some(&labels))?));
     }
-    Ok(Box::new(Folder::open(path)?))
+    let images = Folder::open_kind(path, &VISION, layout);
+    if images.is_err() {
+        // Neither shards right in the folder nor images: shards further below.
+        let below = |ending: &'static str| {
+            Walk::files(path, move |p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)))
+        };
+        let (shards, tables) = (below("tar")?, below("parquet")?);
+        match (shards.is_empty(), tables.is_empty()) {
+            (false, _) => return tar(path, &shards, layout),
+            (true, false) => return parquet(path, &tables, layout),
+            (true, true) => {}
+        }
+    }
+    Ok(Box::new(images?))
+}
+
+/// Shards below `root`, divided where their names say so.
+fn tar(root: &Path, shards: &[PathBuf], layout: Layout) -> Result<Box<dyn Records>> {
+    let (splits, notes) = parts_of_files(root, shards, layout);
+    Ok(Box::new(Tar::open(shards)?.with_splits(splits, notes)))
 }
 
 fn file(path: &Path) -> Result<Box<dyn Records>> {
@@ -159,7 +204,7 @@ fn file(path: &Path) -> Result<Box<dyn Records>> {
     opened.take(512).read_to_end(&mut head).map_err(|e| Error::io(path, e))?;
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     if head.starts_with(b"PAR1") || ending == "parquet" {
-        return parquet(&[path.to_path_buf()]);
+        return parquet(path, &[path.to_path_buf()], Layout::Plain);
     }
     if head.get(257..262) == Some(b"ustar") || ending == "tar" {
         return Ok(Box::new(Tar::open(&[path.to_path_buf()])?));
@@ -188,9 +233,9 @@ fn file(path: &Path) -> Result<Box<dyn Records>> {
 ///
 /// # Errors
 /// If one cannot be read or has no such column, or this build is without Parquet.
-pub fn open_tables_of_text(path: &Path, column: &str) -> Result<Option<Box<dyn Records>>> {
+pub fn open_tables_of_text(path: &Path, column: &str, layout: Layout) -> Result<Option<Box<dyn Records>>> {
     let tables = tables(path)?;
-    if tables.is_empty() { Ok(None) } else { texts_of(&tables, column).map(Some) }
+    if tables.is_empty() { Ok(None) } else { texts_of(path, &tables, column, layout).map(Some) }
 }
 
 /// Parquet files at `path`: itself, or those in the folder, or in `data/` of it.
@@ -215,22 +260,24 @@ pub fn tables(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 #[cfg(feature = "parquet")]
-fn texts_of(files: &[PathBuf], column: &str) -> Result<Box<dyn Records>> {
-    Ok(Box::new(crate::parquet::Parquet::open_texts(files, column)?))
+fn texts_of(root: &Path, files: &[PathBuf], column: &str, layout: Layout) -> Result<Box<dyn Records>> {
+    let (splits, notes) = parts_of_files(root, files, layout);
+    Ok(Box::new(crate::parquet::Parquet::open_texts(files, column)?.with_splits(splits, notes)))
 }
 
 #[cfg(not(feature = "parquet"))]
-fn texts_of(files: &[PathBuf], _column: &str) -> Result<Box<dyn Records>> {
-    parquet(files)
+fn texts_of(root: &Path, files: &[PathBuf], _column: &str, layout: Layout) -> Result<Box<dyn Records>> {
+    parquet(root, files, layout)
 }
 
 #[cfg(feature = "parquet")]
-fn parquet(files: &[PathBuf]) -> Result<Box<dyn Records>> {
-    Ok(Box::new(crate::parquet::Parquet::open(files)?))
+fn parquet(root: &Path, files: &[PathBuf], layout: Layout) -> Result<Box<dyn Records>> {
+    let (splits, notes) = parts_of_files(root, files, layout);
+    Ok(Box::new(crate::parquet::Parquet::open(files)?.with_splits(splits, notes)))
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet(files: &[PathBuf]) -> Result<Box<dyn Records>> {
+fn parquet(_root: &Path, files: &[PathBuf], _layout: Layout) -> Result<Box<dyn Records>> {
     let first = files.first().map(|p| p.display().to_string()).unwrap_or_default();
     Err(Error::input(first, "this build cannot read Parquet: build with --features parquet"))
 }
@@ -281,6 +328,10 @@ mod tests {
         write("shards/1.TAR", &shard);
         write("shards/.2.tar", b"");
         write("odd-name", &shard);
+        write("nested/train/0.tar", &shard);
+        write("nested/val/0.tar", &shard);
+        let nested = open(&at(dir.path(), "nested")).unwrap();
+        assert_eq!((nested.len(), nested.split(1)), (2, Some(crate::split::Split::Validation)));
         assert_eq!(open(&at(dir.path(), "shards")).unwrap().len(), 2);
         assert_eq!(open(&at(dir.path(), "odd-name")).unwrap().len(), 1);
 

@@ -38,6 +38,12 @@ pub(crate) fn head(b: &[u8]) -> Option<Head> {
     if b.starts_with(b"RIFF") && b.get(8..12) == Some(b"WEBP") {
         return found("webp", webp(b));
     }
+    if b.starts_with(b"II+\0") || b.starts_with(b"MM\0+") {
+        return found("tiff", None);
+    }
+    if let Some(size) = pnm(b) {
+        return found("pnm", Some(size));
+    }
     if b.starts_with(b"II*\0") || b.starts_with(b"MM\0*") {
         return found("tiff", tiff(b));
     }
@@ -45,6 +51,20 @@ pub(crate) fn head(b: &[u8]) -> Option<Head> {
         return found("jpeg", jpeg(b));
     }
     None
+}
+
+/// Netpbm: `P1` to `P6`, and columns and rows as text behind white space and comments.
+fn pnm(b: &[u8]) -> Option<(u32, u32)> {
+    if b.first() != Some(&b'P') || !matches!(b.get(1), Some(b'1'..=b'6')) {
+        return None;
+    }
+    let head = String::from_utf8_lossy(b.get(2..b.len().min(512))?).into_owned();
+    if !head.starts_with(|c: char| c.is_ascii_whitespace()) {
+        return None;
+    }
+    let lines = head.lines().map(|l| l.split('#').next().unwrap_or_default());
+    let mut numbers = lines.flat_map(str::split_ascii_whitespace).map_while(|n| n.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
 }
 
 fn webp(b: &[u8]) -> Option<(u32, u32)> {
@@ -123,6 +143,9 @@ mod tests {
         );
         let exif = [&b"\xff\xd8\xff\xe1\0\x06abcd"[..], b"\xff\xff\xc2\0\x0b\x08\0\x30\0\x40\x03"].concat();
         says(&exif, "jpeg", Some((64, 48)));
+        says(b"P6\n# by hand\n64 48\n255\n...", "pnm", Some((64, 48)));
+        says(b"II+\0\x08\0\0\0", "tiff", None);
+        assert_eq!(head(b"P6x"), None);
         assert_eq!(head(b"hello"), None);
         assert_eq!(head(b""), None);
         // Cut anywhere: no size, no panic.

@@ -12,6 +12,7 @@
 
 use crate::recognise::{VISION, is_image};
 use crate::record::{Record, Records, Source, missing, read_at};
+use crate::split::Split;
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -31,6 +32,9 @@ pub struct Tar {
     images: Vec<Image>,
     labels: Vec<Option<u32>>,
     classes: Vec<String>,
+    /// The part of each shard.
+    splits: Vec<Option<Split>>,
+    notes: Vec<String>,
 }
 
 struct Image {
@@ -85,7 +89,15 @@ impl Tar {
             ));
         }
         let (labels, classes) = classes(written);
-        Ok(Tar { shards: shards.to_vec(), images, labels, classes })
+        let splits = vec![None; shards.len()];
+        Ok(Tar { shards: shards.to_vec(), images, labels, classes, splits, notes: Vec::new() })
+    }
+
+    /// The same with a part for each shard, and what is to be said of that.
+    #[must_use]
+    pub fn with_splits(mut self, splits: Vec<Option<Split>>, notes: Vec<String>) -> Self {
+        (self.splits, self.notes) = (splits, notes);
+        self
     }
 }
 
@@ -307,6 +319,14 @@ impl Records for Tar {
 
     fn group(&self, index: usize) -> Option<String> {
         self.images.get(index)?.group.clone()
+    }
+
+    fn split(&self, index: usize) -> Option<Split> {
+        *self.splits.get(self.images.get(index)?.shard)?
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     fn classes(&self) -> &[String] {

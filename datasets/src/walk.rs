@@ -19,7 +19,7 @@ pub(crate) struct Walk<F> {
 }
 
 impl<F: Fn(&Path) -> bool> Walk<F> {
-    /// The wanted files below `root`, sorted. Hidden files and folders are left out, and so are links that
+    /// The wanted files below `root`, in the order of their paths as texts (that of Python's `sorted(glob)`). Hidden files and folders are left out, and so are links that
     /// lead back to a folder they lie in (its files are listed anyway). A link that leads nowhere counts as a
     /// file.
     ///
@@ -28,7 +28,7 @@ impl<F: Fn(&Path) -> bool> Walk<F> {
     pub(crate) fn files(root: &Path, wanted: F) -> Result<Vec<PathBuf>> {
         let mut walk = Walk { files: Vec::new(), wanted, above: Vec::new(), entries: 0 };
         walk.folder(root)?;
-        walk.files.sort();
+        walk.files.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
         Ok(walk.files)
     }
 

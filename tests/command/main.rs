@@ -19,6 +19,8 @@ mod slices;
 #[cfg(feature = "speech")]
 mod speech;
 #[cfg(feature = "vision")]
+mod tables;
+#[cfg(feature = "vision")]
 mod tasks;
 #[cfg(feature = "text")]
 mod text_tasks;

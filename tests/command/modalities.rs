@@ -305,6 +305,7 @@ fn volumes() {
             "--out",
             &w.text("blocked"),
             "--no-probe",
+            "data.hold_out=0",
             "volumes.in_memory=100",
             &blocks,
         ],

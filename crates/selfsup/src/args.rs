@@ -175,6 +175,14 @@ pub(crate) struct Finetune {
     pub(crate) folder: RunFolder,
 }
 
+/// What happens to samples that cannot be read.
+#[derive(Args)]
+pub(crate) struct Bad {
+    /// Leave out what cannot be read, with a line for each, instead of ending at the first.
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+}
+
 #[derive(Args)]
 pub(crate) struct Predict {
     /// The fine-tuned run's folder.
@@ -186,6 +194,8 @@ pub(crate) struct Predict {
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) noise: Noise,
+    #[command(flatten)]
+    pub(crate) bad: Bad,
     /// With --snr: a table of the files' labels or transcripts, where these do not come with them.
     #[arg(long, requires = "snr")]
     pub(crate) labels: Option<PathBuf>,
@@ -204,6 +214,7 @@ impl Predict {
             snr,
             noise,
             labels,
+            skip_bad: self.bad.skip_bad,
         }
     }
 }
@@ -217,6 +228,8 @@ pub(crate) struct Segment {
     /// The folder to write NAME.nii.gz into, on the grid of each file.
     #[arg(long)]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) bad: Bad,
 }
 
 #[derive(Args)]
@@ -279,12 +292,15 @@ pub(crate) enum Tokenizer {
 pub(crate) struct Embed {
     /// The run's folder.
     pub(crate) run: PathBuf,
-    /// Where to write; the ending decides the format: .safetensors, .npy or .parquet.
+    /// Where to write; the ending decides the format: .csv (id,f0,f1...), .npy or .safetensors (with the
+    /// names of the rows beside them, in NAME.ids.csv), .parquet.
     #[arg(long)]
     pub(crate) out: PathBuf,
     /// Samples, instead of the run's own.
     #[arg(long)]
     pub(crate) data: Option<String>,
+    #[command(flatten)]
+    pub(crate) bad: Bad,
 }
 
 #[derive(Subcommand)]

@@ -7,7 +7,7 @@ use selfsup_core::device::Device;
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::trainer::TrainConfig;
 use selfsup_core::{Error, Result};
-use selfsup_datasets::Kind;
+use selfsup_datasets::{Columns, Kind, Layout, Reading};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt::Debug;
@@ -99,8 +99,17 @@ pub struct DataConfig {
     pub path: String,
     /// Labelled data to test on; where it is empty and labels exist, a share of `path` is held out.
     pub test: String,
-    /// A table (CSV, TSV, JSON lines) of labels, groups and splits of the samples in `path`.
+    /// A table (CSV, TSV, JSON) of labels, groups and splits of the samples in `path`.
     pub labels: String,
+    /// Columns of tables whose names do not say what they hold, or that are not to be taken:
+    /// `{ path = "...", label = "...", text = "...", mask = "...", group = "...", split = "..." }`.
+    #[serde(skip_serializing_if = "Columns::is_default")]
+    pub columns: Columns,
+    /// What folders mean. `auto`: `train`, `val` and `test` are splits, and label images beside images
+    /// (`masks`, `labelsTr`, `scan_seg.nii.gz`) are no samples. `plain`: folders are classes and all files
+    /// samples.
+    #[serde(skip_serializing_if = "is_auto")]
+    pub layout: Layout,
     /// Share that is held out of training, whole groups at a time: for the validation loss, and for testing
     /// where there is no `test`.
     pub hold_out: f64,
@@ -110,12 +119,25 @@ pub struct DataConfig {
     pub max_pixels: u64,
 }
 
+fn is_auto(layout: &Layout) -> bool {
+    *layout == Layout::Auto
+}
+
+impl DataConfig {
+    /// How files are read.
+    pub fn reading(&self) -> Reading {
+        Reading { columns: self.columns.clone(), layout: self.layout }
+    }
+}
+
 impl Default for DataConfig {
     fn default() -> Self {
         DataConfig {
             path: String::new(),
             test: String::new(),
             labels: String::new(),
+            columns: Columns::default(),
+            layout: Layout::Auto,
             hold_out: 0.1,
             limit: 0,
             max_pixels: 100_000_000,

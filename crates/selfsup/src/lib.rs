@@ -18,6 +18,7 @@ mod keys_test;
 pub mod modality;
 pub mod registry;
 pub mod say;
+pub mod screen;
 pub mod set;
 pub mod task;
 pub mod verbs;

@@ -61,6 +61,7 @@ fn main() -> ExitCode {
                 out: Some(a.out),
                 task,
                 folder: true,
+                skip_bad: a.bad.skip_bad,
                 ..Default::default()
             })
         }
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
             verbs::tokenizer::run(&verbs::tokenizer::Request { data, out, keys })
         }
         Verb::Curves { runs, out } => verbs::curves::run(&runs, out.as_deref()),
-        Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref()),
+        Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref(), a.bad.skip_bad),
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),
         Verb::Data(Data::Inspect { data }) => verbs::data::inspect(&data),

@@ -1,9 +1,10 @@
 //! Samples as the command handles them: records of any modality with their labels, groups and parts.
 
+mod open;
+
 use crate::config::DataConfig;
 use selfsup_core::{Error, Result};
-use selfsup_datasets::{Concat, Kind, LabelFile, Record, Records, Split, Subset, check_leak, hold_out};
-use std::path::Path;
+use selfsup_datasets::{Concat, Division, Record, Records, Split, Subset, divide};
 use std::sync::Arc;
 
 /// The positions of `count` things taken evenly from `of`, in their order. `count` is at most `of`.
@@ -86,41 +87,88 @@ impl Set {
     }
 
     /// Divides the records into those to train on and a share that is held out, whole groups at a time and
-    /// the same ones for every run. Nothing is held out for a share of 0, or where the records or groups are
-    /// too few to divide: see [`Set::hold_out_or_warn`].
+    /// the same ones for every run ([`divide`]). Nothing is held out for a share of 0, or where the records or
+    /// groups are too few to divide: see [`Set::hold_out_and_say`].
     ///
     /// # Errors
     /// If the share is not from 0 to below 1, or the records cannot be divided for another reason than their
     /// number.
     pub fn hold_out(self, share: f64, salt: u64) -> Result<(Self, Option<Self>)> {
+        let Some(division) = self.divided(share, salt)? else { return Ok((self, None)) };
+        Ok((self.part(division.kept)?, Some(self.part(division.out)?)))
+    }
+
+    fn divided(&self, share: f64, salt: u64) -> Result<Option<Division>> {
         if !(0.0..1.0).contains(&share) {
             return Err(Error::config(format!(
                 "data.hold_out = {share}: expected a share of at least 0 and below 1"
             )));
         }
         if share == 0.0 {
-            return Ok((self, None));
+            return Ok(None);
         }
-        match hold_out(&self.0, share, salt) {
-            Ok((kept, out)) => Ok((self.part(kept)?, Some(self.part(out)?))),
-            Err(Error::TooFew { .. }) => Ok((self, None)),
+        match divide(&self.0, share, salt) {
+            Ok(division) => Ok(Some(division)),
+            Err(Error::TooFew { .. }) => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// As [`Set::hold_out`], with a warning where the set is too small for the share that was asked for.
+    /// As [`Set::hold_out`]; says how many groups and samples are held out, and warns where the share that was
+    /// asked for cannot be met.
     ///
     /// # Errors
     /// As [`Set::hold_out`].
-    pub fn hold_out_or_warn(self, share: f64, salt: u64) -> Result<(Self, Option<Self>)> {
-        let (train, held_out) = self.hold_out(share, salt)?;
-        if share > 0.0 && held_out.is_none() {
+    pub fn hold_out_and_say(self, share: f64, salt: u64) -> Result<(Self, Option<Self>)> {
+        let division = self.divided(share, salt)?;
+        say_division(division.as_ref(), share, self.len());
+        let Some(division) = division else { return Ok((self, None)) };
+        Ok((self.part(division.kept)?, Some(self.part(division.out)?)))
+    }
+
+    /// Whether the set is divided by its folders or a table.
+    pub fn has_splits(&self) -> bool {
+        (0..self.len()).any(|i| self.0.split(i).is_some())
+    }
+
+    /// What is trained on of a set by itself: its training part, or all but what is held out.
+    ///
+    /// # Errors
+    /// As [`Set::hold_out`].
+    pub fn train_part(self, data: &DataConfig) -> Result<Self> {
+        if !self.has_splits() {
+            return Ok(self.limit(data.limit)?.hold_out(data.hold_out, 0)?.0);
+        }
+        let train = |i: &usize| matches!(self.0.split(*i), Some(Split::Train) | None);
+        self.part((0..self.len()).filter(train).collect())?.limit(data.limit)
+    }
+}
+
+/// The share may be missed by this much of it without a warning.
+const TOLERATED: f64 = 0.25;
+
+fn say_division(division: Option<&Division>, share: f64, samples: usize) {
+    let Some(division) = division else {
+        if share > 0.0 {
             crate::say::warning(format_args!(
-                "nothing is held out: a share of {share} of {} samples (or of their groups) leaves one side empty",
-                train.len()
+                "nothing is held out: a share of {share} of {samples} samples (or of their groups) leaves one \
+                 side empty"
             ));
         }
-        Ok((train, held_out))
+        return;
+    };
+    let found = division.share();
+    let groups =
+        division.groups.map_or(String::new(), |[kept, out]| format!("{out} of {} groups, ", kept + out));
+    let held = format!("{groups}{} of {samples} samples ({:.1}%)", division.out.len(), 100.0 * found);
+    if (found - share).abs() > TOLERATED * share {
+        crate::say::warning(format_args!(
+            "held out: {held}, not the share of {:.1}% that data.hold_out asks for: there are too few groups or \
+             samples, or some are too large",
+            100.0 * share
+        ));
+    } else if division.groups.is_some() {
+        crate::say::note(format_args!("held out: {held}"));
     }
 }
 
@@ -136,73 +184,6 @@ pub struct Sets {
 }
 
 impl Sets {
-    /// Opens what `[data]` names; `open` turns a name or a path into the records of the modality.
-    ///
-    /// # Errors
-    /// If something cannot be read, a table names other records, or a group stands in two parts.
-    pub fn open(data: &DataConfig, kind: Kind, open: &dyn Fn(&str) -> Result<Set>) -> Result<Self> {
-        let table =
-            if data.labels.is_empty() { None } else { Some(LabelFile::read(Path::new(&data.labels))?) };
-        let mut divided = None;
-        let all = match table {
-            None => open(&data.path)?,
-            Some(table) => {
-                let labelled = if kind == Kind::Text && table.holds_texts() {
-                    table.texts()?
-                } else {
-                    table.apply(open(&data.path)?.records().clone(), Path::new(&data.path))?
-                };
-                let splits = labelled
-                    .has_splits()
-                    .then(|| (0..labelled.len()).map(|i| labelled.split(i)).collect::<Vec<_>>());
-                let set = Set::new(labelled);
-                divided = splits.map(|splits| (set.clone(), splits));
-                set
-            }
-        };
-        let test = if data.test.is_empty() { None } else { Some(open(&data.test)?) };
-        let sets = match divided {
-            Some((set, splits)) => {
-                let of = |wanted: &[Option<Split>]| -> Result<Option<Set>> {
-                    let indices: Vec<usize> =
-                        (0..splits.len()).filter(|&i| wanted.contains(&splits[i])).collect();
-                    if indices.is_empty() { Ok(None) } else { Ok(Some(set.part(indices)?)) }
-                };
-                let train = of(&[Some(Split::Train), None])?
-                    .ok_or_else(|| {
-                        Error::file(&data.labels, "no row of split train: nothing is left to train on")
-                    })?
-                    .limit(data.limit)?;
-                Sets {
-                    train,
-                    held_out: of(&[Some(Split::Validation)])?,
-                    test: test.or(of(&[Some(Split::Test)])?),
-                }
-            }
-            None => {
-                let (train, held_out) = all.limit(data.limit)?.hold_out_or_warn(data.hold_out, 0)?;
-                Sets { train, held_out, test }
-            }
-        };
-        sets.guard(!data.labels.is_empty())?;
-        Ok(sets)
-    }
-
-    /// Refuses parts that share a group. Samples are compared by name only where a table divides them:
-    /// elsewhere a name can cost the reading of its sample.
-    fn guard(&self, table: bool) -> Result<()> {
-        let grouped = |set: &Set| (0..set.len()).any(|i| set.records().group(i).is_some());
-        let check = |a: Option<&Set>, b: Option<&Set>, names| match (a, b) {
-            (Some(a), Some(b)) if table || grouped(a) && grouped(b) => {
-                check_leak(a.records(), b.records(), names)
-            }
-            _ => Ok(()),
-        };
-        check(Some(&self.train), self.test.as_ref(), ("training", "test"))?;
-        check(Some(&self.train), self.held_out.as_ref(), ("training", "validation"))?;
-        check(self.held_out.as_ref(), self.test.as_ref(), ("validation", "test"))
-    }
-
     /// Each part changed by `f`.
     pub fn map(self, f: impl Fn(Set) -> Set) -> Self {
         Sets { train: f(self.train), held_out: self.held_out.map(&f), test: self.test.map(&f) }
@@ -258,10 +239,12 @@ impl Labelled {
 /// # Errors
 /// If one of them cannot be opened.
 pub fn gather(names: &[String], open: &dyn Fn(&str) -> Result<Set>) -> Result<Set> {
-    let parts = names
-        .iter()
-        .map(|name| Ok(Box::new(Unlabelled(open(name)?)) as Box<dyn Records>))
-        .collect::<Result<Vec<_>>>()?;
+    let open = |name: &String| {
+        let set = open(name)?;
+        set.0.notes().iter().for_each(crate::say::note);
+        Ok(Box::new(Unlabelled(set)) as Box<dyn Records>)
+    };
+    let parts = names.iter().map(open).collect::<Result<Vec<_>>>()?;
     Ok(Set::new(Concat::new(parts)?))
 }
 

@@ -1,9 +1,11 @@
 //! Decoded images, and how files become them.
 //!
 //! The format is found by the content, not by the name. EXIF orientation is applied, CMYK becomes RGB, an
-//! alpha channel is dropped (as PIL's `convert("RGB")` does), 8 and 16 bits stay as they are. A header that
+//! alpha channel is dropped (as PIL's `convert("RGB")` does), 8 and 16 bits stay as they are; other numbers
+//! become 16 bits, floating point from 0 to 1 by that range and others by their percentiles. A header that
 //! promises more pixels than allowed is refused before anything is allocated.
 
+use crate::tiff;
 use image::{DynamicImage, ImageDecoder, ImageReader};
 use selfsup_core::{Error, Result};
 use std::io::Cursor;
@@ -80,10 +82,18 @@ impl Image {
         if bytes.is_empty() {
             return Err(Error::input(name, "an empty file: expected an image"));
         }
+        if tiff::is_special(bytes) {
+            let tiff::Decoded { width, height, channels, values } = tiff::decode(bytes, name, max_pixels)?;
+            let data = match values {
+                tiff::Values::U8(values) => Pixels::U8(values),
+                tiff::Values::U16(values) => Pixels::U16(values),
+            };
+            return Image::new(width, height, channels, data).map_err(|e| Error::input(name, e));
+        }
         let reader =
             ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::input(name, e))?;
         let Some(format) = reader.format() else {
-            return Err(Error::input(name, "not an image: expected JPEG, PNG, WebP, TIFF, BMP or GIF"));
+            return Err(Error::input(name, "not an image: expected JPEG, PNG, WebP, TIFF, BMP, GIF or PNM"));
         };
         let wrong =
             |e: image::ImageError| Error::input(name, format!("cannot be decoded as {format:?}: {e}"));
@@ -315,5 +325,71 @@ mod tests {
         with.extend(&jpeg[2..]);
         let got = Image::decode(&with, "x", LIMIT).unwrap();
         assert_eq!((got.width, got.height), (47, 61));
+    }
+
+    fn case(name: &str) -> Image {
+        let path = format!("{}/../../tests/data/images/{name}", env!("CARGO_MANIFEST_DIR"));
+        Image::decode(&std::fs::read(path).unwrap(), name, LIMIT).unwrap()
+    }
+
+    fn levels_of(image: &Image) -> &[u16] {
+        match &image.data {
+            Pixels::U16(v) => v,
+            Pixels::U8(_) => panic!("8 bits"),
+        }
+    }
+
+    #[test]
+    fn unusual_tiffs() {
+        for name in ["35_float01.tif", "36_float0_4000.tif", "37_floatneg.tif", "50_int32.tif"] {
+            let got = case(name);
+            assert_eq!((got.width, got.height, got.channels), (64, 64, 1), "{name}");
+            let levels = levels_of(&got);
+            assert!(levels.iter().any(|v| v != &levels[0]), "{name}: not all alike");
+        }
+        // Half a percent is cut at both ends, the rest is spread linearly: three values as computed apart.
+        for name in ["36_float0_4000.tif", "37_floatneg.tif", "50_int32.tif"] {
+            let got = case(name);
+            assert_eq!([0, 2000, 100].map(|i| levels_of(&got)[i]), [26131, 19080, 41893], "{name}");
+        }
+        // The bytes of the file, and the colours of its palette.
+        for (name, at, pixel) in [
+            ("39_bigtiff.tif", 0, [135, 100, 111]),
+            ("39_bigtiff.tif", 2000, [81, 88, 172]),
+            ("42_palette.tif", 0, [124, 101, 113]),
+            ("42_palette.tif", 2000, [71, 84, 165]),
+            ("42_palette.tif", 4095, [96, 176, 122]),
+        ] {
+            let Pixels::U8(values) = case(name).data else { panic!("{name}: 16 bits") };
+            assert_eq!(values[3 * at..3 * at + 3], pixel, "{name}");
+        }
+        assert_eq!(case("49_zstd.tif"), case("39_bigtiff.tif"), "the same picture");
+        for name in ["39_bigtiff.tif", "42_palette.tif"] {
+            let got = case(name);
+            assert_eq!((got.width, got.height, got.channels), (64, 64, 3), "{name}");
+            assert!(matches!(got.data, Pixels::U8(_)), "{name}");
+        }
+        let path = format!("{}/../../tests/data/images/35_float01.tif", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(path).unwrap();
+        // The raw values of the file stand in it as they are: the levels are 65,535 times them.
+        let got = case("35_float01.tif");
+        let entry = |tag: u16| {
+            let at = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize + 2;
+            let entries = (0..).map(|i| &bytes[at + 12 * i..at + 12 * i + 12]);
+            let found = entries.take(30).find(|e| e[..2] == tag.to_le_bytes()).unwrap();
+            u32::from_le_bytes(found[8..12].try_into().unwrap()) as usize
+        };
+        // 273: where the only strip begins.
+        let raw = bytes[entry(273)..].chunks_exact(4).take(64 * 64);
+        let raw: Vec<f32> = raw.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        for (level, value) in levels_of(&got).iter().zip(raw) {
+            assert!((f32::from(*level) / 65535.0 - value).abs() < 1e-5);
+        }
+        // Every prefix is an error or an image, never a panic; a limit is kept.
+        for n in (0..bytes.len()).step_by(97) {
+            let _ = Image::decode(&bytes[..n], "x", LIMIT);
+        }
+        let e = Image::decode(&bytes, "big.tif", 100).unwrap_err().to_string();
+        assert!(e.contains("big.tif") && e.contains("data.max_pixels"), "{e}");
     }
 }

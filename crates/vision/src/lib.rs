@@ -64,6 +64,7 @@ pub mod prelude;
 mod pretrained;
 pub mod preview;
 pub mod recipe;
+mod tiff;
 pub mod transform;
 
 pub use selfsup_core;

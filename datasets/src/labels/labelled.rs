@@ -1,10 +1,12 @@
 //! Records together with what a table says about them.
 
 use super::file::LabelFile;
-use super::row::{Row, Split};
+use super::find::{Meant, Names};
+use super::row::Row;
 use crate::record::{Record, Records, Source, missing};
+use crate::split::Split;
 use selfsup_core::Result;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +37,9 @@ pub struct Labelled {
     texts: Vec<Option<String>>,
     masks: Vec<Option<PathBuf>>,
     splits: Vec<Option<Split>>,
+    /// Whether the table says something about the record.
+    named: Vec<bool>,
+    notes: Vec<String>,
 }
 
 impl Labelled {
@@ -52,18 +57,19 @@ impl Labelled {
             texts.push(row.and_then(|r| r.text.clone()).filter(|_| transcripts));
             splits.push(row.and_then(|r| r.split));
         }
+        // A table that divides speaks for all; else the set itself may (its folders).
+        if splits.iter().all(Option::is_none) {
+            splits = (0..rows.len()).map(|i| records.split(i)).collect();
+        }
         let masks = vec![None; rows.len()];
-        Labelled { records, classes, labels, groups, texts, masks, splits }
+        let notes = records.notes().into_iter().chain(file.notes().iter().cloned()).collect();
+        let named = rows.iter().map(Option::is_some).collect();
+        Labelled { records, classes, labels, groups, texts, masks, splits, named, notes }
     }
 
-    /// The part that a record belongs to, where the table says so.
-    pub fn split(&self, index: usize) -> Option<Split> {
-        *self.splits.get(index)?
-    }
-
-    /// Whether the table divides the records.
-    pub fn has_splits(&self) -> bool {
-        self.splits.iter().any(Option::is_some)
+    /// Whether a row of the table is about the record.
+    pub fn is_named(&self, index: usize) -> bool {
+        self.named.get(index).is_some_and(|n| *n)
     }
 }
 
@@ -90,41 +96,31 @@ impl LabelFile {
     /// If a row names no record or several of the same file name, or two rows name the same one: the line is
     /// in the error.
     pub fn apply(&self, records: Arc<dyn Records>, root: &Path) -> Result<Labelled> {
-        // Records by their names and by those of what they are parts of.
-        let mut ids: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for i in 0..records.len() {
-            for id in [Some(records.id(i)?), records.whole(i)].into_iter().flatten() {
-                let name =
-                    Path::new(&id).file_name().map_or(id.clone(), |n| n.to_string_lossy().into_owned());
-                names.entry(name).or_default().insert(id.clone());
-                ids.entry(id).or_default().push(i);
-            }
-        }
         let beside = self.path.parent().unwrap_or(Path::new(""));
+        let names = Names::of(&records, root, beside)?;
         let mut rows: Vec<Option<usize>> = vec![None; records.len()];
         for (r, row) in self.rows.iter().enumerate() {
             let Some(path) = &row.path else {
                 return Err(self.wrong(row, "names no record: expected a column `path`"));
             };
-            let written = [PathBuf::from(path), root.join(path), beside.join(path)];
-            let named = names
-                .get(path)
-                .filter(|_| !written.iter().any(|p| ids.contains_key(&p.display().to_string())));
-            let found = match named.map(|n| n.len()) {
-                Some(several @ 2..) => {
+            let found = match names.find(path) {
+                Meant::These(found) => found,
+                Meant::Several(several) => {
                     return Err(self.wrong(
                         row,
                         format_args!("`{path}` is the name of {several} records: give their paths"),
                     ));
                 }
-                Some(_) => named.and_then(|n| ids.get(n.first()?)),
-                None => written.iter().find_map(|p| ids.get(&p.display().to_string())),
-            };
-            let Some(found) = found else {
-                let problem =
-                    format_args!("`{path}` is none of the {} records of {}", records.len(), root.display());
-                return Err(self.wrong(row, problem));
+                Meant::Nothing => {
+                    return Err(self.wrong(
+                        row,
+                        format_args!(
+                            "`{path}` is none of the {} records of {}",
+                            records.len(),
+                            root.display()
+                        ),
+                    ));
+                }
             };
             for &i in found {
                 if let Some(first) = rows[i] {
@@ -176,6 +172,12 @@ impl Records for Labelled {
     }
     fn whole(&self, index: usize) -> Option<String> {
         self.records.whole(index)
+    }
+    fn split(&self, index: usize) -> Option<Split> {
+        *self.splits.get(index)?
+    }
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
     fn classes(&self) -> &[String] {
         &self.classes

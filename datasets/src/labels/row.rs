@@ -1,15 +1,6 @@
 //! One line of a table of labels.
 
-/// Which part of a set a record belongs to by its table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Split {
-    /// To train on.
-    Train,
-    /// To choose by: early stopping, settings.
-    Validation,
-    /// To test on.
-    Test,
-}
+use crate::split::Split;
 
 /// One line of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,9 @@ mod write;
 
 pub use write::embeddings;
 
+use crate::labels::group_column;
 use crate::record::{Record, Records, Source, missing};
+use crate::split::Split;
 use ::parquet::basic::Type as Physical;
 use ::parquet::data_type::ByteArray;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
@@ -77,6 +79,9 @@ pub struct Parquet {
     classes: Vec<String>,
     cache: Mutex<Vec<(usize, Arc<Cell>)>>,
     limit: u64,
+    /// The part of each file.
+    splits: Vec<Option<Split>>,
+    notes: Vec<String>,
 }
 
 struct Table {
@@ -139,7 +144,7 @@ impl Parquet {
         let (mut tables, mut groups) = (Vec::new(), Vec::new());
         let (mut numbers, mut texts): (Vec<Option<i64>>, Vec<Option<String>>) = (Vec::new(), Vec::new());
         let (mut names, mut hub) = (Vec::new(), None);
-        let mut rows = 0;
+        let (mut rows, mut said) = (0, Vec::new());
         for (file, path) in files.iter().enumerate() {
             let reader = reader(path)?;
             let leaves = leaves(&reader);
@@ -147,6 +152,15 @@ impl Parquet {
             let top = |name: &str| leaves.iter().position(|(p, _)| p.len() == 1 && p[0] == name);
             let label = LABELS.iter().find_map(|l| top(l).map(|i| (*l, i)));
             hub = hub.or_else(|| label.and_then(|(l, _)| hub_names(&reader, l)));
+            // By any of the usual names, in any spelling.
+            let columns: Vec<String> =
+                leaves.iter().map(|(p, _)| if p.len() == 1 { p[0].clone() } else { String::new() }).collect();
+            let group = group_column(&columns);
+            if file == 0
+                && let Some(group) = group
+            {
+                said.push(format!("{}: groups are of column `{}`", path.display(), columns[group]));
+            }
             tables.push(Table { path: path.clone(), content });
             let mut before = 0;
             for index in 0..reader.num_row_groups() {
@@ -172,7 +186,7 @@ impl Parquet {
                     Some(Column::Numbers(v)) => numbers.extend(v),
                     Some(Column::Texts(v)) => texts.extend(text(path, v)?),
                 }
-                match top("group").map(&mut read).transpose()? {
+                match group.map(&mut read).transpose()? {
                     None => names.resize(names.len() + count, None),
                     Some(Column::Numbers(v)) => names.extend(v.into_iter().map(|v| v.map(|v| v.to_string()))),
                     Some(Column::Texts(v)) => names.extend(text(path, v)?),
@@ -204,7 +218,17 @@ impl Parquet {
             classes,
             cache: Mutex::default(),
             limit: CACHE,
+            splits: vec![None; files.len()],
+            notes: said,
         })
+    }
+
+    /// The same with a part for each file, and what is to be said of that.
+    #[must_use]
+    pub fn with_splits(mut self, splits: Vec<Option<Split>>, notes: Vec<String>) -> Self {
+        self.splits = splits;
+        self.notes.extend(notes);
+        self
     }
 
     /// Keeps the row groups read last up to `bytes` of pictures (at least one group; 512 MiB unless this is
@@ -338,6 +362,15 @@ impl Records for Parquet {
 
     fn group(&self, index: usize) -> Option<String> {
         self.names.get(index)?.clone()
+    }
+
+    fn split(&self, index: usize) -> Option<Split> {
+        let group = self.groups.partition_point(|g| g.end <= index);
+        *self.splits.get(self.groups.get(group)?.file)?
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     fn classes(&self) -> &[String] {

@@ -24,6 +24,7 @@ use selfsup_core::optim::OptimConfig;
 use selfsup_core::signal::Stop;
 use selfsup_core::trainer::{Summary, TrainConfig};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
+use selfsup_datasets::Reading;
 use selfsup_eval::Matrix;
 use std::path::Path;
 
@@ -41,18 +42,26 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// Layouts in which an encoder is written; the first is that of `model/`.
     const LAYOUTS: &'static [&'static str];
 
+    /// Whether samples are read before a training begins, and not by its loader.
+    const EAGER: bool = false;
+
     /// Opens what the configuration names besides the data.
     ///
     /// # Errors
     /// If it cannot be carried out, naming the key.
     fn new(config: &PretrainConfig<Self::Keys>) -> Result<Self>;
 
+    /// How files are read: `data.columns` and `data.layout` of the configuration.
+    fn reading(&self) -> Reading {
+        Reading::default()
+    }
+
     /// Samples of a data set's name, a folder or a file.
     ///
     /// # Errors
     /// If it cannot be read.
     fn open(&self, what: &str) -> Result<Set> {
-        Ok(Set::new(selfsup_datasets::open_kind(what, Self::Keys::KIND)?))
+        Ok(Set::new(selfsup_datasets::open_kind_with(what, Self::Keys::KIND, &self.reading())?))
     }
 
     /// Batches to pre-train on.

@@ -4,6 +4,7 @@ use crate::config::PretrainConfig;
 use crate::modality::Modality;
 use crate::registry::with_modality;
 use crate::say::{say, say_text};
+use crate::screen::unreadable;
 use crate::set::Set;
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
@@ -65,19 +66,23 @@ fn look<M: Modality>(kind: Kind, what: &str) -> Result<()> {
     }
     let modality = M::new(&PretrainConfig::load("", "defaults", &keys)?)?;
     let set = modality.open(what)?;
+    set.records().notes().iter().for_each(crate::say::note);
     say!("modality: {kind}");
     if kind == Kind::Vision {
         // Formats and sizes by the first bytes of each.
-        say_text!("{}", selfsup_datasets::inspect(set.records()));
+        let mut found = selfsup_datasets::inspect(set.records());
+        // All of them are listed below, with what decoding says.
+        found.problems.clear();
+        say_text!("{found}");
     } else {
         summary(kind, &set);
     }
-    let (bad, problems) = unreadable(&modality, &set)?;
-    say!("unreadable: {bad}");
-    for problem in problems {
+    let bad = unreadable(&modality, &set, LoaderConfig::default().workers)?;
+    say!("unreadable: {}", bad.len());
+    for (_, problem) in &bad {
         say!("problem: {problem}");
     }
-    match bad {
+    match bad.len() {
         0 => Ok(()),
         bad => Err(Error::input(what, format!("{bad} of {} {} cannot be read", set.len(), kind.samples()))),
     }
@@ -99,19 +104,4 @@ fn summary(kind: Kind, set: &Set) {
     for (class, count) in set.classes().iter().zip(&counts) {
         say!("class {class}: {count}");
     }
-}
-
-/// Reads every sample as an encoder's input; returns how many cannot be read and why the first ten cannot.
-fn unreadable<M: Modality>(modality: &M, set: &Set) -> Result<(usize, Vec<String>)> {
-    let (mut bad, mut problems) = (0, Vec::new());
-    for i in 0..set.len() {
-        let source = modality.inputs(&set.part(vec![i])?, false, LoaderConfig::in_order(1, 0))?;
-        if let Some(Err(e)) = source.epoch_from(0, 0)?.next() {
-            bad += 1;
-            if problems.len() < 10 {
-                problems.push(e.to_string());
-            }
-        }
-    }
-    Ok((bad, problems))
 }

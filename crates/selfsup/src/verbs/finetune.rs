@@ -5,6 +5,7 @@ use crate::draft::Draft;
 use crate::modality::Modality;
 use crate::registry::{owner, with_modality};
 use crate::say::say;
+use crate::screen;
 use crate::set::{Set, Sets};
 use crate::task::{
     ClassWeights, Ready, Task, TaskConfig, TaskKeys, Tasks, WithTask, build, load_encoder, restore_best,
@@ -161,6 +162,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         let modality = M::new(&beside(&config, draft, request).pretrain())?;
         let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
             .map(|set| modality.prepare(set));
+        let sets = screen::parts(&modality, sets, config.train.max_bad_fraction, config.train.workers)?;
         let (sets, classes) = T::targets(sets)?;
         config.task.classes = classes;
         let class_weights = match config.task.class_weights {

@@ -21,6 +21,7 @@ use candle_core::Device;
 use selfsup_core::run::Run;
 use selfsup_core::{Error, Params, Result, Scope};
 use selfsup_datasets::Kind;
+use serde_json::Value;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -123,6 +124,16 @@ pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<
 /// Whether a configuration is one of `selfsup finetune`.
 pub(crate) fn is_task(text: &str) -> bool {
     text.parse::<toml::Table>().is_ok_and(|t| t.contains_key("task"))
+}
+
+/// A value as a field of a CSV table (RFC 4180).
+pub(crate) fn field(value: &Value) -> String {
+    let text = match value {
+        Value::String(s) => s.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 pub(crate) fn read(path: &Path) -> Result<String> {

@@ -5,9 +5,10 @@ use crate::config::{DataConfig, Keys};
 use crate::modality::{Modality, with_noise};
 use crate::registry::with_modality;
 use crate::say::{say, say_text};
+use crate::screen::screened;
 use crate::set::{Set, Sets, gather};
 use crate::task::{Answers, Ready, Task, TaskConfig, Tasks, WithTask, build, restore_best};
-use crate::verbs::{is_task, kind_of_run, read};
+use crate::verbs::{field, is_task, kind_of_run, read};
 use selfsup_core::checkpoint::write_text;
 use selfsup_core::run::Run;
 use selfsup_core::{Error, Params, Result};
@@ -36,6 +37,8 @@ pub struct Request {
     pub noise: String,
     /// A table of labels or transcripts, where they do not come with the samples.
     pub labels: Option<PathBuf>,
+    /// Files that cannot be read are named, counted and left out.
+    pub skip_bad: bool,
 }
 
 impl Request {
@@ -134,7 +137,14 @@ impl<M: Tasks> WithTask<M> for Predict<'_, M> {
         let ready =
             |modality| Ready::<M, T>::new(modality, &config.task, &objective, config.train.workers, &device);
         if request.snr.is_empty() {
-            let set = gather(&request.files, &|what| T::open(&modality, what, false))?;
+            let open = |what: &str| T::open(&modality, what, false);
+            let set = if request.skip_bad {
+                let files = openable(&request.files, &open)?;
+                let set = gather(&files, &open)?;
+                screened(&modality, set, 1.0, config.train.workers, "samples to predict")?
+            } else {
+                gather(&request.files, &open)?
+            };
             return T::predict(&ready(&modality), &set, answers);
         }
         let mut rows = vec![(Value::from("clean"), None)];
@@ -152,6 +162,24 @@ impl<M: Tasks> WithTask<M> for Predict<'_, M> {
     }
 }
 
+/// Those of `files` that can be opened; the others are named.
+fn openable(files: &[String], open: &dyn Fn(&str) -> Result<Set>) -> Result<Vec<String>> {
+    let (mut good, mut last) = (Vec::new(), None);
+    for file in files {
+        match open(file) {
+            Ok(_) => good.push(file.clone()),
+            Err(e) => {
+                crate::say::warning(format_args!("skipped: {e}"));
+                last = Some(e);
+            }
+        }
+    }
+    match last {
+        Some(e) if good.is_empty() => Err(e),
+        _ => Ok(good),
+    }
+}
+
 /// Named samples that have a target each: by a table, or as they come.
 fn samples_with_targets<M: Tasks>(modality: &M, request: &Request) -> Result<Set> {
     let parts: Vec<Set> = match (&request.labels, request.files.as_slice()) {
@@ -161,6 +189,8 @@ fn samples_with_targets<M: Tasks>(modality: &M, request: &Request) -> Result<Set
                 path: path.clone(),
                 labels: labels.display().to_string(),
                 hold_out: 0.0,
+                columns: modality.reading().columns,
+                layout: modality.reading().layout,
                 ..DataConfig::default()
             };
             let sets = Sets::open(&data, M::Keys::KIND, &|what| modality.open(what))?;
@@ -232,16 +262,6 @@ impl Answers for Folder<'_> {
         self.count += 1;
         Ok(file)
     }
-}
-
-/// A value as a field of a CSV table (RFC 4180).
-fn field(value: &Value) -> String {
-    let text = match value {
-        Value::String(s) => s.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    };
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 #[cfg(test)]

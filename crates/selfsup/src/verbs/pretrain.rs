@@ -6,6 +6,7 @@ use crate::evaluate::{OnlineKnn, Probe, Probed};
 use crate::modality::{Modality, PlanRequest, Training, random_encoder};
 use crate::registry::{owner, with_method, with_modality};
 use crate::say::{say, say_text};
+use crate::screen;
 use crate::set::Sets;
 use crate::verbs::{fresh, start, table};
 use candle_core::Device;
@@ -133,6 +134,12 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     };
     let kind = M::Keys::KIND;
     let sets = Sets::open(&config.data, kind, &|what| modality.open(what))?;
+    let sets = if M::EAGER {
+        let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
+        screen::parts(&modality, sets, most, workers)?
+    } else {
+        sets
+    };
     let params = Params::new();
     let method = modality.method(&Scope::root(&params, config.train.seed, &device))?;
     if let Some(line) = modality.load_pretrained(&params)? {
@@ -184,7 +191,14 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     if let Some(validation) = validation {
         trainer = trainer.with_validation(validation);
     }
-    let labelled = sets.labelled()?;
+    // Before the training: a sample that cannot be read must not end it at the first evaluation.
+    let labelled = match sets.labelled()? {
+        Some(found) if !M::EAGER && (request.probe || config.eval.online_knn > 0) => {
+            let train = &config.train;
+            Some(screen::labelled(&modality, found, train.max_bad_fraction, train.workers)?)
+        }
+        found => found,
+    };
     if config.eval.online_knn > 0
         && let Some(labelled) = &labelled
     {

@@ -4,6 +4,7 @@ use crate::evaluate::Probe;
 use crate::modality::{FrameRequest, Modality, random_encoder};
 use crate::registry::with_modality;
 use crate::say::{say, say_text};
+use crate::screen;
 use crate::set::Sets;
 use crate::verbs::{Opened, kind_of_run, open_run, table};
 use selfsup_core::checkpoint::{pretty_json, write_text};
@@ -75,6 +76,8 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
             "no labels to evaluate on: put the samples of each class into a folder of its own, or give --labels, or --data and --test",
         )
     })?;
+    let train = &opened.config.train;
+    let labelled = screen::labelled(&opened.modality, labelled, train.max_bad_fraction, train.workers)?;
     let random = random_encoder(&opened.modality, opened.config.train.seed, &opened.device)?;
     let probe = Probe {
         modality: &opened.modality,

@@ -73,16 +73,52 @@ impl Lines {
         }
     }
 
-    /// The next row of a table: a line, and the lines after it while a quoted cell is open.
-    pub(super) fn row(&mut self, path: &Path) -> Result<Option<String>> {
+    /// The next row of a table: a line, and where cells may be `quoted` (RFC 4180) the lines after it while a
+    /// quoted cell is open. A quote inside a cell that does not begin with one is a character.
+    pub(super) fn row(&mut self, path: &Path, separator: u8, quoted: bool) -> Result<Option<String>> {
         let Some(mut row) = self.next(path)? else { return Ok(None) };
+        if quoted {
+            self.rest_of_row(path, separator, &mut row)?;
+        }
+        Ok(Some(row))
+    }
+
+    /// Adds the lines after `row`, the last that was read, while a quoted cell of it is open.
+    pub(super) fn rest_of_row(&mut self, path: &Path, separator: u8, row: &mut String) -> Result<()> {
         let first = self.line;
-        while row.bytes().filter(|b| *b == b'"').count() % 2 == 1 {
+        let mut cell = Cell::Start.after(row.as_bytes(), separator);
+        while cell == Cell::Quoted {
             match self.next(path)? {
-                Some(more) if row.len() + more.len() <= MAX_LINE => row.push_str(&more),
+                Some(more) if row.len() + more.len() <= MAX_LINE => {
+                    cell = cell.after(more.as_bytes(), separator);
+                    row.push_str(&more);
+                }
                 _ => return Err(Error::file(path, format!("line {first}: a quoted cell that does not end"))),
             }
         }
-        Ok(Some(row))
+        Ok(())
+    }
+}
+
+/// Where in a cell the reader is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cell {
+    Start,
+    Bare,
+    Quoted,
+    /// Behind a quote that ended it, unless another one follows.
+    Closed,
+}
+
+impl Cell {
+    /// After these bytes.
+    fn after(self, bytes: &[u8], separator: u8) -> Self {
+        bytes.iter().fold(self, |cell, &byte| match (cell, byte) {
+            (Cell::Quoted, b'"') => Cell::Closed,
+            (Cell::Start | Cell::Closed, b'"') => Cell::Quoted,
+            (Cell::Quoted, _) => Cell::Quoted,
+            (_, b) if b == separator => Cell::Start,
+            _ => Cell::Bare,
+        })
     }
 }

@@ -2,7 +2,7 @@
 //! position.
 //!
 //! ```text
-//! files (txt, jsonl, csv; plain, gz, zst) -> documents, in memory or on disk -> tokens, in memory or in shards -> blocks or one example a document
+//! files (txt, jsonl, json, csv; plain, gz, zst) -> documents, in memory or on disk -> tokens, in memory or in shards -> blocks or one example a document
 //! ```
 //!
 //! Shards are files of token ids; a block is a place in one, so a corpus larger than memory streams, and a
@@ -10,6 +10,7 @@
 
 mod blocks;
 mod config;
+mod items;
 mod lines;
 mod reader;
 mod shards;

@@ -1,9 +1,11 @@
 //! Reading texts: plain files, JSON lines and tables with a column of text, as they are or compressed by gzip
 //! or zstd.
 //!
-//! The name decides the format (`.txt`, `.md`, `.jsonl`, `.csv`, `.tsv`, with `.gz` or `.zst` behind it). The
-//! reader goes through files line by line, in the order of their paths.
+//! The name decides the format (`.txt`, `.md`, `.jsonl`, `.json`, `.csv`, `.tsv`, with `.gz` or `.zst` behind
+//! it). The reader goes through files line by line, in the order of their paths; a `.json` is read whole. In a
+//! TSV file a quote is a character, unless each cell of its first line stands in quotes.
 
+use super::items::{items, text_of};
 use super::lines::Lines;
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,7 @@ const PLAIN: [&str; 3] = ["txt", "text", "md"];
 enum Format {
     Plain,
     JsonLines,
+    Json,
     Table(u8),
 }
 
@@ -50,6 +53,7 @@ fn format(path: &Path) -> Option<Format> {
     Some(match ending {
         e if PLAIN.contains(&e) => Format::Plain,
         "jsonl" | "ndjson" => Format::JsonLines,
+        "json" => Format::Json,
         "csv" => Format::Table(b','),
         "tsv" => Format::Table(b'\t'),
         _ => return None,
@@ -57,7 +61,7 @@ fn format(path: &Path) -> Option<Format> {
 }
 
 /// The files of text at `path`: itself, or all below a folder by their names, sorted. Hidden ones are left
-/// out.
+/// out, and files in `.json` where there are others: they accompany them.
 ///
 /// # Errors
 /// If there is none, or a folder cannot be read.
@@ -81,10 +85,13 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if found.is_empty() {
         return Err(Error::file(
             path,
-            "no files of text, expected txt, md, jsonl, csv or tsv, as they are or with .gz or .zst",
+            "no files of text, expected txt, md, jsonl, json, csv or tsv, as they are or with .gz or .zst",
         ));
     }
-    found.sort();
+    if found.iter().any(|f| format(f) != Some(Format::Json)) {
+        found.retain(|f| format(f) != Some(Format::Json));
+    }
+    found.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
     Ok(found)
 }
 
@@ -110,6 +117,9 @@ pub struct Reader {
     column: String,
     open: Option<Open>,
     failed: bool,
+    /// Files that were read to the end, and those of them without a text.
+    read: usize,
+    empty: Vec<PathBuf>,
 }
 
 struct Open {
@@ -118,21 +128,48 @@ struct Open {
     format: Format,
     /// The column of a table with the text.
     column: usize,
+    /// Whether cells of a table may stand in quotes.
+    quoted: bool,
+    /// Lines and texts of a JSON file that was read whole.
+    items: VecDeque<(usize, String)>,
     /// Rows of a table that have been read and not yet given out.
     found: bool,
 }
 
 impl Reader {
-    /// Of `files`; `column` names the key or column that holds the text in JSON lines and tables.
+    /// Of `files`; `column` names the column that holds the text in tables, or the key in JSON (in nested
+    /// objects by its path, `meta.text`).
     pub fn new(files: Vec<PathBuf>, unit: Unit, column: &str) -> Self {
-        Reader { files: files.into(), unit, column: column.to_string(), open: None, failed: false }
+        let (open, failed, read, empty) = (None, false, 0, Vec::new());
+        Reader { files: files.into(), unit, column: column.to_string(), open, failed, read, empty }
+    }
+
+    /// The files without a text among those that were read.
+    pub fn empty(&self) -> &[PathBuf] {
+        &self.empty
     }
 
     fn open(&self, path: PathBuf) -> Result<Open> {
         let format = format(&path).unwrap_or(Format::Plain);
-        let mut open = Open { lines: Lines::open(&path)?, path, format, column: 0, found: false };
+        let lines = Lines::open(&path)?;
+        let (column, quoted, items_read) = (0, false, VecDeque::new());
+        let mut open = Open { lines, path, format, column, quoted, items: items_read, found: false };
+        if format == Format::Json {
+            open.items = items(&mut open.lines, &open.path, &self.column)?;
+        }
         if let Format::Table(separator) = format {
-            let header = open.lines.row(&open.path)?.unwrap_or_default();
+            // A file without a first line is an empty one.
+            let Some(mut header) = open.lines.next(&open.path)? else { return Ok(open) };
+            let separator = if separator == b'\t' || header.contains(',') {
+                separator
+            } else {
+                [b';', b'\t'].into_iter().find(|s| header.as_bytes().contains(s)).unwrap_or(separator)
+            };
+            open.format = Format::Table(separator);
+            open.quoted = !path_is_tsv(&open.path) || quoted_throughout(&header);
+            if open.quoted {
+                open.lines.rest_of_row(&open.path, separator, &mut header)?;
+            }
             let names = cells(&header, separator, &open)?;
             open.column = names.iter().position(|n| n.trim() == self.column).ok_or_else(|| {
                 Error::file(
@@ -180,24 +217,15 @@ impl Reader {
                     let at = open.lines.line;
                     let json: serde_json::Value = serde_json::from_str(&line)
                         .map_err(|e| Error::file(&path, format!("line {at}: not JSON: {e}")))?;
-                    let text = json.get(column).and_then(|v| v.as_str()).ok_or_else(|| {
-                        let keys: Vec<&str> = json
-                            .as_object()
-                            .map(|o| o.keys().map(String::as_str).collect())
-                            .unwrap_or_default();
-                        Error::file(
-                            &path,
-                            format!(
-                                "line {at}: no text under \"{column}\", the keys are {}",
-                                keys.join(", ")
-                            ),
-                        )
-                    })?;
-                    (text.to_string(), at)
+                    (text_of(&path, at, &json, column)?, at)
                 }
+                Format::Json => match open.items.pop_front() {
+                    Some((line, text)) => (text, line),
+                    None => return Ok(None),
+                },
                 Format::Table(separator) => {
                     let at = open.lines.line + 1;
-                    let Some(row) = open.lines.row(&path)? else { return Ok(None) };
+                    let Some(row) = open.lines.row(&path, separator, open.quoted)? else { return Ok(None) };
                     let row = cells(&row, separator, open)?;
                     if row.is_empty() || row.iter().all(|c| c.trim().is_empty()) {
                         continue;
@@ -233,20 +261,41 @@ impl Reader {
                     return Ok(Some(document));
                 }
                 if !open.found {
-                    return Err(Error::file(&open.path, "no text in this file"));
+                    self.empty.push(open.path.clone());
                 }
+                self.read += 1;
                 self.open = None;
             }
-            let Some(path) = self.files.pop_front() else { return Ok(None) };
+            let Some(path) = self.files.pop_front() else {
+                return match self.empty.first() {
+                    Some(first) if self.empty.len() == self.read => Err(match self.read {
+                        1 => Error::file(first, "no text in this file"),
+                        n => Error::file(first, format!("no text in this file and the {} beside it", n - 1)),
+                    }),
+                    _ => Ok(None),
+                };
+            };
             self.open = Some(self.open(path)?);
         }
     }
+}
+
+fn path_is_tsv(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    name.ends_with(".tsv") || name.contains(".tsv.")
+}
+
+/// Whether each cell of the first line of a TSV file stands in quotes: then they are quoting in all of it.
+fn quoted_throughout(head: &str) -> bool {
+    let cells = head.trim_end_matches(['\n', '\r']).split('\t');
+    cells.clone().all(|c| c.len() > 1 && c.starts_with('"') && c.ends_with('"'))
 }
 
 /// The cells of a row.
 fn cells(row: &str, separator: u8, open: &Open) -> Result<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(separator)
+        .quoting(open.quoted)
         .has_headers(false)
         .flexible(true)
         .from_reader(row.as_bytes());
@@ -272,101 +321,4 @@ impl Iterator for Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    fn read(path: &Path, unit: Unit) -> Result<Vec<String>> {
-        Reader::new(files(path)?, unit, "text").map(|d| d.map(|d| d.text)).collect()
-    }
-
-    fn fails(path: &Path, part: &str) {
-        let e = read(path, Unit::Line).err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(e.contains(part) && e.contains(&path.display().to_string()), "{e}");
-    }
-
-    #[test]
-    fn formats() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, bytes: &[u8]| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, bytes).unwrap();
-            path
-        };
-        let text = "\u{feff}one\r\ntwo words\n\n  \nthree\nfour".as_bytes();
-        let plain = write("a.txt", text);
-        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        gz.write_all(text).unwrap();
-        let gz = write("b.txt.gz", &gz.finish().unwrap());
-        let zst = write("c.txt.zst", &zstd::encode_all(text, 3).unwrap());
-        for path in [&plain, &gz, &zst] {
-            assert_eq!(read(path, Unit::Line).unwrap(), ["one", "two words", "three", "four"]);
-            assert_eq!(read(path, Unit::Paragraph).unwrap(), ["one\r\ntwo words", "three\nfour"]);
-            assert_eq!(read(path, Unit::File).unwrap(), ["one\r\ntwo words\n\n  \nthree\nfour"]);
-        }
-        let jsonl = write("d.jsonl", b"{\"text\": \"a\\nb\", \"n\": 1}\n\n{\"text\": \"c\"}\n");
-        assert_eq!(read(&jsonl, Unit::Line).unwrap(), ["a\nb", "c"]);
-        let table = write("e.csv", b"id,text\n1,\"x, y\nz\"\n2,w\n");
-        assert_eq!(read(&table, Unit::Line).unwrap(), ["x, y\nz", "w"]);
-        let table = write("f.tsv", b"text\tid\nx y\t1\n");
-        assert_eq!(read(&table, Unit::Line).unwrap(), ["x y"]);
-        write("ignored.png", b"x");
-        write(".hidden.txt", b"x");
-        assert_eq!(read(dir.path(), Unit::Line).unwrap().len(), 12 + 2 + 2 + 1);
-        let first = Reader::new(vec![plain.clone()], Unit::Paragraph, "text").nth(1).unwrap().unwrap();
-        assert_eq!(first.id, format!("{}:5", plain.display()));
-    }
-
-    #[test]
-    fn bad_files_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, bytes: &[u8]| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, bytes).unwrap();
-            path
-        };
-        fails(&write("empty.txt", b""), "no text in this file");
-        fails(&write("blank.txt", b" \n\n"), "no text in this file");
-        fails(&write("latin.txt", b"good\nna\xefve\n"), "not UTF-8: byte 7 (0xef, line 2)");
-        fails(&write("cut.txt", b"abc\xe2\x82"), "not UTF-8: byte 3");
-        fails(
-            &write("a.jsonl", b"{\"text\": \"a\"}\n{\"txt\": \"b\"}\n"),
-            "line 2: no text under \"text\", the keys are txt",
-        );
-        fails(&write("b.jsonl", b"{\n"), "line 1: not JSON");
-        fails(&write("a.csv", b"id,body\n1,2\n"), "no column \"text\", the columns are id, body");
-        fails(&write("b.csv", b"id,text\n1\n"), "line 2: 1 cells");
-        fails(&write("c.csv", b"id,text\n1,\"open\n"), "line 2: a quoted cell that does not end");
-        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        gz.write_all("some words\n".repeat(1000).as_bytes()).unwrap();
-        let gz = gz.finish().unwrap();
-        fails(&write("cut.txt.gz", &gz[..gz.len() / 2]), "cut.txt.gz");
-        let folder = dir.path().join("none");
-        std::fs::create_dir(&folder).unwrap();
-        fails(&folder, "no files of text");
-        assert!(files(&dir.path().join("absent")).is_err());
-        // The iterator ends after an error.
-        let mut reader = Reader::new(vec![dir.path().join("latin.txt")], Unit::Line, "text");
-        assert!(
-            reader.next().is_some_and(|r| r.is_ok())
-                && reader.next().is_some_and(|r| r.is_err())
-                && reader.next().is_none()
-        );
-    }
-
-    /// A line of 10 MB is one document; one of more than 64 MiB is refused with its number, without being
-    /// read whole.
-    #[test]
-    fn long_lines() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("long.txt");
-        std::fs::write(&path, "word ".repeat(2_000_000)).unwrap();
-        assert_eq!(read(&path, Unit::Line).unwrap()[0].len(), 10_000_000);
-        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gz.write_all(b"short\n").unwrap();
-        (0..70).for_each(|_| gz.write_all(&vec![b'x'; 1 << 20]).unwrap());
-        let path = dir.path().join("bomb.txt.gz");
-        std::fs::write(&path, gz.finish().unwrap()).unwrap();
-        fails(&path, "line 2 is longer than 64 MiB");
-    }
-}
+mod tests;

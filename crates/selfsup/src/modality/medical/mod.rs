@@ -17,7 +17,7 @@ use selfsup_core::config::Unread;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Inputs, Views};
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
-use selfsup_datasets::Kind;
+use selfsup_datasets::{Kind, Reading};
 use selfsup_eval::Matrix;
 use selfsup_medical::augment::{AugmentConfig, Wanted};
 use selfsup_medical::blocks::{BlockCache, Scan};
@@ -97,6 +97,7 @@ pub struct Medical {
     architecture: Architecture,
     prepare: Pipeline,
     cache: Arc<BlockCache>,
+    reading: Reading,
 }
 
 impl Medical {
@@ -130,6 +131,7 @@ impl Modality for Medical {
 
     const RAW: &'static str = "intensities";
     const LAYOUTS: &'static [&'static str] = &["native"];
+    const EAGER: bool = true;
 
     fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
         let keys = config.keys.clone();
@@ -139,11 +141,15 @@ impl Modality for Medical {
         let architecture = keys.encoder.resolve(keys.augment.size, keys.method.needs())?;
         let prepare = keys.augment.prepare()?;
         let cache = keys.volumes.cache();
-        Ok(Medical { keys, architecture, prepare, cache })
+        Ok(Medical { keys, architecture, prepare, cache, reading: config.data.reading() })
+    }
+
+    fn reading(&self) -> Reading {
+        self.reading.clone()
     }
 
     fn open(&self, what: &str) -> Result<Set> {
-        self.keys.volumes.open(what)
+        self.keys.volumes.open(what, self.reading.layout)
     }
 
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Views>>> {

@@ -6,8 +6,9 @@ use selfsup_core::config::Unread;
 use selfsup_core::data::Transform;
 use selfsup_core::{Error, Key, Result};
 use selfsup_datasets::folder::Folder;
+use selfsup_datasets::layout::arrange;
 use selfsup_datasets::recognise;
-use selfsup_datasets::{Kind, Source as Place};
+use selfsup_datasets::{Kind, Layout, Source as Place};
 use selfsup_medical::blocks::{BlockCache, Scaled, Scan, cached};
 use selfsup_medical::read::{self, ReadConfig};
 use selfsup_medical::transform::{Pipeline, Scale};
@@ -105,25 +106,28 @@ impl VolumeConfig {
     ///
     /// # Errors
     /// If nothing is found, or a DICOM file cannot be read.
-    pub fn open(&self, what: &str) -> Result<Set> {
+    pub fn open(&self, what: &str, layout: Layout) -> Result<Set> {
         let path = Path::new(what);
         if selfsup_datasets::list().iter().any(|c| c.name == what) || !path.is_dir() {
             return Ok(Set::new(selfsup_datasets::open_kind(what, Kind::Medical)?));
         }
-        Ok(Set::new(Folder::of(path, read::volumes(&found(path)?)?)))
+        // Files of labels first: the files of a series become one folder.
+        let found = arrange(path, found(path)?, layout);
+        Ok(Set::new(
+            Folder::of(path, read::volumes(&found.files)?, layout).with_notes(labels_of(found.notes)),
+        ))
     }
 
     /// Each medical file by itself, of a folder, a file or a data set.
     ///
     /// # Errors
     /// If nothing is found.
-    pub fn files(&self, what: &str) -> Result<Set> {
+    pub fn files(&self, what: &str, layout: Layout) -> Result<Set> {
         let path = Path::new(what);
         if selfsup_datasets::list().iter().any(|c| c.name == what) || !path.is_dir() {
             return Ok(Set::new(selfsup_datasets::open_kind(what, Kind::Medical)?));
         }
-        let files = found(path)?;
-        Ok(Set::new(Folder::of(path, files)))
+        Ok(Set::new(Folder::of(path, found(path)?, layout)))
     }
 
     /// The volume at `path`, its intensities put on `scale`: prepared and in memory, or in blocks.
@@ -158,6 +162,11 @@ impl VolumeConfig {
             self.blocks.as_ref().map_or_else(|| std::env::temp_dir().join("selfsup-blocks"), PathBuf::from);
         Ok(Arc::new(Scaled::new(cached(path, None, &folder, &self.read, cache)?, scale)?))
     }
+}
+
+/// What was said about files of labels: splits and subjects are said of the volumes.
+fn labels_of(notes: Vec<String>) -> Vec<String> {
+    notes.into_iter().filter(|n| !n.starts_with("folders ")).collect()
 }
 
 /// The medical files below a folder.

@@ -127,7 +127,7 @@ impl Data {
     fn open(request: &FrameRequest) -> Result<(Self, usize)> {
         let (train, all, without) = aligned(request.train, request.folder)?;
         let (_, test, more) = aligned(request.test, request.folder)?;
-        let (fit, choose) = train.hold_out_or_warn(CHOOSES, 1)?;
+        let (fit, choose) = train.hold_out_and_say(CHOOSES, 1)?;
         let clips = |set: &Set| aligned(set, request.folder).map(|(_, clips, _)| clips);
         let data = Data {
             fit: clips(&fit)?,

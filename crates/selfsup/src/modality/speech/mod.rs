@@ -16,7 +16,7 @@ use selfsup_core::data::{Collate, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Inputs;
 use selfsup_core::objective::boxed;
 use selfsup_core::{Encoder, Error, Key, Layer, Params, Pass, Result, Scope};
-use selfsup_datasets::{Kind, Records, Source as Place};
+use selfsup_datasets::{Kind, Reading, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_speech::audio::Content;
 use selfsup_speech::augment::{Noise, NoiseLevel};
@@ -98,6 +98,7 @@ impl config::Keys for Keys {
 pub struct Speech {
     keys: Keys,
     encoder: SpeechConfig,
+    reading: Reading,
 }
 
 /// Waves with the labels of their records.
@@ -217,7 +218,11 @@ impl Modality for Speech {
             }
             None => keys.encoder.resolve(keys.method.family())?,
         };
-        Ok(Speech { keys, encoder })
+        Ok(Speech { keys, encoder, reading: config.data.reading() })
+    }
+
+    fn reading(&self) -> Reading {
+        self.reading.clone()
     }
 
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Waves>>> {
@@ -324,6 +329,7 @@ impl Modality for Speech {
 impl Noisy<Speech> for Speech {
     fn with_noise(&self, snr_db: f32, noise: &str) -> Result<Self> {
         let input = PrepareConfig { noise: Some(noise_level(snr_db, noise)?), ..self.keys.input.clone() };
-        Ok(Speech { keys: Keys { input, ..self.keys.clone() }, encoder: self.encoder.clone() })
+        let (encoder, reading) = (self.encoder.clone(), self.reading.clone());
+        Ok(Speech { keys: Keys { input, ..self.keys.clone() }, encoder, reading })
     }
 }

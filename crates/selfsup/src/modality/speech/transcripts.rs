@@ -1,7 +1,7 @@
 //! Transcripts as they are to be recognised: `[transcript]`.
 
 use selfsup_core::Result;
-use selfsup_datasets::{Record, Records};
+use selfsup_datasets::{Record, Records, Split};
 use selfsup_speech::transcript::TranscriptConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +44,15 @@ impl Records for Simplified {
     }
     fn mask(&self, index: usize) -> Option<PathBuf> {
         self.records.mask(index)
+    }
+    fn whole(&self, index: usize) -> Option<String> {
+        self.records.whole(index)
+    }
+    fn split(&self, index: usize) -> Option<Split> {
+        self.records.split(index)
+    }
+    fn notes(&self) -> Vec<String> {
+        self.records.notes()
     }
     fn classes(&self) -> &[String] {
         self.records.classes()

@@ -21,7 +21,7 @@ use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::run::Display;
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
-use selfsup_datasets::Kind;
+use selfsup_datasets::{Kind, LabelFile, Reading};
 use selfsup_eval::Matrix;
 use selfsup_text::batch::{Example, IGNORED, Pad, Sequences};
 use selfsup_text::corpus::{CorpusConfig, Prepared, folder_name};
@@ -129,6 +129,7 @@ pub struct Text {
     architecture: Architecture,
     /// `data.path`, and how it is divided: what decides the tokens of a corpus that is not held in memory.
     divided: Option<(String, String)>,
+    reading: Reading,
 }
 
 impl Text {
@@ -194,10 +195,7 @@ impl Modality for Text {
             (Some(path), _) => Tokenizer::load(path)?,
             (None, Some(folder)) => Tokenizer::load(folder)?,
             (None, None) => {
-                let data = if config.data.path.is_empty() { &config.data.labels } else { &config.data.path };
-                let set = documents(data, &keys.corpus)?.limit(config.data.limit)?;
-                // Only what is trained on: the vocabulary must not know the samples that are held out.
-                let (set, _) = set.hold_out(config.data.hold_out, 0)?;
+                let set = trained_on(config)?;
                 // Characters are counted, not asked for.
                 Display::new(Duration::ZERO)
                     .note(&format!("making a vocabulary from {} texts ...", set.len()));
@@ -211,7 +209,11 @@ impl Modality for Text {
         let in_files = !data.path.is_empty() && data.labels.is_empty();
         let divided = in_files
             .then(|| (data.path.clone(), format!("hold_out {}, limit {}", data.hold_out, data.limit)));
-        Ok(Text { keys, tokenizer, architecture, divided })
+        Ok(Text { keys, tokenizer, architecture, divided, reading: data.reading() })
+    }
+
+    fn reading(&self) -> Reading {
+        self.reading.clone()
     }
 
     fn keep(&self, run: &Path) -> Result<()> {
@@ -225,7 +227,7 @@ impl Modality for Text {
     }
 
     fn open(&self, what: &str) -> Result<Set> {
-        documents(what, &self.keys.corpus)
+        documents(what, &self.keys.corpus, self.reading.layout)
     }
 
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Sequences>>> {
@@ -316,6 +318,17 @@ impl Modality for Text {
         let _ = batch.samples();
         Ok(lines)
     }
+}
+
+/// The texts that are trained on: a vocabulary must not know those that are held out.
+fn trained_on(config: &PretrainConfig<Keys>) -> Result<Set> {
+    let PretrainConfig { data, keys, .. } = config;
+    let set = if data.path.is_empty() && !data.labels.is_empty() {
+        Set::new(LabelFile::read_with(Path::new(&data.labels), &data.columns)?.texts()?)
+    } else {
+        documents(&data.path, &keys.corpus, data.layout)?
+    };
+    set.train_part(data)
 }
 
 /// The first row of a matrix of integers.

@@ -3,14 +3,41 @@
 use crate::set::Set;
 use selfsup_core::run::Display;
 use selfsup_core::{Error, Result};
-use selfsup_datasets::{Kind, Record, Records, Source as Place, fetch, open_tables_of_text, tables};
+use selfsup_datasets::layout::{Arranged, arrange};
+use selfsup_datasets::{
+    Kind, Layout, Record, Records, Source as Place, Split, fetch, open_tables_of_text, tables,
+};
 use selfsup_text::corpus::{CorpusConfig, Document, Reader, TextStore, files, folder_name, weight};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+/// The parts of a corpus by its folders.
+struct Parts {
+    /// By file; empty where folders do not divide it.
+    of: BTreeMap<String, Split>,
+    notes: Vec<String>,
+}
+
+impl Parts {
+    /// Of the files below `root`.
+    fn of(root: &Path, files: &[PathBuf], layout: Layout) -> Self {
+        let Arranged { files, splits, notes, .. } = arrange(root, files.to_vec(), layout);
+        let of = files.iter().zip(splits).filter_map(|(f, s)| Some((f.display().to_string(), s?))).collect();
+        // Texts have neither classes by folders nor label images.
+        let notes = notes.into_iter().filter(|n| n.contains("are splits")).collect();
+        Parts { of, notes }
+    }
+
+    /// The part of a document, which is called by its file and line.
+    fn split(&self, id: &str) -> Option<Split> {
+        self.of.get(id.rsplit_once(':')?.0).copied()
+    }
+}
+
 /// Documents of files, in memory.
-struct Documents(Vec<Document>);
+struct Documents(Vec<Document>, Parts);
 
 impl Records for Documents {
     fn len(&self) -> usize {
@@ -31,6 +58,12 @@ impl Records for Documents {
     fn id(&self, index: usize) -> Result<String> {
         Ok(self.0.get(index).map(|d| d.id.clone()).unwrap_or_default())
     }
+    fn split(&self, index: usize) -> Option<Split> {
+        self.1.split(&self.0.get(index)?.id)
+    }
+    fn notes(&self) -> Vec<String> {
+        self.1.notes.clone()
+    }
     fn label(&self, _: usize) -> Option<u32> {
         None
     }
@@ -40,7 +73,7 @@ impl Records for Documents {
 }
 
 /// Documents of files, on disk.
-struct Stored(TextStore);
+struct Stored(TextStore, Parts);
 
 impl Records for Stored {
     fn len(&self) -> usize {
@@ -57,6 +90,12 @@ impl Records for Stored {
     }
     fn id(&self, index: usize) -> Result<String> {
         self.0.id(index)
+    }
+    fn split(&self, index: usize) -> Option<Split> {
+        if self.1.of.is_empty() { None } else { self.1.split(&self.0.id(index).ok()?) }
+    }
+    fn notes(&self) -> Vec<String> {
+        self.1.notes.clone()
     }
     fn label(&self, _: usize) -> Option<u32> {
         None
@@ -87,22 +126,30 @@ fn is_name(what: &str) -> bool {
 
 /// The texts of a data set's name, of files or of Parquet tables. Files above `corpus.in_memory` are written
 /// to the disk once.
-pub(super) fn documents(what: &str, corpus: &CorpusConfig) -> Result<Set> {
+pub(super) fn documents(what: &str, corpus: &CorpusConfig, layout: Layout) -> Result<Set> {
     if is_name(what) {
         return Ok(Set::new(selfsup_datasets::open_kind(what, Kind::Text)?));
     }
     let path = Path::new(what);
-    if let Some(records) = open_tables_of_text(path, &corpus.column)? {
+    if let Some(records) = open_tables_of_text(path, &corpus.column, layout)? {
         return Ok(Set::new(records));
     }
     if let Some(large) = Large::of(what, corpus)? {
-        return large.texts(corpus);
+        let parts = Parts::of(path, &large.files, layout);
+        return large.texts(corpus, parts);
     }
-    let all: Vec<Document> = Reader::new(files(path)?, corpus.unit, &corpus.column).collect::<Result<_>>()?;
+    let files = files(path)?;
+    let mut parts = Parts::of(path, &files, layout);
+    let mut reader = Reader::new(files, corpus.unit, &corpus.column);
+    let all: Vec<Document> = reader.by_ref().collect::<Result<_>>()?;
+    if let Some(first) = reader.empty().first() {
+        let empty = reader.empty().len();
+        parts.notes.push(format!("warning: {empty} files hold no text, {} for example", first.display()));
+    }
     if all.is_empty() {
         return Err(Error::file(path, "no text: the files are empty"));
     }
-    Ok(Set::new(Documents(all)))
+    Ok(Set::new(Documents(all, parts)))
 }
 
 /// A corpus that is not held in memory: its files, and the folder for what is made of it.
@@ -145,7 +192,7 @@ impl Large {
     }
 
     /// Its texts, from the disk: written there first if they are not.
-    fn texts(self, corpus: &CorpusConfig) -> Result<Set> {
+    fn texts(self, corpus: &CorpusConfig, parts: Parts) -> Result<Set> {
         let folder = self.folder.join("texts");
         let store = match TextStore::open_if(&folder, &self.source) {
             Some(store) => store,
@@ -162,7 +209,7 @@ impl Large {
                 )?
             }
         };
-        Ok(Set::new(Stored(store)))
+        Ok(Set::new(Stored(store, parts)))
     }
 
     /// Where the tokens of a part of it are kept, and a description of what decides them.

@@ -14,7 +14,7 @@ use selfsup_core::config::Unread;
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Inputs, Views, Wanted};
 use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
-use selfsup_datasets::{Kind, Record, Records, Source as Place};
+use selfsup_datasets::{Kind, Reading, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::data::{Collated, Content, Planes, Sample};
@@ -97,6 +97,7 @@ pub struct Vision {
     keys: Keys,
     architecture: Architecture,
     max_pixels: u64,
+    reading: Reading,
 }
 
 /// Records as encoded images.
@@ -156,15 +157,20 @@ impl Modality for Vision {
         if let Some(name) = keys.encoder.pretrained() {
             keys.encoder.agree(&architecture, &Released::outline(super::weights_path(name)?)?)?;
         }
-        Ok(Vision { keys, architecture, max_pixels: config.data.max_pixels })
+        let (max_pixels, reading) = (config.data.max_pixels, config.data.reading());
+        Ok(Vision { keys, architecture, max_pixels, reading })
+    }
+
+    fn reading(&self) -> Reading {
+        self.reading.clone()
     }
 
     fn open(&self, what: &str) -> Result<Set> {
         #[cfg(feature = "medical")]
         if self.keys.volumes.slices.is_some() {
-            return Ok(Set::new(slices::Pictures::open(what, &self.keys.volumes)?));
+            return Ok(Set::new(slices::Pictures::open(what, &self.keys.volumes, self.reading.layout)?));
         }
-        Ok(Set::new(selfsup_datasets::open_kind(what, Kind::Vision)?))
+        Ok(Set::new(selfsup_datasets::open_kind_with(what, Kind::Vision, &self.reading)?))
     }
 
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Views>>> {

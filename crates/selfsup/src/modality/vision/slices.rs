@@ -8,7 +8,7 @@
 use crate::modality::medical::volumes::{Cut, VolumeConfig, path_of};
 use crate::set::Set;
 use selfsup_core::{Error, Result};
-use selfsup_datasets::{Record, Records, Source};
+use selfsup_datasets::{Layout, Record, Records, Source, Split};
 use selfsup_medical::Window;
 use selfsup_medical::blocks::Scan;
 use selfsup_medical::image::{Plane, slice};
@@ -51,7 +51,7 @@ impl Pictures {
     ///
     /// # Errors
     /// If a volume cannot be read, no slice is left, or a key cannot be carried out.
-    pub fn open(what: &str, config: &VolumeConfig) -> Result<Self> {
+    pub fn open(what: &str, config: &VolumeConfig, layout: Layout) -> Result<Self> {
         let cut = config.slices.ok_or_else(|| {
             Error::config("volumes.slices is missing: expected axial, coronal, sagittal or stored")
         })?;
@@ -64,7 +64,7 @@ impl Pictures {
                 "volumes.keep = [{low}, {high}]: expected two shares of the axis, the smaller first"
             )));
         }
-        let set = if cut == Cut::Stored { config.files(what)? } else { config.open(what)? };
+        let set = if cut == Cut::Stored { config.files(what, layout)? } else { config.open(what, layout)? };
         let cache = config.cache();
         let (mut wholes, mut names, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..set.len() {
@@ -170,6 +170,14 @@ impl Records for Pictures {
 
     fn whole(&self, index: usize) -> Option<String> {
         self.names.get(self.places.get(index)?.0).cloned()
+    }
+
+    fn split(&self, index: usize) -> Option<Split> {
+        self.set.records().split(self.places.get(index)?.0)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.set.records().notes()
     }
 
     fn classes(&self) -> &[String] {

@@ -1,0 +1,192 @@
+//! Tables, folders and names as people have them, through the real command: leaks under any spelling, few
+//! groups, splits by folders, names of embeddings, unreadable samples.
+
+use crate::common::{Work, command, ended, good, refused, selfsup};
+use std::path::Path;
+use std::process::Output;
+
+/// A run that is as small as possible.
+const SMALL: &[&str] = &[
+    "encoder.name=resnet",
+    "encoder.depths=[1]",
+    "encoder.widths=[4]",
+    "encoder.stem=4",
+    "method.hidden_dim=8",
+    "method.out_dim=4",
+    "augment.size=16",
+    "train.steps=2",
+    "train.batch_size=4",
+    "eval.few=[]",
+];
+
+impl Work {
+    /// A picture that no other one equals.
+    fn picture(&self, name: &str, seed: u32) {
+        let picture = image::RgbImage::from_fn(18, 18, |x, y| {
+            image::Rgb([(x * 7 + seed * 31) as u8, (y * 11 + seed * 17) as u8, ((x + y) * 5 + seed) as u8])
+        });
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        picture.save(path).unwrap();
+    }
+
+    /// The pictures that the tables of tests/data/tables name.
+    fn pictures(&self) -> String {
+        (0..24).for_each(|i| self.picture(&format!("imgs/sub{}/{i:02}.png", i % 2), i));
+        self.text("imgs")
+    }
+
+    fn pretrain(&self, data: &str, more: &[&str]) -> Output {
+        let run = self.text("run");
+        let _ = std::fs::remove_dir_all(&run);
+        let args = [&["pretrain", "--data", data, "--out", &run], SMALL, more].concat();
+        // A dry run draws into the current folder.
+        command(&args).current_dir(self.path("")).output().unwrap()
+    }
+}
+
+fn data(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).display().to_string()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_leak_is_refused_under_any_spelling() {
+    let w = Work::new();
+    let pictures = w.pictures();
+    let text = std::fs::read_to_string(data("tables/leak.csv")).unwrap();
+    for name in
+        ["patient", "PatientID", "Patient ID", "subject-id", "case_id", "lesion_id", "StudyInstanceUID"]
+    {
+        let table = w.file("leak.csv", &text.replacen("patient", name, 1));
+        let out = w.pretrain(&pictures, &[&format!("data.labels={table}"), "--no-probe"]);
+        refused(&out, &["group `p", "leak", "training", "test"]);
+    }
+    // A scanner is named, not taken; asked for, it leaks as well.
+    let table = format!("data.labels={}", w.file("leak.csv", &text.replacen("patient", "scanner", 1)));
+    let out = w.pretrain(&pictures, &[&table, "--no-probe", "eval.online_knn=0"]);
+    good(&out);
+    assert!(said(&out).contains("data.columns.group = \"scanner\""), "{}", said(&out));
+    refused(&w.pretrain(&pictures, &[&table, "data.columns.group=scanner"]), &["group `p"]);
+    refused(
+        &w.pretrain(&pictures, &[&table, "data.columns={ label = \"dx\" }"]),
+        &["data.columns.label = \"dx\"", "`scanner`"],
+    );
+}
+
+#[test]
+fn of_five_patients_one_is_held_out_and_said() {
+    let w = Work::new();
+    let pictures = w.pictures();
+    let mut table = "file_name,dx,PatientID\n".to_string();
+    for i in 0..24 {
+        table.push_str(&format!("sub{}/{i:02}.png,{},p{}\n", i % 2, i % 2, i % 6));
+    }
+    let table = format!("data.labels={}", w.file("t.csv", &table));
+    let out = w.pretrain(&pictures, &[&table, "data.hold_out=0.2"]);
+    let text = good(&out);
+    assert!(said(&out).contains("held out: 1 of 6 groups, 4 of 24 samples (16.7%)"), "{}", said(&out));
+    assert!(text.contains("evaluating on 20 + 4 labelled images"), "{text}");
+    let out = w.pretrain(&pictures, &[&table, "data.hold_out=0.05", "--no-probe"]);
+    good(&out);
+    assert!(said(&out).contains("warning: held out: 1 of 6 groups") && said(&out).contains("5.0%"));
+}
+
+#[test]
+fn folders_of_splits_divide() {
+    let w = Work::new();
+    for (i, name) in ["train/cat/1", "train/cat/2", "train/dog/3", "train/dog/4", "test/cat/5", "test/dog/6"]
+        .iter()
+        .enumerate()
+    {
+        w.picture(&format!("pets/{name}.png"), i as u32);
+        w.picture(&format!("pets/masks/{i}.png"), 99);
+    }
+    let out = w.pretrain(&w.text("pets"), &["--dry-run"]);
+    let text = good(&out);
+    assert!(
+        text.contains("4 to train on, 0 held out, 2 to test on") && text.contains("classes: cat, dog"),
+        "{text}"
+    );
+    assert!(said(&out).contains("are splits") && said(&out).contains("data.layout"), "{}", said(&out));
+    let text = good(&w.pretrain(&w.text("pets"), &["--dry-run", "data.layout=plain", "data.hold_out=0"]));
+    assert!(text.contains("12 to train on") && text.contains("classes: masks, test, train"), "{text}");
+}
+
+#[test]
+fn embeddings_have_names_in_every_format() {
+    let w = Work::new();
+    // `a-b` stands before `a/` in the order of texts.
+    ["p/a/1.png", "p/a-b/2.png", "p/a/10.png", "p/b/4.png"]
+        .iter()
+        .enumerate()
+        .for_each(|(i, n)| w.picture(n, i as u32));
+    let pictures = w.text("p");
+    good(&w.pretrain(&pictures, &["data.hold_out=0", "--no-probe"]));
+    let run = w.text("run");
+    for ending in ["csv", "npy", "safetensors"] {
+        good(&selfsup(&["embed", &run, "--out", &w.text(&format!("f.{ending}"))]));
+    }
+    let read = |name: &str| std::fs::read_to_string(w.path(name)).unwrap();
+    let ids: Vec<String> = ["a-b/2.png,a-b", "a/1.png,a", "a/10.png,a", "b/4.png,b"]
+        .iter()
+        .map(|n| format!("{pictures}/{n}"))
+        .collect();
+    assert_eq!(read("f.ids.csv"), format!("id,label\n{}\n", ids.join("\n")));
+    let csv = read("f.csv");
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("id,label,f0,f1,f2,f3"));
+    let npy = std::fs::read(w.path("f.npy")).unwrap();
+    let values: Vec<f32> = npy[npy.len() - 4 * 16..]
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    for (line, (id, row)) in lines.zip(ids.iter().zip(values.chunks_exact(4))) {
+        let rest = line.strip_prefix(id.as_str()).unwrap().strip_prefix(',').unwrap();
+        assert_eq!(
+            rest.split(',').map(|v| v.parse::<f32>().unwrap()).collect::<Vec<_>>(),
+            row,
+            "the same bits"
+        );
+    }
+    assert_eq!(csv.lines().count(), 5);
+}
+
+#[test]
+fn bad_samples_are_listed_skipped_and_counted() {
+    let w = Work::new();
+    for i in 0..8 {
+        for class in ["a", "b"] {
+            w.write(
+                &format!("bad/{class}/{i}.jpg"),
+                std::fs::read(data(&format!("bad/{i:02}.jpg"))).unwrap(),
+            );
+        }
+    }
+    for name in ["trunc.jpg", "truncpng.png", "html.jpg", "zero.jpg", "crc.png"] {
+        w.write(&format!("bad/a/{name}"), std::fs::read(data(&format!("bad/{name}"))).unwrap());
+    }
+    let folder = w.text("bad");
+    let out = selfsup(&["data", "inspect", &folder]);
+    ended(&out, 2, &["5 of 21"]);
+    let listed = String::from_utf8_lossy(&out.stdout).into_owned();
+    for name in ["trunc.jpg", "truncpng.png", "html.jpg", "zero.jpg", "crc.png"] {
+        assert_eq!(listed.matches(name).count(), 1, "{name}: {listed}");
+    }
+    // The kNN accuracy during training, and the probe after it, leave out what the training does.
+    let out = w.pretrain(&folder, &["train.max_bad_fraction=0.5", "data.hold_out=0.3", "train.batch_size=8"]);
+    good(&out);
+    assert!(said(&out).contains("cannot be read and are skipped"), "{}", said(&out));
+    refused(&w.pretrain(&folder, &["train.max_bad_fraction=0.01", "data.hold_out=0.3"]), &["cannot be read"]);
+    good(&w.pretrain(&folder, &["train.max_bad_fraction=0.5", "data.hold_out=0", "train.batch_size=8"]));
+    let (run, out) = (w.text("run"), w.text("f.csv"));
+    refused(&selfsup(&["embed", &run, "--out", &out]), &["bad/a/"]);
+    let skipped = selfsup(&["embed", &run, "--out", &out, "--skip-bad"]);
+    good(&skipped);
+    assert_eq!(said(&skipped).matches("warning: skipped: ").count(), 5, "{}", said(&skipped));
+    assert!(said(&skipped).contains("5 of 21 images"));
+    assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 17);
+}
