@@ -9,6 +9,9 @@ use crate::scope::Scope;
 use candle_core::{DType, ModuleT, Tensor};
 use std::sync::{Mutex, PoisonError};
 
+/// Makes a module over the parameters of a scope.
+type Build<M> = Box<dyn Fn(&Scope) -> Result<M> + Send + Sync>;
+
 /// An encoder whose forward pass is a module of candle-nn.
 ///
 /// The module maps inputs of the public layout (images `(N, C, H, W)`) to features `(N, D)`, to tokens
@@ -43,7 +46,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct Foreign<M> {
     scope: Scope,
     dim: usize,
-    build: Box<dyn Fn(&Scope) -> Result<M> + Send + Sync>,
+    build: Build<M>,
     checked: Mutex<bool>,
 }
 

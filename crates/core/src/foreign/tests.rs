@@ -85,7 +85,7 @@ fn refusal<M: ModuleT>(
 ) -> String {
     let network = Foreign::new(&root(), dim, build).unwrap();
     network.forward(x, None, &[], &Pass::eval()).expect("evaluation needs no gradient");
-    let error = network.forward(x, None, &[], &first_pass()).err().expect("it cannot be trained");
+    let error = network.forward(x, None, &[], &first_pass()).expect_err("it cannot be trained");
     assert!(matches!(error, Error::Input { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("docs/adding-an-encoder.md"), "{text}");
@@ -98,7 +98,8 @@ fn contains(text: &str, parts: &[&str]) {
 
 #[test]
 fn good_networks_pass() {
-    let steps: [(&str, fn(&Tensor) -> candle_core::Result<Tensor>); 5] = [
+    type Plain = fn(&Tensor) -> candle_core::Result<Tensor>;
+    let steps: [(&str, Plain); 5] = [
         ("relu", |x| relu(x, Path::Auto)),
         ("gelu", |x| gelu_erf(x, Path::Auto)),
         ("candle's gelu", |x| x.gelu_erf()),
@@ -275,13 +276,17 @@ fn initial_values_are_drawn_as_described() -> Result<()> {
     };
     let close = |a: f64, b: f64| assert!((a - b).abs() < 0.05 * b.abs().max(0.3), "{a} {b}");
     let (mean, sd, _) = moments("a", Init::Randn { mean: 2.0, stdev: 0.5 })?;
-    (close(mean, 2.0), close(sd, 0.5));
+    close(mean, 2.0);
+    close(sd, 0.5);
     let (mean, sd, top) = moments("b", Init::Uniform { lo: -1.0, up: 3.0 })?;
-    (close(mean, 1.0), close(sd, 4.0 / 12f64.sqrt()), assert!(top <= 3.0));
+    close(mean, 1.0);
+    close(sd, 4.0 / 12f64.sqrt());
+    assert!(top <= 3.0);
     let deviation = (2.0f64 / 60.0).sqrt(); // fan in 20 x 3, gain sqrt(2)
     close(moments("c", DEFAULT_KAIMING_NORMAL)?.1, deviation);
     let (_, sd, top) = moments("d", DEFAULT_KAIMING_UNIFORM)?;
-    (close(sd, deviation), assert!(f64::from(top) <= 3f64.sqrt() * deviation + 1e-6));
+    close(sd, deviation);
+    assert!(f64::from(top) <= 3f64.sqrt() * deviation + 1e-6);
     assert_eq!(moments("e", Init::Const(0.25))?.0, 0.25);
     Ok(())
 }
