@@ -5,8 +5,8 @@ use crate::config::{EvalConfig, Read};
 use crate::modality::{Modality, with_noise};
 use crate::set::{Labelled, Set};
 use candle_core::Device;
-use selfsup_core::data::LoaderConfig;
-use selfsup_core::objective::Batch;
+use selfsup_core::data::{LoadedBatch, LoaderConfig};
+use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::run::counted;
 use selfsup_core::trainer::{Look, Observer};
 use selfsup_core::{Encoder, Result};
@@ -28,8 +28,40 @@ pub fn encode<M: Modality>(
     loader: &LoaderConfig,
     device: &Device,
 ) -> Result<Matrix> {
-    let (n, mut sums) = (set.len(), None);
-    for loaded in counted("features: batch", &*modality.inputs(set, false, loader.clone())?)? {
+    let inputs = modality.inputs(set, false, loader.clone())?;
+    let batches = counted("features: batch", &*inputs)?;
+    pooled(modality, encoder, set.len(), read, batches, device)
+}
+
+/// The same of one epoch of augmented inputs: each epoch draws other views of a sample.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_views<M: Modality>(
+    modality: &M,
+    encoder: &dyn Encoder,
+    set: &Set,
+    read: Read,
+    loader: &LoaderConfig,
+    device: &Device,
+    epoch: u64,
+) -> Result<Matrix> {
+    let inputs = modality.inputs(set, true, loader.clone())?;
+    let batches = inputs.epoch_from(epoch, 0)?;
+    pooled(modality, encoder, set.len(), read, batches, device)
+}
+
+/// Features of `n` samples, each the mean over its inputs.
+fn pooled<M: Modality>(
+    modality: &M,
+    encoder: &dyn Encoder,
+    n: usize,
+    read: Read,
+    batches: impl Iterator<Item = Result<LoadedBatch<Inputs>>>,
+    device: &Device,
+) -> Result<Matrix> {
+    let mut sums = None;
+    for loaded in batches {
         let batch = loaded?.batch.to_device(device)?;
         let features = modality.features(encoder, &batch, read)?;
         let (_, d) = features.dims2()?;

@@ -21,7 +21,9 @@ pub mod say;
 pub mod screen;
 pub mod set;
 pub mod task;
+pub mod unlabelled;
 pub mod verbs;
+pub mod verdict;
 
 pub use selfsup_core as core;
 pub use selfsup_core::{Error, Result};

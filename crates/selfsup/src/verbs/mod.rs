@@ -17,6 +17,7 @@ use crate::config::{Keys, PretrainConfig};
 use crate::draft::Draft;
 use crate::evaluate::Probed;
 use crate::modality::{Method, Modality};
+use crate::verdict::verdict;
 use candle_core::Device;
 use selfsup_core::run::Run;
 use selfsup_core::{Error, Params, Result, Scope};
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 /// The accuracies as a table.
 pub fn table(found: &Probed) -> String {
     let r = &found.report;
-    let mut out = String::new();
+    let mut out = format!("{}\n", verdict(found));
     let mut row = |name: &str, f: &dyn Fn(&str) -> String| {
         let _ = writeln!(out, "{name:<24}{:>16}{:>16}{:>16}", f("trained"), f("random"), f("raw"));
     };

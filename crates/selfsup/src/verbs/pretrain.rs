@@ -8,6 +8,7 @@ use crate::registry::{owner, with_method, with_modality};
 use crate::say::{say, say_text};
 use crate::screen;
 use crate::set::Sets;
+use crate::unlabelled::Unlabelled;
 use crate::verbs::{fresh, start, table};
 use candle_core::Device;
 use selfsup_core::checkpoint::{Checkpoint, Extra};
@@ -55,6 +56,8 @@ struct RunResult<'a> {
     training: &'a Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<&'a Probed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unlabelled: Option<&'a Unlabelled>,
     seconds: f64,
 }
 
@@ -232,7 +235,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         }
     };
     modality.export(&params, &run.model_dir()?, M::LAYOUTS.first().copied().unwrap_or_default())?;
-    let result = |probe: Option<&Probed>| {
+    let result = |probe: Option<&Probed>, unlabelled: Option<&Unlabelled>| {
         run.write_result(&RunResult {
             modality: kind,
             method: config.keys.method(),
@@ -240,6 +243,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             parameters: encoder,
             training: &summary,
             probe,
+            unlabelled,
             seconds: started.elapsed().as_secs_f64(),
         })
     };
@@ -248,7 +252,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             // Everything is written, and where nothing was trained an earlier evaluation stays: who does not
             // want to wait loses nothing.
             if summary.loss.is_some() {
-                result(None)?;
+                result(None, None)?;
             }
             stop.end_at_once();
             say!(
@@ -271,12 +275,31 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         }
         _ => None,
     };
-    result(found.as_ref())?;
-    report(&summary, kind, found.as_ref(), request.probe, &dir);
+    let unlabelled = if found.is_none() && request.probe {
+        if summary.loss.is_some() {
+            result(None, None)?;
+        }
+        stop.end_at_once();
+        let random = random_encoder(&modality, config.train.seed, &device)?;
+        let set = sets.held_out.as_ref().unwrap_or(&sets.train).clone();
+        let loader = LoaderConfig::in_order(config.eval.batch_size, config.train.workers);
+        let encoders = [method.encoder(), random.as_ref()];
+        Unlabelled::measure(&modality, encoders, &set, config.eval.read, &loader, &device)?
+    } else {
+        None
+    };
+    result(found.as_ref(), unlabelled.as_ref())?;
+    report(&summary, kind, found.as_ref(), unlabelled.as_ref(), &dir);
     Ok(())
 }
 
-fn report(summary: &Summary, kind: Kind, found: Option<&Probed>, asked: bool, dir: &Path) {
+fn report(
+    summary: &Summary,
+    kind: Kind,
+    found: Option<&Probed>,
+    unlabelled: Option<&Unlabelled>,
+    dir: &Path,
+) {
     say!(
         "trained {} steps in {:.0} s ({:.0} {}/s), {}",
         summary.steps,
@@ -297,12 +320,11 @@ fn report(summary: &Summary, kind: Kind, found: Option<&Probed>, asked: bool, di
             low.since_step
         );
     }
-    match found {
-        Some(found) => say_text!("{}", table(found)),
-        None if asked => say!(
-            "no labels: nothing to evaluate (folders of the first level are taken for labels, or give data.labels; on other data: `selfsup probe`)"
-        ),
-        None => {}
+    if let Some(found) = found {
+        say_text!("{}", table(found));
+    }
+    if let Some(found) = unlabelled {
+        say_text!("{}", found.shown());
     }
     say!("weights: {}", dir.join("model").display());
 }

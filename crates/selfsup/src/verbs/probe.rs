@@ -6,8 +6,10 @@ use crate::registry::with_modality;
 use crate::say::{say, say_text};
 use crate::screen;
 use crate::set::Sets;
+use crate::unlabelled::Unlabelled;
 use crate::verbs::{Opened, kind_of_run, open_run, table};
 use selfsup_core::checkpoint::{pretty_json, write_text};
+use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -39,7 +41,7 @@ pub struct Request {
 /// where it is told to.
 ///
 /// # Errors
-/// If the run cannot be read or there are no labels.
+/// If the run or a sample cannot be read. Without labels, what needs none is measured.
 pub fn run(request: &Request) -> Result<()> {
     with_modality!(kind_of_run(&request.run)?, M => run_as::<M>(request))
 }
@@ -70,12 +72,7 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
     if request.frames.is_some() {
         return frames(request, &opened, &sets);
     }
-    let labelled = sets.labelled()?.ok_or_else(|| {
-        Error::input(
-            &opened.config.data.path,
-            "no labels to evaluate on: put the samples of each class into a folder of its own, or give --labels, or --data and --test",
-        )
-    })?;
+    let Some(labelled) = sets.labelled()? else { return unlabelled(request, &opened, &sets) };
     let train = &opened.config.train;
     let labelled = screen::labelled(&opened.modality, labelled, train.max_bad_fraction, train.workers)?;
     let random = random_encoder(&opened.modality, opened.config.train.seed, &opened.device)?;
@@ -92,6 +89,27 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
     write_text(&path, &pretty_json(&found)?)?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", table(&found));
+    say!("written: {}", path.display());
+    Ok(())
+}
+
+/// What can be said without labels, of the samples that are held out, or else of those trained on.
+fn unlabelled<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Result<()> {
+    if !request.snr.is_empty() {
+        return Err(Error::input(&opened.config.data.path, "no labels: --snr compares accuracies"));
+    }
+    let train = &opened.config.train;
+    let random = random_encoder(&opened.modality, train.seed, &opened.device)?;
+    let set = sets.test.as_ref().or(sets.held_out.as_ref()).unwrap_or(&sets.train);
+    let eval = &opened.config.eval;
+    let loader = LoaderConfig::in_order(eval.batch_size, train.workers);
+    let encoders = [opened.method.encoder(), random.as_ref()];
+    let found = Unlabelled::measure(&opened.modality, encoders, set, eval.read, &loader, &opened.device)?
+        .ok_or_else(|| Error::input(&opened.config.data.path, "1 sample: expected at least 2 to compare"))?;
+    let path = request.out.clone().unwrap_or_else(|| request.run.join("probe.json"));
+    write_text(&path, &pretty_json(&found)?)?;
+    say!("checkpoint of step {}", opened.step);
+    say_text!("{}", found.shown());
     say!("written: {}", path.display());
     Ok(())
 }

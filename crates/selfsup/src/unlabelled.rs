@@ -1,0 +1,126 @@
+//! What can be said of a representation without labels: whether it has collapsed, how evenly it spreads, and
+//! whether two views of a sample are nearer to each other than to other samples.
+
+use crate::config::Read;
+use crate::evaluate::{encode, encode_views};
+use crate::modality::Modality;
+use crate::set::Set;
+use candle_core::Device;
+use selfsup_core::data::LoaderConfig;
+use selfsup_core::{Encoder, Result};
+use selfsup_eval::knn::{normalize_rows, top_k};
+use selfsup_eval::metrics::{alignment, uniformity};
+use selfsup_eval::{Matrix, collapse};
+use std::fmt::Write;
+
+/// Samples that are looked at.
+const SAMPLES: usize = 1000;
+
+/// Measures of one encoder; features are L2-normalised for the last three.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Measures {
+    /// Spread, dead dimensions and effective rank.
+    pub collapse: collapse::CollapseReport,
+    /// Mean squared distance of two views of a sample (Wang and Isola 2020, arXiv 2005.10242): 0 if they are the
+    /// same, 2 if they are unrelated.
+    pub alignment: f64,
+    /// `log mean exp(-2 |x - y|^2)` over pairs of samples: 0 for one point, lower the more even.
+    pub uniformity: f64,
+    /// Share of the samples, in percent, of which one view's nearest neighbour among the other views is its own
+    /// sample's.
+    pub view_recall: f64,
+}
+
+/// The trained encoder beside the same one with random weights.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Unlabelled {
+    /// The trained encoder.
+    pub trained: Measures,
+    /// The encoder with random weights.
+    pub random: Measures,
+    /// Samples that were looked at.
+    pub samples: usize,
+    /// Whether the modality makes other views of a sample each time; if not, the measures of views mean nothing
+    /// and are not shown.
+    pub views_differ: bool,
+}
+
+impl Unlabelled {
+    /// Measures on up to 1,000 samples of `set`; `None` for fewer than two.
+    ///
+    /// # Errors
+    /// If a sample cannot be read.
+    pub fn measure<M: Modality>(
+        modality: &M,
+        [trained, random]: [&dyn Encoder; 2],
+        set: &Set,
+        read: Read,
+        loader: &LoaderConfig,
+        device: &Device,
+    ) -> Result<Option<Self>> {
+        let set = set.limit(SAMPLES)?;
+        if set.len() < 2 {
+            return Ok(None);
+        }
+        let mut views_differ = false;
+        let mut of = |encoder: &dyn Encoder| -> Result<Measures> {
+            let views = |epoch| encode_views(modality, encoder, &set, read, loader, device, epoch);
+            let plain = encode(modality, encoder, &set, read, loader, device)?;
+            let (one, other) = (views(0)?, views(1)?);
+            views_differ |= one.view().as_slice() != other.view().as_slice();
+            let unit = |m: &Matrix| Matrix::new(normalize_rows(m.view()), m.view().n(), m.view().d());
+            let (plain_unit, one, other) = (unit(&plain)?, unit(&one)?, unit(&other)?);
+            let nearest = top_k(one.view(), other.view(), 1)?;
+            let own = nearest.index.iter().enumerate().filter(|(i, found)| **found as usize == *i).count();
+            Ok(Measures {
+                collapse: collapse::diagnose(plain.view())?,
+                alignment: alignment(one.view(), other.view())?,
+                uniformity: uniformity(plain_unit.view())?,
+                view_recall: 100.0 * own as f64 / set.len() as f64,
+            })
+        };
+        let (trained, random) = (of(trained)?, of(random)?);
+        Ok(Some(Unlabelled { trained, random, samples: set.len(), views_differ }))
+    }
+
+    /// The verdict, then a table.
+    pub fn shown(&self) -> String {
+        let mut out = String::new();
+        let (trained, random) = (&self.trained, &self.random);
+        let _ = writeln!(out, "without labels: {}", self.verdict());
+        let _ = writeln!(out, "{:<44}{:>12}{:>16}", "", "trained", "random encoder");
+        let mut row = |name: &str, of: &dyn Fn(&Measures) -> String| {
+            let _ = writeln!(out, "{name:<44}{:>12}{:>16}", of(trained), of(random));
+        };
+        row("effective rank", &|m| format!("{:.1}", m.collapse.effective_rank));
+        row("spread (0 collapsed, 1 even)", &|m| format!("{:.3}", m.collapse.spread));
+        row("uniformity (lower is more even)", &|m| format!("{:.2}", m.uniformity));
+        if self.views_differ {
+            row("alignment of two views (lower is closer)", &|m| format!("{:.3}", m.alignment));
+            row("view finds its sample, %", &|m| format!("{:.1}", m.view_recall));
+        }
+        let _ = writeln!(
+            out,
+            "(on {} samples; labels say what a representation is good for: data.labels)",
+            self.samples
+        );
+        out
+    }
+
+    fn verdict(&self) -> String {
+        let (trained, random) = (&self.trained, &self.random);
+        if trained.collapse.verdict != collapse::Verdict::Healthy {
+            return trained.collapse.sentence.clone();
+        }
+        let whole = trained.collapse.sentence.trim_end_matches('.');
+        if !self.views_differ {
+            return format!("{whole}.");
+        }
+        let (a, b) = (trained.view_recall, random.view_recall);
+        let than = if a > b { "more often than" } else { "no more often than" };
+        format!(
+            "{whole}; a view finds its own sample among {} in {a:.1}%, {than} with random weights ({b:.1}%).",
+            self.samples
+        )
+    }
+}
