@@ -75,11 +75,8 @@ pub(super) struct Place {
 /// A lower rank is taken: the weights that a method's authors evaluate.
 fn rank(prefix: &str) -> (usize, usize, String) {
     let has = |words: &[&str]| prefix.split('.').any(|part| words.iter().any(|w| part.contains(w)));
-    let rank = match () {
-        () if has(&["momentum", "encoder_k", "target", "key_"]) => 2,
-        () if has(&["student"]) => 1,
-        () => 0,
-    };
+    let copied = has(&["momentum", "encoder_k", "target", "key_"]);
+    let rank = if copied { 2 } else { usize::from(has(&["student"])) };
     (rank, prefix.len(), prefix.to_string())
 }
 
