@@ -31,12 +31,12 @@ impl Work {
     }
 
     /// The pictures that the tables of tests/data/tables name.
-    fn pictures(&self) -> String {
+    fn group_pictures(&self) -> String {
         (0..24).for_each(|i| self.picture(&format!("imgs/sub{}/{i:02}.png", i % 2), i));
         self.text("imgs")
     }
 
-    fn pretrain(&self, data: &str, more: &[&str]) -> Output {
+    fn pretrain_small(&self, data: &str, more: &[&str]) -> Output {
         let run = self.text("run");
         let _ = std::fs::remove_dir_all(&run);
         let args = [&["pretrain", "--data", data, "--out", &run], SMALL, more].concat();
@@ -56,23 +56,23 @@ fn said(output: &Output) -> String {
 #[test]
 fn a_leak_is_refused_under_any_spelling() {
     let w = Work::new();
-    let pictures = w.pictures();
+    let pictures = w.group_pictures();
     let text = std::fs::read_to_string(data("tables/leak.csv")).unwrap();
     for name in
         ["patient", "PatientID", "Patient ID", "subject-id", "case_id", "lesion_id", "StudyInstanceUID"]
     {
         let table = w.file("leak.csv", &text.replacen("patient", name, 1));
-        let out = w.pretrain(&pictures, &[&format!("data.labels={table}"), "--no-probe"]);
+        let out = w.pretrain_small(&pictures, &[&format!("data.labels={table}"), "--no-probe"]);
         refused(&out, &["group `p", "leak", "training", "test"]);
     }
     // A scanner is named, not taken; asked for, it leaks as well.
     let table = format!("data.labels={}", w.file("leak.csv", &text.replacen("patient", "scanner", 1)));
-    let out = w.pretrain(&pictures, &[&table, "--no-probe", "eval.online_knn=0"]);
+    let out = w.pretrain_small(&pictures, &[&table, "--no-probe", "eval.online_knn=0"]);
     good(&out);
     assert!(said(&out).contains("data.columns.group = \"scanner\""), "{}", said(&out));
-    refused(&w.pretrain(&pictures, &[&table, "data.columns.group=scanner"]), &["group `p"]);
+    refused(&w.pretrain_small(&pictures, &[&table, "data.columns.group=scanner"]), &["group `p"]);
     refused(
-        &w.pretrain(&pictures, &[&table, "data.columns={ label = \"dx\" }"]),
+        &w.pretrain_small(&pictures, &[&table, "data.columns={ label = \"dx\" }"]),
         &["data.columns.label = \"dx\"", "`scanner`"],
     );
 }
@@ -80,17 +80,17 @@ fn a_leak_is_refused_under_any_spelling() {
 #[test]
 fn of_five_patients_one_is_held_out_and_said() {
     let w = Work::new();
-    let pictures = w.pictures();
+    let pictures = w.group_pictures();
     let mut table = "file_name,dx,PatientID\n".to_string();
     for i in 0..24 {
         table.push_str(&format!("sub{}/{i:02}.png,{},p{}\n", i % 2, i % 2, i % 6));
     }
     let table = format!("data.labels={}", w.file("t.csv", &table));
-    let out = w.pretrain(&pictures, &[&table, "data.hold_out=0.2"]);
+    let out = w.pretrain_small(&pictures, &[&table, "data.hold_out=0.2"]);
     let text = good(&out);
     assert!(said(&out).contains("held out: 1 of 6 groups, 4 of 24 samples (16.7%)"), "{}", said(&out));
     assert!(text.contains("evaluating on 20 + 4 labelled images"), "{text}");
-    let out = w.pretrain(&pictures, &[&table, "data.hold_out=0.05", "--no-probe"]);
+    let out = w.pretrain_small(&pictures, &[&table, "data.hold_out=0.05", "--no-probe"]);
     good(&out);
     assert!(said(&out).contains("warning: held out: 1 of 6 groups") && said(&out).contains("5.0%"));
 }
@@ -105,14 +105,15 @@ fn folders_of_splits_divide() {
         w.picture(&format!("pets/{name}.png"), i as u32);
         w.picture(&format!("pets/masks/{i}.png"), 99);
     }
-    let out = w.pretrain(&w.text("pets"), &["--dry-run"]);
+    let out = w.pretrain_small(&w.text("pets"), &["--dry-run"]);
     let text = good(&out);
     assert!(
         text.contains("4 to train on, 0 held out, 2 to test on") && text.contains("classes: cat, dog"),
         "{text}"
     );
     assert!(said(&out).contains("are splits") && said(&out).contains("data.layout"), "{}", said(&out));
-    let text = good(&w.pretrain(&w.text("pets"), &["--dry-run", "data.layout=plain", "data.hold_out=0"]));
+    let text =
+        good(&w.pretrain_small(&w.text("pets"), &["--dry-run", "data.layout=plain", "data.hold_out=0"]));
     assert!(text.contains("12 to train on") && text.contains("classes: masks, test, train"), "{text}");
 }
 
@@ -125,7 +126,7 @@ fn embeddings_have_names_in_every_format() {
         .enumerate()
         .for_each(|(i, n)| w.picture(n, i as u32));
     let pictures = w.text("p");
-    good(&w.pretrain(&pictures, &["data.hold_out=0", "--no-probe"]));
+    good(&w.pretrain_small(&pictures, &["data.hold_out=0", "--no-probe"]));
     let run = w.text("run");
     for ending in ["csv", "npy", "safetensors"] {
         good(&selfsup(&["embed", &run, "--out", &w.text(&format!("f.{ending}"))]));
@@ -177,11 +178,17 @@ fn bad_samples_are_listed_skipped_and_counted() {
         assert_eq!(listed.matches(name).count(), 1, "{name}: {listed}");
     }
     // The kNN accuracy during training, and the probe after it, leave out what the training does.
-    let out = w.pretrain(&folder, &["train.max_bad_fraction=0.5", "data.hold_out=0.3", "train.batch_size=8"]);
+    let out =
+        w.pretrain_small(&folder, &["train.max_bad_fraction=0.5", "data.hold_out=0.3", "train.batch_size=8"]);
     good(&out);
     assert!(said(&out).contains("cannot be read and are skipped"), "{}", said(&out));
-    refused(&w.pretrain(&folder, &["train.max_bad_fraction=0.01", "data.hold_out=0.3"]), &["cannot be read"]);
-    good(&w.pretrain(&folder, &["train.max_bad_fraction=0.5", "data.hold_out=0", "train.batch_size=8"]));
+    refused(
+        &w.pretrain_small(&folder, &["train.max_bad_fraction=0.01", "data.hold_out=0.3"]),
+        &["cannot be read"],
+    );
+    good(
+        &w.pretrain_small(&folder, &["train.max_bad_fraction=0.5", "data.hold_out=0", "train.batch_size=8"]),
+    );
     let (run, out) = (w.text("run"), w.text("f.csv"));
     refused(&selfsup(&["embed", &run, "--out", &out]), &["bad/a/"]);
     let skipped = selfsup(&["embed", &run, "--out", &out, "--skip-bad"]);

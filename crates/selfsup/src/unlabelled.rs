@@ -58,7 +58,7 @@ impl Unlabelled {
         loader: &LoaderConfig,
         device: &Device,
     ) -> Result<Option<Self>> {
-        let set = set.limit(SAMPLES)?;
+        let set = set.clone().limit(SAMPLES)?;
         if set.len() < 2 {
             return Ok(None);
         }
