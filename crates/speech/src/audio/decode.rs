@@ -55,6 +55,25 @@ pub fn info(content: &Content, id: &str) -> Result<Info> {
     guarded(id, || Ok(Stream::open(content, id)?.info))
 }
 
+/// The rate of a recording and the number of its samples, exactly. Where its head does not tell, or only
+/// estimates as an mp3's does, the packets are walked through; nothing is decoded.
+///
+/// # Errors
+/// If it cannot be read or is none of the known formats.
+pub fn count(content: &Content, id: &str) -> Result<(u32, u64)> {
+    if let Content::Wave { rate, samples } = content {
+        return Ok((*rate, samples.len() as u64));
+    }
+    guarded(id, || {
+        let mut stream = Stream::open(content, id)?;
+        let rate = stream.info.rate;
+        match stream.info.frames.filter(|_| !stream.mpeg) {
+            Some(frames) => Ok((rate, frames)),
+            None => Ok((rate, stream.walk()?)),
+        }
+    })
+}
+
 /// Decodes the samples that `span` asks for (given the rate: the first, and how many at most) and mixes them
 /// to mono; returns the rate too. More than `limit` (given the rate) are refused, which the message calls
 /// `max_seconds`.
@@ -222,6 +241,28 @@ impl<'a> Stream<'a> {
             }
             Err(_) => Ok(false),
         }
+    }
+
+    /// The frame after the last packet.
+    fn walk(&mut self) -> Result<u64> {
+        let mut end = 0i64;
+        loop {
+            match self.reader.next_packet() {
+                Ok(Some(p)) if p.track_id == self.track => {
+                    let ticks = i64::try_from(p.trim_start.get().saturating_add(p.dur.get()));
+                    let last = p.pts.get().saturating_add(ticks.unwrap_or(i64::MAX));
+                    end = end.max(self.frame(last) - self.origin);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(Symphonia::IoError(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => break,
+                Err(e) => {
+                    let seconds = end as f64 / f64::from(self.info.rate);
+                    return Err(Error::input(self.id, format!("is damaged after {seconds:.2} s: {e}")));
+                }
+            }
+        }
+        Ok(u64::try_from(end).unwrap_or(0))
     }
 
     /// Decodes on from here and keeps frames `from..from + len`, mixed to mono.

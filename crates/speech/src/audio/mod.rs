@@ -11,7 +11,7 @@ mod resample;
 mod wav;
 
 pub use content::Content;
-pub use decode::{Info, info};
+pub use decode::{Info, count, info};
 pub use resample::{resample, resampled_len};
 pub use wav::{write_wav, write_wav_f32};
 

@@ -9,12 +9,14 @@
 mod length;
 mod prepare;
 mod targets;
+mod whole;
 
 pub use length::{LeftOut, LengthFilter};
 pub use prepare::{Padded, Prepare, PrepareConfig, normalize};
 pub use targets::{Classes, PhoneFrames, Targets, Unlabelled};
+pub use whole::{Cut, Part, Whole};
 
-use crate::audio::{AudioConfig, Content, Section, info, load};
+use crate::audio::{AudioConfig, Content, Section, count, info, load, resampled_len};
 use rayon::prelude::*;
 use selfsup_core::data::Dataset;
 use selfsup_core::{Error, Result};
@@ -82,6 +84,19 @@ impl Clip {
             }
             (None, None) => Ok(info(&self.content, &self.id)?.seconds()),
         }
+    }
+
+    /// Its length in samples at `rate`, exactly: files that only estimate theirs are walked through.
+    ///
+    /// # Errors
+    /// If the recording cannot be read.
+    pub fn samples(&self, rate: u32) -> Result<u64> {
+        let (own, frames) = count(&self.content, &self.id)?;
+        let total = resampled_len(frames, own, rate);
+        Ok(self.part.map_or(total, |(start, len)| {
+            let at = |s: f64| (s.max(0.0) * f64::from(rate)).round() as u64;
+            at(len).min(total.saturating_sub(at(start)))
+        }))
     }
 
     /// Decodes it, or samples `start..start + len` of it, at `audio.rate`.

@@ -12,25 +12,26 @@ use selfsup_eval::text::{cer, wer};
 use selfsup_speech::batch::{Target, Waves};
 use selfsup_speech::data::{Clip, Padded, Prepare, PrepareConfig, Targets};
 use selfsup_speech::finetune::{Ctc, CtcConfig, Units, Vocabulary};
-use selfsup_speech::search::greedy;
+use selfsup_speech::search::collapse;
 use serde_json::json;
 use std::sync::Arc;
+
+/// Seconds that are heard on each side of a window of a long recording.
+const CONTEXT: f64 = 2.0;
 
 /// The task.
 pub struct Recognition;
 
-/// Transcripts as ids; recordings to be recognised may have none.
+/// Transcripts as ids.
 struct Spelled {
     vocabulary: Vocabulary,
-    needed: bool,
 }
 
 impl Targets for Spelled {
     fn of(&self, clip: &Clip, _start: u64, _len: usize) -> Result<Target> {
         match &clip.transcript {
             Some(text) => Ok(Target::Transcript(self.vocabulary.encode(text))),
-            None if self.needed => Err(Error::input(&clip.id, "has no transcript")),
-            None => Ok(Target::None),
+            None => Err(Error::input(&clip.id, "has no transcript")),
         }
     }
 
@@ -93,7 +94,7 @@ impl Task<Speech> for Recognition {
         set: &Set,
         loader: LoaderConfig,
     ) -> Result<Box<dyn Source<Waves>>> {
-        let prepare = Arc::new(whole(modality, keys, true, true)?);
+        let prepare = Arc::new(whole(modality, keys)?);
         let measured = modality.measured(&modality.within(set)?, loader.max_bad_fraction)?;
         let lengths = measured.lengths(None);
         Ok(Box::new(Loader::by_length(
@@ -108,8 +109,11 @@ impl Task<Speech> for Recognition {
 
     fn measure(ready: &Ready<Speech, Self>, set: &Set) -> Result<Vec<(String, f64)>> {
         let clips = corpus(set)?;
+        if let Some(clip) = clips.clips().iter().find(|clip| clip.transcript.is_none()) {
+            return Err(Error::input(&clip.id, "has no transcript"));
+        }
         let (mut wanted, mut heard) = (Vec::new(), Vec::new());
-        each(ready, set, true, &mut |index, text| {
+        each(ready, set, &mut |index, text| {
             wanted.push(clips.clips()[index].transcript.clone().unwrap_or_default());
             heard.push(text);
             Ok(())
@@ -123,7 +127,7 @@ impl Task<Speech> for Recognition {
     }
 
     fn predict(ready: &Ready<Speech, Self>, set: &Set, answers: &mut dyn Answers) -> Result<()> {
-        each(ready, set, false, &mut |index, text| {
+        each(ready, set, &mut |index, text| {
             answers.row(vec![
                 ("path".to_string(), json!(set.records().id(index)?)),
                 ("transcript".into(), json!(text)),
@@ -133,37 +137,39 @@ impl Task<Speech> for Recognition {
 }
 
 /// Prepares whole recordings: a transcript is not that of a part.
-fn whole(modality: &Speech, task: &TaskKeys, augment: bool, needed: bool) -> Result<Prepare> {
-    let mut config = PrepareConfig { crop_seconds: None, random_crop: false, ..modality.keys.input.clone() };
-    if !augment {
-        config.augment = Vec::new();
-    }
-    Prepare::with_targets(config, Arc::new(Spelled { vocabulary: vocabulary(&task.classes)?, needed }))
+fn whole(modality: &Speech, task: &TaskKeys) -> Result<Prepare> {
+    let config = PrepareConfig { crop_seconds: None, random_crop: false, ..modality.keys.input.clone() };
+    Prepare::with_targets(config, Arc::new(Spelled { vocabulary: vocabulary(&task.classes)? }))
 }
 
-/// What is heard in each recording of `set`, with its index; with `needed` each must have a transcript.
+/// What is heard in each recording of `set`, with its index. Windows of a long recording have some seconds of
+/// context on both sides; the best labels of their own frames make up one path.
 fn each(
     ready: &Ready<Speech, Recognition>,
     set: &Set,
-    needed: bool,
     f: &mut dyn FnMut(usize, String) -> Result<()>,
 ) -> Result<()> {
     let vocabulary = vocabulary(&ready.keys.classes)?;
-    let prepare = Arc::new(whole(ready.modality, ready.keys, false, needed)?);
-    let source = Loader::new(Arc::new(corpus(set)?), prepare, Arc::new(Padded), ready.loader.clone())?;
-    for loaded in counted("transcripts: batch", &source)? {
+    let parts = Arc::new(ready.modality.parts(set, CONTEXT)?);
+    let source = Speech::part_loader(parts.clone(), Padded, ready.loader.clone())?;
+    let mut path: Vec<u32> = Vec::new();
+    for loaded in counted("transcripts: batch", &*source)? {
         let batch = loaded?.batch.to_device(ready.device)?;
-        let (logits, counts) = ready.objective.logits(&batch, &Pass::eval())?;
-        let (_, _, labels) = logits.dims3()?;
-        for (i, (&index, frames)) in batch.indices.iter().zip(counts).enumerate() {
-            let scores = logits
-                .get(i)?
-                .narrow(0, 0, frames)?
-                .detach()
-                .to_dtype(DType::F32)?
-                .to_device(&Device::Cpu)?;
-            let best = greedy(&scores.flatten_all()?.to_vec1::<f32>()?, labels, Vocabulary::BLANK)?;
-            f(index, vocabulary.decode(&best.labels))?;
+        for run in ready.modality.runs(&batch.lengths) {
+            let batch = batch.trimmed(run)?;
+            let (logits, counts) = ready.objective.logits(&batch, &Pass::eval())?;
+            let logits = logits.detach().to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+            for (i, (&index, frames)) in batch.indices.iter().zip(counts).enumerate() {
+                let part = parts.parts()[index];
+                let (skip, count) = part.kept.unwrap_or((0, frames));
+                let count = count.min(frames.saturating_sub(skip));
+                let scores = logits.get(i)?.narrow(0, skip.min(frames), count)?;
+                path.extend(scores.argmax(1)?.to_vec1::<u32>()?);
+                if parts.parts().get(index + 1).is_none_or(|next| next.clip != part.clip) {
+                    f(part.clip, vocabulary.decode(&collapse(&path, Vocabulary::BLANK)))?;
+                    path.clear();
+                }
+            }
         }
     }
     Ok(())

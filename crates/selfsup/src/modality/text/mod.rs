@@ -11,7 +11,7 @@ mod tuned;
 mod words;
 
 use super::{Method, Modality};
-use crate::config::{self, PretrainConfig};
+use crate::config::{self, PretrainConfig, Read};
 use crate::set::{Set, Sets};
 use candle_core::Tensor;
 use inputs::{Stacked, Tokenised};
@@ -259,16 +259,35 @@ impl Modality for Text {
         Ok(Some(Box::new(prepared.loader(&examples, &self.keys.method, loader)?)))
     }
 
-    fn inputs(&self, set: &Set, _augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
+    fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
         let records = set.records().clone();
         let data = Tokenised {
             records: records.clone(),
             tokenizer: self.tokenizer.clone(),
             longest: self.longest()?,
+            whole: !augment,
         };
-        let same = Arc::new(|e: Example, _: &mut selfsup_core::Rng| Ok(e));
+        if augment {
+            let (longer, looked) = data.longer()?;
+            if longer > 0 {
+                crate::say::warning(format_args!(
+                    "{longer} of {looked} texts are longer than {} tokens (corpus.length): training reads \
+                     their beginning, measuring and predicting all of them",
+                    data.longest
+                ));
+            }
+        }
+        let same = Arc::new(|e: Vec<Example>, _: &mut selfsup_core::Rng| Ok(e));
         let pad = Pad { pad: self.tokenizer.vocabulary().pad, length: None };
         Ok(Box::new(Loader::new(Arc::new(data), same, Arc::new(Stacked { pad, records }), loader)?))
+    }
+
+    fn features(&self, encoder: &dyn Encoder, batch: &Inputs, _read: Read) -> Result<Tensor> {
+        inputs::pooled(encoder, batch)
+    }
+
+    fn weights(&self, batch: &Inputs) -> Result<Vec<f64>> {
+        inputs::tokens(batch)
     }
 
     fn method(&self, scope: &Scope) -> Result<Method<Sequences>> {
