@@ -119,9 +119,7 @@ pub fn together(lengths: &[usize], alike: bool, most: usize) -> Vec<Range<usize>
     for (i, &length) in lengths.iter().enumerate() {
         let joined = longest.max(length);
         match out.last_mut() {
-            Some(run)
-                if (!alike || longest == length) && joined.saturating_mul(run.len() + 1) <= most =>
-            {
+            Some(run) if (!alike || longest == length) && joined.saturating_mul(run.len() + 1) <= most => {
                 run.end = i + 1;
                 longest = joined;
             }

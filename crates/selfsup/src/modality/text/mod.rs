@@ -20,6 +20,7 @@ use selfsup_core::config::Unread;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::run::Display;
+use selfsup_core::weights::left_out;
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::Kind;
 use selfsup_eval::Matrix;
@@ -302,7 +303,7 @@ impl Modality for Text {
         let Some(name) = self.keys.encoder.pretrained() else { return Ok(None) };
         let path = super::weights_path(name)?;
         let report = self.architecture.load(params, "encoder", &path)?;
-        Ok(Some(format!("{} tensors of {}", report.loaded.len(), path.display())))
+        Ok(Some(format!("{} of {}", left_out(&report), path.display())))
     }
 
     fn raw(&self, train: &Set, test: &Set, _loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
