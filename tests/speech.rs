@@ -340,6 +340,79 @@ fn recordings_are_measured_whole() {
     assert_eq!(heard.lines().count(), 17, "{heard}");
 }
 
+/// Everyday folders: kinds that are not read, empty and short recordings, stereo whose channels cancel, and
+/// transcripts that say nothing or do not fit. Each is counted and named before anything is trained, and the run
+/// ends.
+#[test]
+fn what_cannot_be_used_is_counted_and_named() {
+    let w = Work::with_waves();
+    let labels: String = (0..COUNT).map(|i| format!("{i:02}.wav,{}\n", ["a", "b"][i % 2])).collect();
+    let tone: Vec<f32> = (0..399).map(|t| (t as f32 * 0.1).sin() * 0.3).collect();
+    write_wav(&w.path("waves/short.wav"), &tone, 16_000).unwrap();
+    w.write("waves/empty.wav", "");
+    w.write("waves/a.opus", "x");
+    w.write("waves/deep/b.OPUS", "x");
+    w.write("waves/c.webm", "x");
+    let labels =
+        w.file("labels.csv", &format!("path,label\nempty.wav,a\nshort.wav,b\nturned.wav,a\n{labels}"));
+    let heard = |output: &Output| {
+        good(output);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    // Stereo, one channel the other turned round.
+    let stereo: Vec<u8> = (0..8000)
+        .flat_map(|t| {
+            let v = ((t as f32 * 0.2).sin() * 9000.0) as i16;
+            [v.to_le_bytes(), (-v).to_le_bytes()].concat()
+        })
+        .collect();
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((stereo.len() as u32 + 36).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x02\0");
+    wav.extend(16_000u32.to_le_bytes());
+    wav.extend(64_000u32.to_le_bytes());
+    wav.extend(b"\x04\0\x10\0data");
+    wav.extend((stereo.len() as u32).to_le_bytes());
+    wav.extend(stereo);
+    w.write("waves/turned.wav", wav);
+    let (data, run) = (w.text("waves"), w.text("run"));
+    let args = ["pretrain", "--data", &data, "--out", &run, "train.steps=2"];
+    let table = format!("data.labels={}", toml::Value::from(labels));
+    let more = [table.as_str(), "data.hold_out=0.3", "eval.few=[]", "eval.knn_k=1"];
+    let said = heard(&selfsup(&[&args[..], SMALL].concat(), &more));
+    for part in ["3 recordings", "2 .opus", "1 .webm", "are left out, empty or shorter than the 400 samples"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(said.contains("empty.wav") || said.contains("short.wav"), "{said}");
+    let alone = w.text("alone");
+    let said = heard(&selfsup(
+        &[
+            &["pretrain", "--data", &data, "--out", &alone, "--no-probe", "train.steps=2", "data.hold_out=0"],
+            SMALL,
+        ]
+        .concat(),
+        &[],
+    ));
+    assert!(said.contains("cancel when they are averaged") && said.contains("turned.wav"), "{said}");
+    assert!(said.contains("2 of 23 recordings are left out"), "{said}");
+
+    // Transcripts: none, empty, punctuation only, not UTF-8; and one that is longer than its recording.
+    w.write("waves/00.txt", "");
+    w.write("waves/01.txt", "... !");
+    w.write("waves/02.txt", [0xff, 0xfe, 0x41]);
+    std::fs::remove_file(w.path("waves/03.txt")).unwrap();
+    w.write("waves/04.txt", "hi lo ".repeat(50));
+    let tuned = w.text("tuned");
+    let args = ["finetune", "--run", &alone, "--out", &tuned, "task.kind=ctc", "data.hold_out=0"];
+    let said = heard(&selfsup(&args, &["train.steps=2", "train.batch_size=4"]));
+    assert!(said.contains("have no transcript") && said.contains("00.wav"), "{said}");
+    assert!(
+        said.contains("1 of 16 transcripts are left out") && said.contains("04.wav (299 in 24)"),
+        "{said}"
+    );
+}
+
 /// Who works on recordings alone compiles no decoder of pictures and no other modality. (candle-core itself
 /// brings tokenizers.)
 #[test]

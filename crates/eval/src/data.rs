@@ -168,7 +168,10 @@ impl Means {
             ));
         };
         if !(weight > 0.0 && weight.is_finite()) {
-            return Err(Error::input("features", format!("weight {weight} of sample {index}: expected above 0")));
+            return Err(Error::input(
+                "features",
+                format!("weight {weight} of sample {index}: expected above 0"),
+            ));
         }
         let after = *before + weight;
         // The first row has share 1 of a mean of 0, and comes out as it went in.

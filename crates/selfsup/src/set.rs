@@ -136,6 +136,16 @@ pub struct Sets {
 }
 
 impl Sets {
+    /// The same with each part replaced, or taken away.
+    ///
+    /// # Errors
+    /// Those of `f`, and if nothing is left to train on.
+    pub fn try_map(self, f: &dyn Fn(Set) -> Result<Option<Set>>) -> Result<Self> {
+        let part = |set: Option<Set>| -> Result<Option<Set>> { set.map_or(Ok(None), f) };
+        let train = f(self.train)?.ok_or_else(|| Error::input("training data", "no sample can be used"))?;
+        Ok(Sets { train, held_out: part(self.held_out)?, test: part(self.test)? })
+    }
+
     /// Opens what `[data]` names; `open` turns a name or a path into the records of the modality.
     ///
     /// # Errors

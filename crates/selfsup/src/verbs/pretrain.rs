@@ -133,6 +133,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     };
     let kind = M::Keys::KIND;
     let sets = Sets::open(&config.data, kind, &|what| modality.open(what))?;
+    let sets = sets.try_map(&|set| modality.usable(set))?;
     let params = Params::new();
     let method = modality.method(&Scope::root(&params, config.train.seed, &device))?;
     if let Some(line) = modality.load_pretrained(&params)? {

@@ -2,6 +2,7 @@
 //! one.
 
 use super::content::Content;
+use super::riff;
 use selfsup_core::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use symphonia::core::audio::GenericAudioBufferRef;
@@ -115,6 +116,39 @@ pub(super) fn read(
     })
 }
 
+/// Powers of the mean of the channels, and the mean of theirs, over the first `seconds`.
+pub(super) fn powers(content: &Content, id: &str, seconds: u64) -> Result<(f64, f64)> {
+    if matches!(content, Content::Wave { .. }) {
+        return Ok((0.0, 0.0));
+    }
+    guarded(id, || {
+        let mut stream = Stream::open(content, id)?;
+        let most = seconds * u64::from(stream.info.rate);
+        let (mut sums, mut seen, mut values) = ((0.0, 0.0), 0u64, Vec::new());
+        while seen < most {
+            let packet = match stream.reader.next_packet() {
+                Ok(Some(packet)) if packet.track_id == stream.track => packet,
+                Ok(Some(_)) => continue,
+                _ => break,
+            };
+            // What is damaged is said where it is read.
+            let Ok(buffer) = stream.decoder.decode(&packet) else { break };
+            let (frames, channels) = (buffer.frames(), buffer.num_planes().max(1));
+            if frames == 0 {
+                continue;
+            }
+            buffer.copy_to_vec_interleaved::<f32>(&mut values);
+            for frame in values.chunks_exact(channels).take(frames) {
+                let mean = frame.iter().map(|v| f64::from(*v)).sum::<f64>() / channels as f64;
+                sums.0 += mean * mean;
+                sums.1 += frame.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / channels as f64;
+            }
+            seen += frames as u64;
+        }
+        Ok(sums)
+    })
+}
+
 fn too_long(id: &str, seconds: f64, max: f64) -> Error {
     let hint = "read a section of it, crop, filter by length, or raise audio.max_seconds";
     Error::input(id, format!("lasts {seconds:.1} s, above audio.max_seconds = {max}: {hint}"))
@@ -148,9 +182,13 @@ impl<'a> Stream<'a> {
                 if !meta.is_file() {
                     return Err(Error::file(path, "is no regular file"));
                 }
-                (Box::new(std::fs::File::open(path).map_err(|e| Error::io(path, e))?), meta.len())
+                let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+                (riff::source(file, meta.len(), id)?, meta.len())
             }
-            Content::Bytes(bytes) => (Box::new(std::io::Cursor::new(bytes.clone())), bytes.len() as u64),
+            Content::Bytes(bytes) => {
+                let size = bytes.len() as u64;
+                (riff::source(std::io::Cursor::new(bytes.clone()), size, id)?, size)
+            }
             Content::Wave { .. } => return Err(Error::input(id, "is a wave, not an encoded file")),
         };
         if size == 0 {

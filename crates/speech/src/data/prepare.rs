@@ -150,7 +150,7 @@ impl Prepare {
     }
 
     /// Refuses a wave that is shorter than `min_seconds`.
-    pub(super) fn long_enough(&self, wave: &[f32], clip: &Clip) -> Result<()> {
+    fn long_enough(&self, wave: &[f32], clip: &Clip) -> Result<()> {
         let (got, least) = (wave.len(), self.least);
         if got >= least {
             return Ok(());

@@ -86,6 +86,7 @@ pub struct Whole {
     firsts: Vec<usize>,
     levels: Vec<OnceLock<Result<Level, String>>>,
     longest: usize,
+    timing: Timing,
 }
 
 impl Whole {
@@ -107,8 +108,7 @@ impl Whole {
         }
         let context = (cut.context.max(0.0) * f64::from(rate)) as usize / step.max(1);
         let clips: Arc<[Clip]> = corpus.clips().into();
-        let lengths: Vec<u64> =
-            clips.par_iter().map(|clip| clip.samples(rate)).collect::<Result<_>>()?;
+        let lengths: Vec<u64> = clips.par_iter().map(|clip| clip.samples(rate)).collect::<Result<_>>()?;
         let (mut parts, mut firsts) = (Vec::with_capacity(clips.len()), Vec::with_capacity(clips.len() + 1));
         for (clip, &total) in lengths.iter().enumerate() {
             firsts.push(parts.len());
@@ -139,7 +139,7 @@ impl Whole {
         let most = seconds + 2.0 * cut.context.max(0.0) + 2.0;
         let audio = AudioConfig { rate, max_seconds: most.max(prepare.config().audio.max_seconds) };
         let levels = clips.iter().map(|_| OnceLock::new()).collect();
-        Ok(Whole { clips, prepare, audio, parts, firsts, levels, longest })
+        Ok(Whole { clips, prepare, audio, parts, firsts, levels, longest, timing: cut.timing })
     }
 
     /// The parts, recording by recording.
@@ -196,8 +196,11 @@ impl Dataset for Whole {
             Error::input("recordings", format!("there is no part {index} of {}", self.parts.len()))
         })?;
         let mut samples = self.heard(part)?;
-        if part.section.is_none() {
-            self.prepare.long_enough(&samples, &self.clips[part.clip])?;
+        if self.timing.frames(samples.len()) == 0 {
+            let (got, Timing { window, rate, .. }) = (samples.len(), self.timing);
+            let problem =
+                format!("{got} samples at {rate} Hz, expected at least {window}, which make one frame");
+            return Err(Error::input(&self.clips[part.clip].id, problem));
         }
         if self.prepare.config().normalize {
             match part.section {

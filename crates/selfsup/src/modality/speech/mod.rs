@@ -1,6 +1,7 @@
 //! Recordings: `[method]`, `[encoder]` and `[input]` of `selfsup-speech`; HuBERT in its stages; MFCC
 //! statistics as the baseline.
 
+mod folder;
 mod frames;
 mod plan;
 mod recognition;
@@ -16,6 +17,7 @@ use selfsup_core::config::Unread;
 use selfsup_core::data::{Collate, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Inputs;
 use selfsup_core::objective::boxed;
+use selfsup_core::weights::left_out;
 use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Records, Source as Place};
 use selfsup_eval::Matrix;
@@ -219,6 +221,15 @@ impl Modality for Speech {
         Ok(Speech { keys, encoder })
     }
 
+    fn open(&self, what: &str) -> Result<Set> {
+        folder::warn_of_passed_over(what)?;
+        Ok(Set::new(selfsup_datasets::open_kind(what, Kind::Speech)?))
+    }
+
+    fn usable(&self, set: Set) -> Result<Option<Set>> {
+        folder::usable(&corpus(&set)?, set, self.encoder.receptive_field(), self.keys.input.audio.rate)
+    }
+
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Waves>>> {
         let measured = self.measured(&self.within(set)?, loader.max_bad_fraction)?;
         let prepare = Arc::new(self.prepare(true)?);
@@ -264,7 +275,7 @@ impl Modality for Speech {
         let Some(name) = &self.keys.encoder.pretrained else { return Ok(None) };
         let path = super::weights_path(name)?;
         let report = load_pretrained(params, "encoder", &path)?;
-        Ok(Some(format!("{} tensors of {}", report.loaded.len(), path.display())))
+        Ok(Some(format!("{} of {}", left_out(&report), path.display())))
     }
 
     fn features(&self, encoder: &dyn Encoder, batch: &Inputs, read: Read) -> Result<Tensor> {

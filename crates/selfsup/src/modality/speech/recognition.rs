@@ -1,5 +1,6 @@
 //! Recognition with CTC: characters on every frame, read off greedily.
 
+use super::folder::shown;
 use super::{Speech, WINDOW, corpus};
 use crate::set::{Set, Sets};
 use crate::task::{Answers, Ready, Task, TaskKeys};
@@ -10,8 +11,8 @@ use selfsup_core::run::counted;
 use selfsup_core::{Error, Pass, Result, Scope};
 use selfsup_eval::text::{cer, wer};
 use selfsup_speech::batch::{Target, Waves};
-use selfsup_speech::data::{Clip, Padded, Prepare, PrepareConfig, Targets};
-use selfsup_speech::finetune::{Ctc, CtcConfig, Units, Vocabulary};
+use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig, Targets};
+use selfsup_speech::finetune::{Ctc, CtcConfig, Units, Vocabulary, frames_needed};
 use selfsup_speech::search::collapse;
 use serde_json::json;
 use std::sync::Arc;
@@ -48,12 +49,24 @@ fn vocabulary(tokens: &[String]) -> Result<Vocabulary> {
 
 /// The records that have a transcript, and the transcripts.
 fn transcribed(set: &Set) -> Result<(Option<Set>, Vec<String>)> {
-    let (mut with, mut texts) = (Vec::new(), Vec::new());
-    for (i, clip) in corpus(set)?.clips().iter().enumerate() {
-        if let Some(text) = &clip.transcript {
-            with.push(i);
-            texts.push(text.clone());
+    let (mut with, mut texts, mut without) = (Vec::new(), Vec::new(), Vec::new());
+    let corpus = corpus(set)?;
+    for (i, clip) in corpus.clips().iter().enumerate() {
+        match &clip.transcript {
+            Some(text) => {
+                with.push(i);
+                texts.push(text.clone());
+            }
+            None => without.push(clip.id.as_str()),
         }
+    }
+    if !(without.is_empty() || with.is_empty()) {
+        crate::say::warning(format_args!(
+            "{} of {} recordings are left out, they have no transcript (none, an empty one, punctuation only, or not UTF-8): {}",
+            without.len(),
+            set.len(),
+            shown(&without)
+        ));
     }
     Ok((if with.is_empty() { None } else { Some(set.part(with)?) }, texts))
 }
@@ -96,6 +109,7 @@ impl Task<Speech> for Recognition {
     ) -> Result<Box<dyn Source<Waves>>> {
         let prepare = Arc::new(whole(modality, keys)?);
         let measured = modality.measured(&modality.within(set)?, loader.max_bad_fraction)?;
+        let measured = fitting(modality, &vocabulary(&keys.classes)?, &measured)?;
         let lengths = measured.lengths(None);
         Ok(Box::new(Loader::by_length(
             Arc::new(measured),
@@ -134,6 +148,39 @@ impl Task<Speech> for Recognition {
             ])
         })
     }
+}
+
+/// The clips whose transcript fits their frames; the others are counted and named.
+fn fitting(modality: &Speech, vocabulary: &Vocabulary, measured: &Corpus) -> Result<Corpus> {
+    let rate = f64::from(modality.keys.input.audio.rate);
+    let mut out = Vec::new();
+    let mut kept = Vec::with_capacity(measured.clips().len());
+    for (i, clip) in measured.clips().iter().enumerate() {
+        let needed = frames_needed(&vocabulary.encode(clip.transcript.as_deref().unwrap_or_default()));
+        match clip.seconds.map(|s| modality.encoder.frames((s * rate).round() as usize)) {
+            Some(frames) if frames < needed => {
+                out.push(format!("{} ({needed} in {frames})", clip.id));
+            }
+            _ => kept.push(i),
+        }
+    }
+    if out.is_empty() {
+        return Ok(measured.clone());
+    }
+    let names: Vec<&str> = out.iter().map(String::as_str).collect();
+    let all = measured.clips().len();
+    if kept.is_empty() {
+        return Err(Error::input(
+            "recordings",
+            format!("none of {all} transcripts fits the frames of its recording: {}", shown(&names)),
+        ));
+    }
+    crate::say::warning(format_args!(
+        "{} of {all} transcripts are left out, they need more frames than their recordings have: {}",
+        out.len(),
+        shown(&names)
+    ));
+    measured.select(&kept)
 }
 
 /// Prepares whole recordings: a transcript is not that of a part.

@@ -42,7 +42,11 @@ impl Speech {
     pub(super) fn parts(&self, set: &Set, context: f64) -> Result<Whole> {
         let input = &self.keys.input;
         let timing = Timing::of(&self.encoder, input.audio.rate);
-        Whole::new(&corpus(set)?, self.prepare(false)?, &Cut { timing, seconds: input.window_seconds, context })
+        Whole::new(
+            &corpus(set)?,
+            self.prepare(false)?,
+            &Cut { timing, seconds: input.window_seconds, context },
+        )
     }
 
     /// Batches of parts, as many as memory allows.
