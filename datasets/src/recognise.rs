@@ -89,11 +89,14 @@ pub const TEXT: Recogniser = Recogniser {
 
 /// Recordings.
 pub const SPEECH: Recogniser = Recogniser {
-    endings: &["wav", "flac", "mp3", "ogg", "oga", "m4a", "aac", "aiff", "aif", "mp4"],
+    endings: &[
+        "wav", "flac", "mp3", "ogg", "oga", "m4a", "aac", "aiff", "aif", "mp4", "wave", "w64", "rf64", "bwf",
+    ],
     bytes: |head| {
         let marks = [&b"fLaC"[..], b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1"];
         marks.iter().any(|mark| head.starts_with(mark))
-            || at(head, 0, b"RIFF") && at(head, 8, b"WAVE")
+            || (at(head, 0, b"RIFF") || at(head, 0, b"RF64") || at(head, 0, b"BW64")) && at(head, 8, b"WAVE")
+            || at(head, 0, b"riff\x2e\x91\xcf\x11")
             || at(head, 0, b"FORM") && (at(head, 8, b"AIFF") || at(head, 8, b"AIFC"))
             || at(head, 4, b"ftypM4A")
     },

@@ -270,6 +270,152 @@ fn lengths_have_bounds() {
     assert_eq!(left_out(&selfsup(&args, &[])), Some(2));
 }
 
+/// Six seconds whose first and last second tell the class and whose middle is the same in all: what is measured
+/// is measured on all of a recording, not on its centre.
+#[test]
+fn recordings_are_measured_whole() {
+    let w = Work::new();
+    let mut table = "path,label\n".to_string();
+    for i in 0..16 {
+        let hz = if i % 2 == 0 { 300.0 } else { 2500.0 };
+        let at = |t: usize| {
+            let edge = !(16_000..80_000).contains(&t);
+            let tone = (t as f32 / 16_000.0 * std::f32::consts::TAU * if edge { hz } else { 900.0 }).sin();
+            // A little noise of its own at the edges: no two recordings are equal.
+            let own = if edge { ((t * 7919 + i * 131) % 997) as f32 / 997.0 * 0.05 } else { 0.0 };
+            0.3 * tone + own
+        };
+        let wave: Vec<f32> = (0..96_000).map(at).collect();
+        write_wav(&w.write(&format!("long/{i:02}.wav"), ""), &wave, 16_000).unwrap();
+        writeln!(table, "{i:02}.wav,{}", ["low", "high"][i % 2]).unwrap();
+    }
+    let (data, run, labels) = (w.text("long"), w.text("run"), w.file("labels.csv", &table));
+    let crop = "input.crop_seconds=2";
+    let args = ["pretrain", "--data", &data, "--out", &run, "--no-probe", "train.steps=2", "data.hold_out=0"];
+    good(&selfsup(&[&args[..], SMALL].concat(), &[crop]));
+    let rows = |windows: &str, read: &str| -> Vec<Vec<f32>> {
+        // The run's own configuration says how it is read.
+        let path = w.path("run/config.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut config: toml::Table = text.parse().unwrap();
+        for (section, key, value) in [("input", "window_seconds", windows), ("eval", "read", read)] {
+            let value = value.parse::<f64>().map_or(toml::Value::from(value), toml::Value::from);
+            config[section].as_table_mut().unwrap().insert(key.into(), value);
+        }
+        std::fs::write(&path, toml::to_string(&config).unwrap()).unwrap();
+        let out = w.text("rows.safetensors");
+        good(&selfsup(&["embed", &run, "--out", &out], &[]));
+        let read = candle_core::safetensors::load(&out, &candle_core::Device::Cpu).unwrap();
+        read["embeddings"].to_vec2().unwrap()
+    };
+    let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    for read in ["pooled", "statistics"] {
+        let whole = rows("30", read);
+        let (other, same) = (apart(&whole[0], &whole[1]), apart(&whole[0], &whole[2]));
+        assert!(other > 1e-3 && other > 3.0 * same, "{read}: {other} {same}");
+        // In windows of 2 s the encoder's context ends at the windows; the classes stay apart.
+        let windows = rows("2", read);
+        let other = apart(&windows[0], &windows[1]);
+        assert!(other > 1e-3 && other > 3.0 * apart(&windows[0], &windows[2]), "{read}: {other}");
+        assert!(apart(&whole[0], &windows[0]) > 0.0, "{read}: the windows were not used");
+    }
+    let probe = ["probe", &run, "--labels", &labels, "data.hold_out=0.5", "eval.few=[]", "eval.knn_k=1"];
+    for window in ["input.window_seconds=30", "input.window_seconds=2.5"] {
+        let out = good(&selfsup(&[&probe[..], &[window]].concat(), &[]));
+        let found = w.json("run/probe.json");
+        assert_eq!(found["knn"]["trained"].as_f64(), Some(100.0), "{window}: {found}\n{out}");
+    }
+    refused(&selfsup(&[&probe[..], &["input.window_seconds=0"]].concat(), &[]), &["window_seconds = 0"]);
+    // A classifier of crops is measured and applied on whole recordings, a recogniser too.
+    let tuned = w.text("tuned");
+    let args = ["finetune", "--run", &run, "--labels", &labels, "--out", &tuned, "data.hold_out=0.5"];
+    good(&selfsup(&args, &["train.steps=2", "train.batch_size=4", "input.window_seconds=2.5"]));
+    let said = good(&selfsup(&["predict", &tuned, &data], &[]));
+    let confidence = |i: usize| said.lines().nth(1 + i).unwrap().rsplit(',').next().unwrap().to_string();
+    assert_ne!(confidence(0), confidence(1), "{said}");
+    for i in 0..16 {
+        std::fs::write(w.path(&format!("long/{i:02}.txt")), ["hi", "lo"][i % 2]).unwrap();
+    }
+    let spelt = w.text("spelt");
+    let args = ["finetune", "--run", &run, "--out", &spelt, "task.kind=ctc", "data.hold_out=0.5"];
+    good(&selfsup(&args, &["train.steps=2", "train.batch_size=4", "input.window_seconds=2.5"]));
+    let heard = good(&selfsup(&["transcribe", &spelt, &data], &[]));
+    assert_eq!(heard.lines().count(), 17, "{heard}");
+}
+
+/// Everyday folders: kinds that are not read, empty and short recordings, stereo whose channels cancel, and
+/// transcripts that say nothing or do not fit. Each is counted and named before anything is trained, and the run
+/// ends.
+#[test]
+fn what_cannot_be_used_is_counted_and_named() {
+    let w = Work::with_waves();
+    let labels: String = (0..COUNT).map(|i| format!("{i:02}.wav,{}\n", ["a", "b"][i % 2])).collect();
+    let tone: Vec<f32> = (0..399).map(|t| (t as f32 * 0.1).sin() * 0.3).collect();
+    write_wav(&w.path("waves/short.wav"), &tone, 16_000).unwrap();
+    w.write("waves/empty.wav", "");
+    w.write("waves/a.opus", "x");
+    w.write("waves/deep/b.OPUS", "x");
+    w.write("waves/c.webm", "x");
+    let labels =
+        w.file("labels.csv", &format!("path,label\nempty.wav,a\nshort.wav,b\nturned.wav,a\n{labels}"));
+    let heard = |output: &Output| {
+        good(output);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    // Stereo, one channel the other turned round.
+    let stereo: Vec<u8> = (0..8000)
+        .flat_map(|t| {
+            let v = ((t as f32 * 0.2).sin() * 9000.0) as i16;
+            [v.to_le_bytes(), (-v).to_le_bytes()].concat()
+        })
+        .collect();
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((stereo.len() as u32 + 36).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x02\0");
+    wav.extend(16_000u32.to_le_bytes());
+    wav.extend(64_000u32.to_le_bytes());
+    wav.extend(b"\x04\0\x10\0data");
+    wav.extend((stereo.len() as u32).to_le_bytes());
+    wav.extend(stereo);
+    w.write("waves/turned.wav", wav);
+    let (data, run) = (w.text("waves"), w.text("run"));
+    let args = ["pretrain", "--data", &data, "--out", &run, "train.steps=2"];
+    let table = format!("data.labels={}", toml::Value::from(labels));
+    let more = [table.as_str(), "data.hold_out=0.3", "eval.few=[]", "eval.knn_k=1"];
+    let said = heard(&selfsup(&[&args[..], SMALL].concat(), &more));
+    for part in ["3 recordings", "2 .opus", "1 .webm", "are left out, empty or shorter than the 400 samples"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(said.contains("empty.wav") || said.contains("short.wav"), "{said}");
+    let alone = w.text("alone");
+    let said = heard(&selfsup(
+        &[
+            &["pretrain", "--data", &data, "--out", &alone, "--no-probe", "train.steps=2", "data.hold_out=0"],
+            SMALL,
+        ]
+        .concat(),
+        &[],
+    ));
+    assert!(said.contains("cancel when they are averaged") && said.contains("turned.wav"), "{said}");
+    assert!(said.contains("2 of 23 recordings are left out"), "{said}");
+
+    // Transcripts: none, empty, punctuation only, not UTF-8; and one that is longer than its recording.
+    w.write("waves/00.txt", "");
+    w.write("waves/01.txt", "... !");
+    w.write("waves/02.txt", [0xff, 0xfe, 0x41]);
+    std::fs::remove_file(w.path("waves/03.txt")).unwrap();
+    w.write("waves/04.txt", "hi lo ".repeat(50));
+    let tuned = w.text("tuned");
+    let args = ["finetune", "--run", &alone, "--out", &tuned, "task.kind=ctc", "data.hold_out=0"];
+    let said = heard(&selfsup(&args, &["train.steps=2", "train.batch_size=4"]));
+    assert!(said.contains("have no transcript") && said.contains("00.wav"), "{said}");
+    assert!(
+        said.contains("1 of 16 transcripts are left out") && said.contains("04.wav (299 in 24)"),
+        "{said}"
+    );
+}
+
 /// Who works on recordings alone compiles no decoder of pictures and no other modality. (candle-core itself
 /// brings tokenizers.)
 #[test]

@@ -3,13 +3,13 @@
 
 use super::case::{Case, Handler, Outputs, Result};
 use super::model::{config, gradients, one, whole};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use selfsup_core::weights::{self, Options};
 use selfsup_core::{Objective, Params, Pass, Scope};
 use selfsup_speech::batch::{Target, Waves};
 use selfsup_speech::encoder::{Hidden, SpeechConfig, SpeechEncoder};
 use selfsup_speech::features::{Extractor, FeatureConfig};
-use selfsup_speech::finetune::{Classify, ClassifyConfig, Ctc, CtcConfig};
+use selfsup_speech::finetune::{Classify, ClassifyConfig, Ctc, CtcConfig, LayerSum};
 use selfsup_speech::methods::{Rows, Splice, Wav2Vec2, Wav2Vec2Config};
 use selfsup_speech::names::{load_pretrained, read_config, rules};
 use serde_json::Value;
@@ -19,7 +19,9 @@ pub fn handler(case: &Case) -> Option<Handler> {
     Some(match case.name.as_str() {
         "models/wav2vec2_pretraining/io" => |c| one(pretraining(c)?),
         "models/wav2vec2_ctc/io" | "models/wav2vec2_ctc_weight_g/io" => |c| one(recognition(c)?),
-        "models/hubert_sequence_classification/io" => |c| one(classification(c)?),
+        "models/hubert_sequence_classification/io"
+        | "models/hubert_layersum/io"
+        | "models/wav2vec2_layersum/io" => |c| one(classification(c)?),
         "models/hubert/io" | "models/data2vec_audio/io" => |c| one(encoder(c)?),
         "signal/mfcc_kaldi" => |c| one(kaldi(c)?),
         _ => return None,
@@ -113,24 +115,44 @@ fn recognition(case: &Case) -> Result<Outputs> {
 fn classification(case: &Case) -> Result<Outputs> {
     let json = config(case)?;
     let params = Params::new();
-    let settings = ClassifyConfig {
-        freeze_front: false,
-        projection_dim: whole(&json, "classifier_proj_size")?,
-        ..ClassifyConfig::default()
-    };
+    let encoder: SpeechConfig = read_config(&case.folder)?;
+    let family = encoder.family.prefix();
+    let summed = json.get("use_weighted_layer_sum").and_then(Value::as_bool) == Some(true);
     let classes = json.get("id2label").and_then(Value::as_object).map_or(2, serde_json::Map::len);
-    let task =
-        Classify::new(&Scope::root(&params, 0, &Device::Cpu), read_config(&case.folder)?, settings, classes)?;
-    load(case, &params, "hubert")?;
-    let batch = waves(case, case.integers("labels")?.into_iter().map(|l| Target::Class(l as u32)).collect())?;
-    let embeddings = task.embed(&batch, &Pass::eval())?;
+    let build = |layer_sum: Option<LayerSum>| -> Result<Classify> {
+        let settings = ClassifyConfig {
+            freeze_front: false,
+            projection_dim: whole(&json, "classifier_proj_size")?,
+            layer_sum,
+            ..ClassifyConfig::default()
+        };
+        Ok(Classify::new(&Scope::root(&params, 0, &Device::Cpu), encoder.clone(), settings, classes)?)
+    };
+    let (task, pass) = (build(summed.then_some(LayerSum::States))?, Pass::eval());
+    load(case, &params, family)?;
+    let mut batch =
+        waves(case, case.integers("labels")?.into_iter().map(|l| Target::Class(l as u32)).collect())?;
+    let input = Var::from_tensor(&batch.values)?;
+    batch.values = input.as_tensor().clone();
+    let embeddings = task.embed(&batch, &pass)?;
+    let loss = task.criterion(&embeddings, &pass)?.value;
     let mut out = Outputs::from([("expected.logits".into(), embeddings.outputs.detach())]);
-    gradients(
-        &params,
-        &task.criterion(&embeddings, &Pass::eval())?.value,
-        &rules("hubert", "encoder")?,
-        &mut out,
-    )?;
+    if let Some(grad) = loss.backward()?.get(input.as_tensor()) {
+        out.insert("grad.input.input_values".into(), grad.clone());
+    }
+    gradients(&params, &loss, &rules(family, "encoder")?, &mut out)?;
+    if summed {
+        let e = task.speech();
+        let counts = e.frame_counts(&batch.lengths)?;
+        let frames = e.frames(&batch.values, &pass)?;
+        let valid = e.frame_mask(&counts, frames.dim(1)?, &Device::Cpu)?;
+        let (_, states) = e.states(&frames, &Hidden::default(), valid.as_ref(), &pass)?;
+        for (i, state) in states.iter().enumerate() {
+            out.insert(format!("expected.hidden_state.{i}"), state.detach());
+        }
+        let older = build(Some(LayerSum::LastNormed))?.logits(&batch, &pass)?;
+        out.insert("expected.logits_last_normed".into(), older.detach());
+    }
     Ok(out)
 }
 

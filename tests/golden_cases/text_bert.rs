@@ -51,6 +51,8 @@ fn batch(case: &Case) -> Result<Sequences> {
 
 /// Strictly: what is missing or left over is an error.
 fn load(case: &Case, params: &Params, shape: &BertConfig, head: Head) -> Result<()> {
+    // As a user's folder is read, then with the head.
+    hf::load_pretrained(params, "encoder", &case.folder, shape.family)?;
     let ours = hf::read_weights(&case.folder, shape.family, head)?;
     weights::load_into(params, &ours, "", &Options::default())?;
     Ok(())

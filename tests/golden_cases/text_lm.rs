@@ -7,8 +7,8 @@ use selfsup_core::loss::{IGNORED, masked_cross_entropy};
 use selfsup_core::{Objective, Params, Pass, Scope};
 use selfsup_text::batch::Sequences;
 use selfsup_text::encoder::{Gpt2, Gpt2Config, T5, T5Config};
-use selfsup_text::folder;
 use selfsup_text::method::{CausalLm, SpanCorruption};
+use selfsup_text::recipe::Architecture;
 
 /// Who runs a case, if anyone.
 pub fn handler(case: &Case) -> Option<Handler> {
@@ -24,7 +24,8 @@ fn gpt2(case: &Case) -> Result<Outputs> {
     let params = Params::new();
     let root = Scope::root(&params, 0, &Device::Cpu);
     let method = CausalLm::new(&root, Gpt2Config::from_hf(&config(case)?, &path)?)?;
-    folder::load(&params, "encoder", &case.folder, &Gpt2::rules()?, "transformer")?;
+    let shape = Architecture::Gpt2(method.model().config().clone());
+    shape.load(&params, "encoder", &case.folder)?;
     let (ids, pass) = (case.input("input_ids")?, Pass::eval());
     // The file's labels are the tokens themselves; ours say what follows each.
     let labels = case.input("labels")?;
@@ -44,7 +45,7 @@ fn t5(case: &Case) -> Result<Outputs> {
     let c = T5Config::from_hf(&config(case)?, &path)?;
     let (params, tied) = (Params::new(), c.tied);
     let method = SpanCorruption::new(&Scope::root(&params, 0, &Device::Cpu), c)?;
-    folder::load(&params, "encoder", &case.folder, &T5::rules(tied)?, "")?;
+    Architecture::T5(method.model().config().clone()).load(&params, "encoder", &case.folder)?;
     let (ids, valid, labels) =
         (case.input("input_ids")?, case.input("attention_mask")?, case.input("labels")?);
     let (model, pass) = (method.model(), Pass::eval());

@@ -117,18 +117,28 @@ impl Matrix {
     }
 }
 
-/// Means of rows by sample, where a sample has several: patches of a volume, windows of a recording.
+/// Means of rows by sample, where a sample has several: patches of a volume, windows of a recording. A row may
+/// weigh more than another, as a window does that has more frames.
 #[derive(Clone, Debug)]
 pub struct Means {
-    sums: Vec<f64>,
-    counts: Vec<usize>,
+    /// The mean of the rows so far; in columns of deviations the sum of squares around it.
+    rows: Vec<f64>,
+    weights: Vec<f64>,
     width: usize,
+    block: Option<usize>,
 }
 
 impl Means {
     /// Of `n` samples, rows of `width` values.
     pub fn new(n: usize, width: usize) -> Self {
-        Means { sums: vec![0.0; n * width], counts: vec![0; n], width }
+        Means { rows: vec![0.0; n * width], weights: vec![0.0; n], width, block: None }
+    }
+
+    /// Of rows that are `block` means and `block` standard deviations (of the population), again and again.
+    /// Those of parts become those of the whole, when parts weigh as much as they have frames (Chan et al.
+    /// 1983, doi:10.1080/00031305.1983.10483115).
+    pub fn of_statistics(n: usize, width: usize, block: usize) -> Self {
+        Means { block: Some(block.max(1)), ..Self::new(n, width) }
     }
 
     /// Values of a row.
@@ -136,21 +146,50 @@ impl Means {
         self.width
     }
 
-    /// Adds a row of sample `index`.
+    /// Adds a row of sample `index`, which weighs 1.
     ///
     /// # Errors
-    /// If there is no such sample, or the row has another width.
+    /// As [`Means::weigh`].
     pub fn add(&mut self, index: usize, row: &[f32]) -> Result<()> {
-        let sum =
-            self.sums.get_mut(index * self.width..(index + 1) * self.width).filter(|s| s.len() == row.len());
-        let (Some(sum), Some(count)) = (sum, self.counts.get_mut(index)) else {
+        self.weigh(index, row, 1.0)
+    }
+
+    /// Adds a row of sample `index` with a weight.
+    ///
+    /// # Errors
+    /// If there is no such sample, the row has another width, or the weight is not above 0.
+    pub fn weigh(&mut self, index: usize, row: &[f32], weight: f64) -> Result<()> {
+        let all = self.width * index..self.width * (index + 1);
+        let sum = self.rows.get_mut(all).filter(|s| s.len() == row.len());
+        let (Some(sum), Some(before)) = (sum, self.weights.get_mut(index)) else {
             return Err(Error::input(
                 "features",
                 format!("{} values of sample {index}: expected {}", row.len(), self.width),
             ));
         };
-        sum.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
-        *count += 1;
+        if !(weight > 0.0 && weight.is_finite()) {
+            return Err(Error::input(
+                "features",
+                format!("weight {weight} of sample {index}: expected above 0"),
+            ));
+        }
+        let after = *before + weight;
+        // The first row has share 1 of a mean of 0, and comes out as it went in.
+        let share = weight / after;
+        let block = self.block.unwrap_or(self.width).max(1);
+        let step = if self.block.is_some() { 2 * block } else { block };
+        for (sum, row) in sum.chunks_mut(step).zip(row.chunks(step)) {
+            let (means, squares) = sum.split_at_mut(block.min(row.len()));
+            let (values, deviations) = row.split_at(means.len());
+            for (k, (mean, value)) in means.iter_mut().zip(values).enumerate() {
+                let gap = f64::from(*value) - *mean;
+                if let (Some(square), Some(deviation)) = (squares.get_mut(k), deviations.get(k)) {
+                    *square += f64::from(*deviation).powi(2) * weight + gap * gap * *before * share;
+                }
+                *mean += gap * share;
+            }
+        }
+        *before = after;
         Ok(())
     }
 
@@ -159,15 +198,16 @@ impl Means {
     /// # Errors
     /// If a sample has none.
     pub fn rows(&self) -> Result<Vec<f32>> {
-        if let Some(i) = self.counts.iter().position(|n| *n == 0) {
+        if let Some(i) = self.weights.iter().position(|n| *n == 0.0) {
             return Err(Error::input("features", format!("sample {i} gave no input")));
         }
-        Ok(self
-            .sums
-            .chunks_exact(self.width.max(1))
-            .zip(&self.counts)
-            .flat_map(|(s, n)| s.iter().map(|v| (v / *n as f64) as f32))
-            .collect())
+        let deviation = |k: usize| self.block.is_some_and(|block| (k / block) % 2 == 1);
+        let width = self.width.max(1);
+        let value = |(at, v): (usize, &f64)| match deviation(at % width) {
+            true => (v / self.weights[at / width]).max(0.0).sqrt() as f32,
+            false => *v as f32,
+        };
+        Ok(self.rows.iter().enumerate().map(value).collect())
     }
 }
 
@@ -222,5 +262,34 @@ mod tests {
         }
         assert_eq!(means.rows().unwrap(), [2.0, 4.0, 0.1, -3.0]);
         assert!(means.add(2, &[0.0; 2]).is_err() && means.add(0, &[0.0; 3]).is_err());
+        assert!(means.weigh(0, &[0.0; 2], 0.0).is_err() && means.weigh(0, &[0.0; 2], f64::NAN).is_err());
+        means.weigh(1, &[0.4, 1.0], 2.0).unwrap();
+        let rows = means.rows().unwrap();
+        assert!((rows[2] - 0.3).abs() < 1e-6 && (rows[3] + 1.0 / 3.0).abs() < 1e-6, "{rows:?}");
+    }
+
+    #[test]
+    fn statistics_of_parts_become_those_of_the_whole() {
+        let series: Vec<f64> = (0..40).map(|i| ((i * 37) % 11) as f64 + 1000.0).collect();
+        let of = |part: &[f64]| {
+            let mean = part.iter().sum::<f64>() / part.len() as f64;
+            let square = part.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / part.len() as f64;
+            [mean as f32, square.sqrt() as f32]
+        };
+        // Two columns of means and two of deviations, twice; the second column is the first reversed.
+        let row = |part: &[f64]| {
+            let ([m, s], back) = (of(part), part.iter().map(|v| -v).collect::<Vec<_>>());
+            let [n, t] = of(&back);
+            [m, n, s, t, n, m, t, s]
+        };
+        let mut means = Means::of_statistics(1, 8, 2);
+        for part in [&series[..7], &series[7..8], &series[8..]] {
+            means.weigh(0, &row(part), part.len() as f64).unwrap();
+        }
+        let (found, want) = (means.rows().unwrap(), row(&series));
+        assert!(found.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?} {want:?}");
+        let mut one = Means::of_statistics(1, 8, 2);
+        one.weigh(0, &row(&series), 40.0).unwrap();
+        assert_eq!(one.rows().unwrap(), want);
     }
 }

@@ -16,7 +16,8 @@ use selfsup_eval::protocol::{EvalInput, FeatureSet, Named, ProbeReport, evaluate
 use selfsup_eval::{Matrix, Means, collapse};
 
 /// Features of all samples of `set`, `(n, d)`, without augmentation, as `read` says. A modality may give
-/// several inputs of one sample (patches of a volume): then it is their mean.
+/// several inputs of one sample (patches of a volume, windows of a recording): then it is their mean, weighted
+/// by [`Modality::weights`]; means and deviations of parts become those of the whole.
 ///
 /// # Errors
 /// If a sample cannot be read or has no input, or a feature is not finite.
@@ -66,8 +67,14 @@ fn pooled<M: Modality>(
         let features = modality.features(encoder, &batch, read)?;
         let (_, d) = features.dims2()?;
         let rows: Vec<f32> = features.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
-        let sums = sums.get_or_insert_with(|| Means::new(n, d));
-        batch.indices.iter().zip(rows.chunks_exact(d.max(1))).try_for_each(|(&i, row)| sums.add(i, row))?;
+        let sums = sums.get_or_insert_with(|| match read {
+            Read::Pooled => Means::new(n, d),
+            Read::Statistics => Means::of_statistics(n, d, encoder.dim()),
+        });
+        let weights = modality.weights(&batch)?;
+        for ((&i, row), weight) in batch.indices.iter().zip(rows.chunks_exact(d.max(1))).zip(weights) {
+            sums.weigh(i, row, weight)?;
+        }
     }
     let sums = sums.unwrap_or_else(|| Means::new(n, encoder.dim()));
     Matrix::new(sums.rows()?, n, sums.width())

@@ -184,6 +184,16 @@ pub struct Sets {
 }
 
 impl Sets {
+    /// The same with each part replaced, or taken away.
+    ///
+    /// # Errors
+    /// Those of `f`, and if nothing is left to train on.
+    pub fn try_map(self, f: &dyn Fn(Set) -> Result<Option<Set>>) -> Result<Self> {
+        let part = |set: Option<Set>| -> Result<Option<Set>> { set.map_or(Ok(None), f) };
+        let train = f(self.train)?.ok_or_else(|| Error::input("training data", "no sample can be used"))?;
+        Ok(Sets { train, held_out: part(self.held_out)?, test: part(self.test)? })
+    }
+
     /// Each part changed by `f`.
     pub fn map(self, f: impl Fn(Set) -> Set) -> Self {
         Sets { train: f(self.train), held_out: self.held_out.map(&f), test: self.test.map(&f) }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use selfsup_core::objective::Batch;
 use selfsup_core::{Error, Result};
+use std::ops::Range;
 
 /// The target of a sample, if it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,6 +112,39 @@ impl Waves {
     }
 }
 
+/// Neighbouring waves of `lengths` samples that go through an encoder together: at most `most` samples with
+/// their padding (or a single wave), and with `alike` only waves of one length.
+pub fn together(lengths: &[usize], alike: bool, most: usize) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    let mut longest = 0;
+    for (i, &length) in lengths.iter().enumerate() {
+        let joined = longest.max(length);
+        match out.last_mut() {
+            Some(run) if (!alike || longest == length) && joined.saturating_mul(run.len() + 1) <= most => {
+                run.end = i + 1;
+                longest = joined;
+            }
+            _ => {
+                out.push(i..i + 1);
+                longest = length;
+            }
+        }
+    }
+    out
+}
+
+impl Waves {
+    /// Some of its waves, padded to the longest of them only.
+    ///
+    /// # Errors
+    /// If there are no such waves.
+    pub fn trimmed(&self, run: Range<usize>) -> Result<Self> {
+        let part = self.narrow(run.start, run.len())?;
+        let t = part.lengths.iter().copied().max().unwrap_or(0).min(part.values.dim(1)?);
+        Ok(Waves { values: part.values.narrow(1, 0, t)?.contiguous()?, ..part })
+    }
+}
+
 impl Batch for Waves {
     fn samples(&self) -> usize {
         self.lengths.len()
@@ -173,6 +207,20 @@ mod tests {
         assert!(part.valid().unwrap().is_some());
         assert!(batch.narrow(0, 1).unwrap().valid().unwrap().is_none());
         assert!(batch.narrow(1, 2).is_err());
+    }
+
+    #[test]
+    fn waves_go_together_as_far_as_memory_and_padding_allow() {
+        let lengths = [5, 5, 3, 9, 1];
+        assert_eq!(together(&lengths, false, 10), [0..2, 2..3, 3..4, 4..5]);
+        assert_eq!(together(&lengths, false, 100), [0..5]);
+        assert_eq!(together(&lengths, true, 100), [0..2, 2..3, 3..4, 4..5]);
+        assert_eq!(together(&[30], true, 10), [0..1]);
+        assert!(together(&[], true, 10).is_empty());
+        let waves = [3, 1, 2].map(|n| wave(n, Target::None)).to_vec();
+        let part = Waves::stack(waves, &[0, 1, 2]).unwrap().trimmed(1..3).unwrap();
+        assert_eq!(part.values.to_vec2::<f32>().unwrap(), [[1.0, 0.0], [1.0, 2.0]]);
+        assert_eq!((part.lengths, part.indices), (vec![1, 2], vec![1, 2]));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use crate::encoder::{Family, FrontNorm, SpeechConfig};
 use crate::methods::Wav2Vec2Config;
 use selfsup_core::checkpoint::{save_safetensors, write_atomic};
-use selfsup_core::weights::{self, Options, Report, Rule, Rules};
+use selfsup_core::weights::{self, Beside, Report, Rule, Rules, load_strict};
 use selfsup_core::{Error, Params, Result};
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -62,13 +62,32 @@ pub fn read_config(dir: &Path) -> Result<SpeechConfig> {
     SpeechConfig::from_hf(&json).map_err(|e| Error::file(&path, e))
 }
 
+/// Heads of transformers' classes that may stand beside the encoder: CTC, classification (with the weights of
+/// its layers), wav2vec 2.0's quantiser, x-vectors, HuBERT's clusters.
+const HEADS: [&str; 13] = [
+    "lm_head",
+    "projector",
+    "classifier",
+    "layer_weights",
+    "quantizer",
+    "project_q",
+    "project_hid",
+    "tdnn",
+    "feature_extractor.weight",
+    "feature_extractor.bias",
+    "objective",
+    "final_proj",
+    "label_embs_concat",
+];
+
 /// Reads weights of a transformers folder (or file) into the parameters below `prefix`, which may be the
-/// encoder of a method or of a task. Heads of the file are left out; every parameter of the encoder must be
-/// there, but for the mask token, which some files lack.
+/// encoder of a method or of a task. Every tensor of the file is used, but for those of a known head, which
+/// [`Report::unexpected`] lists; every parameter of the encoder must be there, but for the mask token, which
+/// some files lack.
 ///
 /// # Errors
-/// If nothing can be read, or the weights are those of another network: missing and misshapen keys are
-/// listed.
+/// If nothing can be read, or the weights are those of another network: keys that are missing, misshapen or
+/// that the network has no place for are listed.
 pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Report> {
     let tensors = weights::normalise(weights::read(path)?)?;
     let inside = [Family::Wav2vec2, Family::Hubert, Family::Data2vecAudio].map(Family::prefix);
@@ -77,26 +96,11 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Rep
         .find(|p| tensors.keys().any(|k| k.starts_with(&format!("{p}."))))
         .copied()
         .unwrap_or("");
-    let token = join(theirs, "masked_spec_embed");
-    let spare = !tensors.contains_key(&token);
-    let ours = rules(theirs, "encoder")?.to_ours(tensors)?;
-    let ours =
-        ours.into_iter().filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t))).collect();
-    let report = weights::compare(params, &ours, prefix);
-    let missing: Vec<&str> =
-        report.missing.iter().map(String::as_str).filter(|n| !(spare && *n == "mask_token")).collect();
-    if !missing.is_empty() {
-        let shown = missing.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-        return Err(Error::file(
-            path,
-            format!(
-                "weights of another network: {} tensors of the encoder are missing ({shown})",
-                missing.len()
-            ),
-        ));
-    }
-    weights::load_into(params, &ours, prefix, &Options { allow_missing: true, allow_unexpected: true })
-        .map_err(|e| Error::file(path, e))
+    let spare = !tensors.contains_key(&join(theirs, "masked_spec_embed"));
+    let rules = rules(theirs, prefix)?;
+    let ours = rules.to_ours(tensors).map_err(|e| Error::file(path, e))?;
+    let beside = Beside { heads: &HEADS, may_lack: &|name| spare && name == "mask_token" };
+    load_strict(params, prefix, ours, &rules, &beside, path)
 }
 
 /// What stands on the encoder in a folder.

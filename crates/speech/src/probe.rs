@@ -7,10 +7,11 @@
 //! layers of an encoder are. Accuracy against the signal-to-noise ratio is the same call with a [`Prepare`]
 //! that adds noise, and the probe that was fitted on clean speech.
 
-use crate::data::{Clip, Corpus, Prepare};
+use crate::data::{Clip, Corpus, Prepare, Whole};
 use crate::features::Frames;
 use crate::labels::{Alignment, Phones};
 use rayon::prelude::*;
+use selfsup_core::data::Dataset;
 use selfsup_core::{Error, Result};
 
 /// One or more kinds of features of a wave.
@@ -135,6 +136,22 @@ pub fn utterances(corpus: &Corpus, prepare: &Prepare, features: &FeatureFn<'_>) 
         };
         kinds.into_iter().map(pool).collect()
     })
+}
+
+/// Mean and standard deviation of the features over each part of recordings that are read whole, and the
+/// frames that they are of, on all threads.
+///
+/// # Errors
+/// If a recording cannot be decoded, or is too short for the features.
+pub fn part_statistics(
+    whole: &Whole,
+    features: &(dyn Fn(&[f32]) -> Result<Frames> + Sync),
+) -> Result<Vec<(Vec<f32>, usize)>> {
+    let one = |i: usize| -> Result<(Vec<f32>, usize)> {
+        let frames = features(&whole.get(i)?.samples)?;
+        Ok((frames.pooled(), frames.len()))
+    };
+    (0..whole.len()).into_par_iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Transcripts as they are to be recognised: without marks of writing that nobody hears.
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization_alignments::UnicodeNormalization;
 
 /// How transcripts are simplified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct TranscriptConfig {
     /// Small letters only. Default true.
     pub lowercase: bool,
-    /// What is not a letter, a digit or white space becomes white space, but for the characters of `keep`.
+    /// What is not a letter, a digit or white space becomes white space, but for the characters of `keep`; accents
+    /// that tell the stress of Cyrillic letters vanish.
     /// Default true.
     pub strip: bool,
     /// Characters that `strip` leaves within words. Default `'`.
@@ -28,7 +30,15 @@ impl TranscriptConfig {
     /// The transcript simplified; words are separated by one space.
     pub fn apply(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
-        for c in text.chars().filter(|c| !self.drop.contains(*c)) {
+        let mut before = ' ';
+        // One spelling of what Unicode can write in two ways: a letter with its accent is one character.
+        let left = text.chars().filter(|c| !self.drop.contains(*c));
+        for (c, _) in left.nfc() {
+            // An accent that is left over a Cyrillic letter tells its stress.
+            if self.strip && is_stress(c) && is_cyrillic(before) {
+                continue;
+            }
+            before = c;
             let c = match c {
                 // Typographic apostrophes are the same sound.
                 '\u{2019}' | '\u{02bc}' => '\'',
@@ -44,8 +54,19 @@ impl TranscriptConfig {
         }
         let words: Vec<&str> =
             out.split_whitespace().map(|w| w.trim_matches(|c| self.strip && self.keep.contains(c))).collect();
-        words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
+        let words: Vec<&str> = words.into_iter().filter(|w| !w.is_empty()).collect();
+        // A small letter may compose where the capital did not.
+        words.join(" ").nfc().map(|(c, _)| c).collect()
     }
+}
+
+/// Acute and grave.
+fn is_stress(c: char) -> bool {
+    matches!(c, '\u{0300}' | '\u{0301}')
+}
+
+fn is_cyrillic(c: char) -> bool {
+    matches!(c, '\u{0400}'..='\u{052f}')
 }
 
 /// Accents that follow their letter.
@@ -68,6 +89,9 @@ mod tests {
         assert_eq!(t.apply("Don\u{2019}t — 'quote' it, l'été!"), "don't quote it l'été");
         assert_eq!(t.apply(" [beep] \t\n"), "beep");
         assert_eq!(t.apply("..."), "");
+        // Composed and decomposed letters are one; stress marks go, letters with marks of their own stay.
+        assert_eq!(t.apply("e\u{301}te\u{301}"), "été");
+        assert_eq!(t.apply("за\u{301}мок \u{438}\u{306} ё"), "замок й ё");
         let plain =
             TranscriptConfig { lowercase: false, strip: false, keep: String::new(), drop: String::new() };
         assert_eq!(plain.apply("  A+b,  C "), "A+b, C");

@@ -2,7 +2,7 @@
 //! config.json and weights out.
 
 use selfsup_core::checkpoint::save_safetensors;
-use selfsup_core::weights::{self, Options, Report, Rules};
+use selfsup_core::weights::{self, Beside, Report, Rule, Rules, load_strict};
 use selfsup_core::{Error, Params, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -10,18 +10,31 @@ use std::path::Path;
 
 /// Reads the weights of `folder` (or a file) through `rules` into the parameters below `prefix`; `strip` is
 /// the path that their names may stand below (`transformer` in a model with a head). Every parameter must be
-/// there; what the file has beside them is left out.
+/// there, and every tensor of the file is used but for those of `heads`, which [`Report::unexpected`] lists.
 ///
 /// # Errors
-/// If nothing can be read, or the weights are those of another model: missing and misshapen keys are listed.
-pub fn load(params: &Params, prefix: &str, path: &Path, rules: &Rules, strip: &str) -> Result<Report> {
+/// If nothing can be read, or the weights are those of another model: keys that are missing, misshapen or that
+/// the model has no place for are listed.
+pub fn load(
+    params: &Params,
+    prefix: &str,
+    path: &Path,
+    rules: &Rules,
+    strip: &str,
+    heads: &[&str],
+) -> Result<Report> {
     let dotted = format!("{strip}.");
     let plain: BTreeMap<_, _> = weights::read(path)?
         .into_iter()
         .map(|(k, t)| (k.strip_prefix(&dotted).map_or_else(|| k.clone(), str::to_string), t))
         .collect();
-    let options = Options { allow_missing: false, allow_unexpected: true };
-    weights::load_into(params, &rules.to_ours(plain)?, prefix, &options).map_err(|e| Error::file(path, e))
+    let named = |e: Error| Error::file(path, e);
+    let is_head = |k: &str| heads.iter().any(|head| k.split('.').next() == Some(head));
+    let below = |(k, t): (String, _)| if is_head(&k) { (k, t) } else { (format!("{prefix}.{k}"), t) };
+    let ours = rules.to_ours(plain).map_err(named)?.into_iter().map(below).collect();
+    let beside = Beside { heads, may_lack: &|_| false };
+    let back = Rules::new(&[Rule::prefix("", prefix)])?;
+    load_strict(params, prefix, ours, &back, &beside, path)
 }
 
 /// Writes `config.json` and `model.safetensors` into `folder`: the parameters below `prefix` under

@@ -7,7 +7,7 @@ use crate::encoder::{BertConfig, Family};
 use crate::json::{Keys, act_name, short};
 use crate::names::{Head, layout};
 use candle_core::Tensor;
-use selfsup_core::weights::{self, Options, Report};
+use selfsup_core::weights::{self, Beside, Report, load_strict};
 use selfsup_core::{Error, Params, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -122,30 +122,46 @@ pub fn read_weights(path: &Path, family: Family, head: Head) -> Result<BTreeMap<
     layout(family, head).to_ours(tensors).map_err(|e| Error::file(path, e))
 }
 
-/// Loads the encoder below `prefix` from a folder or file of the Hub; a head that is there too is left out. A
-/// pooler (or another layer of [`PooledBert`](crate::encoder::PooledBert)) that the file has not keeps its
-/// initial values: masked language models are saved without one.
+/// Heads that may stand beside the encoder, and a pooler that the network may not have.
+const HEADS: [&str; 9] = [
+    "pooler",
+    "cls",
+    "lm_head",
+    "generator_predictions",
+    "generator_lm_head",
+    "discriminator_predictions",
+    "classifier",
+    "qa_outputs",
+    "embeddings.token_type_ids",
+];
+
+/// Loads the encoder below `prefix` from a folder or file of the Hub. Every tensor of the file is used, but for
+/// those of a known head, which [`Report::unexpected`] lists. A pooler (or another layer of
+/// [`PooledBert`](crate::encoder::PooledBert)) that the file has not keeps its initial values: masked language
+/// models are saved without one.
 ///
 /// # Errors
-/// If nothing can be read, or the weights are those of another network: missing and misshapen keys are
-/// listed.
+/// If nothing can be read, or the weights are those of another network: keys that are missing, misshapen or
+/// that the network has no place for are listed.
 pub fn load_pretrained(params: &Params, prefix: &str, path: &Path, family: Family) -> Result<Report> {
-    let named = |e: Error| Error::file(path, e);
     let ours = read_weights(path, family, Head::None)?;
-    let ours: BTreeMap<String, Tensor> =
-        ours.into_iter().filter_map(|(k, t)| Some((k.strip_prefix("encoder.")?.to_string(), t))).collect();
-    let report = weights::compare(params, &ours, prefix);
+    let base = format!("{}.", family.model_type());
+    // A head in a file of names without a base got it with all the others.
+    let unbased = |name: String| match name.strip_prefix(&base) {
+        Some(rest) if HEADS.iter().any(|h| rest.split('.').next() == Some(h)) => rest.to_string(),
+        Some("embeddings.token_type_ids") => "embeddings.token_type_ids".to_string(),
+        _ => name,
+    };
+    let moved = |name: String| match name.strip_prefix("encoder.") {
+        Some(rest) => format!("{prefix}.{rest}"),
+        None => unbased(name),
+    };
+    let ours: BTreeMap<String, Tensor> = ours.into_iter().map(|(k, t)| (moved(k), t)).collect();
     let of_a_head =
         |name: &str| crate::encoder::PooledBert::HEAD.iter().any(|part| name.split('.').next() == Some(part));
-    if let Some(first) = report.missing.iter().find(|k| !of_a_head(k)) {
-        let n = report.missing.len();
-        return Err(Error::file(
-            path,
-            format!("weights of another network: {n} tensors of the encoder are missing ({first} ...)"),
-        ));
-    }
-    weights::load_into(params, &ours, prefix, &Options { allow_missing: true, allow_unexpected: true })
-        .map_err(named)
+    let beside = Beside { heads: &HEADS, may_lack: &of_a_head };
+    let back = layout(family, Head::None);
+    load_strict(params, prefix, ours, &back, &beside, path)
 }
 
 #[cfg(test)]

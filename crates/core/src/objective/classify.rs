@@ -128,6 +128,14 @@ impl Classify {
         self.head.forward(&pooled, pass)
     }
 
+    /// Scores `(N, C)` of features `(N, D)` that were pooled elsewhere: over several inputs of a sample, say.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn scores(&self, pooled: &Tensor) -> Result<Tensor> {
+        Ok(self.head.forward(pooled, &Pass::eval())?.detach())
+    }
+
     /// Probabilities of the classes, one row a sample.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod pattern;
 mod pickle;
 mod rules;
 mod safetensors;
+mod strict;
 mod torch;
 mod zip;
 
@@ -18,6 +19,7 @@ pub use names::{WeightNorm, normalise, weight_norm_names};
 pub use pattern::Pattern;
 pub use rules::{Rule, Rules};
 pub use safetensors::SafeTensors;
+pub use strict::{Beside, left_out, load_strict};
 pub use torch::TorchFile;
 
 use crate::error::{Error, Result};

@@ -41,6 +41,9 @@ pub trait Modality: Sized + Send + Sync + 'static {
     const RAW: &'static str;
     /// Layouts in which an encoder is written; the first is that of `model/`.
     const LAYOUTS: &'static [&'static str];
+    /// Whether several inputs of a sample are samples of their own whose probabilities are averaged (patches
+    /// of a volume). Else they are one sequence that was cut: their features are pooled, then classified.
+    const VOTES: bool = false;
 
     /// Whether samples are read before a training begins, and not by its loader.
     const EAGER: bool = false;
@@ -62,6 +65,15 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If it cannot be read.
     fn open(&self, what: &str) -> Result<Set> {
         Ok(Set::new(selfsup_datasets::open_kind_with(what, Self::Keys::KIND, &self.reading())?))
+    }
+
+    /// The samples of a set that hold anything to be trained on or measured; what does not is counted and named,
+    /// once, before anything is read. `None` where nothing is left.
+    ///
+    /// # Errors
+    /// If the samples cannot be looked at.
+    fn usable(&self, set: Set) -> Result<Option<Set>> {
+        Ok(Some(set))
     }
 
     /// Batches to pre-train on.
@@ -93,8 +105,9 @@ pub trait Modality: Sized + Send + Sync + 'static {
         }
     }
 
-    /// Inputs of the encoder with the labels that there are: as they are, or with the augmentation of
-    /// fine-tuning.
+    /// Inputs of the encoder with the labels that there are: with the augmentation of fine-tuning, or as they
+    /// are and whole. A sample that is longer than the encoder reads at once then comes as several inputs,
+    /// whose indices are all that of the sample.
     ///
     /// # Errors
     /// If the settings do not fit the samples.
@@ -126,6 +139,14 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If the batch does not fit the encoder.
     fn features(&self, encoder: &dyn Encoder, batch: &Inputs, _read: Read) -> Result<Tensor> {
         Ok(encoder.forward(&batch.x, batch.valid.as_ref(), &[], &Pass::eval())?.pooled.detach())
+    }
+
+    /// How much each input of a batch weighs where a sample has several: as many frames or tokens as it has.
+    ///
+    /// # Errors
+    /// If the batch does not fit the encoder.
+    fn weights(&self, batch: &Inputs) -> Result<Vec<f64>> {
+        Ok(vec![1.0; batch.samples()])
     }
 
     /// Features that need no encoder, of samples to fit and to test on: pixels, words, spectra.

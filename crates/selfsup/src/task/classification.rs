@@ -1,13 +1,17 @@
 //! One class for each sample, in every modality: encoder, linear head, cross entropy.
 
 use super::{Answers, Ready, Task, TaskKeys, Tasks};
+use crate::config::Read;
 use crate::set::{Set, Sets};
+use candle_core::{DType, Device, Tensor};
 use selfsup_core::data::{LoaderConfig, Source};
-use selfsup_core::objective::{Batch, Classify, ClassifyConfig, Inputs};
+use selfsup_core::objective::{Batch, Classify, ClassifyConfig, Inputs, Objective};
 use selfsup_core::run::counted;
 use selfsup_core::{Error, Result, Scope};
 use selfsup_eval::Means;
 use selfsup_eval::metrics::{Confusion, expected_calibration_error, macro_auroc, negative_log_likelihood};
+use selfsup_kernels::Path;
+use selfsup_kernels::softmax::softmax;
 use serde_json::json;
 
 /// The task.
@@ -117,19 +121,24 @@ pub fn best(row: &[f32]) -> (usize, f32) {
     row.iter().enumerate().fold((0, f32::NEG_INFINITY), |top, (i, &p)| if p > top.1 { (i, p) } else { top })
 }
 
-/// Probabilities of the classes for every sample, in the order of the set. Where a sample has several inputs
-/// (patches of a volume), their mean.
+/// Probabilities of the classes for every sample, in the order of the set. Where a sample has several inputs,
+/// their mean (patches of a volume), or those of their pooled features (windows of a recording): the head is
+/// linear, so the scores of pooled features are the pooled scores.
 fn probabilities<M: Tasks>(ready: &Ready<M, Classification>, set: &Set) -> Result<Vec<Vec<f32>>> {
     let classes = ready.objective.classes();
     let mut means = Means::new(set.len(), classes);
     let inputs = ready.modality.inputs(set, false, ready.loader.clone())?;
+    let softmax = |scores: &Tensor| softmax(&scores.to_dtype(DType::F32)?, Path::Auto);
     for loaded in counted("predictions: batch", &*inputs)? {
         let batch = loaded?.batch.to_device(ready.device)?;
-        batch
-            .indices
-            .iter()
-            .zip(ready.objective.probabilities(&batch)?)
-            .try_for_each(|(&i, row)| means.add(i, &row))?;
+        let pooled = ready.modality.features(ready.objective.encoder(), &batch, Read::Pooled)?;
+        let scores = ready.objective.scores(&pooled)?;
+        let rows = if M::VOTES { softmax(&scores)? } else { scores.to_dtype(DType::F32)? };
+        let rows = rows.to_vec2::<f32>()?;
+        for ((&i, row), weight) in batch.indices.iter().zip(&rows).zip(ready.modality.weights(&batch)?) {
+            means.weigh(i, row, weight)?;
+        }
     }
-    Ok(means.rows()?.chunks_exact(classes.max(1)).map(<[f32]>::to_vec).collect())
+    let rows = Tensor::from_vec(means.rows()?, (set.len(), classes), &Device::Cpu)?;
+    Ok(if M::VOTES { rows } else { softmax(&rows)? }.to_vec2()?)
 }

@@ -161,6 +161,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         let device = config.device.open()?;
         let modality = M::new(&beside(&config, draft, request).pretrain())?;
         let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
+            .try_map(&|set| modality.usable(set))?
             .map(|set| modality.prepare(set));
         let sets = screen::parts(&modality, sets, config.train.max_bad_fraction, config.train.workers)?;
         let (sets, classes) = T::targets(sets)?;

@@ -137,6 +137,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     };
     let kind = M::Keys::KIND;
     let sets = Sets::open(&config.data, kind, &|what| modality.open(what))?;
+    let sets = sets.try_map(&|set| modality.usable(set))?;
     let sets = if M::EAGER {
         let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
         screen::parts(&modality, sets, most, workers)?

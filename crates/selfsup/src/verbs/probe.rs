@@ -69,6 +69,7 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
     let sets = Sets::open(&opened.config.data, <M::Keys as crate::config::Keys>::KIND, &|what| {
         opened.modality.open(what)
     })?;
+    let sets = sets.try_map(&|set| opened.modality.usable(set))?;
     if request.frames.is_some() {
         return frames(request, &opened, &sets);
     }

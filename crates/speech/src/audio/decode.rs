@@ -2,6 +2,7 @@
 //! one.
 
 use super::content::Content;
+use super::riff;
 use selfsup_core::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use symphonia::core::audio::GenericAudioBufferRef;
@@ -55,6 +56,25 @@ pub fn info(content: &Content, id: &str) -> Result<Info> {
     guarded(id, || Ok(Stream::open(content, id)?.info))
 }
 
+/// The rate of a recording and the number of its samples, exactly. Where its head does not tell, or only
+/// estimates as an mp3's does, the packets are walked through; nothing is decoded.
+///
+/// # Errors
+/// If it cannot be read or is none of the known formats.
+pub fn count(content: &Content, id: &str) -> Result<(u32, u64)> {
+    if let Content::Wave { rate, samples } = content {
+        return Ok((*rate, samples.len() as u64));
+    }
+    guarded(id, || {
+        let mut stream = Stream::open(content, id)?;
+        let rate = stream.info.rate;
+        match stream.info.frames.filter(|_| !stream.mpeg) {
+            Some(frames) => Ok((rate, frames)),
+            None => Ok((rate, stream.walk()?)),
+        }
+    })
+}
+
 /// Decodes the samples that `span` asks for (given the rate: the first, and how many at most) and mixes them
 /// to mono; returns the rate too. More than `limit` (given the rate) are refused, which the message calls
 /// `max_seconds`.
@@ -96,6 +116,39 @@ pub(super) fn read(
     })
 }
 
+/// Powers of the mean of the channels, and the mean of theirs, over the first `seconds`.
+pub(super) fn powers(content: &Content, id: &str, seconds: u64) -> Result<(f64, f64)> {
+    if matches!(content, Content::Wave { .. }) {
+        return Ok((0.0, 0.0));
+    }
+    guarded(id, || {
+        let mut stream = Stream::open(content, id)?;
+        let most = seconds * u64::from(stream.info.rate);
+        let (mut sums, mut seen, mut values) = ((0.0, 0.0), 0u64, Vec::new());
+        while seen < most {
+            let packet = match stream.reader.next_packet() {
+                Ok(Some(packet)) if packet.track_id == stream.track => packet,
+                Ok(Some(_)) => continue,
+                _ => break,
+            };
+            // What is damaged is said where it is read.
+            let Ok(buffer) = stream.decoder.decode(&packet) else { break };
+            let (frames, channels) = (buffer.frames(), buffer.num_planes().max(1));
+            if frames == 0 {
+                continue;
+            }
+            buffer.copy_to_vec_interleaved::<f32>(&mut values);
+            for frame in values.chunks_exact(channels).take(frames) {
+                let mean = frame.iter().map(|v| f64::from(*v)).sum::<f64>() / channels as f64;
+                sums.0 += mean * mean;
+                sums.1 += frame.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / channels as f64;
+            }
+            seen += frames as u64;
+        }
+        Ok(sums)
+    })
+}
+
 fn too_long(id: &str, seconds: f64, max: f64) -> Error {
     let hint = "read a section of it, crop, filter by length, or raise audio.max_seconds";
     Error::input(id, format!("lasts {seconds:.1} s, above audio.max_seconds = {max}: {hint}"))
@@ -129,9 +182,13 @@ impl<'a> Stream<'a> {
                 if !meta.is_file() {
                     return Err(Error::file(path, "is no regular file"));
                 }
-                (Box::new(std::fs::File::open(path).map_err(|e| Error::io(path, e))?), meta.len())
+                let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+                (riff::source(file, meta.len(), id)?, meta.len())
             }
-            Content::Bytes(bytes) => (Box::new(std::io::Cursor::new(bytes.clone())), bytes.len() as u64),
+            Content::Bytes(bytes) => {
+                let size = bytes.len() as u64;
+                (riff::source(std::io::Cursor::new(bytes.clone()), size, id)?, size)
+            }
             Content::Wave { .. } => return Err(Error::input(id, "is a wave, not an encoded file")),
         };
         if size == 0 {
@@ -222,6 +279,28 @@ impl<'a> Stream<'a> {
             }
             Err(_) => Ok(false),
         }
+    }
+
+    /// The frame after the last packet.
+    fn walk(&mut self) -> Result<u64> {
+        let mut end = 0i64;
+        loop {
+            match self.reader.next_packet() {
+                Ok(Some(p)) if p.track_id == self.track => {
+                    let ticks = i64::try_from(p.trim_start.get().saturating_add(p.dur.get()));
+                    let last = p.pts.get().saturating_add(ticks.unwrap_or(i64::MAX));
+                    end = end.max(self.frame(last) - self.origin);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(Symphonia::IoError(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => break,
+                Err(e) => {
+                    let seconds = end as f64 / f64::from(self.info.rate);
+                    return Err(Error::input(self.id, format!("is damaged after {seconds:.2} s: {e}")));
+                }
+            }
+        }
+        Ok(u64::try_from(end).unwrap_or(0))
     }
 
     /// Decodes on from here and keeps frames `from..from + len`, mixed to mono.

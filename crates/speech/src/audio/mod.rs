@@ -8,16 +8,34 @@
 mod content;
 mod decode;
 mod resample;
+mod riff;
 mod wav;
 
 pub use content::Content;
-pub use decode::{Info, info};
+pub use decode::{Info, count, info};
 pub use resample::{resample, resampled_len};
 pub use wav::{write_wav, write_wav_f32};
 
 use resample::gcd;
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+/// Seconds of a recording that [`cancels`] listens to.
+const LISTENED: u64 = 10;
+
+/// Whether the channels of a recording cancel when they are averaged, in its first ten seconds: one is about the
+/// other turned round, and what is left has less than a thousandth of their power.
+///
+/// # Errors
+/// If it cannot be decoded.
+pub fn cancels(content: &Content, id: &str) -> Result<bool> {
+    let found = info(content, id)?;
+    if found.channels.is_some_and(|n| n < 2) {
+        return Ok(false);
+    }
+    let (mixed, single) = decode::powers(content, id, LISTENED)?;
+    Ok(single > 0.0 && mixed < 1e-3 * single)
+}
 
 /// A part of a recording, counted in samples at the rate that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,21 +9,30 @@
 mod length;
 mod prepare;
 mod targets;
+mod whole;
 
 pub use length::{LeftOut, LengthFilter};
 pub use prepare::{Padded, Prepare, PrepareConfig, normalize};
 pub use targets::{Classes, PhoneFrames, Targets, Unlabelled};
+pub use whole::{Cut, Part, Whole};
 
-use crate::audio::{AudioConfig, Content, Section, info, load};
+use crate::audio::{AudioConfig, Content, Section, count, info, load, resampled_len};
 use rayon::prelude::*;
 use selfsup_core::data::Dataset;
 use selfsup_core::{Error, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Endings that are taken for recordings, in lower case.
-pub const ENDINGS: [&str; 10] = ["wav", "flac", "mp3", "ogg", "oga", "m4a", "mp4", "aac", "aif", "aiff"];
+pub const ENDINGS: [&str; 14] =
+    ["wav", "flac", "mp3", "ogg", "oga", "m4a", "mp4", "aac", "aif", "aiff", "wave", "w64", "rf64", "bwf"];
+
+/// Endings of recordings that are not read, in lower case: codecs and containers without a decoder here.
+pub const NOT_READ: [&str; 21] = [
+    "opus", "au", "snd", "webm", "mka", "mkv", "wma", "amr", "gsm", "caf", "ape", "wv", "spx", "3gp", "ac3",
+    "dts", "mov", "mp2", "mpc", "tta", "aifc",
+];
 
 /// Folders nested deeper than this are refused.
 const DEPTH: usize = 64;
@@ -82,6 +91,19 @@ impl Clip {
             }
             (None, None) => Ok(info(&self.content, &self.id)?.seconds()),
         }
+    }
+
+    /// Its length in samples at `rate`, exactly: files that only estimate theirs are walked through.
+    ///
+    /// # Errors
+    /// If the recording cannot be read.
+    pub fn samples(&self, rate: u32) -> Result<u64> {
+        let (own, frames) = count(&self.content, &self.id)?;
+        let total = resampled_len(frames, own, rate);
+        Ok(self.part.map_or(total, |(start, len)| {
+            let at = |s: f64| (s.max(0.0) * f64::from(rate)).round() as u64;
+            at(len).min(total.saturating_sub(at(start)))
+        }))
     }
 
     /// Decodes it, or samples `start..start + len` of it, at `audio.rate`.
@@ -219,6 +241,11 @@ impl Corpus {
         }
     }
 
+    /// Something of each clip, in their order, on all threads.
+    pub fn each<R: Send>(&self, f: &(dyn Fn(&Clip) -> R + Sync)) -> Vec<R> {
+        self.clips.par_iter().map(f).collect()
+    }
+
     /// Lengths in milliseconds, cut at `crop_seconds`, for batches of like length; an unknown one counts as
     /// the crop, or 10 s.
     pub fn lengths(&self, crop_seconds: Option<f64>) -> Vec<u32> {
@@ -256,13 +283,31 @@ impl Dataset for Corpus {
 /// # Errors
 /// If a folder cannot be read or folders are nested deeper than 64.
 pub fn audio_files(root: &Path) -> Result<Vec<PathBuf>> {
+    files_of(root, &ENDINGS)
+}
+
+/// Recordings below a folder that are passed over because nothing here decodes their kind: how many there are of
+/// each ending.
+///
+/// # Errors
+/// As [`audio_files`].
+pub fn passed_over(root: &Path) -> Result<BTreeMap<String, usize>> {
+    let mut counts = BTreeMap::new();
+    for path in files_of(root, &NOT_READ)? {
+        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        *counts.entry(ending).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+fn files_of(root: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
     let (mut files, mut above) = (Vec::new(), Vec::new());
-    walk(root, &mut above, &mut files)?;
+    walk(root, endings, &mut above, &mut files)?;
     files.sort();
     Ok(files)
 }
 
-fn walk(dir: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
+fn walk(dir: &Path, endings: &[&str], above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
     let io = |e| Error::io(dir, e);
     let real = dir.canonicalize().map_err(io)?;
     if above.contains(&real) {
@@ -278,9 +323,9 @@ fn walk(dir: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Resul
             continue;
         }
         let path = entry.path();
-        let sound = path.extension().is_some_and(|e| ENDINGS.iter().any(|x| e.eq_ignore_ascii_case(x)));
+        let sound = path.extension().is_some_and(|e| endings.iter().any(|x| e.eq_ignore_ascii_case(x)));
         match std::fs::metadata(&path) {
-            Ok(meta) if meta.is_dir() => walk(&path, above, files)?,
+            Ok(meta) if meta.is_dir() => walk(&path, endings, above, files)?,
             Ok(meta) if !meta.is_file() => {}
             _ if sound => files.push(path),
             _ => {}

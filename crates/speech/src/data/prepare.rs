@@ -15,9 +15,13 @@ use std::sync::Arc;
 pub struct PrepareConfig {
     /// Rate and limit of decoding.
     pub audio: AudioConfig,
-    /// Clips longer than this are cropped to it, in seconds. By default 15.625, 250,000 samples as in wav2vec
-    /// 2.0 (Baevski et al. 2020, section 4.2). `None` decodes clips whole.
+    /// Clips longer than this are cropped to it in training, in seconds. By default 15.625, 250,000 samples as
+    /// in wav2vec 2.0 (Baevski et al. 2020, section 4.2). `None` decodes clips whole.
     pub crop_seconds: Option<f64>,
+    /// What is measured is measured on all of a recording. One that is longer than this is read in windows of
+    /// at most so many seconds, whose frames are pooled together. Default 30: nearly every utterance of the
+    /// usual corpora is shorter.
+    pub window_seconds: f64,
     /// Where a crop lies: anywhere (training), or in the middle.
     pub random_crop: bool,
     /// Shortest recording that is trained on, in seconds ([`PrepareConfig::lengths`]). A wave that comes out
@@ -41,6 +45,7 @@ impl Default for PrepareConfig {
         PrepareConfig {
             audio: AudioConfig::default(),
             crop_seconds: Some(15.625),
+            window_seconds: 30.0,
             random_crop: true,
             min_seconds: 0.1,
             max_seconds: None,
@@ -87,6 +92,12 @@ impl Prepare {
         let pipeline = Pipeline::new(&config.augment, &config.audio)?;
         let noise = config.noise.as_ref().map(|level| Noisy::new(level, &config.audio)).transpose()?;
         config.lengths().check()?;
+        if !(config.window_seconds.is_finite() && config.window_seconds >= 1.0) {
+            return Err(Error::config(format!(
+                "window_seconds = {}: expected at least 1",
+                config.window_seconds
+            )));
+        }
         let rate = f64::from(config.audio.rate);
         let seconds = |name: &str, s: f64| {
             if s.is_finite() && s >= 0.0 {
@@ -131,15 +142,25 @@ impl Prepare {
     /// If the clip cannot be decoded.
     pub fn whole(&self, clip: &Clip) -> Result<Vec<f32>> {
         let mut wave = clip.load(None, &self.config.audio)?;
-        self.add_noise(&mut wave, clip)?;
+        self.add_noise(&mut wave, &clip.id)?;
         if self.config.normalize {
             normalize(&mut wave);
         }
         Ok(wave)
     }
 
-    fn add_noise(&self, wave: &mut [f32], clip: &Clip) -> Result<()> {
-        self.noise.as_ref().map_or(Ok(()), |noise| noise.add(wave, &clip.id))
+    /// Refuses a wave that is shorter than `min_seconds`.
+    fn long_enough(&self, wave: &[f32], clip: &Clip) -> Result<()> {
+        let (got, least) = (wave.len(), self.least);
+        if got >= least {
+            return Ok(());
+        }
+        let rate = self.config.audio.rate;
+        Err(Error::input(&clip.id, format!("{got} samples at {rate} Hz, expected at least {least}")))
+    }
+
+    pub(super) fn add_noise(&self, wave: &mut [f32], id: &str) -> Result<()> {
+        self.noise.as_ref().map_or(Ok(()), |noise| noise.add(wave, id))
     }
 
     fn decode(&self, clip: &Clip, rng: &mut Rng) -> Result<(Vec<f32>, u64)> {
@@ -184,15 +205,9 @@ impl Transform<Clip> for Prepare {
 
     fn apply(&self, clip: Clip, rng: &mut Rng) -> Result<Utterance> {
         let (mut wave, start) = self.decode(&clip, rng)?;
-        if wave.len() < self.least {
-            let (got, least) = (wave.len(), self.least);
-            return Err(Error::input(
-                &clip.id,
-                format!("{got} samples at {} Hz, expected at least {least}", self.config.audio.rate),
-            ));
-        }
+        self.long_enough(&wave, &clip)?;
         let target = self.targets.of(&clip, start, wave.len())?;
-        self.add_noise(&mut wave, &clip)?;
+        self.add_noise(&mut wave, &clip.id)?;
         let mut samples = self.pipeline.apply(wave, rng).map_err(|e| Error::input(&clip.id, e))?;
         if self.config.normalize {
             normalize(&mut samples);

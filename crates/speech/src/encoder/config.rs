@@ -242,6 +242,13 @@ impl SpeechConfig {
             .fold(samples, |n, (&k, &s)| if n < k { 0 } else { (n - k) / s + 1 })
     }
 
+    /// Whether what a wave is padded with changes its frames, so that a wave comes to the same frames only
+    /// beside waves of its own length: statistics over time, and all but the first of data2vec's positional
+    /// convolutions.
+    pub fn sees_padding(&self) -> bool {
+        self.front_norm == FrontNorm::Group || self.family == Family::Data2vecAudio
+    }
+
     /// Samples between two frames.
     pub fn hop(&self) -> usize {
         self.conv_stride.iter().product()

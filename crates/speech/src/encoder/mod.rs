@@ -221,6 +221,24 @@ impl SpeechEncoder {
         Ok(self.contextualize(&self.place(&x, pass)?, valid, &[], pass)?.0)
     }
 
+    /// As [`SpeechEncoder::encode`], with the states `h_0 .. h_L` beside the last hidden state: what enters the
+    /// first block and what comes out of each, before the final norm of a trunk that has one.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn states(
+        &self,
+        frames: &Tensor,
+        hidden: &Hidden,
+        valid: Option<&Tensor>,
+        pass: &Pass,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        let x = self.place(&self.hide(&self.project(frames, pass)?, hidden, valid, pass)?, pass)?;
+        let all: Vec<usize> = (0..self.trunk.depth()).collect();
+        let (last, outputs) = self.contextualize(&x, valid, &all, pass)?;
+        Ok((last, std::iter::once(x).chain(outputs).collect()))
+    }
+
     /// Frames of waves of `lengths` samples.
     ///
     /// # Errors

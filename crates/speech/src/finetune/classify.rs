@@ -6,10 +6,25 @@ use super::ctc::encoder_for;
 use crate::batch::{Target, Waves};
 use crate::encoder::{SpeechConfig, SpeechEncoder};
 use candle_core::{D, DType, Tensor};
+use selfsup_core::kernels::Path;
+use selfsup_core::kernels::softmax::softmax;
 use selfsup_core::loss::cross_entropy;
 use selfsup_core::nn::Linear;
 use selfsup_core::objective::Outputs;
-use selfsup_core::{Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Scope};
+use selfsup_core::{Encoder, Error, Init, Loss, Objective, Params, Pass, Result, Scope, Weight};
+
+/// What a weighted sum of the layers is taken of (SUPERB, arXiv 2105.01051): `softmax(w)` weighs the states
+/// `h_0 .. h_L`, the input of the first block and the output of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayerSum {
+    /// The states as the blocks give them, as transformers 5 sums them.
+    #[default]
+    States,
+    /// With the final norm on the last of them, as transformers 4 summed them: for weights that were trained
+    /// so. The same where each part of a block is normalised anyway.
+    LastNormed,
+}
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -21,11 +36,14 @@ pub struct ClassifyConfig {
     pub projection_dim: usize,
     /// Share of the target that is spread over all classes.
     pub label_smoothing: f64,
+    /// Read a weighted sum of all layers instead of the last (transformers' `use_weighted_layer_sum`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_sum: Option<LayerSum>,
 }
 
 impl Default for ClassifyConfig {
     fn default() -> Self {
-        ClassifyConfig { freeze_front: true, projection_dim: 256, label_smoothing: 0.0 }
+        ClassifyConfig { freeze_front: true, projection_dim: 256, label_smoothing: 0.0, layer_sum: None }
     }
 }
 
@@ -34,13 +52,15 @@ pub struct Classify {
     config: ClassifyConfig,
     params: Params,
     encoder: SpeechEncoder,
+    layers: Option<(LayerSum, Weight)>,
     projector: Linear,
     classifier: Linear,
     classes: usize,
 }
 
 impl Classify {
-    /// Builds the encoder at `encoder`, and `projector` and `classifier` beside it.
+    /// Builds the encoder at `encoder`, and `projector` and `classifier` beside it, with `layer_weights` where
+    /// layers are summed.
     ///
     /// # Errors
     /// If the configuration is not possible.
@@ -53,8 +73,13 @@ impl Classify {
         }
         let encoder = encoder_for(scope, encoder, config.freeze_front)?;
         let init = Init::Normal(0.02);
+        let states = encoder.config().depth + 1;
+        let even = Init::Const(1.0 / states as f32);
+        let weights =
+            |kind| Ok::<_, Error>((kind, scope.top().no_decay().get("layer_weights", states, even)?));
         Ok(Classify {
             params: scope.params().clone(),
+            layers: config.layer_sum.map(weights).transpose()?,
             projector: Linear::new(
                 &scope.sub("projector").top(),
                 encoder.config().dim,
@@ -91,7 +116,23 @@ impl Classify {
         let width = frames.dim(1)?;
         let valid = e.frame_mask(&counts, width, frames.device())?;
         let hidden = e.augment(&counts, width, pass, frames.device())?;
-        let y = self.projector.forward(&e.encode(&frames, &hidden, valid.as_ref(), pass)?, pass)?;
+        let y = match &self.layers {
+            None => e.encode(&frames, &hidden, valid.as_ref(), pass)?,
+            Some((kind, weights)) => {
+                let (last, mut states) = e.states(&frames, &hidden, valid.as_ref(), pass)?;
+                if let (LayerSum::LastNormed, Some(state)) = (kind, states.last_mut()) {
+                    *state = last;
+                }
+                let shares = softmax(&weights.on(pass)?.unsqueeze(0)?, Path::Auto)?; // (1, L + 1)
+                let mut sum = states[0].broadcast_mul(&shares.narrow(1, 0, 1)?.unsqueeze(2)?)?;
+                for (i, state) in states.iter().enumerate().skip(1) {
+                    let share = shares.narrow(1, i, 1)?.unsqueeze(2)?; // (1, 1, 1)
+                    sum = (sum + state.broadcast_mul(&share)?)?;
+                }
+                sum
+            }
+        };
+        let y = self.projector.forward(&y, pass)?;
         self.classifier.forward(&e.pool(&y, valid.as_ref())?, pass)
     }
 }
@@ -142,6 +183,12 @@ impl Objective for Classify {
     }
 
     fn may_skip(&self) -> Vec<String> {
-        self.encoder.may_skip().into_iter().map(|name| format!("encoder.{name}")).collect()
+        let mut names = self.encoder.may_skip();
+        // The states before the final norm are summed.
+        if matches!(self.config.layer_sum, Some(LayerSum::States)) && self.encoder.config().stable_layer_norm
+        {
+            names.extend(["norm.weight", "norm.bias"].map(String::from));
+        }
+        names.into_iter().map(|name| format!("encoder.{name}")).collect()
     }
 }

@@ -4,6 +4,6 @@ mod classify;
 mod ctc;
 mod vocabulary;
 
-pub use classify::{Classify, ClassifyConfig};
-pub use ctc::{Ctc, CtcConfig};
+pub use classify::{Classify, ClassifyConfig, LayerSum};
+pub use ctc::{Ctc, CtcConfig, frames_needed};
 pub use vocabulary::{Units, Vocabulary};

@@ -76,7 +76,10 @@ fn old_names_and_missing_mask_tokens() {
     candle_core::safetensors::save(&old, dir.path().join("model.safetensors")).unwrap();
     let (other, again) = network(config(Family::Wav2vec2), 2);
     let report = load_pretrained(&other, "encoder", dir.path()).unwrap();
-    assert_eq!((report.missing, report.unexpected), (vec!["mask_token".to_string()], vec![]));
+    assert_eq!(
+        (report.missing, report.unexpected),
+        (vec!["mask_token".to_string()], vec!["lm_head.bias".to_string()])
+    );
     assert_eq!(tokens(&net), tokens(&again));
 }
 
@@ -120,6 +123,18 @@ fn weights_of_another_network() {
     assert!(wider.contains("mlp.fc1") && wider.contains("[32, 16]"), "{wider}");
     let layered = refused(SpeechConfig { front_norm: FrontNorm::Layer, ..config(Family::Wav2vec2) });
     assert!(layered.contains("front.1.norm"), "{layered}");
+    // What the file has and the network has not is as wrong as the reverse.
+    let shallower = refused(SpeechConfig { depth: 1, ..config(Family::Wav2vec2) });
+    assert!(
+        shallower.contains("no parameter takes") && shallower.contains("encoder.layers.1."),
+        "{shallower}"
+    );
+    let mut more: std::collections::HashMap<String, Tensor> =
+        weights::read(dir.path()).unwrap().into_iter().collect();
+    more.insert("encoder.layers.0.scale".into(), Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap());
+    candle_core::safetensors::save(&more, dir.path().join("model.safetensors")).unwrap();
+    let scaled = refused(config(Family::Wav2vec2));
+    assert!(scaled.contains("encoder.layers.0.scale"), "{scaled}");
     std::fs::write(dir.path().join("config.json"), "{}").unwrap();
     let e = read_config(dir.path()).unwrap_err().to_string();
     assert!(e.contains("config.json") && e.contains("model_type"), "{e}");

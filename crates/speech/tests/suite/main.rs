@@ -7,3 +7,5 @@ mod folders;
 mod hubert_plan;
 mod learns;
 mod methods;
+mod riff;
+mod whole;

@@ -182,6 +182,9 @@ impl Gpt2 {
         })
     }
 
+    /// Heads of transformers' classes that may stand beside the model.
+    pub const HEADS: [&'static str; 4] = ["score", "classifier", "multiple_choice_head", "qa_outputs"];
+
     /// transformers' names and layouts of these parameters. Its `Conv1D` keeps weights as (in, out).
     ///
     /// # Errors

@@ -264,8 +264,10 @@ impl Architecture {
     pub fn load(&self, params: &Params, prefix: &str, path: &Path) -> Result<Report> {
         match self {
             Architecture::Bert(c) => hf::load_pretrained(params, prefix, path, c.family),
-            Architecture::Gpt2(_) => folder::load(params, prefix, path, &Gpt2::rules()?, "transformer"),
-            Architecture::T5(c) => folder::load(params, prefix, path, &T5::rules(c.tied)?, ""),
+            Architecture::Gpt2(_) => {
+                folder::load(params, prefix, path, &Gpt2::rules()?, "transformer", &Gpt2::HEADS)
+            }
+            Architecture::T5(c) => T5::load(params, prefix, path, c),
         }
     }
 }

@@ -124,6 +124,11 @@ impl Tokenizer {
         self.inner.to_string(false).map_err(|e| Error::input(self.path.display(), e))
     }
 
+    /// Special tokens that stand around a text.
+    pub fn around(&self) -> usize {
+        tokenizers::PostProcessor::added_tokens(&Around(&self.inner), false)
+    }
+
     /// The token with this id.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)

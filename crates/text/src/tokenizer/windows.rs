@@ -1,7 +1,7 @@
 //! What labelled tasks ask of a tokenizer: where tokens stand in a text that is longer than a model, and
 //! which word they belong to.
 
-use super::{Around, PIECE, Tokenizer};
+use super::{Around, PIECE, Tokenizer, pieces};
 use crate::batch::Example;
 use selfsup_core::{Error, Result};
 use tokenizers::{Encoding, PostProcessor, TruncationDirection};
@@ -16,6 +16,38 @@ pub struct Window {
 }
 
 impl Tokenizer {
+    /// All of a text as examples of at most `longest` tokens each, with the special tokens around every one:
+    /// one where it fits, else windows of like length that lie side by side.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::example`]; and if the special tokens leave no room for a token of a longer text.
+    pub fn whole(&self, text: &str, longest: usize) -> Result<Vec<Example>> {
+        let around = Around(&self.inner).added_tokens(false);
+        let mut out = Vec::new();
+        for piece in pieces(text, PIECE) {
+            let mut e: Encoding = self.inner.encode(piece, false).map_err(|e| self.failed(piece, &e))?;
+            let room = longest.saturating_sub(around);
+            if e.len() <= room && piece.len() == text.len() {
+                break;
+            }
+            if room == 0 {
+                return Err(Error::config(format!(
+                    "{longest} tokens are too few for the {around} special ones and one of a text"
+                )));
+            }
+            let windows = e.len().div_ceil(room).max(1);
+            e.truncate(e.len().div_ceil(windows), 0, TruncationDirection::Right);
+            let mut parts = e.take_overflowing();
+            parts.insert(0, e);
+            for mut part in parts.into_iter().filter(|part| !part.is_empty()) {
+                part.take_overflowing();
+                let e = self.inner.post_process(part, None, true).map_err(|e| self.failed(piece, &e))?;
+                out.push(Example::new(e.get_ids().to_vec()));
+            }
+        }
+        if out.is_empty() { Ok(vec![self.example(text, None, longest)?]) } else { Ok(out) }
+    }
+
     /// `question` with one part of `text` after the other, each window at most `longest` tokens; neighbours
     /// share `stride` tokens of the text (Devlin et al.'s sliding window), so that an answer on an edge
     /// stands whole in one of them.

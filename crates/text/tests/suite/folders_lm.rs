@@ -103,6 +103,36 @@ fn t5() {
     }
 }
 
+/// T5 1.1 as transformers 5 writes it (tied, with outputs that are not scaled, and a head in the file), and a
+/// head of its own in a file whose configuration says that there is none.
+#[test]
+fn untied_t5() {
+    let dir = tempfile::tempdir().unwrap();
+    round_trip("span-corruption", small("t5_1_1_small"), dir.path());
+    let path = dir.path().join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&config["tie_word_embeddings"], &config["scale_decoder_outputs"]),
+        (&false.into(), &false.into())
+    );
+    let found = |config: &serde_json::Value| {
+        std::fs::write(&path, config.to_string()).unwrap();
+        let mut network = EncoderConfig::default();
+        network.set_pretrained(Some(dir.path().display().to_string()));
+        let network = network.resolve(&vocabulary()).unwrap();
+        let params = Params::new();
+        let encoder = network.build(&Scope::root(&params, 2, &Device::Cpu).sub("encoder")).unwrap();
+        network.load(&params, "encoder", dir.path()).map(|_| features(encoder.as_ref()))
+    };
+    let plain = found(&config).unwrap();
+    config["tie_word_embeddings"] = true.into();
+    assert_eq!(found(&config).unwrap(), plain);
+    config.as_object_mut().unwrap().remove("scale_decoder_outputs");
+    let e = found(&config).unwrap_err().to_string();
+    assert!(e.contains("lm_head.weight") && e.contains("tie_word_embeddings"), "{e}");
+}
+
 #[test]
 fn other_models_are_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -115,6 +145,7 @@ fn other_models_are_refused() {
     };
     says(small("t5").resolve(&vocabulary()).unwrap(), "missing");
     says(sized("gpt2", 16, 2).resolve(&vocabulary()).unwrap(), "another shape");
+    says(sized("gpt2", 8, 1).resolve(&vocabulary()).unwrap(), "blocks.1.attn.proj.bias");
     says(sized("gpt2", 8, 3).resolve(&vocabulary()).unwrap(), "blocks.2.attn.proj.bias");
     // A method for another network.
     let e = MethodConfig::named("masked-lm")

@@ -132,6 +132,7 @@ impl Modality for Medical {
     const RAW: &'static str = "intensities";
     const LAYOUTS: &'static [&'static str] = &["native"];
     const EAGER: bool = true;
+    const VOTES: bool = true;
 
     fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
         let keys = config.keys.clone();

@@ -1,11 +1,13 @@
 //! Recordings: `[method]`, `[encoder]` and `[input]` of `selfsup-speech`; HuBERT in its stages; MFCC
 //! statistics as the baseline.
 
+mod folder;
 mod frames;
 mod plan;
 mod recognition;
 mod tasks;
 mod transcripts;
+mod whole;
 
 use super::{FrameProbe, Method, Modality, Noisy, Training};
 use crate::config::{self, PretrainConfig, Read};
@@ -15,7 +17,8 @@ use selfsup_core::config::Unread;
 use selfsup_core::data::{Collate, Loader, LoaderConfig, Source};
 use selfsup_core::objective::Inputs;
 use selfsup_core::objective::boxed;
-use selfsup_core::{Encoder, Error, Key, Layer, Params, Pass, Result, Scope};
+use selfsup_core::weights::left_out;
+use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_speech::audio::Content;
@@ -24,10 +27,8 @@ use selfsup_speech::batch::{Utterance, Waves};
 use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig};
 use selfsup_speech::encoder::{SpeechConfig, SpeechEncoder};
 use selfsup_speech::features::{Extractor, FeatureConfig};
-use selfsup_speech::layers::statistics;
 use selfsup_speech::methods::Hubert;
 use selfsup_speech::names::{Head, load_pretrained, read_config, save_folder};
-use selfsup_speech::probe::utterances;
 use selfsup_speech::recipe::{EncoderConfig, MethodConfig};
 use selfsup_speech::transcript::TranscriptConfig;
 use serde::{Deserialize, Serialize};
@@ -225,6 +226,15 @@ impl Modality for Speech {
         self.reading.clone()
     }
 
+    fn open(&self, what: &str) -> Result<Set> {
+        folder::warn_of_passed_over(what)?;
+        Ok(Set::new(selfsup_datasets::open_kind_with(what, Kind::Speech, &self.reading)?))
+    }
+
+    fn usable(&self, set: Set) -> Result<Option<Set>> {
+        folder::usable(&corpus(&set)?, set, self.encoder.receptive_field(), self.keys.input.audio.rate)
+    }
+
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Waves>>> {
         let measured = self.measured(&self.within(set)?, loader.max_bad_fraction)?;
         let prepare = Arc::new(self.prepare(true)?);
@@ -243,9 +253,11 @@ impl Modality for Speech {
     }
 
     fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
-        // What is measured is measured on all samples.
-        let set = if augment { self.within(set)? } else { set.clone() };
-        let (prepare, stacked) = (Arc::new(self.prepare(augment)?), Arc::new(Stacked(set.records().clone())));
+        if !augment {
+            return self.read_whole(set, loader);
+        }
+        let set = self.within(set)?;
+        let (prepare, stacked) = (Arc::new(self.prepare(true)?), Arc::new(Stacked(set.records().clone())));
         Ok(Box::new(Loader::new(Arc::new(corpus(&set)?), prepare, stacked, loader)?))
     }
 
@@ -268,34 +280,22 @@ impl Modality for Speech {
         let Some(name) = &self.keys.encoder.pretrained else { return Ok(None) };
         let path = super::weights_path(name)?;
         let report = load_pretrained(params, "encoder", &path)?;
-        Ok(Some(format!("{} tensors of {}", report.loaded.len(), path.display())))
+        Ok(Some(format!("{} of {}", left_out(&report), path.display())))
     }
 
     fn features(&self, encoder: &dyn Encoder, batch: &Inputs, read: Read) -> Result<Tensor> {
-        let layers: Vec<Layer> = match read {
-            Read::Pooled => Vec::new(),
-            Read::Statistics => (0..self.encoder.depth).map(Layer::Hidden).collect(),
-        };
-        let made = encoder.forward(&batch.x, batch.valid.as_ref(), &layers, &Pass::eval())?;
-        if read == Read::Pooled {
-            return Ok(made.pooled.detach());
-        }
+        self.pooled(encoder, batch, read)
+    }
+
+    fn weights(&self, batch: &Inputs) -> Result<Vec<f64>> {
         let lengths = SpeechEncoder::lengths(&batch.x, batch.valid.as_ref())?;
-        let counts: Vec<usize> = lengths.into_iter().map(|n| self.encoder.frames(n)).collect();
-        statistics(&made.layers, &counts)
+        Ok(lengths.into_iter().map(|n| self.encoder.frames(n) as f64).collect())
     }
 
     /// Mean and standard deviation over time of MFCCs with first and second differences.
     fn raw(&self, train: &Set, test: &Set, _loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
         let features = Extractor::new(&FeatureConfig::default(), self.keys.input.audio.rate)?;
-        let prepare = self.prepare(false)?;
-        let of = |set: &Set| -> Result<Matrix> {
-            let kinds =
-                utterances(&corpus(set)?, &prepare, &|wave: &[f32]| Ok(vec![features.compute(wave)?]))?;
-            let rows = kinds.into_iter().next().unwrap_or_default();
-            Matrix::new(rows.values, set.len(), rows.dim)
-        };
-        Ok((of(train)?, of(test)?))
+        Ok((self.statistics_of(&features, train)?, self.statistics_of(&features, test)?))
     }
 
     fn export(&self, params: &Params, out: &Path, _layout: &str) -> Result<()> {

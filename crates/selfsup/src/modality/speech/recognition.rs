@@ -1,5 +1,6 @@
 //! Recognition with CTC: characters on every frame, read off greedily.
 
+use super::folder::shown;
 use super::{Speech, WINDOW, corpus};
 use crate::set::{Set, Sets};
 use crate::task::{Answers, Ready, Task, TaskKeys};
@@ -10,27 +11,28 @@ use selfsup_core::run::counted;
 use selfsup_core::{Error, Pass, Result, Scope};
 use selfsup_eval::text::{cer, wer};
 use selfsup_speech::batch::{Target, Waves};
-use selfsup_speech::data::{Clip, Padded, Prepare, PrepareConfig, Targets};
-use selfsup_speech::finetune::{Ctc, CtcConfig, Units, Vocabulary};
-use selfsup_speech::search::greedy;
+use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig, Targets};
+use selfsup_speech::finetune::{Ctc, CtcConfig, Units, Vocabulary, frames_needed};
+use selfsup_speech::search::collapse;
 use serde_json::json;
 use std::sync::Arc;
+
+/// Seconds that are heard on each side of a window of a long recording.
+const CONTEXT: f64 = 2.0;
 
 /// The task.
 pub struct Recognition;
 
-/// Transcripts as ids; recordings to be recognised may have none.
+/// Transcripts as ids.
 struct Spelled {
     vocabulary: Vocabulary,
-    needed: bool,
 }
 
 impl Targets for Spelled {
     fn of(&self, clip: &Clip, _start: u64, _len: usize) -> Result<Target> {
         match &clip.transcript {
             Some(text) => Ok(Target::Transcript(self.vocabulary.encode(text))),
-            None if self.needed => Err(Error::input(&clip.id, "has no transcript")),
-            None => Ok(Target::None),
+            None => Err(Error::input(&clip.id, "has no transcript")),
         }
     }
 
@@ -47,12 +49,24 @@ fn vocabulary(tokens: &[String]) -> Result<Vocabulary> {
 
 /// The records that have a transcript, and the transcripts.
 fn transcribed(set: &Set) -> Result<(Option<Set>, Vec<String>)> {
-    let (mut with, mut texts) = (Vec::new(), Vec::new());
-    for (i, clip) in corpus(set)?.clips().iter().enumerate() {
-        if let Some(text) = &clip.transcript {
-            with.push(i);
-            texts.push(text.clone());
+    let (mut with, mut texts, mut without) = (Vec::new(), Vec::new(), Vec::new());
+    let corpus = corpus(set)?;
+    for (i, clip) in corpus.clips().iter().enumerate() {
+        match &clip.transcript {
+            Some(text) => {
+                with.push(i);
+                texts.push(text.clone());
+            }
+            None => without.push(clip.id.as_str()),
         }
+    }
+    if !(without.is_empty() || with.is_empty()) {
+        crate::say::warning(format_args!(
+            "{} of {} recordings are left out, they have no transcript (none, an empty one, punctuation only, or not UTF-8): {}",
+            without.len(),
+            set.len(),
+            shown(&without)
+        ));
     }
     Ok((if with.is_empty() { None } else { Some(set.part(with)?) }, texts))
 }
@@ -94,8 +108,9 @@ impl Task<Speech> for Recognition {
         set: &Set,
         loader: LoaderConfig,
     ) -> Result<Box<dyn Source<Waves>>> {
-        let prepare = Arc::new(whole(modality, keys, true, true)?);
+        let prepare = Arc::new(whole(modality, keys)?);
         let measured = modality.measured(&modality.within(set)?, loader.max_bad_fraction)?;
+        let measured = fitting(modality, &vocabulary(&keys.classes)?, &measured)?;
         let lengths = measured.lengths(None);
         Ok(Box::new(Loader::by_length(
             Arc::new(measured),
@@ -109,8 +124,11 @@ impl Task<Speech> for Recognition {
 
     fn measure(ready: &Ready<Speech, Self>, set: &Set) -> Result<Vec<(String, f64)>> {
         let clips = corpus(set)?;
+        if let Some(clip) = clips.clips().iter().find(|clip| clip.transcript.is_none()) {
+            return Err(Error::input(&clip.id, "has no transcript"));
+        }
         let (mut wanted, mut heard) = (Vec::new(), Vec::new());
-        each(ready, set, true, &mut |index, text| {
+        each(ready, set, &mut |index, text| {
             wanted.push(clips.clips()[index].transcript.clone().unwrap_or_default());
             heard.push(text);
             Ok(())
@@ -124,7 +142,7 @@ impl Task<Speech> for Recognition {
     }
 
     fn predict(ready: &Ready<Speech, Self>, set: &Set, answers: &mut dyn Answers) -> Result<()> {
-        each(ready, set, false, &mut |index, text| {
+        each(ready, set, &mut |index, text| {
             answers.row(vec![
                 ("path".to_string(), json!(set.records().id(index)?)),
                 ("transcript".into(), json!(text)),
@@ -133,38 +151,73 @@ impl Task<Speech> for Recognition {
     }
 }
 
-/// Prepares whole recordings: a transcript is not that of a part.
-fn whole(modality: &Speech, task: &TaskKeys, augment: bool, needed: bool) -> Result<Prepare> {
-    let mut config = PrepareConfig { crop_seconds: None, random_crop: false, ..modality.keys.input.clone() };
-    if !augment {
-        config.augment = Vec::new();
+/// The clips whose transcript fits their frames; the others are counted and named.
+fn fitting(modality: &Speech, vocabulary: &Vocabulary, measured: &Corpus) -> Result<Corpus> {
+    let rate = f64::from(modality.keys.input.audio.rate);
+    let mut out = Vec::new();
+    let mut kept = Vec::with_capacity(measured.clips().len());
+    for (i, clip) in measured.clips().iter().enumerate() {
+        let needed = frames_needed(&vocabulary.encode(clip.transcript.as_deref().unwrap_or_default()));
+        match clip.seconds.map(|s| modality.encoder.frames((s * rate).round() as usize)) {
+            Some(frames) if frames < needed => {
+                out.push(format!("{} ({needed} in {frames})", clip.id));
+            }
+            _ => kept.push(i),
+        }
     }
-    Prepare::with_targets(config, Arc::new(Spelled { vocabulary: vocabulary(&task.classes)?, needed }))
+    if out.is_empty() {
+        return Ok(measured.clone());
+    }
+    let names: Vec<&str> = out.iter().map(String::as_str).collect();
+    let all = measured.clips().len();
+    if kept.is_empty() {
+        return Err(Error::input(
+            "recordings",
+            format!("none of {all} transcripts fits the frames of its recording: {}", shown(&names)),
+        ));
+    }
+    crate::say::warning(format_args!(
+        "{} of {all} transcripts are left out, they need more frames than their recordings have: {}",
+        out.len(),
+        shown(&names)
+    ));
+    measured.select(&kept)
 }
 
-/// What is heard in each recording of `set`, with its index; with `needed` each must have a transcript.
+/// Prepares whole recordings: a transcript is not that of a part.
+fn whole(modality: &Speech, task: &TaskKeys) -> Result<Prepare> {
+    let config = PrepareConfig { crop_seconds: None, random_crop: false, ..modality.keys.input.clone() };
+    Prepare::with_targets(config, Arc::new(Spelled { vocabulary: vocabulary(&task.classes)? }))
+}
+
+/// What is heard in each recording of `set`, with its index. Windows of a long recording have some seconds of
+/// context on both sides; the best labels of their own frames make up one path.
 fn each(
     ready: &Ready<Speech, Recognition>,
     set: &Set,
-    needed: bool,
     f: &mut dyn FnMut(usize, String) -> Result<()>,
 ) -> Result<()> {
     let vocabulary = vocabulary(&ready.keys.classes)?;
-    let prepare = Arc::new(whole(ready.modality, ready.keys, false, needed)?);
-    let source = Loader::new(Arc::new(corpus(set)?), prepare, Arc::new(Padded), ready.loader.clone())?;
-    for loaded in counted("transcripts: batch", &source)? {
+    let parts = Arc::new(ready.modality.parts(set, CONTEXT)?);
+    let source = Speech::part_loader(parts.clone(), Padded, ready.loader.clone())?;
+    let mut path: Vec<u32> = Vec::new();
+    for loaded in counted("transcripts: batch", &*source)? {
         let batch = loaded?.batch.to_device(ready.device)?;
-        let (logits, counts) = ready.objective.logits(&batch, &Pass::eval())?;
-        let (_, _, labels) = logits.dims3()?;
-        for (i, (&index, frames)) in batch.indices.iter().zip(counts).enumerate() {
-            let scores = logits
-                .get(i)?
-                .narrow(0, 0, frames)?
-                .detach()
-                .to_dtype(DType::F32)?
-                .to_device(&Device::Cpu)?;
-            let best = greedy(&scores.flatten_all()?.to_vec1::<f32>()?, labels, Vocabulary::BLANK)?;
-            f(index, vocabulary.decode(&best.labels))?;
+        for run in ready.modality.runs(&batch.lengths) {
+            let batch = batch.trimmed(run)?;
+            let (logits, counts) = ready.objective.logits(&batch, &Pass::eval())?;
+            let logits = logits.detach().to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+            for (i, (&index, frames)) in batch.indices.iter().zip(counts).enumerate() {
+                let part = parts.parts()[index];
+                let (skip, count) = part.kept.unwrap_or((0, frames));
+                let count = count.min(frames.saturating_sub(skip));
+                let scores = logits.get(i)?.narrow(0, skip.min(frames), count)?;
+                path.extend(scores.argmax(1)?.to_vec1::<u32>()?);
+                if parts.parts().get(index + 1).is_none_or(|next| next.clip != part.clip) {
+                    f(part.clip, vocabulary.decode(&collapse(&path, Vocabulary::BLANK)))?;
+                    path.clear();
+                }
+            }
         }
     }
     Ok(())

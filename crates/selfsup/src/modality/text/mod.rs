@@ -11,7 +11,7 @@ mod tuned;
 mod words;
 
 use super::{Method, Modality};
-use crate::config::{self, PretrainConfig};
+use crate::config::{self, PretrainConfig, Read};
 use crate::set::{Set, Sets};
 use candle_core::Tensor;
 use inputs::{Stacked, Tokenised};
@@ -20,6 +20,7 @@ use selfsup_core::config::Unread;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::run::Display;
+use selfsup_core::weights::left_out;
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::{Kind, LabelFile, Reading};
 use selfsup_eval::Matrix;
@@ -261,16 +262,35 @@ impl Modality for Text {
         Ok(Some(Box::new(prepared.loader(&examples, &self.keys.method, loader)?)))
     }
 
-    fn inputs(&self, set: &Set, _augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
+    fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
         let records = set.records().clone();
         let data = Tokenised {
             records: records.clone(),
             tokenizer: self.tokenizer.clone(),
             longest: self.longest()?,
+            whole: !augment,
         };
-        let same = Arc::new(|e: Example, _: &mut selfsup_core::Rng| Ok(e));
+        if augment {
+            let (longer, looked) = data.longer()?;
+            if longer > 0 {
+                crate::say::warning(format_args!(
+                    "{longer} of {looked} texts are longer than {} tokens (corpus.length): training reads \
+                     their beginning, measuring and predicting all of them",
+                    data.longest
+                ));
+            }
+        }
+        let same = Arc::new(|e: Vec<Example>, _: &mut selfsup_core::Rng| Ok(e));
         let pad = Pad { pad: self.tokenizer.vocabulary().pad, length: None };
         Ok(Box::new(Loader::new(Arc::new(data), same, Arc::new(Stacked { pad, records }), loader)?))
+    }
+
+    fn features(&self, encoder: &dyn Encoder, batch: &Inputs, _read: Read) -> Result<Tensor> {
+        inputs::pooled(encoder, batch)
+    }
+
+    fn weights(&self, batch: &Inputs) -> Result<Vec<f64>> {
+        inputs::tokens(batch)
     }
 
     fn method(&self, scope: &Scope) -> Result<Method<Sequences>> {
@@ -285,7 +305,7 @@ impl Modality for Text {
         let Some(name) = self.keys.encoder.pretrained() else { return Ok(None) };
         let path = super::weights_path(name)?;
         let report = self.architecture.load(params, "encoder", &path)?;
-        Ok(Some(format!("{} tensors of {}", report.loaded.len(), path.display())))
+        Ok(Some(format!("{} of {}", left_out(&report), path.display())))
     }
 
     fn raw(&self, train: &Set, test: &Set, _loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {

@@ -93,16 +93,27 @@ fn each(
     f: &mut dyn FnMut(Sentence, Vec<Vec<f32>>) -> Result<()>,
 ) -> Result<()> {
     let source = batches(ready.modality, ready.keys, set, ready.loader.clone())?;
+    let (mut cut, mut sentences) = (0, 0);
     for loaded in counted("predictions: batch", &*source)? {
         let batch = loaded?.batch.to_device(ready.device)?;
         let logits = ready.objective.logits(&batch, &Pass::eval())?.detach().to_dtype(DType::F32)?;
         let scores = softmax(&logits, Kernel::Auto)?.to_vec3::<f32>()?;
         let labels = batch.labels.to_vec2::<i64>()?;
         for ((rows, labels), &index) in scores.into_iter().zip(labels).zip(&batch.indices) {
-            let at_words =
+            let at_words: Vec<Vec<f32>> =
                 rows.into_iter().zip(labels).filter(|(_, l)| *l != IGNORED).map(|(row, _)| row).collect();
-            f(unpacked(set.records(), index)?, at_words)?;
+            let sentence: Sentence = unpacked(set.records(), index)?;
+            let behind = sentence.words.len().saturating_sub(at_words.len());
+            cut += behind;
+            sentences += usize::from(behind > 0);
+            f(sentence, at_words)?;
         }
+    }
+    if cut > 0 {
+        let longest = ready.modality.longest()?;
+        crate::say::warning(format_args!(
+            "{cut} words of {sentences} sentences lie behind {longest} tokens (corpus.length): they get no tag and count as missed"
+        ));
     }
     Ok(())
 }

@@ -35,9 +35,10 @@ pub struct T5Config {
     pub buckets: usize,
     /// Distances from here on share the last bucket.
     pub max_distance: usize,
-    /// Whether the table of tokens is also the head (T5; not T5 1.1). Then the decoder's output is scaled by
-    /// `dim^-0.5`.
+    /// Whether the table of tokens is also the head (T5; not T5 1.1).
     pub tied: bool,
+    /// Whether the decoder's output is scaled by `dim^-0.5` before the head (T5; not T5 1.1).
+    pub scaled: bool,
     /// The padding token, which is also what the decoder starts from.
     pub pad: u32,
     /// The token that ends a text.
@@ -63,6 +64,7 @@ impl T5Config {
             buckets: 32,
             max_distance: 128,
             tied: true,
+            scaled: true,
             pad: 0,
             end: 1,
         }
@@ -88,7 +90,7 @@ impl T5Config {
                 .iter()
                 .find(|(n, _)| name.ends_with(n))
                 .map_or(hidden, |(_, h)| *h);
-            (c.gated, c.tied, c.act) = (true, false, Act::GeluTanh);
+            (c.gated, c.tied, c.scaled, c.act) = (true, false, false, Act::GeluTanh);
         } else if !name.starts_with("t5_") {
             return None;
         }
@@ -130,12 +132,9 @@ impl T5Config {
         out.buckets = c.whole("relative_attention_num_buckets", Some(32))?;
         out.max_distance = c.whole("relative_attention_max_distance", Some(128))?;
         out.tied = c.flag("tie_word_embeddings", true);
-        if c.flag("scale_decoder_outputs", out.tied) != out.tied {
-            return Err(Error::file(
-                path,
-                format!("scale_decoder_outputs = {}: expected tie_word_embeddings = {}", !out.tied, out.tied),
-            ));
-        }
+        // transformers 5 writes T5 1.1 as tied with outputs that are not scaled; its head is in the file.
+        out.scaled = c.flag("scale_decoder_outputs", out.tied);
+        out.tied = out.tied && out.scaled;
         out.pad = c.whole("pad_token_id", Some(0))? as u32;
         out.end = c.whole("eos_token_id", Some(1))? as u32;
         let start = c.whole("decoder_start_token_id", Some(out.pad as usize))?;
@@ -171,6 +170,7 @@ impl T5Config {
             "relative_attention_num_buckets": self.buckets,
             "relative_attention_max_distance": self.max_distance,
             "tie_word_embeddings": self.tied,
+            "scale_decoder_outputs": self.scaled,
             "pad_token_id": self.pad,
             "decoder_start_token_id": self.pad,
             "eos_token_id": self.end,

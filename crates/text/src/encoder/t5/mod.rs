@@ -3,7 +3,7 @@
 //!
 //! RMS normalisation before each part, no biases, relative positions as a bias of the scores that all blocks
 //! of a stack share. With a tied head the scores are `(d^-0.5 h) E^T`. T5 1.1 has gated MLPs and a
-//! head of its own.
+//! head of its own, whose input is not scaled.
 
 mod config;
 mod layers;
@@ -12,12 +12,13 @@ mod position;
 pub use config::T5Config;
 pub use position::{RelativePositions, bucket};
 
+use crate::folder;
 use candle_core::{DType, Tensor};
 use layers::{Block, Memory, drop};
 use selfsup_core::encoder::HiddenLayers;
 use selfsup_core::nn::{Embedding, KvCache, Linear, RmsNorm};
-use selfsup_core::weights::{Rule, Rules};
-use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Scope};
+use selfsup_core::weights::{self, Report, Rule, Rules};
+use selfsup_core::{Encoder, Error, Features, Init, Layer, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::embedding::embedding;
 use selfsup_kernels::linear::linear;
@@ -176,6 +177,27 @@ impl T5 {
         Rules::new(&rules)
     }
 
+    /// Loads the weights of a folder or file of transformers into the model of shape `c` below `prefix`.
+    ///
+    /// # Errors
+    /// As [`folder::load`]; and if the file has a head of its own where `c` says that it is the table of tokens.
+    pub fn load(params: &Params, prefix: &str, path: &std::path::Path, c: &T5Config) -> Result<Report> {
+        if c.tied {
+            let all = weights::read(path)?;
+            if let (Some(head), Some(table)) = (all.get("lm_head.weight"), all.get("shared.weight")) {
+                let same = head.dims() == table.dims()
+                    && (head - table)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()? == 0.0;
+                if !same {
+                    let why = "lm_head.weight differs from shared.weight, and config.json ties them: expected \
+                               tie_word_embeddings = false";
+                    return Err(Error::file(path, why));
+                }
+            }
+        }
+        let heads = ["classification_head", "classifier", "qa_outputs", "score"];
+        folder::load(params, prefix, path, &T5::rules(c.tied)?, "transformer", &heads)
+    }
+
     /// The shape it was built with.
     pub fn config(&self) -> &T5Config {
         &self.config
@@ -250,14 +272,13 @@ impl T5 {
     /// # Errors
     /// If the last dimension is not the width.
     pub fn scores(&self, decoded: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let decoded = match self.config.scaled {
+            true => (decoded * (self.config.dim as f64).powf(-0.5))?,
+            false => decoded.clone(),
+        };
         match &self.head {
-            Some(head) => head.forward(decoded, pass),
-            None => Ok(linear(
-                &(decoded * (self.config.dim as f64).powf(-0.5))?,
-                &self.shared.weight().on(pass)?,
-                None,
-                Path::Auto,
-            )?),
+            Some(head) => head.forward(&decoded, pass),
+            None => Ok(linear(&decoded, &self.shared.weight().on(pass)?, None, Path::Auto)?),
         }
     }
 
@@ -303,7 +324,6 @@ impl Encoder for T5 {
 mod tests {
     use super::*;
     use candle_core::Device;
-    use selfsup_core::Params;
     use selfsup_kernels::activation::Act;
 
     fn ids(rows: &[&[u32]]) -> Result<Tensor> {

@@ -1,0 +1,79 @@
+//! What is said of a folder of recordings before anything is trained: kinds that are not read, recordings without
+//! a frame, channels that cancel.
+
+use crate::say::warning;
+use crate::set::Set;
+use selfsup_core::Result;
+use selfsup_speech::audio::{Content, cancels};
+use selfsup_speech::data::{Clip, Corpus, passed_over};
+use std::path::Path;
+
+/// Names that are shown in a warning.
+const SHOWN: usize = 5;
+/// Recordings that are listened to for channels that cancel.
+const LISTENED: usize = 200;
+
+/// "a.wav, b.wav ..."
+pub(super) fn shown(names: &[&str]) -> String {
+    let more = if names.len() > SHOWN { " ..." } else { "" };
+    names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ") + more
+}
+
+/// Counts and names the recordings of a folder that nothing here decodes.
+pub(super) fn warn_of_passed_over(what: &str) -> Result<()> {
+    let path = Path::new(what);
+    if selfsup_datasets::list().iter().any(|c| c.name == what) || !path.is_dir() {
+        return Ok(());
+    }
+    let counts = passed_over(path)?;
+    let all: usize = counts.values().sum();
+    if all > 0 {
+        let kinds: Vec<String> = counts.iter().map(|(ending, n)| format!("{n} .{ending}")).collect();
+        warning(format_args!(
+            "{all} recordings of {what} are passed over, their kind is not read ({}): convert them, for example with `ffmpeg -i IN OUT.flac`",
+            kinds.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// The recordings that have a frame of `least` samples at `rate`. Those that are empty or too short are counted and
+/// named; so are those whose channels cancel, which stay. What cannot be read stays: reading it says why.
+pub(super) fn usable(corpus: &Corpus, set: Set, least: usize, rate: u32) -> Result<Option<Set>> {
+    let clips = corpus.clips();
+    let lengths = corpus.each(&|clip: &Clip| match &clip.content {
+        Content::File(path) if std::fs::metadata(path).is_ok_and(|m| m.len() == 0) => Some(0),
+        Content::Bytes(bytes) if bytes.is_empty() => Some(0),
+        _ => clip.samples(rate).ok(),
+    });
+    let long = |i: usize| lengths[i].is_none_or(|n| n >= least as u64);
+    let kept: Vec<usize> = (0..clips.len()).filter(|&i| long(i)).collect();
+    if kept.len() < clips.len() {
+        let out: Vec<&str> = (0..clips.len()).filter(|&i| !long(i)).map(|i| clips[i].id.as_str()).collect();
+        warning(format_args!(
+            "{} of {} recordings are left out, empty or shorter than the {least} samples of a frame: {}",
+            out.len(),
+            clips.len(),
+            shown(&out)
+        ));
+    }
+    let looked: Vec<usize> = kept.iter().copied().step_by(kept.len().div_ceil(LISTENED).max(1)).collect();
+    if !looked.is_empty() {
+        let turned = corpus.select(&looked)?.each(&|clip| cancels(&clip.content, &clip.id).unwrap_or(false));
+        let names: Vec<&str> =
+            looked.iter().zip(turned).filter(|(_, t)| *t).map(|(&i, _)| clips[i].id.as_str()).collect();
+        if !names.is_empty() {
+            warning(format_args!(
+                "the channels of {} of {} recordings that were listened to cancel when they are averaged (one is the other turned round): what is left is silence: {}",
+                names.len(),
+                looked.len(),
+                shown(&names)
+            ));
+        }
+    }
+    match kept.len() {
+        0 => Ok(None),
+        n if n == set.len() => Ok(Some(set)),
+        _ => Ok(Some(set.part(kept)?)),
+    }
+}
