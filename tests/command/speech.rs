@@ -270,8 +270,8 @@ fn lengths_have_bounds() {
     assert_eq!(left_out(&selfsup(&args, &[])), Some(2));
 }
 
-/// Six seconds whose first and last second tell the class and whose middle is the same in all: what is measured
-/// is measured on all of a recording, not on its centre.
+/// Six seconds whose first and last second tell the class and whose middle is the same in all: what is
+/// measured is measured on all of a recording, not on its centre.
 #[test]
 fn recordings_are_measured_whole() {
     let w = Work::new();
@@ -344,8 +344,8 @@ fn recordings_are_measured_whole() {
 }
 
 /// Everyday folders: kinds that are not read, empty and short recordings, stereo whose channels cancel, and
-/// transcripts that say nothing or do not fit. Each is counted and named before anything is trained, and the run
-/// ends.
+/// transcripts that say nothing or do not fit. Each is counted and named before anything is trained, and
+/// the run ends.
 #[test]
 fn what_cannot_be_used_is_counted_and_named() {
     let w = Work::with_waves();

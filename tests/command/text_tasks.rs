@@ -403,3 +403,32 @@ fn a_large_corpus_streams() {
     assert!(count.is_some_and(|n| n > 120), "about nine tenths of 160 lines: {out}");
     assert_eq!(std::fs::read_dir(w.path("cache")).unwrap().count(), 2);
 }
+
+/// Texts that are the same for longer than `corpus.length` and differ behind it: measured whole, they
+/// differ; and fine-tuning says that it trains on their beginning.
+#[test]
+fn long_texts_are_measured_whole() {
+    let w = Work::new();
+    let run = w.pretrained("run", "masked-lm", &[]);
+    let start = "rain snow wind storm ".repeat(20);
+    let ends = ["gold tin lead ".repeat(12), "sun cloud sun ".repeat(12), "gold tin lead ".repeat(12)];
+    let lines: Vec<String> = ends.iter().map(|end| format!("{start}{end}")).collect();
+    let (data, out) = (w.file("long.txt", &lines.join("\n")), w.text("rows.safetensors"));
+    good(&selfsup(&["embed", &run, "--data", &data, "--out", &out]));
+    let read = candle_core::safetensors::load(&out, &candle_core::Device::Cpu).unwrap();
+    let rows: Vec<Vec<f32>> = read["embeddings"].to_vec2().unwrap();
+    let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert_eq!(rows.len(), 3);
+    assert!(apart(&rows[0], &rows[1]) > 1e-3, "{:?}", apart(&rows[0], &rows[1]));
+    assert_eq!(apart(&rows[0], &rows[2]), 0.0);
+
+    let table: String =
+        (0..12).map(|i| format!("{},{}\n", lines[i % 2], ["metal", "weather"][i % 2])).collect();
+    let labels = w.file("labels.csv", &format!("text,label\n{table}"));
+    let tuned = w.text("tuned");
+    let args = ["finetune", "--run", &run, "--labels", &labels, "--out", &tuned, "data.hold_out=0"];
+    let output = selfsup(&[&args[..], &["train.steps=2", "train.batch_size=4"]].concat());
+    good(&output);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("12 of 12 texts are longer than 32 tokens (corpus.length)"), "{said}");
+}

@@ -117,8 +117,8 @@ impl Matrix {
     }
 }
 
-/// Means of rows by sample, where a sample has several: patches of a volume, windows of a recording. A row may
-/// weigh more than another, as a window does that has more frames.
+/// Means of rows by sample, where a sample has several: patches of a volume, windows of a recording. A row
+/// may weigh more than another, as a window does that has more frames.
 #[derive(Clone, Debug)]
 pub struct Means {
     /// The mean of the rows so far; in columns of deviations the sum of squares around it.

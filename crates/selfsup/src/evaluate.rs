@@ -16,8 +16,8 @@ use selfsup_eval::protocol::{EvalInput, FeatureSet, Named, ProbeReport, evaluate
 use selfsup_eval::{Matrix, Means, collapse};
 
 /// Features of all samples of `set`, `(n, d)`, without augmentation, as `read` says. A modality may give
-/// several inputs of one sample (patches of a volume, windows of a recording): then it is their mean, weighted
-/// by [`Modality::weights`]; means and deviations of parts become those of the whole.
+/// several inputs of one sample (patches of a volume, windows of a recording): then it is their mean,
+/// weighted by [`Modality::weights`]; means and deviations of parts become those of the whole.
 ///
 /// # Errors
 /// If a sample cannot be read or has no input, or a feature is not finite.

@@ -9,9 +9,8 @@ use unicode_normalization_alignments::UnicodeNormalization;
 pub struct TranscriptConfig {
     /// Small letters only. Default true.
     pub lowercase: bool,
-    /// What is not a letter, a digit or white space becomes white space, but for the characters of `keep`; accents
-    /// that tell the stress of Cyrillic letters vanish.
-    /// Default true.
+    /// What is not a letter, a digit or white space becomes white space, but for the characters of `keep`;
+    /// accents that tell the stress of Cyrillic letters vanish. Default true.
     pub strip: bool,
     /// Characters that `strip` leaves within words. Default `'`.
     pub keep: String,

@@ -13,8 +13,8 @@ use std::path::Path;
 /// there, and every tensor of the file is used but for those of `heads`, which [`Report::unexpected`] lists.
 ///
 /// # Errors
-/// If nothing can be read, or the weights are those of another model: keys that are missing, misshapen or that
-/// the model has no place for are listed.
+/// If nothing can be read, or the weights are those of another model: keys that are missing, misshapen or
+/// that the model has no place for are listed.
 pub fn load(
     params: &Params,
     prefix: &str,

@@ -135,10 +135,10 @@ const HEADS: [&str; 9] = [
     "embeddings.token_type_ids",
 ];
 
-/// Loads the encoder below `prefix` from a folder or file of the Hub. Every tensor of the file is used, but for
-/// those of a known head, which [`Report::unexpected`] lists. A pooler (or another layer of
-/// [`PooledBert`](crate::encoder::PooledBert)) that the file has not keeps its initial values: masked language
-/// models are saved without one.
+/// Loads the encoder below `prefix` from a folder or file of the Hub. Every tensor of the file is used, but
+/// for those of a known head, which [`Report::unexpected`] lists. A pooler (or another layer of
+/// [`PooledBert`](crate::encoder::PooledBert)) that the file has not keeps its initial values: masked
+/// language models are saved without one.
 ///
 /// # Errors
 /// If nothing can be read, or the weights are those of another network: keys that are missing, misshapen or

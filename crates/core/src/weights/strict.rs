@@ -1,5 +1,5 @@
-//! Released weights into a network: every tensor of the file is used, or is one of a head that may stand beside
-//! the network. A tensor that is dropped in silence is a part of the function that is lost.
+//! Released weights into a network: every tensor of the file is used, or is one of a head that may stand
+//! beside the network. A tensor that is dropped in silence is a part of the function that is lost.
 
 use super::{Options, Report, Rules, compare, load_into};
 use crate::error::{Error, Result};

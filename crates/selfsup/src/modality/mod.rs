@@ -67,8 +67,8 @@ pub trait Modality: Sized + Send + Sync + 'static {
         Ok(Set::new(selfsup_datasets::open_kind_with(what, Self::Keys::KIND, &self.reading())?))
     }
 
-    /// The samples of a set that hold anything to be trained on or measured; what does not is counted and named,
-    /// once, before anything is read. `None` where nothing is left.
+    /// The samples of a set that hold anything to be trained on or measured; what does not is counted and
+    /// named, once, before anything is read. `None` where nothing is left.
     ///
     /// # Errors
     /// If the samples cannot be looked at.

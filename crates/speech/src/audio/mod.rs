@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 /// Seconds of a recording that [`cancels`] listens to.
 const LISTENED: u64 = 10;
 
-/// Whether the channels of a recording cancel when they are averaged, in its first ten seconds: one is about the
-/// other turned round, and what is left has less than a thousandth of their power.
+/// Whether the channels of a recording cancel when they are averaged, in its first ten seconds: one is
+/// about the other turned round, and what is left has less than a thousandth of their power.
 ///
 /// # Errors
 /// If it cannot be decoded.

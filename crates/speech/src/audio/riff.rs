@@ -1,7 +1,7 @@
-//! Heads of wav files that the decoder does not read, as one that it does: RF64 and BW64 (EBU Tech 3306), Sony's
-//! Wave64, a RIFF whose size is too small, and a data chunk of size 0, which a recorder that was cut off leaves
-//! behind. As ffmpeg reads them: the size of the whole is not believed, and data of size 0 reach to the end of
-//! the file.
+//! Heads of wav files that the decoder does not read, as one that it does: RF64 and BW64 (EBU Tech 3306),
+//! Sony's Wave64, a RIFF whose size is too small, and a data chunk of size 0, which a recorder that was cut
+//! off leaves behind. As ffmpeg reads them: the size of the whole is not believed, and data of size 0 reach
+//! to the end of the file.
 
 use selfsup_core::{Error, Result};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -100,7 +100,8 @@ fn keep(kept: &mut Vec<u8>, name: &[u8; 4], content: &[u8]) {
     }
 }
 
-/// Walks the chunks of a RIFF; with `large` sizes come from `ds64`. `None` where there is no sound to be found.
+/// Walks the chunks of a RIFF; with `large` sizes come from `ds64`. `None` where there is no sound to be
+/// found.
 fn riff<R: Read + Seek>(inner: &mut R, size: u64, large: bool) -> io::Result<Option<Found>> {
     let mut found = Found { wrong: large, ..Found::default() };
     inner.seek(SeekFrom::Start(4))?;

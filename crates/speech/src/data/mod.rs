@@ -286,8 +286,8 @@ pub fn audio_files(root: &Path) -> Result<Vec<PathBuf>> {
     files_of(root, &ENDINGS)
 }
 
-/// Recordings below a folder that are passed over because nothing here decodes their kind: how many there are of
-/// each ending.
+/// Recordings below a folder that are passed over because nothing here decodes their kind: how many there
+/// are of each ending.
 ///
 /// # Errors
 /// As [`audio_files`].

@@ -15,8 +15,8 @@ use std::sync::Arc;
 pub struct PrepareConfig {
     /// Rate and limit of decoding.
     pub audio: AudioConfig,
-    /// Clips longer than this are cropped to it in training, in seconds. By default 15.625, 250,000 samples as
-    /// in wav2vec 2.0 (Baevski et al. 2020, section 4.2). `None` decodes clips whole.
+    /// Clips longer than this are cropped to it in training, in seconds. By default 15.625, 250,000 samples
+    /// as in wav2vec 2.0 (Baevski et al. 2020, section 4.2). `None` decodes clips whole.
     pub crop_seconds: Option<f64>,
     /// What is measured is measured on all of a recording. One that is longer than this is read in windows of
     /// at most so many seconds, whose frames are pooled together. Default 30: nearly every utterance of the

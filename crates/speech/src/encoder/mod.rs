@@ -221,8 +221,8 @@ impl SpeechEncoder {
         Ok(self.contextualize(&self.place(&x, pass)?, valid, &[], pass)?.0)
     }
 
-    /// As [`SpeechEncoder::encode`], with the states `h_0 .. h_L` beside the last hidden state: what enters the
-    /// first block and what comes out of each, before the final norm of a trunk that has one.
+    /// As [`SpeechEncoder::encode`], with the states `h_0 .. h_L` beside the last hidden state: what enters
+    /// the first block and what comes out of each, before the final norm of a trunk that has one.
     ///
     /// # Errors
     /// If shapes do not fit.

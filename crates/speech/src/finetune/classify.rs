@@ -59,8 +59,8 @@ pub struct Classify {
 }
 
 impl Classify {
-    /// Builds the encoder at `encoder`, and `projector` and `classifier` beside it, with `layer_weights` where
-    /// layers are summed.
+    /// Builds the encoder at `encoder`, and `projector` and `classifier` beside it, with `layer_weights`
+    /// where layers are summed.
     ///
     /// # Errors
     /// If the configuration is not possible.

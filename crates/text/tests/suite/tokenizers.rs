@@ -229,3 +229,33 @@ fn what_cannot_be_used_is_named() {
         .unwrap();
     says(Tokenizer::load(dir.path()).err(), &["special_tokens_map.json", "<nope>"]);
 }
+
+/// All tokens of a text come, once and in order, in windows of like length with the special tokens around
+/// each; a text that fits is one example, as it always was.
+#[test]
+fn windows_hold_all_of_a_text() {
+    let config = TokenizerConfig { vocab_size: 120, ..TokenizerConfig::default() };
+    let tokenizer = train(&config, corpus()).unwrap();
+    let text = "the running runner quickly walked under the happy house and the overflowing river";
+    let all = tokenizer.ids(text).unwrap();
+    let around = tokenizer.around();
+    assert!(around > 0 && all.len() > 12, "{around} {}", all.len());
+    for longest in [around + 1, around + 5, around + all.len() - 1] {
+        let windows = tokenizer.whole(text, longest).unwrap();
+        assert_eq!(windows.len(), all.len().div_ceil(longest - around));
+        let special = tokenizer.vocabulary().special;
+        let inner: Vec<Vec<u32>> = windows
+            .iter()
+            .map(|w| w.ids.iter().copied().filter(|id| !special.contains(id)).collect())
+            .collect();
+        assert_eq!(inner.concat(), all);
+        assert!(windows.iter().all(|w| w.ids.len() <= longest && w.ids.len() > around));
+        // Like lengths: the last window may be shorter by as many tokens as there are windows.
+        let lengths: Vec<usize> = inner.iter().map(Vec::len).collect();
+        assert!(lengths.iter().all(|n| n + windows.len() > lengths[0]), "{lengths:?}");
+    }
+    let fits = tokenizer.whole(text, around + all.len()).unwrap();
+    assert_eq!(fits, [tokenizer.example(text, None, around + all.len()).unwrap()]);
+    assert!(tokenizer.whole(text, around).unwrap_err().to_string().contains("too few"));
+    assert_eq!(tokenizer.whole("", 8).unwrap().len(), 1);
+}

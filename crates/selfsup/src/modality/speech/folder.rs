@@ -1,5 +1,5 @@
-//! What is said of a folder of recordings before anything is trained: kinds that are not read, recordings without
-//! a frame, channels that cancel.
+//! What is said of a folder of recordings before anything is trained: kinds that are not read, recordings
+//! without a frame, channels that cancel.
 
 use crate::say::warning;
 use crate::set::Set;
@@ -37,8 +37,9 @@ pub(super) fn warn_of_passed_over(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// The recordings that have a frame of `least` samples at `rate`. Those that are empty or too short are counted and
-/// named; so are those whose channels cancel, which stay. What cannot be read stays: reading it says why.
+/// The recordings that have a frame of `least` samples at `rate`. Those that are empty or too short are
+/// counted and named; so are those whose channels cancel, which stay. What cannot be read stays: reading it
+/// says why.
 pub(super) fn usable(corpus: &Corpus, set: Set, least: usize, rate: u32) -> Result<Option<Set>> {
     let clips = corpus.clips();
     let lengths = corpus.each(&|clip: &Clip| match &clip.content {

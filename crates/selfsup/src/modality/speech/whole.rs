@@ -16,8 +16,8 @@ use selfsup_speech::layers::{Timing, statistics};
 use selfsup_speech::probe::part_statistics;
 use std::sync::Arc;
 
-/// Samples that go through an encoder at once, with their padding: about a minute, for whose first convolution
-/// of 512 channels 430 MB are enough.
+/// Samples that go through an encoder at once, with their padding: about a minute, for whose first
+/// convolution of 512 channels 430 MB are enough.
 pub(super) const AT_ONCE: usize = 1 << 20;
 /// Samples of a batch: 32 MB.
 const BATCH: usize = 1 << 23;
@@ -38,7 +38,8 @@ impl Collate<Utterance> for Parts {
 }
 
 impl Speech {
-    /// The recordings of a set in parts of at most `input.window_seconds`, with `context` seconds beside each.
+    /// The recordings of a set in parts of at most `input.window_seconds`, with `context` seconds beside
+    /// each.
     pub(super) fn parts(&self, set: &Set, context: f64) -> Result<Whole> {
         let input = &self.keys.input;
         let timing = Timing::of(&self.encoder, input.audio.rate);

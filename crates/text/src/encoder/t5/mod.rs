@@ -180,7 +180,8 @@ impl T5 {
     /// Loads the weights of a folder or file of transformers into the model of shape `c` below `prefix`.
     ///
     /// # Errors
-    /// As [`folder::load`]; and if the file has a head of its own where `c` says that it is the table of tokens.
+    /// As [`folder::load`]; and if the file has a head of its own where `c` says that it is the table of
+    /// tokens.
     pub fn load(params: &Params, prefix: &str, path: &std::path::Path, c: &T5Config) -> Result<Report> {
         if c.tied {
             let all = weights::read(path)?;
