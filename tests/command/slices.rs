@@ -94,7 +94,12 @@ fn slices_are_images() {
             &[&method[..], &rest, &["volumes.in_memory=100", &blocks, "data.hold_out=0"]].concat(),
         ));
     }
-    assert_eq!(std::fs::read_dir(dir.path().join("blocks")).unwrap().count(), 4);
+    // Blocks, and the statistics of each volume beside them.
+    let ending = |ending: &str| {
+        let names = std::fs::read_dir(dir.path().join("blocks")).unwrap().map(|e| e.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(ending)).count()
+    };
+    assert_eq!([".blocks", ".scale.json"].map(ending), [4, 4]);
     // Rounded: slices 4 to 10 of 14.
     assert_eq!(embeddings(&dir.path().join("moco"), &[], &dir.path().join("m.safetensors")), [28, 8]);
 

@@ -409,7 +409,7 @@ fn a_large_corpus_streams() {
 #[test]
 fn long_texts_are_measured_whole() {
     let w = Work::new();
-    let run = w.pretrained("run", "masked-lm", &[]);
+    let run = w.pretrained_texts("run", "masked-lm", &[]);
     let start = "rain snow wind storm ".repeat(20);
     let ends = ["gold tin lead ".repeat(12), "sun cloud sun ".repeat(12), "gold tin lead ".repeat(12)];
     let lines: Vec<String> = ends.iter().map(|end| format!("{start}{end}")).collect();

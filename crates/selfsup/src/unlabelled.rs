@@ -4,6 +4,7 @@
 use crate::config::Read;
 use crate::evaluate::{encode, encode_views};
 use crate::modality::Modality;
+use crate::screen::unreadable;
 use crate::set::Set;
 use candle_core::Device;
 use selfsup_core::data::LoaderConfig;
@@ -11,6 +12,7 @@ use selfsup_core::{Encoder, Result};
 use selfsup_eval::knn::{normalize_rows, top_k};
 use selfsup_eval::metrics::{alignment, uniformity};
 use selfsup_eval::{Matrix, collapse};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Samples that are looked at.
@@ -46,10 +48,11 @@ pub struct Unlabelled {
 }
 
 impl Unlabelled {
-    /// Measures on up to 1,000 samples of `set`; `None` for fewer than two.
+    /// Measures on up to 1,000 samples of `set`; `None` for fewer than two. Where `loader` lets samples be bad,
+    /// those that cannot be read are left out.
     ///
     /// # Errors
-    /// If a sample cannot be read.
+    /// If a sample cannot be read and none may be bad.
     pub fn measure<M: Modality>(
         modality: &M,
         [trained, random]: [&dyn Encoder; 2],
@@ -58,7 +61,12 @@ impl Unlabelled {
         loader: &LoaderConfig,
         device: &Device,
     ) -> Result<Option<Self>> {
-        let set = set.clone().limit(SAMPLES)?;
+        let mut set = set.clone().limit(SAMPLES)?;
+        if loader.max_bad_fraction > 0.0 {
+            let bad: BTreeSet<usize> =
+                unreadable(modality, &set, loader.workers)?.into_iter().map(|(i, _)| i).collect();
+            set = set.part((0..set.len()).filter(|i| !bad.contains(i)).collect())?;
+        }
         if set.len() < 2 {
             return Ok(None);
         }

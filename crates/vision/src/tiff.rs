@@ -47,6 +47,9 @@ pub(crate) fn is_special(bytes: &[u8]) -> bool {
         return false;
     }
     let Ok(mut decoder) = Decoder::new(Cursor::new(bytes)) else { return false };
+    if palette(&mut decoder).is_some() {
+        return true;
+    }
     let Ok(color) = decoder.colortype() else { return false };
     let format = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).ok().flatten();
     let numbers = format.and_then(|f| f.first().copied()).unwrap_or(1);
@@ -64,6 +67,13 @@ pub(crate) fn is_special(bytes: &[u8]) -> bool {
     let zstd = decoder.find_tag_unsigned::<u16>(Tag::Compression).ok().flatten() == Some(ZSTD);
     // 1: whole numbers without a sign, 4: not said.
     zstd || !usual || !matches!(numbers, 1 | 4)
+}
+
+/// Bits of a pixel of an image whose pixels are places in a palette; the decoder does not name such colours.
+fn palette(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<u8> {
+    let kind = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).ok().flatten()?;
+    let bits = decoder.find_tag_unsigned_vec::<u16>(Tag::BitsPerSample).ok().flatten()?;
+    if kind == 3 { bits.first().and_then(|bits| u8::try_from(*bits).ok()) } else { None }
 }
 
 /// Decodes the first image of a TIFF called `name`.
@@ -87,7 +97,7 @@ pub(crate) fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Decode
     if decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(wrong)? == Some(ZSTD) {
         return decode(&rewritten(&mut decoder, bytes, name, pixels, false)?, name, max_pixels);
     }
-    if let ColorType::Palette(bits) = decoder.colortype().map_err(wrong)? {
+    if let Some(bits) = palette(&mut decoder) {
         let map = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(wrong)?;
         let indices = rewritten(&mut decoder, bytes, name, pixels, true)?;
         let limits = decoder_limits(pixels);

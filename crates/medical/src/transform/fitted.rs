@@ -6,7 +6,7 @@
 
 use super::scale::Scale;
 use crate::Volume;
-use selfsup_core::{Error, Result};
+use selfsup_core::Result;
 
 /// The numbers of a volume in parts, always in the same order.
 pub trait Values {
@@ -206,20 +206,6 @@ impl Scale {
         };
         Ok(Fitted { offset, factor, cut, padding })
     }
-}
-
-/// Refuses values that are not finite, by their place.
-pub(super) fn check_finite(volume: &Volume) -> Result<()> {
-    let Some(i) = volume.values().iter().position(|v| !v.is_finite()) else { return Ok(()) };
-    let [_, h, w] = volume.shape();
-    let place = (i / (h * w), i / w % h, i % w);
-    Err(Error::input(
-        volume.id(),
-        format!(
-            "the value at voxel (z, y, x) = {place:?} is {}, expected finite numbers",
-            volume.values()[i]
-        ),
-    ))
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! MR image has none: its percentiles or its mean and deviation stand in, taken over the foreground (above
 //! the lowest value) if asked for, since air would decide them otherwise.
 
-use super::fitted::check_finite;
 use crate::Volume;
 use selfsup_core::data::Transform;
 use selfsup_core::{Error, Result, Rng};
@@ -69,6 +68,20 @@ impl Scale {
             _ => Ok(()),
         }
     }
+}
+
+/// Refuses values that are not finite, by their place.
+fn check_finite(volume: &Volume) -> Result<()> {
+    let Some(i) = volume.values().iter().position(|v| !v.is_finite()) else { return Ok(()) };
+    let [_, h, w] = volume.shape();
+    let place = (i / (h * w), i / w % h, i % w);
+    Err(Error::input(
+        volume.id(),
+        format!(
+            "the value at voxel (z, y, x) = {place:?} is {}, expected finite numbers",
+            volume.values()[i]
+        ),
+    ))
 }
 
 impl Transform<Volume> for Scale {

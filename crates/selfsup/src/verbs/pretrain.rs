@@ -283,7 +283,10 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         stop.end_at_once();
         let random = random_encoder(&modality, config.train.seed, &device)?;
         let set = sets.held_out.as_ref().unwrap_or(&sets.train).clone();
-        let loader = LoaderConfig::in_order(config.eval.batch_size, config.train.workers);
+        let loader = LoaderConfig {
+            max_bad_fraction: config.train.max_bad_fraction,
+            ..LoaderConfig::in_order(config.eval.batch_size, config.train.workers)
+        };
         let encoders = [method.encoder(), random.as_ref()];
         Unlabelled::measure(&modality, encoders, &set, config.eval.read, &loader, &device)?
     } else {

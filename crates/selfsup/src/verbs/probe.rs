@@ -103,7 +103,10 @@ fn unlabelled<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -
     let random = random_encoder(&opened.modality, train.seed, &opened.device)?;
     let set = sets.test.as_ref().or(sets.held_out.as_ref()).unwrap_or(&sets.train);
     let eval = &opened.config.eval;
-    let loader = LoaderConfig::in_order(eval.batch_size, train.workers);
+    let loader = LoaderConfig {
+        max_bad_fraction: train.max_bad_fraction,
+        ..LoaderConfig::in_order(eval.batch_size, train.workers)
+    };
     let encoders = [opened.method.encoder(), random.as_ref()];
     let found = Unlabelled::measure(&opened.modality, encoders, set, eval.read, &loader, &opened.device)?
         .ok_or_else(|| Error::input(&opened.config.data.path, "1 sample: expected at least 2 to compare"))?;

@@ -130,7 +130,8 @@ fn resnets(ours: &ResNetConfig, theirs: &ResNetConfig) -> Differences {
     d.see("widths", &ours.widths, &theirs.widths);
     d.see("stem", ours.stem, theirs.stem);
     d.see("small_images", ours.small_images, theirs.small_images);
-    d.see("name", format!("width factor {}", ours.base_width / 64), format!("{}", theirs.base_width / 64));
+    let factor = |width: usize| format!("width factor {}", width / 64);
+    d.see("name", factor(ours.base_width), factor(theirs.base_width));
     d
 }
 
