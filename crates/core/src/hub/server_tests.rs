@@ -1,4 +1,5 @@
 //! Downloads from a server in this process that speaks the Hub's routes.
+#![allow(clippy::unwrap_used)] // a server in a test
 
 use super::cache::list;
 use super::*;

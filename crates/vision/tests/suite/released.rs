@@ -175,7 +175,9 @@ fn what_has_no_place_is_refused() {
     let problem = load(&small, &tensors(&vit(1))).unwrap_err();
     assert!(problem.contains("vision transformer") && problem.contains("\"resnet\""), "{problem}");
     let EncoderConfig::ViT(keys) = vit(1) else { panic!() };
-    let problem = load(&ViTKeys { heads: None, ..keys }.into(), &tensors(&vit(1))).unwrap_err();
+    let three = ViTKeys { dim: Some(12), heads: Some(3), ..keys };
+    let file = tensors(&three.clone().into());
+    let problem = load(&ViTKeys { heads: None, ..three }.into(), &file).unwrap_err();
     assert!(problem.contains("encoder.heads is needed"), "{problem}");
 }
 
