@@ -42,8 +42,8 @@ use std::path::PathBuf;
 /// nobody.
 ///
 /// # Errors
-/// [`Error::Config`] for a name that is none; [`Error::Input`] naming model and file if it is neither cached
-/// nor to be had, with what to do about it.
+/// [`Config`](crate::Error::Config) for a name that is none; [`Input`](crate::Error::Input) naming model and
+/// file if it is neither cached nor to be had, with what to do about it.
 pub fn pull(model: &str, files: &[&str], options: &HubOptions) -> Result<PathBuf> {
     pull_with(model, files, options, &|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
 }
