@@ -1,5 +1,5 @@
-//! The command from the outside: what users type, what they see, what is left on disk. One binary, so that a new
-//! file costs no link of its own.
+//! The command from the outside: what users type, what they see, what is left on disk. One binary, so that a
+//! new file costs no link of its own.
 #![allow(clippy::unwrap_used)] // tests
 
 mod common;

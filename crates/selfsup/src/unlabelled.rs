@@ -23,8 +23,8 @@ const SAMPLES: usize = 1000;
 pub struct Measures {
     /// Spread, dead dimensions and effective rank.
     pub collapse: collapse::CollapseReport,
-    /// Mean squared distance of two views of a sample (Wang and Isola 2020, arXiv 2005.10242): 0 if they are the
-    /// same, 2 if they are unrelated.
+    /// Mean squared distance of two views of a sample (Wang and Isola 2020, arXiv 2005.10242): 0 if they are
+    /// the same, 2 if they are unrelated.
     pub alignment: f64,
     /// `log mean exp(-2 |x - y|^2)` over pairs of samples: 0 for one point, lower the more even.
     pub uniformity: f64,

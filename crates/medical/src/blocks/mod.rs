@@ -7,8 +7,8 @@
 //! whose size is a number. A CT of 512^3 in 16 bits is 268 MB on the disk; a patch of 96^3 touches at most 64
 //! blocks, 4 MiB.
 //!
-//! Intensities are scaled as blocks are read, by statistics of the whole volume ([`Scaled`]): a volume gives the
-//! same numbers in blocks as in memory.
+//! Intensities are scaled as blocks are read, by statistics of the whole volume ([`Scaled`]): a volume gives
+//! the same numbers in blocks as in memory.
 //!
 //! Files are read by position and not mapped: a file that is cut short under a mapping kills the process.
 
