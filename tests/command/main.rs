@@ -14,6 +14,8 @@ mod kill;
 mod modalities;
 #[cfg(all(feature = "text", feature = "parquet"))]
 mod parquet;
+#[cfg(feature = "text")]
+mod shared;
 #[cfg(all(feature = "vision", feature = "medical"))]
 mod slices;
 #[cfg(feature = "speech")]

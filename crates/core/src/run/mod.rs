@@ -9,6 +9,7 @@
 //! checkpoints/     see crate::checkpoint
 //! model/           the exported model
 //! result.json      the outcome, written once at the end
+//! .lock            held by the process that writes the run
 //! ```
 
 pub mod curves;
@@ -18,7 +19,7 @@ mod events;
 pub use display::{Display, counted};
 pub use events::EventWriter;
 
-use crate::checkpoint::{Store, write_atomic};
+use crate::checkpoint::{FolderLock, Store, fault, write_atomic};
 use crate::error::{Error, Result};
 use crate::pass::Progress;
 use events::now;
@@ -72,15 +73,17 @@ pub struct Run {
 struct Records {
     metrics: File,
     events: EventWriter,
+    _lock: FolderLock,
 }
 
 impl Run {
     /// Starts a run in `dir`, which is created if need be.
     ///
     /// # Errors
-    /// If `dir` already holds a run, or cannot be written.
+    /// If `dir` already holds a run, another process is writing one there, or it cannot be written.
     pub fn create(dir: impl Into<PathBuf>, config_toml: &str) -> Result<Self> {
         let dir = dir.into();
+        let lock = Self::lock(&dir)?;
         for name in ["config.toml", "metrics.jsonl", "result.json", "checkpoints"] {
             if dir.join(name).exists() {
                 return Err(Error::file(
@@ -89,9 +92,8 @@ impl Run {
                 ));
             }
         }
-        std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
         write_text(&dir.join("config.toml"), config_toml)?;
-        Self::open(dir)
+        Self::open(dir, lock)
     }
 
     /// Opens the folder of a run that is to go on. Where `config_toml` differs from the one in the folder, it
@@ -99,13 +101,14 @@ impl Run {
     /// are returned to be shown. Call [`Run::rewind`] when it is known from which step the run goes on.
     ///
     /// # Errors
-    /// If `dir` holds no run, or a configuration is not TOML.
+    /// If `dir` holds no run, another process is writing it, or a configuration is not TOML.
     pub fn resume(dir: impl Into<PathBuf>, config_toml: Option<&str>) -> Result<(Self, Vec<Change>)> {
         let dir = dir.into();
         let path = dir.join("config.toml");
         if !path.exists() {
             return Err(Error::file(&dir, "holds no run to resume (no config.toml)"));
         }
+        let lock = Self::lock(&dir)?;
         let before = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         let mut changes = Vec::new();
         if let Some(after) = config_toml {
@@ -118,14 +121,36 @@ impl Run {
                 write_text(&path, after)?;
             }
         }
-        Ok((Self::open(dir)?, changes))
+        Ok((Self::open(dir, lock)?, changes))
     }
 
-    fn open(dir: PathBuf) -> Result<Self> {
+    /// Opens the folder of a run to read it: nothing is written, also while another process writes it.
+    ///
+    /// # Errors
+    /// If `dir` holds no run.
+    pub fn read(dir: impl Into<PathBuf>) -> Result<Self> {
+        let dir = dir.into();
+        if !dir.join("config.toml").is_file() {
+            return Err(Error::file(&dir, "holds no run (no config.toml)"));
+        }
+        Ok(Self::join(dir))
+    }
+
+    fn lock(dir: &Path) -> Result<FolderLock> {
+        FolderLock::try_new(dir)?.ok_or_else(|| {
+            Error::file(
+                dir,
+                "another process is writing this run: wait until it ends, or choose another folder",
+            )
+        })
+    }
+
+    fn open(dir: PathBuf, lock: FolderLock) -> Result<Self> {
+        fault::point(&dir)?;
         let metrics = append(&dir.join("metrics.jsonl"))?;
         let events = EventWriter::create(&dir.join("tensorboard"))?;
         let bounds = curves::bounds(&dir.join("metrics.jsonl"));
-        Ok(Run { dir, records: Some(Records { metrics, events }), bounds })
+        Ok(Run { dir, records: Some(Records { metrics, events, _lock: lock }), bounds })
     }
 
     /// The folder of a run that another process writes, for the other ranks of a training: it finds the
@@ -193,6 +218,7 @@ impl Run {
         let mut text = Value::from(line).to_string();
         text.push('\n');
         // One write a line: a line is whole or absent, except on a full disk or a power cut (see `rewind`).
+        fault::point(&self.dir)?;
         let written = records.metrics.write_all(text.as_bytes());
         written.map_err(|e| Error::io(self.dir.join("metrics.jsonl"), e))?;
         records.events.scalars(progress.step, time, values)
@@ -342,6 +368,26 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.path().join("config.1.toml")).unwrap(), CONFIG);
         assert!(Run::resume(dir.path(), Some("seed = ")).is_err());
         assert_eq!(run.config().unwrap(), new);
+    }
+
+    /// A second writer is refused by the folder's name and changes nothing; readers are not.
+    #[test]
+    fn one_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut run = Run::create(dir.path(), CONFIG).unwrap();
+        let other = CONFIG.replace("seed = 1", "seed = 2");
+        for e in [Run::resume(dir.path(), Some(&other)).err(), Run::create(dir.path(), &other).err()] {
+            let e = e.unwrap().to_string();
+            assert!(e.contains("another process") && e.contains(&dir.path().display().to_string()), "{e}");
+        }
+        let files = || std::fs::read_dir(dir.path().join("tensorboard")).unwrap().count();
+        let before = files();
+        let reader = Run::read(dir.path()).unwrap();
+        assert_eq!((reader.config().unwrap().as_str(), reader.is_written(), files()), (CONFIG, false, before));
+        run.log(at(1), &[("loss", 1.0)]).unwrap();
+        drop(run);
+        assert!(Run::resume(dir.path(), None).is_ok());
+        assert!(Run::read(dir.path().join("none")).unwrap_err().to_string().contains("holds no run"));
     }
 
     #[test]

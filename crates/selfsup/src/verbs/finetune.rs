@@ -283,7 +283,7 @@ fn start_from<M: Tasks>(modality: &M, config: &TaskConfig<M::Keys>, params: &Par
     }
     if !config.task.run.is_empty() {
         let dir = Path::new(&config.task.run);
-        let latest = Run::resume(dir, None)?.0.checkpoints(0).latest()?;
+        let latest = Run::read(dir)?.checkpoints(0).latest()?;
         latest.warnings.iter().for_each(crate::say::warning);
         let (path, checkpoint) =
             latest.found.ok_or_else(|| Error::file(dir, "the run has no checkpoint yet"))?;

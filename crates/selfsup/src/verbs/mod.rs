@@ -95,7 +95,7 @@ pub fn kind_of_run(dir: &Path) -> Result<Kind> {
 /// # Errors
 /// If there is no run or no checkpoint.
 pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<M>> {
-    let (run, _) = Run::resume(dir, None)?;
+    let run = Run::read(dir)?;
     let text = run.config()?;
     if is_task(&text) {
         return Err(Error::file(
