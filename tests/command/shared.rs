@@ -1,4 +1,4 @@
-//! Two processes at once: on one cache of a corpus, and on one run.
+//! Two processes at once, on one cache of a corpus and on one run; and what `--resume` refuses.
 
 use crate::common::{SMALL_TEXT, Work, command, ended, line, refused, selfsup};
 use std::process::Stdio;
@@ -49,4 +49,39 @@ fn a_run_has_one_writer() {
     refused(&selfsup(&again), &[out.as_str(), "another process is writing this run"]);
     drop(lock);
     ended(&selfsup(&again), 0, &[]);
+}
+
+/// `--resume` needs a run, and goes on with the configuration and the samples that its checkpoint was made of.
+#[test]
+fn resume_goes_on_with_the_same_run_alone() {
+    let w = Work::new();
+    let lines = |n: usize| (0..n).map(line).collect::<Vec<_>>().join("\n");
+    w.write("data/a.txt", lines(400));
+    let (data, out) = (w.text("data"), w.text("run"));
+    let args = [&["pretrain", "--data", &data, "--no-probe", "data.hold_out=0"][..], SMALL_TEXT].concat();
+    refused(&selfsup(&[&args[..], &["--resume"]].concat()), &["--resume", "give its folder", "--out"]);
+    let to = |more: &[&str]| selfsup(&[&args[..], &["--out", &out], more].concat());
+    refused(&to(&["--resume"]), &[&out, "holds no run to resume"]);
+    assert!(!w.path("run").exists(), "what was refused has made nothing");
+    ended(&to(&[]), 0, &[]);
+    let loss = |w: &Work| w.json("run/result.json")["training"]["loss"].clone();
+    let first = loss(&w);
+    ended(&to(&["--resume"]), 0, &[]);
+    assert!(first.is_f64() && loss(&w) == first, "a complete run keeps its loss");
+
+    let config = std::fs::read_to_string(w.path("run/config.toml")).unwrap();
+    let edited = config.replace("lr = 0.002", "lr = 0.02");
+    assert_ne!(edited, config);
+    w.write("run/config.toml", &edited);
+    let alone =
+        |more: &[&str]| selfsup(&[&["pretrain", "--no-probe", "--out", &out, "--resume"][..], more].concat());
+    refused(&alone(&[]), &["config.toml", "optim.lr: 0.002 -> 0.02", "--allow-config-change"]);
+    ended(&alone(&["--allow-config-change"]), 0, &[]);
+    w.write("run/config.toml", &config);
+    ended(&alone(&[]), 0, &[]);
+
+    w.write("data/a.txt", lines(390));
+    refused(&alone(&[]), &["trained on 400", "finds 390", &out, "--allow-config-change"]);
+    w.write("data/a.txt", lines(400));
+    ended(&alone(&[]), 0, &[]);
 }

@@ -197,10 +197,16 @@ impl CorpusConfig {
             let note = format!("waiting for another process, which is making {} ...", folder.display());
             Display::new(Duration::ZERO).note(&note);
         };
-        made_once(folder, stale, || Tokens::open_if(folder, size, source), waiting, || {
-            let writer = ShardWriter::create(folder, size, source, SHARD)?;
-            self.tokenize_into(Some(writer), documents, tokenizer)
-        })
+        made_once(
+            folder,
+            stale,
+            || Tokens::open_if(folder, size, source),
+            waiting,
+            || {
+                let writer = ShardWriter::create(folder, size, source, SHARD)?;
+                self.tokenize_into(Some(writer), documents, tokenizer)
+            },
+        )
     }
 
     /// The tokens of all documents, in memory or in the shards of `writer`.

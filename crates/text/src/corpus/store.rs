@@ -252,11 +252,16 @@ mod tests {
         std::fs::write(dir.path().join("part-left.texts"), "half").unwrap();
         let made = std::sync::atomic::AtomicUsize::new(0);
         let open = || {
-            TextStore::open_or_create(dir.path(), "s", || (), || {
-                made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                documents().into_iter().map(Ok)
-            })
+            TextStore::open_or_create(
+                dir.path(),
+                "s",
+                || (),
+                || {
+                    made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    documents().into_iter().map(Ok)
+                },
+            )
             .unwrap()
         };
         let all = |store: &TextStore| (0..4).map(|i| store.get(i).unwrap()).collect::<Vec<_>>();

@@ -155,7 +155,8 @@ fn runs_share_a_cache() {
     let tokenizer = tokenizer(dir.path(), TokenizerKind::Bpe);
     let config = CorpusConfig::default();
     let folder = dir.path().join(".shards");
-    let all = |t: &Tokens| (0..t.shards()).flat_map(|s| t.read(s, 0..t.size(s).0).unwrap()).collect::<Vec<_>>();
+    let all =
+        |t: &Tokens| (0..t.shards()).flat_map(|s| t.read(s, 0..t.size(s).0).unwrap()).collect::<Vec<_>>();
     let expected = all(&config.tokenize(reader(dir.path()), &tokenizer, None).unwrap());
     let cached = || config.tokenize(reader(dir.path()), &tokenizer, Some((folder.as_path(), "a"))).unwrap();
     for round in 0..4 {
