@@ -6,6 +6,8 @@ mod common;
 
 #[cfg(feature = "vision")]
 mod bad_input;
+#[cfg(all(feature = "vision", debug_assertions))]
+mod crash;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;
 #[cfg(all(unix, feature = "vision"))]
@@ -14,6 +16,8 @@ mod kill;
 mod modalities;
 #[cfg(all(feature = "text", feature = "parquet"))]
 mod parquet;
+#[cfg(feature = "text")]
+mod shared;
 #[cfg(all(feature = "vision", feature = "medical"))]
 mod slices;
 #[cfg(feature = "speech")]

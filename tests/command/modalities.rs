@@ -250,15 +250,30 @@ fn hubert_in_one_command() {
         &["--out", &run],
     ]
     .concat();
-    good(&selfsup(&args, SPEECH));
+    let said = good(&selfsup(&args, SPEECH));
+    assert!(said.contains("4 stages: 4 clusters, 2 steps; 5 clusters, 2 steps"), "{said}");
     for file in [
         "stages/1-training/result.json",
         "stages/2-training/result.json",
         "model/model.safetensors",
+        "curves.svg",
         "result.json",
     ] {
         assert!(w.path("run").join(file).exists(), "{file}");
     }
+    // The run has the metrics of both trainings behind each other, and keeps them where it is complete.
+    let steps = || -> Vec<u64> {
+        let text = std::fs::read_to_string(w.path("run/metrics.jsonl")).unwrap();
+        let line = |l| serde_json::from_str::<serde_json::Value>(l).unwrap();
+        text.lines()
+            .map(line)
+            .filter(|v| v.get("loss").is_some())
+            .map(|v| v["step"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(steps(), [1, 2, 3, 4]);
+    good(&selfsup(&[&args[..], &["--resume"]].concat(), SPEECH));
+    assert_eq!(steps(), [1, 2, 3, 4]);
     assert_eq!(embeddings(&w, &w.text("run")), [8, 16]);
 }
 

@@ -94,7 +94,7 @@ impl<'a, B: Batch> Trial<'a, B> {
         };
         let trainer = Trainer::new(method, config, &self.optim, self.batches as u64, &Device::Cpu)?;
         let summary = trainer.with_stop(stop).fit(&source, &mut run)?;
-        summary.loss.ok_or_else(|| {
+        summary.loss.filter(|_| !summary.complete).ok_or_else(|| {
             Error::Other(format!("{}: the run in {} was already complete", self.name, dir.display()))
         })
     }

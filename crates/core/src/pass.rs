@@ -129,6 +129,31 @@ impl Pass {
         }
     }
 
+    /// The buffer of the first deferred write whose value is NaN or infinite: such a statistic comes from
+    /// activations that overflow, also where loss and gradient are finite (what batch norm divides by an
+    /// infinite deviation is zero).
+    ///
+    /// # Errors
+    /// If a value has no sum.
+    pub fn first_non_finite_deferred(&self) -> Result<Option<String>> {
+        let writes = self.deferred.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (mut names, mut sums) = (Vec::new(), Vec::new());
+        for (name, write) in writes.iter() {
+            let (Deferred::Set(value) | Deferred::Average { value, .. }) = write;
+            if value.dtype().is_float() {
+                names.push(name);
+                // Sums of doubles: finite values stay finite.
+                sums.push(value.detach().to_dtype(DType::F64)?.sum_all()?);
+            }
+        }
+        if sums.is_empty() {
+            return Ok(None);
+        }
+        // One transfer from the device for all.
+        let sums = Tensor::stack(&sums, 0)?.to_vec1::<f64>()?;
+        Ok(names.into_iter().zip(sums).find(|(_, s)| !s.is_finite()).map(|(name, _)| name.clone()))
+    }
+
     /// Carries out the deferred writes, in the order in which they came.
     ///
     /// # Errors

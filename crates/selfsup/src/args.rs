@@ -108,7 +108,7 @@ pub(crate) struct RunFolder {
     /// Go on from the newest checkpoint of the run in --out.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// With --resume: go on although the configuration changed.
+    /// With --resume: go on although the configuration or the samples changed.
     #[arg(long, requires = "resume")]
     pub(crate) allow_config_change: bool,
 }

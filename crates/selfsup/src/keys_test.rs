@@ -68,7 +68,7 @@ fn trace<M: Modality>(config: &PretrainConfig<M::Keys>) -> Result<u64> {
             loader: loader.clone(),
             train: t,
             optim: &config.optim,
-            dir: dir.path(),
+            run: &Run::create(dir.path().join("run"), "")?,
             device: &Device::Cpu,
             stop: &Stop::manual(),
         };

@@ -66,6 +66,23 @@ impl Set {
         }
     }
 
+    /// The number of samples and a hash of their names, of their labels too where `labels` count: two sets with
+    /// the same description are taken for the same. Of more than 10,000 samples as many, evenly over the
+    /// whole, are asked for their names.
+    ///
+    /// # Errors
+    /// If a name cannot be read.
+    pub fn description(&self, kind: Kind, labels: bool) -> Result<String> {
+        const NAMED: usize = 10_000;
+        let mut text = self.len().to_string();
+        for i in evenly(self.len().min(NAMED), self.len()) {
+            let label = self.0.label(i).filter(|_| labels).map_or(String::new(), |l| l.to_string());
+            text.push_str(&format!("\n{}\t{label}", self.0.id(i)?));
+        }
+        let hash = selfsup_core::sha256::of(text.as_bytes()).map_err(|e| Error::io("names", e))?;
+        Ok(format!("{} {} (hash of their names {})", self.len(), kind.samples(), &hash[..12.min(hash.len())]))
+    }
+
     /// Some of the records.
     ///
     /// # Errors

@@ -73,15 +73,27 @@ pub fn final_run(dir: &Path, method: &HubertConfig) -> PathBuf {
 }
 
 impl HubertPlan {
+    /// The steps of each training, for batches of which an epoch has `per_epoch`.
+    pub fn steps(method: &HubertConfig, train: &TrainConfig, per_epoch: u64) -> Vec<u64> {
+        let own = |iteration: &Iteration| match iteration.steps {
+            0 => train.total_steps(per_epoch),
+            steps => steps,
+        };
+        method.iterations.iter().map(own).collect()
+    }
+
     /// Runs all stages in `dir` that are not finished, and returns the method of the last and what its
-    /// training was. `observers` are made anew for each training.
+    /// training was. `observers` are made anew for each training. Metrics and curves of all trainings are kept
+    /// in the run of the `whole` too, one behind the other.
     ///
     /// # Errors
     /// [`Error::Interrupted`] after a stop; what a stage reports; settings that differ from those of finished
     /// stages.
+    #[allow(clippy::too_many_arguments)]
     pub fn run(
         &self,
         dir: &Path,
+        whole: Option<&Run>,
         data: &Recordings<'_>,
         device: &Device,
         display: &dyn Fn() -> Display,
@@ -90,14 +102,16 @@ impl HubertPlan {
     ) -> Result<(Hubert, Summary)> {
         let mut plan = Plan::open(dir)?;
         let mut last: Option<(Hubert, Summary)> = None;
+        let (mut before, stages) = (0, 2 * self.method.iterations.len());
+        let steps = Self::steps(&self.method, &self.train, data.source.batches() as u64);
         for (i, iteration) in self.method.iterations.iter().enumerate() {
             let settings = json!({ "iteration": iteration, "clustering": self.clustering, "max_frames": self.max_frames,
                 "seed": self.train.seed, "recordings": data.count });
             let previous = last.as_ref().map(|(method, _)| method);
             let clusters = plan.stage(&format!("{}-clusters", i + 1), &settings, |dir| {
                 display().note(&format!(
-                    "iteration {}: {} clusters of {:?}",
-                    i + 1,
+                    "stage {} of {stages}: {} clusters of {:?}",
+                    2 * i + 1,
                     iteration.clusters,
                     iteration.features
                 ));
@@ -117,18 +131,26 @@ impl HubertPlan {
             let name = training_stage(i);
             let mut made = None;
             let folder = plan.folder(&name);
-            let train = || {
-                self.train(&method, iteration, data, &labels, &folder, device, display(), stop, observers(i))
+            let train = |whole: Option<&Run>| {
+                let run = stage_run(iteration, &folder)?;
+                let run = match whole {
+                    Some(whole) => run.within(whole, before)?,
+                    None => run,
+                };
+                self.train(&method, iteration, data, &labels, run, device, display(), stop, observers(i))
             };
             plan.stage(&name, &settings, |_| {
-                made = Some(train()?);
+                display().note(&format!("stage {} of {stages}: {} steps on them", 2 * i + 2, steps[i]));
+                made = Some(train(whole)?);
                 Ok(())
             })?;
-            // A finished training is loaded by the same call: its newest checkpoint is at the end.
+            // A finished training is loaded by the same call: its newest checkpoint is at the end. The whole
+            // has its metrics, and those of later trainings, which stay.
             let summary = match made {
                 Some(summary) => summary,
-                None => train()?,
+                None => train(None)?,
             };
+            before += steps[i];
             last = Some((method, summary));
         }
         last.ok_or_else(|| Error::config("method.iterations is empty: expected at least one"))
@@ -141,7 +163,7 @@ impl HubertPlan {
         iteration: &Iteration,
         data: &Recordings<'_>,
         labels: &FrameLabels,
-        dir: &Path,
+        mut run: Run,
         device: &Device,
         display: Display,
         stop: &Stop,
@@ -151,15 +173,6 @@ impl HubertPlan {
         if iteration.steps > 0 {
             config.steps = iteration.steps;
         }
-        let text = json!({ "method": "hubert", "iteration": iteration });
-        let toml = format!(
-            "# One training of a plan; the whole configuration is in the folder above.\nstage = '{text}'\n"
-        );
-        let mut run = if dir.join("config.toml").is_file() {
-            Run::resume(dir, None)?.0
-        } else {
-            Run::create(dir, &toml)?
-        };
         data.source.restore_counts(0, 0);
         let source = Labelled { inner: data.source, labels, encoder: &self.encoder, rate: data.rate };
         let per_epoch = data.source.batches() as u64;
@@ -242,6 +255,18 @@ impl HubertPlan {
         }
         labels.write(&dir.join("clusters.safetensors"), &found)
     }
+}
+
+/// The run of one training in `dir`: a new one, or the one that is there.
+fn stage_run(iteration: &Iteration, dir: &Path) -> Result<Run> {
+    if dir.join("config.toml").is_file() {
+        return Ok(Run::resume(dir, None)?.0);
+    }
+    let text = json!({ "method": "hubert", "iteration": iteration });
+    let toml = format!(
+        "# One training of a plan; the whole configuration is in the folder above.\nstage = '{text}'\n"
+    );
+    Run::create(dir, &toml)
 }
 
 /// A stop during clustering loses the stage, which is short beside a training.

@@ -6,6 +6,7 @@
 //! place of the hash: a file that was cut or flipped is recognised, and any safetensors reader still opens
 //! it.
 
+use super::fault;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Map, Value, json};
@@ -25,18 +26,29 @@ const MAX_HEADER: u64 = 100_000_000;
 /// # Errors
 /// [`Error::Io`] naming `path`; the old file is untouched and nothing is left behind.
 pub fn write_atomic(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let aside = aside(path)?;
+    write_atomic_aside(path, &aside(path)?, write)
+}
+
+/// As [`write_atomic`], with the name aside: one of its own where other processes may write `path` as well.
+pub(crate) fn write_atomic_aside(
+    path: &Path,
+    aside: &Path,
+    write: impl FnOnce(&mut File) -> Result<()>,
+) -> Result<()> {
     let io = |e| Error::io(path, e);
     let done = (|| {
-        let mut file = File::create(&aside).map_err(io)?;
+        fault::point(path)?;
+        let mut file = File::create(aside).map_err(io)?;
+        fault::point(path)?;
         write(&mut file)?;
         file.sync_all().map_err(io)?;
         drop(file);
-        std::fs::rename(&aside, path).map_err(io)
+        fault::point(path)?;
+        std::fs::rename(aside, path).map_err(io)
     })();
-    if done.is_err() {
+    if done.is_err() && fault::point(aside).is_ok() {
         // The disk may be full: give the space back. If that fails too, the first error is the one to report.
-        let _ = std::fs::remove_file(&aside);
+        let _ = std::fs::remove_file(aside);
     }
     done?;
     sync_folder(path)

@@ -4,10 +4,15 @@
 //! visible only when it is whole, and a damaged one is recognised by its checksum, so the newest whole one
 //! can always be found.
 
+pub mod fault;
 mod file;
+mod lock;
+mod parts;
 mod store;
 
 pub use file::{pretty_json, save_safetensors, write_atomic, write_text};
+pub use lock::FolderLock;
+pub use parts::{Part, PartWriter, made_once, read_sealed_json, unique, write_sealed_json};
 pub use store::{Latest, Store};
 
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! The checkpoints of a run: `step-000001234.safetensors`, the newest few of them, and `best.safetensors`.
 
-use super::{Checkpoint, file};
+use super::{Checkpoint, fault, file};
 use crate::error::{Error, Result};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -86,6 +86,7 @@ impl Store {
             self.list()?.into_iter().filter(|(_, p)| *p != path).partition(|(s, _)| *s <= step);
         let drop = if self.keep_last == 0 { 0 } else { (older.len() + 1).saturating_sub(self.keep_last) };
         for (_, old) in older.iter().take(drop).chain(&later) {
+            fault::point(old)?;
             std::fs::remove_file(old).map_err(|e| Error::io(old, e))?;
         }
         Ok(path)
@@ -100,9 +101,12 @@ impl Store {
         let best = self.best_path();
         let aside = file::aside(&best)?;
         let io = |e| Error::io(&best, e);
+        fault::point(&aside)?;
         let _ = std::fs::remove_file(&aside);
         if std::fs::hard_link(path, &aside).is_ok() {
+            fault::point(&best)?;
             std::fs::rename(&aside, &best).map_err(io)?;
+            fault::point(&aside)?;
             // Renaming one link of a file onto another link of it does nothing: the name aside would stay.
             let _ = std::fs::remove_file(&aside);
             file::sync_folder(&best)?;
@@ -113,17 +117,58 @@ impl Store {
         Ok(best)
     }
 
-    /// The best checkpoint, on the CPU; `None` where none was marked.
+    /// The best checkpoint, on the CPU: of the step that the newest checkpoint calls the best, whether it was
+    /// marked or the process ended before that. `None` where no evaluation has chosen one.
     ///
     /// # Errors
-    /// If it is damaged or cannot be read.
+    /// If it is gone or damaged, or a file cannot be read.
     pub fn best(&self) -> Result<Option<(PathBuf, Checkpoint)>> {
-        let path = self.best_path();
-        if !path.exists() {
-            return Ok(None);
+        match self.latest()?.found {
+            Some((_, newest)) => self.best_of(&newest),
+            None => Ok(None),
         }
-        let checkpoint = Checkpoint::load(&path, &Device::Cpu)?;
-        Ok(Some((path, checkpoint)))
+    }
+
+    /// As [`Store::best`], for the newest checkpoint.
+    fn best_of(&self, newest: &Checkpoint) -> Result<Option<(PathBuf, Checkpoint)>> {
+        let Some(wanted) = &newest.extra.best else { return Ok(None) };
+        // Marked by a checkpoint after `newest`, which was damaged: the same run was further and did better.
+        let later = |c: &Checkpoint| {
+            c.progress.step > newest.progress.step
+                && c.extra.best.as_ref().is_some_and(|b| b.step == c.progress.step)
+        };
+        let (mut problem, mut ahead) = (None, None);
+        for path in [self.best_path(), self.path(wanted.step)] {
+            match Checkpoint::load(&path, &Device::Cpu) {
+                Ok(c) if c.progress.step == wanted.step => return Ok(Some((path, c))),
+                Ok(c) if later(&c) => ahead = Some((path, c)),
+                Ok(_) => {}
+                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e @ Error::Io { .. }) => return Err(e),
+                Err(e) => problem = Some(e),
+            }
+        }
+        match (ahead, problem) {
+            (Some(found), _) => Ok(Some(found)),
+            (None, Some(problem)) => Err(problem),
+            (None, None) => Err(Error::file(
+                &self.dir,
+                format!("the best checkpoint, of step {}, is gone: expected it in {BEST}", wanted.step),
+            )),
+        }
+    }
+
+    /// Puts the best checkpoint under its name where the process ended before it was marked. Call it before a
+    /// run goes on from `newest`: later checkpoints may remove that of the best step. Without `write`, for
+    /// processes that write nothing, it only looks whether it is there.
+    ///
+    /// # Errors
+    /// As [`Store::best`].
+    pub fn settle_best(&self, newest: &Checkpoint, write: bool) -> Result<()> {
+        match self.best_of(newest)? {
+            Some((path, _)) if write && path != self.best_path() => self.mark_best(&path).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// The newest whole checkpoint, on the CPU. Damaged files are skipped with a warning.
@@ -153,11 +198,47 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Best;
     use super::super::tests::checkpoint;
     use super::*;
 
     fn steps(s: &Store) -> Vec<u64> {
         s.list().unwrap().into_iter().map(|(step, _)| step).collect()
+    }
+
+    /// A checkpoint that calls `best` the best step.
+    fn chosen(step: u64, best: u64) -> Checkpoint {
+        let mut c = checkpoint(step, step);
+        c.extra.best = Some(Best { metric: "knn".into(), value: 0.5, step: best });
+        c
+    }
+
+    /// The process ended between a checkpoint and its mark.
+    #[test]
+    fn the_newest_checkpoint_says_which_is_the_best() {
+        let dir = tempfile::tempdir().unwrap();
+        let s = Store::new(dir.path(), 1);
+        let best = |s: &Store| s.best().unwrap().map(|(_, c)| c.progress.step);
+        s.mark_best(&s.save(&chosen(3, 3)).unwrap()).unwrap();
+        s.save(&chosen(6, 6)).unwrap();
+        assert_eq!(best(&s), Some(6), "not marked yet");
+        s.settle_best(&s.latest().unwrap().found.unwrap().1, true).unwrap();
+        s.save(&chosen(9, 6)).unwrap();
+        assert_eq!((steps(&s), best(&s)), (vec![9], Some(6)));
+        // The newest is damaged, so the one before it counts, and the marked one is ahead of it.
+        let all = Store::new(dir.path(), 0);
+        all.mark_best(&all.save(&chosen(12, 12)).unwrap()).unwrap();
+        std::fs::remove_file(s.path(12)).unwrap();
+        std::fs::write(s.path(12), "cut").unwrap();
+        assert_eq!(best(&all), Some(12));
+        // Another one than was chosen is never taken for it.
+        all.save(&chosen(15, 14)).unwrap();
+        let e = all.best().unwrap_err().to_string();
+        assert!(e.contains("step 14, is gone"), "{e}");
+        let mut none = checkpoint(1, 20);
+        none.extra.best = None;
+        all.save(&none).unwrap();
+        assert!(all.best().unwrap().is_none());
     }
 
     #[test]
@@ -166,7 +247,7 @@ mod tests {
         let s = Store::new(dir.path().join("checkpoints"), 2);
         assert!(s.latest().unwrap().found.is_none() && s.best().unwrap().is_none());
         for step in [1, 5, 10] {
-            let path = s.save(&checkpoint(step, step)).unwrap();
+            let path = s.save(&chosen(step, step.min(5))).unwrap();
             if step <= 5 {
                 s.mark_best(&path).unwrap();
                 s.mark_best(&path).unwrap();
@@ -174,7 +255,7 @@ mod tests {
         }
         assert_eq!(steps(&s), [5, 10]);
         assert_eq!(s.latest().unwrap().found.unwrap().1.progress.step, 10);
-        s.save(&checkpoint(1, 12)).unwrap();
+        s.save(&chosen(12, 5)).unwrap();
         assert_eq!(s.best().unwrap().unwrap().1.progress.step, 5, "the best outlives rotation");
         // The run went on from an earlier step.
         s.save(&checkpoint(1, 7)).unwrap();

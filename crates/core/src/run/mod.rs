@@ -9,26 +9,25 @@
 //! checkpoints/     see crate::checkpoint
 //! model/           the exported model
 //! result.json      the outcome, written once at the end
+//! .lock            held by the process that writes the run
 //! ```
 
 pub mod curves;
 mod display;
 mod events;
+mod records;
 
 pub use display::{Display, counted};
 pub use events::EventWriter;
 
-use crate::checkpoint::{Store, write_atomic};
+use crate::checkpoint::{FolderLock, Store, write_text};
 use crate::error::{Error, Result};
 use crate::pass::Progress;
-use events::now;
+use records::Records;
 use serde::Serialize;
-use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A key of the configuration that differs between the folder and a resumed run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,23 +63,18 @@ pub struct Run {
     dir: PathBuf,
     /// Absent where another process writes.
     records: Option<Records>,
-    bounds: BTreeMap<String, f64>,
-}
-
-/// The files that grow with the run.
-#[derive(Debug)]
-struct Records {
-    metrics: File,
-    events: EventWriter,
+    /// The run goes on although configuration or data changed.
+    accepted: bool,
 }
 
 impl Run {
     /// Starts a run in `dir`, which is created if need be.
     ///
     /// # Errors
-    /// If `dir` already holds a run, or cannot be written.
+    /// If `dir` already holds a run, another process is writing one there, or it cannot be written.
     pub fn create(dir: impl Into<PathBuf>, config_toml: &str) -> Result<Self> {
         let dir = dir.into();
+        let lock = Self::lock(&dir)?;
         for name in ["config.toml", "metrics.jsonl", "result.json", "checkpoints"] {
             if dir.join(name).exists() {
                 return Err(Error::file(
@@ -89,9 +83,8 @@ impl Run {
                 ));
             }
         }
-        std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
         write_text(&dir.join("config.toml"), config_toml)?;
-        Self::open(dir)
+        Self::open(dir, lock)
     }
 
     /// Opens the folder of a run that is to go on. Where `config_toml` differs from the one in the folder, it
@@ -99,13 +92,14 @@ impl Run {
     /// are returned to be shown. Call [`Run::rewind`] when it is known from which step the run goes on.
     ///
     /// # Errors
-    /// If `dir` holds no run, or a configuration is not TOML.
+    /// If `dir` holds no run, another process is writing it, or a configuration is not TOML.
     pub fn resume(dir: impl Into<PathBuf>, config_toml: Option<&str>) -> Result<(Self, Vec<Change>)> {
         let dir = dir.into();
         let path = dir.join("config.toml");
         if !path.exists() {
             return Err(Error::file(&dir, "holds no run to resume (no config.toml)"));
         }
+        let lock = Self::lock(&dir)?;
         let before = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         let mut changes = Vec::new();
         if let Some(after) = config_toml {
@@ -118,21 +112,53 @@ impl Run {
                 write_text(&path, after)?;
             }
         }
-        Ok((Self::open(dir)?, changes))
+        let mut run = Self::open(dir, lock)?;
+        run.accepted = !changes.is_empty();
+        Ok((run, changes))
     }
 
-    fn open(dir: PathBuf) -> Result<Self> {
-        let metrics = append(&dir.join("metrics.jsonl"))?;
-        let events = EventWriter::create(&dir.join("tensorboard"))?;
-        let bounds = curves::bounds(&dir.join("metrics.jsonl"));
-        Ok(Run { dir, records: Some(Records { metrics, events }), bounds })
+    /// Lets a training go on from a checkpoint of another configuration or other data than it has now. A
+    /// configuration that [`Run::resume`] was given is accepted by that.
+    pub fn accept_changes(&mut self) {
+        self.accepted = true;
+    }
+
+    /// Whether a training may go on from a checkpoint of another configuration or other data.
+    pub fn accepts_changes(&self) -> bool {
+        self.accepted
+    }
+
+    /// Opens the folder of a run to read it: nothing is written, also while another process writes it.
+    ///
+    /// # Errors
+    /// If `dir` holds no run.
+    pub fn read(dir: impl Into<PathBuf>) -> Result<Self> {
+        let dir = dir.into();
+        if !dir.join("config.toml").is_file() {
+            return Err(Error::file(&dir, "holds no run (no config.toml)"));
+        }
+        Ok(Self::join(dir))
+    }
+
+    fn lock(dir: &Path) -> Result<FolderLock> {
+        FolderLock::try_new(dir)?.ok_or_else(|| {
+            Error::file(
+                dir,
+                "another process is writing this run: wait until it ends, or choose another folder",
+            )
+        })
+    }
+
+    fn open(dir: PathBuf, lock: FolderLock) -> Result<Self> {
+        let records = Some(Records::open(&dir, Arc::new(lock))?);
+        Ok(Run { dir, records, accepted: false })
     }
 
     /// The folder of a run that another process writes, for the other ranks of a training: it finds the
     /// checkpoints there, and writes nothing. [`Run::log`], [`Run::rewind`], [`Run::bound`] and
     /// [`Run::draw_curves`] do nothing.
     pub fn join(dir: impl Into<PathBuf>) -> Self {
-        Run { dir: dir.into(), records: None, bounds: BTreeMap::new() }
+        Run { dir: dir.into(), records: None, accepted: false }
     }
 
     /// Whether this process writes the run.
@@ -175,27 +201,7 @@ impl Run {
     /// # Errors
     /// If a name is `step`, `epoch` or `time`, or a file cannot be written.
     pub fn log(&mut self, progress: Progress, values: &[(&str, f64)]) -> Result<()> {
-        let Some(records) = &mut self.records else { return Ok(()) };
-        let time = now();
-        let mut line = Map::new();
-        line.insert("step".into(), progress.step.into());
-        line.insert("epoch".into(), progress.epoch.into());
-        // Milliseconds are enough, and short.
-        line.insert("time".into(), ((time * 1e3).round() / 1e3).into());
-        for (name, value) in values {
-            if line.insert((*name).into(), Value::from(*value)).is_some() {
-                return Err(Error::input(
-                    name,
-                    "metric logged twice in a line, or its name is taken (step, epoch, time)",
-                ));
-            }
-        }
-        let mut text = Value::from(line).to_string();
-        text.push('\n');
-        // One write a line: a line is whole or absent, except on a full disk or a power cut (see `rewind`).
-        let written = records.metrics.write_all(text.as_bytes());
-        written.map_err(|e| Error::io(self.dir.join("metrics.jsonl"), e))?;
-        records.events.scalars(progress.step, time, values)
+        self.records.as_mut().map_or(Ok(()), |records| records.log(progress, values))
     }
 
     /// Takes the records back to `step`: removes lines of later steps, and a last line that was cut off, from
@@ -204,30 +210,7 @@ impl Run {
     /// # Errors
     /// If a file cannot be read or written.
     pub fn rewind(&mut self, step: u64) -> Result<usize> {
-        let Some(records) = &mut self.records else { return Ok(0) };
-        let path = self.dir.join("metrics.jsonl");
-        let mut keep = Vec::new();
-        let mut cut = 0;
-        let mut reader = BufReader::new(File::open(&path).map_err(|e| Error::io(&path, e))?);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            if reader.read_until(b'\n', &mut line).map_err(|e| Error::io(&path, e))? == 0 {
-                break;
-            }
-            let at = serde_json::from_slice::<Value>(&line).ok().and_then(|v| v.get("step")?.as_u64());
-            if line.ends_with(b"\n") && at.is_some_and(|at| at <= step) {
-                keep.extend_from_slice(&line);
-            } else {
-                cut += 1;
-            }
-        }
-        if cut > 0 {
-            write_atomic(&path, |f| f.write_all(&keep).map_err(|e| Error::io(&path, e)))?;
-            records.metrics = append(&path)?;
-        }
-        records.events.restart(step + 1, now())?;
-        Ok(cut)
+        self.records.as_mut().map_or(Ok(0), |records| records.rewind(step))
     }
 
     /// Writes the bound that metric `name` stays above in a healthy run into `bounds.json`.
@@ -235,11 +218,7 @@ impl Run {
     /// # Errors
     /// If the file cannot be written.
     pub fn bound(&mut self, name: &str, above: f64) -> Result<()> {
-        if self.records.is_none() || self.bounds.get(name) == Some(&above) {
-            return Ok(());
-        }
-        self.bounds.insert(name.to_string(), above);
-        write_text(&self.dir.join("bounds.json"), &format!("{}\n", serde_json::json!(self.bounds)))
+        self.records.as_mut().map_or(Ok(()), |records| records.bound(name, above))
     }
 
     /// Draws the metrics so far into `curves.svg`.
@@ -247,13 +226,19 @@ impl Run {
     /// # Errors
     /// If the metrics cannot be read or the picture cannot be written.
     pub fn draw_curves(&self) -> Result<()> {
-        if self.records.is_none() {
-            return Ok(());
+        self.records.as_ref().map_or(Ok(()), Records::draw_curves)
+    }
+
+    /// Keeps the records of this run, one training of a plan, in those of the `whole` as well. There its steps
+    /// follow on the `offset` steps of the trainings before it.
+    ///
+    /// # Errors
+    /// If the records of the whole cannot be opened.
+    pub fn within(mut self, whole: &Run, offset: u64) -> Result<Self> {
+        if let (Some(own), Some(records)) = (&mut self.records, &whole.records) {
+            own.above = Some((Box::new(records.again()?), offset));
         }
-        match curves::svg(&[("", &self.dir.join("metrics.jsonl"))])? {
-            Some(picture) => write_text(&self.dir.join("curves.svg"), &picture),
-            None => Ok(()),
-        }
+        Ok(self)
     }
 
     /// Writes `result.json`, whole or not at all.
@@ -272,17 +257,11 @@ impl Run {
     }
 }
 
-fn write_text(path: &Path, text: &str) -> Result<()> {
-    write_atomic(path, |f| f.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
-}
-
-fn append(path: &Path) -> Result<File> {
-    OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io(path, e))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
+    use std::io::Write;
 
     const CONFIG: &str = "seed = 1\n[optim]\nlr = 0.1\nbetas = [0.9, 0.95]\n";
 
@@ -342,6 +321,64 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.path().join("config.1.toml")).unwrap(), CONFIG);
         assert!(Run::resume(dir.path(), Some("seed = ")).is_err());
         assert_eq!(run.config().unwrap(), new);
+    }
+
+    /// A second writer is refused by the folder's name and changes nothing; readers are not.
+    #[test]
+    fn one_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut run = Run::create(dir.path(), CONFIG).unwrap();
+        let other = CONFIG.replace("seed = 1", "seed = 2");
+        for e in [Run::resume(dir.path(), Some(&other)).err(), Run::create(dir.path(), &other).err()] {
+            let e = e.unwrap().to_string();
+            assert!(e.contains("another process") && e.contains(&dir.path().display().to_string()), "{e}");
+        }
+        let files = || std::fs::read_dir(dir.path().join("tensorboard")).unwrap().count();
+        let before = files();
+        let reader = Run::read(dir.path()).unwrap();
+        assert_eq!(
+            (reader.config().unwrap().as_str(), reader.is_written(), files()),
+            (CONFIG, false, before)
+        );
+        run.log(at(1), &[("loss", 1.0)]).unwrap();
+        drop(run);
+        assert!(Run::resume(dir.path(), None).is_ok());
+        assert!(Run::read(dir.path().join("none")).unwrap_err().to_string().contains("holds no run"));
+    }
+
+    /// The trainings of a plan write into the records of the whole, behind each other.
+    #[test]
+    fn parts_of_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = Run::create(dir.path(), CONFIG).unwrap();
+        let part = |name: &str, offset: u64| {
+            let path = dir.path().join(name);
+            let run = if path.exists() {
+                Run::resume(path, None).unwrap().0
+            } else {
+                Run::create(path, "").unwrap()
+            };
+            run.within(&whole, offset).unwrap()
+        };
+        let mut first = part("1", 0);
+        first.log(at(1), &[("loss", 4.0)]).unwrap();
+        first.log(at(3), &[("loss", 3.0)]).unwrap();
+        drop(first);
+        let mut second = part("2", 3);
+        second.bound("spread", 0.5).unwrap();
+        second.log(at(1), &[("spread", 0.6)]).unwrap();
+        second.log(at(2), &[("spread", 0.7)]).unwrap();
+        drop(second);
+        // Stopped, and gone on from its first step.
+        let mut second = part("2", 3);
+        assert_eq!(second.rewind(1).unwrap(), 1);
+        second.log(at(2), &[("spread", 0.8)]).unwrap();
+        second.draw_curves().unwrap();
+        let steps = |run: &Run| lines(run).iter().map(|l| l["step"].as_u64().unwrap()).collect::<Vec<_>>();
+        assert_eq!((steps(&whole), steps(&second)), (vec![1, 3, 4, 5], vec![1, 2]));
+        assert_eq!(lines(&whole)[3]["spread"], 0.8);
+        assert!(dir.path().join("bounds.json").is_file() && dir.path().join("curves.svg").is_file());
+        assert!(!dir.path().join("1/bounds.json").exists());
     }
 
     #[test]

@@ -12,7 +12,8 @@ pub enum NonFinite {
     /// Stop with an error that names the tensor.
     #[default]
     Error,
-    /// Leave the step out and count it in the metrics.
+    /// Leave the step out and count it in the metrics; more of them than `train.max_skipped_fraction` are an
+    /// error.
     Skip,
 }
 
@@ -67,6 +68,10 @@ pub struct TrainConfig {
     pub freeze_encoder_steps: u64,
     /// The reaction to a loss or gradient that is not finite.
     pub non_finite: NonFinite,
+    /// With `non_finite = "skip"`: the share of the steps so far that may be left out. A run in which more
+    /// are is broken and ends with an error. Until step 100 (or the end) the share is that of 100 steps (or
+    /// of all), since a run may begin badly.
+    pub max_skipped_fraction: f64,
     /// Arithmetic.
     pub precision: Precision,
     /// Reserved: recompute activations in the backward pass.
@@ -91,6 +96,7 @@ impl Default for TrainConfig {
             patience: 0,
             freeze_encoder_steps: 0,
             non_finite: NonFinite::Error,
+            max_skipped_fraction: 0.1,
             precision: Precision::F32,
             activation_checkpointing: false,
         }
@@ -137,6 +143,12 @@ impl TrainConfig {
                 self.max_bad_fraction
             )));
         }
+        if !(0.0..=1.0).contains(&self.max_skipped_fraction) {
+            return Err(Error::config(format!(
+                "train.max_skipped_fraction = {}: expected a share between 0 and 1",
+                self.max_skipped_fraction
+            )));
+        }
         if self.patience > 0 && self.eval_every == 0 {
             return Err(Error::config(format!(
                 "train.patience = {} needs evaluations: set train.eval_every above 0",
@@ -147,6 +159,25 @@ impl TrainConfig {
             return Err(Error::config("train.log_every = 0: expected at least 1"));
         }
         Ok(())
+    }
+
+    /// Refuses a run in which more steps than [`TrainConfig::max_skipped_fraction`] were left out: `skipped`
+    /// of the first `steps` of `total`.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] with both numbers.
+    pub(super) fn check_skipped(&self, skipped: u64, steps: u64, total: u64) -> Result<()> {
+        if skipped as f64 <= self.max_skipped_fraction * steps.max(total.min(100)) as f64 {
+            return Ok(());
+        }
+        Err(Error::NonFinite {
+            step: steps,
+            what: format!("the loss, a gradient or a statistic in {skipped} of {steps} steps"),
+            hint: format!(
+                "more than train.max_skipped_fraction = {} were skipped: try a lower optim.lr or optim.clip_grad_norm = 1.0",
+                self.max_skipped_fraction
+            ),
+        })
     }
 
     /// Optimiser steps of the run, given those of an epoch.

@@ -1,7 +1,7 @@
 //! Whether a run is healthy: gauges that stay below their bound.
 
 use crate::objective::Gauge;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The number of logged values in a row below the bound after which the loop warns. Healthy runs have a few:
@@ -12,22 +12,47 @@ const PATIENCE: usize = 10;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Low {
     /// Its name in the metrics.
-    pub gauge: &'static str,
+    pub gauge: String,
     /// The last value.
     pub value: f64,
     /// The bound that a healthy run stays above.
     pub healthy_above: f64,
     /// The first step at which it was below, and has been since.
     pub since_step: u64,
+}
+
+/// What is remembered of a gauge below its bound.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Below {
+    /// The last value.
+    #[serde(with = "exact")]
+    value: f64,
+    #[serde(with = "exact")]
+    bound: f64,
+    since_step: u64,
     /// Logged values since.
-    #[serde(skip)]
     values: usize,
 }
 
-/// The gauges of a run that are below their bounds. Checkpoints do not hold it: a resumed run counts anew.
-#[derive(Debug, Default)]
+/// A number as text: the same bits again, NaN and infinities among them, which a number in JSON does not give.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<f64, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// The gauges of a run that are below their bounds. Checkpoints hold it, so a resumed run warns where the
+/// whole one warns, and a finished one keeps its verdict.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct Health {
-    low: BTreeMap<&'static str, Low>,
+    low: BTreeMap<String, Below>,
 }
 
 impl Health {
@@ -48,13 +73,8 @@ impl Health {
                 }
                 continue;
             }
-            let low = self.low.entry(v.name).or_insert(Low {
-                gauge: v.name,
-                value: v.value,
-                healthy_above: bound,
-                since_step: step,
-                values: 0,
-            });
+            let new = Below { value: v.value, bound, since_step: step, values: 0 };
+            let low = self.low.entry(v.name.to_string()).or_insert(new);
             low.value = v.value;
             low.values += 1;
             if low.values == PATIENCE {
@@ -69,7 +89,14 @@ impl Health {
 
     /// The gauges that have been below their bound for long.
     pub fn low(&self) -> Vec<Low> {
-        self.low.values().filter(|low| low.values >= PATIENCE).cloned().collect()
+        let long = self.low.iter().filter(|(_, low)| low.values >= PATIENCE);
+        long.map(|(name, low)| Low {
+            gauge: name.clone(),
+            value: low.value,
+            healthy_above: low.bound,
+            since_step: low.since_step,
+        })
+        .collect()
     }
 }
 
@@ -96,8 +123,14 @@ mod tests {
             .collect();
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains("codes has been below 2 since step 10 (now 1.5000)"), "{said:?}");
+        // Through a checkpoint.
+        let text = serde_json::to_string(&health).unwrap();
+        let mut health: Health = serde_json::from_str(&text).unwrap();
         let low = health.low();
-        assert_eq!((low.len(), low[0].gauge, low[0].value, low[0].since_step), (1, "codes", 1.5, 10));
+        assert_eq!(
+            (low.len(), low[0].gauge.as_str(), low[0].value, low[0].since_step),
+            (1, "codes", 1.5, 10)
+        );
         assert_eq!(
             health.look(40, &gauges(3.0)),
             ["codes is 3.0000 at step 40, above 2 again after 30 steps"]

@@ -15,6 +15,9 @@ mod look;
 mod ranks;
 #[cfg(test)]
 mod ranks_test;
+mod restore;
+#[cfg(test)]
+mod restore_test;
 mod step;
 mod stepped;
 mod train;
@@ -27,7 +30,7 @@ pub use train::train;
 use health::Health;
 use stepped::{Now, Stepped};
 
-use crate::checkpoint::{Best, Checkpoint, Extra};
+use crate::checkpoint::Best;
 use crate::data::Source;
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
@@ -95,9 +98,12 @@ pub struct Summary {
     pub steps: u64,
     /// Epochs.
     pub epochs: u64,
-    /// Loss of the last step; nothing where the run was already complete, so that this process took none.
+    /// Loss of the last step, of this process or an earlier one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
+    /// The run was already complete: this process took no step.
+    #[serde(skip)]
+    pub complete: bool,
     /// Seconds in this process.
     pub seconds: f64,
     /// Samples per second in this process.
@@ -117,9 +123,14 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The loss, in words where there is none.
+    /// The loss, in words where this process took no step.
     pub fn shown_loss(&self) -> String {
-        self.loss.map_or_else(|| "already complete".into(), |loss| format!("loss {loss:.4}"))
+        let loss = self.loss.map(|loss| format!("loss {loss:.4}"));
+        match (self.complete, loss) {
+            (true, Some(loss)) => format!("already complete, {loss}"),
+            (true, None) => "already complete".into(),
+            (false, loss) => loss.unwrap_or_else(|| "no loss".into()),
+        }
     }
 }
 
@@ -135,6 +146,8 @@ pub struct Trainer<'a, O: Objective + ?Sized> {
     stop: Stop,
     health: Health,
     world: World,
+    /// What identifies the samples, where that is known.
+    data: Option<String>,
 }
 
 impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
@@ -165,6 +178,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
             stop: Stop::manual(),
             health: Health::default(),
             world: World::default(),
+            data: None,
         })
     }
 
@@ -196,6 +210,14 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
         self
     }
 
+    /// A description of the samples (their number, a hash of their names). Checkpoints hold it, and a run that
+    /// would go on with other samples is refused, unless [`Run::accept_changes`] allows it.
+    #[must_use]
+    pub fn with_data(mut self, description: impl Into<String>) -> Self {
+        self.data = Some(description.into());
+        self
+    }
+
     /// This process is one rank of `world`. Each rank gives [`Trainer::fit`] a source of its part of every
     /// batch ([`crate::data::Loader::in_world`]), the held-out samples likewise, and the same observers. All
     /// ranks start with the parameters of rank 0; validation sums over the ranks, metrics of observers and
@@ -214,7 +236,8 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
     /// Trains to the end, from the newest checkpoint of the run if there is one.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] after a stop; else what the objective, the source or the disk reports.
+    /// [`Error::Interrupted`] after a stop; [`Error::Config`] and [`Error::Input`] where the checkpoint is of
+    /// another configuration or other data; else what the objective, the source or the disk reports.
     pub fn fit(&mut self, source: &dyn Source<O::Batch>, run: &mut Run) -> Result<Summary> {
         let world = self.world.clone();
         if self.writes() && !run.is_written() {
@@ -224,11 +247,23 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
             ));
         }
         let store = run.checkpoints(self.config.keep_last);
-        let (mut at, mut best) = (Position::default(), None);
+        let config = if self.writes() { run.config()? } else { String::new() };
+        let (mut at, mut best, mut loss) = (Position::default(), None, None);
         let latest = store.latest()?;
         latest.warnings.iter().for_each(|w| self.display.note(w));
         if let Some((_, checkpoint)) = latest.found {
-            (at, best) = self.restore(&checkpoint)?;
+            if self.writes() {
+                self.check_unchanged(&checkpoint, run, &config)?;
+            }
+            (at, best, loss) = self.restore(&checkpoint)?;
+            match store.settle_best(&checkpoint, self.writes()) {
+                // Somebody removed it: the next result is the best that there is.
+                Err(e @ Error::Input { .. }) => {
+                    self.display.note(&format!("warning: {e}; the next evaluation takes its place"));
+                    best = None;
+                }
+                other => other?,
+            }
             let (bad, seen) = ranks::part(&world, (at.bad_samples, at.seen_samples));
             source.restore_counts(bad, seen);
         }
@@ -251,7 +286,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
         }
         let mut missing = self.all_trained();
         let (started, first_step) = (Instant::now(), at.step);
-        let (mut loss, mut samples) = (None, 0u64);
+        let mut samples = 0u64;
         while at.step < total && !self.out_of_patience(at.step, best.as_ref(), per_epoch) {
             for loaded in source.epoch_from(at.epoch, at.batch as usize)? {
                 let loaded = loaded?;
@@ -273,6 +308,9 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                 at.skipped_steps += u64::from(skipped);
                 at.step += 1;
                 at.batch += 1;
+                if skipped {
+                    self.config.check_skipped(at.skipped_steps, at.step, total)?;
+                }
                 let epoch_ends = at.batch >= per_epoch;
                 if epoch_ends {
                     at.epoch += 1;
@@ -317,7 +355,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                     }
                     let path = store.path(at.step);
                     if self.writes() {
-                        store.save(&self.checkpoint(at, total, best.clone())?)?;
+                        store.save(&self.checkpoint(at, total, best.clone(), &config, value)?)?;
                         run.draw_curves()?;
                         if best.as_ref().is_some_and(|b| b.step == at.step) {
                             store.mark_best(&path)?;
@@ -351,6 +389,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
             steps: at.step,
             epochs: at.epoch,
             loss,
+            complete: at.step == first_step,
             seconds,
             samples_per_second: samples as f64 / seconds.max(1e-9),
             bad_samples: at.bad_samples,
@@ -369,21 +408,6 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
 
     fn all_trained(&self) -> BTreeSet<String> {
         self.objective.params().with_role(Role::Trained).into_iter().map(|p| p.name).collect()
-    }
-
-    fn checkpoint(&self, at: Position, total_steps: u64, best: Option<Best>) -> Result<Checkpoint> {
-        let data = serde_json::to_value(at).map_err(|e| Error::Other(e.to_string()))?;
-        let progress = Progress { step: at.step, total_steps, epoch: at.epoch };
-        let extra = Extra { data, best, ..Extra::default() };
-        Ok(Checkpoint::new(self.objective.params(), self.optimizer.state(), progress, extra))
-    }
-
-    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(Position, Option<Best>)> {
-        checkpoint.restore(self.objective.params())?;
-        self.optimizer.load_state(&checkpoint.optimizer)?;
-        let at = serde_json::from_value(checkpoint.extra.data.clone())
-            .map_err(|e| Error::input("checkpoint", format!("position in the data: {e}")))?;
-        Ok((at, checkpoint.extra.best.clone()))
     }
 }
 

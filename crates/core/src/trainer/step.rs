@@ -23,10 +23,12 @@ impl<O: Objective + ?Sized> Trainer<'_, O> {
         let pass = Pass::train(self.config.seed, progress).in_world(self.world.clone()).at(now.offset);
         let mut made = gradients(self.objective, &batch, self.config.micro_batch_size, &pass)?;
         check_gradients(&made, missing, &self.objective.may_skip(), now.since)?;
-        let bad = if made.loss.is_finite() {
-            made.grads.first_non_finite()?.map(|n| format!("the gradient of {n}"))
-        } else {
+        let bad = if !made.loss.is_finite() {
             Some("the loss".into())
+        } else if let Some(name) = made.grads.first_non_finite()? {
+            Some(format!("the gradient of {name}"))
+        } else {
+            pass.first_non_finite_deferred()?.map(|name| format!("the statistic {name}"))
         };
         if let Some(what) = bad {
             if self.config.non_finite == NonFinite::Skip {

@@ -85,7 +85,7 @@ struct Kept<'a> {
 /// # let dir = dir.path().join("line");
 /// let summary = train(&line, &points, &config, &optim, &dir)?;
 /// assert!(summary.loss.is_some_and(|loss| loss < 0.01));
-/// assert!(train(&line, &points, &config, &optim, &dir)?.loss.is_none(), "the run is complete");
+/// assert!(train(&line, &points, &config, &optim, &dir)?.complete, "there was nothing left to do");
 /// # Ok::<(), Error>(())
 /// ```
 ///

@@ -21,6 +21,7 @@ use candle_core::{Device, Tensor};
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::optim::OptimConfig;
+use selfsup_core::run::Run;
 use selfsup_core::signal::Stop;
 use selfsup_core::trainer::{Summary, TrainConfig};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
@@ -201,6 +202,9 @@ pub enum Training<'a, B> {
 
 /// A method that is more than one training (HuBERT).
 pub trait TrainingPlan<B> {
+    /// Its stages in a few words, for batches of which an epoch has `per_epoch`: "4 stages: ...".
+    fn stages(&self, train: &TrainConfig, per_epoch: u64) -> String;
+
     /// Runs its trainings; returns the method of the last one.
     ///
     /// # Errors
@@ -218,8 +222,8 @@ pub struct PlanRequest<'a> {
     pub train: &'a TrainConfig,
     /// Its optimiser.
     pub optim: &'a OptimConfig,
-    /// The run's folder.
-    pub dir: &'a Path,
+    /// The run. Its folder takes the stages, and its records the metrics of all trainings.
+    pub run: &'a Run,
     /// Where the method lives.
     pub device: &'a Device,
     /// Asked between steps.

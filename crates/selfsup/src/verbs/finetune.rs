@@ -11,7 +11,7 @@ use crate::task::{
     ClassWeights, Ready, Task, TaskConfig, TaskKeys, Tasks, WithTask, build, load_encoder, restore_best,
     unknown_task,
 };
-use crate::verbs::{fresh, is_task, kind_of_run, read, start};
+use crate::verbs::{fresh, is_task, kind_of_run, read, resumable, start};
 use candle_core::Device;
 use selfsup_core::checkpoint::{pretty_json, write_text};
 use selfsup_core::config::to_toml;
@@ -96,6 +96,7 @@ pub fn run(request: &Request) -> Result<()> {
 
 /// The configuration as it was given.
 fn read_draft(request: &Request) -> Result<Draft> {
+    resumable(request.out.as_deref(), request.resume)?;
     let text_of = |p: &PathBuf| p.display().to_string();
     let flags = [
         ("task.run", request.run.as_ref().map(text_of)),
@@ -205,7 +206,10 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         say!("run folder: {}", dir.display());
         let stop = Stop::install()?;
         stop.clear();
-        trainer = trainer.with_stop(stop.clone()).with_display(Display::new(Duration::from_secs(10)));
+        trainer = trainer
+            .with_stop(stop.clone())
+            .with_display(Display::new(Duration::from_secs(10)))
+            .with_data(sets.train.description(M::Keys::KIND, true)?);
         if let Some(set) = &sets.held_out {
             trainer = trainer.with_observer(Watch { ready: &ready, set });
         }
@@ -286,7 +290,7 @@ fn start_from<M: Tasks>(modality: &M, config: &TaskConfig<M::Keys>, params: &Par
     }
     if !config.task.run.is_empty() {
         let dir = Path::new(&config.task.run);
-        let latest = Run::resume(dir, None)?.0.checkpoints(0).latest()?;
+        let latest = Run::read(dir)?.checkpoints(0).latest()?;
         latest.warnings.iter().for_each(crate::say::warning);
         let (path, checkpoint) =
             latest.found.ok_or_else(|| Error::file(dir, "the run has no checkpoint yet"))?;

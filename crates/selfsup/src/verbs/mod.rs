@@ -97,7 +97,7 @@ pub fn kind_of_run(dir: &Path) -> Result<Kind> {
 /// # Errors
 /// If there is no run or no checkpoint.
 pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<M>> {
-    let (run, _) = Run::resume(dir, None)?;
+    let run = Run::read(dir)?;
     let text = run.config()?;
     if is_task(&text) {
         return Err(Error::file(
@@ -150,6 +150,21 @@ pub(crate) fn fresh(name: &str) -> Result<PathBuf> {
         .ok_or_else(|| Error::input("runs", "has too many runs of this name: give one with --out"))
 }
 
+/// Refuses `--resume` where there is nothing to go on with: without a folder, or without a run in it.
+pub(crate) fn resumable(out: Option<&Path>, resume: bool) -> Result<()> {
+    match out {
+        _ if !resume => Ok(()),
+        None => Err(Error::config(
+            "--resume goes on with the run in --out: give its folder, as in `--out runs/NAME --resume`",
+        )),
+        Some(dir) if !dir.join("config.toml").is_file() => Err(Error::file(
+            dir,
+            "holds no run to resume (no config.toml): leave out --resume to start one there",
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
 /// Starts the run in `dir`, or goes on with the one that is there.
 pub(crate) fn start(dir: &Path, text: &str, resume: bool, allow_config_change: bool) -> Result<Run> {
     if !resume {
@@ -168,5 +183,9 @@ pub(crate) fn start(dir: &Path, text: &str, resume: bool, allow_config_change: b
             )));
         }
     }
-    Ok(Run::resume(dir, Some(text))?.0)
+    let (mut run, _) = Run::resume(dir, Some(text))?;
+    if allow_config_change {
+        run.accept_changes();
+    }
+    Ok(run)
 }

@@ -113,7 +113,7 @@ fn open_task<M: Tasks>(dir: &Path) -> Result<(Run, TaskConfig<M::Keys>)> {
     let mut config = TaskConfig::<M::Keys>::load(&text, &path.display().to_string(), &[], None)?;
     config.keys.forget_pretrained(dir);
     config.keys.beside(dir);
-    Ok((Run::resume(dir, None)?.0, config))
+    Ok((Run::read(dir)?, config))
 }
 
 /// The verb once the run is open.

@@ -9,7 +9,7 @@ use crate::say::{say, say_text};
 use crate::screen;
 use crate::set::Sets;
 use crate::unlabelled::Unlabelled;
-use crate::verbs::{fresh, start, table};
+use crate::verbs::{fresh, resumable, start, table};
 use candle_core::Device;
 use selfsup_core::checkpoint::{Checkpoint, Extra};
 use selfsup_core::config::to_toml;
@@ -80,6 +80,7 @@ pub fn run_as<M: Modality>(request: Request) -> Result<()> {
 
 /// The configuration as it was given.
 fn read_draft(request: &Request) -> Result<Draft> {
+    resumable(request.out.as_deref(), request.resume)?;
     let flags = [
         ("data.path", request.data.clone()),
         ("method.name", request.method.clone()),
@@ -181,17 +182,20 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         encoder as f64 / 1e6,
         sets.train.len(),
         kind.samples(),
-        if config.train.steps > 0 {
-            format!("{} steps", config.train.steps)
-        } else {
-            format!("{} epochs of {} steps", config.train.epochs, loader.batches())
+        match modality.training() {
+            Training::Plan(plan) => plan.stages(&config.train, loader.batches() as u64),
+            Training::One if config.train.steps > 0 => format!("{} steps", config.train.steps),
+            Training::One => format!("{} epochs of {} steps", config.train.epochs, loader.batches()),
         }
     );
     say!("run folder: {}", dir.display());
     modality.keep(&dir)?;
     let stop = Stop::install()?;
     stop.clear();
-    trainer = trainer.with_stop(stop.clone()).with_display(Display::new(Duration::from_secs(10)));
+    trainer = trainer
+        .with_stop(stop.clone())
+        .with_display(Display::new(Duration::from_secs(10)))
+        .with_data(sets.train.description(kind, false)?);
     if let Some(validation) = validation {
         trainer = trainer.with_validation(validation);
     }
@@ -227,7 +231,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
                 loader: settings,
                 train,
                 optim,
-                dir: &dir,
+                run: &run,
                 device: &device,
                 stop: &stop,
             })?;
@@ -252,7 +256,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         Some(labelled) if request.probe => {
             // Everything is written, and where nothing was trained an earlier evaluation stays: who does not
             // want to wait loses nothing.
-            if summary.loss.is_some() {
+            if !summary.complete {
                 result(None, None)?;
             }
             stop.end_at_once();

@@ -73,7 +73,8 @@ fn hubert_learns_the_clusters_of_hidden_frames() {
         max_frames: 20_000,
     };
     let dir = tempfile::tempdir().unwrap();
-    plan.run(dir.path(), &data, &Device::Cpu, &Display::quiet, &Stop::manual(), &|_| Vec::new()).unwrap();
+    plan.run(dir.path(), None, &data, &Device::Cpu, &Display::quiet, &Stop::manual(), &|_| Vec::new())
+        .unwrap();
 
     let metrics = std::fs::read_to_string(final_run(dir.path(), &plan.method).join("metrics.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> =

@@ -1,17 +1,21 @@
 //! `[corpus]`: from documents to what a method is trained on.
 
 use super::blocks::Around;
+use super::shards::stale;
 use super::{Blocks, Document, Documents, Reader, ShardWriter, Tokens, Unit, files};
 use crate::batch::{Example, Pad, Vocabulary};
 use crate::recipe::MethodConfig;
 use crate::tokenizer::Tokenizer;
 use rayon::prelude::*;
+use selfsup_core::checkpoint::made_once;
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Dataset, Loader, LoaderConfig, Transform};
+use selfsup_core::run::Display;
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How documents become examples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +171,8 @@ impl CorpusConfig {
     }
 
     /// Tokenises documents, in memory or into shards in a folder; `cache` is the folder and a description of
-    /// what the tokens are made from. A folder that says the same is used as it is.
+    /// what the tokens are made from. A folder that says the same is used as it is; one that is damaged is made
+    /// again. Of several processes with the same cache one makes it, and the others wait for it.
     ///
     /// # Errors
     /// Those of the documents, and a corpus without text.
@@ -185,16 +190,33 @@ impl CorpusConfig {
                 self.unit, self.column, self.separator, self.max_characters
             )
         });
-        if let (Some((folder, _)), Some(source)) = (cache, &source)
-            && let Some(tokens) = Tokens::open_if(folder, size, source)
-        {
-            return Ok(tokens);
-        }
-        let end = if self.separator.is_some() { None } else { tokenizer.special().end };
-        let mut writer = match (cache, &source) {
-            (Some((folder, _)), Some(source)) => Some(ShardWriter::create(folder, size, source, SHARD)?),
-            _ => None,
+        let (Some((folder, _)), Some(source)) = (cache, &source) else {
+            return self.tokenize_into(None, documents, tokenizer);
         };
+        let waiting = || {
+            let note = format!("waiting for another process, which is making {} ...", folder.display());
+            Display::new(Duration::ZERO).note(&note);
+        };
+        made_once(
+            folder,
+            stale,
+            || Tokens::open_if(folder, size, source),
+            waiting,
+            || {
+                let writer = ShardWriter::create(folder, size, source, SHARD)?;
+                self.tokenize_into(Some(writer), documents, tokenizer)
+            },
+        )
+    }
+
+    /// The tokens of all documents, in memory or in the shards of `writer`.
+    fn tokenize_into(
+        &self,
+        mut writer: Option<ShardWriter>,
+        documents: impl Iterator<Item = Result<Document>> + Send,
+        tokenizer: &Tokenizer,
+    ) -> Result<Tokens> {
+        let end = if self.separator.is_some() { None } else { tokenizer.special().end };
         let mut memory = Vec::new();
         let mut texts = self.texts(documents);
         loop {

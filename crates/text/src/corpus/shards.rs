@@ -1,14 +1,16 @@
 //! Tokens of a corpus, in memory or in shards on disk, read by position.
 //!
-//! A shard is two files: `00000.tokens` with ids as u16 (u32 for a vocabulary above 65,536), little endian,
-//! one document after the other, and `00000.ends` with the end of each document as u64. `tokens.json` says
-//! what they were made with. Reading is one `pread` for each request, whatever the size of the corpus.
+//! A shard is two files: `part-*.tokens` with ids as u16 (u32 for a vocabulary above 65,536), little endian,
+//! one document after the other, and `part-*.ends` with the end of each document as u64. `tokens.json`, which
+//! is written last, names them with their hashes and says what they were made with. Opening reads them
+//! through once to compare the hashes; after that reading is one `pread` for each request, whatever the size
+//! of the corpus.
 
-use selfsup_core::checkpoint::write_atomic;
+use rayon::prelude::*;
+use selfsup_core::checkpoint::{Part, PartWriter, read_sealed_json, write_sealed_json};
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,39 +25,65 @@ struct Meta {
     vocabulary: usize,
     /// Bytes of an id: 2 or 4.
     width: usize,
-    /// `(tokens, documents)` of each shard.
-    shards: Vec<(u64, u64)>,
+    /// Each shard.
+    shards: Vec<ShardMeta>,
     /// What the tokens were made from, in the words of whoever made them: a folder that says otherwise is
     /// made again.
     source: String,
 }
 
-const META: &str = "tokens.json";
+/// A shard in `tokens.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShardMeta {
+    tokens: u64,
+    documents: u64,
+    tokens_file: Part,
+    ends_file: Part,
+}
 
-/// Writes shards.
+const META: &str = "tokens.json";
+const VERSION: u32 = 2;
+
+/// Whether a file of a folder of tokens may go when its tokens are made again: the list, and what earlier
+/// versions wrote.
+pub(super) fn stale(name: &str) -> bool {
+    let numbered = |stem: &str| stem.len() == 5 && stem.bytes().all(|b| b.is_ascii_digit());
+    let old = name.strip_suffix(".tokens").or_else(|| name.strip_suffix(".ends")).is_some_and(numbered);
+    name == META || old || name.starts_with("tokens.") && name.ends_with(".tmp")
+}
+
+/// The shard that is being written.
+struct Open {
+    tokens: PartWriter,
+    ends: PartWriter,
+    counts: (u64, u64),
+}
+
+/// Writes shards, each into files of its own names, so that several writers of one folder do not meet. The
+/// folder has the tokens of whoever finished last.
 pub struct ShardWriter {
     folder: PathBuf,
     meta: Meta,
     limit: u64,
-    open: Option<(BufWriter<File>, BufWriter<File>)>,
+    open: Option<Open>,
+    /// The list is there, so the files stay.
+    listed: bool,
 }
 
 impl ShardWriter {
     /// Into `folder`, which is made; `source` says what the tokens are made from ([`Tokens::open_if`]). A
-    /// shard takes up to `limit` tokens, and a document is not divided.
+    /// shard takes up to `limit` tokens, and a document is not divided. What the folder has stays until
+    /// [`ShardWriter::finish`].
     ///
     /// # Errors
     /// If the folder cannot be written.
     pub fn create(folder: &Path, vocabulary: usize, source: &str, limit: u64) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        // Whole only when it is written at the end.
-        let meta = folder.join(META);
-        if meta.exists() {
-            std::fs::remove_file(&meta).map_err(|e| Error::io(&meta, e))?;
-        }
         let width = if vocabulary <= 1 << 16 { 2 } else { 4 };
-        let meta = Meta { version: 1, vocabulary, width, shards: Vec::new(), source: source.to_string() };
-        Ok(ShardWriter { folder: folder.to_path_buf(), meta, limit: limit.max(1), open: None })
+        let source = source.to_string();
+        let meta = Meta { version: VERSION, vocabulary, width, shards: Vec::new(), source };
+        Ok(ShardWriter { folder: folder.to_path_buf(), meta, limit: limit.max(1), open: None, listed: false })
     }
 
     /// Appends a document.
@@ -69,39 +97,31 @@ impl ShardWriter {
                 format!("token {id} of a vocabulary of {}", self.meta.vocabulary),
             ));
         }
-        let full = self
-            .meta
-            .shards
-            .last()
-            .is_some_and(|(tokens, _)| *tokens > 0 && tokens + ids.len() as u64 > self.limit);
-        if self.open.is_none() || full {
+        let n = ids.len() as u64;
+        if self.open.as_ref().is_some_and(|s| s.counts.0 > 0 && s.counts.0 + n > self.limit) {
             self.finish_shard()?;
-            let n = self.meta.shards.len();
-            let file = |ending: &str| {
-                let path = self.folder.join(format!("{n:05}.{ending}"));
-                File::create(&path).map(BufWriter::new).map_err(|e| Error::io(&path, e))
-            };
-            self.open = Some((file("tokens")?, file("ends")?));
-            self.meta.shards.push((0, 0));
         }
-        let (Some((tokens, ends)), Some(counts)) = (&mut self.open, self.meta.shards.last_mut()) else {
-            return Ok(());
+        let shard = match &mut self.open {
+            Some(shard) => shard,
+            None => self.open.insert(Open {
+                tokens: PartWriter::create(&self.folder, "tokens")?,
+                ends: PartWriter::create(&self.folder, "ends")?,
+                counts: (0, 0),
+            }),
         };
-        let io = |e| Error::io(&self.folder, e);
-        for id in ids {
-            tokens.write_all(&id.to_le_bytes()[..self.meta.width]).map_err(io)?;
-        }
-        counts.0 += ids.len() as u64;
-        counts.1 += 1;
-        ends.write_all(&counts.0.to_le_bytes()).map_err(io)
+        let mut bytes = Vec::with_capacity(ids.len() * self.meta.width);
+        ids.iter().for_each(|id| bytes.extend_from_slice(&id.to_le_bytes()[..self.meta.width]));
+        shard.tokens.write(&bytes)?;
+        shard.counts.0 += n;
+        shard.counts.1 += 1;
+        shard.ends.write(&shard.counts.0.to_le_bytes())
     }
 
     fn finish_shard(&mut self) -> Result<()> {
-        if let Some((tokens, ends)) = self.open.take() {
-            for file in [tokens, ends] {
-                let file = file.into_inner().map_err(|e| Error::io(&self.folder, e.into_error()))?;
-                file.sync_all().map_err(|e| Error::io(&self.folder, e))?;
-            }
+        if let Some(Open { tokens, ends, counts }) = self.open.take() {
+            let (tokens_file, ends_file) = (tokens.finish()?, ends.finish()?);
+            let (tokens, documents) = counts;
+            self.meta.shards.push(ShardMeta { tokens, documents, tokens_file, ends_file });
         }
         Ok(())
     }
@@ -112,13 +132,23 @@ impl ShardWriter {
     /// If no document was written, or a file cannot be.
     pub fn finish(mut self) -> Result<Tokens> {
         self.finish_shard()?;
-        if self.meta.shards.iter().all(|s| s.0 == 0) {
+        if self.meta.shards.iter().all(|s| s.tokens == 0) {
             return Err(Error::too_few(self.folder.display(), "no tokens: the corpus has no text"));
         }
-        let text = serde_json::to_vec_pretty(&self.meta).map_err(|e| Error::file(&self.folder, e))?;
-        let path = self.folder.join(META);
-        write_atomic(&path, |f| f.write_all(&text).map_err(|e| Error::io(&path, e)))?;
+        write_sealed_json(&self.folder.join(META), &self.meta)?;
+        self.listed = true;
         Tokens::open(&self.folder)
+    }
+}
+
+impl Drop for ShardWriter {
+    fn drop(&mut self) {
+        for shard in self.meta.shards.iter().filter(|_| !self.listed) {
+            for part in [&shard.tokens_file, &shard.ends_file] {
+                // A folder that cannot be tidied is tidied when the tokens are made again.
+                let _ = std::fs::remove_file(self.folder.join(&part.name));
+            }
+        }
     }
 }
 
@@ -177,34 +207,30 @@ impl Tokens {
         Ok(Tokens { store: Arc::new(Store::Memory { ids, ends }), sizes: Arc::new(sizes) })
     }
 
-    /// Shards in `folder`.
+    /// Shards in `folder`, whose files are read through once.
     ///
     /// # Errors
-    /// If they are not there, or a file has not the size that `tokens.json` says.
+    /// If they are not there, or a file is not what `tokens.json` says: of another length, or damaged.
     pub fn open(folder: &Path) -> Result<Self> {
         let meta = Self::meta(folder)?;
-        let mut shards = Vec::new();
-        for (i, (tokens, documents)) in meta.shards.iter().enumerate() {
-            let open = |ending: &str, count: u64, width: u64| {
-                let path = folder.join(format!("{i:05}.{ending}"));
-                let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
-                let (found, expected) =
-                    (file.metadata().map_err(|e| Error::io(&path, e))?.len(), count.checked_mul(width));
-                if Some(found) != expected {
-                    return Err(Error::file(
-                        &path,
-                        format!("{found} bytes, but {META} says {count} entries of {width}"),
-                    ));
-                }
-                Ok((path, file))
-            };
-            let ((tokens, a), (ends, b)) =
-                (open("tokens", *tokens, meta.width as u64)?, open("ends", *documents, 8)?);
-            shards.push(Shard { tokens, ends, files: (a, b) });
-        }
+        let open = |part: &Part, count: u64, width: u64| {
+            if count.checked_mul(width) != Some(part.bytes) {
+                return Err(Error::file(
+                    folder.join(META),
+                    format!("{} has {} bytes for {count} entries of {width}", part.name, part.bytes),
+                ));
+            }
+            part.open(folder)
+        };
+        let shards = meta.shards.par_iter().map(|s| {
+            let (tokens, a) = open(&s.tokens_file, s.tokens, meta.width as u64)?;
+            let (ends, b) = open(&s.ends_file, s.documents, 8)?;
+            Ok(Shard { tokens, ends, files: (a, b) })
+        });
+        let shards = shards.collect::<Vec<Result<Shard>>>().into_iter().collect::<Result<_>>()?;
         Ok(Tokens {
             store: Arc::new(Store::Disk { width: meta.width, shards }),
-            sizes: Arc::new(meta.shards),
+            sizes: Arc::new(meta.shards.iter().map(|s| (s.tokens, s.documents)).collect()),
         })
     }
 
@@ -219,14 +245,12 @@ impl Tokens {
 
     fn meta(folder: &Path) -> Result<Meta> {
         let path = folder.join(META);
-        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        let meta: Meta =
-            serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not understood: {e}")))?;
-        if meta.version != 1 || !matches!(meta.width, 2 | 4) {
+        let meta: Meta = read_sealed_json(&path)?;
+        if meta.version != VERSION || !matches!(meta.width, 2 | 4) {
             return Err(Error::file(
                 &path,
                 format!(
-                    "version {} with ids of {} bytes: expected version 1, 2 or 4 bytes",
+                    "version {} with ids of {} bytes: expected version {VERSION}, 2 or 4 bytes",
                     meta.version, meta.width
                 ),
             ));
@@ -370,13 +394,24 @@ mod tests {
         assert!(
             Tokens::open_if(dir.path(), 100, "b").is_none() && Tokens::open_if(dir.path(), 99, "a").is_none()
         );
-        std::fs::write(dir.path().join("00000.tokens"), [0; 5]).unwrap();
-        assert!(Tokens::open(dir.path()).err().unwrap().to_string().contains("5 bytes"));
-        write();
-        std::fs::write(dir.path().join("00000.ends"), 9_u64.to_le_bytes()).unwrap();
-        assert!(
-            Tokens::open(dir.path()).unwrap().document(0, 0).err().unwrap().to_string().contains("damaged")
-        );
+        // A flipped bit or a cut in any of the three files.
+        let names = || -> Vec<PathBuf> {
+            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect()
+        };
+        assert_eq!(names().len(), 3);
+        for path in names() {
+            let whole = std::fs::read(&path).unwrap();
+            let mut flipped = whole.clone();
+            flipped[whole.len() / 2] ^= 2;
+            for broken in [&flipped[..], &whole[..whole.len() - 1]] {
+                std::fs::write(&path, broken).unwrap();
+                let e = Tokens::open(dir.path()).unwrap_err().to_string();
+                assert!(e.contains(&path.display().to_string()), "{e}");
+                assert!(Tokens::open_if(dir.path(), 100, "a").is_none());
+            }
+            std::fs::write(&path, &whole).unwrap();
+            assert!(Tokens::open_if(dir.path(), 100, "a").is_some());
+        }
         assert!(
             ShardWriter::create(dir.path(), 100, "a", 1000)
                 .unwrap()

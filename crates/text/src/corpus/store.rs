@@ -1,17 +1,16 @@
 //! Documents on disk, read by position: what a corpus that does not fit into memory is turned into once.
 //!
-//! A folder of three files: `texts.bin` holds the texts as UTF-8, one behind the other; `places.bin` for each
-//! text where it ends and where it came from (two u64, little endian: the end, and the number of the file
-//! above 40 bits of the line); `texts.json` names the files and says what the folder was made from. It is
-//! written last, so a folder that was left half made is made again.
+//! A folder of three files: `part-*.texts` holds the texts as UTF-8, one behind the other; `part-*.places` for
+//! each text where it ends and where it came from (two u64, little endian: the end, and the number of the file
+//! above 40 bits of the line); `texts.json` names both with their hashes, names the files of the corpus, and
+//! says what the folder was made from. It is written last, so a folder that was left half made is made again.
 
 use super::Document;
 use super::shards::read_at;
-use selfsup_core::checkpoint::write_atomic;
+use selfsup_core::checkpoint::{Part, PartWriter, made_once, read_sealed_json, write_sealed_json};
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,12 +18,14 @@ use std::path::{Path, PathBuf};
 struct Meta {
     version: u32,
     count: u64,
-    bytes: u64,
+    texts: Part,
+    places: Part,
     files: Vec<String>,
     source: String,
 }
 
 const META: &str = "texts.json";
+const VERSION: u32 = 2;
 const PLACE: u64 = 16;
 const LINE_BITS: u32 = 40;
 
@@ -50,69 +51,71 @@ impl TextStore {
         documents: impl Iterator<Item = Result<Document>>,
     ) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        let meta_path = folder.join(META);
-        if meta_path.exists() {
-            std::fs::remove_file(&meta_path).map_err(|e| Error::io(&meta_path, e))?;
-        }
-        let file = |name: &str| {
-            let path = folder.join(name);
-            File::create(&path).map(BufWriter::new).map_err(|e| Error::io(&path, e))
-        };
-        let (mut texts, mut places) = (file("texts.bin")?, file("places.bin")?);
-        let mut meta = Meta { version: 1, count: 0, bytes: 0, files: Vec::new(), source: source.to_string() };
-        let io = |e| Error::io(folder, e);
+        let mut texts = PartWriter::create(folder, "texts")?;
+        let mut places = PartWriter::create(folder, "places")?;
+        let (mut count, mut bytes, mut files) = (0, 0u64, Vec::<String>::new());
         for document in documents {
             let Document { id, text } = document?;
             let (name, line) =
                 id.rsplit_once(':').and_then(|(n, l)| Some((n, l.parse::<u64>().ok()?))).unwrap_or((&id, 0));
-            if meta.files.last().is_none_or(|f| f != name) {
-                meta.files.push(name.to_string());
+            if files.last().is_none_or(|f| f != name) {
+                files.push(name.to_string());
             }
-            let place = (meta.files.len() as u64 - 1) << LINE_BITS | line.min((1 << LINE_BITS) - 1);
-            meta.bytes += text.len() as u64;
-            meta.count += 1;
-            texts.write_all(text.as_bytes()).map_err(io)?;
-            places.write_all(&meta.bytes.to_le_bytes()).map_err(io)?;
-            places.write_all(&place.to_le_bytes()).map_err(io)?;
+            let place = (files.len() as u64 - 1) << LINE_BITS | line.min((1 << LINE_BITS) - 1);
+            bytes += text.len() as u64;
+            count += 1;
+            texts.write(text.as_bytes())?;
+            places.write(&bytes.to_le_bytes())?;
+            places.write(&place.to_le_bytes())?;
         }
-        if meta.count == 0 {
+        if count == 0 {
             return Err(Error::file(folder, "no text: the files are empty"));
         }
-        for file in [texts, places] {
-            file.into_inner().map_err(|e| io(e.into_error()))?.sync_all().map_err(io)?;
-        }
-        let json = serde_json::to_vec_pretty(&meta).map_err(|e| Error::file(&meta_path, e))?;
-        write_atomic(&meta_path, |f| f.write_all(&json).map_err(|e| Error::io(&meta_path, e)))?;
+        let (texts, places) = (texts.finish()?, places.finish()?);
+        let meta = Meta { version: VERSION, count, texts, places, files, source: source.to_string() };
+        write_sealed_json(&folder.join(META), &meta)?;
         Self::open(folder)
     }
 
-    /// Opens the folder.
+    /// The folder if it is whole and was made from `source`, else made of `documents`. Of several processes
+    /// that want it one makes it, and the others call `waiting` and wait for it.
     ///
     /// # Errors
-    /// If it is not whole.
+    /// As [`TextStore::create`].
+    pub fn open_or_create<I: Iterator<Item = Result<Document>>>(
+        folder: &Path,
+        source: &str,
+        waiting: impl FnOnce(),
+        documents: impl FnOnce() -> I,
+    ) -> Result<Self> {
+        let stale = |name: &str| {
+            let temporary = name.starts_with("texts.") && name.ends_with(".tmp");
+            [META, "texts.bin", "places.bin"].contains(&name) || temporary
+        };
+        let open = || Self::open_if(folder, source);
+        made_once(folder, stale, open, waiting, || Self::create(folder, source, documents()))
+    }
+
+    /// Opens the folder, whose files are read through once.
+    ///
+    /// # Errors
+    /// If it is not whole, or damaged.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(META);
-        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        let meta: Meta = serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, e))?;
-        if meta.version != 1 {
-            return Err(Error::file(&path, format!("version {}, expected 1", meta.version)));
+        let meta: Meta = read_sealed_json(&path)?;
+        if meta.version != VERSION || meta.count.checked_mul(PLACE) != Some(meta.places.bytes) {
+            return Err(Error::file(
+                &path,
+                format!(
+                    "version {} with {} bytes of places for {} texts: expected version {VERSION}, {PLACE} a text",
+                    meta.version, meta.places.bytes, meta.count
+                ),
+            ));
         }
-        let part = |name: &str, expected: Option<u64>| {
-            let path = folder.join(name);
-            let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
-            let found = file.metadata().map_err(|e| Error::io(&path, e))?.len();
-            if Some(found) == expected {
-                Ok((path, file))
-            } else {
-                Err(Error::file(
-                    &path,
-                    format!("{found} bytes, but {META} says {}", expected.unwrap_or(u64::MAX)),
-                ))
-            }
-        };
+        let (texts, places) = rayon::join(|| meta.texts.open(folder), || meta.places.open(folder));
         Ok(TextStore {
-            texts: part("texts.bin", Some(meta.bytes))?,
-            places: part("places.bin", meta.count.checked_mul(PLACE))?,
+            texts: texts?,
+            places: places?,
             files: meta.files,
             count: meta.count,
             source: meta.source,
@@ -226,8 +229,52 @@ mod tests {
         assert!(TextStore::create(dir.path(), "s", failing).is_err());
         assert!(TextStore::open_if(dir.path(), "s").is_none(), "what failed is not there");
         TextStore::create(dir.path(), "s", documents().into_iter().map(Ok)).unwrap();
-        std::fs::write(dir.path().join("texts.bin"), "short").unwrap();
-        let e = TextStore::open(dir.path()).err().unwrap().to_string();
-        assert!(e.contains("texts.bin") && e.contains("5 bytes"), "{e}");
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let whole = std::fs::read(&path).unwrap();
+            let mut flipped = whole.clone();
+            flipped[whole.len() / 2] ^= 1;
+            for broken in [&flipped[..], &whole[..5]] {
+                std::fs::write(&path, broken).unwrap();
+                let e = TextStore::open(dir.path()).unwrap_err().to_string();
+                assert!(e.contains(&path.display().to_string()), "{e}");
+            }
+            std::fs::write(&path, &whole).unwrap();
+        }
+        assert!(TextStore::open_if(dir.path(), "s").is_some());
+    }
+
+    /// Many at once on one folder: one makes it, all read the same. A damaged folder is made anew, and what a
+    /// killed process left behind goes.
+    #[test]
+    fn made_once_and_repaired() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("part-left.texts"), "half").unwrap();
+        let made = std::sync::atomic::AtomicUsize::new(0);
+        let open = || {
+            TextStore::open_or_create(
+                dir.path(),
+                "s",
+                || (),
+                || {
+                    made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    documents().into_iter().map(Ok)
+                },
+            )
+            .unwrap()
+        };
+        let all = |store: &TextStore| (0..4).map(|i| store.get(i).unwrap()).collect::<Vec<_>>();
+        std::thread::scope(|s| {
+            let threads: Vec<_> = (0..6).map(|_| s.spawn(|| all(&open()))).collect();
+            threads.into_iter().for_each(|t| assert_eq!(t.join().unwrap(), documents()));
+        });
+        assert_eq!(made.load(std::sync::atomic::Ordering::SeqCst), 1);
+        let texts = open().texts.0.clone();
+        std::fs::write(&texts, std::fs::read_to_string(&texts).unwrap().replace("eins", "Eins")).unwrap();
+        assert_eq!(all(&open()), documents());
+        assert_eq!(made.load(std::sync::atomic::Ordering::SeqCst), 2);
+        // The lock, the list and two parts.
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
     }
 }

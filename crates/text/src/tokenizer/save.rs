@@ -2,24 +2,35 @@
 //! `tokenizer_config.json`, and `vocab.txt` or `vocab.json` and `merges.txt` where the class reads them.
 
 use super::Tokenizer;
+use selfsup_core::checkpoint::{fault, unique, write_text};
 use selfsup_core::{Error, Result};
 use serde_json::{Map, Value, json};
+use std::fs::File;
 use std::path::Path;
 use tokenizers::Model;
 use tokenizers::models::ModelWrapper;
 
 impl Tokenizer {
-    /// Writes the tokenizer into `folder`; `longest` is the longest sequence of the model.
+    /// Writes the tokenizer into `folder`; `longest` is the longest sequence of the model. A folder that has
+    /// `tokenizer.json` has all of it, whenever the process is killed.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>, longest: Option<usize>) -> Result<()> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        let write = |name: &str, text: String| {
-            let path = folder.join(name);
-            std::fs::write(&path, text).map_err(|e| Error::io(&path, e))
-        };
+        let aside = folder.join(format!(".{}.tmp", unique()));
+        let done = self.save_by_way_of(&aside, folder, longest);
+        // On success it is empty, and nothing reads it after a failure.
+        let _ = std::fs::remove_dir_all(&aside);
+        done
+    }
+
+    /// Writes all files into `aside`, then moves them, `tokenizer.json` last: where that is, all of them are.
+    fn save_by_way_of(&self, aside: &Path, folder: &Path, longest: Option<usize>) -> Result<()> {
+        std::fs::create_dir(aside).map_err(|e| Error::io(aside, e))?;
+        let mut names = vec!["tokenizer_config.json".to_string(), "tokenizer.json".to_string()];
+        let write = |name: &str, text: String| write_text(&aside.join(name), &text);
         let json = self.inner.to_string(true).map_err(|e| Error::file(folder.join("tokenizer.json"), e))?;
         write("tokenizer.json", json)?;
         if let ModelWrapper::WordPiece(_) = self.inner.get_model() {
@@ -27,12 +38,23 @@ impl Tokenizer {
                 .map(|id| self.token(id).unwrap_or_else(|| format!("[unused{id}]")))
                 .collect();
             write("vocab.txt", lines.join("\n") + "\n")?;
+            names.insert(0, "vocab.txt".into());
         }
         if let ModelWrapper::BPE(bpe) = self.inner.get_model() {
-            bpe.save(folder, None).map_err(|e| Error::file(folder, e))?;
+            for file in bpe.save(aside, None).map_err(|e| Error::file(folder, e))? {
+                let synced = File::open(&file).and_then(|f| f.sync_all());
+                synced.map_err(|e| Error::io(&file, e))?;
+                names.insert(0, file.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            }
         }
         let text = serde_json::to_string_pretty(&self.config(longest)).map_err(|e| Error::file(folder, e))?;
-        write("tokenizer_config.json", text + "\n")
+        write("tokenizer_config.json", text + "\n")?;
+        for name in names {
+            let to = folder.join(&name);
+            fault::point(&to)?;
+            std::fs::rename(aside.join(&name), &to).map_err(|e| Error::io(&to, e))?;
+        }
+        Ok(())
     }
 
     fn config(&self, longest: Option<usize>) -> Value {

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::{Error, Result};
 use selfsup_text::batch::{IGNORED, Sequences};
-use selfsup_text::corpus::{CorpusConfig, Packing, Reader, Unit, files};
+use selfsup_text::corpus::{CorpusConfig, Packing, Reader, Tokens, Unit, files};
 use selfsup_text::recipe::MethodConfig;
 use selfsup_text::tokenizer::{Tokenizer, TokenizerConfig, TokenizerKind, train};
 use std::path::Path;
@@ -144,6 +144,50 @@ fn shards_of_other_text_are_made_again() {
     );
     // The failed attempt has left nothing that passes for whole.
     assert!(config.tokenize(none(), &tokenizer, Some((folder.as_path(), "a"))).is_err());
+}
+
+/// Several runs that start at the same time with one cache: each gets the tokens of the corpus, and the folder
+/// has no file of any other attempt. A flipped bit makes the tokens anew.
+#[test]
+fn runs_share_a_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path());
+    let tokenizer = tokenizer(dir.path(), TokenizerKind::Bpe);
+    let config = CorpusConfig::default();
+    let folder = dir.path().join(".shards");
+    let all =
+        |t: &Tokens| (0..t.shards()).flat_map(|s| t.read(s, 0..t.size(s).0).unwrap()).collect::<Vec<_>>();
+    let expected = all(&config.tokenize(reader(dir.path()), &tokenizer, None).unwrap());
+    let cached = || config.tokenize(reader(dir.path()), &tokenizer, Some((folder.as_path(), "a"))).unwrap();
+    for round in 0..4 {
+        let _ = std::fs::remove_dir_all(&folder);
+        let cached = &cached;
+        std::thread::scope(|s| {
+            let threads: Vec<_> = (0..6u64)
+                .map(|i| {
+                    s.spawn(move || {
+                        std::thread::sleep(std::time::Duration::from_millis(i * round));
+                        cached()
+                    })
+                })
+                .collect();
+            for t in threads {
+                assert!(all(&t.join().unwrap()) == expected, "round {round}");
+            }
+        });
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 4, "the list, a shard's two files, the lock");
+    }
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if bytes.is_empty() {
+            continue; // the lock
+        }
+        let at = bytes.len() / 3;
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(all(&cached()) == expected, "damaged {}", path.display());
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::modality::{Method, PlanRequest, TrainingPlan};
 use selfsup_core::cluster::ClusterConfig;
 use selfsup_core::data::Loader;
 use selfsup_core::run::Display;
-use selfsup_core::trainer::Summary;
+use selfsup_core::trainer::{Summary, TrainConfig};
 use selfsup_core::{Error, Result};
 use selfsup_speech::batch::Waves;
 use selfsup_speech::data::Padded;
@@ -19,6 +19,14 @@ use std::time::Duration;
 const FRAMES: usize = 300_000;
 
 impl TrainingPlan<Waves> for Speech {
+    fn stages(&self, train: &TrainConfig, per_epoch: u64) -> String {
+        let MethodConfig::Hubert(method) = &self.keys.method else { return "no stages".into() };
+        let steps = HubertPlan::steps(method, train, per_epoch);
+        let each = method.iterations.iter().zip(&steps);
+        let each = each.map(|(i, steps)| format!("{} clusters, {steps} steps", i.clusters));
+        format!("{} stages: {}", 2 * steps.len(), each.collect::<Vec<_>>().join("; "))
+    }
+
     fn run(&self, request: &PlanRequest) -> Result<(Method<Waves>, Summary)> {
         let MethodConfig::Hubert(method) = &self.keys.method else {
             return Err(Error::config(format!("method {} has no stages", self.keys.method.name())));
@@ -50,10 +58,15 @@ impl TrainingPlan<Waves> for Speech {
             max_frames: FRAMES,
         };
         let display = || Display::new(Duration::from_secs(10));
-        let (method, summary) =
-            plan.run(&request.dir.join("stages"), &data, request.device, &display, request.stop, &|_| {
-                Vec::new()
-            })?;
+        let (method, summary) = plan.run(
+            &request.run.dir().join("stages"),
+            Some(request.run),
+            &data,
+            request.device,
+            &display,
+            request.stop,
+            &|_| Vec::new(),
+        )?;
         Ok((selfsup_core::objective::boxed(method), summary))
     }
 }

@@ -194,21 +194,14 @@ impl Large {
     /// Its texts, from the disk: written there first if they are not.
     fn texts(self, corpus: &CorpusConfig, parts: Parts) -> Result<Set> {
         let folder = self.folder.join("texts");
-        let store = match TextStore::open_if(&folder, &self.source) {
-            Some(store) => store,
-            None => {
-                Display::new(Duration::ZERO).note(&format!(
-                    "writing {} files of text to {} once ...",
-                    self.files.len(),
-                    folder.display()
-                ));
-                TextStore::create(
-                    &folder,
-                    &self.source,
-                    Reader::new(self.files, corpus.unit, &corpus.column),
-                )?
-            }
-        };
+        let note = |line: &str| Display::new(Duration::ZERO).note(line);
+        let waiting =
+            || note(&format!("waiting for another process, which is making {} ...", folder.display()));
+        let store = TextStore::open_or_create(&folder, &self.source, waiting, || {
+            let count = self.files.len();
+            note(&format!("writing {count} files of text to {} once ...", folder.display()));
+            Reader::new(self.files, corpus.unit, &corpus.column)
+        })?;
         Ok(Set::new(Stored(store, parts)))
     }
 
