@@ -22,3 +22,5 @@ mod speech;
 mod tasks;
 #[cfg(feature = "text")]
 mod text_tasks;
+#[cfg(all(unix, feature = "medical"))]
+mod volumes;

@@ -2,6 +2,7 @@
 
 use super::cache::BlockCache;
 use super::layout::{Header, Kind, MAGIC, MAX_HEADER, blocks_of};
+use super::shelf::InUse;
 use crate::grid::{Grid, Stored, show};
 use crate::volume::{SAME_PLACE, Volume};
 use selfsup_core::{Error, Result};
@@ -21,6 +22,7 @@ pub struct BlockFile {
     sums: Vec<u32>,
     cache: Arc<BlockCache>,
     number: u64,
+    _in_use: InUse,
 }
 
 impl BlockFile {
@@ -60,7 +62,13 @@ impl BlockFile {
         file.read_to_end(&mut sums).map_err(io)?;
         let sums = sums.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
         let number = cache.register();
-        Ok(BlockFile { path: path.to_path_buf(), stored, grid, header, start, sums, cache, number })
+        let _in_use = InUse::of(path);
+        Ok(BlockFile { path: path.to_path_buf(), stored, grid, header, start, sums, cache, number, _in_use })
+    }
+
+    /// The fingerprint of its source; empty where it was made without one.
+    pub(super) fn source(&self) -> &str {
+        &self.header.source
     }
 
     /// Where its voxels are.

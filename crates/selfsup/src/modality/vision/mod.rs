@@ -78,6 +78,13 @@ impl config::Keys for Keys {
         self.encoder.set_pretrained(None);
     }
 
+    #[cfg(feature = "medical")]
+    fn leave_nothing(&mut self) {
+        if self.volumes.slices.is_some() {
+            self.volumes.leave_nothing();
+        }
+    }
+
     fn unread(&self, task: Option<&str>) -> Vec<Unread> {
         // A single view is all that a task takes too.
         let (wanted, who) = match task {
@@ -97,6 +104,9 @@ pub struct Vision {
     keys: Keys,
     architecture: Architecture,
     max_pixels: u64,
+    /// Where volumes are kept whose slices are the images.
+    #[cfg(feature = "medical")]
+    volumes: Option<Arc<selfsup_medical::blocks::Store>>,
 }
 
 /// Records as encoded images.
@@ -156,13 +166,21 @@ impl Modality for Vision {
         if let Some(name) = keys.encoder.pretrained() {
             keys.encoder.agree(&architecture, &Released::outline(super::weights_path(name)?)?)?;
         }
-        Ok(Vision { keys, architecture, max_pixels: config.data.max_pixels })
+        #[cfg(feature = "medical")]
+        let volumes = keys.volumes.slices.is_some().then(|| keys.volumes.store()).transpose()?;
+        Ok(Vision {
+            keys,
+            architecture,
+            max_pixels: config.data.max_pixels,
+            #[cfg(feature = "medical")]
+            volumes,
+        })
     }
 
     fn open(&self, what: &str) -> Result<Set> {
         #[cfg(feature = "medical")]
-        if self.keys.volumes.slices.is_some() {
-            return Ok(Set::new(slices::Pictures::open(what, &self.keys.volumes)?));
+        if let Some(store) = &self.volumes {
+            return Ok(Set::new(slices::Pictures::open(what, &self.keys.volumes, store)?));
         }
         Ok(Set::new(selfsup_datasets::open_kind(what, Kind::Vision)?))
     }
