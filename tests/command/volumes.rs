@@ -33,15 +33,17 @@ fn a_hostile_file_is_named_and_costs_nothing() {
     names.push("deep.dcm".into());
     for name in names {
         let begun = Instant::now();
-        refused(&bounded(&["data", "inspect", &w.text(&name)]), &[]);
         let output = bounded(&["data", "inspect", &w.text(&name)]);
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        // Of one the damage lies behind a frame that is whole.
+        if name == "dcmj-3cdd2dbc.dcm" {
+            good(&output);
+            continue;
+        }
+        refused(&output, &[]);
+        let said = [&output.stdout[..], &output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
         assert!(said.contains(&format!("{name}/{name}")), "{said}");
-        assert!(begun.elapsed().as_secs_f64() < 10.0, "{name}");
+        assert!(begun.elapsed().as_secs_f64() < 5.0, "{name}");
     }
 }
 
@@ -58,10 +60,20 @@ fn blocks_are_listed_and_cleared() {
     }
     let (data, out) = (w.text("scans"), w.text("run"));
     let args = [
-        "pretrain", "modality=medical", "--data", &data, "--no-probe", "--out", &out, "method.name=simclr",
-        "encoder.name=resnet", "encoder.widths=[4, 8]", "encoder.depths=[1, 1]", "augment.size=[8, 8, 8]",
-        "method.hidden_dim=8", "method.out_dim=4", "train.batch_size=2", "train.steps=2",
-        "eval.online_knn=0", "volumes.memory_mb=0",
+        "pretrain",
+        "--data",
+        &data,
+        "--no-probe",
+        "--out",
+        &out,
+        "encoder.widths=[4, 8]",
+        "augment.size=[8, 8, 8]",
+        "volumes.patches=4",
+        "volumes.memory_mb=0",
+        "data.hold_out=0",
+        "train.batch_size=4",
+        "train.steps=2",
+        "eval.online_knn=0",
     ];
     let cached = |args: &[&str]| {
         let output = command(args).env("SELFSUP_DATA", w.path("cache")).current_dir(w.path(".")).output();

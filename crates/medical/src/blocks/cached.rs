@@ -5,6 +5,7 @@ use super::convert::convert_named;
 use super::file::{BlockFile, BlockVolume};
 use super::layout::MAGIC;
 use super::private;
+use super::shelf::InUse;
 use crate::read::{NotFinite, ReadConfig, Slices, files, open_series};
 use selfsup_core::{Error, Result};
 use std::path::Path;
@@ -69,6 +70,7 @@ impl Wanted<'_> {
         slices: Box<dyn Slices>,
         config: &ReadConfig,
     ) -> Result<BlockFile> {
+        let _in_use = InUse::of(path);
         convert_named(slices, path, config, self.name)?;
         BlockFile::open(path, self.cache.clone())
     }

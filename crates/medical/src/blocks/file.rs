@@ -32,6 +32,8 @@ impl BlockFile {
     /// If it is none, of another version, or has not the length that its header says.
     pub fn open(path: &Path, cache: Arc<BlockCache>) -> Result<Self> {
         let io = |e| Error::io(path, e);
+        // Marked first: nobody removes it between here and there.
+        let _in_use = InUse::of(path);
         let mut file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut head = [0u8; 16];
@@ -62,7 +64,6 @@ impl BlockFile {
         file.read_to_end(&mut sums).map_err(io)?;
         let sums = sums.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
         let number = cache.register();
-        let _in_use = InUse::of(path);
         Ok(BlockFile { path: path.to_path_buf(), stored, grid, header, start, sums, cache, number, _in_use })
     }
 

@@ -90,7 +90,11 @@ pub fn trim(folder: &Path, most: u64) -> Result<(usize, u64)> {
 
 /// Removes a file of blocks and what was computed of it.
 fn remove(path: &Path) -> Result<()> {
-    std::fs::remove_file(path).map_err(|e| Error::io(path, e))?;
+    match std::fs::remove_file(path) {
+        // Another process was first.
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(path, e)),
+        _ => {}
+    }
     let (Some(folder), Some(stem)) = (path.parent(), path.file_stem()) else { return Ok(()) };
     let stem = format!("{}.", stem.to_string_lossy());
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?.flatten() {

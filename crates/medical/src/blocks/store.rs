@@ -261,7 +261,7 @@ mod tests {
             }
         }
         // Asked for again, they are not made again; nor by a later run, where they lie in blocks.
-        let never = || panic!("made again");
+        let never = || -> Volume { panic!("made again") };
         assert!(Arc::ptr_eq(&keep(&store, 0, &never), &scans[0]));
         let later = Store::new(config(Some(blocks), 0));
         assert_eq!(

@@ -78,7 +78,9 @@ impl Header {
     pub(super) fn read(path: &Path) -> Result<Header> {
         match Header::find(path)? {
             Found::Slice(header) => Ok(*header),
-            Found::Other(what) => Err(Error::file(path, format!("is a {what}, expected an image"))),
+            Found::Other(what) => {
+                Err(Error::file(path, format!("is no image but of another kind ({what}), expected an image")))
+            }
         }
     }
 
@@ -90,8 +92,9 @@ impl Header {
             return Ok(Found::Other(what));
         }
         let has = |tag| object.element_opt(tag).ok().flatten().is_some();
-        // Classes of makers.
-        if place.is_none() && !has(ROWS) && !has(COLUMNS) && has(SOP_CLASS) {
+        // Classes of makers; one of the standard's images that lacks them is damaged.
+        let standard = class.starts_with("1.2.840.10008.5.1.4.1.1.");
+        if !standard && place.is_none() && !has(ROWS) && !has(COLUMNS) && has(SOP_CLASS) {
             return Ok(Found::Other("object without pixels"));
         }
         Ok(Found::Slice(Box::new(Header::of(path, &object, syntax, place, input.length())?)))
@@ -255,13 +258,20 @@ impl Header {
                     format!("has {there} bytes of pixels, expected {expected} for its frames; cut short?");
                 return Err(Error::file(&self.path, problem));
             }
+            if length > left {
+                let problem = format!("announces {length} bytes of pixels, and {left} are there; cut short?");
+                return Err(Error::file(&self.path, problem));
+            }
             return Ok(());
         }
-        let most = streams::most_pixels(&self.syntax, left);
-        if bytes(pixels) / u64::from(self.bits_allocated / 8).max(1) > most {
+        let (all, most) =
+            (pixels.saturating_mul(self.planes.len()) as u64, streams::most_pixels(&self.syntax, left));
+        if all > most {
             let problem = format!(
-                "announces {} x {} pixels in {left} compressed bytes, which hold at most {most}; damaged?",
-                self.rows, self.columns
+                "announces {} x {} pixels, {} times, in {left} compressed bytes, which hold at most {most}; damaged?",
+                self.rows,
+                self.columns,
+                self.planes.len()
             );
             return Err(Error::file(&self.path, problem));
         }

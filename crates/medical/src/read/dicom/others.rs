@@ -2,7 +2,7 @@
 
 /// What an object of this class is, if it is no image.
 pub(super) fn kind_of(class: &str) -> Option<&'static str> {
-    const CLASSES: [(&str, &str); 12] = [
+    const CLASSES: [(&str, &str); 13] = [
         ("1.2.840.10008.5.1.4.1.1.88.", "structured report"),
         ("1.2.840.10008.5.1.4.1.1.481.3", "RT structure set"),
         ("1.2.840.10008.5.1.4.1.1.481.5", "RT plan"),
@@ -11,7 +11,8 @@ pub(super) fn kind_of(class: &str) -> Option<&'static str> {
         ("1.2.840.10008.5.1.4.1.1.11.", "presentation state"),
         ("1.2.840.10008.5.1.4.1.1.104.", "document"),
         ("1.2.840.10008.5.1.4.1.1.66.4", "segmentation object"),
-        ("1.2.840.10008.5.1.4.1.1.66", "registration or raw data"),
+        ("1.2.840.10008.5.1.4.1.1.66", "registration or raw datum"),
+        ("1.2.840.10008.5.1.4.1.1.67", "map of values"),
         ("1.2.840.10008.5.1.4.1.1.9.", "waveform"),
         ("1.2.840.10008.5.1.4.1.1.481.", "RT record"),
         ("1.2.840.10008.1.3.10", "DICOMDIR"),

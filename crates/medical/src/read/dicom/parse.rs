@@ -289,8 +289,9 @@ impl Input {
                 let mut value = vec![0; head.length as usize];
                 self.read(&mut value)?;
                 let text = String::from_utf8_lossy(&value).trim_matches(['\0', ' ']).to_string();
-                if text.is_empty() || !text.chars().all(|c| c.is_ascii_digit() || c == '.') {
-                    return Err("has a transfer syntax that cannot be read; damaged?".to_string());
+                // Those of the standard; a maker's may write its data set in an order of its own.
+                if !text.starts_with(IMPLICIT) || !text.chars().all(|c| c.is_ascii_digit() || c == '.') {
+                    return Err("has a transfer syntax that is unknown; damaged?".to_string());
                 }
                 syntax = Some(text);
             } else {

@@ -4,10 +4,10 @@
 
 pub(super) const RLE: &str = "1.2.840.10008.1.2.5";
 
-/// Pixels that a compressed frame of any length may have: 5,792 x 5,792. Above, the frame's length counts.
+/// Pixels that compressed frames of any length may have: 5,792 x 5,792. Above, their length counts.
 const FLOOR: u64 = 1 << 25;
 
-/// Most pixels that a frame of `bytes` compressed bytes can hold.
+/// Most pixels that frames of `bytes` compressed bytes can hold.
 pub(super) fn most_pixels(syntax: &str, bytes: u64) -> u64 {
     if syntax == RLE {
         // Two bytes stand for at most 128.
@@ -121,7 +121,7 @@ mod tests {
         frame[4] = 64;
         frame[8] = 67;
         // Six times 1; then 9, 8, nothing, and four times 7.
-        frame.extend([251, 1, 0, 1, 9, 8, 128, 253, 7]);
+        frame.extend([251, 1, 128, 1, 9, 8, 128, 253, 7]);
         let out = rle(&frame, 6, 2).unwrap();
         assert_eq!(out, [9, 1, 8, 1, 7, 1, 7, 1, 7, 1, 7, 1]);
         assert!(rle(&frame, 7, 2).unwrap_err().contains("segment 0 lacks 1 of 7"));

@@ -113,7 +113,7 @@ impl VolumeConfig {
     /// Where volumes are kept.
     ///
     /// # Errors
-    /// If a key cannot be carried out, or there is no cache of the user.
+    /// If a key cannot be carried out.
     pub fn store(&self) -> Result<Arc<Store>> {
         if !(self.blocks_gb >= 0.0 && self.blocks_gb.is_finite()) {
             let problem = format!("volumes.blocks_gb = {}: expected gigabytes, 0 or more", self.blocks_gb);
@@ -122,7 +122,8 @@ impl VolumeConfig {
         let folder = match (&self.blocks, self.scratch) {
             (_, true) => None,
             (Some(folder), _) => Some(PathBuf::from(folder)),
-            (None, _) => Some(block_folder()?),
+            // Without a cache blocks go with the run.
+            (None, _) => block_folder().ok(),
         };
         Ok(Arc::new(Store::new(StoreConfig {
             folder,

@@ -237,7 +237,7 @@ fn what_is_no_slice_is_passed_over_and_counted() {
          1 structured report"
     );
     assert_eq!(volume(dir.path(), &ReadConfig::default()).unwrap().shape(), [3, 3, 4]);
-    refused(&dir.path().join("s3.dcm"), &["s3.dcm", "is a structured report"]);
+    refused(&dir.path().join("s3.dcm"), &["s3.dcm", "is no image", "structured report"]);
     // A file with the name of a slice that is no DICOM file may be one that was damaged.
     std::fs::write(dir.path().join("s9.dcm"), "torn").unwrap();
     refused(dir.path(), &["s9.dcm", "is no DICOM file"]);
