@@ -184,8 +184,14 @@ fn lower_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
+/// DICOM with its preamble, or from the first element of file meta information or of a data set on.
 fn is_dicom(head: &[u8]) -> bool {
+    let first = || [0x05, 0x08, 0x16].iter().any(|element| at(head, 0, &[8, 0, *element, 0]));
+    let short =
+        || at(head, 6, &[0, 0]) && head.get(4).is_some_and(|n| (2..=64).contains(n)) && at(head, 5, &[0]);
     at(head, 128, b"DICM")
+        || at(head, 0, b"\x02\0\0\0UL\x04\0")
+        || first() && (at(head, 4, b"CS") || at(head, 4, b"UI") || short())
 }
 
 fn at(head: &[u8], offset: usize, mark: &[u8]) -> bool {
@@ -255,6 +261,14 @@ mod tests {
         head.extend(b"DICM");
         std::fs::write(&path, &head).unwrap();
         assert_eq!(kind_of_file(&path, KNOWN), Some(Kind::Medical));
+        // Without the preamble: file meta information, data sets of explicit and of implicit VR.
+        for head in [&b"\x02\0\0\0UL\x04\0"[..], b"\x08\0\x08\0CS\x10\0", b"\x08\0\x05\0\x0A\0\0\0ISO_IR 100"]
+        {
+            std::fs::write(&path, head).unwrap();
+            assert_eq!(kind_of_file(&path, KNOWN), Some(Kind::Medical));
+        }
+        std::fs::write(&path, b"\x08\0\x05\0\x0A\0\0\x07").unwrap();
+        assert_eq!(kind_of_file(&path, KNOWN), None);
     }
 
     #[test]

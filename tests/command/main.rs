@@ -28,3 +28,5 @@ mod tables;
 mod tasks;
 #[cfg(feature = "text")]
 mod text_tasks;
+#[cfg(all(unix, feature = "medical"))]
+mod volumes;

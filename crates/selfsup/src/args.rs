@@ -60,6 +60,10 @@ pub(crate) enum Verb {
     /// List, fetch and inspect data sets.
     #[command(subcommand)]
     Data(Data),
+    /// List and clear the blocks that large volumes were turned into.
+    #[cfg(feature = "medical")]
+    #[command(subcommand)]
+    Cache(Cache),
     /// Write a run's encoder as a folder that other tools load (timm, transformers).
     Export(Export),
     /// Download a model from the Hugging Face Hub into the cache.
@@ -317,6 +321,22 @@ pub(crate) enum Data {
         /// A name or a path.
         data: String,
     },
+}
+
+#[cfg(feature = "medical")]
+#[derive(Subcommand)]
+pub(crate) enum Cache {
+    /// Say how many there are, how large, and when they were used last.
+    List(Folder),
+    /// Remove all that no run reads.
+    Clear(Folder),
+}
+
+#[cfg(feature = "medical")]
+#[derive(Args)]
+pub(crate) struct Folder {
+    /// The folder of blocks; by default that of the user's cache (see `volumes.blocks`).
+    pub(crate) folder: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -57,6 +57,9 @@ pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwn
     /// network its shape, that is read from what the run kept ([`crate::modality::Modality::keep`]).
     fn forget_pretrained(&mut self, run: &Path);
 
+    /// Leaves no files behind: of a dry run.
+    fn leave_nothing(&mut self) {}
+
     /// Points at the files that a run keeps in its folder (a tokenizer).
     fn beside(&mut self, _run: &Path) {}
 }

@@ -2,6 +2,8 @@
 
 mod args;
 
+#[cfg(feature = "medical")]
+use args::Cache;
 use args::{Cli, Data, Tokenizer, Verb};
 use clap::{CommandFactory, Parser};
 use selfsup::Error;
@@ -87,6 +89,10 @@ fn main() -> ExitCode {
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),
         Verb::Data(Data::Inspect { data }) => verbs::data::inspect(&data),
+        #[cfg(feature = "medical")]
+        Verb::Cache(Cache::List(a)) => verbs::cache::list(a.folder),
+        #[cfg(feature = "medical")]
+        Verb::Cache(Cache::Clear(a)) => verbs::cache::clear(a.folder),
         Verb::Export(a) => verbs::export::run(&a.run, a.out.as_deref(), a.layout.as_deref()),
         Verb::Pull(a) => verbs::pull::run(&a.name),
         Verb::Doctor => verbs::doctor::run(),

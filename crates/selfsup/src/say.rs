@@ -28,6 +28,11 @@ pub fn failed() -> bool {
     FAILED.load(Ordering::Relaxed)
 }
 
+/// What a user should know and need not change, on the standard error.
+pub fn note(what: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "note: {what}");
+}
+
 /// A warning on the standard error.
 pub fn warning(what: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "warning: {what}");

@@ -1,12 +1,13 @@
 //! From slices to a file of blocks, in one pass and with one layer of blocks in memory.
 
 use super::layout::{EDGE, Header, Kind, MAGIC, blocks_of};
+use super::private::Aside;
 use crate::grid::Stored;
 use crate::read::{ReadConfig, Slices, finite};
 use selfsup_core::{Error, Result};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Writes the slices of a volume, which must be at their beginning, as blocks.
 ///
@@ -16,7 +17,17 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// If the slices cannot be read, values are not finite and `config` does not replace them, or the file cannot
 /// be written; nothing is left.
-pub fn convert(mut slices: Box<dyn Slices>, path: &Path, config: &ReadConfig) -> Result<()> {
+pub fn convert(slices: Box<dyn Slices>, path: &Path, config: &ReadConfig) -> Result<()> {
+    convert_named(slices, path, config, "")
+}
+
+/// As [`convert`], with the fingerprint of the source in the header.
+pub(super) fn convert_named(
+    mut slices: Box<dyn Slices>,
+    path: &Path,
+    config: &ReadConfig,
+    source: &str,
+) -> Result<()> {
     let stored = slices.stored().clone();
     let grid = stored.grid()?;
     let kind = if slices.is_i16() { Kind::I16 } else { Kind::F32 };
@@ -26,16 +37,16 @@ pub fn convert(mut slices: Box<dyn Slices>, path: &Path, config: &ReadConfig) ->
         kind,
         edge: EDGE,
         padding: slices.padding(),
+        source: source.to_string(),
     };
     let text = serde_json::to_vec(&header)
         .map_err(|e| Error::file(path, format!("the header cannot be written: {e}")))?;
     let io = |e| Error::io(path, e);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or_else(|| Error::file(path, "is no file name"))?.to_string_lossy();
     // Two processes may convert one volume at a time: each has its own file aside, and the last rename wins
     // with the same content.
-    let aside = Aside(folder.join(format!(".{name}.{}.tmp", std::process::id())));
-    let mut file = File::create(&aside.0).map_err(io)?;
+    let aside = Aside::new(path)?;
+    let mut file = aside.create()?;
     file.write_all(MAGIC).map_err(io)?;
     file.write_all(&(text.len() as u64).to_le_bytes()).map_err(io)?;
     file.write_all(&text).map_err(io)?;
@@ -74,15 +85,6 @@ pub fn convert(mut slices: Box<dyn Slices>, path: &Path, config: &ReadConfig) ->
         File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io(folder, e))?;
     }
     Ok(())
-}
-
-/// A file that goes with the value, if it is still there.
-struct Aside(PathBuf);
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 /// The blocks at one place along an axis, as one array `(z, y, x)` whose axes are rounded up to blocks; that

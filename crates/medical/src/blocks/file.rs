@@ -2,6 +2,7 @@
 
 use super::cache::BlockCache;
 use super::layout::{Header, Kind, MAGIC, MAX_HEADER, blocks_of};
+use super::shelf::InUse;
 use crate::grid::{Grid, Stored, show};
 use crate::volume::{SAME_PLACE, Volume};
 use selfsup_core::{Error, Result};
@@ -21,6 +22,7 @@ pub struct BlockFile {
     sums: Vec<u32>,
     cache: Arc<BlockCache>,
     number: u64,
+    _in_use: InUse,
 }
 
 impl BlockFile {
@@ -30,6 +32,8 @@ impl BlockFile {
     /// If it is none, of another version, or has not the length that its header says.
     pub fn open(path: &Path, cache: Arc<BlockCache>) -> Result<Self> {
         let io = |e| Error::io(path, e);
+        // Marked first: nobody removes it between here and there.
+        let _in_use = InUse::of(path);
         let mut file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut head = [0u8; 16];
@@ -60,7 +64,12 @@ impl BlockFile {
         file.read_to_end(&mut sums).map_err(io)?;
         let sums = sums.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
         let number = cache.register();
-        Ok(BlockFile { path: path.to_path_buf(), stored, grid, header, start, sums, cache, number })
+        Ok(BlockFile { path: path.to_path_buf(), stored, grid, header, start, sums, cache, number, _in_use })
+    }
+
+    /// The fingerprint of its source; empty where it was made without one.
+    pub(super) fn source(&self) -> &str {
+        &self.header.source
     }
 
     /// Where its voxels are.

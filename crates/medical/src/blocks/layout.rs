@@ -8,13 +8,13 @@
 //! 4 bytes    CRC-32 of each block, in their order
 //! ```
 //!
-//! Nothing in it tells where the volume came from. It is written aside, synced and renamed, so it is whole or
+//! Nothing in it tells where the volume came from, but a hash that cannot be read back. It is written aside, synced and renamed, so it is whole or
 //! not there; its length is checked when it is opened, and a block's checksum when the block is read.
 
 use crate::grid::Affine;
 use serde::{Deserialize, Serialize};
 
-pub(super) const MAGIC: &[u8; 8] = b"SSVOL\0\0\x02";
+pub(super) const MAGIC: &[u8; 8] = b"SSVOL\0\0\x03";
 /// Edge of a block: 64 KiB in 16 bits, so that reading one costs as much as finding it.
 pub(super) const EDGE: usize = 32;
 pub(super) const MAX_HEADER: u64 = 1 << 16;
@@ -46,6 +46,8 @@ pub(super) struct Header {
     pub(super) edge: usize,
     /// Lowest and highest value that stand for nothing.
     pub(super) padding: Option<[f32; 2]>,
+    /// A hash of what it was made from and how: a file under another's name is not taken for it.
+    pub(super) source: String,
 }
 
 /// Blocks along each axis.

@@ -10,6 +10,9 @@
 //! Intensities are scaled as blocks are read, by statistics of the whole volume ([`Scaled`]): a volume gives
 //! the same numbers in blocks as in memory.
 //!
+//! Blocks lie in a folder of their user alone ([`cached`](fn@cached)), which is kept below a size ([`trim`]). A
+//! [`Store`] keeps volumes that fit in memory together there, and the others in blocks.
+//!
 //! Files are read by position and not mapped: a file that is cut short under a mapping kills the process.
 
 mod cache;
@@ -18,9 +21,13 @@ mod convert;
 mod file;
 mod layout;
 mod patches;
+mod private;
 mod scaled;
+mod shelf;
+mod store;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use cache::BlockCache;
 pub use cached::cached;
@@ -28,3 +35,5 @@ pub use convert::convert;
 pub use file::{BlockFile, BlockVolume};
 pub use patches::{Foreground, PatchConfig, Patches, RandomPatch, Scan};
 pub use scaled::Scaled;
+pub use shelf::{Shelved, shelved, trim};
+pub use store::{Recipe, Store, StoreConfig};

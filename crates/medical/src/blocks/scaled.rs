@@ -3,6 +3,7 @@
 use super::file::BlockVolume;
 use super::layout::EDGE;
 use super::patches::Scan;
+use super::private;
 use crate::grid::{Grid, Stored};
 use crate::transform::{Fitted, Scale, Values};
 use crate::volume::Volume;
@@ -53,6 +54,7 @@ impl Scaled {
                 let fitted = scale.fit(&volume)?;
                 let bits = fitted.to_bits();
                 write_text(&beside, &serde_json::to_string(&(bits, sum(&bits))).map_err(json)?)?;
+                private::for_owner(&beside)?;
                 fitted
             }
         };

@@ -11,11 +11,13 @@
 pub mod dicom;
 pub mod nifti;
 pub mod nrrd;
+mod passed;
 mod raw;
 mod slices;
 #[cfg(test)]
 mod tests;
 
+pub use passed::Passed;
 pub(crate) use slices::finite;
 pub use slices::{NotFinite, ReadConfig, Slices};
 
@@ -53,7 +55,7 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     match ending.as_str() {
         "dcm" => Err(Error::file(
             path,
-            "is no DICOM file: DICM is not at byte 128; cut short, or without file meta information?",
+            "is no DICOM file: neither DICM at byte 128 nor a data set at its beginning; damaged or cut short?",
         )),
         "nii" | "hdr" | "img" | "gz" => nifti::open(path, config),
         _ => Err(Error::file(
@@ -96,40 +98,87 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if dicom::is_dicom(&head) { dicom::series_of(path) } else { Ok(vec![path.to_path_buf()]) }
 }
 
-/// The volumes among `files`, each as the path that [`open_series`] takes: a NIfTI or NRRD file is one; of
-/// the DICOM files of a folder each series is one, named by the folder if it is the only one there and has
-/// several files, else by its first file. Sorted.
+/// The volumes that were found among files, and what was not one.
+#[derive(Clone, Debug, Default)]
+pub struct Volumes {
+    /// Each as the path that [`open_series`] takes, sorted.
+    pub paths: Vec<PathBuf>,
+    /// Files beside them that are no part of a volume.
+    pub passed: Passed,
+    /// A line for each folder whose series hold several volumes, which says what they differ by.
+    pub divided: Vec<String>,
+}
+
+/// The volumes among `files`: a NIfTI or NRRD file is one; of the DICOM files of a folder each series is one
+/// (each acquisition or phase, where a series has several), named by the folder if it is the only one there
+/// and has several files, else by its first file.
 ///
 /// # Errors
 /// If a DICOM file cannot be read.
-pub fn volumes(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub fn volumes(files: &[PathBuf]) -> Result<Volumes> {
     let alone = |p: &Path| {
         let name = p.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         [".nii", ".nii.gz", ".nrrd", ".nhdr"].iter().any(|e| name.ends_with(e))
     };
-    let mut found = Vec::new();
+    let mut found = Volumes::default();
     let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for file in files {
         match file.parent() {
             Some(folder) if !alone(file) => {
                 folders.entry(folder.to_path_buf()).or_default().push(file.clone())
             }
-            _ => found.push(file.clone()),
+            _ => found.paths.push(file.clone()),
         }
     }
     for (folder, files) in folders {
         if let [one] = &files[..] {
-            found.push(one.clone());
+            // What cannot be read is a volume that reading names.
+            match dicom::no_image(one) {
+                Ok(Some(what)) => found.passed.add(what),
+                _ => found.paths.push(one.clone()),
+            }
             continue;
         }
-        let series = dicom::series(&folder)?;
+        let (series, passed) = dicom::series(&folder)?;
+        found.passed.join(passed);
+        let by: Vec<&str> = series.iter().filter_map(|s| s.by.as_deref()).collect();
+        if !by.is_empty() {
+            found.divided.push(format!(
+                "{}: {} volumes of one series, told apart by {}",
+                folder.display(),
+                by.len(),
+                by.join("; ")
+            ));
+        }
         match &series[..] {
-            [one] if one.files.len() > 1 => found.push(folder),
-            _ => found.extend(series.into_iter().filter_map(|s| s.files.into_iter().next())),
+            [one] if one.files.len() > 1 => found.paths.push(folder),
+            _ => found.paths.extend(series.into_iter().filter_map(|s| s.files.into_iter().next())),
         }
     }
-    found.sort();
+    found.paths.sort();
     Ok(found)
+}
+
+/// The files among `files` that are pictures: all but DICOM objects without an image, which are counted. What
+/// cannot be read stays, for reading to name.
+pub fn pictures(files: Vec<PathBuf>) -> (Vec<PathBuf>, Passed) {
+    let mut passed = Passed::default();
+    let mut is_picture = |path: &PathBuf| match dicom_file(path).then(|| dicom::no_image(path)) {
+        Some(Ok(Some(what))) => {
+            passed.add(what);
+            false
+        }
+        _ => true,
+    };
+    let pictures = files.into_iter().filter(|f| is_picture(f)).collect();
+    (pictures, passed)
+}
+
+/// Whether a file begins like a DICOM file.
+fn dicom_file(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|f| f.take(132).read_to_end(&mut head));
+    read.is_ok() && dicom::is_dicom(&head)
 }
 
 /// Reads a volume whole, turned to RAS+; a DICOM file stands for its series ([`open_series`]).

@@ -290,7 +290,11 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
         None if volumes > 1 => {
             return Err(Error::file(
                 path,
-                format!("is a 4-D file of {volumes} volumes, expected one; `frame` of the reading names one"),
+                format!(
+                    "is a 4-D file of {volumes} volumes, expected one: volumes.read.frame = 0 takes the first, \
+                     {} the last",
+                    volumes - 1
+                ),
             ));
         }
         None => 0,

@@ -74,7 +74,7 @@ pub(crate) fn finite(
                 return Err(Error::input(
                     id,
                     format!(
-                        "the value of voxel {place:?} is {}; expected finite values (`not_finite` of the reading can replace them)",
+                        "the value of voxel {place:?} is {}; expected finite values (volumes.read.not_finite = {{ replace = 0.0 }} replaces them)",
                         values[at]
                     ),
                 ));
@@ -93,7 +93,11 @@ pub(super) fn check_shape(id: &str, shape: [usize; 3], config: &ReadConfig) -> R
         }
         _ => Err(Error::input(
             id,
-            format!("announces {} voxels, more than `max_voxels` = {}", show(shape), config.max_voxels),
+            format!(
+                "announces {} voxels, more than volumes.read.max_voxels = {}",
+                show(shape),
+                config.max_voxels
+            ),
         )),
     }
 }

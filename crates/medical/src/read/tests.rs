@@ -61,7 +61,10 @@ fn bad_nifti_is_named() {
     check(&[(280, &f32::NAN.to_le_bytes())], &["not finite"]);
     check(&[(252, &[0, 0]), (254, &[0, 0])], &["neither sform nor qform", "not guessed"]);
     check(&[(254, &[0, 0]), (256, &2f32.to_le_bytes())], &["qform is no rotation"]);
-    check(&[(40, &4i16.to_le_bytes()), (48, &5i16.to_le_bytes())], &["4-D file of 5 volumes", "`frame`"]);
+    check(
+        &[(40, &4i16.to_le_bytes()), (48, &5i16.to_le_bytes())],
+        &["4-D file of 5 volumes", "volumes.read.frame = 0 takes the first, 4 the last"],
+    );
     check(&[(42, &0i16.to_le_bytes())], &["axis 1 has 0 voxels"]);
     check(&[(42, &(-3i16).to_le_bytes())], &["axis 1 has -3 voxels"]);
     check(&[(40, &9i16.to_le_bytes())], &["9 axes"]);

@@ -1,5 +1,7 @@
 //! One file for each verb of the command. A verb is written once, for any [`Modality`].
 
+#[cfg(feature = "medical")]
+pub mod cache;
 pub mod curves;
 pub mod data;
 pub mod doctor;

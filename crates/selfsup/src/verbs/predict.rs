@@ -253,8 +253,9 @@ impl Answers for Folder<'_> {
     }
 
     fn file(&mut self, source: &Path, name: &str) -> Result<PathBuf> {
-        std::fs::create_dir_all(self.dir).map_err(|e| Error::io(self.dir, e))?;
         let file = self.dir.join(name);
+        let folder = file.parent().unwrap_or(self.dir);
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         if file.exists() {
             return Err(Error::file(&file, "is there already: choose another folder"));
         }

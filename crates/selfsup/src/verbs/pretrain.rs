@@ -128,13 +128,15 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         ));
     }
     let device = config.device.open()?;
-    let modality = match &request.out {
-        Some(dir) if request.resume => {
-            let mut kept = config.clone();
+    let modality = {
+        let mut kept = config.clone();
+        if let Some(dir) = request.out.as_ref().filter(|_| request.resume) {
             kept.keys.beside(dir);
-            M::new(&kept)?
         }
-        _ => M::new(&config)?,
+        if request.dry_run {
+            kept.keys.leave_nothing();
+        }
+        M::new(&kept)?
     };
     let kind = M::Keys::KIND;
     let sets = Sets::open(&config.data, kind, &|what| modality.open(what))?;

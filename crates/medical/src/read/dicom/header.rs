@@ -1,51 +1,25 @@
 //! What is read of a DICOM file before its pixels: size, kind of pixels, geometry, scale. Nothing that tells
 //! of a patient.
 
-use dicom_object::{DefaultDicomObject, InMemDicomObject, OpenFileOptions, Tag};
+use super::attributes::Phase;
+use super::others;
+use super::parse::{self, Place};
+use super::streams;
+use super::tags::*;
+use super::values::{array, first_item, number, numbers, text};
+use dicom_core::Tag;
+use dicom_object::InMemDicomObject;
 use selfsup_core::{Error, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-
-const MODALITY: Tag = Tag(0x0008, 0x0060);
-const SLICE_THICKNESS: Tag = Tag(0x0018, 0x0050);
-const SPACING_BETWEEN_SLICES: Tag = Tag(0x0018, 0x0088);
-const IMAGER_PIXEL_SPACING: Tag = Tag(0x0018, 0x1164);
-const SERIES_INSTANCE_UID: Tag = Tag(0x0020, 0x000E);
-const IMAGE_POSITION: Tag = Tag(0x0020, 0x0032);
-const IMAGE_ORIENTATION: Tag = Tag(0x0020, 0x0037);
-const PLANE_POSITION_SEQUENCE: Tag = Tag(0x0020, 0x9113);
-const PLANE_ORIENTATION_SEQUENCE: Tag = Tag(0x0020, 0x9116);
-const SAMPLES_PER_PIXEL: Tag = Tag(0x0028, 0x0002);
-const PHOTOMETRIC: Tag = Tag(0x0028, 0x0004);
-const NUMBER_OF_FRAMES: Tag = Tag(0x0028, 0x0008);
-const ROWS: Tag = Tag(0x0028, 0x0010);
-const COLUMNS: Tag = Tag(0x0028, 0x0011);
-const PIXEL_SPACING: Tag = Tag(0x0028, 0x0030);
-const BITS_ALLOCATED: Tag = Tag(0x0028, 0x0100);
-const BITS_STORED: Tag = Tag(0x0028, 0x0101);
-const HIGH_BIT: Tag = Tag(0x0028, 0x0102);
-const PIXEL_REPRESENTATION: Tag = Tag(0x0028, 0x0103);
-const WINDOW_CENTER: Tag = Tag(0x0028, 0x1050);
-const PIXEL_PADDING_VALUE: Tag = Tag(0x0028, 0x0120);
-const PIXEL_PADDING_LIMIT: Tag = Tag(0x0028, 0x0121);
-const WINDOW_WIDTH: Tag = Tag(0x0028, 0x1051);
-const RESCALE_INTERCEPT: Tag = Tag(0x0028, 0x1052);
-const RESCALE_SLOPE: Tag = Tag(0x0028, 0x1053);
-const RESCALE_TYPE: Tag = Tag(0x0028, 0x1054);
-const MODALITY_LUT_SEQUENCE: Tag = Tag(0x0028, 0x3000);
-const PIXEL_MEASURES_SEQUENCE: Tag = Tag(0x0028, 0x9110);
-const VOI_LUT_SEQUENCE: Tag = Tag(0x0028, 0x9132);
-const PIXEL_VALUE_SEQUENCE: Tag = Tag(0x0028, 0x9145);
-const SHARED_GROUPS: Tag = Tag(0x5200, 0x9229);
-const FRAME_GROUPS: Tag = Tag(0x5200, 0x9230);
-pub(super) const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);
 
 /// Where a frame lies, in the patient's LPS millimetres, and its scale.
 #[derive(Clone, Debug)]
 pub(super) struct Plane {
     /// Of the centre of the first pixel.
     pub(super) position: Option<[f64; 3]>,
+    /// Digits after the point that the position is given with.
+    pub(super) digits: i32,
     /// Directions of a row (along increasing columns) and of a column.
     pub(super) orientation: Option<[f64; 6]>,
     /// Distance of rows, distance of columns.
@@ -80,65 +54,64 @@ pub(super) struct Header {
     pub(super) detector_spacing: Option<[f64; 2]>,
     /// One a frame.
     pub(super) planes: Vec<Plane>,
+    /// Whether it is a secondary capture: a screenshot, unless it says where it lies.
+    captured: bool,
+    /// What tells acquisitions and phases apart that share a series.
+    pub(super) phase: Phase,
+    /// Where the pixels lie.
+    place: Option<Place>,
+    /// The UID of the transfer syntax.
+    syntax: String,
+    /// Bytes of the file, inflated if it is deflated.
+    length: u64,
 }
 
-/// Reads a file, up to the pixels or with them. What the library says of values is not passed on: they may be
-/// a patient's.
-pub(super) fn open(path: &Path, with_pixels: bool) -> Result<DefaultDicomObject> {
-    let mut options = OpenFileOptions::new();
-    if !with_pixels {
-        options = options.read_until(PIXEL_DATA);
-    }
-    let read = catch_unwind(AssertUnwindSafe(|| options.open_file(path)));
-    let problem = match read {
-        Ok(Ok(object)) => return Ok(object),
-        Ok(Err(e)) => match e {
-            dicom_object::ReadError::OpenFile { .. } => "cannot be opened",
-            dicom_object::ReadError::ReadFile { .. } | dicom_object::ReadError::PrematureEnd { .. } => {
-                "ends early; cut short?"
-            }
-            dicom_object::ReadError::ParseMetaDataSet { .. } => {
-                "has no file meta information that can be read; is it DICOM, or cut short?"
-            }
-            dicom_object::ReadError::ReadUnrecognizedTransferSyntax { .. } => {
-                "has a transfer syntax that is unknown"
-            }
-            dicom_object::ReadError::ReadUnsupportedTransferSyntax { .. }
-            | dicom_object::ReadError::ReadUnsupportedTransferSyntaxWithSuggestion { .. } => {
-                "has a transfer syntax that is not read"
-            }
-            _ => "holds a data set that cannot be read; damaged or cut short?",
-        },
-        Err(_) => "holds a data set that the reader cannot cope with; damaged?",
-    };
-    Err(Error::file(path, problem))
-}
-
-fn numbers(object: &InMemDicomObject, tag: Tag) -> Option<Vec<f64>> {
-    let values = object.element_opt(tag).ok()??.to_multi_float64().ok()?;
-    (!values.is_empty() && values.iter().all(|v| v.is_finite())).then_some(values)
-}
-
-fn array<const N: usize>(object: &InMemDicomObject, tag: Tag) -> Option<[f64; N]> {
-    numbers(object, tag)?.try_into().ok()
-}
-
-fn number(object: &InMemDicomObject, tag: Tag) -> Option<f64> {
-    numbers(object, tag)?.first().copied()
-}
-
-fn text(object: &InMemDicomObject, tag: Tag) -> Option<String> {
-    let text = object.element_opt(tag).ok()??.to_str().ok()?.trim_matches(['\0', ' ']).to_string();
-    (!text.is_empty()).then_some(text)
-}
-
-fn first_item(object: &InMemDicomObject, tag: Tag) -> Option<&InMemDicomObject> {
-    object.element_opt(tag).ok()??.items()?.first()
+/// What a DICOM file is.
+pub(super) enum Found {
+    /// An image, without its pixels.
+    Slice(Box<Header>),
+    /// None: a report, a plan ...
+    Other(&'static str),
 }
 
 impl Header {
     pub(super) fn read(path: &Path) -> Result<Header> {
-        let object = open(path, false)?;
+        match Header::find(path)? {
+            Found::Slice(header) => Ok(*header),
+            Found::Other(what) => {
+                Err(Error::file(path, format!("is no image but of another kind ({what}), expected an image")))
+            }
+        }
+    }
+
+    /// Reads a file that may be no image.
+    pub(super) fn find(path: &Path) -> Result<Found> {
+        let parse::Parsed { object, syntax, place, input } = parse::parse(path)?;
+        let class = text(&object, SOP_CLASS).unwrap_or_default();
+        if let Some(what) = others::kind_of(&class) {
+            return Ok(Found::Other(what));
+        }
+        let has = |tag| object.element_opt(tag).ok().flatten().is_some();
+        // Classes of makers; one of the standard's images that lacks them is damaged.
+        let standard = class.starts_with("1.2.840.10008.5.1.4.1.1.");
+        if !standard && place.is_none() && !has(ROWS) && !has(COLUMNS) && has(SOP_CLASS) {
+            return Ok(Found::Other("object without pixels"));
+        }
+        Ok(Found::Slice(Box::new(Header::of(path, &object, syntax, place, input.length())?)))
+    }
+
+    /// Whether it is a picture of a screen or of paper, which has no place in the patient.
+    pub(super) fn is_screenshot(&self) -> bool {
+        self.captured && self.planes.iter().all(|p| p.position.is_none())
+    }
+
+    fn of(
+        path: &Path,
+        object: &InMemDicomObject,
+        syntax: String,
+        place: Option<Place>,
+        length: u64,
+    ) -> Result<Header> {
         let lacks =
             |tag: Tag, name: &str| Error::file(path, format!("lacks {name} {tag}, or it cannot be read"));
         let whole = |tag: Tag, name: &str| {
@@ -187,25 +160,25 @@ impl Header {
                 format!("has {frames} frames and {} groups of frames {FRAME_GROUPS}", groups.len()),
             ));
         }
-        if groups.is_empty() && frames > 1 << 20 {
+        if frames as u64 > length {
             return Err(Error::file(path, format!("announces {frames} frames: damaged?")));
         }
-        let shared = first_item(&object, SHARED_GROUPS);
+        let shared = first_item(object, SHARED_GROUPS);
         let planes =
-            (0..frames).map(|f| plane(path, &object, shared, groups.get(f))).collect::<Result<Vec<_>>>()?;
-        let modality = text(&object, MODALITY).unwrap_or_default();
+            (0..frames).map(|f| plane(path, object, shared, groups.get(f))).collect::<Result<Vec<_>>>()?;
+        let modality = text(object, MODALITY).unwrap_or_default();
         let modality = if modality.len() <= 16 && modality.chars().all(|c| c.is_ascii_alphanumeric()) {
             modality
         } else {
             String::new()
         };
         let photometric =
-            text(&object, PHOTOMETRIC).ok_or_else(|| lacks(PHOTOMETRIC, "PhotometricInterpretation"))?;
-        let unit = text(&object, RESCALE_TYPE).is_some_and(|t| t != "US")
+            text(object, PHOTOMETRIC).ok_or_else(|| lacks(PHOTOMETRIC, "PhotometricInterpretation"))?;
+        let unit = text(object, RESCALE_TYPE).is_some_and(|t| t != "US")
             || ["CT", "PT"].contains(&modality.as_str());
         let mut hasher = DefaultHasher::new();
-        text(&object, SERIES_INSTANCE_UID).hash(&mut hasher);
-        let voi = shared.and_then(|s| first_item(s, VOI_LUT_SEQUENCE)).unwrap_or(&object);
+        text(object, SERIES_INSTANCE_UID).hash(&mut hasher);
+        let voi = shared.and_then(|s| first_item(s, VOI_LUT_SEQUENCE)).unwrap_or(object);
         let windows = numbers(voi, WINDOW_CENTER)
             .unwrap_or_default()
             .into_iter()
@@ -223,14 +196,19 @@ impl Header {
             bits_stored,
             high_bit,
             signed: whole(PIXEL_REPRESENTATION, "PixelRepresentation").unwrap_or(0) == 1,
-            padding: number(&object, PIXEL_PADDING_VALUE).map(|first| {
+            padding: number(object, PIXEL_PADDING_VALUE).map(|first| {
                 // Written with a sign or without it: the bits count.
                 let first = first as i64 as i32;
-                (first, number(&object, PIXEL_PADDING_LIMIT).map_or(first, |last| last as i64 as i32))
+                (first, number(object, PIXEL_PADDING_LIMIT).map_or(first, |last| last as i64 as i32))
             }),
             windows: windows.collect(),
-            detector_spacing: array(&object, IMAGER_PIXEL_SPACING),
+            detector_spacing: array(object, IMAGER_PIXEL_SPACING),
             planes,
+            captured: text(object, SOP_CLASS).is_some_and(|c| others::is_secondary_capture(&c)),
+            phase: Phase::of(object),
+            place,
+            syntax,
+            length,
         })
     }
 
@@ -261,6 +239,41 @@ impl Header {
                 &self.path,
                 format!("has {} bits a pixel, expected 8, 16 or 32", self.bits_allocated),
             ));
+        }
+        Ok(())
+    }
+
+    /// Refuses pixels that cannot be there, before memory is asked for them.
+    pub(super) fn check_there(&self) -> Result<()> {
+        let Some(place) = self.place else {
+            return Err(Error::file(&self.path, format!("has no pixels {PIXEL_DATA}; cut short?")));
+        };
+        let bytes = |n: usize| (n as u64).saturating_mul(u64::from(self.bits_allocated / 8));
+        let pixels = self.rows.saturating_mul(self.columns);
+        let left = self.length.saturating_sub(place.start);
+        if let Some(length) = place.length {
+            let (there, expected) = (length.min(left), bytes(pixels.saturating_mul(self.planes.len())));
+            if there < expected {
+                let problem =
+                    format!("has {there} bytes of pixels, expected {expected} for its frames; cut short?");
+                return Err(Error::file(&self.path, problem));
+            }
+            if length > left {
+                let problem = format!("announces {length} bytes of pixels, and {left} are there; cut short?");
+                return Err(Error::file(&self.path, problem));
+            }
+            return Ok(());
+        }
+        let (all, most) =
+            (pixels.saturating_mul(self.planes.len()) as u64, streams::most_pixels(&self.syntax, left));
+        if all > most {
+            let problem = format!(
+                "announces {} x {} pixels, {} times, in {left} compressed bytes, which hold at most {most}; damaged?",
+                self.rows,
+                self.columns,
+                self.planes.len()
+            );
+            return Err(Error::file(&self.path, problem));
         }
         Ok(())
     }
@@ -340,12 +353,25 @@ fn plane(
             format!("its rescale slope {RESCALE_SLOPE} is 0, expected another number"),
         ));
     }
+    let places = of(PLANE_POSITION_SEQUENCE);
     let positive = |tag| number(measures, tag).map(f64::abs).filter(|v| *v > 0.0);
     Ok(Plane {
-        position: array(of(PLANE_POSITION_SEQUENCE), IMAGE_POSITION),
+        position: array(places, IMAGE_POSITION),
+        digits: digits(places),
         orientation: array(of(PLANE_ORIENTATION_SEQUENCE), IMAGE_ORIENTATION),
         spacing: array(measures, PIXEL_SPACING),
         scale,
         thickness: positive(SPACING_BETWEEN_SLICES).or_else(|| positive(SLICE_THICKNESS)),
     })
+}
+
+/// Digits after the point of a position; many for one that is written as a power of ten.
+fn digits(object: &InMemDicomObject) -> i32 {
+    const MANY: i32 = 9;
+    let Some(position) = text(object, IMAGE_POSITION) else { return MANY };
+    let of = |part: &str| match part.trim() {
+        part if part.contains(['e', 'E']) => MANY,
+        part => part.split_once('.').map_or(0, |(_, after)| after.len() as i32),
+    };
+    position.split('\\').map(of).max().unwrap_or(MANY)
 }

@@ -31,6 +31,7 @@ pub fn image(path: impl AsRef<Path>, frame: usize, config: &ReadConfig) -> Resul
     })?;
     let id = path.display().to_string();
     check_shape(&id, [1, header.rows, header.columns], config)?;
+    header.check_there()?;
     let mut values = vec![0f32; header.rows * header.columns];
     Pixels::open(&header)?.frame(&header, frame as u32, plane.scale, &mut values)?;
     if let NotFinite::Replace(with) = config.not_finite {

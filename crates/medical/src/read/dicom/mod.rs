@@ -1,8 +1,8 @@
 //! DICOM: a folder of one series, or one file, with one frame or many.
 //!
 //! The slices of a series are sorted by their position along the normal `row x column`; the series is refused
-//! if one is missing, lies twice at one place, is turned, has another size, or lies beside the line of the
-//! others. Values are rescaled (modality units, Hounsfield units for CT); MONOCHROME1 is turned round where
+//! if one is missing, is turned, has another size, or lies beside the line of the others. Exact copies of a
+//! slice are dropped; several acquisitions or phases in one series are a volume each. Values are rescaled (modality units, Hounsfield units for CT); MONOCHROME1 is turned round where
 //! no unit is stated, so that brighter is always more.
 //!
 //! Transfer syntaxes: uncompressed (both byte orders, deflated), RLE, JPEG baseline, extended and lossless,
@@ -13,111 +13,107 @@
 //!
 //! DICOM PS3.3 C.7.6.2 (image plane), C.7.6.16 (functional groups), C.11.1 (modality LUT).
 
+mod attributes;
+mod folder;
 mod header;
 mod image;
+mod others;
+mod parse;
+mod phase;
 mod pixels;
 mod series;
+mod streams;
+mod tags;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use image::{frames, image};
 
 use super::slices::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
-use header::Header;
+use crate::read::passed::Passed;
+use folder::listing;
+use header::{Found, Header};
+pub(crate) use parse::is_dicom;
+use phase::Part;
 use pixels::Pixels;
 use selfsup_core::{Error, Result};
 use series::Slice;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Whether these first bytes are those of a DICOM file.
-pub(crate) fn is_dicom(head: &[u8]) -> bool {
-    head.get(128..132) == Some(b"DICM")
-}
-
-/// One series of a folder.
+/// One volume of a folder: a series, or an acquisition or phase of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Series {
     /// Its files, by name.
     pub files: Vec<PathBuf>,
     /// `CT`, `MR` ...
     pub modality: String,
+    /// What tells it from the other volumes of its series: `AcquisitionNumber 2`.
+    pub by: Option<String>,
 }
 
-/// Names of files that lie beside DICOM files without being any.
-fn is_other(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    // Volumes of other formats are no torn slices.
-    let other =
-        ["txt", "md", "json", "xml", "csv", "pdf", "html", "nii", "nrrd", "nhdr"].contains(&ending.as_str());
-    let other = other || name.ends_with(".NII.GZ");
-    name.starts_with('.')
-        || name == "DICOMDIR"
-        || name.starts_with("LICENSE")
-        || name.starts_with("README")
-        || other
-}
-
-/// Header of every DICOM file right in `folder`, sorted by name.
-fn headers(folder: &Path) -> Result<Vec<Header>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-        let path = entry.map_err(|e| Error::io(folder, e))?.path();
-        if path.is_file() && !is_other(&path) {
-            files.push(path);
-        }
+impl Series {
+    fn of(part: Part) -> Series {
+        let modality = part.headers.first().map(|h| h.modality.clone()).unwrap_or_default();
+        Series { modality, by: part.by, files: part.headers.into_iter().map(|h| h.path).collect() }
     }
-    files.sort();
-    if files.is_empty() {
-        return Err(Error::file(folder, "holds no DICOM files, expected one series"));
-    }
-    files.iter().map(|f| Header::read(f)).collect()
 }
 
-/// The series of a folder, in the order of their first files. Other files than DICOM are an error, since a
-/// damaged slice would be lost without a word; hidden files, DICOMDIR, NIfTI, NRRD, notes and licences are
-/// left out.
+/// The volumes of a folder, in the order of their first files, and what was passed over.
+///
+/// Objects without an image (reports, plans, presentation states, documents), screenshots, exact copies of
+/// slices and files of other kinds are counted and left out. A file that has the name of a slice and is no
+/// DICOM file is an error, since a damaged slice would be lost without a word.
 ///
 /// # Errors
-/// If a file cannot be read.
-pub fn series(folder: &Path) -> Result<Vec<Series>> {
-    let mut found: BTreeMap<_, Vec<Header>> = BTreeMap::new();
-    for header in headers(folder)? {
-        found.entry(header.series).or_default().push(header);
-    }
-    let modality = |hs: &[Header]| hs.first().map(|h| h.modality.clone()).unwrap_or_default();
-    let mut all: Vec<Series> = found
-        .into_values()
-        .map(|hs| Series { modality: modality(&hs), files: hs.into_iter().map(|h| h.path).collect() })
-        .collect();
-    all.sort_by(|a, b| a.files.cmp(&b.files));
-    Ok(all)
+/// If a file cannot be read or is damaged.
+pub fn series(folder: &Path) -> Result<(Vec<Series>, Passed)> {
+    let found = listing(folder)?;
+    Ok((found.volumes.into_iter().map(Series::of).collect(), found.passed))
 }
 
-/// The slices of a folder that holds one series.
+/// What an object without an image is; none for an image.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn no_image(path: &Path) -> Result<Option<&'static str>> {
+    Ok(match Header::find(path)? {
+        Found::Slice(_) => None,
+        Found::Other(what) => Some(what),
+    })
+}
+
+/// The slices of a folder that holds one volume.
 ///
 /// # Errors
 /// If it holds several ([`series`] lists them), or they do not make a volume.
 pub fn open_folder(folder: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
-    let headers = headers(folder)?;
-    let mut first_of: BTreeMap<_, (&Header, usize)> = BTreeMap::new();
-    for h in &headers {
-        first_of.entry(h.series).or_insert((h, 0)).1 += 1;
-    }
-    if first_of.len() > 1 {
-        let list = first_of
-            .values()
-            .map(|(h, n)| format!("{} ({n} files, {})", h.name(), h.modality))
-            .collect::<Vec<_>>()
-            .join(", ");
+    let mut found = listing(folder)?;
+    let (Some(last), rest) = (found.volumes.pop(), found.volumes) else {
+        let beside = if found.passed.is_empty() { String::new() } else { format!(" (but {})", found.passed) };
         return Err(Error::file(
             folder,
-            format!("holds {} series, expected one; they begin with {list}", first_of.len()),
+            format!("holds no DICOM files of a volume{beside}, expected one series"),
+        ));
+    };
+    if !rest.is_empty() {
+        let said = |part: &Part| {
+            let by = part.by.as_ref().map_or(String::new(), |by| format!(", {by}"));
+            let first = part.headers.first().map(|h| (h.name(), h.modality.clone())).unwrap_or_default();
+            format!("{} ({} files, {}{by})", first.0, part.headers.len(), first.1)
+        };
+        let list: Vec<String> = rest.iter().chain([&last]).map(said).collect();
+        return Err(Error::file(
+            folder,
+            format!(
+                "holds {} series or phases, expected one; they begin with {}",
+                list.len(),
+                list.join(", ")
+            ),
         ));
     }
-    Ok(Box::new(Stack::new(folder.display().to_string(), headers, config)?))
+    Ok(Box::new(Stack::new(folder.display().to_string(), last.headers, config)?))
 }
 
 /// The slices of these files of one series.
@@ -135,8 +131,9 @@ pub fn open_files(id: &str, files: &[PathBuf], config: &ReadConfig) -> Result<Bo
     Ok(Box::new(Stack::new(id.to_string(), headers, config)?))
 }
 
-/// The files of the series that `file` belongs to, itself among them, by name: those of its folder with its
-/// SeriesInstanceUID (files without one are one series).
+/// The files of the volume that `file` belongs to, itself among them, by name: those of its folder with its
+/// SeriesInstanceUID (files without one are one series), and of its acquisition or phase where the series
+/// has several.
 ///
 /// # Errors
 /// If a file of the folder cannot be read.
@@ -144,13 +141,10 @@ pub fn series_of(file: &Path) -> Result<Vec<PathBuf>> {
     let own = Header::read(file)?;
     let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // By name: `./a.dcm` and `a.dcm` are one file.
-    let mut files: Vec<PathBuf> =
-        headers(folder)?.into_iter().filter(|h| h.series == own.series).map(|h| h.path).collect();
-    if !files.iter().any(|f| f.file_name() == file.file_name()) {
-        files.push(own.path);
-        files.sort();
-    }
-    Ok(files)
+    let holds = |s: &Series| s.files.iter().any(|f| f.file_name() == file.file_name());
+    let volume = series(folder)?.0.into_iter().find(holds);
+    // A hidden file, a screenshot, or a copy of another slice.
+    Ok(volume.map_or_else(|| vec![own.path], |v| v.files))
 }
 
 /// The slices of one file: those of an enhanced multi-frame file, or a single one.
@@ -180,6 +174,9 @@ impl Stack {
         }
         let (slices, stored) = series::arrange(&id, &headers)?;
         check_shape(&id, stored.shape(), config)?;
+        for header in &headers {
+            header.check_there()?;
+        }
         let is_i16 = slices.iter().all(|s| headers[s.file].fits_i16(s.scale));
         Ok(Stack { id, stored, headers, slices, next: 0, open: None, is_i16 })
     }
@@ -216,7 +213,7 @@ impl Slices for Stack {
                 self.open = None;
                 self.open = Some((slice.file, Pixels::open(&self.headers[slice.file])?));
             }
-            if let Some((_, pixels)) = &self.open {
+            if let Some((_, pixels)) = &mut self.open {
                 pixels.frame(&self.headers[slice.file], slice.frame, slice.scale, out)?;
             }
             self.next += 1;

@@ -1,16 +1,25 @@
 //! The pixels of a frame, decompressed and rescaled.
 
-use super::header::{Header, PIXEL_DATA, open};
-use dicom_core::value::{PrimitiveValue, Value};
-use dicom_object::DefaultDicomObject;
+use super::header::Header;
+use super::parse::{Input, Place, parse};
+use super::streams::{RLE, announced, rle};
+use super::tags::{FRAME_GROUPS, NUMBER_OF_FRAMES, PIXEL_DATA, SHARED_GROUPS};
+use dicom_core::value::PixelFragmentSequence;
+use dicom_core::{DataElement, PrimitiveValue, VR};
+use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use dicom_pixeldata::PixelDecoder;
 use selfsup_core::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A file with its pixels, still compressed.
+/// A file whose pixels are read frame by frame.
 pub(super) struct Pixels {
-    object: DefaultDicomObject,
+    input: Input,
+    place: Place,
+    /// What a decoder wants to know.
+    object: InMemDicomObject,
     syntax: String,
+    /// The pieces of each frame, for compressed pixels.
+    frames: Vec<Vec<(u64, u64)>>,
 }
 
 /// Transfer syntaxes whose images are compressed, by name.
@@ -51,13 +60,14 @@ fn is_whole(image: &[u8]) -> bool {
 }
 
 impl Pixels {
-    /// Reads the file of `header` whole.
+    /// Opens the file of `header`.
     pub(super) fn open(header: &Header) -> Result<Self> {
-        let object = open(&header.path, true)?;
-        let syntax = object.meta().transfer_syntax().trim_end_matches('\0').to_string();
-        if object.element_opt(PIXEL_DATA).ok().flatten().is_none() {
+        header.check_there()?;
+        let mut parsed = parse(&header.path)?;
+        let Some(place) = parsed.place else {
             return Err(Error::file(&header.path, format!("has no pixels {PIXEL_DATA}; cut short?")));
-        }
+        };
+        let syntax = parsed.syntax;
         if is_jpeg_ls(&syntax) && cfg!(not(feature = "charls")) {
             return Err(Error::file(
                 &header.path,
@@ -67,18 +77,28 @@ impl Pixels {
                 ),
             ));
         }
-        Ok(Pixels { object, syntax })
+        let mut frames = Vec::new();
+        if place.length.is_none() {
+            let wrong = |problem: String| Error::file(&header.path, problem);
+            let found = parsed.input.fragments(place.start).map_err(wrong)?;
+            frames = divide(&mut parsed.input, &found, header.planes.len(), ends_with_mark(&syntax))
+                .map_err(wrong)?;
+        }
+        let mut object = parsed.object;
+        object.remove_element(SHARED_GROUPS);
+        object.remove_element(FRAME_GROUPS);
+        Ok(Pixels { input: parsed.input, place, object, syntax, frames })
     }
 
     /// Values of `frame`, rescaled.
     pub(super) fn frame(
-        &self,
+        &mut self,
         header: &Header,
         frame: u32,
         scale: (f64, f64),
         out: &mut [f32],
     ) -> Result<()> {
-        let bytes = self.bytes(header, frame)?;
+        let bytes = self.bytes(header, frame as usize)?;
         let width = header.bits_allocated as usize / 8;
         if bytes.len() != out.len() * width {
             return Err(Error::file(
@@ -99,80 +119,136 @@ impl Pixels {
     }
 
     /// The frame's stored values, little-endian.
-    fn bytes(&self, header: &Header, frame: u32) -> Result<Vec<u8>> {
-        let element = self.object.element_opt(PIXEL_DATA).ok().flatten();
-        let length = header.rows * header.columns * (header.bits_allocated as usize / 8);
-        let short = |there: usize| {
-            let expected = length.saturating_mul(header.planes.len());
-            Error::file(
-                &header.path,
-                format!("has {there} bytes of pixels, expected {expected} for its frames; cut short?"),
-            )
-        };
-        if let Some(Value::Primitive(values)) = element.map(|e| e.value()) {
-            let start = length.saturating_mul(frame as usize);
-            let end = start.saturating_add(length);
-            return match values {
-                PrimitiveValue::U8(bytes) => {
-                    bytes.get(start..end).map(<[u8]>::to_vec).ok_or_else(|| short(bytes.len()))
-                }
-                PrimitiveValue::U16(words) => {
-                    // Frames of an odd number of bytes begin in the middle of a word.
-                    let part = words.get(start / 2..end.div_ceil(2)).ok_or_else(|| short(2 * words.len()))?;
-                    let bytes: Vec<u8> = part.iter().flat_map(|w| w.to_le_bytes()).collect();
-                    Ok(bytes[start % 2..start % 2 + length].to_vec())
-                }
-                PrimitiveValue::U32(words) if header.bits_allocated == 32 => {
-                    let part = words.get(start / 4..end / 4).ok_or_else(|| short(4 * words.len()))?;
-                    Ok(part.iter().flat_map(|w| w.to_le_bytes()).collect())
-                }
-                PrimitiveValue::Empty => Err(short(0)),
-                _ => Err(Error::file(
-                    &header.path,
-                    format!("its pixels {PIXEL_DATA} are no bytes or words: damaged?"),
-                )),
-            };
+    fn bytes(&mut self, header: &Header, frame: usize) -> Result<Vec<u8>> {
+        let width = header.bits_allocated as usize / 8;
+        let length = header.rows * header.columns * width;
+        let wrong = |problem: String| Error::file(&header.path, problem);
+        if self.place.length.is_some() {
+            // A word of two bytes may hold the end of one frame and the beginning of the next.
+            let word = self.place.big.map_or(1, |least| least.max(width)) as u64;
+            let (start, end) = ((frame * length) as u64, ((frame + 1) * length) as u64);
+            let (low, high) = (start / word * word, end.next_multiple_of(word));
+            let mut bytes = self.input.part(self.place.start + low, high - low).map_err(wrong)?;
+            bytes.chunks_exact_mut(word as usize).for_each(<[u8]>::reverse);
+            bytes.drain(..(start - low) as usize);
+            bytes.truncate(length);
+            return Ok(bytes);
         }
         let kind = name_of(&self.syntax);
-        if let Some(Value::PixelSequence(sequence)) = element.map(|e| e.value()) {
-            let fragments = sequence.fragments();
-            // Of a frame in pieces the last one is looked at; where several frames are in pieces the decoder
-            // has to see for itself.
-            let last = if fragments.len() == header.planes.len() {
-                fragments.get(frame as usize)
-            } else {
-                fragments.last()
-            };
-            let known = fragments.len() == header.planes.len() || header.planes.len() == 1;
-            if known && ends_with_mark(&self.syntax) && !last.is_some_and(|f| is_whole(f)) {
-                return Err(Error::file(
-                    &header.path,
-                    format!("frame {frame} ({kind}) does not end with the mark of its end; cut short?"),
-                ));
+        let Some(pieces) = self.frames.get(frame) else {
+            return Err(wrong(format!("has {} compressed frames, {frame} is asked for", self.frames.len())));
+        };
+        let mut stream = Vec::new();
+        for &(start, length) in pieces {
+            stream.append(&mut self.input.part(start, length).map_err(wrong)?);
+        }
+        if ends_with_mark(&self.syntax) && !is_whole(&stream) {
+            return Err(wrong(format!(
+                "frame {frame} ({kind}) does not end with the mark of its end; cut short?"
+            )));
+        }
+        let undecoded = |reason: String| {
+            wrong(format!("frame {frame} ({kind}, {}) cannot be decoded: {reason}", self.syntax))
+        };
+        if self.syntax == RLE {
+            return rle(&stream, header.rows * header.columns, width).map_err(undecoded);
+        }
+        // A decoder asks for memory by what the stream says of itself.
+        if ends_with_mark(&self.syntax) {
+            let expected = [header.rows as u64, header.columns as u64, 1];
+            match announced(&stream) {
+                Some(size) if size != expected => {
+                    let [rows, columns, components] = size;
+                    return Err(undecoded(format!(
+                        "the stream announces {rows} x {columns} pixels of {components} numbers, expected {} x {} of 1",
+                        header.rows, header.columns
+                    )));
+                }
+                None => return Err(undecoded("the stream does not say its size; damaged?".to_string())),
+                Some(_) => {}
             }
         }
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            self.object.decode_pixel_data_frame(frame).map(|d| d.data().to_vec())
-        }));
-        match decoded {
-            Ok(Ok(bytes)) => Ok(bytes),
-            // Words of the decoder only: they speak of markers and bits.
-            Ok(Err(e)) => {
-                let mut reason = e.to_string();
-                let mut source = std::error::Error::source(&e);
-                while let Some(e) = source {
-                    reason = e.to_string();
-                    source = e.source();
-                }
-                Err(Error::file(
-                    &header.path,
-                    format!("frame {frame} ({kind}, {}) cannot be decoded: {reason}", self.syntax),
-                ))
+        let reason = match catch_unwind(AssertUnwindSafe(|| self.decoded(stream))) {
+            Ok(Ok(bytes)) => return Ok(bytes),
+            Ok(Err(reason)) => reason,
+            Err(_) => "damaged?".to_string(),
+        };
+        Err(undecoded(reason))
+    }
+
+    /// A stream as the library decodes it.
+    fn decoded(&self, stream: Vec<u8>) -> std::result::Result<Vec<u8>, String> {
+        let mut object = self.object.clone();
+        object.put(DataElement::new(NUMBER_OF_FRAMES, VR::IS, PrimitiveValue::from("1")));
+        let pixels = PixelFragmentSequence::new(Vec::<u32>::new(), vec![stream]);
+        object.put(DataElement::new(PIXEL_DATA, VR::OB, pixels));
+        // Names that nothing reads; without them there is no object to decode.
+        let meta = FileMetaTableBuilder::new()
+            .transfer_syntax(self.syntax.as_str())
+            .media_storage_sop_class_uid("1.2.840.10008.5.1.4.1.1.7")
+            .media_storage_sop_instance_uid("2.25.1");
+        let object = object.with_meta(meta).map_err(|e| e.to_string())?;
+        // Words of the decoder only: they speak of markers and bits.
+        object.decode_pixel_data_frame(0).map(|d| d.data().to_vec()).map_err(|e| {
+            let mut reason = e.to_string();
+            let mut source = std::error::Error::source(&e);
+            while let Some(e) = source {
+                reason = e.to_string();
+                source = e.source();
             }
-            Err(_) => Err(Error::file(
-                &header.path,
-                format!("frame {frame} ({kind}, {}) cannot be decoded: damaged?", self.syntax),
-            )),
+            reason
+        })
+    }
+}
+
+/// The fragments of each frame: the first fragment is the table of where frames begin, which may be empty.
+fn divide(
+    input: &mut Input,
+    found: &[(u64, u64)],
+    frames: usize,
+    marked: bool,
+) -> std::result::Result<Vec<Vec<(u64, u64)>>, String> {
+    let Some((table, pieces)) = found.split_first() else {
+        return Err("has no compressed pixels; cut short?".to_string());
+    };
+    if pieces.len() == frames {
+        return Ok(pieces.iter().map(|piece| vec![*piece]).collect());
+    }
+    if frames == 1 {
+        return Ok(vec![pieces.to_vec()]);
+    }
+    let mut divided: Vec<Vec<(u64, u64)>> = Vec::new();
+    if table.1 == 4 * frames as u64 {
+        let table = input.part(table.0, table.1)?;
+        let begins: Vec<u64> =
+            table.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b).into()).collect();
+        let first = pieces.first().map_or(0, |p| p.0);
+        for piece in pieces {
+            if begins.get(divided.len()) == Some(&(piece.0 - first)) {
+                divided.push(Vec::new());
+            }
+            if let Some(frame) = divided.last_mut() {
+                frame.push(*piece);
+            }
+        }
+    } else if marked {
+        let mut begin = true;
+        for &(start, length) in pieces {
+            if begin {
+                divided.push(Vec::new());
+            }
+            if let Some(frame) = divided.last_mut() {
+                frame.push((start, length));
+            }
+            let tail = length.min(4);
+            begin = is_whole(&input.part(start + length - tail, tail)?);
         }
     }
+    if divided.len() == frames {
+        return Ok(divided);
+    }
+    Err(format!(
+        "has {} pieces of compressed pixels for {frames} frames, and does not say which are whose",
+        pieces.len()
+    ))
 }

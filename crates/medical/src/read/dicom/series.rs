@@ -23,12 +23,18 @@ struct Placed {
     orientation: [f64; 6],
     spacing: [f64; 2],
     along: f64,
+    digits: i32,
 }
 
 /// Directions are rounded to six digits in files, and scanners round more coarsely.
 const SAME_DIRECTION: f64 = 1e-3;
-/// Share of the slice spacing by which gaps may differ: positions are rounded to 0.01 mm at worst.
+/// Share of the slice spacing by which gaps may differ.
 const SAME_GAP: f64 = 0.02;
+/// Share of the slice spacing by which gaps may differ where positions are rounded coarsely: more, and a
+/// missing slice would pass for rounding.
+const ROUNDED_GAP: f64 = 0.25;
+/// Share of the slices' distance by which a tilted gantry may shift them: 45 degrees.
+const TILT: f64 = 1.0;
 
 /// Sorts the slices of `headers` along their normal; the volume's axes `(i, j, k)` are (column, row, slice).
 ///
@@ -63,6 +69,7 @@ pub(super) fn arrange(id: &str, headers: &[Header]) -> Result<(Vec<Slice>, Store
                 orientation: plane.orientation.ok_or_else(|| lacks("ImageOrientationPatient (0020,0037)"))?,
                 spacing: plane.spacing.ok_or_else(|| lacks("PixelSpacing (0028,0030)"))?,
                 along: 0.0,
+                digits: plane.digits,
                 name,
             });
         }
@@ -139,60 +146,92 @@ pub(super) fn arrange(id: &str, headers: &[Header]) -> Result<(Vec<Slice>, Store
     Ok((placed.into_iter().map(|p| p.slice).collect(), stored))
 }
 
-/// The step from slice to slice, if it is the same throughout.
+/// The step from slice to slice, if it is the same throughout. Positions that are written with few digits may
+/// be rounded by half of the last one, so a gap may be off by one of it.
 fn even(id: &str, placed: &[Placed], normal: [f64; 3], spacing: [f64; 2]) -> Result<[f64; 3]> {
     let mut gaps: Vec<f64> = placed.windows(2).map(|w| w[1].along - w[0].along).collect();
     gaps.sort_by(f64::total_cmp);
     let usual = gaps[gaps.len() / 2];
-    let tolerance = SAME_GAP * usual;
-    for pair in placed.windows(2) {
+    let same = 1e-3f64.max(0.01 * usual);
+    if let Some(pair) = placed.windows(2).find(|w| w[1].along - w[0].along <= same) {
         let (a, b) = (&pair[0], &pair[1]);
-        let gap = b.along - a.along;
-        if gap <= 1e-3 || gap < 0.01 * usual {
-            return Err(Error::input(
-                id,
-                format!(
-                    "{} and {} lie at the same place, {:.3} mm along the normal: several volumes in one series?",
-                    a.name, b.name, a.along
-                ),
-            ));
-        }
-        if (gap - usual).abs() <= tolerance {
-            continue;
-        }
-        let missing = gap / usual - 1.0;
-        let what = if missing > 0.5 && (missing - missing.round()).abs() < 0.1 {
-            let n = missing.round();
-            format!("{n} slice{} missing", if n == 1.0 { " is" } else { "s are" })
-        } else {
-            "the distances differ".to_string()
-        };
         return Err(Error::input(
             id,
             format!(
-                "{what} between {} and {}: a gap of {gap:.3} mm from {:.3} to {:.3} mm along the normal, expected {usual:.3} mm",
-                a.name, b.name, a.along, b.along
+                "{} and {} lie at the same place, {:.3} mm along the normal: several volumes in one series?",
+                a.name, b.name, a.along
             ),
         ));
+    }
+    let last_digit = 10f64.powi(-placed.iter().map(|p| p.digits).max().unwrap_or(0));
+    let tolerance = (SAME_GAP * usual).max(last_digit.min(ROUNDED_GAP * usual) + 1e-6);
+    let odd: Vec<usize> = (1..placed.len())
+        .filter(|&i| (placed[i].along - placed[i - 1].along - usual).abs() > tolerance)
+        .collect();
+    if let Some(&first) = odd.first() {
+        return Err(Error::input(id, uneven(placed, &odd, first, usual)));
     }
     let (first, last) = (&placed[0], &placed[placed.len() - 1]);
     let n = (placed.len() - 1) as f64;
     let step = [0, 1, 2].map(|r| (last.position[r] - first.position[r]) / n);
-    let allowed = 0.1 * spacing[0].min(spacing[1]);
+    // Every slice on the line through the first and the last, at its place there.
+    let allowed = (0.1 * spacing[0].min(spacing[1])).max(last_digit.min(ROUNDED_GAP * usual));
     for (k, p) in placed.iter().enumerate() {
-        let beside =
-            [0, 1, 2].map(|r| p.position[r] - first.position[r] - (p.along - first.along) * normal[r]);
+        let beside = [0, 1, 2].map(|r| p.position[r] - first.position[r] - k as f64 * step[r]);
+        let along = dot(beside, normal);
+        let beside = [0, 1, 2].map(|r| beside[r] - along * normal[r]);
         if norm(beside) > allowed {
             return Err(Error::input(
                 id,
                 format!(
-                    "slice {k} ({}) lies {:.3} mm beside the normal through {}: a tilted gantry is not read",
+                    "slice {k} ({}) lies {:.3} mm beside the line from {} to {}",
                     p.name,
                     norm(beside),
-                    first.name
+                    first.name,
+                    last.name
                 ),
             ));
         }
     }
+    let along = dot(step, normal);
+    let shift = norm([0, 1, 2].map(|r| step[r] - along * normal[r]));
+    if shift > TILT * along {
+        return Err(Error::input(
+            id,
+            format!(
+                "its slices are shifted by {shift:.3} mm where they advance by {along:.3} mm: more than a gantry tilts"
+            ),
+        ));
+    }
     Ok(step)
+}
+
+/// What is wrong with gaps that are not the usual one; `odd` are the slices behind such gaps.
+fn uneven(placed: &[Placed], odd: &[usize], first: usize, usual: f64) -> String {
+    let gap = |i: usize| placed[i].along - placed[i - 1].along;
+    let (a, b) = (&placed[first - 1], &placed[first]);
+    let between = format!(
+        "between {} (at {:.3} mm along the normal) and {} (at {:.3} mm)",
+        a.name, a.along, b.name, b.along
+    );
+    let more = if odd.len() > 1 { format!("; {} further gaps differ", odd.len() - 1) } else { String::new() };
+    // Slices go missing here and there; gaps that differ for a stretch were chosen.
+    let stretch = odd.windows(3).any(|w| w[2] - w[0] == 2 && (gap(w[2]) - gap(w[0])).abs() < 0.05 * usual);
+    let missing = gap(first) / usual - 1.0;
+    if !stretch && 2 * odd.len() <= placed.len() && missing > 0.5 && (missing - missing.round()).abs() < 0.1 {
+        let n = missing.round();
+        let slices = if n == 1.0 { "slice is".to_string() } else { "slices are".to_string() };
+        let places: Vec<String> =
+            (1..=(n as usize).min(4)).map(|k| format!("{:.3}", a.along + k as f64 * usual)).collect();
+        let places = if n > 4.0 { format!("{} ...", places.join(", ")) } else { places.join(", ") };
+        return format!(
+            "{n} {slices} missing at {places} mm, {between}: a gap of {:.3} mm, expected {usual:.3} mm{more}",
+            gap(first)
+        );
+    }
+    format!(
+        "variable spacing: the distances differ, {:.3} mm {between}, {usual:.3} mm elsewhere{more}; \
+         resample it to equal distances first",
+        gap(first)
+    )
 }

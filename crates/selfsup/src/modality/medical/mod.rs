@@ -20,7 +20,7 @@ use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading};
 use selfsup_eval::Matrix;
 use selfsup_medical::augment::{AugmentConfig, Wanted};
-use selfsup_medical::blocks::{BlockCache, Scan};
+use selfsup_medical::blocks::{Scan, Store};
 use selfsup_medical::data::Collated;
 use selfsup_medical::export;
 use selfsup_medical::names::load_pretrained;
@@ -68,6 +68,10 @@ impl config::Keys for Keys {
         self.encoder.set_pretrained(None);
     }
 
+    fn leave_nothing(&mut self) {
+        self.volumes.leave_nothing();
+    }
+
     fn unread(&self, task: Option<&str>) -> Vec<Unread> {
         let mut unread = match task {
             None => self.method.unread(),
@@ -96,7 +100,9 @@ pub struct Medical {
     keys: Keys,
     architecture: Architecture,
     prepare: Pipeline,
-    cache: Arc<BlockCache>,
+    /// What `prepare` does, as a text.
+    how: String,
+    store: Arc<Store>,
     reading: Reading,
 }
 
@@ -109,7 +115,8 @@ impl Medical {
         (0..set.len())
             .map(|i| {
                 let path = path_of(set, i)?;
-                self.keys.volumes.scan(&path, &self.prepare, &augment.scale, strict, &self.cache)
+                let prepare = (&self.prepare, self.how.as_str());
+                self.keys.volumes.scan(&path, prepare, &augment.scale, strict, &self.store)
             })
             .collect()
     }
@@ -141,8 +148,10 @@ impl Modality for Medical {
         }
         let architecture = keys.encoder.resolve(keys.augment.size, keys.method.needs())?;
         let prepare = keys.augment.prepare()?;
-        let cache = keys.volumes.cache();
-        Ok(Medical { keys, architecture, prepare, cache, reading: config.data.reading() })
+        let steps = (&keys.augment.scale, &keys.augment.spacing, &keys.augment.foreground);
+        let how = serde_json::to_string(&steps).map_err(|e| Error::config(format!("augment: {e}")))?;
+        let store = keys.volumes.store()?;
+        Ok(Medical { keys, architecture, prepare, how, store, reading: config.data.reading() })
     }
 
     fn reading(&self) -> Reading {

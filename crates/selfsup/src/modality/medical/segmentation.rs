@@ -15,15 +15,15 @@ use selfsup_core::{Error, Key, Result, Rng, Scope};
 use selfsup_datasets::Records;
 use selfsup_eval::segmentation::{dice_per_class, surface_distance};
 use selfsup_medical::Volume;
-use selfsup_medical::blocks::Scan;
+use selfsup_medical::blocks::{Recipe, Scan};
 use selfsup_medical::data::CollatedLabels;
 use selfsup_medical::method::{Labelled, Segment, SegmentConfig};
 use selfsup_medical::read;
 use selfsup_medical::sliding::SlidingWindow;
 use selfsup_medical::transform::Pipeline;
 use selfsup_medical::write;
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +61,19 @@ impl Medical {
     /// The same prepared as in training.
     fn labelled(&self, set: &Set, index: usize, map: &ClassMap) -> Result<Volume> {
         self.prepare.apply(self.source(set, index, map)?, &mut Key::new(0).rng())
+    }
+
+    /// The same, kept in memory or in blocks.
+    fn kept(&self, set: &Set, index: usize, map: &ClassMap, keys: &TaskKeys) -> Result<Arc<dyn Scan>> {
+        let image = path_of(set, index)?;
+        let Some(mask) = set.records().mask(index) else {
+            return Err(Error::file(&image, "has no label volume"));
+        };
+        let shape = read::open_series(&image, &self.keys.volumes.read)?.stored().shape();
+        let how = format!("{} {} {}", self.how, self.keys.volumes.reading()?, keys.classes.join(","));
+        let voxels = shape.iter().map(|n| *n as u64).product();
+        let recipe = Recipe { sources: &[&image, &mask], how: &how, voxels, labelled: true };
+        self.store.keep(recipe, || self.labelled(set, index, map))
     }
 
     /// The class of each voxel of `volume`, on its own grid: the network sees it prepared, and its
@@ -133,9 +146,8 @@ impl Task<Medical> for Segmentation {
         loader: LoaderConfig,
     ) -> Result<Box<dyn Source<Labelled>>> {
         let map = ClassMap::new(&keys.classes);
-        let volumes = (0..set.len())
-            .map(|i| Ok(Arc::new(modality.labelled(set, i, &map)?) as Arc<dyn Scan>))
-            .collect::<Result<Vec<_>>>()?;
+        let volumes =
+            (0..set.len()).map(|i| modality.kept(set, i, &map, keys)).collect::<Result<Vec<_>>>()?;
         let times = modality.keys.volumes.patches;
         let loader = LoaderConfig { batch_size: loader.batch_size.min(volumes.len() * times), ..loader };
         let patch = Patch(modality.keys.augment.labelled()?);
@@ -196,21 +208,55 @@ impl Task<Medical> for Segmentation {
         let map = ClassMap::new(&keys.classes);
         let mut done = BTreeSet::new();
         let mut display = Display::counting("masks: file", Duration::from_secs(10));
+        let mut paths = Vec::new();
         for i in 0..set.len() {
-            display.count(i as u64, set.len() as u64);
             let path = path_of(set, i)?;
             // Every file of a series stands for it: `*.dcm` is one volume.
-            if !done.insert(read::files(&path)?) {
-                continue;
+            if done.insert(read::files(&path)?) {
+                paths.push(path);
             }
-            let file = answers.file(&path, &format!("{}.nii.gz", stem(&path)))?;
-            let whole = read::volume(&path, &modality.keys.volumes.read)?;
+        }
+        let names = mask_names(&paths);
+        for (i, (path, name)) in paths.iter().zip(&names).enumerate() {
+            display.count(i as u64, paths.len() as u64);
+            let file = answers.file(path, name)?;
+            let whole = read::volume(path, &modality.keys.volumes.read)?;
             let (grid, stored) = (whole.grid().clone(), whole.stored().cloned());
             let found = modality.classes_of(whole, objective, device)?;
             write::labels(&file, &grid, stored.as_ref(), &map.values(&found))?;
         }
         Ok(())
     }
+}
+
+/// The file of the mask of each volume: in the folders that the volumes lie in below the one that is common to
+/// all. Volumes of one folder whose names differ by their endings alone keep them.
+fn mask_names(paths: &[PathBuf]) -> Vec<String> {
+    let folders = |path: &PathBuf| -> Vec<String> {
+        let above = path.parent().into_iter().flat_map(Path::components);
+        let named = above.filter(|c| matches!(c, Component::Normal(_)));
+        named.map(|c| c.as_os_str().to_string_lossy().into_owned()).collect()
+    };
+    let all: Vec<Vec<String>> = paths.iter().map(folders).collect();
+    let common = all.iter().skip(1).fold(all.first().cloned().unwrap_or_default(), |mut common, folders| {
+        common.truncate(common.iter().zip(folders).take_while(|(a, b)| a == b).count());
+        common
+    });
+    let name = |folders: &[String], name: &str| {
+        let inner = folders.iter().skip(common.len()).map(String::as_str);
+        inner.chain([format!("{name}.nii.gz").as_str()]).collect::<Vec<_>>().join("/")
+    };
+    let mut count = BTreeMap::new();
+    let short: Vec<String> =
+        paths.iter().zip(&all).map(|(path, folders)| name(folders, &stem(path))).collect();
+    short.iter().for_each(|s| *count.entry(s.clone()).or_insert(0) += 1);
+    let whole = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    paths
+        .iter()
+        .zip(&all)
+        .zip(short)
+        .map(|((path, folders), short)| if count[&short] > 1 { name(folders, &whole(path)) } else { short })
+        .collect()
 }
 
 /// A file's name without its endings.
@@ -227,6 +273,16 @@ fn stem(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masks_lie_in_the_folders_of_their_volumes() {
+        let names = |paths: &[&str]| mask_names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(names(&["/in/pat1/CT", "/in/pat2/CT"]), ["pat1/CT.nii.gz", "pat2/CT.nii.gz"]);
+        assert_eq!(names(&["in/a.nii", "in/b.nrrd"]), ["a.nii.gz", "b.nii.gz"]);
+        assert_eq!(names(&["in/a.nii", "in/a.nrrd"]), ["a.nii.nii.gz", "a.nrrd.nii.gz"]);
+        assert_eq!(names(&["/one/a.nii"]), ["a.nii.gz"]);
+        assert_eq!(names(&["../x/a.nii", "/y/a.nii"]), ["x/a.nii.gz", "y/a.nii.gz"]);
+    }
 
     #[test]
     fn names_lose_their_endings() {

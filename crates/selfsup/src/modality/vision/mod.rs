@@ -78,6 +78,13 @@ impl config::Keys for Keys {
         self.encoder.set_pretrained(None);
     }
 
+    #[cfg(feature = "medical")]
+    fn leave_nothing(&mut self) {
+        if self.volumes.slices.is_some() {
+            self.volumes.leave_nothing();
+        }
+    }
+
     fn unread(&self, task: Option<&str>) -> Vec<Unread> {
         // A single view is all that a task takes too.
         let (wanted, who) = match task {
@@ -98,6 +105,9 @@ pub struct Vision {
     architecture: Architecture,
     max_pixels: u64,
     reading: Reading,
+    /// Where volumes are kept whose slices are the images.
+    #[cfg(feature = "medical")]
+    volumes: Option<Arc<selfsup_medical::blocks::Store>>,
 }
 
 /// Records as encoded images.
@@ -157,8 +167,16 @@ impl Modality for Vision {
         if let Some(name) = keys.encoder.pretrained() {
             keys.encoder.agree(&architecture, &Released::outline(super::weights_path(name)?)?)?;
         }
-        let (max_pixels, reading) = (config.data.max_pixels, config.data.reading());
-        Ok(Vision { keys, architecture, max_pixels, reading })
+        #[cfg(feature = "medical")]
+        let volumes = keys.volumes.slices.is_some().then(|| keys.volumes.store()).transpose()?;
+        Ok(Vision {
+            keys,
+            architecture,
+            max_pixels: config.data.max_pixels,
+            reading: config.data.reading(),
+            #[cfg(feature = "medical")]
+            volumes,
+        })
     }
 
     fn reading(&self) -> Reading {
@@ -167,8 +185,9 @@ impl Modality for Vision {
 
     fn open(&self, what: &str) -> Result<Set> {
         #[cfg(feature = "medical")]
-        if self.keys.volumes.slices.is_some() {
-            return Ok(Set::new(slices::Pictures::open(what, &self.keys.volumes, self.reading.layout)?));
+        if let Some(store) = &self.volumes {
+            let pictures = slices::Pictures::open(what, &self.keys.volumes, self.reading.layout, store)?;
+            return Ok(Set::new(pictures));
         }
         Ok(Set::new(selfsup_datasets::open_kind_with(what, Kind::Vision, &self.reading)?))
     }

@@ -10,7 +10,7 @@ use crate::set::Set;
 use selfsup_core::{Error, Result};
 use selfsup_datasets::{Layout, Record, Records, Source, Split};
 use selfsup_medical::Window;
-use selfsup_medical::blocks::Scan;
+use selfsup_medical::blocks::{Scan, Store};
 use selfsup_medical::image::{Plane, slice};
 use selfsup_medical::read::{ReadConfig, dicom};
 use selfsup_medical::transform::{Pipeline, Scale};
@@ -35,6 +35,8 @@ pub struct Pictures {
     cut: Cut,
     scale: Option<Scale>,
     read: ReadConfig,
+    /// Blocks that go with it are there as long as the pictures are.
+    _store: Arc<Store>,
 }
 
 fn plane(cut: Cut) -> Option<Plane> {
@@ -51,7 +53,7 @@ impl Pictures {
     ///
     /// # Errors
     /// If a volume cannot be read, no slice is left, or a key cannot be carried out.
-    pub fn open(what: &str, config: &VolumeConfig, layout: Layout) -> Result<Self> {
+    pub fn open(what: &str, config: &VolumeConfig, layout: Layout, store: &Arc<Store>) -> Result<Self> {
         let cut = config.slices.ok_or_else(|| {
             Error::config("volumes.slices is missing: expected axial, coronal, sagittal or stored")
         })?;
@@ -65,7 +67,6 @@ impl Pictures {
             )));
         }
         let set = if cut == Cut::Stored { config.files(what, layout)? } else { config.open(what, layout)? };
-        let cache = config.cache();
         let (mut wholes, mut names, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..set.len() {
             let path = path_of(&set, i)?;
@@ -78,7 +79,9 @@ impl Pictures {
             let scale = config.scale.unwrap_or_default();
             scale.check()?;
             let prepare = Pipeline::new(vec![Box::new(scale)]);
-            let scan = config.scan(&path, &prepare, &scale, None, &cache)?;
+            let how =
+                serde_json::to_string(&scale).map_err(|e| Error::config(format!("volumes.scale: {e}")))?;
+            let scan = config.scan(&path, (&prepare, &how), &scale, None, store)?;
             let n = scan.grid().shape()[plane.axis()];
             let at = |share: f64| (share * n as f64).round() as usize;
             places.extend((at(low)..at(high).min(n)).map(|k| (i, k)));
@@ -90,7 +93,8 @@ impl Pictures {
                 set.len()
             )));
         }
-        Ok(Pictures { set, wholes, names, places, cut, scale: config.scale, read: config.read.clone() })
+        let (scale, read, _store) = (config.scale, config.read.clone(), store.clone());
+        Ok(Pictures { set, wholes, names, places, cut, scale, read, _store })
     }
 
     fn place(&self, index: usize) -> Result<(usize, usize)> {

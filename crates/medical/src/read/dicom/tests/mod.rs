@@ -1,5 +1,6 @@
 //! DICOM files made here: what the tests have in common.
 
+mod hostile;
 mod pixels;
 mod refusals;
 mod series;

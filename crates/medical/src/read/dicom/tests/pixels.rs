@@ -138,7 +138,7 @@ fn frames_of_an_enhanced_file() {
     assert!(!slices.is_i16());
     assert_eq!(volume(&path, &ReadConfig::default()).unwrap().spacing(), [0.5, 2.0, 0.75]);
     save(enhanced(&[0.0, 2.0, 4.0, 8.0]), &path);
-    refused(&path, &["1 slice is missing between e.dcm frame 2 and e.dcm frame 3"]);
+    refused(&path, &["1 slice is missing at 6.000 mm, between e.dcm frame 2", "e.dcm frame 3"]);
     let mut few = enhanced(&[0.0, 2.0]);
     put(&mut few, (0x0028, 0x0008), VR::IS, "5");
     save(few, &path);
