@@ -7,7 +7,7 @@
 //! - use: perplexity of a language model on prose that is unlike dictionaries
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, fetch};
+use crate::fetch::{Client, Holds, Package, fetch};
 use crate::kind::Kind;
 use crate::prose::{Prose, squeezed};
 use flate2::read::GzDecoder;
@@ -20,6 +20,7 @@ const PACKAGE: Package = Package {
     name: "anarchism",
     version: "15.3-3",
     sha256: "cf21c10948b00e923c62eb31c39a3390413fa26c5ee0e3b925feb0ec7fe42948",
+    holds: Holds { files: 143, bytes: 4_214_234 },
     keep: &["usr/share/doc/anarchism/markdown"],
 };
 

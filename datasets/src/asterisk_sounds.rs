@@ -16,7 +16,7 @@
 //!   a probe may have learnt.
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, fetch};
+use crate::fetch::{Client, Holds, Package, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
 use flate2::read::GzDecoder;
@@ -34,8 +34,13 @@ struct Language {
     packages: [Package; 2],
 }
 
-const fn package(name: &'static str, sha256: &'static str, keep: &'static [&'static str]) -> Package {
-    Package { client: Client::Apt, name, version: "1.6.1-1", sha256, keep }
+const fn package(
+    name: &'static str,
+    sha256: &'static str,
+    holds: Holds,
+    keep: &'static [&'static str],
+) -> Package {
+    Package { client: Client::Apt, name, version: "1.6.1-1", sha256, holds, keep }
 }
 
 const LANGUAGES: [Language; 4] = [
@@ -48,11 +53,13 @@ const LANGUAGES: [Language; 4] = [
             package(
                 "asterisk-core-sounds-en-wav",
                 "2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d",
+                Holds { files: 568, bytes: 24_484_548 },
                 &["usr/share/asterisk/sounds/en_US_f_Allison"],
             ),
             package(
                 "asterisk-core-sounds-en",
                 "973e797d28e37fa6ca3c0a9d6fa717e77cf1268ae916bf09fd3503113cdffa50",
+                Holds { files: 1, bytes: 8_558 },
                 &["usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"],
             ),
         ],
@@ -66,11 +73,13 @@ const LANGUAGES: [Language; 4] = [
             package(
                 "asterisk-core-sounds-es-wav",
                 "9283a09a6d56fccdcc2bcfe86c48f0f844289cfbd46a3184d8785a6f7f569903",
+                Holds { files: 527, bytes: 29_761_752 },
                 &["usr/share/asterisk/sounds/es_MX_f_Allison"],
             ),
             package(
                 "asterisk-core-sounds-es",
                 "9afdab7f559f036649fb406e625899306ca1004df8ebe39c30bfbd5912d66f74",
+                Holds { files: 1, bytes: 7_921 },
                 &["usr/share/doc/asterisk-core-sounds-es/core-sounds-es.txt.gz"],
             ),
         ],
@@ -84,11 +93,13 @@ const LANGUAGES: [Language; 4] = [
             package(
                 "asterisk-core-sounds-fr-wav",
                 "8d4e1bc32ed5ba7fbda40841ca1825ed20cc6232724a473c90f8bb0e53e6073e",
+                Holds { files: 561, bytes: 24_972_082 },
                 &["usr/share/asterisk/sounds/fr_CA_f_June"],
             ),
             package(
                 "asterisk-core-sounds-fr",
                 "04c82c78c570c43a7136cbc5e2488d0c470b775468dff9fbce4a131b18cf1056",
+                Holds { files: 1, bytes: 9_047 },
                 &["usr/share/doc/asterisk-core-sounds-fr/core-sounds-fr.txt.gz"],
             ),
         ],
@@ -102,11 +113,13 @@ const LANGUAGES: [Language; 4] = [
             package(
                 "asterisk-core-sounds-it-wav",
                 "5a26638089e134b8ac39363fe249c5c93c50cd8bfdc9b2499ae61ec4a35e2fcb",
+                Holds { files: 599, bytes: 22_894_492 },
                 &["usr/share/asterisk/sounds/it_IT_m_Carlo"],
             ),
             package(
                 "asterisk-core-sounds-it",
                 "3884d9457e12f21caa018c18f0d587df5d53ebea14b673d8453a134c5941ab3b",
+                Holds { files: 1, bytes: 9_894 },
                 &["usr/share/doc/asterisk-core-sounds-it/core-sounds-it.txt.gz"],
             ),
         ],
@@ -119,6 +132,7 @@ const PAOLA: Package = Package {
     name: "asterisk-prompt-it-menardi-wav",
     version: "1:1.4.22+mm20110907-3.1",
     sha256: "3094530d98f8758ac275572d59624c41f60969fef883f34f4886d144f3dfeb21",
+    holds: Holds { files: 555, bytes: 23_831_916 },
     keep: &["usr/share/asterisk/sounds/it_IT_f_Menardi"],
 };
 

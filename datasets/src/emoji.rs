@@ -9,7 +9,7 @@
 //!   emoji are nearly one picture.
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, fetch};
+use crate::fetch::{Client, Holds, Package, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
 use selfsup_core::{Error, Result};
@@ -21,6 +21,7 @@ const PACKAGE: Package = Package {
     name: "emoji-datasource-google",
     version: "16.0.0",
     sha256: "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438",
+    holds: Holds { files: 3787, bytes: 14_981_661 },
     keep: &["package/img/google/64", "package/emoji.json"],
 };
 

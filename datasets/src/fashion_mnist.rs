@@ -10,7 +10,7 @@
 //!   pixels are a strong baseline.
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, cache, fetch};
+use crate::fetch::{Client, Holds, Package, cache, fetch};
 use crate::idx::Idx;
 use crate::kind::Kind;
 use selfsup_core::{Error, Result};
@@ -35,6 +35,7 @@ const PACKAGE: Package = Package {
     name: "dataset-fashion-mnist",
     version: "0.0~git20200523.55506a9-1",
     sha256: "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
+    holds: Holds { files: 4, bytes: 30_878_551 },
     keep: &[
         "usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz",
         "usr/share/datasets/fashion-mnist/train-labels-idx1-ubyte.gz",

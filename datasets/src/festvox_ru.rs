@@ -12,7 +12,7 @@
 //!   There is one speaker, so there are no groups.
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, cache, fetch};
+use crate::fetch::{Client, Holds, Package, cache, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, Subset, missing};
 use selfsup_core::{Error, Result};
@@ -23,6 +23,7 @@ const VOICE: Package = Package {
     name: "festvox-ru",
     version: "0.5+dfsg-6",
     sha256: "21ef3f0f2978ecf2e2eddb367cb0ff4a72572196d28dc69feb84f4177af5e6c4",
+    holds: Holds { files: 1241, bytes: 192_014_590 },
     keep: &[
         "usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav",
         "usr/share/festival/voices/russian/msu_ru_nsh_clunits/lab",

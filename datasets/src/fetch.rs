@@ -24,6 +24,32 @@ pub enum Client {
     Npm,
 }
 
+/// The files below a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// How many.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Holds {
+    fn of(folder: &Path) -> std::io::Result<Self> {
+        let mut sum = Holds::default();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                let below = Holds::of(&entry.path())?;
+                sum = Holds { files: sum.files + below.files, bytes: sum.bytes + below.bytes };
+            } else if kind.is_file() {
+                sum = Holds { files: sum.files + 1, bytes: sum.bytes + entry.metadata()?.len() };
+            }
+        }
+        Ok(sum)
+    }
+}
+
 /// A package, and what of it makes the data set.
 #[derive(Clone, Copy, Debug)]
 pub struct Package {
@@ -35,6 +61,8 @@ pub struct Package {
     pub version: &'static str,
     /// SHA-256 of the file that is delivered, in lower-case hexadecimal.
     pub sha256: &'static str,
+    /// What is kept of it in all.
+    pub holds: Holds,
     /// Files and folders of the package that are kept, each under its last name; all others are dropped.
     pub keep: &'static [&'static str],
 }
@@ -78,7 +106,8 @@ pub fn cache() -> Result<PathBuf> {
         })
 }
 
-/// The folder `name` of the cache; if it is not there, the package is fetched, checked and unpacked into it.
+/// The folder `name` of the cache; if it is not there, or holds less than the package, the package is fetched,
+/// checked and unpacked into it.
 ///
 /// # Errors
 /// If the client is not there or fails, the package has another SHA-256, lacks what is to be kept, or the
@@ -99,15 +128,29 @@ impl Drop for Scratch {
 
 fn fetch_into(cache: &Path, name: &str, package: &Package, program: Option<&Path>) -> Result<PathBuf> {
     let folder = cache.join(name);
-    if folder.is_dir() {
+    // What was put there by hand may hold more.
+    let missing = || match Holds::of(&folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Some(String::new())),
+        Err(e) => Err(Error::io(&folder, e)),
+        Ok(has) if has.files >= package.holds.files && has.bytes >= package.holds.bytes => Ok(None),
+        Ok(has) => Ok(Some(format!(
+            "{} holds {} files and {} bytes of {} and {}; ",
+            folder.display(),
+            has.files,
+            has.bytes,
+            package.holds.files,
+            package.holds.bytes
+        ))),
+    };
+    if missing()?.is_none() {
         return Ok(folder);
     }
     // One fetch at a time in a process: who waits here finds what the one before it has fetched.
     static FETCHING: Mutex<()> = Mutex::new(());
     let _one = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
-    if folder.is_dir() {
+    let Some(damage) = missing()? else {
         return Ok(folder);
-    }
+    };
     // No two fetches share a folder, whichever process or cache they belong to.
     static FETCHES: AtomicUsize = AtomicUsize::new(0);
     let number = FETCHES.fetch_add(1, Ordering::Relaxed);
@@ -121,7 +164,7 @@ fn fetch_into(cache: &Path, name: &str, package: &Package, program: Option<&Path
     let (client, arguments) = package.command();
     let shown = format!("{client} {}", arguments.join(" "));
     let by_hand =
-        format!("get it elsewhere and put {} into {}", package.keep.join(" and "), folder.display());
+        format!("{damage}get it elsewhere and put {} into {}", package.keep.join(" and "), folder.display());
     let mut command = Command::new(program.unwrap_or(Path::new(client)));
     run(command.args(&arguments).current_dir(&download), name, &shown, &by_hand)?;
     let file = only_file(&download)
@@ -142,10 +185,19 @@ fn fetch_into(cache: &Path, name: &str, package: &Package, program: Option<&Path
             Error::input(name, format_args!("the package {} lacks {keep}: {e}", package.name))
         })?;
     }
+    let has = Holds::of(&whole).map_err(|e| Error::io(&whole, e))?;
+    if has != package.holds {
+        let problem = format!("the package {} holds {has:?}, expected {:?}", package.name, package.holds);
+        return Err(Error::input(name, problem));
+    }
+    if !damage.is_empty() {
+        // What is damaged goes with the scratch folder.
+        fs::rename(&folder, scratch.0.join("damaged")).map_err(|e| Error::io(&folder, e))?;
+    }
     match fs::rename(&whole, &folder) {
         Ok(()) => Ok(folder),
         // Another process was first: what it put there was checked like ours.
-        Err(_) if folder.is_dir() => Ok(folder),
+        Err(_) if missing()?.is_none() => Ok(folder),
         Err(e) => Err(Error::io(&folder, e)),
     }
 }
@@ -243,6 +295,7 @@ mod tests {
             name: "p",
             version: "1.0",
             sha256: Box::leak(sha256.into_boxed_str()),
+            holds: Holds { files: 1, bytes: 2 },
             keep,
         }
     }
@@ -268,6 +321,36 @@ mod tests {
         assert_eq!(fs::read_to_string(dir.path().join("log")).unwrap().lines().count(), 1);
         // Nothing is left beside the set.
         assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
+    }
+
+    /// A folder that lacks files, as an interrupted copy leaves it, is not taken for the set.
+    #[test]
+    fn what_is_damaged_is_fetched_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, sum) = package(dir.path());
+        let cache = dir.path().join("cache");
+        let program = client(dir.path(), &format!("cp {} .", file.display()));
+        let p = pinned(sum, &["package/data"]);
+        let a = cache.join("set/data/a.txt");
+        for damage in [None, Some(""), Some("h")] {
+            fs::create_dir_all(cache.join("set/data")).unwrap();
+            if let Some(text) = damage {
+                fs::write(&a, text).unwrap();
+            }
+            fetch_into(&cache, "set", &p, Some(&program)).unwrap();
+            assert_eq!(fs::read(&a).unwrap(), b"hi");
+            assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
+            fs::remove_file(&a).unwrap();
+        }
+        // Without a client the error says what is missing, and the files stay.
+        fs::write(&a, "h").unwrap();
+        let none = Path::new("/nonexistent/npm");
+        let e = fetch_into(&cache, "set", &p, Some(none)).unwrap_err().to_string();
+        assert!(e.contains("holds 1 files and 1 bytes of 1 and 2"), "{e}");
+        assert!(a.is_file());
+        // More than the package holds was put there by hand.
+        fs::write(&a, "hello").unwrap();
+        fetch_into(&cache, "set", &p, Some(none)).unwrap();
     }
 
     /// Two data sets may ask for one package at the same time: neither takes the other's half.

@@ -11,7 +11,7 @@
 //!   texts.
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, fetch};
+use crate::fetch::{Client, Holds, Package, fetch};
 use crate::kind::Kind;
 use crate::prose::{Prose, squeezed};
 use flate2::read::MultiGzDecoder;
@@ -24,6 +24,7 @@ const PACKAGE: Package = Package {
     name: "dict-gcide",
     version: "0.48.5+nmu2",
     sha256: "7b0af5cfde3cbdef5e9d6e78f92ec335ced7c2790f37a40f49bebc6f7347ac0f",
+    holds: Holds { files: 1, bytes: 13_527_370 },
     keep: &["usr/share/dictd/gcide.dict.dz"],
 };
 

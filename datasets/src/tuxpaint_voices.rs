@@ -9,7 +9,7 @@
 //!   languages stays on one side.
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, fetch};
+use crate::fetch::{Client, Holds, Package, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, missing};
 use crate::walk::Walk;
@@ -21,6 +21,7 @@ const PACKAGE: Package = Package {
     name: "tuxpaint-stamps-default",
     version: "2022.06.04-1",
     sha256: "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
+    holds: Holds { files: 10397, bytes: 217_271_716 },
     keep: &["usr/share/tuxpaint/stamps"],
 };
 

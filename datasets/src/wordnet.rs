@@ -16,7 +16,7 @@
 //!   split into training and test lines divides some of them, so its two parts carry no groups
 
 use crate::card::Card;
-use crate::fetch::{Client, Package, cache, fetch};
+use crate::fetch::{Client, Holds, Package, cache, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, Subset, missing};
 use crate::shuffle::numpy_shuffle;
@@ -81,6 +81,7 @@ const PACKAGE: Package = Package {
     name: "wordnet-base",
     version: "1:3.0-37",
     sha256: "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752",
+    holds: Holds { files: 4, bytes: 21_744_920 },
     keep: &[
         "usr/share/wordnet/data.noun",
         "usr/share/wordnet/data.verb",

@@ -38,11 +38,6 @@ pub fn warning(what: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "warning: {what}");
 }
 
-/// A line on the standard error about how the data was taken.
-pub fn note(what: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{what}");
-}
-
 /// A line on the standard output, as `println!` without its panic.
 macro_rules! say {
     ($($arg:tt)*) => { $crate::say::text(format_args!("{}\n", format_args!($($arg)*))) };

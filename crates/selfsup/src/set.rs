@@ -4,7 +4,7 @@ mod open;
 
 use crate::config::DataConfig;
 use selfsup_core::{Error, Result};
-use selfsup_datasets::{Concat, Division, Record, Records, Split, Subset, divide};
+use selfsup_datasets::{Concat, Division, Kind, Record, Records, Split, Subset, divide};
 use std::sync::Arc;
 
 /// The positions of `count` things taken evenly from `of`, in their order. `count` is at most `of`.

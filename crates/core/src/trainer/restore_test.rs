@@ -39,7 +39,7 @@ fn line(spoilt: std::ops::Range<u64>) -> Line {
     let params = Params::new();
     let scope = Scope::root(&params, 5, &Device::Cpu).sub("encoder");
     let map = Map(Linear::new(&scope, 1, 1, true, Init::Normal(0.5)).unwrap());
-    scope.buffer("mean", 2, Init::Zeros).unwrap();
+    scope.buffer("mean", 2, Init::Const(0.0)).unwrap();
     Line { params, map, spoilt }
 }
 
@@ -83,7 +83,7 @@ impl Source<Views> for Two {
         Ok(Box::new((first..2).map(|i| {
             let x = Tensor::new(&[[1.0f32 + i as f32], [0.5]], &Device::Cpu)?;
             let indices = vec![2 * i, 2 * i + 1];
-            Ok(LoadedBatch { batch: Views::of(vec![x], indices.clone()), indices })
+            Ok(LoadedBatch { batch: Views::of(vec![x], indices.clone()), indices, bad: Vec::new() })
         })))
     }
 }
