@@ -21,6 +21,7 @@ pub mod knn;
 pub mod linear;
 mod math;
 pub mod metrics;
+pub mod ood;
 mod product;
 pub mod protocol;
 pub mod segmentation;
