@@ -140,6 +140,10 @@ pub(crate) struct Probe {
     /// Where to write what was found; by default probe.json (with --frames frames.json) in the run's folder.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Measure also what needs no labels but views of the samples: alignment, uniformity, LiDAR, and whether a
+    /// view finds its own sample.
+    #[arg(long)]
+    pub(crate) measures: bool,
     #[command(flatten)]
     pub(crate) noise: Noise,
 }

@@ -12,6 +12,7 @@
 pub mod config;
 pub mod draft;
 pub mod evaluate;
+pub mod geometry;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod keys_test;

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             out: a.out,
             snr: a.noise.snr,
             noise: a.noise.noise,
+            measures: a.measures,
         }),
         Verb::Finetune(a) => verbs::finetune::run(&verbs::finetune::Request {
             args: a.args,

@@ -58,6 +58,13 @@ pub fn table(found: &Probed) -> String {
         "(guessing the most frequent class: {:.1}; few labels: mean ± sd of {} draws)",
         r.majority, r.draws
     );
+    if let Some(trained) = found.geometry.get("trained") {
+        let _ = writeln!(out, "{:<30}{:>14}{:>16}{:>16}", "without labels", "trained", "random", found.raw);
+        for (i, (name, _)) in trained.rows().into_iter().enumerate() {
+            let of = |set: &str| found.geometry.get(set).map_or("-".into(), |g| g.rows()[i].1.clone());
+            let _ = writeln!(out, "{name:<30}{:>14}{:>16}{:>16}", of("trained"), of("random"), of("raw"));
+        }
+    }
     for note in &r.notes {
         let _ = writeln!(out, "note: {note}");
     }
