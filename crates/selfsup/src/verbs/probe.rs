@@ -11,6 +11,7 @@ use crate::verbs::{Opened, kind_of_run, open_run, table};
 use selfsup_core::checkpoint::{pretty_json, write_text};
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// What was asked for.
@@ -31,14 +32,13 @@ pub struct Request {
     pub frames: Option<PathBuf>,
     /// Ratios of signal to noise in decibels at which testing is repeated.
     pub snr: Vec<f32>,
-    /// Where to write what was found; by default `probe.json` (`frames.json`) in the run's folder.
+    /// Where to write what was found as JSON, besides the screen. A probe leaves the run as it is.
     pub out: Option<PathBuf>,
     /// The noise: a folder of recordings, or its colour.
     pub noise: String,
 }
 
-/// Evaluates a run on its own labelled data, or on other data; writes `probe.json` beside `result.json`, or
-/// where it is told to.
+/// Evaluates a run on its own labelled data, or on other data; writes what was found where it is told to.
 ///
 /// # Errors
 /// If the run or a sample cannot be read. Without labels, what needs none is measured.
@@ -86,11 +86,18 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
         device: &opened.device,
     };
     let found = probe.run(&labelled, &request.snr, &request.noise)?;
-    let path = request.out.clone().unwrap_or_else(|| dir.join("probe.json"));
-    write_text(&path, &pretty_json(&found)?)?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", table(&found));
-    say!("written: {}", path.display());
+    keep(request, opened.step, &found)
+}
+
+/// Writes what was found where it is asked for.
+fn keep(request: &Request, step: u64, found: &impl Serialize) -> Result<()> {
+    if let Some(path) = &request.out {
+        write_text(path, &pretty_json(found)?)?;
+        say!("written: {}", path.display());
+    }
+    crate::say::result(&serde_json::json!({ "run": request.run, "step": step, "found": found }));
     Ok(())
 }
 
@@ -110,12 +117,9 @@ fn unlabelled<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -
     let encoders = [opened.method.encoder(), random.as_ref()];
     let found = Unlabelled::measure(&opened.modality, encoders, set, eval.read, &loader, &opened.device)?
         .ok_or_else(|| Error::input(&opened.config.data.path, "1 sample: expected at least 2 to compare"))?;
-    let path = request.out.clone().unwrap_or_else(|| request.run.join("probe.json"));
-    write_text(&path, &pretty_json(&found)?)?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", found.shown());
-    say!("written: {}", path.display());
-    Ok(())
+    keep(request, opened.step, &found)
 }
 
 /// What is said in each frame: of the training samples to fit on, and of the test samples, or those that are
@@ -144,10 +148,7 @@ fn frames<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Re
         noise: &request.noise,
         device: &opened.device,
     })?;
-    let path = request.out.clone().unwrap_or_else(|| request.run.join("frames.json"));
-    write_text(&path, &pretty_json(&found)?)?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{table}");
-    say!("written: {}", path.display());
-    Ok(())
+    keep(request, opened.step, &found)
 }
