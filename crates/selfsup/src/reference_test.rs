@@ -133,9 +133,8 @@ fn differing(sections: &mut [Section], common: &Value) {
                 more.extend(other.map(|v| format!("{name} `{}`", shown(&v))));
             }
         }
-        if !more.is_empty() && !e.key.starts_with("task") {
-            let first = e.default.take().map_or("absent`".into(), |d| format!("{d}`"));
-            e.default = Some(format!("{first}; {}", more.join("; ")).trim_end_matches('`').to_string());
+        if !e.key.starts_with("task") {
+            e.others = more;
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Entry {
     pub of: String,
     /// As TOML; nothing where it is absent.
     pub default: Option<String>,
+    /// Other defaults: of fine-tuning, of other optimisers.
+    pub others: Vec<String>,
     pub doc: String,
     /// Whether it is a table whose keys follow, or one of a form of its own.
     pub table: bool,
@@ -72,6 +74,7 @@ impl Finder<'_> {
             key: key.clone(),
             of: self.kind(&field.of, of, false),
             default: default.map(shown),
+            others: Vec::new(),
             doc: sentence(&field.doc),
             table: false,
         };
@@ -87,6 +90,13 @@ impl Finder<'_> {
                 self.entries(&below, &key, default, out);
             }
             Some(below) => {
+                if let (None, false, Body::Variants(variants)) =
+                    (&entry.default, field.of.starts_with("Option"), &below.body)
+                {
+                    // Not written while it is the default, which the enum tells.
+                    let first = variants.iter().find(|v| v.attributes.split(';').any(|a| a == "default"));
+                    entry.default = first.map(|v| format!("\"{}\"", name_of(v, &below)));
+                }
                 entry.table = self.choices(&below).is_none();
                 out.push(entry);
             }
@@ -166,7 +176,7 @@ impl Finder<'_> {
     }
 
     fn form(&mut self, item: &Item) -> String {
-        let mut out = format!("### {}\n\n{}\n\n", form_title(item), sentence(&item.doc));
+        let mut out = format!("### {}\n\n{}\n", form_title(item), wrapped(&sentence(&item.doc), 0));
         match &item.body {
             Body::Fields(fields) => self.form_fields(fields, item, "", &mut out),
             Body::Variants(variants) => {
@@ -315,6 +325,7 @@ pub fn shown(v: &Value) -> String {
             let text = format!("{:?}", *x as f32);
             if text.contains('e') { format!("{x:e}") } else { text }
         }
+        Value::Float(x) => format!("{x:?}"),
         Value::Array(a) => format!("[{}]", a.iter().map(shown).collect::<Vec<_>>().join(", ")),
         Value::Table(t) if t.is_empty() => "{}".into(),
         Value::Table(t) => {
@@ -353,8 +364,12 @@ pub fn section(s: &Section) -> String {
         out += &wrapped(&s.doc, 0);
         out.push('\n');
     }
+    if s.entries.is_empty() {
+        out += "No keys of its own.\n";
+    }
     for e in &s.entries {
-        let default = e.default.as_ref().map_or(String::new(), |d| format!(", default `{d}`"));
+        let mut default = e.default.as_ref().map_or(String::new(), |d| format!(", default `{d}`"));
+        e.others.iter().for_each(|other| default += &format!(", {other}"));
         out += &wrapped(&format!("- `{}` ({}{default}): {}", e.key, e.of, e.doc), 2);
     }
     out + "\n"
