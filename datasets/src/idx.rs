@@ -33,9 +33,8 @@ pub(crate) fn is_idx(path: &Path, rank: u8) -> bool {
     unpacked(path).is_ok_and(|mut f| f.read_exact(&mut head).is_ok()) && head == [0, 0, 8, rank]
 }
 
-/// Sizes and values of an idx file of unsigned bytes with `rank` dimensions.
-fn parse(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
-    let mut file = unpacked(path)?;
+/// Sizes and values of an idx file of unsigned bytes with `rank` dimensions; `path` names it in messages.
+fn parse(mut file: Box<dyn Read + '_>, path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     let broken = |e: std::io::Error| Error::file(path, format_args!("cannot be unpacked: {e}"));
     let mut head = Vec::new();
     file.by_ref().take(4 + 4 * rank as u64).read_to_end(&mut head).map_err(broken)?;
@@ -74,7 +73,27 @@ impl Idx {
     /// # Errors
     /// If a file is not idx, is cut short, or the two do not hold the same number.
     pub fn open(images: &Path, labels: Option<&Path>) -> Result<Self> {
-        let (dims, pixels) = parse(images, 3)?;
+        let labels = match labels {
+            Some(path) => Some((path, unpacked(path)?)),
+            None => None,
+        };
+        Idx::read((images, unpacked(images)?), labels)
+    }
+
+    /// The same of files that are in memory, as gzip, each with its name.
+    ///
+    /// # Errors
+    /// As [`Idx::open`].
+    pub(crate) fn of_gzip(images: (&Path, &[u8]), labels: (&Path, &[u8])) -> Result<Self> {
+        let unpacked = |bytes| Box::new(flate2::read::MultiGzDecoder::new(bytes));
+        Idx::read((images.0, unpacked(images.1)), Some((labels.0, unpacked(labels.1))))
+    }
+
+    fn read<'a>(
+        (images, file): (&Path, Box<dyn Read + 'a>),
+        labels: Option<(&Path, Box<dyn Read + 'a>)>,
+    ) -> Result<Self> {
+        let (dims, pixels) = parse(file, images, 3)?;
         if dims.contains(&0) {
             return Err(Error::file(
                 images,
@@ -83,8 +102,8 @@ impl Idx {
         }
         let labels = match labels {
             None => None,
-            Some(path) => {
-                let (n, labels) = parse(path, 1)?;
+            Some((path, file)) => {
+                let (n, labels) = parse(file, path, 1)?;
                 if n[0] != dims[0] {
                     return Err(Error::file(
                         path,

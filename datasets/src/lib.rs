@@ -48,6 +48,7 @@ pub mod volumes;
 pub mod wordnet;
 
 mod hold_out;
+mod samples;
 mod shuffle;
 mod size;
 mod split;

@@ -10,12 +10,16 @@ mod bad_input;
 mod crash;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;
+#[cfg(feature = "vision")]
+mod habits;
 #[cfg(all(unix, feature = "vision"))]
 mod kill;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod modalities;
 #[cfg(all(feature = "text", feature = "parquet"))]
 mod parquet;
+#[cfg(feature = "vision")]
+mod readme;
 #[cfg(feature = "text")]
 mod shared;
 #[cfg(all(feature = "vision", feature = "medical"))]

@@ -73,7 +73,9 @@ fn text() {
     {
         assert!(Path::new(&run).join(file).exists(), "{file}");
     }
+    let before = w.listing("whole");
     good(&selfsup(&["export", &run, "--out", &w.text("hf")], &[]));
+    assert!(before == w.listing("whole"), "the run was written");
 
     let mut table = "text,label,source\n".to_string();
     for i in 0..80 {
@@ -395,7 +397,9 @@ fn volumes() {
         let found = w.json(&format!("{tuned}/result.json"));
         assert!(found["validation"]["dice"].as_f64().unwrap() > 70.0, "{tuned}: {found}");
         let out = format!("{tuned}-masks");
+        let before = w.listing(tuned);
         good(&selfsup(&["segment", &w.text(tuned), &w.text("scans/odd"), "--out", &w.text(&out)], &[]));
+        assert!(before == w.listing(tuned), "the run was written");
         let (grid, made) =
             selfsup::medical::read::labels(w.path(&format!("{out}/3.nii.gz")), &Default::default()).unwrap();
         assert_eq!(grid.shape(), [14, 13, 12]);

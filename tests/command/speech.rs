@@ -71,13 +71,13 @@ fn frames_are_probed_by_alignments() {
     let (run, phones, noise) = (w.text("run"), w.text("phones"), w.text("noise"));
     let out = good(&selfsup(
         &["probe", &run, "--frames", &phones, "--snr", "20,-20", "--noise", &noise, "data.hold_out=0.25"],
-        &["train.workers=0"],
+        &["train.workers=0", "--out", &w.text("frames.json")],
     ));
     assert!(
         out.contains("2 phones") && out.contains("random encoder, block") && out.contains("-20 dB"),
         "{out}"
     );
-    let found = w.json("run/frames.json");
+    let found = w.json("frames.json");
     assert_eq!(
         (found["phones"].as_u64(), found["step_ms"].as_f64(), found["left_out"].as_u64()),
         (Some(2), Some(20.0), Some(0))
@@ -202,9 +202,9 @@ fn recordings_are_tested_in_noise() {
         "eval.few=[]",
         "eval.knn_k=1",
     ];
-    let out = good(&selfsup(&probe, &["eval.batch_size=4"]));
+    let out = good(&selfsup(&probe, &["eval.batch_size=4", "--out", &w.text("probe.json")]));
     assert!(out.contains("linear, 10 dB") && out.contains("kNN, 0 dB"), "{out}");
-    assert_eq!(w.json("run/probe.json")["noisy"].as_array().unwrap().len(), 2);
+    assert_eq!(w.json("probe.json")["noisy"].as_array().unwrap().len(), 2);
     let told = w.text("told");
     good(&selfsup(
         &[
@@ -321,8 +321,8 @@ fn recordings_are_measured_whole() {
     }
     let probe = ["probe", &run, "--labels", &labels, "data.hold_out=0.5", "eval.few=[]", "eval.knn_k=1"];
     for window in ["input.window_seconds=30", "input.window_seconds=2.5"] {
-        let out = good(&selfsup(&[&probe[..], &[window]].concat(), &[]));
-        let found = w.json("run/probe.json");
+        let out = good(&selfsup(&[&probe[..], &[window]].concat(), &["--out", &w.text("probe.json")]));
+        let found = w.json("probe.json");
         assert_eq!(found["knn"]["trained"].as_f64(), Some(100.0), "{window}: {found}\n{out}");
     }
     refused(&selfsup(&[&probe[..], &["input.window_seconds=0"]].concat(), &[]), &["window_seconds = 0"]);

@@ -316,7 +316,9 @@ fn models_are_looked_at() {
     let write = |more: &[&str]| {
         good(&selfsup(&[&["generate", &gpt, "sun rain", "--tokens", "9"][..], more].concat()))
     };
+    let before = w.listing("gpt");
     let greedy = write(&["--temperature", "0"]);
+    assert!(before == w.listing("gpt"), "the run was written");
     assert!(greedy.starts_with("sun rain ") && greedy.split_whitespace().count() > 3, "{greedy}");
     assert_eq!(greedy, write(&["--temperature", "0", "--no-cache", "--seed", "7"]));
     let drawn = write(&["--samples", "3", "--seed", "1", "--top-k", "20", "--top-p", "0.95"]);
@@ -335,7 +337,9 @@ fn models_are_looked_at() {
     assert!(!filled.trim().is_empty(), "{filled}");
 
     let bert = w.pretrained_texts("bert", "masked-lm", &["train.steps=60", "optim.lr=5e-3"]);
+    let before = w.listing("bert");
     let guesses = good(&selfsup(&["fill-mask", &bert, "sun rain [MASK] wind snow [MASK]", "--top", "3"]));
+    assert!(before == w.listing("bert"), "the run was written");
     let rows: Vec<Vec<&str>> = guesses.lines().map(|l| l.split('\t').collect()).collect();
     assert_eq!(rows.iter().map(|r| r[0]).collect::<Vec<_>>(), ["1", "1", "1", "2", "2", "2"], "{guesses}");
     assert!(rows.iter().all(|r| r[1].parse::<f32>().is_ok_and(|p| (0.0..=1.0).contains(&p))));

@@ -11,6 +11,61 @@ use std::path::PathBuf;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What every verb takes, in front of it or behind it.
+#[derive(Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Common {
+    /// Print the result, warnings and errors only: no progress, no notes.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Print also the configuration, weights and devices that are taken.
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// Print the result as one JSON object on the standard output, everything else on the standard error.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Threads that compute; by default one for each core.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+    /// cpu, cuda:N, metal or auto, where an encoder runs.
+    #[arg(long, global = true)]
+    pub(crate) device: Option<String>,
+    /// Of what is drawn: weights, order and augmentation of a training, the random encoder of a probe, a text.
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+impl Common {
+    /// Overrides of a configuration by `--device` and `--seed`, which only some verbs read.
+    pub(crate) fn overrides(&self, verb: &Verb) -> selfsup::Result<Vec<String>> {
+        let reads: &[&str] = match verb {
+            Verb::Pretrain(_) | Verb::Finetune(_) | Verb::Probe(_) => &["--device", "--seed"],
+            Verb::Predict(_) | Verb::Transcribe(_) | Verb::Segment(_) | Verb::Embed(_) => &["--device"],
+            Verb::Generate(_) => &["--seed"],
+            _ => &[],
+        };
+        let given = [
+            ("--device", "device", self.device.as_ref().map(|d| format!("'{d}'"))),
+            ("--seed", "train.seed", self.seed.map(|s| s.to_string())),
+        ];
+        let mut out = Vec::new();
+        for (flag, key, value) in given {
+            match value {
+                Some(value) if reads.contains(&flag) => out.push(format!("{key}={value}")),
+                Some(_) => {
+                    return Err(selfsup::Error::config(format!(
+                        "{flag} is not read by this verb: see `selfsup VERB --help`"
+                    )));
+                }
+                None => {}
+            }
+        }
+        Ok(out)
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -51,9 +106,17 @@ pub(crate) enum Verb {
         /// Folders of runs.
         #[arg(required = true)]
         runs: Vec<PathBuf>,
-        /// The SVG file; by default curves.svg in the folder of the run.
+        /// The SVG file; by default curves.svg in the present folder.
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// List runs with their state and result, compare them, remove what nobody needs.
+    Runs(Runs),
+    /// Print what configuration keys mean, with their types, defaults, and what they belong to.
+    Config {
+        /// A section (`train`, `method`), a method or an encoder (`mae`, `resnet18`), or a key
+        /// (`train.epochs`); everything without.
+        section: Option<String>,
     },
     /// Write the embeddings of samples.
     Embed(Embed),
@@ -137,7 +200,7 @@ pub(crate) struct Probe {
     /// (by default where the data has them).
     #[arg(long, value_name = "DIR")]
     pub(crate) frames: Option<Option<PathBuf>>,
-    /// Where to write what was found; by default probe.json (with --frames frames.json) in the run's folder.
+    /// Where to write what was found as JSON; the run itself is left as it is.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Measure also what needs no labels but views of the samples: alignment, uniformity, LiDAR, and whether a
@@ -210,7 +273,7 @@ pub(crate) struct Predict {
 }
 
 impl Predict {
-    pub(crate) fn of(self, task: Option<&str>) -> verbs::predict::Request {
+    pub(crate) fn of(self, task: Option<&str>, overrides: Vec<String>) -> verbs::predict::Request {
         let (run, files, out, labels) = (self.run, self.files, self.out, self.labels);
         let Noise { snr, noise } = self.noise;
         verbs::predict::Request {
@@ -223,6 +286,7 @@ impl Predict {
             noise,
             labels,
             skip_bad: self.bad.skip_bad,
+            overrides,
         }
     }
 }
@@ -265,9 +329,6 @@ pub(crate) struct Generate {
     /// Compute every step anew instead of keeping keys and values: the same text, later.
     #[arg(long)]
     pub(crate) no_cache: bool,
-    /// Another seed, another text.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
 }
 
 #[derive(Args)]
@@ -350,10 +411,46 @@ pub(crate) struct Export {
     /// The folder to write; by default model/ in the run.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
+    /// Write over a folder that is not empty.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Layout, by default the first that the modality has. Images: timm, or hf (transformers' ViT; vision
     /// transformers only).
     #[arg(long)]
     pub(crate) layout: Option<String>,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Runs {
+    #[command(subcommand)]
+    pub(crate) what: Option<RunsVerb>,
+    /// The folder whose runs are listed.
+    #[arg(default_value = "runs")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RunsVerb {
+    /// Show the keys in which runs differ, and their results side by side.
+    Compare {
+        /// Folders of runs, two or more.
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+    },
+    /// Remove failed runs without a checkpoint, and checkpoints of finished runs that are neither the newest nor
+    /// the best, after asking.
+    Clean {
+        /// The folder of the runs.
+        #[arg(default_value = "runs")]
+        dir: PathBuf,
+        /// Remove also failed runs that have a checkpoint, and could go on.
+        #[arg(long)]
+        failed: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Args)]

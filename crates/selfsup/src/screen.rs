@@ -5,8 +5,10 @@ use crate::config::Keys;
 use crate::modality::Modality;
 use crate::set::{Labelled, Set, Sets};
 use selfsup_core::data::LoaderConfig;
+use selfsup_core::run::Display;
 use selfsup_core::{Error, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A sample that cannot be read: its index and why.
 pub type Bad = (usize, String);
@@ -18,10 +20,13 @@ pub type Bad = (usize, String);
 /// Never for a sample: if the set cannot be cut into single samples.
 pub fn unreadable<M: Modality>(modality: &M, set: &Set, workers: usize) -> Result<Vec<Bad>> {
     let next = AtomicUsize::new(0);
-    let look = || -> Result<Vec<Bad>> {
+    let look = |mut shown: Option<Display>| -> Result<Vec<Bad>> {
         let mut bad = Vec::new();
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
+            if let Some(display) = &mut shown {
+                display.count(i.min(set.len()) as u64, set.len() as u64);
+            }
             if i >= set.len() {
                 return Ok(bad);
             }
@@ -32,8 +37,9 @@ pub fn unreadable<M: Modality>(modality: &M, set: &Set, workers: usize) -> Resul
         }
     };
     let mut bad = std::thread::scope(|scope| {
-        let others: Vec<_> = (0..workers.min(set.len())).map(|_| scope.spawn(look)).collect();
-        let mut bad = look()?;
+        let others: Vec<_> = (0..workers.min(set.len())).map(|_| scope.spawn(|| look(None))).collect();
+        let display = Display::counting("reading: sample", Duration::from_secs(10));
+        let mut bad = look(Some(display))?;
         for other in others {
             bad.extend(other.join().map_err(|_| Error::Other("a thread that reads samples ended".into()))??);
         }

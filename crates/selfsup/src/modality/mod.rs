@@ -170,11 +170,12 @@ pub trait Modality: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// What a batch looks like: shapes, and files with pictures or texts of what the method sees.
+    /// What a batch of samples of `set` looks like: shapes, and files with pictures or texts of what the method
+    /// sees.
     ///
     /// # Errors
     /// If a file cannot be written.
-    fn preview(&self, batch: &Self::Batch) -> Result<Vec<String>>;
+    fn preview(&self, batch: &Self::Batch, set: &Set) -> Result<Vec<String>>;
 
     /// How the configured method is trained.
     fn training(&self) -> Training<'_, Self::Batch> {

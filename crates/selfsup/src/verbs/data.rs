@@ -10,6 +10,7 @@ use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
 use selfsup_datasets::Kind;
 use selfsup_datasets::registry::CARDS;
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Prints the data sets that have a name.
@@ -17,6 +18,13 @@ use std::collections::BTreeSet;
 /// # Errors
 /// Never.
 pub fn list() -> Result<()> {
+    let cards = CARDS.iter().map(|c| {
+        json!({
+            "name": c.name, "modality": c.kind, "about": c.about, "licence": c.licence, "size": c.size,
+            "source": c.source,
+        })
+    });
+    crate::say::result(&json!({ "data": cards.collect::<Vec<_>>() }));
     for card in CARDS {
         say!(
             "{:<24}{}: {}\n{:24}licence: {}; source: {}",
@@ -45,6 +53,7 @@ pub fn fetch(name: &str) -> Result<()> {
     };
     let records = selfsup_datasets::open(name)?;
     say!("{name}: {} records, {}", records.len(), card.source);
+    crate::say::result(&json!({ "name": name, "records": records.len(), "source": card.source }));
     Ok(())
 }
 
@@ -82,6 +91,10 @@ fn look<M: Modality>(kind: Kind, what: &str) -> Result<()> {
     for (_, problem) in &bad {
         say!("problem: {problem}");
     }
+    let problems: Vec<&String> = bad.iter().map(|(_, problem)| problem).collect();
+    crate::say::result(&json!({
+        "data": what, "modality": kind, "samples": set.len(), "classes": set.classes(), "problems": problems,
+    }));
     match bad.len() {
         0 => Ok(()),
         bad => Err(Error::input(what, format!("{bad} of {} {} cannot be read", set.len(), kind.samples()))),

@@ -5,17 +5,17 @@ use crate::draft::Draft;
 use crate::evaluate::{OnlineKnn, Probe, Probed};
 use crate::modality::{Modality, PlanRequest, Training, random_encoder};
 use crate::registry::{owner, with_method, with_modality};
-use crate::say::{say, say_text};
+use crate::say::{say, say_progress, say_text};
 use crate::screen;
 use crate::set::Sets;
 use crate::unlabelled::Unlabelled;
-use crate::verbs::{fresh, resumable, start, table};
+use crate::verbs::{fresh, marked, resumed, say_result, start, table};
 use candle_core::Device;
 use selfsup_core::checkpoint::{Checkpoint, Extra};
 use selfsup_core::config::to_toml;
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Objective};
-use selfsup_core::run::{Display, Run};
+use selfsup_core::run::{Display, Run, time_text};
 use selfsup_core::signal::Stop;
 use selfsup_core::trainer::{Summary, Trainer, gradients};
 use selfsup_core::{Error, Params, Pass, Progress, Result, Role, Scope};
@@ -67,7 +67,7 @@ struct RunResult<'a> {
 /// With the exit code of [`Error::exit_code`].
 pub fn run(request: Request) -> Result<()> {
     let draft = read_draft(&request)?;
-    with_modality!(kind(&draft)?, M => train::<M>(&request, &draft))
+    marked(|| with_modality!(kind(&draft)?, M => train::<M>(&request, &draft)))
 }
 
 /// Runs the verb for the modality `M`, whatever the configuration looks like.
@@ -75,19 +75,19 @@ pub fn run(request: Request) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn run_as<M: Modality>(request: Request) -> Result<()> {
-    train::<M>(&request, &read_draft(&request)?)
+    let draft = read_draft(&request)?;
+    marked(|| train::<M>(&request, &draft))
 }
 
 /// The configuration as it was given.
 fn read_draft(request: &Request) -> Result<Draft> {
-    resumable(request.out.as_deref(), request.resume)?;
     let flags = [
         ("data.path", request.data.clone()),
         ("method.name", request.method.clone()),
         ("encoder.name", request.encoder.clone()),
     ];
     // Continuing without a file: the configuration of the run itself.
-    let resumed = request.out.as_deref().filter(|_| request.resume);
+    let resumed = resumed(request.out.as_deref(), request.resume)?;
     Ok(Draft::read(&request.args, &flags, resumed)?.with_owner(owner))
 }
 
@@ -177,7 +177,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         .filter(|p| p.name.starts_with("encoder."))
         .map(|p| p.var.elem_count())
         .sum::<usize>();
-    say!(
+    say_progress!(
         "{} with {} ({:.2} M parameters) on {} {}, {}",
         config.keys.method(),
         config.keys.encoder(),
@@ -190,7 +190,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             Training::One => format!("{} epochs of {} steps", config.train.epochs, loader.batches()),
         }
     );
-    say!("run folder: {}", dir.display());
+    say_progress!("run folder: {}", dir.display());
     modality.keep(&dir)?;
     let stop = Stop::install()?;
     stop.clear();
@@ -262,7 +262,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
                 result(None, None)?;
             }
             stop.end_at_once();
-            say!(
+            say_progress!(
                 "evaluating on {} + {} labelled {} ...",
                 labelled.train.len(),
                 labelled.test.len(),
@@ -300,7 +300,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     };
     result(found.as_ref(), unlabelled.as_ref())?;
     report(&summary, kind, found.as_ref(), unlabelled.as_ref(), &dir);
-    Ok(())
+    say_result(&dir)
 }
 
 fn report(
@@ -374,7 +374,7 @@ fn dry_run<M: Modality>(
         "classes: {}",
         if sets.train.classes().is_empty() { "none".into() } else { sets.train.classes().join(", ") }
     );
-    for line in modality.preview(&batch)? {
+    for line in modality.preview(&batch, &sets.train)? {
         say!("{line}");
     }
     for (role, what) in [
@@ -394,21 +394,28 @@ fn dry_run<M: Modality>(
         );
         return Ok(());
     }
-    let started = Instant::now();
     let pass = Pass::train(config.train.seed, Progress { step: 0, total_steps: 1, epoch: 0 });
-    let made = gradients(method, &batch.to_device(device)?, config.train.micro_batch_size, &pass)?;
-    say!(
-        "one step: {:.2} s, loss {:.4}, gradient norm {:.4}",
-        started.elapsed().as_secs_f64(),
-        made.loss,
-        made.grads.norm()?
-    );
+    let batch = batch.to_device(device)?;
+    let step = || gradients(method, &batch, config.train.micro_batch_size, &pass);
+    // The first step asks for the memory that the later ones reuse.
+    drop(step()?);
+    let started = Instant::now();
+    let made = step()?;
+    let seconds = started.elapsed().as_secs_f64();
+    let steps = config.train.total_steps(loader.batches() as u64);
+    say!("one step: {seconds:.2} s, loss {:.4}, gradient norm {:.4}", made.loss, made.grads.norm()?);
+    say!("in all: {steps} steps, about {} without the evaluation", time_text(seconds * steps as f64));
     for gauge in method.gauges(&made.embeddings, &pass.calm())? {
         say!("{}: {:.4}", gauge.name, gauge.value);
     }
-    if let Some(mb) = peak_memory_mb() {
+    let peak = peak_memory_mb();
+    if let Some(mb) = peak {
         say!("peak memory: {mb} MB");
     }
+    crate::say::result(&serde_json::json!({
+        "dry_run": true, "train": sets.train.len(), "steps": steps, "seconds_per_step": seconds,
+        "seconds": seconds * steps as f64, "loss": made.loss, "peak_memory_mb": peak,
+    }));
     say!("no run was made; leave out --dry-run to train");
     Ok(())
 }

@@ -32,7 +32,7 @@ pub struct Request {
     pub frames: Option<PathBuf>,
     /// Ratios of signal to noise in decibels at which testing is repeated.
     pub snr: Vec<f32>,
-    /// Where to write what was found; by default `probe.json` (`frames.json`) in the run's folder.
+    /// Where to write what was found as JSON, besides the screen. A probe leaves the run as it is.
     pub out: Option<PathBuf>,
     /// The noise: a folder of recordings, or its colour.
     pub noise: String,
@@ -40,8 +40,7 @@ pub struct Request {
     pub measures: bool,
 }
 
-/// Evaluates a run on its own labelled data, or on other data; writes `probe.json` beside `result.json`, or
-/// where it is told to.
+/// Evaluates a run on its own labelled data, or on other data; writes what was found where it is told to.
 ///
 /// # Errors
 /// If the run or a sample cannot be read. Without labels, what needs none is measured.
@@ -90,14 +89,21 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
     };
     let found = probe.run(&labelled, &request.snr, &request.noise)?;
     let more = if request.measures { Some(measured(&opened, &labelled.test)?) } else { None };
-    let path = request.out.clone().unwrap_or_else(|| dir.join("probe.json"));
-    write_text(&path, &pretty_json(&Both { found: &found, unlabelled: more.as_ref() })?)?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", table(&found));
-    if let Some(more) = more {
+    if let Some(more) = &more {
         say_text!("{}", more.shown());
     }
-    say!("written: {}", path.display());
+    keep(request, opened.step, &Both { found: &found, unlabelled: more.as_ref() })
+}
+
+/// Writes what was found where it is asked for.
+fn keep(request: &Request, step: u64, found: &impl Serialize) -> Result<()> {
+    if let Some(path) = &request.out {
+        write_text(path, &pretty_json(found)?)?;
+        say!("written: {}", path.display());
+    }
+    crate::say::result(&serde_json::json!({ "run": request.run, "step": step, "found": found }));
     Ok(())
 }
 
@@ -129,12 +135,9 @@ fn unlabelled<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -
         return Err(Error::input(&opened.config.data.path, "no labels: --snr compares accuracies"));
     }
     let found = measured(opened, sets.test.as_ref().or(sets.held_out.as_ref()).unwrap_or(&sets.train))?;
-    let path = request.out.clone().unwrap_or_else(|| request.run.join("probe.json"));
-    write_text(&path, &pretty_json(&found)?)?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", found.shown());
-    say!("written: {}", path.display());
-    Ok(())
+    keep(request, opened.step, &found)
 }
 
 /// What is said in each frame: of the training samples to fit on, and of the test samples, or those that are
@@ -163,10 +166,7 @@ fn frames<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Re
         noise: &request.noise,
         device: &opened.device,
     })?;
-    let path = request.out.clone().unwrap_or_else(|| request.run.join("frames.json"));
-    write_text(&path, &pretty_json(&found)?)?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{table}");
-    say!("written: {}", path.display());
-    Ok(())
+    keep(request, opened.step, &found)
 }

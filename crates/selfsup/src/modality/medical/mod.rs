@@ -213,7 +213,7 @@ impl Modality for Medical {
         export::write(&self.architecture, &self.keys.method, &self.keys.augment, params, out)
     }
 
-    fn preview(&self, batch: &Views) -> Result<Vec<String>> {
+    fn preview(&self, batch: &Views, _set: &Set) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         for (i, view) in batch.globals.iter().chain(&batch.targets).enumerate() {
             let values: Vec<f32> = view.flatten_all()?.to_vec1()?;
@@ -247,6 +247,6 @@ fn middle_slices(batch: &Views, method: &str) -> Result<std::path::PathBuf> {
     let unchanged =
         augment::AugmentConfig { mean: [0.0; 3], std: [1.0; 3], ..augment::AugmentConfig::default() };
     let picture = std::path::PathBuf::from(format!("{method}-augmentations.png"));
-    contact_sheet(&slices, &unchanged, 8)?.save(&picture)?;
+    contact_sheet(&slices, &unchanged, 8, &[])?.save(&picture)?;
     Ok(picture)
 }

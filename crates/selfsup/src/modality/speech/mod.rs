@@ -306,7 +306,7 @@ impl Modality for Speech {
         super::keep_shape(self.keys.encoder.pretrained.as_deref(), run)
     }
 
-    fn preview(&self, batch: &Waves) -> Result<Vec<String>> {
+    fn preview(&self, batch: &Waves, _set: &Set) -> Result<Vec<String>> {
         let rate = f64::from(self.keys.input.audio.rate);
         let seconds: Vec<String> =
             batch.lengths.iter().take(8).map(|&l| format!("{:.2}", l as f64 / rate)).collect();

@@ -316,7 +316,7 @@ impl Modality for Text {
         export(out, &self.keys.method, &self.architecture, params, Some(&self.tokenizer))
     }
 
-    fn preview(&self, batch: &Sequences) -> Result<Vec<String>> {
+    fn preview(&self, batch: &Sequences, _set: &Set) -> Result<Vec<String>> {
         let mut lines = vec![
             format!(
                 "ids: {:?}, {} tokens to predict",

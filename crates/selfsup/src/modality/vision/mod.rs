@@ -99,6 +99,9 @@ impl config::Keys for Keys {
     }
 }
 
+/// Samples that a preview shows.
+const SHOWN: usize = 8;
+
 /// Images.
 pub struct Vision {
     keys: Keys,
@@ -255,7 +258,7 @@ impl Modality for Vision {
         exported.write(params, out, layout)
     }
 
-    fn preview(&self, batch: &Views) -> Result<Vec<String>> {
+    fn preview(&self, batch: &Views, set: &Set) -> Result<Vec<String>> {
         let mut lines: Vec<String> = batch
             .globals
             .iter()
@@ -264,8 +267,13 @@ impl Modality for Vision {
             .map(|(i, view)| format!("view {i}: {:?}", view.dims()))
             .collect();
         let picture = PathBuf::from(format!("{}-augmentations.png", self.keys.method.name()));
-        contact_sheet(batch, &self.keys.augment, 8)?.save(&picture)?;
-        lines.push(format!("augmentations: {}", picture.display()));
+        let images = Images(set.records().clone());
+        let mut originals = Vec::new();
+        for &index in batch.indices.iter().take(SHOWN) {
+            originals.push(images.get(index)?.decode(self.max_pixels)?);
+        }
+        contact_sheet(batch, &self.keys.augment, SHOWN, &originals)?.save(&picture)?;
+        lines.push(format!("augmentations, the original on the left: {}", picture.display()));
         Ok(lines)
     }
 }
