@@ -1,7 +1,7 @@
 //! What text models are fine-tuned for, a look at what they have learnt, and corpora that are not held in
 //! memory, through the real command.
 
-use crate::common::{SMALL_TEXT as SMALL, WORDS, Work, good, line, refused, selfsup};
+use crate::common::{SMALL_TEXT as SMALL, WORDS, Work, ended, good, line, refused, selfsup};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -176,6 +176,9 @@ fn words_are_tagged() {
     let found = w.json("tuned/result.json");
     let f1 = found["test"]["f1"].as_f64().unwrap();
     assert!(f1 > 90.0 && found["test"]["f1_SKY"].as_f64().unwrap() > 90.0, "{found}");
+    // Strict F1 counts no entity that begins with I-.
+    assert!(found["test"]["strict_f1"].as_f64().unwrap() <= f1 + 1e-9, "{found}");
+    assert!(found["test"]["strict_f1_SKY"].as_f64().unwrap() > 90.0, "{found}");
     let config = w.json("tuned/model/config.json");
     assert_eq!(config["architectures"][0], "BertForTokenClassification");
     assert_eq!((&config["id2label"]["0"], &config["id2label"]["2"]), (&"O".into(), &"B-SKY".into()));
@@ -204,7 +207,10 @@ fn words_are_tagged() {
         &tune(&w.file("a.conll", "sun B-SKY\nwind\n"), &[]),
         &["a.conll", "line 2: 1 columns, expected 2"],
     );
-    refused(&tune(&w.file("b.conll", "sun O\nwind I-SKY\n"), &[]), &["line 2: I-SKY goes on with no SKY"]);
+    refused(
+        &tune(&w.file("b.conll", "sun O\nwind I-SKY\ntin B-ORE\n"), &[]),
+        &["line 2: I-SKY goes on with no SKY"],
+    );
     refused(
         &tune(&w.file("c.jsonl", "{\"tokens\": [\"sun\", \"wind\"], \"tags\": [\"O\"]}\n"), &[]),
         &["line 1: 2 words and 1 tags"],
@@ -218,6 +224,51 @@ fn words_are_tagged() {
     refused(&tune(&train, &["--labels", &train]), &["data.labels is not read for token-classification"]);
     refused(&tune(&train, &["task.kind=segmentation"]), &["task.kind", "question-answering"]);
     assert!(!w.path("none").exists(), "what is refused makes no folder");
+}
+
+/// The same sentences in IOB1, BIOES and with underscores are scored as in B-I-O: each file becomes the same
+/// tags, and says how.
+#[test]
+fn other_schemes_of_tags_are_converted() {
+    let w = Work::new();
+    let run = w.pretrained_texts("bert", "masked-lm", &[]);
+    let plain = |range: std::ops::Range<usize>| range.map(tagged).collect::<String>();
+    // B- and I- of the made sentences, with the mark of the end where the next line goes on with no I-.
+    let ends = |text: &str| {
+        let lines: Vec<&str> = text.lines().chain([""]).collect();
+        lines
+            .windows(2)
+            .map(|l| {
+                let goes_on = l[1].contains("\tI-");
+                let (begin, inside) = if goes_on { ("\tB-", "\tI-") } else { ("\tS-", "\tE-") };
+                l[0].replace("\tI-", inside).replace("\tB-", begin) + "\n"
+            })
+            .collect::<String>()
+    };
+    let train = w.file("train.conll", &plain(0..60));
+    let tests = [
+        ("iob2.conll", plain(60..80), ""),
+        ("iob1.conll", plain(60..80).replace("B-", "I-"), "IOB1"),
+        ("bioes.conll", ends(&plain(60..80)), "BIOES"),
+        ("under.conll", plain(60..80).replace("B-", "B_").replace("I-", "I_"), "is read as B-"),
+    ];
+    let mut scores = Vec::new();
+    for (name, text, note) in tests {
+        let out = selfsup(
+            &[
+                &["finetune", "--run", &run, "--data", &train, "--test", &w.file(name, &text), "--out"],
+                &[
+                    w.text(&name.replace('.', "-")).as_str(),
+                    "task.kind=token-classification",
+                    "train.epochs=3",
+                ][..],
+            ]
+            .concat(),
+        );
+        ended(&out, 0, &[note]);
+        scores.push(w.json(&format!("{}/result.json", name.replace('.', "-")))["test"].clone());
+    }
+    assert!(scores[0]["f1"].as_f64().is_some() && scores.iter().all(|s| *s == scores[0]), "{scores:?}");
 }
 
 /// Questions whose answer is the metal in a text about the weather; each text is another one.
