@@ -10,6 +10,8 @@ mod bad_input;
 mod crash;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;
+#[cfg(feature = "vision")]
+mod folder;
 #[cfg(all(unix, feature = "vision"))]
 mod kill;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]

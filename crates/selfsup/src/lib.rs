@@ -16,6 +16,7 @@ pub mod evaluate;
 #[allow(clippy::unwrap_used)]
 mod keys_test;
 pub mod modality;
+pub mod plan;
 pub mod registry;
 pub mod say;
 pub mod screen;
