@@ -11,6 +11,8 @@ mod crash;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;
 #[cfg(feature = "vision")]
+mod folder;
+#[cfg(feature = "vision")]
 mod habits;
 #[cfg(all(unix, feature = "vision"))]
 mod kill;

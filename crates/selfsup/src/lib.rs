@@ -20,6 +20,7 @@ mod keys_test;
 #[allow(clippy::unwrap_used)]
 mod loop_keys_test;
 pub mod modality;
+pub mod plan;
 #[cfg(all(test, feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 #[allow(clippy::unwrap_used)]
 mod reference_test;

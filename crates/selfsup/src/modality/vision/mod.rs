@@ -12,7 +12,7 @@ use crate::config::{self, PretrainConfig};
 use crate::set::Set;
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
-use selfsup_core::objective::{Inputs, Views, Wanted};
+use selfsup_core::objective::{BatchRate, Inputs, Lowered, Views, Wanted};
 use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
@@ -20,7 +20,7 @@ use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::data::{Collated, Content, Planes, Sample};
 use selfsup_vision::names::{Released, load_pretrained};
 use selfsup_vision::preview::contact_sheet;
-use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig};
+use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig, ViTKeys};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +61,19 @@ impl config::Keys for Keys {
 
     fn alike(a: &str, b: &str) -> bool {
         EncoderConfig::alike(a, b)
+    }
+
+    fn encoder_of(method: &str) -> Option<String> {
+        let tokens = MethodConfig::named(method).is_ok_and(|m| m.needs().tokens);
+        tokens.then(|| ViTKeys::default().name)
+    }
+
+    fn fit(&mut self, samples: usize) -> Option<Lowered> {
+        self.method.over_views_mut()?.fit(samples)
+    }
+
+    fn rate(&self) -> BatchRate {
+        self.method.over_views().map_or(BatchRate::Linear, |m| m.rate())
     }
 
     fn resolve(&mut self) {
