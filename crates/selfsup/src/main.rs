@@ -85,10 +85,10 @@ fn main() -> ExitCode {
             verbs::tokenizer::run(&verbs::tokenizer::Request { data, out, keys })
         }
         Verb::Curves { runs, out } => verbs::curves::run(&runs, out.as_deref()),
-        Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref(), a.bad.skip_bad),
+        Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref(), a.bad.skip_bad, &a.overrides),
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),
-        Verb::Data(Data::Inspect { data }) => verbs::data::inspect(&data),
+        Verb::Data(Data::Inspect { data, keys }) => verbs::data::inspect(&data, &keys),
         #[cfg(feature = "medical")]
         Verb::Cache(Cache::List(a)) => verbs::cache::list(a.folder),
         #[cfg(feature = "medical")]

@@ -21,24 +21,31 @@ use std::io::Write;
 use std::path::Path;
 
 /// Writes the embeddings of the run's samples, or of `data`, to `out`, one row a sample in the order of the
-/// data set; with `skip_bad` without those that cannot be read, which are named and counted.
+/// data set; with `skip_bad` without those that cannot be read, which are named and counted. `keys` are
+/// overrides `KEY=VALUE` of the run's configuration.
 ///
 /// # Errors
 /// If the run or a sample cannot be read, or the ending of `out` is unknown.
-pub fn run(dir: &Path, out: &Path, data: Option<&str>, skip_bad: bool) -> Result<()> {
-    with_modality!(kind_of_run(dir)?, M => run_as::<M>(dir, out, data, skip_bad))
+pub fn run(dir: &Path, out: &Path, data: Option<&str>, skip_bad: bool, keys: &[String]) -> Result<()> {
+    with_modality!(kind_of_run(dir)?, M => run_as::<M>(dir, out, data, skip_bad, keys))
 }
 
 /// Writes the embeddings of a run of the modality `M`.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_as<M: Modality>(dir: &Path, out: &Path, data: Option<&str>, skip_bad: bool) -> Result<()> {
+pub fn run_as<M: Modality>(
+    dir: &Path,
+    out: &Path,
+    data: Option<&str>,
+    skip_bad: bool,
+    keys: &[String],
+) -> Result<()> {
     let ending = out.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     if !matches!(ending.as_str(), "csv" | "safetensors" | "npy" | "parquet") {
         return Err(Error::file(out, "unknown ending: expected .csv, .npy, .safetensors or .parquet"));
     }
-    let (set, features) = embed::<M>(dir, data, skip_bad)?;
+    let (set, features) = embed::<M>(dir, data, skip_bad, keys)?;
     let sidecar = matches!(ending.as_str(), "safetensors" | "npy").then(|| out.with_extension("ids.csv"));
     if let Some(sidecar) = &sidecar {
         // First: where the matrix is, its names are.
@@ -57,8 +64,13 @@ pub fn run_as<M: Modality>(dir: &Path, out: &Path, data: Option<&str>, skip_bad:
     Ok(())
 }
 
-fn embed<M: Modality>(dir: &Path, data: Option<&str>, skip_bad: bool) -> Result<(Set, Matrix)> {
-    let opened = open_run::<M>(dir, &[])?;
+fn embed<M: Modality>(
+    dir: &Path,
+    data: Option<&str>,
+    skip_bad: bool,
+    keys: &[String],
+) -> Result<(Set, Matrix)> {
+    let opened = open_run::<M>(dir, keys)?;
     let what = data.unwrap_or(&opened.config.data.path);
     let mut set = opened.modality.open(what)?;
     set.records().notes().iter().for_each(crate::say::note);

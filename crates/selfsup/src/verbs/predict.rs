@@ -8,7 +8,7 @@ use crate::say::{say, say_text};
 use crate::screen::screened;
 use crate::set::{Set, Sets, gather};
 use crate::task::{Answers, Ready, Task, TaskConfig, Tasks, WithTask, build, restore_best};
-use crate::verbs::{field, is_task, kind_of_run, read};
+use crate::verbs::{field, files_and_keys, is_task, kind_of_run, read};
 use selfsup_core::checkpoint::write_text;
 use selfsup_core::run::Run;
 use selfsup_core::{Error, Params, Result};
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub struct Request {
     /// The fine-tuned run.
     pub run: PathBuf,
-    /// Files, folders or names of data sets.
+    /// Files, folders or names of data sets, and `KEY=VALUE` overrides of the run's configuration.
     pub files: Vec<String>,
     /// Where to write, `.csv` or `.jsonl`; to the screen as CSV without.
     pub out: Option<PathBuf>,
@@ -66,6 +66,8 @@ pub fn run(request: &Request) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
+    let (files, keys) = files_and_keys(&request.files);
+    let request = &Request { files, ..request.clone() };
     if request.files.is_empty() {
         return Err(Error::input("predict", "no files: name files, folders or a data set after the run"));
     }
@@ -73,12 +75,12 @@ pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
         let out = request.out.as_ref();
         let out = out.ok_or_else(|| Error::config("name the folder to write into with --out DIR"))?;
         let mut folder = Folder { dir: out, lines: String::new(), count: 0 };
-        answer::<M>(request, &mut folder)?;
+        answer::<M>(request, &keys, &mut folder)?;
         say!("{}{}: {} files", folder.lines, out.display(), folder.count);
         return Ok(());
     }
     let mut table = Table { json_lines: request.json_lines()?, text: String::new(), count: 0 };
-    answer::<M>(request, &mut table)?;
+    answer::<M>(request, &keys, &mut table)?;
     match &request.out {
         None => say_text!("{}", table.text),
         Some(out) => {
@@ -90,9 +92,9 @@ pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// Opens the run and gives its answers.
-fn answer<M: Tasks>(request: &Request, answers: &mut dyn Answers) -> Result<()> {
-    let (run, config) = open_task::<M>(&request.run)?;
+/// Opens the run with overrides and gives its answers.
+fn answer<M: Tasks>(request: &Request, keys: &[String], answers: &mut dyn Answers) -> Result<()> {
+    let (run, config) = open_task::<M>(&request.run, keys)?;
     let kind = config.task.kind.clone();
     if let Some(expected) = request.task.as_ref().filter(|expected| **expected != kind) {
         return Err(Error::file(&request.run, format!("was fine-tuned for {kind}, expected {expected}")));
@@ -101,7 +103,7 @@ fn answer<M: Tasks>(request: &Request, answers: &mut dyn Answers) -> Result<()> 
 }
 
 /// A fine-tuned run read back.
-fn open_task<M: Tasks>(dir: &Path) -> Result<(Run, TaskConfig<M::Keys>)> {
+fn open_task<M: Tasks>(dir: &Path, keys: &[String]) -> Result<(Run, TaskConfig<M::Keys>)> {
     let path = dir.join("config.toml");
     let text = read(&path)?;
     if !is_task(&text) {
@@ -110,7 +112,7 @@ fn open_task<M: Tasks>(dir: &Path) -> Result<(Run, TaskConfig<M::Keys>)> {
             "is a pre-training run: it has no head; make one with `selfsup finetune --run`",
         ));
     }
-    let mut config = TaskConfig::<M::Keys>::load(&text, &path.display().to_string(), &[], None)?;
+    let mut config = TaskConfig::<M::Keys>::load(&text, &path.display().to_string(), keys, None)?;
     config.keys.forget_pretrained(dir);
     config.keys.beside(dir);
     Ok((Run::read(dir)?, config))
