@@ -33,7 +33,8 @@ pub struct ReadConfig {
     pub max_voxels: u64,
     /// Values that are not finite.
     pub not_finite: NotFinite,
-    /// Which volume of a file of several (4-D NIfTI or MetaImage); without it such a file is refused.
+    /// Which volume of a file of several (4-D NIfTI or MetaImage), from 0; without it such a file is refused.
+    /// Files of one volume are read as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<usize>,
     /// The grid that volumes are brought to as they are opened; that of the file if absent.
@@ -101,7 +102,9 @@ pub(crate) fn finite(
 /// Which of the `volumes` of a file is read.
 pub(super) fn frame_of(id: &str, volumes: usize, config: &ReadConfig) -> Result<usize> {
     match config.frame {
-        None if volumes > 1 => Err(Error::input(
+        // A mask of one volume goes with whichever is chosen of an image.
+        _ if volumes == 1 => Ok(0),
+        None => Err(Error::input(
             id,
             format!(
                 "is a 4-D file of {volumes} volumes, expected one: volumes.read.frame = 0 takes the first, {} the \
@@ -109,7 +112,6 @@ pub(super) fn frame_of(id: &str, volumes: usize, config: &ReadConfig) -> Result<
                 volumes - 1
             ),
         )),
-        None => Ok(0),
         Some(frame) if frame < volumes => Ok(frame),
         Some(frame) => {
             Err(Error::input(id, format!("has no volume {frame}, expected a number below {volumes}")))
