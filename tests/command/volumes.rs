@@ -223,7 +223,7 @@ fn one_bad_series_does_not_end_it() {
     assert_eq!(good(&here(&w, &["predict", "tuned", "ct", "--skip-bad"], &[])).lines().count(), 3);
 
     // Slices as pictures: what is bad is one picture.
-    let pictures = ["pretrain", "--data", "ct", "--no-probe", "--out", "pictures", "volumes.slices=axial"];
+    let pictures = ["pretrain", "--data", "ct", "--no-probe", "volumes.slices=axial"];
     let small = [
         "encoder.name=resnet",
         "encoder.widths=[4, 8]",
@@ -237,8 +237,9 @@ fn one_bad_series_does_not_end_it() {
         "eval.online_knn=0",
         "data.hold_out=0",
     ];
-    refused(&here(&w, &pictures, &small), &missing);
-    let output = here(&w, &[&pictures[..], &small].concat(), &["train.max_bad_fraction=0.1"]);
+    refused(&here(&w, &[&pictures[..], &small].concat(), &["--out", "strict"]), &missing);
+    let output =
+        here(&w, &[&pictures[..], &small].concat(), &["--out", "pictures", "train.max_bad_fraction=0.1"]);
     assert!(good(&output).contains("on 21 images"));
 
     // A slice that is torn in another patient: both are listed.
