@@ -105,7 +105,7 @@ pub const SPEECH: Recogniser = Recogniser {
 
 /// Volumes, series and radiographs.
 pub const MEDICAL: Recogniser = Recogniser {
-    endings: &["dcm", "dicom", "ima", "nii", "nii.gz", "nrrd", "nhdr"],
+    endings: &["dcm", "dicom", "ima", "nii", "nii.gz", "nrrd", "nhdr", "mha", "mhd"],
     bytes: |head| {
         let nifti = at(head, 344, b"n+1\0") || at(head, 344, b"ni1\0");
         nifti || is_dicom(head) || at(head, 0, b"NRRD0")

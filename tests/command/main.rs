@@ -34,5 +34,5 @@ mod tables;
 mod tasks;
 #[cfg(feature = "text")]
 mod text_tasks;
-#[cfg(all(unix, feature = "medical"))]
+#[cfg(all(unix, feature = "vision", feature = "medical"))]
 mod volumes;

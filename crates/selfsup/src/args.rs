@@ -258,7 +258,8 @@ pub(crate) struct Bad {
 pub(crate) struct Predict {
     /// The fine-tuned run's folder.
     pub(crate) run: PathBuf,
-    /// Files, folders or names of data sets.
+    /// Files, folders or names of data sets, and KEY=VALUE overrides of the run's configuration.
+    #[arg(value_name = "FILES | KEY=VALUE")]
     pub(crate) files: Vec<String>,
     /// Where to write; the ending decides the format: .csv or .jsonl. To the screen as CSV without.
     #[arg(long)]
@@ -295,7 +296,9 @@ impl Predict {
 pub(crate) struct Segment {
     /// The fine-tuned run's folder.
     pub(crate) run: PathBuf,
-    /// Volumes: files, folders of DICOM series, folders of volumes.
+    /// Volumes: files, folders of DICOM series, folders of volumes; and KEY=VALUE overrides of the run's
+    /// configuration, e.g. `volumes.read.frame=0`.
+    #[arg(value_name = "FILES | KEY=VALUE")]
     pub(crate) files: Vec<String>,
     /// The folder to write NAME.nii.gz into, on the grid of each file.
     #[arg(long)]
@@ -361,6 +364,8 @@ pub(crate) enum Tokenizer {
 pub(crate) struct Embed {
     /// The run's folder.
     pub(crate) run: PathBuf,
+    /// KEY=VALUE overrides of the run's configuration, e.g. `volumes.read.frame=0`.
+    pub(crate) overrides: Vec<String>,
     /// Where to write; the ending decides the format: .csv (id,f0,f1...), .npy or .safetensors (with the
     /// names of the rows beside them, in NAME.ids.csv), .parquet.
     #[arg(long)]
@@ -385,6 +390,8 @@ pub(crate) enum Data {
     Inspect {
         /// A name or a path.
         data: String,
+        /// How it is read, as KEY=VALUE, e.g. `volumes.read.frame=0`.
+        keys: Vec<String>,
     },
 }
 

@@ -120,11 +120,11 @@ fn run(cli: Cli) -> Result<()> {
             out: a.out,
             data: a.data,
             skip_bad: a.bad.skip_bad,
-            overrides: own,
+            overrides: [own, a.overrides].concat(),
         }),
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),
-        Verb::Data(Data::Inspect { data }) => verbs::data::inspect(&data),
+        Verb::Data(Data::Inspect { data, keys }) => verbs::data::inspect(&data, &keys),
         #[cfg(feature = "medical")]
         Verb::Cache(Cache::List(a)) => verbs::cache::list(a.folder),
         #[cfg(feature = "medical")]

@@ -135,6 +135,21 @@ pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<
     Ok(Opened { run, config, modality, method, device, step: checkpoint.progress.step })
 }
 
+/// Arguments that may be files or `KEY=VALUE`: the files, and the overrides. A file that is there is a file,
+/// whatever its name.
+pub(crate) fn files_and_keys(args: &[String]) -> (Vec<String>, Vec<String>) {
+    let word = |w: &str| {
+        w.starts_with(|c: char| c.is_ascii_lowercase())
+            && w.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let is_key = |arg: &&String| {
+        arg.split_once('=').is_some_and(|(key, _)| key.trim().split('.').all(word))
+            && !Path::new(arg).exists()
+    };
+    let (keys, files): (Vec<&String>, Vec<&String>) = args.iter().partition(is_key);
+    (files.into_iter().cloned().collect(), keys.into_iter().cloned().collect())
+}
+
 /// Whether a configuration is one of `selfsup finetune`.
 pub(crate) fn is_task(text: &str) -> bool {
     text.parse::<toml::Table>().is_ok_and(|t| t.contains_key("task"))

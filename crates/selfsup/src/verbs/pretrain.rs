@@ -145,7 +145,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     let sets = sets.try_map(&|set| modality.usable(set))?;
     let sets = if M::EAGER {
         let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
-        screen::parts(&modality, sets, most, workers)?
+        screen::parts(&modality, sets, most, workers, &|_| Ok(()))?
     } else {
         sets
     };

@@ -4,6 +4,7 @@
 
 mod classes;
 mod intensities;
+mod labelled;
 mod patches;
 mod segmentation;
 mod tasks;
