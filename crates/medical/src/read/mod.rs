@@ -8,7 +8,6 @@
 //! what is missing. No error names a patient, an identifier or a date: messages are made of file names, tags,
 //! shapes and geometry only.
 
-mod bzip2;
 pub mod dicom;
 pub mod metaimage;
 pub mod nifti;

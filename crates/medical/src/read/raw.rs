@@ -1,6 +1,5 @@
 //! Slices of plain numbers that lie one after the other in a file, compressed or not.
 
-use super::bzip2::{self, Bzip2};
 use super::slices::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -89,7 +88,7 @@ impl Packing {
         match self {
             Packing::None => there,
             Packing::Gzip | Packing::Zlib => there.saturating_mul(DEFLATE_RATIO),
-            Packing::Bzip2 => bzip2::most(there),
+            Packing::Bzip2 => (there / BZIP2_LEAST + 1).saturating_mul(BZIP2_MOST),
         }
     }
 }
@@ -119,6 +118,10 @@ pub(crate) struct Raw {
 
 /// deflate's best is one bit for 258 bytes and some: no honest file says more than this many bytes for one.
 const DEFLATE_RATIO: u64 = 1032;
+/// Bytes of a compressed block of bzip2 at least: its head, its tables, one symbol.
+const BZIP2_LEAST: u64 = 20;
+/// What a block becomes at most: of five bytes the fifth says how often the four before are repeated.
+const BZIP2_MOST: u64 = 900_000 / 5 * 259;
 
 impl Raw {
     /// Opens the numbers of `file`; `id` names the volume.
@@ -151,7 +154,7 @@ impl Raw {
             Packing::None => Box::new(opened),
             Packing::Gzip => Box::new(MultiGzDecoder::new(opened)),
             Packing::Zlib => Box::new(ZlibDecoder::new(opened)),
-            Packing::Bzip2 => Box::new(Bzip2::new(opened)),
+            Packing::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(opened)),
         };
         let skipped = std::io::copy(&mut input.by_ref().take(layout.skip), &mut std::io::sink())
             .map_err(|e| damaged(&id, e))?;
