@@ -22,6 +22,8 @@ mod modalities;
 mod parquet;
 #[cfg(feature = "vision")]
 mod readme;
+#[cfg(feature = "vision")]
+mod search;
 #[cfg(feature = "text")]
 mod shared;
 #[cfg(all(feature = "vision", feature = "medical"))]

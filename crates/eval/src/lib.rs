@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod ood;
 mod product;
 pub mod protocol;
+pub mod search;
 pub mod segmentation;
 pub mod text;
 

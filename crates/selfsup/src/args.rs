@@ -44,7 +44,9 @@ impl Common {
     pub(crate) fn overrides(&self, verb: &Verb) -> selfsup::Result<Vec<String>> {
         let reads: &[&str] = match verb {
             Verb::Pretrain(_) | Verb::Finetune(_) | Verb::Probe(_) => &["--device", "--seed"],
-            Verb::Predict(_) | Verb::Transcribe(_) | Verb::Segment(_) | Verb::Embed(_) => &["--device"],
+            Verb::Predict(_) | Verb::Transcribe(_) | Verb::Segment(_) | Verb::Embed(_) | Verb::Search(_) => {
+                &["--device"]
+            }
             Verb::Generate(_) => &["--seed"],
             _ => &[],
         };
@@ -120,6 +122,8 @@ pub(crate) enum Verb {
     },
     /// Write the embeddings of samples.
     Embed(Embed),
+    /// Find the samples most like others, near-duplicates, or outliers.
+    Search(Search),
     /// List, fetch and inspect data sets.
     #[command(subcommand)]
     Data(Data),
@@ -375,6 +379,45 @@ pub(crate) struct Embed {
     pub(crate) data: Option<String>,
     #[command(flatten)]
     pub(crate) bad: Bad,
+}
+
+#[derive(Args)]
+pub(crate) struct Search {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// Samples to look for: files or folders.
+    pub(crate) queries: Vec<String>,
+    /// The samples that are searched, instead of the run's own.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Neighbours of each query, or outliers.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Groups of samples that are alike instead: those of at least this cosine similarity (0.98).
+    #[arg(long, value_name = "SIMILARITY", num_args = 0..=1, default_missing_value = "0.98",
+        require_equals = true, conflicts_with_all = ["outliers", "queries"])]
+    pub(crate) duplicates: Option<f32>,
+    /// The samples that are furthest from their nearest neighbours instead.
+    #[arg(long, conflicts_with = "queries")]
+    pub(crate) outliers: bool,
+    /// Where to write a table (CSV); to the screen without.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) bad: Bad,
+}
+
+impl Search {
+    pub(crate) fn of(self, overrides: Vec<String>) -> verbs::search::Request {
+        use verbs::search::What;
+        let what = match (self.duplicates, self.outliers) {
+            (Some(similarity), _) => What::Duplicates(similarity),
+            (None, true) => What::Outliers(self.top),
+            (None, false) => What::Nearest(self.queries, self.top),
+        };
+        let (run, data, out, skip_bad) = (self.run, self.data, self.out, self.bad.skip_bad);
+        verbs::search::Request { run, what, data, out, skip_bad, overrides }
+    }
 }
 
 #[derive(Subcommand)]

@@ -122,6 +122,7 @@ fn run(cli: Cli) -> Result<()> {
             skip_bad: a.bad.skip_bad,
             overrides: [own, a.overrides].concat(),
         }),
+        Verb::Search(a) => verbs::search::run(&a.of(own)),
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),
         Verb::Data(Data::Inspect { data, keys }) => verbs::data::inspect(&data, &keys),

@@ -15,6 +15,7 @@ pub mod pretrain;
 pub mod probe;
 pub mod pull;
 pub mod runs;
+pub mod search;
 pub mod tokenizer;
 
 use crate::config::{Keys, PretrainConfig};
