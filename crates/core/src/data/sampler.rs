@@ -464,7 +464,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused() {
         let e = Sampler::new(10, config(16, true)).unwrap_err();
-        assert!(matches!(e, Error::Config(_)));
+        assert!(matches!(e, Error::TooFew { .. }));
         assert!(e.to_string().contains("16") && e.to_string().contains("10"), "{e}");
         assert!(Sampler::new(0, config(1, false)).is_err());
         assert!(Sampler::new(10, config(0, true)).is_err());
