@@ -244,6 +244,29 @@ fn states_of_runs() {
     assert_eq!(states(&w)[1], ("stopped".to_string(), "finished".to_string()));
 }
 
+/// The command runs without the clone that it was built from: bundled data is inside.
+#[test]
+fn samples_travel_with_the_command() {
+    let w = Work::new();
+    let program = std::fs::read(env!("CARGO_BIN_EXE_selfsup")).unwrap();
+    let there = |text: &[u8]| program.windows(text.len()).any(|w| w == text);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/samples");
+    assert!(!there(folder.as_bytes()), "the command looks for {folder}");
+    let sample = std::fs::read(Path::new(folder).join("fashion-mnist/t10k-labels-idx1-ubyte.gz")).unwrap();
+    assert!(there(&sample), "the sample is not in the command");
+    // Elsewhere, with an empty cache.
+    for name in ["fashion-mnist", "wordnet-glosses/test", "mni152", "festvox-ru"] {
+        let inspect = command(&["data", "fetch", name])
+            .env("SELFSUP_DATA", w.path("cache"))
+            .current_dir(w.path("."))
+            .output()
+            .unwrap();
+        assert!(good(&inspect).contains("bundled"), "{name}");
+    }
+    let unpacked = std::fs::read_dir(w.path("cache/bundled")).unwrap().count();
+    assert_eq!(unpacked, 2, "only what needs paths is unpacked");
+}
+
 #[test]
 fn keys_are_explained() {
     let said = good(&selfsup(&["config", "train.epochs"]));
