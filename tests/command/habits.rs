@@ -73,7 +73,6 @@ fn a_run_that_is_read_stays_as_it_is() {
         &["predict", &tuned, &data],
         &["runs", &out("")],
         &["runs", "compare", &run, &tuned],
-        &["runs", "clean", &out(""), "--yes"],
     ];
     for verb in verbs {
         good(&selfsup(verb));
@@ -220,10 +219,7 @@ fn states_of_runs() {
     let said = good(&selfsup(&["runs", &w.text("runs")]));
     assert!(said.contains("without a word") && said.contains("simclr") && said.contains("resnet"), "{said}");
     let compared = good(&selfsup(&["runs", "compare", &w.text("runs/good"), &w.text("runs/blown")]));
-    assert!(
-        compared.contains("optim.lr") && compared.contains("1e+30") || compared.contains("1e30"),
-        "{compared}"
-    );
+    assert!(compared.contains("optim.lr") && compared.contains("1e30"), "{compared}");
 
     // Nobody is there to be asked.
     let folder = w.text("runs");
@@ -233,7 +229,10 @@ fn states_of_runs() {
     good(&selfsup(&[&clean[..], &["--yes"]].concat()));
     let names = |w: &Work| states(w).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     assert_eq!(names(&w), ["good", "killed", "stopped"], "what can go on stays");
-    let checkpoints = |name: &str| std::fs::read_dir(w.path(name).join("checkpoints")).unwrap().count();
+    let checkpoints = |name: &str| {
+        let files = std::fs::read_dir(w.path(name).join("checkpoints")).unwrap();
+        files.filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().starts_with("step-")).count()
+    };
     assert_eq!(checkpoints("runs/good"), 1);
     let out = w.text("e.csv");
     good(&selfsup(&["embed", &w.text("runs/good"), "--out", &out]));
