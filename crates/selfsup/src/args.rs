@@ -77,6 +77,8 @@ Start here:
   selfsup probe runs/NAME                                        evaluate a run again
   selfsup finetune --run runs/NAME --labels labels.csv           learn a task from labels
   selfsup export runs/NAME --out DIR                             weights for timm or transformers
+  selfsup runs                                                   all runs: state, steps, result, size
+  selfsup config train                                           what the keys of a section mean
 
 Exit codes: 0 done, 1 failed, 2 bad input or configuration, 3 interrupted after writing a checkpoint.";
 

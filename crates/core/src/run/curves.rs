@@ -17,7 +17,7 @@ type Curve = Vec<(f64, f64)>;
 
 /// Columns of panels, and the size of each in pixels.
 const COLUMNS: usize = 3;
-const PANEL: (u32, u32) = (340, 220);
+const PANEL: (u32, u32) = (352, 232);
 /// A curve runs through the means of at most so many groups of neighbours: the eye cannot separate more.
 const POINTS: usize = 300;
 /// Pixels between the lines of the legend.

@@ -200,12 +200,11 @@ thread_local! {
 pub(crate) fn marked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     STARTED.take();
     let result = work();
-    if let Some(dir) = STARTED.take()
-        && let Err(e) = Ended::leave(&dir, &result)
-    {
-        crate::say::warning(format_args!("the run cannot be marked with its end: {e}"));
+    match STARTED.take().map_or(Ok(()), |dir| Ended::leave(&dir, &result)) {
+        // Without the word a finished run looks like one that was killed.
+        Err(e) if result.is_ok() => Err(e),
+        _ => result,
     }
-    result
 }
 
 /// The result of the run in `dir` as JSON, where it is asked for: its `result.json` with the folder.

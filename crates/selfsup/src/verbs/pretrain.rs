@@ -22,6 +22,7 @@ use selfsup_core::trainer::{Summary, Trainer, gradients};
 use selfsup_core::{Error, Params, Pass, Progress, Result, Role, Scope};
 use selfsup_datasets::{Kind, kind_of};
 use serde::Serialize;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -401,7 +402,10 @@ fn dry_run<M: Modality>(
             say!("{what}: {:.3} M values, {:.1} MB", count as f64 / 1e6, count as f64 * 4e-6);
         }
     }
-    if let Training::Plan(_) = modality.training() {
+    if let Training::Plan(plan) = modality.training() {
+        let stages = plan.stages(&config.train, loader.batches() as u64);
+        say!("in all: {stages}");
+        crate::say::result(&json!({ "dry_run": true, "train": sets.train.len(), "stages": stages }));
         say!(
             "no run was made; the method makes its targets first, so no step is shown; leave out --dry-run to train"
         );
@@ -425,7 +429,7 @@ fn dry_run<M: Modality>(
     if let Some(mb) = peak {
         say!("peak memory: {mb} MB");
     }
-    crate::say::result(&serde_json::json!({
+    crate::say::result(&json!({
         "dry_run": true, "train": sets.train.len(), "steps": steps, "seconds_per_step": seconds,
         "seconds": seconds * steps as f64, "loss": made.loss, "peak_memory_mb": peak,
     }));

@@ -83,6 +83,7 @@ fn keys(path: &str, v: &toml::Value, out: &mut BTreeMap<String, String>) {
                 keys(&if path.is_empty() { k.clone() } else { format!("{path}.{k}") }, v, out);
             }
         }
+        toml::Value::Float(v) => drop(out.insert(path.into(), format!("{v:?}"))),
         v => drop(out.insert(path.into(), v.to_string())),
     }
 }
