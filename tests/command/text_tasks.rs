@@ -391,8 +391,57 @@ fn models_are_looked_at() {
     assert_eq!(rows.iter().map(|r| r[0]).collect::<Vec<_>>(), ["1", "1", "1", "2", "2", "2"], "{guesses}");
     assert!(rows.iter().all(|r| r[1].parse::<f32>().is_ok_and(|p| (0.0..=1.0).contains(&p))));
     refused(&selfsup(&["fill-mask", &bert, "sun rain"]), &["[MASK]"]);
+    let far = "sun [MASK] ".to_string() + &"rain ".repeat(600) + "[MASK]";
+    refused(
+        &selfsup(&["fill-mask", &bert, &far]),
+        &["1 of 2 [MASK] stand behind the", "tokens that the model reads"],
+    );
     refused(&selfsup(&["generate", &bert, "sun"]), &["masked-lm, which writes no text"]);
     refused(&selfsup(&["generate", &w.text("absent"), "sun"]), &["absent"]);
+}
+
+/// Vocabularies as released folders have them, codes between white space, and sentinels for a vocabulary
+/// that has none.
+#[test]
+fn vocabularies_of_any_kind_are_trained_with() {
+    let w = Work::new();
+    let texts = w.file("texts.txt", &(0..80).map(|i| line(i) + "\n").collect::<String>());
+    let pretrain = |name: &str, method: &str, keys: &[&str]| {
+        let run = w.text(name);
+        let given = keys.iter().any(|k| k.starts_with("tokenizer.path"));
+        let small = SMALL.iter().filter(|k| !(given && k.starts_with("tokenizer.")));
+        let args = ["pretrain", "--data", &texts, "--method", method, "--out", &run, "--no-probe"];
+        selfsup(&[&args[..], keys, &small.copied().collect::<Vec<_>>()].concat())
+    };
+    let golden = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tokenizers").join(name);
+        format!("tokenizer.path={}", folder.display())
+    };
+    for (name, method, keys, note) in [
+        ("bert", "masked-lm", vec![golden("bert")], "read as BERT's WordPiece, lower case"),
+        (
+            "roberta",
+            "masked-lm",
+            vec![golden("roberta"), "encoder.name=roberta".into()],
+            "RoBERTa's byte-level BPE",
+        ),
+        ("gpt", "causal-lm", vec![golden("gpt2/vocab.json")], "GPT-2's byte-level BPE"),
+        ("spm", "span-corruption", vec![golden("bpe/tokenizer.model")], "100 are added"),
+        ("t5", "span-corruption", vec![golden("t5")], "a Unigram model of sentencepiece"),
+        ("pieces", "span-corruption", vec![], "100 are added"),
+        ("codes", "masked-lm", vec!["tokenizer.kind=whitespace".into()], ""),
+    ] {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        ended(&pretrain(name, method, &keys), 0, &[note]);
+        let again = selfsup(&["embed", &w.text(name), &texts, "--out", &w.text("e.npy")]);
+        good(&again);
+        let said = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert!(!said.contains("read as") && !said.contains("are added"), "the run has its own: {said}");
+    }
+    let codes = w.json("codes/tokenizer/tokenizer.json");
+    assert_eq!(codes["model"]["vocab"].as_object().unwrap().len(), 5 + WORDS.len(), "{codes}");
+    let spm = w.json("spm/tokenizer/tokenizer_config.json");
+    assert_eq!(spm["extra_special_tokens"].as_array().unwrap().len(), 100);
 }
 
 /// A corpus that is not held in memory gives the same bytes as one that is, is written once, and a stopped

@@ -138,6 +138,19 @@ mod with_text {
             ));
         }
         let ids = tokenizer.example(&text, None, shape.longest())?.ids;
+        let (written, left) = (text.matches(&name).count(), ids.iter().filter(|id| **id == mask).count());
+        if left < written {
+            return Err(Error::input(
+                "text",
+                format!(
+                    "{} of {written} {name} stand behind the {} tokens that the model reads (of {}): cut the \
+                     text in front of them",
+                    written - left,
+                    shape.longest(),
+                    tokenizer.ids(&text)?.len() + tokenizer.around()
+                ),
+            ));
+        }
         for (place, guesses) in fill_mask(&model, &ids, mask, request.top)?.into_iter().enumerate() {
             for guess in guesses {
                 let word = tokenizer.decode(&[guess.id])?;
