@@ -41,6 +41,23 @@ pub fn contact_sheet(batch: &Views, augment: &AugmentConfig, samples: usize) -> 
     Image::new(width as u32, height as u32, 3, Pixels::U8(data))
 }
 
+/// The brightest value of all views of a batch, as a part of the largest that a file can hold.
+///
+/// # Errors
+/// If a view is not `(N, C, H, W)`.
+pub fn brightest(batch: &Views, augment: &AugmentConfig) -> Result<f32> {
+    let mut brightest = f32::NEG_INFINITY;
+    for view in batch.globals.iter().chain(&batch.locals).chain(&batch.targets) {
+        let (_, channels, _, _) = view.dims4()?;
+        for k in 0..channels {
+            let (mean, std) = augment.channel(k, channels);
+            let most = view.narrow(1, k, 1)?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+            brightest = brightest.max(most * std + mean);
+        }
+    }
+    Ok(brightest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +77,7 @@ mod tests {
         let at = |x: usize, y: usize| &data[(y * sheet.width as usize + x) * 3..][..3];
         assert_eq!((at(0, 0), at(4, 4), at(14, 4)), (&[255; 3][..], &[128; 3][..], &[128; 3][..]));
         assert_eq!(at(4, 16), [128, 255, 128]);
+        assert!((brightest(&batch, &augment)? - 1.0).abs() < 1e-6);
         let none = Views::default();
         assert!(contact_sheet(&none, &augment, 1).unwrap_err().to_string().contains("no views"));
         Ok(())

@@ -19,7 +19,7 @@ use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::data::{Collated, Content, Planes, Sample};
 use selfsup_vision::names::{Released, load_pretrained};
-use selfsup_vision::preview::contact_sheet;
+use selfsup_vision::preview::{brightest, contact_sheet};
 use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -148,6 +148,9 @@ impl Collate<Vec<Planes>> for Stacked {
     }
 }
 
+/// Views whose brightest value is below this are next to black: 12 bits in 16 are at most a sixteenth.
+const DARK: f32 = 0.1;
+
 impl Modality for Vision {
     type Keys = Keys;
     type Batch = Views;
@@ -266,6 +269,13 @@ impl Modality for Vision {
         let picture = PathBuf::from(format!("{}-augmentations.png", self.keys.method.name()));
         contact_sheet(batch, &self.keys.augment, 8)?.save(&picture)?;
         lines.push(format!("augmentations: {}", picture.display()));
+        let brightest = brightest(batch, &self.keys.augment)?;
+        if brightest < DARK {
+            lines.push(format!(
+                "the views are almost black (brightest value {brightest:.3} of 1): for grey files of 16 bits \
+                 whose values have 12, set augment.stretch = \"always\""
+            ));
+        }
         Ok(lines)
     }
 }
