@@ -88,6 +88,12 @@ pub const TEXT: Recogniser = Recogniser {
     ..Recogniser::new(Kind::Text)
 };
 
+/// Endings of recordings that nothing here decodes, in lower case.
+pub const RECORDINGS_NOT_READ: [&str; 21] = [
+    "opus", "au", "snd", "webm", "mka", "mkv", "wma", "amr", "gsm", "caf", "ape", "wv", "spx", "3gp", "ac3",
+    "dts", "mov", "mp2", "mpc", "tta", "aifc",
+];
+
 /// Recordings.
 pub const SPEECH: Recogniser = Recogniser {
     endings: &[
@@ -180,6 +186,12 @@ pub fn kind_of_file(path: &Path, table: &[Recogniser]) -> Option<Kind> {
     table.iter().find(|r| (r.bytes)(&head)).map(|r| r.kind)
 }
 
+/// Whether a file's name is that of a recording that nothing here decodes.
+pub(crate) fn is_unread_recording(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    RECORDINGS_NOT_READ.contains(&ending.as_str())
+}
+
 /// All files of one modality below a folder, sorted.
 ///
 /// # Errors
@@ -198,7 +210,8 @@ pub fn count(files: &[PathBuf], table: &[Recogniser]) -> Vec<(Kind, usize)> {
         let own = kinds.iter().filter(|(_, kind)| *kind == recogniser.kind).map(|(f, _)| *f);
         let Some(accompanies) = recogniser.accompanies else { return own.count() };
         let others = kinds.iter().filter(|(_, kind)| *kind != recogniser.kind);
-        let samples: BTreeSet<PathBuf> = others.map(|(f, _)| stem(f)).collect();
+        let unread = files.iter().filter(|f| is_unread_recording(f));
+        let samples: BTreeSet<PathBuf> = others.map(|(f, _)| *f).chain(unread).map(|f| stem(f)).collect();
         own.filter(|f| samples.is_empty() || !accompanies(f) && !samples.contains(&stem(f))).count()
     };
     table.iter().map(|r| (r.kind, of(r))).filter(|(_, n)| *n > 0).collect()

@@ -1,7 +1,7 @@
 //! Recordings through the real command: the probe of frames, testing in noise, bounds on lengths, and
 //! transcripts.
 
-use crate::common::{Work, good, refused};
+use crate::common::{Work, ended, good, refused};
 use selfsup::speech::audio::write_wav;
 use std::fmt::Write;
 use std::process::{Command, Output};
@@ -379,6 +379,24 @@ fn what_cannot_be_used_is_counted_and_named() {
     wav.extend(stereo);
     w.write("waves/turned.wav", wav);
     let (data, run) = (w.text("waves"), w.text("run"));
+    // A look at them: what is known of each, and all that is wrong.
+    let look = selfsup(&["data", "inspect", &data], &[]);
+    ended(&look, 2, &["2 of 23 recordings cannot be read", "3 recordings of"]);
+    let told = String::from_utf8_lossy(&look.stdout).into_owned();
+    for part in [
+        "duration: 10.52 seconds, each 0.02 to 0.50 s, the middle one 0.50 s",
+        "format wave: 22",
+        "rate 16000 Hz: 22",
+        "channels 1: 21",
+        "channels 2: 1",
+        "transcripts: 20 of 23 recordings, 0 of them empty; 160 characters, 8 different",
+        "unreadable: 2",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    for name in ["empty.wav", "short.wav", "turned.wav"] {
+        assert!(told.lines().any(|l| l.starts_with("problem: ") && l.contains(name)), "{name}: {told}");
+    }
     let args = ["pretrain", "--data", &data, "--out", &run, "train.steps=2"];
     let table = format!("data.labels={}", toml::Value::from(labels));
     let more = [table.as_str(), "data.hold_out=0.3", "eval.few=[]", "eval.knn_k=1"];
