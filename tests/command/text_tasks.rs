@@ -400,6 +400,67 @@ fn models_are_looked_at() {
     refused(&selfsup(&["generate", &w.text("absent"), "sun"]), &["absent"]);
 }
 
+/// Texts as other programs write them: a table whose ids look like paths, JSON as an array, on lines, in
+/// nested objects, and a folder with an empty file. All hold the same 80 texts.
+#[test]
+fn texts_of_any_form_are_the_same() {
+    let w = Work::new();
+    let texts: Vec<String> = (0..80).map(line).collect();
+    let objects = |make: &dyn Fn(&String) -> serde_json::Value| texts.iter().map(make).collect::<Vec<_>>();
+    let flat = objects(&|t| serde_json::json!({"text": t, "other": 1}));
+    let deep = objects(&|t| serde_json::json!({"meta": {"body": {"en": t}}}));
+    let lines = |all: &[serde_json::Value]| all.iter().map(|v| format!("{v}\n")).collect::<String>();
+    let array = w.file("array.json", &serde_json::Value::from(flat.clone()).to_string());
+    let in_lines = w.file("lines.json", &lines(&flat));
+    let nested = w.file("nested.jsonl", &lines(&deep));
+    w.file("folder/a.txt", &(texts.join("\n") + "\n"));
+    w.file("folder/b.txt", "");
+    let row = |(i, t): (usize, &String)| format!("{i}.txt,{t},{}\n", ["weather", "metal"][i % 2]);
+    let table = |from: usize, to: usize| {
+        let rows: String = texts.iter().enumerate().skip(from).take(to - from).map(row).collect();
+        format!("id,text,label\n{rows}")
+    };
+    let (train, test) = (w.file("train.csv", &table(0, 60)), w.file("test.csv", &table(60, 80)));
+    let all = w.file("all.csv", &table(0, 80));
+    let mut bytes = Vec::new();
+    for (i, data) in [array, in_lines, nested, w.text("folder"), all].iter().enumerate() {
+        let run = w.text(&format!("run{i}"));
+        let key = if i == 2 { "corpus.column=meta.body.en" } else { "corpus.column=text" };
+        let args = [
+            "pretrain",
+            "--data",
+            data,
+            "--method",
+            "masked-lm",
+            "--out",
+            &run,
+            "--no-probe",
+            "data.hold_out=0",
+            key,
+        ];
+        let out = selfsup(&[&args[..], SMALL].concat());
+        good(&out);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(said.contains("1 files hold no text"), i == 3, "{said}");
+        bytes.push(std::fs::read(w.path(&format!("run{i}/model/model.safetensors"))).unwrap());
+    }
+    assert!(bytes.iter().all(|b| *b == bytes[0]), "the same texts, the same weights");
+    let args = [
+        "finetune",
+        "--run",
+        &w.text("run4"),
+        "--labels",
+        &train,
+        "--test",
+        &test,
+        "--out",
+        &w.text("tuned"),
+    ];
+    good(&selfsup(&[&args[..], TUNE].concat()));
+    let accuracy = w.json("tuned/result.json")["test"]["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 90.0, "{accuracy}");
+}
+
 /// Vocabularies as released folders have them, codes between white space, and sentinels for a vocabulary
 /// that has none.
 #[test]
