@@ -168,7 +168,9 @@ impl Modality for Vision {
         }
         let architecture = keys.encoder.resolve(keys.augment.size, keys.method.needs())?;
         if let Some(name) = keys.encoder.pretrained() {
-            keys.encoder.agree(&architecture, &Released::outline(super::weights_path(name)?)?)?;
+            let released = Released::outline(super::weights_path(name)?)?;
+            keys.encoder.agree(&architecture, &released)?;
+            keys.augment.agree(&released)?;
         }
         #[cfg(feature = "medical")]
         let volumes = keys.volumes.slices.is_some().then(|| keys.volumes.store()).transpose()?;
