@@ -360,8 +360,8 @@ pub(crate) enum Tokenizer {
         /// The folder to write tokenizer.json into.
         #[arg(long)]
         out: PathBuf,
-        /// Keys of [tokenizer] as KEY=VALUE: kind=wordpiece, bpe, unigram or characters; vocab_size=8000;
-        /// lowercase=false; also corpus.unit=...
+        /// Keys of [tokenizer] as KEY=VALUE: kind=wordpiece, bpe, unigram, characters or
+        /// whitespace; vocab_size=8000; lowercase=false; also corpus.unit=...
         keys: Vec<String>,
     },
 }

@@ -91,6 +91,9 @@ fn look<M: Modality>(kind: Kind, what: &str, given: &[String]) -> Result<()> {
     } else {
         summary(kind, &set);
     }
+    for line in modality.about(&set)? {
+        say!("{line}");
+    }
     let bad = unreadable(&modality, &set, LoaderConfig::default().workers)?;
     say!("unreadable: {}", bad.len());
     for (_, problem) in &bad {

@@ -19,7 +19,7 @@ use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::data::{Collated, Content, Planes, Sample};
 use selfsup_vision::names::{Released, load_pretrained};
-use selfsup_vision::preview::contact_sheet;
+use selfsup_vision::preview::{brightest, contact_sheet};
 use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig, ViTKeys};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -164,6 +164,9 @@ impl Collate<Vec<Planes>> for Stacked {
     }
 }
 
+/// Views whose brightest value is below this are next to black: 12 bits in 16 are at most a sixteenth.
+const DARK: f32 = 0.1;
+
 impl Modality for Vision {
     type Keys = Keys;
     type Batch = Views;
@@ -181,7 +184,9 @@ impl Modality for Vision {
         }
         let architecture = keys.encoder.resolve(keys.augment.size, keys.method.needs())?;
         if let Some(name) = keys.encoder.pretrained() {
-            keys.encoder.agree(&architecture, &Released::outline(super::weights_path(name)?)?)?;
+            let released = Released::outline(super::weights_path(name)?)?;
+            keys.encoder.agree(&architecture, &released)?;
+            keys.augment.agree(&released)?;
         }
         #[cfg(feature = "medical")]
         let volumes = keys.volumes.slices.is_some().then(|| keys.volumes.store()).transpose()?;
@@ -287,6 +292,13 @@ impl Modality for Vision {
         }
         contact_sheet(batch, &self.keys.augment, SHOWN, &originals)?.save(&picture)?;
         lines.push(format!("augmentations, the original on the left: {}", picture.display()));
+        let brightest = brightest(batch, &self.keys.augment)?;
+        if brightest < DARK {
+            lines.push(format!(
+                "the views are almost black (brightest value {brightest:.3} of 1): for grey files of 16 bits \
+                 whose values have 12, set augment.stretch = \"always\""
+            ));
+        }
         Ok(lines)
     }
 }
