@@ -6,7 +6,7 @@ mod common;
 
 #[cfg(feature = "vision")]
 mod bad_input;
-#[cfg(all(feature = "vision", debug_assertions))]
+#[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical", debug_assertions))]
 mod crash;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;

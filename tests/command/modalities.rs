@@ -42,7 +42,7 @@ fn embeddings(w: &Work, run: &str) -> Vec<usize> {
     candle_core::safetensors::load(&out, &Device::Cpu).unwrap()["embeddings"].dims().to_vec()
 }
 
-const TEXT: &[&str] = &[
+pub const TEXT: &[&str] = &[
     "encoder.dim=16",
     "encoder.depth=1",
     "encoder.heads=2",
@@ -162,7 +162,8 @@ fn vocabularies() {
 }
 
 /// Tones whose pitch spells the label.
-fn tones(w: &Work, count: usize) {
+/// Recordings `waves/NN.wav` of two kinds, with transcripts.
+pub fn tones(w: &Work, count: usize) {
     for i in 0..count {
         let wave: Vec<f32> = (0..5200 + 160 * i)
             .map(|t| {
@@ -177,7 +178,7 @@ fn tones(w: &Work, count: usize) {
     }
 }
 
-const SPEECH: &[&str] = &[
+pub const SPEECH: &[&str] = &[
     "encoder.dim=16",
     "encoder.depth=2",
     "encoder.heads=2",
