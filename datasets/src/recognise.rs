@@ -9,8 +9,6 @@ use crate::size;
 use crate::walk::Walk;
 use selfsup_core::Result;
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// How many bytes [`Recogniser::bytes`] is shown at most.
@@ -151,8 +149,7 @@ pub fn kind_of_file(path: &Path, table: &[Recogniser]) -> Option<Kind> {
     if let Some(found) = table.iter().find(|r| (r.container)(path)) {
         return Some(found.kind);
     }
-    let mut head = Vec::new();
-    File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    let head = selfsup_core::file::head(path, HEAD).ok()?;
     table.iter().find(|r| (r.bytes)(&head)).map(|r| r.kind)
 }
 

@@ -210,7 +210,7 @@ pub fn full() -> Result<Glosses> {
 
 /// Lines of `topic, tab, gloss`, gzip.
 fn table(path: &Path) -> Result<Vec<(usize, Box<str>)>> {
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = selfsup_core::file::open(path)?;
     let mut text = String::new();
     // 6.5 MB; more than ten times as much is another file.
     flate2::read::GzDecoder::new(file)
@@ -232,7 +232,7 @@ fn table(path: &Path) -> Result<Vec<(usize, Box<str>)>> {
 
 /// A file `data.*` of the database: the second column is the topic, the gloss stands behind ` | `.
 fn database(path: &Path) -> Result<Vec<(usize, Box<str>)>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let text = selfsup_core::file::text(path)?;
     // The licence in front is indented.
     let synsets = text.lines().enumerate().filter(|(_, line)| !line.starts_with(' '));
     let rows: Vec<(usize, Box<str>)> = synsets

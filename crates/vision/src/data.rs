@@ -47,7 +47,7 @@ impl Sample {
     pub fn decode(self, max_pixels: u64) -> Result<Image> {
         match self.content {
             Content::File(path) => {
-                let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+                let bytes = selfsup_core::file::read(&path)?;
                 Image::decode(&bytes, &self.id, max_pixels)
             }
             Content::Bytes(bytes) => Image::decode(&bytes, &self.id, max_pixels),

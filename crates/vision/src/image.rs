@@ -5,9 +5,10 @@
 //! become 16 bits, floating point from 0 to 1 by that range and others by their percentiles. A header that
 //! promises more pixels than allowed is refused before anything is allocated.
 
-use crate::tiff;
+use crate::{png, tiff};
 use image::{DynamicImage, ImageDecoder, ImageReader};
-use selfsup_core::{Error, Result};
+use selfsup_core::guard::guarded;
+use selfsup_core::{Error, Result, file};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -79,6 +80,11 @@ impl Image {
     /// If the content is no image, is damaged or cut short, or has too many pixels; the message names the
     /// file.
     pub fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Self> {
+        guarded(|| Self::decoded(bytes, name, max_pixels))
+            .unwrap_or_else(|_| Err(Error::input(name, "its decoder gave up on it: is the file damaged?")))
+    }
+
+    fn decoded(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Self> {
         if bytes.is_empty() {
             return Err(Error::input(name, "an empty file: expected an image"));
         }
@@ -90,6 +96,7 @@ impl Image {
             };
             return Image::new(width, height, channels, data).map_err(|e| Error::input(name, e));
         }
+        let bytes = &*png::pixels_only(bytes);
         let reader =
             ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::input(name, e))?;
         let Some(format) = reader.format() else {
@@ -114,6 +121,10 @@ impl Image {
                     "{width} x {height} pixels are more than the limit of {max_pixels} (data.max_pixels)"
                 ),
             ));
+        }
+        if format == image::ImageFormat::Png && !png::can_hold(bytes, width, height) {
+            let problem = format!("{width} x {height} pixels cannot lie in {} bytes: damaged?", bytes.len());
+            return Err(Error::input(name, problem));
         }
         if format == image::ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
             return Err(Error::input(name, "a truncated JPEG: its end is missing"));
@@ -145,7 +156,7 @@ impl Image {
     /// As [`Image::decode`].
     pub fn open(path: impl AsRef<Path>, max_pixels: u64) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let bytes = file::read(path)?;
         Self::decode(&bytes, &path.display().to_string(), max_pixels)
     }
 

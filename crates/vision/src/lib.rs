@@ -60,6 +60,7 @@ pub mod encoder;
 pub mod folder;
 pub mod image;
 pub mod names;
+mod png;
 pub mod prelude;
 mod pretrained;
 pub mod preview;

@@ -7,13 +7,12 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use selfsup_core::{Error, Result};
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// Runs a call into the reader of Parquet: what it reports names the file, and a panic over a damaged file is
 /// an error too.
 pub(super) fn guard<T>(path: &Path, f: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(f)) {
+    match selfsup_core::guard::guarded(f) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(e)) => Err(Error::file(path, format_args!("not a whole Parquet file: {e}"))),
         Err(_) => Err(Error::file(path, "not a whole Parquet file: its reader gave up")),
@@ -21,7 +20,7 @@ pub(super) fn guard<T>(path: &Path, f: impl FnOnce() -> Result<T, ParquetError>)
 }
 
 pub(super) fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = selfsup_core::file::open(path)?;
     guard(path, || SerializedFileReader::new(file))
 }
 
