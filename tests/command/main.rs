@@ -10,6 +10,14 @@ mod bad_input;
 mod crash;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;
+#[cfg(all(
+    target_os = "linux",
+    feature = "vision",
+    feature = "text",
+    feature = "speech",
+    feature = "medical"
+))]
+mod hostile;
 #[cfg(all(unix, feature = "vision"))]
 mod kill;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]

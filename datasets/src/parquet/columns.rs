@@ -1,11 +1,12 @@
 //! Values of columns, whatever is wrong with the file.
 
+use super::thrift::{check_footer, check_pages};
 use ::parquet::basic::Type as Physical;
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use ::parquet::data_type::{ByteArray, DataType};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use selfsup_core::{Error, Result};
+use selfsup_core::{Error, Result, file};
 use std::fs::File;
 use std::path::Path;
 
@@ -20,8 +21,20 @@ pub(super) fn guard<T>(path: &Path, f: impl FnOnce() -> Result<T, ParquetError>)
 }
 
 pub(super) fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
-    let file = selfsup_core::file::open(path)?;
-    guard(path, || SerializedFileReader::new(file))
+    let file = file::open(path)?;
+    let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+    check_footer(path, length)?;
+    let reader = guard(path, || SerializedFileReader::new(file))?;
+    // A row of nulls takes no byte, and each takes memory here.
+    let rows = reader.metadata().row_groups().iter().map(|g| u64::try_from(g.num_rows()).unwrap_or(u64::MAX));
+    let rows = rows.fold(0u64, u64::saturating_add);
+    if rows > length.saturating_mul(16).saturating_add(1 << 16) {
+        return Err(Error::file(
+            path,
+            format_args!("not a whole Parquet file: {rows} rows in {length} bytes"),
+        ));
+    }
+    Ok(reader)
 }
 
 /// All `rows` values of a column without lists; `None` where one is null.
@@ -53,11 +66,21 @@ pub(super) enum Column {
 }
 
 /// The values of leaf `leaf` in row group `group`.
+///
+/// # Errors
+/// Naming the file: a column of lists or of neither numbers nor texts, and every kind of damage.
 pub(super) fn column(
+    path: &Path,
     reader: &SerializedFileReader<File>,
     group: usize,
     leaf: usize,
-) -> Result<Column, ParquetError> {
+) -> Result<Column> {
+    let (start, length) = guard(path, || Ok(reader.metadata().row_group(group).column(leaf).byte_range()))?;
+    check_pages(path, start, length)?;
+    guard(path, || decoded(reader, group, leaf))
+}
+
+fn decoded(reader: &SerializedFileReader<File>, group: usize, leaf: usize) -> Result<Column, ParquetError> {
     let row_group = reader.get_row_group(group)?;
     let meta = row_group.metadata();
     let rows = usize::try_from(meta.num_rows())

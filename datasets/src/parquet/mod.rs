@@ -7,6 +7,7 @@
 //! shards or a folder.
 
 mod columns;
+mod thrift;
 mod write;
 
 pub use write::embeddings;
@@ -17,7 +18,7 @@ use crate::split::Split;
 use ::parquet::basic::Type as Physical;
 use ::parquet::data_type::ByteArray;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use columns::{Column, column, guard, leaves, reader};
+use columns::{Column, column, leaves, reader};
 use selfsup_core::{Error, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -174,7 +175,7 @@ impl Parquet {
                 let count = usize::try_from(meta.num_rows()).map_err(|_| bad())?;
                 let bytes = u64::try_from(meta.column(content).uncompressed_size()).map_err(|_| bad())?;
                 let mut read = |leaf: usize| -> Result<Column> {
-                    let column = guard(path, || column(&reader, index, leaf))?;
+                    let column = column(path, &reader, index, leaf)?;
                     let len = match &column {
                         Column::Numbers(v) => v.len(),
                         Column::Texts(v) => v.len(),
@@ -265,7 +266,7 @@ impl Parquet {
         let RowGroup { file, index, .. } = self.groups[group];
         let Table { path, content } = &self.files[file];
         let reader = reader(path)?;
-        match guard(path, || column(&reader, index, *content))? {
+        match column(path, &reader, index, *content)? {
             Column::Texts(rows) => {
                 let rows = Arc::new(rows);
                 *cell = Some(rows.clone());
@@ -278,7 +279,14 @@ impl Parquet {
     }
 }
 
+/// Most bytes of the labels or groups of a row group: a dictionary holds each once, memory once a row.
+const NAMES: usize = 1 << 30;
+
 fn text(path: &Path, values: Vec<Option<ByteArray>>) -> Result<Vec<Option<String>>> {
+    let bytes = values.iter().flatten().fold(0usize, |n, v| n.saturating_add(v.len()));
+    if bytes > NAMES {
+        return Err(Error::file(path, format_args!("has {bytes} bytes of labels or groups in a row group")));
+    }
     let one = |v: ByteArray| {
         String::from_utf8(v.data().to_vec())
             .map_err(|_| Error::file(path, "has a label or group that is not UTF-8 text"))

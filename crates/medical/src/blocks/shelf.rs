@@ -145,7 +145,8 @@ impl Drop for InUse {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::time::Duration;
@@ -155,7 +156,7 @@ mod tests {
         let path = folder.join(name);
         std::fs::write(&path, vec![0; bytes]).unwrap();
         let when = SystemTime::now() - Duration::from_secs(ago);
-        File::options().write(true).open(&path).unwrap().set_modified(when).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(when).unwrap();
         path
     }
 
