@@ -165,7 +165,7 @@ impl Shard<'_> {
 
     fn walk(&mut self) -> Result<()> {
         let io = |e| Error::io(self.path, e);
-        let file = std::fs::File::open(self.tar).map_err(io)?;
+        let file = selfsup_core::file::open(self.tar)?;
         let total = file.metadata().map_err(io)?.len();
         let path = self.path.to_path_buf();
         let broken = |e: std::io::Error, after: &str| {
