@@ -82,8 +82,8 @@ pub(super) fn convert(
 /// The merges of a file: two pieces a line, behind a line with the version.
 fn pairs(file: &Path) -> Result<Vec<(String, String)>> {
     let text = String::from_utf8(read(file, MAX)?).map_err(|_| Error::file(file, "not UTF-8"))?;
-    let lines =
-        text.lines().enumerate().filter(|(i, l)| !l.is_empty() && !(*i == 0 && l.starts_with("#version")));
+    let version = |i: usize, line: &str| i == 0 && line.starts_with("#version");
+    let lines = text.lines().enumerate().filter(|(i, l)| !l.is_empty() && !version(*i, l));
     lines
         .map(|(i, line)| match line.split_once(' ') {
             Some((a, b)) if !a.is_empty() && !b.is_empty() && !b.contains(' ') => Ok((a.into(), b.into())),
