@@ -207,8 +207,8 @@ impl Modality for Text {
             (None, Some(folder)) => {
                 return Err(Error::file(
                     folder,
-                    "no tokenizer beside these weights (tokenizer.json, vocab.json with merges.txt, vocab.txt or \
-                     a .model), and one made from the data would know other tokens: give tokenizer.path",
+                    "no tokenizer beside these weights (tokenizer.json, vocab.json with merges.txt, vocab.txt \
+                     or a .model), and one made from the data would know other tokens: give tokenizer.path",
                 ));
             }
             (None, None) => {

@@ -46,9 +46,9 @@ pub(super) fn convert(
         .map_err(|e| Error::file(merges, format!("does not belong to vocab.json: {e}")))?;
     let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(model));
     let space = settings.flag("add_prefix_space").unwrap_or(false);
-    let level = |space: bool, trim: bool| json!({"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": trim, "use_regex": true});
-    inner.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(level(space, true))?));
-    inner.with_decoder(Some(part::<DecoderWrapper>(level(true, true))?));
+    let level = |space: bool| json!({"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": true, "use_regex": true});
+    inner.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(level(space))?));
+    inner.with_decoder(Some(part::<DecoderWrapper>(level(true))?));
     if !roberta {
         let usual =
             [("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")];
