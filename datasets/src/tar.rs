@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A shard is walked once, jumping over contents; afterwards members are read by position. A tar is not
-//! unpacked to the disk; one in gzip (`.tar.gz`, `.tgz`) is unpacked as a whole into the cache, once. See github.com/webdataset/webdataset (Aizman, Maltby and Breuel 2019, arXiv
-//! 2001.01858).
+//! unpacked to the disk; one in gzip (`.tar.gz`, `.tgz`) is unpacked as a whole into the cache, once. See
+//! github.com/webdataset/webdataset (Aizman, Maltby and Breuel 2019, arXiv 2001.01858).
 
 use crate::recognise::{VISION, is_image};
 use crate::record::{Record, Records, Source, missing, read_at};
