@@ -161,7 +161,7 @@ fn every_scale_goes_through_every_verb() {
             &SMALL[3..],
         ));
         assert_eq!(good(&here(&w, &["predict", &classes, "scans"], &[])).lines().count(), 5);
-        good(&here(&w, &["embed", &run, "--out", &format!("{}.csv", at("e"))], &[]));
+        good(&here(&w, &["embed", &run, "--out", &format!("{kind}.csv")], &[]));
         // A key of another kind is refused by its name; another kind takes the place of the section.
         let other =
             ["embed", &run, "--out", "other.csv", "augment.scale.kind=window", "augment.scale.high=9"];
@@ -174,11 +174,11 @@ fn every_scale_goes_through_every_verb() {
     refused(&here(&w, &refuse, &["task.foreground=0.5"]), &["task.foreground", "classification"]);
 }
 
-/// Three patients of 10 slices of 24 x 20 pixels; one lacks a slice.
-fn patients(w: &Work) {
-    for patient in 0..3usize {
+/// Patients of 10 slices of 24 x 20 pixels below a folder; the second one lacks a slice.
+fn patients(w: &Work, folder: &str, count: usize) {
+    for patient in 0..count {
         for slice in (0..10usize).filter(|k| (patient, *k) != (1, 6)) {
-            let path = w.path(&format!("ct/p{patient}/IM{slice:03}.dcm"));
+            let path = w.path(&format!("{folder}/p{patient}/IM{slice:03}.dcm"));
             film(&path, "MONOCHROME2", Some(3.0 * slice as f64), |i| ((i * 7 + patient * slice) % 251) as u8);
         }
     }
@@ -187,8 +187,8 @@ fn patients(w: &Work) {
 #[test]
 fn one_bad_series_does_not_end_it() {
     let w = Work::new();
-    patients(&w);
-    let missing = ["ct/p1", "1 slice is missing at 18.000 mm", "IM005.dcm", "IM007.dcm"];
+    patients(&w, "ct", 3);
+    let missing = ["/p1: 1 slice is missing at 18.000 mm", "IM005.dcm", "IM007.dcm"];
     let pretrain = ["pretrain", "--data", "ct", "--out", "run"];
     refused(&here(&w, &pretrain, &SMALL), &missing);
     let lenient = ["train.max_bad_fraction=0.4"];
@@ -206,16 +206,18 @@ fn one_bad_series_does_not_end_it() {
     let rows = std::fs::read_to_string(w.path("e.csv")).unwrap();
     assert!(rows.lines().count() == 3 && !rows.contains("p1"), "{rows}");
 
-    w.write("labels.csv", "path,label,split\np0,a,train\np1,a,train\np2,b,test\n");
-    let probe = ["probe", "run", "--data", "ct", "--labels", "labels.csv"];
+    patients(&w, "many", 6);
+    let rows = ["p0,a,train", "p1,a,train", "p2,b,train", "p3,b,train", "p4,a,test", "p5,b,test"];
+    w.write("labels.csv", format!("path,label,split\n{}\n", rows.join("\n")));
+    let probe = ["probe", "run", "--data", "many", "--labels", "labels.csv"];
     refused(&here(&w, &probe, &["train.max_bad_fraction=0"]), &missing);
     let found = good(&here(&w, &probe, &["train.max_bad_fraction=0.5"]));
     assert!(found.contains("kNN"), "{found}");
-    let finetune = ["finetune", "--run", "run", "--data", "ct", "--labels", "labels.csv", "--out", "tuned"];
+    let finetune = ["finetune", "--run", "run", "--data", "many", "--labels", "labels.csv", "--out", "tuned"];
     refused(&here(&w, &finetune, &SMALL[3..]), &missing);
     good(&here(&w, &[&finetune[..], &SMALL[3..6]].concat(), &["train.max_bad_fraction=0.5"]));
-    refused(&here(&w, &["predict", "tuned", "ct"], &[]), &missing);
-    assert_eq!(good(&here(&w, &["predict", "tuned", "ct", "--skip-bad"], &[])).lines().count(), 3);
+    refused(&here(&w, &["predict", "tuned", "many"], &[]), &missing);
+    assert_eq!(good(&here(&w, &["predict", "tuned", "many", "--skip-bad"], &[])).lines().count(), 6);
 
     // Slices as pictures: what is bad is one picture.
     let pictures = ["pretrain", "--data", "ct", "--no-probe", "volumes.slices=axial"];

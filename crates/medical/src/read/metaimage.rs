@@ -365,7 +365,8 @@ mod tests {
         says("NDims = 3", "NDims = 2", "2 axes");
         says("ElementType", "ElementNumberOfChannels = 3\nElementType", "channels");
         says("0 1 0 -1 0 0 0 0 1", "0 0 0 0 0 0 0 0 0", "spacing");
-        says("ElementDataFile = LOCAL\n", "", "ElementDataFile");
+        let error = stored(&HEAD.replace("ElementDataFile = LOCAL\n", ""), b"").unwrap_err().to_string();
+        assert!(error.contains("does not end with ElementDataFile"), "{error}");
         let bare = HEAD.replace("TransformMatrix = 0 1 0 -1 0 0 0 0 1\nOffset", "Offset");
         let error = stored(&bare.replace("ARI", "???"), &bytes()).unwrap_err().to_string();
         assert!(error.contains("not guessed"), "{error}");

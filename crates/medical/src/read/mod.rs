@@ -91,12 +91,13 @@ fn plain(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
 /// # Errors
 /// As [`open`].
 pub fn open_series(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
-    let files = files(path)?;
-    if files.len() > 1 && !path.is_dir() {
-        resampled(dicom::open_files(&path.display().to_string(), &files, config)?, config)
-    } else {
-        open(path, config)
+    if !path.is_dir() && dicom_file(path) {
+        let files = dicom::series_of(path)?;
+        if files.len() > 1 {
+            return resampled(dicom::open_files(&path.display().to_string(), &files, config)?, config);
+        }
     }
+    open(path, config)
 }
 
 /// The files that the volume which `path` stands for is read from ([`open_series`]).

@@ -148,7 +148,7 @@ fn configured_frames_and_values() {
         assert_eq!(read(1).unwrap().values()[..2], [12.0, 13.0]);
         assert!(read(2).unwrap_err().to_string().contains("no volume 2"));
         // A mask has one volume, whichever is chosen of its image.
-        let mask = at("mask.nii", &with(&[]));
+        let mask = at("mask.nii", &with(&[(42, &[2i16, 3, 2].map(i16::to_le_bytes).concat())]));
         let config = ReadConfig { frame: Some(1), ..Default::default() };
         let both = labelled(&file.1, &mask.1, &config).unwrap();
         assert_eq!((both.values()[1], both.labels().unwrap()[1]), (13.0, 1));
