@@ -13,6 +13,7 @@ use crate::card::Card;
 use crate::fetch::{Client, Holds, Package, cache, fetch};
 use crate::idx::Idx;
 use crate::kind::Kind;
+use crate::samples;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -84,16 +85,21 @@ pub const CARDS: [Card; 4] = [
     },
 ];
 
-/// The bundled images: the first 10,000 for training, or the 10,000 for testing. Looked for in this crate's
-/// sources, then in `SELFSUP_DATA/fashion-mnist`, then in the whole set, which is fetched if need be: the
-/// same images from each.
+/// The bundled images: the first 10,000 for training, or the 10,000 for testing. They are compiled in; a build
+/// of the published crate, which is without them, looks in `SELFSUP_DATA/fashion-mnist`, then in the whole
+/// set, which is fetched if need be: the same images from each.
 ///
 /// # Errors
 /// If the files are not there and cannot be fetched, or are damaged.
 pub fn bundled(train: bool) -> Result<Idx> {
+    let part = if train { &FILES[..2] } else { &FILES[2..] };
+    let [images, labels] = [part[0], part[1]].map(|file| format!("fashion-mnist/{file}"));
+    if let (Some(images_gz), Some(labels_gz)) = (samples::bytes(&images), samples::bytes(&labels)) {
+        let set = Idx::of_gzip((Path::new(&images), images_gz), (Path::new(&labels), labels_gz))?;
+        return Ok(set.with_classes(&CLASSES).truncate(BUNDLED));
+    }
     let beside = cache().ok().map(|c| c.join("fashion-mnist"));
-    let sources = [Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/fashion-mnist")), beside];
-    let Some(folder) = sources.into_iter().flatten().find(|f| f.is_dir()) else {
+    let Some(folder) = beside.filter(|f| f.is_dir()) else {
         return Ok(full(train)?.truncate(BUNDLED));
     };
     Ok(open(&folder, train)?.truncate(BUNDLED))

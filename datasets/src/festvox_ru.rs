@@ -15,6 +15,7 @@ use crate::card::Card;
 use crate::fetch::{Client, Holds, Package, cache, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, Subset, missing};
+use crate::samples;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,12 @@ const VOICE: Package = Package {
         "usr/share/festival/voices/russian/msu_ru_nsh_clunits/etc/txt.done.data",
     ],
 };
+
+/// The bundled sentences, `ru_NNNN`.
+const BUNDLED: [u16; 30] = [
+    18, 40, 49, 56, 58, 73, 109, 120, 154, 239, 259, 262, 268, 302, 308, 325, 372, 466, 517, 518, 537, 552,
+    559, 594, 683, 697, 712, 724, 773, 836,
+];
 
 const fn card(
     name: &'static str,
@@ -66,19 +73,16 @@ fn part(voice: Voice, test: bool) -> Result<Box<dyn Records>> {
     Ok(Box::new(Subset::new(voice, indices)?))
 }
 
-/// The bundled sentences. Looked for in this crate's sources, then in `SELFSUP_DATA/festvox-ru`.
+/// The bundled sentences: compiled in and unpacked into the cache, from `SELFSUP_DATA/festvox-ru`, or the same
+/// ones of the whole set, which is fetched if need be.
 ///
 /// # Errors
-/// If the files are not there or damaged.
+/// If the files are not there and cannot be fetched, or are damaged.
 pub fn bundled() -> Result<Voice> {
-    let beside = cache().ok().map(|c| c.join("festvox-ru"));
-    let sources = [Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/festvox-ru")), beside];
-    match sources.into_iter().flatten().find(|f| f.is_dir()) {
+    let beside = cache().ok().map(|c| c.join("festvox-ru")).filter(|f| f.is_dir());
+    match samples::folder("festvox-ru")?.or(beside) {
         Some(folder) => Voice::open(&folder),
-        None => Err(Error::input(
-            "festvox-ru",
-            "the sample is not there: use festvox-ru-full, or put it into SELFSUP_DATA/festvox-ru",
-        )),
+        None => Ok(full()?.only(&BUNDLED)),
     }
 }
 
@@ -137,6 +141,14 @@ impl Voice {
         }
         Ok(Voice { sentences, folder: folder.to_path_buf() })
     }
+
+    /// Of the sentences those of these numbers.
+    fn only(mut self, numbers: &[u16]) -> Self {
+        let names: Vec<String> = numbers.iter().map(|n| format!("ru_{n:04}")).collect();
+        self.sentences
+            .retain(|(path, _)| path.file_stem().is_some_and(|s| names.iter().any(|n| s == n.as_str())));
+        self
+    }
 }
 
 impl Records for Voice {
@@ -182,8 +194,14 @@ mod tests {
             assert!(lab.starts_with('#') && lab.contains("pau"));
         }
         assert!(bytes < 3_000_000);
-        let licence = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/festvox-ru/LICENSE.txt");
-        assert!(std::fs::read_to_string(licence).unwrap().contains("Shmyrev"));
+        let licence = samples::bytes("festvox-ru/LICENSE.txt").unwrap();
+        assert!(String::from_utf8_lossy(licence).contains("Shmyrev"));
+        assert_eq!(
+            bundled().unwrap().only(&BUNDLED).len(),
+            30,
+            "a published crate takes the same of the whole"
+        );
+        assert_eq!(bundled().unwrap().only(&BUNDLED[1..]).len(), 29);
         let (train, test) = ((CARDS[0].open)().unwrap(), (CARDS[1].open)().unwrap());
         assert_eq!((train.len(), test.len()), (24, 6));
         crate::check_leak(&*train, &*test, ("training", "test")).unwrap();
@@ -217,7 +235,7 @@ mod tests {
     #[ignore = "fetches a package"]
     fn fetched() {
         let voice = full().unwrap();
-        assert_eq!(voice.len(), 620);
+        assert_eq!((voice.len(), full().unwrap().only(&BUNDLED).len()), (620, 30));
         assert!((0..620).all(|i| voice.alignment(i).is_some()
             && voice.get(i).unwrap().source.content().unwrap().starts_with(b"RIFF")));
         assert_eq!(((CARDS[2].open)().unwrap().len(), (CARDS[3].open)().unwrap().len()), (496, 124));

@@ -19,25 +19,30 @@ pub struct Idx {
     classes: Vec<String>,
 }
 
-/// The file, unpacked if it starts as gzip does (whatever its name), and whether it does.
-pub(crate) fn unpacked(path: &Path) -> Result<(Box<dyn Read>, bool)> {
+/// What a file holds, and the most values that are read of it.
+pub(crate) struct Unpacked<'a> {
+    content: Box<dyn Read + 'a>,
+    limit: usize,
+}
+
+/// The file, unpacked if it starts as gzip does (whatever its name).
+pub(crate) fn unpacked(path: &Path) -> Result<Unpacked<'static>> {
     let packed = file::head(path, 2)? == [0x1f, 0x8b];
     let file = BufReader::new(file::open(path)?);
-    let reader: Box<dyn Read> =
+    let content: Box<dyn Read> =
         if packed { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
-    Ok((reader, packed))
+    Ok(Unpacked { content, limit: LIMITS[usize::from(packed)] })
 }
 
 /// Whether a file is idx with `rank` dimensions of bytes.
 pub(crate) fn is_idx(path: &Path, rank: u8) -> bool {
     let mut head = [0; 4];
-    unpacked(path).is_ok_and(|(mut f, _)| f.read_exact(&mut head).is_ok()) && head == [0, 0, 8, rank]
+    unpacked(path).is_ok_and(|mut f| f.content.read_exact(&mut head).is_ok()) && head == [0, 0, 8, rank]
 }
 
-/// Sizes and values of an idx file of unsigned bytes with `rank` dimensions.
-fn parse(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
-    let (mut file, packed) = unpacked(path)?;
-    let limit = LIMITS[usize::from(packed)];
+/// Sizes and values of an idx file of unsigned bytes with `rank` dimensions; `path` names it in messages.
+fn parse(file: Unpacked<'_>, path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
+    let Unpacked { content: mut file, limit } = file;
     let broken = |e: std::io::Error| Error::file(path, format_args!("cannot be unpacked: {e}"));
     let mut head = Vec::new();
     file.by_ref().take(4 + 4 * rank as u64).read_to_end(&mut head).map_err(broken)?;
@@ -76,7 +81,30 @@ impl Idx {
     /// # Errors
     /// If a file is not idx, is cut short, or the two do not hold the same number.
     pub fn open(images: &Path, labels: Option<&Path>) -> Result<Self> {
-        let (dims, pixels) = parse(images, 3)?;
+        let labels = match labels {
+            Some(path) => Some((path, unpacked(path)?)),
+            None => None,
+        };
+        Idx::read((images, unpacked(images)?), labels)
+    }
+
+    /// The same of files that are in memory, as gzip, each with its name.
+    ///
+    /// # Errors
+    /// As [`Idx::open`].
+    pub(crate) fn of_gzip(images: (&Path, &[u8]), labels: (&Path, &[u8])) -> Result<Self> {
+        let unpacked = |bytes| Unpacked {
+            content: Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+            limit: LIMITS[1],
+        };
+        Idx::read((images.0, unpacked(images.1)), Some((labels.0, unpacked(labels.1))))
+    }
+
+    fn read<'a>(
+        (images, file): (&Path, Unpacked<'a>),
+        labels: Option<(&Path, Unpacked<'a>)>,
+    ) -> Result<Self> {
+        let (dims, pixels) = parse(file, images, 3)?;
         if dims.contains(&0) {
             return Err(Error::file(
                 images,
@@ -85,8 +113,8 @@ impl Idx {
         }
         let labels = match labels {
             None => None,
-            Some(path) => {
-                let (n, labels) = parse(path, 1)?;
+            Some((path, file)) => {
+                let (n, labels) = parse(file, path, 1)?;
                 if n[0] != dims[0] {
                     return Err(Error::file(
                         path,

@@ -44,10 +44,12 @@ pub mod record;
 pub mod registry;
 pub mod tar;
 pub mod tuxpaint_voices;
+mod unpacked;
 pub mod volumes;
 pub mod wordnet;
 
 mod hold_out;
+mod samples;
 mod shuffle;
 mod size;
 mod split;

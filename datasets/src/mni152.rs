@@ -14,6 +14,7 @@
 use crate::card::Card;
 use crate::fetch::{Client, Holds, Package, cache, fetch};
 use crate::kind::Kind;
+use crate::samples;
 use crate::volumes::{Volume, Volumes, byte_nifti, write_gzip};
 use selfsup_core::Result;
 use std::path::{Path, PathBuf};
@@ -62,15 +63,14 @@ fn one(image: PathBuf, mask: PathBuf) -> Result<Volumes> {
     Volumes::new(vec![Volume { image, mask: Some(mask), subject: "mni152".to_string() }], &CLASSES)
 }
 
-/// The template at 2 mm: from this crate's sources, from `SELFSUP_DATA/mni152`, or made there of the whole
-/// set.
+/// The template at 2 mm: compiled in and unpacked into the cache, from `SELFSUP_DATA/mni152`, or made there of
+/// the whole set.
 ///
 /// # Errors
 /// If it is in neither place and cannot be fetched.
 pub fn bundled() -> Result<Volumes> {
-    let beside = cache().ok().map(|c| c.join("mni152"));
-    let folders = [Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/mni152")), beside];
-    let folder = match folders.into_iter().flatten().find(|f| f.is_dir()) {
+    let beside = cache().ok().map(|c| c.join("mni152")).filter(|f| f.is_dir());
+    let folder = match samples::folder("mni152")?.or(beside) {
         Some(folder) => folder,
         None => {
             let folder = fetch("mni152-full", &PACKAGE)?;

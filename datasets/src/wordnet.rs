@@ -19,6 +19,7 @@ use crate::card::Card;
 use crate::fetch::{Client, Holds, Package, cache, fetch};
 use crate::kind::Kind;
 use crate::record::{Record, Records, Source, Subset, missing};
+use crate::samples;
 use crate::shuffle::numpy_shuffle;
 use selfsup_core::{Error, Result};
 use std::io::Read;
@@ -152,18 +153,21 @@ pub struct Glosses {
     rows: Vec<(usize, u32, Box<str>)>,
 }
 
-/// The glosses of nouns: from this crate's sources, from `SELFSUP_DATA/wordnet-glosses`, or from the whole
-/// set, which is fetched if need be.
+/// The glosses of nouns: compiled in, from `SELFSUP_DATA/wordnet-glosses`, or from the whole set, which is
+/// fetched if need be.
 ///
 /// # Errors
 /// If the files are not there and cannot be fetched, or are damaged.
 pub fn nouns(part: Part) -> Result<Glosses> {
-    let beside = cache().ok().map(|c| c.join("wordnet-glosses"));
-    let sources = [Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/wordnet-glosses")), beside];
-    let found = sources.into_iter().flatten().map(|f| f.join("nouns.tsv.gz")).find(|f| f.is_file());
-    let (path, rows) = match found {
-        Some(path) => (path.clone(), table(&path)?),
-        None => {
+    const FILE: &str = "wordnet-glosses/nouns.tsv.gz";
+    let beside = cache().ok().map(|c| c.join(FILE)).filter(|f| f.is_file());
+    let (path, rows) = match (samples::bytes(FILE), beside) {
+        (Some(bytes), _) => (PathBuf::from(FILE), table(bytes, Path::new(FILE))?),
+        (None, Some(path)) => {
+            let file = selfsup_core::file::open(&path)?;
+            (path.clone(), table(file, &path)?)
+        }
+        (None, None) => {
             let path = fetch("wordnet-glosses-full", &PACKAGE)?.join("data.noun");
             (path.clone(), database(&path)?)
         }
@@ -208,9 +212,8 @@ pub fn full() -> Result<Glosses> {
     )
 }
 
-/// Lines of `topic, tab, gloss`, gzip.
-fn table(path: &Path) -> Result<Vec<(usize, Box<str>)>> {
-    let file = selfsup_core::file::open(path)?;
+/// Lines of `topic, tab, gloss`, gzip; `path` names them in messages.
+fn table(file: impl Read, path: &Path) -> Result<Vec<(usize, Box<str>)>> {
     let mut text = String::new();
     // 6.5 MB; more than ten times as much is another file.
     flate2::read::GzDecoder::new(file)
@@ -389,7 +392,9 @@ mod tests {
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gz, b"3\tfine\nno tab\n").unwrap();
         std::fs::write(&path, gz.finish().unwrap()).unwrap();
-        assert!(table(&path).err().unwrap().to_string().contains("line 2"));
+        assert!(
+            table(std::fs::File::open(&path).unwrap(), &path).err().unwrap().to_string().contains("line 2")
+        );
     }
 
     /// Fetches 6.5 MB: run with `--ignored` where there is apt-get and a network.

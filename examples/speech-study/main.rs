@@ -140,6 +140,7 @@ impl Cell {
                 overrides: vec![format!("data.test=\"{TEST}\"")],
                 frames: Some(PathBuf::new()),
                 snr: SNR.to_vec(),
+                out: Some(self.result(root)),
                 ..probe::Request::default()
             }),
             // The same prompt in two languages, or by two voices, stays together.

@@ -393,6 +393,13 @@ fn curves_of_runs() {
     let (folder, both) = (run.to_str().unwrap(), w.path("both.svg"));
     ended(&selfsup(&["curves", folder, folder, "--out", both.to_str().unwrap()]), 0, &[]);
     assert!(both.is_file());
-    ended(&selfsup(&["curves", folder, folder]), 2, &["--out"]);
+    // Without a file, into the present folder.
+    let here = std::process::Command::new(env!("CARGO_BIN_EXE_selfsup"))
+        .args(["curves", folder, folder])
+        .current_dir(w.path("data"))
+        .output()
+        .unwrap();
+    ended(&here, 0, &[]);
+    assert!(w.path("data/curves.svg").is_file());
     ended(&selfsup(&["curves", w.path("nothing").to_str().unwrap()]), 2, &["metrics.jsonl"]);
 }

@@ -36,6 +36,25 @@ impl Work {
         self.text(name)
     }
 
+    /// All files below a folder with their sizes and times: the same before and after what only reads.
+    pub fn listing(&self, name: &str) -> Vec<String> {
+        fn look(path: &std::path::Path, out: &mut Vec<String>) {
+            for entry in std::fs::read_dir(path).unwrap() {
+                let path = entry.unwrap().path();
+                let meta = path.symlink_metadata().unwrap();
+                let size = if meta.is_dir() { 0 } else { meta.len() };
+                out.push(format!("{} {size} {:?}", path.display(), meta.modified().unwrap()));
+                if meta.is_dir() {
+                    look(&path, out);
+                }
+            }
+        }
+        let mut out = Vec::new();
+        look(&self.path(name), &mut out);
+        out.sort();
+        out
+    }
+
     pub fn json(&self, name: &str) -> serde_json::Value {
         serde_json::from_slice(&std::fs::read(self.path(name)).unwrap()).unwrap()
     }

@@ -10,6 +10,10 @@ mod bad_input;
 mod crash;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;
+#[cfg(feature = "vision")]
+mod folder;
+#[cfg(feature = "vision")]
+mod habits;
 #[cfg(all(
     target_os = "linux",
     feature = "vision",
@@ -24,6 +28,10 @@ mod kill;
 mod modalities;
 #[cfg(all(feature = "text", feature = "parquet"))]
 mod parquet;
+#[cfg(feature = "vision")]
+mod readme;
+#[cfg(feature = "vision")]
+mod search;
 #[cfg(feature = "text")]
 mod shared;
 #[cfg(all(feature = "vision", feature = "medical"))]
@@ -36,5 +44,5 @@ mod tables;
 mod tasks;
 #[cfg(feature = "text")]
 mod text_tasks;
-#[cfg(all(unix, feature = "medical"))]
+#[cfg(all(unix, feature = "vision", feature = "medical"))]
 mod volumes;

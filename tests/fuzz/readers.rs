@@ -51,7 +51,14 @@ pub const READERS: &[Reader] = &[
     reader("safetensors", "safetensors", |path| weights::read(path).map(drop)),
     reader("torch", "pth", |path| weights::read(path).map(drop)),
     reader("torch-stream", "pth", |path| weights::read(path).map(drop)),
-    reader("weights-index", "safetensors.index.json", |path| weights::read(path).map(drop)),
+    reader("weights-index", "safetensors.index.json", |path| {
+        // The shard that a good index names: a tensor of two bytes.
+        let header = r#"{"a.b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#;
+        let shard = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), b"xx"].concat();
+        let io = |e| selfsup::Error::io(path, e);
+        std::fs::write(path.with_file_name("input-1.safetensors"), shard).map_err(io)?;
+        weights::read(path).map(drop)
+    }),
     reader("checkpoint", "safetensors", |path| {
         checkpoint::Checkpoint::load(path, &candle_core::Device::Cpu).map(drop)
     }),

@@ -49,9 +49,16 @@ fn in_tree(name: &str) -> &'static [&'static str] {
             "tests/data/images/49_zstd.tif",
             "tests/data/images/50_int32.tif",
         ],
-        "parquet" | "parquet-texts" => {
-            &["tests/data/parquet/pyarrow.parquet", "tests/data/parquet/polars.parquet"]
-        }
+        "parquet" => &[
+            "tests/data/parquet/lists.parquet",
+            "tests/data/parquet/bare_lists.parquet",
+            "tests/data/parquet/nulls.parquet",
+            "tests/data/parquet/gzip.parquet",
+            "tests/data/parquet/lz4.parquet",
+            "tests/data/parquet/brotli.parquet",
+            "tests/data/parquet/pyarrow.parquet",
+        ],
+        "parquet-texts" => &["tests/data/parquet/pyarrow.parquet", "tests/data/parquet/polars.parquet"],
         "table-csv" => &["tests/data/tables/leak.csv", "tests/data/tables/idandpath.csv"],
         "texts-tsv" => &["tests/data/text/rawquote.tsv"],
         "flac" => &["crates/speech/tests/audio/chirp.flac"],
@@ -282,7 +289,7 @@ fn made(name: &str, work: &Path) -> Vec<Vec<u8>> {
             text(&["\u{1}"]).into_iter().chain([b"\x80\x02}q\0.\x80\x02M\xe9\x03.".to_vec()]).collect()
         }
         "weights-index" => {
-            text(&[r#"{"metadata": {"total_size": 8}, "weight_map": {"a.b": "model-1.safetensors"}}"#])
+            text(&[r#"{"metadata": {"total_size": 8}, "weight_map": {"a.b": "input-1.safetensors"}}"#])
         }
         "checkpoint" => vec![checkpoint(work)],
         "wav" => wave(work),

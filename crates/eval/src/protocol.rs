@@ -11,12 +11,16 @@ use crate::knn::{KnnConfig, classify};
 use crate::linear::{CvConfig, FitReport, LinearProbe, LogisticConfig, Standardizer};
 use crate::metrics::Confusion;
 use rayon::prelude::*;
+use selfsup_core::run::Display;
 use selfsup_core::{Error, Key, Result};
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Values by name, in the order in which they were put in; a map when serialised.
 #[derive(Clone, Debug, PartialEq)]
@@ -237,10 +241,19 @@ pub fn evaluate(input: &EvalInput<'_>) -> Result<ProbeReport> {
         draws: input.draws,
         notes,
     };
+    // Minutes for many samples: each fit, and each kNN vote, is a piece.
+    let pieces = input.features.len() * (2 + input.few.len() * input.draws);
+    let shown = Shown {
+        display: Mutex::new(Display::counting("probes: fit", Duration::from_secs(10))),
+        total: pieces as u64,
+        done: AtomicU64::new(0),
+    };
     for set in input.features {
+        shown.one_more();
         report.dimensions.push(set.name, set.train.d());
         let votes = classify(set.train, input.train_labels, set.test, input.classes, &vote)?;
         report.knn.push(set.name, percent(&votes.predictions, input)?.accuracy() * 100.0);
+        shown.one_more();
         let probe = LinearProbe::fit(set.train, input.train_labels, input.classes, &input.linear)?;
         let confusion = percent(&probe.predict(set.test)?, input)?;
         report.linear.push(set.name, 100.0 * confusion.accuracy());
@@ -259,7 +272,7 @@ pub fn evaluate(input: &EvalInput<'_>) -> Result<ProbeReport> {
         if size > n || size < least {
             report.notes.push(format!("{size} labels: left out, expected {least} to {n}"));
         } else if report.linear_at.get(&size.to_string()).is_none() {
-            report.linear_at.push(&size.to_string(), few_labels(input, size)?);
+            report.linear_at.push(&size.to_string(), few_labels(input, size, &shown)?);
         }
     }
     Ok(report)
@@ -269,7 +282,22 @@ fn percent(predictions: &[u32], input: &EvalInput<'_>) -> Result<Confusion> {
     Confusion::new(predictions, input.test_labels, input.classes)
 }
 
-fn few_labels(input: &EvalInput<'_>, size: usize) -> Result<FewLabels> {
+/// How far an evaluation is, for people; counted by whichever thread begins a piece.
+struct Shown {
+    display: Mutex<Display>,
+    total: u64,
+    done: AtomicU64,
+}
+
+impl Shown {
+    /// A piece begins: those before it are done.
+    fn one_more(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed);
+        self.display.lock().unwrap_or_else(PoisonError::into_inner).count(done, self.total);
+    }
+}
+
+fn few_labels(input: &EvalInput<'_>, size: usize, shown: &Shown) -> Result<FewLabels> {
     let key = Key::new(input.seed).named("few labels").fold(size as u64);
     let mut out = FewLabels::default();
     for set in input.features {
@@ -278,6 +306,7 @@ fn few_labels(input: &EvalInput<'_>, size: usize) -> Result<FewLabels> {
         let draws: Vec<(f64, f64)> = (0..input.draws as u64)
             .into_par_iter()
             .map(|draw| {
+                shown.one_more();
                 let key = key.fold(draw);
                 let chosen = balanced_draw(input.train_labels, input.classes, size, key);
                 let x = set.train.select(&chosen)?;

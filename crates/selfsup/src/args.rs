@@ -11,6 +11,63 @@ use std::path::PathBuf;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What every verb takes, in front of it or behind it.
+#[derive(Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Common {
+    /// Print the result, warnings and errors only: no progress, no notes.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Print also the configuration, weights and devices that are taken.
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// Print the result as one JSON object on the standard output, everything else on the standard error.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Threads that compute; by default one for each core.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+    /// cpu, cuda:N, metal or auto, where an encoder runs.
+    #[arg(long, global = true)]
+    pub(crate) device: Option<String>,
+    /// Of what is drawn: weights, order and augmentation of a training, the random encoder of a probe, a text.
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+impl Common {
+    /// Overrides of a configuration by `--device` and `--seed`, which only some verbs read.
+    pub(crate) fn overrides(&self, verb: &Verb) -> selfsup::Result<Vec<String>> {
+        let reads: &[&str] = match verb {
+            Verb::Pretrain(_) | Verb::Finetune(_) | Verb::Probe(_) => &["--device", "--seed"],
+            Verb::Predict(_) | Verb::Transcribe(_) | Verb::Segment(_) | Verb::Embed(_) | Verb::Search(_) => {
+                &["--device"]
+            }
+            Verb::Generate(_) => &["--seed"],
+            _ => &[],
+        };
+        let given = [
+            ("--device", "device", self.device.as_ref().map(|d| format!("'{d}'"))),
+            ("--seed", "train.seed", self.seed.map(|s| s.to_string())),
+        ];
+        let mut out = Vec::new();
+        for (flag, key, value) in given {
+            match value {
+                Some(value) if reads.contains(&flag) => out.push(format!("{key}={value}")),
+                Some(_) => {
+                    return Err(selfsup::Error::config(format!(
+                        "{flag} is not read by this verb: see `selfsup VERB --help`"
+                    )));
+                }
+                None => {}
+            }
+        }
+        Ok(out)
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -20,6 +77,8 @@ Start here:
   selfsup probe runs/NAME                                        evaluate a run again
   selfsup finetune --run runs/NAME --labels labels.csv           learn a task from labels
   selfsup export runs/NAME --out DIR                             weights for timm or transformers
+  selfsup runs                                                   all runs: state, steps, result, size
+  selfsup config train                                           what the keys of a section mean
 
 Exit codes: 0 done, 1 failed, 2 bad input or configuration, 3 interrupted after writing a checkpoint.";
 
@@ -51,12 +110,22 @@ pub(crate) enum Verb {
         /// Folders of runs.
         #[arg(required = true)]
         runs: Vec<PathBuf>,
-        /// The SVG file; by default curves.svg in the folder of the run.
+        /// The SVG file; by default curves.svg in the present folder.
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// List runs with their state and result, compare them, remove what nobody needs.
+    Runs(Runs),
+    /// Print what configuration keys mean, with their types, defaults, and what they belong to.
+    Config {
+        /// A section (`train`, `method`), a method or an encoder (`mae`, `resnet18`), or a key
+        /// (`train.epochs`); everything without.
+        section: Option<String>,
+    },
     /// Write the embeddings of samples.
     Embed(Embed),
+    /// Find the samples most like others, near-duplicates, or outliers.
+    Search(Search),
     /// List, fetch and inspect data sets.
     #[command(subcommand)]
     Data(Data),
@@ -137,9 +206,13 @@ pub(crate) struct Probe {
     /// (by default where the data has them).
     #[arg(long, value_name = "DIR")]
     pub(crate) frames: Option<Option<PathBuf>>,
-    /// Where to write what was found; by default probe.json (with --frames frames.json) in the run's folder.
+    /// Where to write what was found as JSON; the run itself is left as it is.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Measure also what needs no labels but views of the samples: alignment, uniformity, LiDAR, and whether a
+    /// view finds its own sample.
+    #[arg(long)]
+    pub(crate) measures: bool,
     #[command(flatten)]
     pub(crate) noise: Noise,
 }
@@ -191,7 +264,8 @@ pub(crate) struct Bad {
 pub(crate) struct Predict {
     /// The fine-tuned run's folder.
     pub(crate) run: PathBuf,
-    /// Files, folders or names of data sets.
+    /// Files, folders or names of data sets, and KEY=VALUE overrides of the run's configuration.
+    #[arg(value_name = "FILES | KEY=VALUE")]
     pub(crate) files: Vec<String>,
     /// Where to write; the ending decides the format: .csv or .jsonl. To the screen as CSV without.
     #[arg(long)]
@@ -206,7 +280,7 @@ pub(crate) struct Predict {
 }
 
 impl Predict {
-    pub(crate) fn of(self, task: Option<&str>) -> verbs::predict::Request {
+    pub(crate) fn of(self, task: Option<&str>, overrides: Vec<String>) -> verbs::predict::Request {
         let (run, files, out, labels) = (self.run, self.files, self.out, self.labels);
         let Noise { snr, noise } = self.noise;
         verbs::predict::Request {
@@ -219,6 +293,7 @@ impl Predict {
             noise,
             labels,
             skip_bad: self.bad.skip_bad,
+            overrides,
         }
     }
 }
@@ -227,7 +302,9 @@ impl Predict {
 pub(crate) struct Segment {
     /// The fine-tuned run's folder.
     pub(crate) run: PathBuf,
-    /// Volumes: files, folders of DICOM series, folders of volumes.
+    /// Volumes: files, folders of DICOM series, folders of volumes; and KEY=VALUE overrides of the run's
+    /// configuration, e.g. `volumes.read.frame=0`.
+    #[arg(value_name = "FILES | KEY=VALUE")]
     pub(crate) files: Vec<String>,
     /// The folder to write NAME.nii.gz into, on the grid of each file.
     #[arg(long)]
@@ -261,9 +338,6 @@ pub(crate) struct Generate {
     /// Compute every step anew instead of keeping keys and values: the same text, later.
     #[arg(long)]
     pub(crate) no_cache: bool,
-    /// Another seed, another text.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
 }
 
 #[derive(Args)]
@@ -286,8 +360,8 @@ pub(crate) enum Tokenizer {
         /// The folder to write tokenizer.json into.
         #[arg(long)]
         out: PathBuf,
-        /// Keys of [tokenizer] as KEY=VALUE: kind=wordpiece, bpe, unigram or characters; vocab_size=8000;
-        /// lowercase=false; also corpus.unit=...
+        /// Keys of [tokenizer] as KEY=VALUE: kind=wordpiece, bpe, unigram, characters or
+        /// whitespace; vocab_size=8000; lowercase=false; also corpus.unit=...
         keys: Vec<String>,
     },
 }
@@ -296,6 +370,8 @@ pub(crate) enum Tokenizer {
 pub(crate) struct Embed {
     /// The run's folder.
     pub(crate) run: PathBuf,
+    /// KEY=VALUE overrides of the run's configuration, e.g. `volumes.read.frame=0`.
+    pub(crate) overrides: Vec<String>,
     /// Where to write; the ending decides the format: .csv (id,f0,f1...), .npy or .safetensors (with the
     /// names of the rows beside them, in NAME.ids.csv), .parquet.
     #[arg(long)]
@@ -305,6 +381,45 @@ pub(crate) struct Embed {
     pub(crate) data: Option<String>,
     #[command(flatten)]
     pub(crate) bad: Bad,
+}
+
+#[derive(Args)]
+pub(crate) struct Search {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// Samples to look for: files or folders.
+    pub(crate) queries: Vec<String>,
+    /// The samples that are searched, instead of the run's own.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Neighbours of each query, or outliers.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Groups of samples that are alike instead: those of at least this cosine similarity (0.98).
+    #[arg(long, value_name = "SIMILARITY", num_args = 0..=1, default_missing_value = "0.98",
+        require_equals = true, conflicts_with_all = ["outliers", "queries"])]
+    pub(crate) duplicates: Option<f32>,
+    /// The samples that are furthest from their nearest neighbours instead.
+    #[arg(long, conflicts_with = "queries")]
+    pub(crate) outliers: bool,
+    /// Where to write a table (CSV); to the screen without.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) bad: Bad,
+}
+
+impl Search {
+    pub(crate) fn of(self, overrides: Vec<String>) -> verbs::search::Request {
+        use verbs::search::What;
+        let what = match (self.duplicates, self.outliers) {
+            (Some(similarity), _) => What::Duplicates(similarity),
+            (None, true) => What::Outliers(self.top),
+            (None, false) => What::Nearest(self.queries, self.top),
+        };
+        let (run, data, out, skip_bad) = (self.run, self.data, self.out, self.bad.skip_bad);
+        verbs::search::Request { run, what, data, out, skip_bad, overrides }
+    }
 }
 
 #[derive(Subcommand)]
@@ -320,6 +435,8 @@ pub(crate) enum Data {
     Inspect {
         /// A name or a path.
         data: String,
+        /// How it is read, as KEY=VALUE, e.g. `volumes.read.frame=0`.
+        keys: Vec<String>,
     },
 }
 
@@ -346,10 +463,46 @@ pub(crate) struct Export {
     /// The folder to write; by default model/ in the run.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
+    /// Write over a folder that is not empty.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Layout, by default the first that the modality has. Images: timm, or hf (transformers' ViT; vision
     /// transformers only).
     #[arg(long)]
     pub(crate) layout: Option<String>,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Runs {
+    #[command(subcommand)]
+    pub(crate) what: Option<RunsVerb>,
+    /// The folder whose runs are listed.
+    #[arg(default_value = "runs")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RunsVerb {
+    /// Show the keys in which runs differ, and their results side by side.
+    Compare {
+        /// Folders of runs, two or more.
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+    },
+    /// Remove failed runs without a checkpoint, and checkpoints of finished runs that are neither the newest nor
+    /// the best, after asking.
+    Clean {
+        /// The folder of the runs.
+        #[arg(default_value = "runs")]
+        dir: PathBuf,
+        /// Remove also failed runs that have a checkpoint, and could go on.
+        #[arg(long)]
+        failed: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Args)]

@@ -3,8 +3,8 @@
 //!
 //! The test knows neither methods nor keys: it takes methods from [`Keys::METHODS`], encoders from the names
 //! that serde lists, keys from what serde says is known, and other values from the type of the present one.
-//! The sections of the loop (`[data]`, `[train]`, `[eval]`) are read by the verbs for all methods alike and
-//! are not walked.
+//! The sections of the loop (`[data]`, `[train]`, `[optim]`, `[eval]`) are read by the verbs for all methods
+//! alike: `loop_keys_test.rs` walks them.
 
 use crate::config::{Keys, PretrainConfig, Read};
 use crate::draft::Draft;
@@ -290,7 +290,8 @@ fn scaled(a: &[Value]) -> Vec<String> {
     vec![halved, raised]
 }
 
-fn leaves(v: &Value, path: &str, out: &mut BTreeSet<String>) {
+/// The dotted paths of all values below `path`.
+pub(crate) fn leaves(v: &Value, path: &str, out: &mut BTreeSet<String>) {
     match v {
         Value::Table(t) if !t.is_empty() => {
             t.iter().for_each(|(k, v)| leaves(v, &format!("{path}.{k}"), out))
@@ -599,8 +600,10 @@ fn of_volumes() {
         neutral: &[
             "encoder.pretrained",
             "volumes.in_memory",
+            "volumes.memory_mb",
             "volumes.cache_mb",
             "volumes.blocks",
+            "volumes.blocks_gb",
             // Files of several volumes, values that are not finite.
             "volumes.read",
             // Makes images of volumes: another modality.

@@ -4,25 +4,47 @@ mod args;
 
 #[cfg(feature = "medical")]
 use args::Cache;
-use args::{Cli, Data, Tokenizer, Verb};
+use args::{Cli, Common, Data, RunsVerb, Tokenizer, Verb};
 use clap::{CommandFactory, Parser};
-use selfsup::Error;
 use selfsup::verbs;
+use selfsup::{Error, Result};
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some((name, value)) = selfsup_core::device::candle_pool_setting() {
-        // SAFETY: the first statement of the process; no other thread exists that could read the environment.
+    let cli = Cli::parse();
+    let mut settings: Vec<(&str, String)> = Vec::new();
+    settings
+        .extend(selfsup_core::device::candle_pool_setting().map(|(name, value)| (name, value.to_string())));
+    settings.extend(cli.common.threads.map(|n| ("RAYON_NUM_THREADS", n.to_string())));
+    for (name, value) in settings {
+        // SAFETY: the process has one thread so far, so none could read the environment at the same time.
         #[allow(unsafe_code)]
         unsafe {
             std::env::set_var(name, value);
         }
     }
-    let cli = Cli::parse();
-    let result = match cli.verb {
+    let Common { quiet, verbose, json, .. } = cli.common;
+    selfsup::say::set_mode(selfsup::say::Mode { quiet, verbose, json });
+    match run(cli) {
+        Ok(()) => ExitCode::from(u8::from(selfsup::say::failed())),
+        Err(e) => {
+            let kind = if matches!(e, Error::Interrupted { .. }) { "stopped:" } else { "error:" };
+            // Where the standard error is closed, the exit code alone tells.
+            let _ = writeln!(std::io::stderr(), "{kind} {e}");
+            selfsup::say::result(&serde_json::json!({ "error": e.to_string(), "code": e.exit_code() }));
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+/// Carries out the verb.
+fn run(cli: Cli) -> Result<()> {
+    let common = cli.common;
+    let own = common.overrides(&cli.verb)?;
+    match cli.verb {
         Verb::Pretrain(a) => verbs::pretrain::run(verbs::pretrain::Request {
-            args: a.args,
+            args: [a.args, own].concat(),
             data: a.data,
             method: a.method,
             encoder: a.encoder,
@@ -34,7 +56,7 @@ fn main() -> ExitCode {
         }),
         Verb::Probe(a) => verbs::probe::run(&verbs::probe::Request {
             run: a.run,
-            overrides: a.overrides,
+            overrides: [a.overrides, own].concat(),
             data: a.data,
             test: a.test,
             labels: a.labels,
@@ -42,9 +64,10 @@ fn main() -> ExitCode {
             out: a.out,
             snr: a.noise.snr,
             noise: a.noise.noise,
+            measures: a.measures,
         }),
         Verb::Finetune(a) => verbs::finetune::run(&verbs::finetune::Request {
-            args: a.args,
+            args: [a.args, own].concat(),
             run: a.run,
             labels: a.labels,
             data: a.data,
@@ -53,8 +76,8 @@ fn main() -> ExitCode {
             resume: a.folder.resume,
             allow_config_change: a.folder.allow_config_change,
         }),
-        Verb::Predict(a) => verbs::predict::run(&a.of(None)),
-        Verb::Transcribe(a) => verbs::predict::run(&a.of(Some("ctc"))),
+        Verb::Predict(a) => verbs::predict::run(&a.of(None, own)),
+        Verb::Transcribe(a) => verbs::predict::run(&a.of(Some("ctc"), own)),
         Verb::Segment(a) => {
             let task = Some("segmentation".into());
             verbs::predict::run(&verbs::predict::Request {
@@ -64,6 +87,7 @@ fn main() -> ExitCode {
                 task,
                 folder: true,
                 skip_bad: a.bad.skip_bad,
+                overrides: own,
                 ..Default::default()
             })
         }
@@ -76,7 +100,7 @@ fn main() -> ExitCode {
             top_k: a.top_k,
             top_p: a.top_p,
             cache: !a.no_cache,
-            seed: a.seed,
+            seed: common.seed.unwrap_or(0),
         }),
         Verb::FillMask(a) => {
             verbs::generate::fill(&verbs::generate::FillRequest { run: a.run, text: a.text, top: a.top })
@@ -85,31 +109,37 @@ fn main() -> ExitCode {
             verbs::tokenizer::run(&verbs::tokenizer::Request { data, out, keys })
         }
         Verb::Curves { runs, out } => verbs::curves::run(&runs, out.as_deref()),
-        Verb::Embed(a) => verbs::embed::run(&a.run, &a.out, a.data.as_deref(), a.bad.skip_bad),
+        Verb::Runs(a) => match a.what {
+            None => verbs::runs::list(&a.dir),
+            Some(RunsVerb::Compare { runs }) => verbs::runs::compare(&runs),
+            Some(RunsVerb::Clean { dir, failed, yes }) => verbs::runs::clean(&dir, failed, yes),
+        },
+        Verb::Config { section } => verbs::config::run(section.as_deref()),
+        Verb::Embed(a) => verbs::embed::run(&verbs::embed::Request {
+            run: a.run,
+            out: a.out,
+            data: a.data,
+            skip_bad: a.bad.skip_bad,
+            overrides: [own, a.overrides].concat(),
+        }),
+        Verb::Search(a) => verbs::search::run(&a.of(own)),
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),
-        Verb::Data(Data::Inspect { data }) => verbs::data::inspect(&data),
+        Verb::Data(Data::Inspect { data, keys }) => verbs::data::inspect(&data, &keys),
         #[cfg(feature = "medical")]
         Verb::Cache(Cache::List(a)) => verbs::cache::list(a.folder),
         #[cfg(feature = "medical")]
         Verb::Cache(Cache::Clear(a)) => verbs::cache::clear(a.folder),
-        Verb::Export(a) => verbs::export::run(&a.run, a.out.as_deref(), a.layout.as_deref()),
+        Verb::Export(a) => verbs::export::run(&a.run, a.out.as_deref(), a.layout.as_deref(), a.force),
         Verb::Pull(a) => verbs::pull::run(&a.name),
         Verb::Doctor => verbs::doctor::run(),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "selfsup", &mut script);
-            selfsup::say::text(format_args!("{}", String::from_utf8_lossy(&script)));
+            let script = String::from_utf8_lossy(&script);
+            selfsup::say::text(format_args!("{script}"));
+            selfsup::say::result(&serde_json::json!({ "shell": shell.to_string(), "script": script }));
             Ok(())
-        }
-    };
-    match result {
-        Ok(()) => ExitCode::from(u8::from(selfsup::say::failed())),
-        Err(e) => {
-            let kind = if matches!(e, Error::Interrupted { .. }) { "stopped:" } else { "error:" };
-            // Where the standard error is closed, the exit code alone tells.
-            let _ = writeln!(std::io::stderr(), "{kind} {e}");
-            ExitCode::from(e.exit_code())
         }
     }
 }

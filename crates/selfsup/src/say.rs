@@ -4,15 +4,79 @@
 //! failure: later lines go nowhere, and a training that was piped into `head` still ends with its result on
 //! disk. Any other failure (a full disk) is reported once on the standard error, and turns the exit code into
 //! 1.
+//!
+//! A [`Mode`] says how much is printed. With `--json` the standard output gets one JSON object, the verb's
+//! [`result`], and what people read goes to the standard error.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static FAILED: AtomicBool = AtomicBool::new(false);
+/// Whether a result was printed as JSON.
+static SAID: AtomicBool = AtomicBool::new(false);
+static MODE: OnceLock<Mode> = OnceLock::new();
 
-/// Writes to the standard output; see the module.
+/// How much is printed, and in which form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Only the result, warnings and errors: no progress, no notes.
+    pub quiet: bool,
+    /// Also what a verb decides on the way.
+    pub verbose: bool,
+    /// The result as one JSON object on the standard output.
+    pub json: bool,
+}
+
+/// Sets the mode of this process, once, before anything is printed.
+pub fn set_mode(mode: Mode) {
+    selfsup_core::run::set_quiet(mode.quiet);
+    let _ = MODE.set(mode);
+}
+
+fn mode() -> Mode {
+    MODE.get().copied().unwrap_or_default()
+}
+
+/// Whether results are asked for as JSON.
+pub fn wants_json() -> bool {
+    mode().json
+}
+
+/// The result of a verb as JSON, where it is asked for; once: of an error after it the exit code tells.
+pub fn result(value: &serde_json::Value) {
+    if mode().json && !SAID.swap(true, Ordering::Relaxed) {
+        write_out(format_args!("{value}\n"));
+    }
+}
+
+/// Writes a result in words to the standard output; see the module.
 pub fn text(what: Arguments<'_>) {
+    match mode() {
+        Mode { json: true, quiet: true, .. } => {}
+        Mode { json: true, .. } => {
+            let _ = std::io::stderr().lock().write_fmt(what);
+        }
+        _ => write_out(what),
+    }
+}
+
+/// Writes what goes on, and is no result: as [`text`], and not at all where only results are asked for.
+pub fn progress(what: Arguments<'_>) {
+    if !mode().quiet {
+        text(what);
+    }
+}
+
+/// Writes what a verb decides on the way to the standard error, where it is asked for.
+pub fn detail(what: impl std::fmt::Display) {
+    if mode().verbose {
+        let _ = writeln!(std::io::stderr(), "{what}");
+    }
+}
+
+fn write_out(what: Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     match out.write_fmt(what).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe && !FAILED.swap(true, Ordering::Relaxed) => {
@@ -30,7 +94,9 @@ pub fn failed() -> bool {
 
 /// What a user should know and need not change, on the standard error.
 pub fn note(what: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "note: {what}");
+    if !mode().quiet {
+        let _ = writeln!(std::io::stderr(), "note: {what}");
+    }
 }
 
 /// A warning on the standard error.
@@ -43,6 +109,12 @@ macro_rules! say {
     ($($arg:tt)*) => { $crate::say::text(format_args!("{}\n", format_args!($($arg)*))) };
 }
 pub(crate) use say;
+
+/// A line of what goes on, which is no result.
+macro_rules! say_progress {
+    ($($arg:tt)*) => { $crate::say::progress(format_args!("{}\n", format_args!($($arg)*))) };
+}
+pub(crate) use say_progress;
 
 /// Text on the standard output, as `print!` without its panic.
 macro_rules! say_text {

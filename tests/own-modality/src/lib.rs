@@ -223,7 +223,7 @@ impl Modality for Signals {
         save_safetensors(out.join("model.safetensors"), &tensors)
     }
 
-    fn preview(&self, batch: &Views) -> Result<Vec<String>> {
+    fn preview(&self, batch: &Views, _set: &Set) -> Result<Vec<String>> {
         Ok(batch.globals.iter().map(|view| format!("view: {:?}", view.dims())).collect())
     }
 }

@@ -40,9 +40,10 @@ fn a_modality_of_ones_own_is_pre_trained_and_probed() {
     };
     let small = ["method.hidden_dim=32", "method.out_dim=16", "encoder.dim=24"];
     pretrain::run_as::<Signals>(request("simclr", &small)).expect("pre-training");
-    probe::run_as::<Signals>(&probe::Request { run: out.clone(), ..probe::Request::default() })
-        .expect("probe");
-    let text = std::fs::read_to_string(out.join("probe.json")).expect("probe.json");
+    let kept = dir.path().join("probe.json");
+    let probed = probe::Request { run: out.clone(), out: Some(kept.clone()), ..probe::Request::default() };
+    probe::run_as::<Signals>(&probed).expect("probe");
+    let text = std::fs::read_to_string(&kept).expect("probe.json");
     let found: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     for set in ["trained", "random", "raw"] {
         assert!(found["knn"][set].as_f64().is_some_and(|v| (0.0..=100.0).contains(&v)), "{text}");

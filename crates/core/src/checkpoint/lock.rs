@@ -44,6 +44,12 @@ impl FolderLock {
         Ok(FolderLock(file))
     }
 
+    /// Whether a process has locked `folder`. Nothing is written: the folder may be on a read-only mount.
+    pub fn is_held(folder: &Path) -> bool {
+        let Ok(file) = File::open(folder.join(NAME)) else { return false };
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
     fn file(folder: &Path) -> Result<File> {
         fault::point(folder)?;
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
@@ -68,7 +74,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a/b");
         let first = FolderLock::try_new(&folder).unwrap().unwrap();
-        assert!(FolderLock::try_new(&folder).unwrap().is_none());
+        assert!(FolderLock::try_new(&folder).unwrap().is_none() && FolderLock::is_held(&folder));
+        assert!(!FolderLock::is_held(&dir.path().join("a")) && !dir.path().join("a/.lock").exists());
         let (said, released) = (AtomicBool::new(false), AtomicBool::new(false));
         std::thread::scope(|s| {
             let waiter = s.spawn(|| {
@@ -83,5 +90,6 @@ mod tests {
             waiter.join().unwrap();
         });
         assert!(FolderLock::try_new(&folder).unwrap().is_some(), "it ends with its holder");
+        assert!(!FolderLock::is_held(&folder));
     }
 }

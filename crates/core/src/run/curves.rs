@@ -16,13 +16,13 @@ type Curve = Vec<(f64, f64)>;
 
 /// Columns of panels, and the size of each in pixels.
 const COLUMNS: usize = 3;
-const PANEL: (u32, u32) = (340, 220);
+const PANEL: (u32, u32) = (352, 232);
 /// A curve runs through the means of at most so many groups of neighbours: the eye cannot separate more.
 const POINTS: usize = 300;
 /// Pixels between the lines of the legend.
 const LINE: u32 = 18;
 
-/// Colours of runs that most eyes can separate (after Okabe and Ito).
+/// Colours of the first runs, which most eyes can separate (after Okabe and Ito); [`colour`] has the others.
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -31,6 +31,18 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
 ];
+
+/// The colour of a run. Behind the first six a hue and a brightness of its own: steps of the golden angle
+/// never meet an earlier hue again, and three levels of brightness part neighbours.
+fn colour(index: usize) -> RGBColor {
+    if let Some(colour) = COLOURS.get(index) {
+        return *colour;
+    }
+    let n = index - COLOURS.len();
+    let hue = (0.15 + n as f64 * 0.618_033_988_749_895).fract();
+    let (r, g, b) = HSLColor(hue, 0.75, [0.22, 0.4, 0.6][n % 3]).rgb();
+    RGBColor(r, g, b)
+}
 
 /// Colour of a bound.
 const BOUND: RGBColor = RGBColor(90, 90, 90);
@@ -94,6 +106,19 @@ fn label(v: f64) -> String {
     }
 }
 
+/// What is measured along the axis of a metric, with the unit where there is one.
+fn axis(metric: &str) -> String {
+    let unit = match metric {
+        "lr" => "learning rate",
+        "knn" => "accuracy in %",
+        "grad_norm" => "L2 norm",
+        "samples_per_second" => "samples / s",
+        name if name.ends_with("_seconds") || name == "seconds" => "seconds",
+        name => return name.replace('_', " "),
+    };
+    unit.into()
+}
+
 type Drawn<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// One metric of runs; a run that has not got it is an empty curve. Healthy ones are above `bound`.
@@ -108,8 +133,8 @@ fn panel(
     let mut chart = ChartBuilder::on(area)
         .caption(name.replace('_', " "), ("sans-serif", 14))
         .margin(8)
-        .x_label_area_size(24)
-        .y_label_area_size(56)
+        .x_label_area_size(36)
+        .y_label_area_size(68)
         .build_cartesian_2d(steps.clone(), values)?;
     chart
         .configure_mesh()
@@ -118,6 +143,9 @@ fn panel(
         .light_line_style(TRANSPARENT)
         .bold_line_style(RGBColor(225, 225, 225))
         .label_style(("sans-serif", 11))
+        .axis_desc_style(("sans-serif", 11))
+        .x_desc("step")
+        .y_desc(axis(name))
         .x_label_formatter(&|v| format!("{v:.0}"))
         .y_label_formatter(&|v| label(*v))
         .draw()?;
@@ -129,7 +157,7 @@ fn panel(
             BOUND.stroke_width(1),
         ))?;
     }
-    for (curve, colour) in runs.iter().zip(COLOURS.iter().cycle()) {
+    for (curve, colour) in runs.iter().zip((0..).map(colour)) {
         chart.draw_series(LineSeries::new(curve.iter().copied(), colour.stroke_width(2)))?;
         // A line of one point is not seen.
         if let [point] = curve[..] {
@@ -141,7 +169,7 @@ fn panel(
 
 /// The names of runs in their colours, one below the other.
 fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, names: &[&str]) -> Drawn<()> {
-    for (i, (name, colour)) in names.iter().zip(COLOURS.iter().cycle()).enumerate() {
+    for (i, (name, colour)) in names.iter().zip((0..).map(colour)).enumerate() {
         let y = 4 + LINE as i32 * i as i32;
         area.draw(&Rectangle::new([(8, y + 5), (28, y + 8)], colour.filled()))?;
         area.draw(&Text::new((*name).to_string(), (36, y), ("sans-serif", 12)))?;
@@ -216,6 +244,7 @@ mod tests {
         assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
         let at = |text: &str| picture.find(text).unwrap_or_else(|| panic!("{text} is not in the picture"));
         assert!(at("loss") < at("accuracy"));
+        assert_eq!(picture.matches("\nstep\n").count(), 2, "axes have names");
         assert_eq!(picture.matches("#0072B2").count(), 2, "one line a curve");
         let two = svg(&[("a", &path), ("the other", &path)]).unwrap().unwrap();
         assert_eq!(
@@ -241,6 +270,20 @@ mod tests {
         assert!(svg(&[("a", &path)]).unwrap().unwrap().contains("<circle"));
         std::fs::write(&path, "{\"step\":3,\"loss\":2.0}\n{\"step\":4,\"loss\":2.0}\n").unwrap();
         assert!(svg(&[("a", &path)]).unwrap().is_some());
+    }
+
+    #[test]
+    fn many_runs_have_many_colours() {
+        let all: Vec<RGBColor> = (0..24).map(colour).collect();
+        let apart = |a: &RGBColor, b: &RGBColor| {
+            let d = |a: u8, b: u8| (f64::from(a) - f64::from(b)).powi(2);
+            (d(a.0, b.0) + d(a.1, b.1) + d(a.2, b.2)).sqrt()
+        };
+        for (i, a) in all.iter().enumerate() {
+            for b in &all[..i] {
+                assert!(apart(a, b) > 48.0, "{i}: {a:?} {b:?}");
+            }
+        }
     }
 
     #[test]

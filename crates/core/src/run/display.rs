@@ -11,7 +11,7 @@ use crate::pass::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt;
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 enum Sink {
@@ -22,6 +22,14 @@ enum Sink {
 
 /// Displays of trainings that are open in this process.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether nothing is shown in this process.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Displays that are made from now on show nothing (`true`), or what they are given.
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
 
 /// Shows how far a run is: rate, time left and the values it is given (loss, lr ...). Writes to standard
 /// error.
@@ -66,7 +74,9 @@ impl Display {
     }
 
     fn stderr(every: Duration) -> Self {
-        if std::io::stderr().is_terminal() {
+        if QUIET.load(Ordering::Relaxed) {
+            Self::quiet()
+        } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             // The template is a constant that its test parses; without it the default bar does.
             if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
@@ -217,7 +227,8 @@ fn rate_text(rate: f64, steps: bool) -> String {
     }
 }
 
-fn time_text(seconds: f64) -> String {
+/// Seconds in words: `42s`, `3m05s`, `2h10m`.
+pub fn time_text(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match (s / 3600, s / 60 % 60, s % 60) {
         (0, 0, s) => format!("{s}s"),

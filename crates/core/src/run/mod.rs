@@ -9,6 +9,7 @@
 //! checkpoints/     see crate::checkpoint
 //! model/           the exported model
 //! result.json      the outcome, written once at the end
+//! state.json       how it ended: absent while it runs, and after a crash
 //! .lock            held by the process that writes the run
 //! ```
 
@@ -16,9 +17,11 @@ pub mod curves;
 mod display;
 mod events;
 mod records;
+mod state;
 
-pub use display::{Display, counted};
+pub use display::{Display, counted, set_quiet, time_text};
 pub use events::EventWriter;
+pub use state::{Ended, State};
 
 use crate::checkpoint::{FolderLock, Store, write_text};
 use crate::error::{Error, Result};
@@ -83,6 +86,7 @@ impl Run {
                 ));
             }
         }
+        Ended::forget(&dir)?;
         write_text(&dir.join("config.toml"), config_toml)?;
         Self::open(dir, lock)
     }
@@ -112,6 +116,7 @@ impl Run {
                 write_text(&path, after)?;
             }
         }
+        Ended::forget(&dir)?;
         let mut run = Self::open(dir, lock)?;
         run.accepted = !changes.is_empty();
         Ok((run, changes))

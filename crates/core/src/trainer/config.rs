@@ -39,8 +39,8 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Samples of one optimiser step.
     pub batch_size: usize,
-    /// Samples in memory at once; 0 for the whole batch. Contrastive losses stay exact (see
-    /// [`super::gradients`]).
+    /// Samples in memory at once; 0 for the whole batch. The gradient is that of the whole batch, of contrastive
+    /// losses too.
     pub micro_batch_size: usize,
     /// Seed of initial weights, order, augmentation and dropout.
     pub seed: u64,

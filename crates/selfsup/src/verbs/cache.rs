@@ -4,6 +4,7 @@ use crate::modality::medical::volumes::block_folder;
 use crate::say::say;
 use selfsup_core::Result;
 use selfsup_medical::blocks::{shelved, trim};
+use serde_json::json;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -27,6 +28,8 @@ pub fn list(named: Option<PathBuf>) -> Result<()> {
         say!("{name:<48}{:>10.1} MB  {used}", file.bytes as f64 / 1e6);
     }
     let bytes: u64 = found.iter().map(|f| f.bytes).sum();
+    let files = found.iter().map(|f| json!({ "path": f.path, "bytes": f.bytes, "in_use": f.in_use }));
+    crate::say::result(&json!({ "folder": folder, "bytes": bytes, "files": files.collect::<Vec<_>>() }));
     say!("{}: {} files of blocks, {:.2} GB", folder.display(), found.len(), bytes as f64 / 1e9);
     Ok(())
 }
@@ -39,6 +42,7 @@ pub fn clear(named: Option<PathBuf>) -> Result<()> {
     let folder = folder(named)?;
     let (n, bytes) = trim(&folder, 0)?;
     let kept = shelved(&folder)?.len();
+    crate::say::result(&json!({ "folder": folder, "removed": n, "bytes": bytes, "kept": kept }));
     let beside = if kept > 0 { format!(", {kept} in use are kept") } else { String::new() };
     say!("{}: removed {n} files of blocks, {:.2} GB{beside}", folder.display(), bytes as f64 / 1e9);
     Ok(())

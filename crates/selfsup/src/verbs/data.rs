@@ -1,6 +1,7 @@
 //! `selfsup data`.
 
 use crate::config::PretrainConfig;
+use crate::draft::Draft;
 use crate::modality::Modality;
 use crate::registry::with_modality;
 use crate::say::{say, say_text};
@@ -10,6 +11,7 @@ use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
 use selfsup_datasets::Kind;
 use selfsup_datasets::registry::CARDS;
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Prints the data sets that have a name.
@@ -17,6 +19,13 @@ use std::collections::BTreeSet;
 /// # Errors
 /// Never.
 pub fn list() -> Result<()> {
+    let cards = CARDS.iter().map(|c| {
+        json!({
+            "name": c.name, "modality": c.kind, "about": c.about, "licence": c.licence, "size": c.size,
+            "source": c.source,
+        })
+    });
+    crate::say::result(&json!({ "data": cards.collect::<Vec<_>>() }));
     for card in CARDS {
         say!(
             "{:<24}{}: {}\n{:24}licence: {}; source: {}",
@@ -45,25 +54,30 @@ pub fn fetch(name: &str) -> Result<()> {
     };
     let records = selfsup_datasets::open(name)?;
     say!("{name}: {} records, {}", records.len(), card.source);
+    crate::say::result(&json!({ "name": name, "records": records.len(), "source": card.source }));
     Ok(())
 }
 
 /// Looks through a data set: counts, classes, groups, and the samples that cannot be read. Images are
-/// decoded, each one.
+/// decoded, each one. `given` are keys of a configuration, `KEY=VALUE`: how the samples are read.
 ///
 /// # Errors
 /// If nothing can be opened; with unreadable samples after all have been looked at.
-pub fn inspect(what: &str) -> Result<()> {
-    let kind = selfsup_datasets::kind_of(what)?;
-    with_modality!(kind, M => look::<M>(kind, what))
+pub fn inspect(what: &str, given: &[String]) -> Result<()> {
+    let kind = match Draft::read(given, &[], None)?.stated_kind()? {
+        Some(kind) => kind,
+        None => selfsup_datasets::kind_of(what)?,
+    };
+    with_modality!(kind, M => look::<M>(kind, what, given))
 }
 
-fn look<M: Modality>(kind: Kind, what: &str) -> Result<()> {
+fn look<M: Modality>(kind: Kind, what: &str, given: &[String]) -> Result<()> {
     let mut keys = vec![format!("data.path={}", toml::Value::String(what.into())), "data.hold_out=0".into()];
     if kind == Kind::Text {
         // The cheapest vocabulary: only that the texts can be read is asked.
         keys.push("tokenizer.kind=characters".into());
     }
+    keys.extend_from_slice(given);
     let modality = M::new(&PretrainConfig::load("", "defaults", &keys)?)?;
     let set = modality.open(what)?;
     set.records().notes().iter().for_each(crate::say::note);
@@ -77,11 +91,18 @@ fn look<M: Modality>(kind: Kind, what: &str) -> Result<()> {
     } else {
         summary(kind, &set);
     }
+    for line in modality.about(&set)? {
+        say!("{line}");
+    }
     let bad = unreadable(&modality, &set, LoaderConfig::default().workers)?;
     say!("unreadable: {}", bad.len());
     for (_, problem) in &bad {
         say!("problem: {problem}");
     }
+    let problems: Vec<&String> = bad.iter().map(|(_, problem)| problem).collect();
+    crate::say::result(&json!({
+        "data": what, "modality": kind, "samples": set.len(), "classes": set.classes(), "problems": problems,
+    }));
     match bad.len() {
         0 => Ok(()),
         bad => Err(Error::input(what, format!("{bad} of {} {} cannot be read", set.len(), kind.samples()))),

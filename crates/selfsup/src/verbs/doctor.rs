@@ -24,6 +24,7 @@ pub fn run() -> Result<()> {
             say!("{:<16}{}", key.replace('_', " "), if text.is_empty() { "none" } else { &text });
         }
     }
+    crate::say::result(&description);
     match selfsup_core::device::Device::Auto.open() {
         Ok(device) => say!("{:<16}{:?}", "device", device.location()),
         Err(e) => say!("{:<16}{e}", "device"),

@@ -10,7 +10,7 @@ use crate::registry::with_modality;
 use crate::say::say;
 use crate::screen::screened;
 use crate::set::Set;
-use crate::verbs::{field, kind_of_run, open_run};
+use crate::verbs::{Opened, field, kind_of_run, open_run};
 use candle_core::{Device, Tensor};
 use selfsup_core::checkpoint::{save_safetensors, write_atomic, write_text};
 use selfsup_core::data::LoaderConfig;
@@ -18,27 +18,42 @@ use selfsup_core::{Error, Result};
 use selfsup_eval::Matrix;
 use serde_json::Value;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Writes the embeddings of the run's samples, or of `data`, to `out`, one row a sample in the order of the
-/// data set; with `skip_bad` without those that cannot be read, which are named and counted.
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The run's folder.
+    pub run: PathBuf,
+    /// The file to write; its ending decides the format.
+    pub out: PathBuf,
+    /// Samples, instead of the run's own.
+    pub data: Option<String>,
+    /// Samples that cannot be read are named, counted and left out.
+    pub skip_bad: bool,
+    /// Overrides of the run's configuration.
+    pub overrides: Vec<String>,
+}
+
+/// Writes the embeddings of samples, one row a sample in the order of the data set.
 ///
 /// # Errors
 /// If the run or a sample cannot be read, or the ending of `out` is unknown.
-pub fn run(dir: &Path, out: &Path, data: Option<&str>, skip_bad: bool) -> Result<()> {
-    with_modality!(kind_of_run(dir)?, M => run_as::<M>(dir, out, data, skip_bad))
+pub fn run(request: &Request) -> Result<()> {
+    with_modality!(kind_of_run(&request.run)?, M => run_as::<M>(request))
 }
 
 /// Writes the embeddings of a run of the modality `M`.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_as<M: Modality>(dir: &Path, out: &Path, data: Option<&str>, skip_bad: bool) -> Result<()> {
+pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
+    let out: &Path = &request.out;
     let ending = out.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     if !matches!(ending.as_str(), "csv" | "safetensors" | "npy" | "parquet") {
         return Err(Error::file(out, "unknown ending: expected .csv, .npy, .safetensors or .parquet"));
     }
-    let (set, features) = embed::<M>(dir, data, skip_bad)?;
+    let (set, features) = embed::<M>(request)?;
     let sidecar = matches!(ending.as_str(), "safetensors" | "npy").then(|| out.with_extension("ids.csv"));
     if let Some(sidecar) = &sidecar {
         // First: where the matrix is, its names are.
@@ -51,15 +66,24 @@ pub fn run_as<M: Modality>(dir: &Path, out: &Path, data: Option<&str>, skip_bad:
         _ => parquet(out, &set, &features)?,
     }
     say!("{}: {} embeddings of {} values", out.display(), features.n(), features.d());
-    if let Some(sidecar) = sidecar {
+    if let Some(sidecar) = &sidecar {
         say!("{}: the sample of each row", sidecar.display());
     }
+    crate::say::result(&serde_json::json!({
+        "run": request.run, "out": out, "ids": sidecar, "rows": features.n(), "columns": features.d(),
+    }));
     Ok(())
 }
 
-fn embed<M: Modality>(dir: &Path, data: Option<&str>, skip_bad: bool) -> Result<(Set, Matrix)> {
-    let opened = open_run::<M>(dir, &[])?;
-    let what = data.unwrap_or(&opened.config.data.path);
+fn embed<M: Modality>(request: &Request) -> Result<(Set, Matrix)> {
+    let opened = open_run::<M>(&request.run, &request.overrides)?;
+    let what = request.data.as_ref().unwrap_or(&opened.config.data.path);
+    embedded(&opened, what, request.skip_bad)
+}
+
+/// The samples of `what` and their features by the run's encoder, `(n, d)`; with `skip_bad` without those that
+/// cannot be read.
+pub(crate) fn embedded<M: Modality>(opened: &Opened<M>, what: &str, skip_bad: bool) -> Result<(Set, Matrix)> {
     let mut set = opened.modality.open(what)?;
     set.records().notes().iter().for_each(crate::say::note);
     if skip_bad {
@@ -78,7 +102,7 @@ fn embed<M: Modality>(dir: &Path, data: Option<&str>, skip_bad: bool) -> Result<
 }
 
 /// The class of a sample, for a table.
-fn class(set: &Set, index: usize) -> Value {
+pub(crate) fn class(set: &Set, index: usize) -> Value {
     let class = set.records().label(index).and_then(|l| set.classes().get(l as usize));
     class.map_or(Value::Null, |name| Value::from(name.as_str()))
 }

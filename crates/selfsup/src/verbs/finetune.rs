@@ -4,14 +4,14 @@ use crate::config::{Keys, PretrainConfig};
 use crate::draft::Draft;
 use crate::modality::Modality;
 use crate::registry::{owner, with_modality};
-use crate::say::say;
+use crate::say::{say, say_progress};
 use crate::screen;
 use crate::set::{Set, Sets};
 use crate::task::{
     ClassWeights, Ready, Task, TaskConfig, TaskKeys, Tasks, WithTask, build, load_encoder, restore_best,
     unknown_task,
 };
-use crate::verbs::{fresh, is_task, kind_of_run, read, resumable, start};
+use crate::verbs::{fresh, is_task, kind_of_run, marked, read, resumed, say_result, start};
 use candle_core::Device;
 use selfsup_core::checkpoint::{pretty_json, write_text};
 use selfsup_core::config::to_toml;
@@ -91,12 +91,11 @@ fn kind(draft: &Draft) -> Result<Kind> {
 /// With the exit code of [`Error::exit_code`].
 pub fn run(request: &Request) -> Result<()> {
     let draft = read_draft(request)?;
-    with_modality!(kind(&draft)?, M => finetune::<M>(request, &draft))
+    marked(|| with_modality!(kind(&draft)?, M => finetune::<M>(request, &draft)))
 }
 
 /// The configuration as it was given.
 fn read_draft(request: &Request) -> Result<Draft> {
-    resumable(request.out.as_deref(), request.resume)?;
     let text_of = |p: &PathBuf| p.display().to_string();
     let flags = [
         ("task.run", request.run.as_ref().map(text_of)),
@@ -104,7 +103,7 @@ fn read_draft(request: &Request) -> Result<Draft> {
         ("data.path", request.data.clone()),
         ("data.test", request.test.clone()),
     ];
-    let resumed = request.out.as_deref().filter(|_| request.resume);
+    let resumed = resumed(request.out.as_deref(), request.resume)?;
     Ok(Draft::read(&request.args, &flags, resumed)?.with_owner(owner))
 }
 
@@ -113,7 +112,8 @@ fn read_draft(request: &Request) -> Result<Draft> {
 /// # Errors
 /// As [`run`].
 pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
-    finetune::<M>(request, &read_draft(request)?)
+    let draft = read_draft(request)?;
+    marked(|| finetune::<M>(request, &draft))
 }
 
 fn finetune<M: Tasks>(request: &Request, draft: &Draft) -> Result<()> {
@@ -164,7 +164,10 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
             .try_map(&|set| modality.usable(set))?
             .map(|set| modality.prepare(set));
-        let sets = screen::parts(&modality, sets, config.train.max_bad_fraction, config.train.workers)?;
+        let sets = {
+            let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
+            screen::parts(&modality, sets, most, workers, &|one| T::readable(&modality, one))?
+        };
         let (sets, classes) = T::targets(sets)?;
         config.task.classes = classes;
         let class_weights = match config.task.class_weights {
@@ -191,7 +194,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         let mut run = start(&dir, &to_toml(&config)?, request.resume, request.allow_config_change)?;
         modality.keep(run.dir())?;
         let trained = params.count(Role::Trained);
-        say!(
+        say_progress!(
             "{} of {} {} into {} {}, {} held out; {} from {from}, {:.3} M of {:.3} M parameters trained",
             config.task.kind,
             sets.train.len(),
@@ -203,7 +206,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
             trained as f64 / 1e6,
             (trained + params.count(Role::Frozen)) as f64 / 1e6,
         );
-        say!("run folder: {}", dir.display());
+        say_progress!("run folder: {}", dir.display());
         let stop = Stop::install()?;
         stop.clear();
         trainer = trainer
@@ -242,7 +245,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         };
         run.write_result(&result)?;
         report(&result, &dir);
-        Ok(())
+        say_result(&dir)
     }
 }
 
@@ -304,7 +307,7 @@ fn start_from<M: Tasks>(modality: &M, config: &TaskConfig<M::Keys>, params: &Par
 /// that of the pre-training run.
 fn beside<K: Keys>(config: &TaskConfig<K>, draft: &Draft, request: &Request) -> TaskConfig<K> {
     let mut config = config.clone();
-    let resumed = request.out.as_deref().filter(|_| request.resume);
+    let resumed = request.out.as_deref().filter(|dir| request.resume && dir.join("config.toml").is_file());
     if let Some(run) = resumed.or(draft.task_run()) {
         config.keys.beside(run);
     }

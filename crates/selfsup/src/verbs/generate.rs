@@ -83,6 +83,7 @@ mod with_text {
         };
         let end = tokenizer.special().end;
         let mut ids = tokenizer.ids(&request.prompt)?;
+        let mut texts = Vec::new();
         for sample in 0..request.samples {
             let key = Key::new(request.seed).named("generate").fold(sample);
             match opened.modality.recipe() {
@@ -98,12 +99,12 @@ mod with_text {
                         })?);
                     }
                     let made = continue_text(&model, &ids, end, &config, key)?;
-                    say!("{}", tokenizer.decode(&[&ids[..], &made].concat())?);
+                    texts.push(tokenizer.decode(&[&ids[..], &made].concat())?);
                 }
                 (Architecture::T5(shape), MethodConfig::SpanCorruption(_)) => {
                     let model = T5::new(&scope(&opened).sub("encoder"), shape.clone())?;
                     let ended = [ids.strip_suffix(&[shape.end]).unwrap_or(&ids), &[shape.end]].concat();
-                    say!("{}", tokenizer.decode_whole(&answer(&model, &ended, &config, key)?)?);
+                    texts.push(tokenizer.decode_whole(&answer(&model, &ended, &config, key)?)?);
                 }
                 (_, method) => {
                     let problem = format!(
@@ -113,7 +114,11 @@ mod with_text {
                     return Err(Error::file(&request.run, problem));
                 }
             }
+            if let Some(text) = texts.last() {
+                say!("{text}");
+            }
         }
+        crate::say::result(&serde_json::json!({ "run": request.run, "texts": texts }));
         Ok(())
     }
 
@@ -138,12 +143,30 @@ mod with_text {
             ));
         }
         let ids = tokenizer.example(&text, None, shape.longest())?.ids;
+        let (written, left) = (text.matches(&name).count(), ids.iter().filter(|id| **id == mask).count());
+        if left < written {
+            return Err(Error::input(
+                "text",
+                format!(
+                    "{} of {written} {name} stand behind the {} tokens that the model reads (of {}): cut the \
+                     text in front of them",
+                    written - left,
+                    shape.longest(),
+                    tokenizer.ids(&text)?.len() + tokenizer.around()
+                ),
+            ));
+        }
+        let mut places = Vec::new();
         for (place, guesses) in fill_mask(&model, &ids, mask, request.top)?.into_iter().enumerate() {
+            let mut words = Vec::new();
             for guess in guesses {
                 let word = tokenizer.decode(&[guess.id])?;
                 say!("{}\t{:.4}\t{}", place + 1, guess.probability, word.trim());
+                words.push(serde_json::json!({ "word": word.trim(), "probability": guess.probability }));
             }
+            places.push(words);
         }
+        crate::say::result(&serde_json::json!({ "run": request.run, "places": places }));
         Ok(())
     }
 }

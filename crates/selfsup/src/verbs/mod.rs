@@ -2,6 +2,7 @@
 
 #[cfg(feature = "medical")]
 pub mod cache;
+pub mod config;
 pub mod curves;
 pub mod data;
 pub mod doctor;
@@ -13,6 +14,8 @@ pub mod predict;
 pub mod pretrain;
 pub mod probe;
 pub mod pull;
+pub mod runs;
+pub mod search;
 pub mod tokenizer;
 
 use crate::config::{Keys, PretrainConfig};
@@ -21,10 +24,11 @@ use crate::evaluate::Probed;
 use crate::modality::{Method, Modality};
 use crate::verdict::verdict;
 use candle_core::Device;
-use selfsup_core::run::Run;
+use selfsup_core::run::{Ended, Run};
 use selfsup_core::{Error, Params, Result, Scope};
 use selfsup_datasets::Kind;
 use serde_json::Value;
+use std::cell::RefCell;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +62,13 @@ pub fn table(found: &Probed) -> String {
         "(guessing the most frequent class: {:.1}; few labels: mean ± sd of {} draws)",
         r.majority, r.draws
     );
+    if let Some(trained) = found.geometry.get("trained") {
+        let _ = writeln!(out, "{:<30}{:>14}{:>16}{:>16}", "without labels", "trained", "random", found.raw);
+        for (i, (name, _)) in trained.rows().into_iter().enumerate() {
+            let of = |set: &str| found.geometry.get(set).map_or("-".into(), |g| g.rows()[i].1.clone());
+            let _ = writeln!(out, "{name:<30}{:>14}{:>16}{:>16}", of("trained"), of("random"), of("raw"));
+        }
+    }
     for note in &r.notes {
         let _ = writeln!(out, "note: {note}");
     }
@@ -121,7 +132,23 @@ pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<
         return Err(Error::file(dir, "the run has no checkpoint yet"));
     };
     checkpoint.restore(method.params()).map_err(|e| Error::file(&path, e))?;
+    crate::say::detail(format_args!("weights of {} on {:?}", path.display(), device.location()));
     Ok(Opened { run, config, modality, method, device, step: checkpoint.progress.step })
+}
+
+/// Arguments that may be files or `KEY=VALUE`: the files, and the overrides. A file that is there is a file,
+/// whatever its name.
+pub(crate) fn files_and_keys(args: &[String]) -> (Vec<String>, Vec<String>) {
+    let word = |w: &str| {
+        w.starts_with(|c: char| c.is_ascii_lowercase())
+            && w.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let is_key = |arg: &&String| {
+        arg.split_once('=').is_some_and(|(key, _)| key.trim().split('.').all(word))
+            && !Path::new(arg).exists()
+    };
+    let (keys, files): (Vec<&String>, Vec<&String>) = args.iter().partition(is_key);
+    (files.into_iter().cloned().collect(), keys.into_iter().cloned().collect())
 }
 
 /// Whether a configuration is one of `selfsup finetune`.
@@ -152,24 +179,56 @@ pub(crate) fn fresh(name: &str) -> Result<PathBuf> {
         .ok_or_else(|| Error::input("runs", "has too many runs of this name: give one with --out"))
 }
 
-/// Refuses `--resume` where there is nothing to go on with: without a folder, or without a run in it.
-pub(crate) fn resumable(out: Option<&Path>, resume: bool) -> Result<()> {
+/// The run that `--resume` goes on with; none where the folder holds none yet: then it starts there, so that
+/// one command serves for both.
+pub(crate) fn resumed(out: Option<&Path>, resume: bool) -> Result<Option<&Path>> {
     match out {
-        _ if !resume => Ok(()),
+        _ if !resume => Ok(None),
         None => Err(Error::config(
             "--resume goes on with the run in --out: give its folder, as in `--out runs/NAME --resume`",
         )),
-        Some(dir) if !dir.join("config.toml").is_file() => Err(Error::file(
-            dir,
-            "holds no run to resume (no config.toml): leave out --resume to start one there",
-        )),
-        Some(_) => Ok(()),
+        Some(dir) => Ok(Some(dir).filter(|dir| dir.join("config.toml").is_file())),
     }
+}
+
+thread_local! {
+    /// The folder of the run that this thread has started: [`marked`] leaves word in it.
+    static STARTED: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
+}
+
+/// Does `work`; where it has started a run ([`start`]), leaves word in its folder of how it ended.
+pub(crate) fn marked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    STARTED.take();
+    let result = work();
+    match STARTED.take().map_or(Ok(()), |dir| Ended::leave(&dir, &result)) {
+        // Without the word a finished run looks like one that was killed.
+        Err(e) if result.is_ok() => Err(e),
+        _ => result,
+    }
+}
+
+/// The result of the run in `dir` as JSON, where it is asked for: its `result.json` with the folder.
+pub(crate) fn say_result(dir: &Path) -> Result<()> {
+    if !crate::say::wants_json() {
+        return Ok(());
+    }
+    let path = dir.join("result.json");
+    let mut result: Value = serde_json::from_str(&read(&path)?).map_err(|e| Error::file(&path, e))?;
+    result["run"] = Value::from(dir.display().to_string());
+    crate::say::result(&result);
+    Ok(())
 }
 
 /// Starts the run in `dir`, or goes on with the one that is there.
 pub(crate) fn start(dir: &Path, text: &str, resume: bool, allow_config_change: bool) -> Result<Run> {
-    if !resume {
+    let run = started(dir, text, resume, allow_config_change)?;
+    STARTED.set(Some(dir.to_path_buf()));
+    crate::say::detail(format_args!("configuration:\n{text}"));
+    Ok(run)
+}
+
+fn started(dir: &Path, text: &str, resume: bool, allow_config_change: bool) -> Result<Run> {
+    if resumed(Some(dir), resume)?.is_none() {
         return Run::create(dir, text);
     }
     if !allow_config_change {

@@ -8,12 +8,12 @@ use crate::say::{say, say_text};
 use crate::screen::screened;
 use crate::set::{Set, Sets, gather};
 use crate::task::{Answers, Ready, Task, TaskConfig, Tasks, WithTask, build, restore_best};
-use crate::verbs::{field, is_task, kind_of_run, read};
+use crate::verbs::{field, files_and_keys, is_task, kind_of_run, read};
 use selfsup_core::checkpoint::write_text;
 use selfsup_core::run::Run;
 use selfsup_core::{Error, Params, Result};
 use selfsup_datasets::{Concat, Records};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub struct Request {
     /// The fine-tuned run.
     pub run: PathBuf,
-    /// Files, folders or names of data sets.
+    /// Files, folders or names of data sets, and `KEY=VALUE` overrides of the run's configuration.
     pub files: Vec<String>,
     /// Where to write, `.csv` or `.jsonl`; to the screen as CSV without.
     pub out: Option<PathBuf>,
@@ -39,6 +39,8 @@ pub struct Request {
     pub labels: Option<PathBuf>,
     /// Files that cannot be read are named, counted and left out.
     pub skip_bad: bool,
+    /// Overrides of the run's configuration.
+    pub overrides: Vec<String>,
 }
 
 impl Request {
@@ -66,19 +68,24 @@ pub fn run(request: &Request) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
+    let (files, given) = files_and_keys(&request.files);
+    let keys = [&request.overrides[..], &given[..]].concat();
+    let request = &Request { files, ..request.clone() };
     if request.files.is_empty() {
         return Err(Error::input("predict", "no files: name files, folders or a data set after the run"));
     }
     if request.folder {
         let out = request.out.as_ref();
         let out = out.ok_or_else(|| Error::config("name the folder to write into with --out DIR"))?;
-        let mut folder = Folder { dir: out, lines: String::new(), count: 0 };
-        answer::<M>(request, &mut folder)?;
+        let mut folder = Folder { dir: out, lines: String::new(), count: 0, files: Vec::new() };
+        answer::<M>(request, &keys, &mut folder)?;
         say!("{}{}: {} files", folder.lines, out.display(), folder.count);
+        crate::say::result(&json!({ "run": request.run, "out": out, "files": folder.files }));
         return Ok(());
     }
-    let mut table = Table { json_lines: request.json_lines()?, text: String::new(), count: 0 };
-    answer::<M>(request, &mut table)?;
+    let rows = (crate::say::wants_json() && request.out.is_none()).then(Vec::new);
+    let mut table = Table { json_lines: request.json_lines()?, text: String::new(), count: 0, rows };
+    answer::<M>(request, &keys, &mut table)?;
     match &request.out {
         None => say_text!("{}", table.text),
         Some(out) => {
@@ -87,12 +94,14 @@ pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
             say!("{}: {} {rows}", out.display(), table.count);
         }
     }
+    let Table { count, rows, .. } = table;
+    crate::say::result(&json!({ "run": request.run, "out": request.out, "count": count, "rows": rows }));
     Ok(())
 }
 
-/// Opens the run and gives its answers.
-fn answer<M: Tasks>(request: &Request, answers: &mut dyn Answers) -> Result<()> {
-    let (run, config) = open_task::<M>(&request.run)?;
+/// Opens the run with overrides and gives its answers.
+fn answer<M: Tasks>(request: &Request, keys: &[String], answers: &mut dyn Answers) -> Result<()> {
+    let (run, config) = open_task::<M>(&request.run, keys)?;
     let kind = config.task.kind.clone();
     if let Some(expected) = request.task.as_ref().filter(|expected| **expected != kind) {
         return Err(Error::file(&request.run, format!("was fine-tuned for {kind}, expected {expected}")));
@@ -101,7 +110,7 @@ fn answer<M: Tasks>(request: &Request, answers: &mut dyn Answers) -> Result<()> 
 }
 
 /// A fine-tuned run read back.
-fn open_task<M: Tasks>(dir: &Path) -> Result<(Run, TaskConfig<M::Keys>)> {
+fn open_task<M: Tasks>(dir: &Path, overrides: &[String]) -> Result<(Run, TaskConfig<M::Keys>)> {
     let path = dir.join("config.toml");
     let text = read(&path)?;
     if !is_task(&text) {
@@ -110,7 +119,7 @@ fn open_task<M: Tasks>(dir: &Path) -> Result<(Run, TaskConfig<M::Keys>)> {
             "is a pre-training run: it has no head; make one with `selfsup finetune --run`",
         ));
     }
-    let mut config = TaskConfig::<M::Keys>::load(&text, &path.display().to_string(), &[], None)?;
+    let mut config = TaskConfig::<M::Keys>::load(&text, &path.display().to_string(), overrides, None)?;
     config.keys.forget_pretrained(dir);
     config.keys.beside(dir);
     Ok((Run::read(dir)?, config))
@@ -213,10 +222,15 @@ struct Table {
     json_lines: bool,
     text: String,
     count: usize,
+    /// The same as JSON, where that is the result.
+    rows: Option<Vec<Value>>,
 }
 
 impl Answers for Table {
     fn row(&mut self, row: Vec<(String, Value)>) -> Result<()> {
+        if let Some(rows) = &mut self.rows {
+            rows.push(Value::Object(row.iter().cloned().collect::<Map<_, _>>()));
+        }
         if self.json_lines {
             let _ = writeln!(self.text, "{}", Value::Object(row.into_iter().collect::<Map<_, _>>()));
         } else {
@@ -245,6 +259,8 @@ struct Folder<'a> {
     /// A line for each file.
     lines: String,
     count: usize,
+    /// Source and file of each.
+    files: Vec<Value>,
 }
 
 impl Answers for Folder<'_> {
@@ -260,6 +276,7 @@ impl Answers for Folder<'_> {
             return Err(Error::file(&file, "is there already: choose another folder"));
         }
         let _ = writeln!(self.lines, "{} -> {}", source.display(), file.display());
+        self.files.push(json!({ "source": source, "file": file }));
         self.count += 1;
         Ok(file)
     }
@@ -277,14 +294,16 @@ mod tests {
             (false, "path,label\n\"a,b\",x\n\"a,b\",y\n"),
             (true, "{\"path\":\"a,b\",\"label\":\"x\"}\n{\"path\":\"a,b\",\"label\":\"y\"}\n"),
         ] {
-            let mut table = Table { json_lines, text: String::new(), count: 0 };
+            let mut table = Table { json_lines, text: String::new(), count: 0, rows: Some(Vec::new()) };
             table.row(row("x")).unwrap();
             table.row(row("y")).unwrap();
             assert_eq!((table.text.as_str(), table.count), (text, 2));
+            assert_eq!(table.rows.as_ref().unwrap()[1], json!({ "path": "a,b", "label": "y" }));
             assert!(table.file(Path::new("a.nii"), "a.nii.gz").is_err());
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut folder = Folder { dir: &dir.path().join("masks"), lines: String::new(), count: 0 };
+        let mut folder =
+            Folder { dir: &dir.path().join("masks"), lines: String::new(), count: 0, files: Vec::new() };
         assert!(folder.row(row("x")).is_err());
         let file = folder.file(Path::new("in/a.nii"), "a.nii.gz").unwrap();
         std::fs::write(&file, "").unwrap();

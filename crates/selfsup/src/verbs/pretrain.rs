@@ -4,23 +4,25 @@ use crate::config::{Keys, PretrainConfig};
 use crate::draft::Draft;
 use crate::evaluate::{OnlineKnn, Probe, Probed};
 use crate::modality::{Modality, PlanRequest, Training, random_encoder};
+use crate::plan::{batches, fit_keys};
 use crate::registry::{owner, with_method, with_modality};
-use crate::say::{say, say_text};
+use crate::say::{say, say_progress, say_text};
 use crate::screen;
 use crate::set::Sets;
 use crate::unlabelled::Unlabelled;
-use crate::verbs::{fresh, resumable, start, table};
+use crate::verbs::{fresh, marked, resumed, say_result, start, table};
 use candle_core::Device;
 use selfsup_core::checkpoint::{Checkpoint, Extra};
 use selfsup_core::config::to_toml;
 use selfsup_core::data::{LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Objective};
-use selfsup_core::run::{Display, Run};
+use selfsup_core::run::{Display, Run, time_text};
 use selfsup_core::signal::Stop;
 use selfsup_core::trainer::{Summary, Trainer, gradients};
 use selfsup_core::{Error, Params, Pass, Progress, Result, Role, Scope};
 use selfsup_datasets::{Kind, kind_of};
 use serde::Serialize;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -67,7 +69,7 @@ struct RunResult<'a> {
 /// With the exit code of [`Error::exit_code`].
 pub fn run(request: Request) -> Result<()> {
     let draft = read_draft(&request)?;
-    with_modality!(kind(&draft)?, M => train::<M>(&request, &draft))
+    marked(|| with_modality!(kind(&draft)?, M => train::<M>(&request, &draft)))
 }
 
 /// Runs the verb for the modality `M`, whatever the configuration looks like.
@@ -75,19 +77,19 @@ pub fn run(request: Request) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn run_as<M: Modality>(request: Request) -> Result<()> {
-    train::<M>(&request, &read_draft(&request)?)
+    let draft = read_draft(&request)?;
+    marked(|| train::<M>(&request, &draft))
 }
 
 /// The configuration as it was given.
 fn read_draft(request: &Request) -> Result<Draft> {
-    resumable(request.out.as_deref(), request.resume)?;
     let flags = [
         ("data.path", request.data.clone()),
         ("method.name", request.method.clone()),
         ("encoder.name", request.encoder.clone()),
     ];
     // Continuing without a file: the configuration of the run itself.
-    let resumed = request.out.as_deref().filter(|_| request.resume);
+    let resumed = resumed(request.out.as_deref(), request.resume)?;
     Ok(Draft::read(&request.args, &flags, resumed)?.with_owner(owner))
 }
 
@@ -120,7 +122,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             M::Keys::METHODS.join(", ")
         )));
     }
-    let config = PretrainConfig::<M::Keys>::of(draft)?;
+    let mut config = PretrainConfig::<M::Keys>::of(draft)?;
     config.refuse_unread(draft)?;
     if config.data.path.is_empty() && config.data.labels.is_empty() {
         return Err(Error::config(
@@ -128,7 +130,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         ));
     }
     let device = config.device.open()?;
-    let modality = {
+    let open = |config: &PretrainConfig<M::Keys>| {
         let mut kept = config.clone();
         if let Some(dir) = request.out.as_ref().filter(|_| request.resume) {
             kept.keys.beside(dir);
@@ -136,28 +138,40 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         if request.dry_run {
             kept.keys.leave_nothing();
         }
-        M::new(&kept)?
+        M::new(&kept)
     };
+    let mut modality = open(&config)?;
     let kind = M::Keys::KIND;
     let sets = Sets::open(&config.data, kind, &|what| modality.open(what))?;
     let sets = sets.try_map(&|set| modality.usable(set))?;
     let sets = if M::EAGER {
         let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
-        screen::parts(&modality, sets, most, workers)?
+        screen::parts(&modality, sets, most, workers, &|_| Ok(()))?
     } else {
         sets
     };
+    let loader = batches(&modality, &mut config, draft, &sets.train)?;
+    let samples = loader.batches() * config.train.batch_size;
+    if fit_keys(&mut config, draft, samples) {
+        modality = open(&config)?;
+    }
     let params = Params::new();
     let method = modality.method(&Scope::root(&params, config.train.seed, &device))?;
     if let Some(line) = modality.load_pretrained(&params)? {
         params.copy("encoder", "teacher.encoder")?;
         say!("pretrained weights: {line}");
     }
+    if method.couples_samples() && config.train.batch_size < 2 {
+        return Err(Error::config(format!(
+            "method {} compares the samples of a batch: expected train.batch_size of at least 2, found {} ({} {} \
+             to train on)",
+            config.keys.method(),
+            config.train.batch_size,
+            sets.train.len(),
+            kind.samples()
+        )));
+    }
     let settings = LoaderConfig::from(&config.train);
-    let loader = modality.batches(&sets.train, settings.clone()).map_err(|e| match e {
-        Error::Config(m) => Error::config(format!("train.batch_size: {m}")),
-        other => other,
-    })?;
     let validation = modality.validation(&sets, LoaderConfig { shuffle: false, ..settings.clone() })?;
     if request.dry_run {
         return dry_run(&modality, &config, &sets, &*loader, &*method, &device);
@@ -177,7 +191,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         .filter(|p| p.name.starts_with("encoder."))
         .map(|p| p.var.elem_count())
         .sum::<usize>();
-    say!(
+    say_progress!(
         "{} with {} ({:.2} M parameters) on {} {}, {}",
         config.keys.method(),
         config.keys.encoder(),
@@ -190,7 +204,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             Training::One => format!("{} epochs of {} steps", config.train.epochs, loader.batches()),
         }
     );
-    say!("run folder: {}", dir.display());
+    say_progress!("run folder: {}", dir.display());
     modality.keep(&dir)?;
     let stop = Stop::install()?;
     stop.clear();
@@ -262,7 +276,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
                 result(None, None)?;
             }
             stop.end_at_once();
-            say!(
+            say_progress!(
                 "evaluating on {} + {} labelled {} ...",
                 labelled.train.len(),
                 labelled.test.len(),
@@ -300,7 +314,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     };
     result(found.as_ref(), unlabelled.as_ref())?;
     report(&summary, kind, found.as_ref(), unlabelled.as_ref(), &dir);
-    Ok(())
+    say_result(&dir)
 }
 
 fn report(
@@ -374,7 +388,7 @@ fn dry_run<M: Modality>(
         "classes: {}",
         if sets.train.classes().is_empty() { "none".into() } else { sets.train.classes().join(", ") }
     );
-    for line in modality.preview(&batch)? {
+    for line in modality.preview(&batch, &sets.train)? {
         say!("{line}");
     }
     for (role, what) in [
@@ -388,27 +402,37 @@ fn dry_run<M: Modality>(
             say!("{what}: {:.3} M values, {:.1} MB", count as f64 / 1e6, count as f64 * 4e-6);
         }
     }
-    if let Training::Plan(_) = modality.training() {
+    if let Training::Plan(plan) = modality.training() {
+        let stages = plan.stages(&config.train, loader.batches() as u64);
+        say!("in all: {stages}");
+        crate::say::result(&json!({ "dry_run": true, "train": sets.train.len(), "stages": stages }));
         say!(
             "no run was made; the method makes its targets first, so no step is shown; leave out --dry-run to train"
         );
         return Ok(());
     }
-    let started = Instant::now();
     let pass = Pass::train(config.train.seed, Progress { step: 0, total_steps: 1, epoch: 0 });
-    let made = gradients(method, &batch.to_device(device)?, config.train.micro_batch_size, &pass)?;
-    say!(
-        "one step: {:.2} s, loss {:.4}, gradient norm {:.4}",
-        started.elapsed().as_secs_f64(),
-        made.loss,
-        made.grads.norm()?
-    );
+    let batch = batch.to_device(device)?;
+    let step = || gradients(method, &batch, config.train.micro_batch_size, &pass);
+    // The first step asks for the memory that the later ones reuse.
+    drop(step()?);
+    let started = Instant::now();
+    let made = step()?;
+    let seconds = started.elapsed().as_secs_f64();
+    let steps = config.train.total_steps(loader.batches() as u64);
+    say!("one step: {seconds:.2} s, loss {:.4}, gradient norm {:.4}", made.loss, made.grads.norm()?);
+    say!("in all: {steps} steps, about {} without the evaluation", time_text(seconds * steps as f64));
     for gauge in method.gauges(&made.embeddings, &pass.calm())? {
         say!("{}: {:.4}", gauge.name, gauge.value);
     }
-    if let Some(mb) = peak_memory_mb() {
+    let peak = peak_memory_mb();
+    if let Some(mb) = peak {
         say!("peak memory: {mb} MB");
     }
+    crate::say::result(&json!({
+        "dry_run": true, "train": sets.train.len(), "steps": steps, "seconds_per_step": seconds,
+        "seconds": seconds * steps as f64, "loss": made.loss, "peak_memory_mb": peak,
+    }));
     say!("no run was made; leave out --dry-run to train");
     Ok(())
 }

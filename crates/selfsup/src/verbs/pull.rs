@@ -9,6 +9,8 @@ use selfsup_core::hub::fetch;
 /// # Errors
 /// If it is neither in the cache nor can be downloaded.
 pub fn run(name: &str) -> Result<()> {
-    say!("{}", fetch(name)?.display());
+    let path = fetch(name)?;
+    say!("{}", path.display());
+    crate::say::result(&serde_json::json!({ "name": name, "path": path }));
     Ok(())
 }

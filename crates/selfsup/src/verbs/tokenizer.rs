@@ -42,7 +42,9 @@ pub fn run(request: &Request) -> Result<()> {
     let tokenizer = text.tokenizer();
     std::fs::create_dir_all(&request.out).map_err(|e| Error::io(&request.out, e))?;
     tokenizer.save(&request.out, None)?;
-    say!("{}: {} tokens", request.out.join("tokenizer.json").display(), tokenizer.size());
+    let out = request.out.join("tokenizer.json");
+    say!("{}: {} tokens", out.display(), tokenizer.size());
+    crate::say::result(&serde_json::json!({ "out": out, "tokens": tokenizer.size() }));
     Ok(())
 }
 

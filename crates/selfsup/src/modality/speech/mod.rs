@@ -1,6 +1,7 @@
 //! Recordings: `[method]`, `[encoder]` and `[input]` of `selfsup-speech`; HuBERT in its stages; MFCC
 //! statistics as the baseline.
 
+mod about;
 mod folder;
 mod frames;
 mod plan;
@@ -231,6 +232,10 @@ impl Modality for Speech {
         Ok(Set::new(selfsup_datasets::open_kind_with(what, Kind::Speech, &self.reading)?))
     }
 
+    fn about(&self, set: &Set) -> Result<Vec<String>> {
+        Ok(about::lines(&corpus(set)?, &**set.records()))
+    }
+
     fn usable(&self, set: Set) -> Result<Option<Set>> {
         folder::usable(&corpus(&set)?, set, self.encoder.receptive_field(), self.keys.input.audio.rate)
     }
@@ -306,7 +311,7 @@ impl Modality for Speech {
         super::keep_shape(self.keys.encoder.pretrained.as_deref(), run)
     }
 
-    fn preview(&self, batch: &Waves) -> Result<Vec<String>> {
+    fn preview(&self, batch: &Waves, _set: &Set) -> Result<Vec<String>> {
         let rate = f64::from(self.keys.input.audio.rate);
         let seconds: Vec<String> =
             batch.lengths.iter().take(8).map(|&l| format!("{:.2}", l as f64 / rate)).collect();

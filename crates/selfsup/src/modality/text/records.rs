@@ -156,7 +156,7 @@ pub(super) fn documents(what: &str, corpus: &CorpusConfig, layout: Layout) -> Re
     }
     if let Some(first) = reader.empty().first() {
         let empty = reader.empty().len();
-        parts.notes.push(format!("warning: {empty} files hold no text, {} for example", first.display()));
+        parts.notes.push(format!("{empty} files hold no text, {} for example", first.display()));
     }
     if all.is_empty() {
         return Err(Error::file(path, "no text: the files are empty"));

@@ -12,15 +12,15 @@ use crate::config::{self, PretrainConfig};
 use crate::set::Set;
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
-use selfsup_core::objective::{Inputs, Views, Wanted};
+use selfsup_core::objective::{BatchRate, Inputs, Lowered, Views, Wanted};
 use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::data::{Collated, Content, Planes, Sample};
 use selfsup_vision::names::{Released, load_pretrained};
-use selfsup_vision::preview::contact_sheet;
-use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig};
+use selfsup_vision::preview::{brightest, contact_sheet};
+use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig, ViTKeys};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,6 +63,19 @@ impl config::Keys for Keys {
         EncoderConfig::alike(a, b)
     }
 
+    fn encoder_of(method: &str) -> Option<String> {
+        let tokens = MethodConfig::named(method).is_ok_and(|m| m.needs().tokens);
+        tokens.then(|| ViTKeys::default().name)
+    }
+
+    fn fit(&mut self, samples: usize) -> Option<Lowered> {
+        self.method.over_views_mut()?.fit(samples)
+    }
+
+    fn rate(&self) -> BatchRate {
+        self.method.over_views().map_or(BatchRate::Linear, |m| m.rate())
+    }
+
     fn resolve(&mut self) {
         if self.augment.size == 0 {
             self.augment.size = 224;
@@ -98,6 +111,9 @@ impl config::Keys for Keys {
         unread
     }
 }
+
+/// Samples that a preview shows.
+const SHOWN: usize = 8;
 
 /// Images.
 pub struct Vision {
@@ -148,6 +164,9 @@ impl Collate<Vec<Planes>> for Stacked {
     }
 }
 
+/// Views whose brightest value is below this are next to black: 12 bits in 16 are at most a sixteenth.
+const DARK: f32 = 0.1;
+
 impl Modality for Vision {
     type Keys = Keys;
     type Batch = Views;
@@ -165,7 +184,9 @@ impl Modality for Vision {
         }
         let architecture = keys.encoder.resolve(keys.augment.size, keys.method.needs())?;
         if let Some(name) = keys.encoder.pretrained() {
-            keys.encoder.agree(&architecture, &Released::outline(super::weights_path(name)?)?)?;
+            let released = Released::outline(super::weights_path(name)?)?;
+            keys.encoder.agree(&architecture, &released)?;
+            keys.augment.agree(&released)?;
         }
         #[cfg(feature = "medical")]
         let volumes = keys.volumes.slices.is_some().then(|| keys.volumes.store()).transpose()?;
@@ -255,7 +276,7 @@ impl Modality for Vision {
         exported.write(params, out, layout)
     }
 
-    fn preview(&self, batch: &Views) -> Result<Vec<String>> {
+    fn preview(&self, batch: &Views, set: &Set) -> Result<Vec<String>> {
         let mut lines: Vec<String> = batch
             .globals
             .iter()
@@ -264,8 +285,20 @@ impl Modality for Vision {
             .map(|(i, view)| format!("view {i}: {:?}", view.dims()))
             .collect();
         let picture = PathBuf::from(format!("{}-augmentations.png", self.keys.method.name()));
-        contact_sheet(batch, &self.keys.augment, 8)?.save(&picture)?;
-        lines.push(format!("augmentations: {}", picture.display()));
+        let images = Images(set.records().clone());
+        let mut originals = Vec::new();
+        for &index in batch.indices.iter().take(SHOWN) {
+            originals.push(images.get(index)?.decode(self.max_pixels)?);
+        }
+        contact_sheet(batch, &self.keys.augment, SHOWN, &originals)?.save(&picture)?;
+        lines.push(format!("augmentations, the original on the left: {}", picture.display()));
+        let brightest = brightest(batch, &self.keys.augment)?;
+        if brightest < DARK {
+            lines.push(format!(
+                "the views are almost black (brightest value {brightest:.3} of 1): for grey files of 16 bits \
+                 whose values have 12, set augment.stretch = \"always\""
+            ));
+        }
         Ok(lines)
     }
 }
