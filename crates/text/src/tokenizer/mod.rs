@@ -89,7 +89,8 @@ impl Tokenizer {
     }
 
     fn converted(files: &convert::Files) -> Result<Self> {
-        let (inner, note) = files.convert()?;
+        let damaged = || Error::file(files.main(), "cannot be converted: is it damaged?");
+        let (inner, note) = guarded(|| files.convert()).map_err(|_| damaged())??;
         let path = files.main().to_path_buf();
         let special = Specials::read(&inner, path.parent().unwrap_or(Path::new(".")))?;
         Tokenizer { inner, special, path, note: Some(note) }.checked()
