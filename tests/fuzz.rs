@@ -66,28 +66,43 @@ fn main() -> ExitCode {
     for reader in READERS {
         if filters.is_empty() || filters.iter().any(|f| reader.name.contains(f.as_str())) {
             failed += usize::from(!tried(reader, seed, seconds));
+            let _ = std::fs::remove_dir_all(folder(reader));
         }
+    }
+    if let Some(root) = READERS.first().and_then(|r| folder(r).parent().map(Path::to_path_buf)) {
+        let _ = std::fs::remove_dir_all(root);
     }
     println!("{failed} readers failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The folder of a reader's inputs.
-fn folder(reader: &Reader) -> PathBuf {
+/// The folder where what a reader failed over stays.
+fn finds(reader: &Reader) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz").join(reader.name)
+}
+
+/// The folder of a reader's inputs: in memory where the system has such a folder, since a disk takes longer to
+/// write a file than a reader to read it.
+fn folder(reader: &Reader) -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let root = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+    // Of the process that tries all readers.
+    let number = std::env::var("SELFSUP_FUZZ_PARENT").unwrap_or_else(|_| std::process::id().to_string());
+    root.join(format!("selfsup-fuzz-{number}")).join(reader.name)
 }
 
 /// Whether a process of its own ends well; it is begun again after a find, with other damage.
 fn tried(reader: &Reader, seed: u64, seconds: f64) -> bool {
-    let (start, folder) = (Instant::now(), folder(reader));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
+    let (start, finds) = (Instant::now(), finds(reader));
+    let _ = std::fs::remove_dir_all(&finds);
+    std::fs::create_dir_all(&finds).unwrap();
     let mut found = 0;
     loop {
         let left = (seconds - start.elapsed().as_secs_f64()).max(0.01);
         let ended = Command::new(std::env::current_exe().unwrap())
             .args(["--child", reader.name, &(seed + found).to_string(), &left.to_string()])
             .env_remove("RUST_BACKTRACE")
+            .env("SELFSUP_FUZZ_PARENT", std::process::id().to_string())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&ended.stdout);
@@ -96,7 +111,7 @@ fn tried(reader: &Reader, seed: u64, seconds: f64) -> bool {
             return found == 0;
         }
         found += 1;
-        let (input, kept) = (input(reader), folder.join(format!("find-{found}.{}", reader.ending)));
+        let (input, kept) = (input(reader), finds.join(format!("find-{found}.{}", reader.ending)));
         std::fs::copy(&input, &kept).unwrap();
         let why = String::from_utf8_lossy(&ended.stderr);
         let why: Vec<&str> = said.lines().chain(why.lines()).filter(|l| !l.trim().is_empty()).collect();
@@ -155,5 +170,6 @@ fn child(reader: &Reader, seed: u64, time: Duration) {
             Err(_) => std::process::exit(1),
         }
     }
+    assert!(inputs > refused, "no file is read: the seeds are no good ones");
     println!("{inputs} inputs, {refused} refused");
 }

@@ -82,7 +82,7 @@ fn paths_of_users_are_opened_in_one_place() {
         read(root, &root.join(folder), &mut files);
     }
     let of_tests = |f: &str| {
-        let parts = ["/tests/", "/benches/", "/examples/", "testing.rs", "tests.rs", "_test.rs"];
+        let parts = ["/tests/", "/benches/", "/examples/", "testing.rs", "tests.rs", "_test.rs", "_test/"];
         parts.iter().any(|p| f.contains(p))
     };
     let mut found = Vec::new();

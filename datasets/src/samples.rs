@@ -47,7 +47,7 @@ fn folder_in(cache: impl FnOnce() -> Result<PathBuf>, name: &str) -> Result<Opti
 
 fn same(path: &Path, bytes: &[u8]) -> bool {
     path.metadata().is_ok_and(|m| m.len() == bytes.len() as u64)
-        && std::fs::read(path).is_ok_and(|b| b == bytes)
+        && selfsup_core::file::read(path).is_ok_and(|b| b == bytes)
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {

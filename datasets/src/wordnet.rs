@@ -164,7 +164,7 @@ pub fn nouns(part: Part) -> Result<Glosses> {
     let (path, rows) = match (samples::bytes(FILE), beside) {
         (Some(bytes), _) => (PathBuf::from(FILE), table(bytes, Path::new(FILE))?),
         (None, Some(path)) => {
-            let file = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;
+            let file = selfsup_core::file::open(&path)?;
             (path.clone(), table(file, &path)?)
         }
         (None, None) => {

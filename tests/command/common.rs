@@ -63,7 +63,8 @@ impl Work {
 /// The command, on two threads.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_selfsup"));
-    command.args(args).env("RAYON_NUM_THREADS", "2");
+    // Who debugs wants to see panics that are errors here.
+    command.args(args).env("RAYON_NUM_THREADS", "2").env_remove("RUST_BACKTRACE");
     command
 }
 
@@ -77,7 +78,7 @@ pub fn bounded(args: &[&str]) -> Output {
     let mut shell = Command::new("sh");
     let limits = "ulimit -v 6000000; exec timeout 60 \"$0\" \"$@\"";
     shell.args(["-c", limits, env!("CARGO_BIN_EXE_selfsup")]).args(args);
-    shell.env("RAYON_NUM_THREADS", "2").output().unwrap()
+    shell.env("RAYON_NUM_THREADS", "2").env_remove("RUST_BACKTRACE").output().unwrap()
 }
 
 /// What was said by a command that did its work.

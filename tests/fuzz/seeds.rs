@@ -49,11 +49,23 @@ fn in_tree(name: &str) -> &'static [&'static str] {
             "tests/data/images/49_zstd.tif",
             "tests/data/images/50_int32.tif",
         ],
-        "parquet" | "parquet-texts" => {
-            &["tests/data/parquet/pyarrow.parquet", "tests/data/parquet/polars.parquet"]
-        }
+        "parquet" => &[
+            "tests/data/parquet/lists.parquet",
+            "tests/data/parquet/bare_lists.parquet",
+            "tests/data/parquet/nulls.parquet",
+            "tests/data/parquet/gzip.parquet",
+            "tests/data/parquet/lz4.parquet",
+            "tests/data/parquet/brotli.parquet",
+            "tests/data/parquet/pyarrow.parquet",
+        ],
+        "parquet-texts" => &["tests/data/parquet/pyarrow.parquet", "tests/data/parquet/polars.parquet"],
         "table-csv" => &["tests/data/tables/leak.csv", "tests/data/tables/idandpath.csv"],
         "texts-tsv" => &["tests/data/text/rawquote.tsv"],
+        "sentencepiece" => &[
+            "tests/golden/tokenizers/t5/spiece.model",
+            "tests/golden/tokenizers/bpe/tokenizer.model",
+            "tests/golden/tokenizers/xlmr/sentencepiece.bpe.model",
+        ],
         "flac" => &["crates/speech/tests/audio/chirp.flac"],
         "mp3" => &["crates/speech/tests/audio/chirp.mp3"],
         "ogg" => &["crates/speech/tests/audio/chirp.ogg"],
@@ -236,6 +248,11 @@ const NRRD: &str = "NRRD0004\n# a note\ntype: short\ndimension: 3\nspace: left-p
     space directions: (1,0,0) (0,1,0) (0,0,2)\nkinds: domain domain domain\nendian: little\nencoding: raw\n\
     space origin: (0,0,0)\n\n";
 
+const METAIMAGE: &str = "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n\
+    CompressedData = False\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\n\
+    AnatomicalOrientation = RAI\nElementSpacing = 1 1 2\nDimSize = 3 2 2\nElementType = MET_SHORT\n\
+    ElementDataFile = LOCAL\n";
+
 const CONFIG: &str = "[data]\npath = \"photos\"\nhold_out = 0.1\nmax_pixels = 1000000\n\n[encoder]\n\
     name = \"resnet\"\ndepths = [1, 1]\nwidths = [8, 16]\n\n[method]\nname = \"simclr\"\ntemperature = 0.2\n\n\
     [augment]\nsize = 32\ncrop_scale = [0.2, 1.0]\n\n[train]\nepochs = 3\nbatch_size = 8\n\n[optim]\nlr = 1e-3\n";
@@ -282,7 +299,7 @@ fn made(name: &str, work: &Path) -> Vec<Vec<u8>> {
             text(&["\u{1}"]).into_iter().chain([b"\x80\x02}q\0.\x80\x02M\xe9\x03.".to_vec()]).collect()
         }
         "weights-index" => {
-            text(&[r#"{"metadata": {"total_size": 8}, "weight_map": {"a.b": "model-1.safetensors"}}"#])
+            text(&[r#"{"metadata": {"total_size": 8}, "weight_map": {"a.b": "input-1.safetensors"}}"#])
         }
         "checkpoint" => vec![checkpoint(work)],
         "wav" => wave(work),
@@ -291,6 +308,8 @@ fn made(name: &str, work: &Path) -> Vec<Vec<u8>> {
         "vocabulary" => text(&["{\"<pad>\": 0, \"|\": 1, \"a\": 2, \"b\": 3}"]),
         "speech-config" => text(&[SPEECH_CONFIG]),
         "nifti" | "nifti-gzip" => vec![nifti(work)],
+        "wordpiece" => text(&["[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nsun\n##s\nw\n##o\n##r\n##d\n.\n"]),
+        "metaimage" => vec![[METAIMAGE.as_bytes(), &[5; 24]].concat()],
         "nrrd" => vec![[NRRD.as_bytes(), &[5; 24]].concat()],
         "blocks" => vec![blocks(work)],
         "config" => text(&[CONFIG]),

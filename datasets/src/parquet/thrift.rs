@@ -198,12 +198,20 @@ pub(super) fn check_pages(path: &Path, start: u64, length: u64) -> Result<()> {
             .read_to_end(&mut head)
             .map_err(|e| Error::io(path, e))?;
         let mut header = Thrift(&head);
-        let mut sizes = [0i64; 2];
+        let (mut sizes, mut count) = ([0i64; 2], 0i64);
         let walked = header.fields(|t, id, kind| match (id, kind) {
             (2 | 3, 4..=6) => {
                 sizes[id as usize - 2] = t.number()?;
                 Some(())
             }
+            // The header of a page of a dictionary: its first field is the number of values.
+            (7, STRUCT) => t.fields(|t, id, kind| match (id, kind) {
+                (1, 4..=6) => {
+                    count = t.number()?;
+                    Some(())
+                }
+                _ => t.skip(kind, 0),
+            }),
             _ => t.skip(kind, 0),
         });
         let used = (head.len() - header.0.len()) as u64;
@@ -217,6 +225,10 @@ pub(super) fn check_pages(path: &Path, start: u64, length: u64) -> Result<()> {
             let problem =
                 format!("the page at byte {at} has {packed} bytes and says that they are {unpacked}");
             return Err(bad(problem));
+        }
+        // The reader takes memory for all values of a dictionary, of which each has a byte at least.
+        if !u64::try_from(count).is_ok_and(|count| count <= unpacked) {
+            return Err(bad(format!("the dictionary at byte {at} has {count} values in {unpacked} bytes")));
         }
         at = at.saturating_add(used).saturating_add(packed);
     }
@@ -280,6 +292,13 @@ mod tests {
             out.extend([value as u8, 0x15, 8, 0]);
             [&out[..], b"data"].concat()
         };
+        // A dictionary of 1,300,000,000 values in 4 bytes; of two it is one.
+        for (count, good) in [(&[4][..], true), (b"\x80\xac\xe3\xd7\x09", false)] {
+            let head = [&[0x15, 4, 0x15, 8, 0x15, 8, 0x4C, 0x15][..], count, &[0, 0]].concat();
+            std::fs::write(&path, [&head[..], b"data"].concat()).unwrap();
+            let checked = check_pages(&path, 0, head.len() as u64 + 4);
+            assert_eq!(checked.is_ok(), good, "{checked:?}");
+        }
         for (unpacked, good) in [(4, true), (200 << 20, true), (300 << 20, false)] {
             let file = [page(4), page(unpacked)].concat();
             std::fs::write(&path, &file).unwrap();

@@ -46,7 +46,7 @@ impl FolderLock {
 
     /// Whether a process has locked `folder`. Nothing is written: the folder may be on a read-only mount.
     pub fn is_held(folder: &Path) -> bool {
-        let Ok(file) = File::open(folder.join(NAME)) else { return false };
+        let Ok(file) = crate::file::open(folder.join(NAME)) else { return false };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 

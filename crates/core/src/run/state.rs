@@ -55,7 +55,7 @@ impl Ended {
         if FolderLock::is_held(dir) {
             return Ended { state: State::Running, error: None };
         }
-        let left = std::fs::read(dir.join(NAME)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let left = crate::file::read(dir.join(NAME)).ok().and_then(|text| serde_json::from_slice(&text).ok());
         left.unwrap_or_else(|| match dir.join("result.json").is_file() {
             true => Ended { state: State::Finished, error: None },
             false => Ended {

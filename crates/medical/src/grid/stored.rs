@@ -23,7 +23,10 @@ impl Stored {
         let [i, j, k] = shape;
         Grid::new([k, j, i], affine)?;
         let (axes, flipped) = orientation(&affine);
-        Ok(Stored { shape, affine, axes, flipped })
+        let stored = Stored { shape, affine, axes, flipped };
+        // Turned, huge numbers of an affine may run over.
+        stored.grid()?;
+        Ok(stored)
     }
 
     /// `(i, j, k)`.

@@ -58,7 +58,7 @@ fn object(file: &Path) -> Result<Option<Map<String, Value>>> {
     if size > MAX {
         return Err(Error::file(file, format!("{size} bytes, expected at most {MAX}")));
     }
-    let text = std::fs::read(file).map_err(|e| Error::io(file, e))?;
+    let text = selfsup_core::file::read(file)?;
     let json: Value =
         serde_json::from_slice(&text).map_err(|e| Error::file(file, format!("not JSON: {e}")))?;
     match json {

@@ -37,8 +37,9 @@ impl Entry {
             "" => of("method", "name"),
             task => task,
         };
-        let result: Option<Value> =
-            std::fs::read(dir.join("result.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let result: Option<Value> = selfsup_core::file::read(dir.join("result.json"))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
         let named = |key: &str| result.as_ref().and_then(|r| r[key].as_str()).unwrap_or_default();
         let newest = run.checkpoints(0).list()?.last().map(|(step, _)| *step);
         let done = result.as_ref().and_then(|r| r["training"]["steps"].as_u64());
@@ -112,7 +113,7 @@ fn main_number(result: &Value) -> Option<(String, f64)> {
 
 /// The last loss of the metrics.
 fn last_loss(dir: &Path) -> Option<(String, f64)> {
-    let text = std::fs::read_to_string(dir.join("metrics.jsonl")).ok()?;
+    let text = selfsup_core::file::text(dir.join("metrics.jsonl")).ok()?;
     let loss = |line: &str| serde_json::from_str::<Value>(line).ok()?["loss"].as_f64();
     Some(("loss".into(), text.lines().rev().find_map(loss)?))
 }

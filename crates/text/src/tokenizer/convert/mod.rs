@@ -86,5 +86,5 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     if size > most {
         return Err(Error::file(path, format!("{size} bytes, expected at most {most}")));
     }
-    std::fs::read(path).map_err(|e| Error::io(path, e))
+    selfsup_core::file::read(path)
 }
