@@ -150,7 +150,8 @@ fn around(model: &Model, mut inner: tokenizers::Tokenizer, bytes: bool) -> Resul
     }
     if model.trim {
         steps.push(part(json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}))?);
-        steps.push(part(json!({"type": "Strip", "strip_left": true, "strip_right": true}))?);
+        // Spaces alone: other white space stays, as in sentencepiece.
+        steps.push(part(json!({"type": "Replace", "pattern": {"Regex": "\\A | \\z"}, "content": ""}))?);
     }
     let steps = Json::Array(
         steps
