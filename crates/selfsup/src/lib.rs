@@ -17,6 +17,7 @@ pub mod evaluate;
 mod keys_test;
 pub mod modality;
 pub mod plan;
+pub mod recipe;
 pub mod registry;
 pub mod say;
 pub mod screen;

@@ -10,6 +10,7 @@ use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static FAILED: AtomicBool = AtomicBool::new(false);
+static HUSHED: AtomicBool = AtomicBool::new(false);
 
 /// Writes to the standard output; see the module.
 pub fn text(what: Arguments<'_>) {
@@ -30,12 +31,26 @@ pub fn failed() -> bool {
 
 /// What a user should know and need not change, on the standard error.
 pub fn note(what: impl std::fmt::Display) {
+    if HUSHED.load(Ordering::Relaxed) {
+        return;
+    }
     let _ = writeln!(std::io::stderr(), "note: {what}");
 }
 
 /// A warning on the standard error.
 pub fn warning(what: impl std::fmt::Display) {
+    if HUSHED.load(Ordering::Relaxed) {
+        return;
+    }
     let _ = writeln!(std::io::stderr(), "warning: {what}");
+}
+
+/// Runs `work` without notes and warnings: those of a look at what a run reads again, and then says.
+pub fn hushed<T>(work: impl FnOnce() -> T) -> T {
+    let before = HUSHED.swap(true, Ordering::Relaxed);
+    let out = work();
+    HUSHED.store(before, Ordering::Relaxed);
+    out
 }
 
 /// A line on the standard output, as `println!` without its panic.
