@@ -215,7 +215,7 @@ fn looks<K: Keys>(cost: &Cost, config: &PretrainConfig<K>, sets: &Sets) -> Resul
         }
         // Both encoders on the samples as they are and on two views.
         None => {
-            let some = if held_out > 0 { held_out } else { train }.min(1000);
+            let some = if held_out >= 2 { held_out } else { train }.min(1000);
             [validation, some as f64 * 2.0 * (cost.encoding + 2.0 * (cost.encoding + cost.reading))]
         }
     })

@@ -324,13 +324,23 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         }
         stop.end_at_once();
         let random = random_encoder(&modality, config.train.seed, &device)?;
-        let set = sets.held_out.as_ref().unwrap_or(&sets.train).clone();
+        // One sample has nothing to be compared with.
+        let set = sets.held_out.as_ref().filter(|set| set.len() >= 2).unwrap_or(&sets.train).clone();
         let loader = LoaderConfig {
             max_bad_fraction: config.train.max_bad_fraction,
             ..LoaderConfig::in_order(config.eval.batch_size, config.train.workers)
         };
         let encoders = [method.encoder(), random.as_ref()];
-        Unlabelled::measure(&modality, encoders, &set, config.eval.read, &loader, &device)?
+        let found = Unlabelled::measure(&modality, encoders, &set, config.eval.read, &loader, &device)?;
+        if found.is_none() {
+            say!(
+                "no verdict: {} of the {} can be compared with others, expected 2 at least; `selfsup probe` measures \
+                 on labelled data",
+                set.len(),
+                kind.samples()
+            );
+        }
+        found
     } else {
         None
     };
