@@ -15,6 +15,8 @@ use std::time::Instant;
 /// Share of the budget that the search may take, and that a rehearsal may.
 const SEARCHING: f64 = 0.1;
 const REHEARSING: f64 = 0.05;
+/// Seconds of the longest rehearsal.
+const LONGEST: f64 = 30.0;
 /// Share of the budget that is filled: what is not foreseen has the rest.
 const FILLED: f64 = 0.9;
 /// Share of that for evaluations and checkpoints on the way.
@@ -97,7 +99,10 @@ impl Search<'_> {
                 machine::memory_free().map_or("unknown".into(), said::gigabytes)
             ))
         })?;
-        self.rehearsed(&mut best)?;
+        if self.0.timed {
+            // Where steps fail (a loss that is not finite, say), the run says so.
+            let _ = self.rehearsed(&mut best);
+        }
         Ok(best)
     }
 
@@ -172,7 +177,7 @@ impl Search<'_> {
 
     /// Takes a few steps as the run will, where they are few seconds, and corrects the length by them.
     fn rehearsed<M: Modality>(&self, found: &mut Found<M>) -> Result<()> {
-        let most = REHEARSING * self.0.seconds;
+        let most = (REHEARSING * self.0.seconds).min(LONGEST);
         if found.choice.step > most {
             return Ok(());
         }

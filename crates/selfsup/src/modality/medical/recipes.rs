@@ -31,7 +31,7 @@ pub(super) fn recipes(count: usize, shapes: &[[usize; 3]], method: Use, given: &
     // Enough patches for an epoch of some batches, also of one volume.
     let patches = EPOCH.div_ceil(count.max(1)).max(16);
     let base = if given.any("volumes.patches") { base } else { base.with("volumes.patches", patches as i64) };
-    if given.any("augment.size") || given.any("encoder.pretrained") {
+    if ["augment.size", "encoder.patch", "encoder.pretrained"].iter().any(|key| given.any(key)) {
         return vec![base];
     }
     let along = |axis: usize, side: usize| match median(shapes.iter().map(|s| s[axis]).collect()) {

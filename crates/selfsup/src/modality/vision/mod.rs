@@ -211,6 +211,10 @@ impl Modality for Vision {
         let looks = recipes::Looks {
             sides: sides(&|i| i.width.min(i.height)),
             gray: !found.is_empty() && found.iter().all(|i| i.channels == 1),
+            patches: match &config.keys.encoder {
+                EncoderConfig::ViT(keys) => Some(keys.patch),
+                _ => None,
+            },
         };
         let deep = found.iter().any(|i| matches!(i.data, Pixels::U16(_)));
         let data = format!(

@@ -16,6 +16,8 @@ pub(super) struct Looks {
     pub sides: Vec<usize>,
     /// Whether all of them are grey.
     pub gray: bool,
+    /// Whether the network cuts views into patches, and the side of these where it is given.
+    pub patches: Option<Option<usize>>,
 }
 
 /// Recipes for such images; `tokens` says whether the method hides patches.
@@ -25,14 +27,29 @@ pub(super) fn recipes(looks: &Looks, tokens: bool, given: &Given) -> Vec<Recipe>
         return vec![Recipe::of(BATCH)];
     }
     // Images are cut smaller, not made larger; of a size that patches divide.
-    let step = if tokens || given.any("encoder.name") { 8 } else { 2 };
+    let of = |side: usize| {
+        let step = match looks.patches {
+            None => 2,
+            Some(Some(patch)) => patch.max(1),
+            // The usual patches: 16 pixels, an eighth of what is smaller than 128.
+            Some(None) => {
+                if side < 128 {
+                    8
+                } else {
+                    16
+                }
+            }
+        };
+        side.max(step) / step * step
+    };
     let side = match median(looks.sides.clone()) {
-        0 => LARGEST,
-        side => (side.clamp(step, LARGEST) / step) * step,
+        0 => of(LARGEST),
+        side => of(side.min(LARGEST)),
     };
     let open = !given.any("encoder");
-    let mut sizes: Vec<usize> = SIDES.into_iter().filter(|&s| s < side).collect();
+    let mut sizes: Vec<usize> = SIDES.into_iter().map(of).filter(|&s| s < side).collect();
     sizes.push(side);
+    sizes.dedup();
     if given.any("augment.size") {
         sizes.truncate(1);
     }
@@ -67,7 +84,7 @@ mod tests {
     use super::*;
 
     fn shown(looks: &[usize], tokens: bool, given: &[&str]) -> Vec<String> {
-        let looks = Looks { sides: looks.to_vec(), gray: false };
+        let looks = Looks { sides: looks.to_vec(), gray: false, patches: tokens.then_some(None) };
         let given = Given::new(given.iter().map(|g| (*g).to_string()).collect());
         let of = |r: Recipe| {
             let name = r
@@ -95,11 +112,16 @@ mod tests {
 
     #[test]
     fn what_is_given_stays() {
-        assert_eq!(shown(&[100], false, &["encoder.name"]), [" 96"]);
+        assert_eq!(shown(&[100], false, &["encoder.name"]), [" 96", " 100"]);
+        assert_eq!(shown(&[200], true, &["encoder.name"]), [" 96", " 128", " 160", " 192"]);
         assert_eq!(shown(&[300], false, &["augment.size"]), ["resnet 0", "resnet18 0"]);
         assert_eq!(shown(&[300], false, &["augment.size", "encoder.name"]), [" 0"]);
         assert_eq!(shown(&[300], false, &["encoder.pretrained"]), [" 0"]);
-        let gray = Looks { sides: vec![28], gray: true };
+        let patches = Looks { sides: vec![300], gray: false, patches: Some(Some(14)) };
+        let all = recipes(&patches, true, &Given::new(vec!["encoder.patch".into()]));
+        let sizes: Vec<_> = all.iter().map(|r| r.keys["augment"]["size"].as_integer().unwrap()).collect();
+        assert_eq!(sizes, [84, 126, 154, 224]);
+        let gray = Looks { sides: vec![28], gray: true, patches: None };
         let all = recipes(&gray, false, &Given::default());
         assert_eq!(all[0].keys["encoder"]["channels"].as_integer(), Some(1));
     }
