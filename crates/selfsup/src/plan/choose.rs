@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn little_time_makes_smaller_batches_and_what_was_given_stays() {
-        // 2,000 visits of a sample in the time: 20 epochs of 100 samples, in steps of 13.
+        // 2,000 visits of a sample in the time: 20 epochs of 100 samples, in steps of 25.
         let slow = cost(100, 0.5, 1e6);
         let c = choose(&slow, &OPEN).unwrap();
         assert_eq!((c.batch, c.enough), (25, false));
