@@ -210,7 +210,7 @@ fn looks<K: Keys>(cost: &Cost, config: &PretrainConfig<K>, sets: &Sets) -> Resul
         (sets.held_out.as_ref().map_or(0, |s| s.len()), sets.test.as_ref().map(|s| s.len()));
     let (train, test) = (sets.train.len(), test.unwrap_or(held_out));
     let validation = held_out as f64 * (cost.each / 3.0 + cost.reading / machine::cores() as f64);
-    Ok(match sets.labelled()? {
+    Ok(match sets.measurable()? {
         Some(_) => {
             let few = config.eval.online_knn;
             let knn = (train.min(few) + test.min(few)) as f64 * cost.encoding;

@@ -238,7 +238,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         trainer = trainer.with_validation(validation);
     }
     // Before the training: a sample that cannot be read must not end it at the first evaluation.
-    let labelled = match sets.labelled()? {
+    let labelled = match sets.measurable()? {
         Some(found) if !M::EAGER && (request.probe || config.eval.online_knn > 0) => {
             let train = &config.train;
             Some(screen::labelled(&modality, found, train.max_bad_fraction, train.workers)?)

@@ -73,7 +73,7 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
     if request.frames.is_some() {
         return frames(request, &opened, &sets);
     }
-    let Some(labelled) = sets.labelled()? else { return unlabelled(request, &opened, &sets) };
+    let Some(labelled) = sets.measurable()? else { return unlabelled(request, &opened, &sets) };
     let train = &opened.config.train;
     let labelled = screen::labelled(&opened.modality, labelled, train.max_bad_fraction, train.workers)?;
     let random = random_encoder(&opened.modality, opened.config.train.seed, &opened.device)?;
