@@ -236,7 +236,7 @@ impl Sets {
         let found = self.labelled()?;
         if found.as_ref().is_some_and(|found| found.test.len() < 2) {
             crate::say::warning(
-                "1 labelled sample is held out, expected 2 at least: labels are not measured by",
+                "nothing is measured by labels: 1 labelled sample is held out, expected 2 at least",
             );
             return Ok(None);
         }

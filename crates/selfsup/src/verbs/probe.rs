@@ -101,7 +101,9 @@ fn unlabelled<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -
     }
     let train = &opened.config.train;
     let random = random_encoder(&opened.modality, train.seed, &opened.device)?;
-    let set = sets.test.as_ref().or(sets.held_out.as_ref()).unwrap_or(&sets.train);
+    // One sample has nothing to be compared with.
+    let parts = [sets.test.as_ref(), sets.held_out.as_ref()];
+    let set = parts.into_iter().flatten().find(|set| set.len() >= 2).unwrap_or(&sets.train);
     let eval = &opened.config.eval;
     let loader = LoaderConfig {
         max_bad_fraction: train.max_bad_fraction,
