@@ -50,10 +50,11 @@ pub(super) fn of_run<M: Modality>(given: &Given, found: &Found<M>, timed: bool) 
     if timed {
         let epochs = choice.epochs();
         let steps = if epochs >= LOOKS { epochs * choice.per_epoch } else { choice.steps };
-        if epochs >= LOOKS {
-            put("train.epochs", epochs);
-        } else {
-            put("train.steps", steps);
+        let open = !given.any("train.epochs") && !given.any("train.steps");
+        match epochs >= LOOKS {
+            true if open => put("train.epochs", epochs),
+            false if open => put("train.steps", steps),
+            _ => {}
         }
         put("train.eval_every", (epochs / looks(found)).max(1));
         put("train.checkpoint_every", steps.div_ceil(LOOKS).max(1));
