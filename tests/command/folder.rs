@@ -93,3 +93,112 @@ fn a_method_that_hides_patches_takes_a_transformer() {
     notes(&selfsup(&[&args[..], &small, &["method.decoder_dim=16", "method.decoder_heads=2"]].concat()));
     assert!(std::fs::read_to_string(w.path("run/config.toml")).unwrap().contains("name = \"vit_tiny\""));
 }
+
+/// Trains on a folder alone for some seconds; returns what is said.
+fn trained(w: &Work, data: &str, name: &str) -> String {
+    let started = std::time::Instant::now();
+    let said = good(&selfsup(&["pretrain", "--data", data, "--budget", "6s", "--out", &w.text(name)]));
+    // Machines that test are busy with other things too.
+    assert!(started.elapsed().as_secs() < 60, "{said}");
+    for part in ["plan for ", "takes about ", " of 6 s", "took ", "(planned "] {
+        assert!(said.contains(part), "expected \"{part}\" in: {said}");
+    }
+    assert!(w.path(name).join("model/model.safetensors").exists(), "{said}");
+    said
+}
+
+#[test]
+fn pictures_alone() {
+    let w = Work::new();
+    let said = trained(&w, &pictures(&w, 3, 40), "run");
+    let config = std::fs::read_to_string(w.path("run/config.toml")).unwrap();
+    // No larger than the pictures, and a batch of the two that are not held out.
+    assert!(config.contains("size = 40\n") && config.contains("batch_size = 2\n"), "{said}\n{config}");
+}
+
+#[cfg(feature = "text")]
+#[test]
+fn texts_alone() {
+    let w = Work::new();
+    for i in 0..20 {
+        let lines: Vec<String> = (0..12).map(|k| crate::common::line(i * 12 + k)).collect();
+        w.write(&format!("notes/{i:02}.txt"), lines.join("\n"));
+    }
+    let said = trained(&w, &w.text("notes"), "run");
+    assert!(said.contains("without labels: "), "{said}");
+}
+
+#[cfg(feature = "speech")]
+#[test]
+fn recordings_alone() {
+    let w = Work::new();
+    for i in 0..9usize {
+        let wave: Vec<f32> = (0..24_000 + 800 * i)
+            .map(|t| (t as f32 * (0.05 + 0.02 * i as f32)).sin() * 0.4 + ((t * 7919) % 101) as f32 * 5e-4)
+            .collect();
+        let path = w.write(&format!("waves/{i}.wav"), []);
+        selfsup::speech::audio::write_wav(&path, &wave, 16_000).unwrap();
+    }
+    trained(&w, &w.text("waves"), "run");
+    let config = std::fs::read_to_string(w.path("run/config.toml")).unwrap();
+    let number = |key: &str| -> f64 {
+        let line = config.lines().find_map(|l| l.strip_prefix(&format!("{key} = "))).unwrap();
+        line.parse().unwrap()
+    };
+    // Not those of the paper's 400,000 steps of 15.6 s.
+    assert!(number("gumbel_decay") < 0.9999 && number("crop_seconds") <= 2.0, "{config}");
+}
+
+#[cfg(feature = "medical")]
+#[test]
+fn a_scan_alone() {
+    let w = Work::new();
+    let grid = selfsup::medical::grid::Grid::with_spacing([30, 26, 28], [1.0; 3]).unwrap();
+    let values: Vec<f32> = (0..30 * 26 * 28).map(|v| ((v * 7) % 97) as f32).collect();
+    let path = w.write("scans/one.nii.gz", []);
+    selfsup::medical::write::values(&path, &grid, None, &values).unwrap();
+    let said = trained(&w, &w.text("scans"), "run");
+    assert!(said.contains("patches of 24 x 24 x 24 voxels"), "{said}");
+}
+
+#[test]
+fn a_plan_keeps_what_is_given_and_is_a_configuration() {
+    let w = Work::new();
+    let data = pictures(&w, 12, 40);
+    let given = ["encoder.name=resnet34", "train.epochs=3", "optim.lr=0.002"];
+    let said = good(&selfsup(&[&["plan", "--data", &data][..], &given].concat()));
+    for part in ["# plan for 10 images", "name = \"resnet34\"", "epochs = 3\n", "lr = 0.002\n", "size = 40\n"]
+    {
+        assert!(said.contains(part), "expected \"{part}\" in: {said}");
+    }
+    let file = w.file("plan.toml", &said);
+    let run = w.text("run");
+    notes(&selfsup(&["pretrain", &file, "--out", &run, "train.steps=1", "eval.online_knn=0", "--no-probe"]));
+    ended(&selfsup(&["plan", "--data", &data, "--budget", "soon"]), 2, &["--budget soon", "30m"]);
+    ended(&selfsup(&["plan", "--data", &data, "train.epoch=3"]), 2, &["train.epochs"]);
+}
+
+/// An allocation that cannot succeed is an error before the first step.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_step_that_does_not_fit_is_refused() {
+    let w = Work::new();
+    let data = pictures(&w, 64, 20);
+    let file = w.file("run.toml", &format!("[data]\npath = \"{data}\"\n[train]\nbatch_size = 57\n"));
+    let run = w.text("run");
+    let limited = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -v 3000000; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_selfsup"),
+            "pretrain",
+            &file,
+        ])
+        .args(["--out", &run, "data.hold_out=0", "train.workers=0"])
+        .env("RAYON_NUM_THREADS", "2")
+        .output()
+        .unwrap();
+    ended(&limited, 2, &["train.batch_size = 57", "train.micro_batch_size = "]);
+    assert!(!w.path("run").exists());
+}

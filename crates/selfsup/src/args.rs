@@ -86,6 +86,8 @@ Exit codes: 0 done, 1 failed, 2 bad input or configuration, 3 interrupted after 
 pub(crate) enum Verb {
     /// Pre-train an encoder without labels, and evaluate it where labels exist.
     Pretrain(Pretrain),
+    /// Say what `pretrain` would choose for this data, this machine and this time, and print the configuration.
+    Plan(Plan),
     /// Evaluate a run's encoder: kNN and linear probe against a random encoder and raw features (pixels,
     /// words, spectra).
     Probe(Probe),
@@ -147,6 +149,33 @@ pub(crate) enum Verb {
 }
 
 #[derive(Args)]
+pub(crate) struct Plan {
+    /// A configuration (TOML), then KEY=VALUE: what stays as it is.
+    #[arg(value_name = "FILE.toml | KEY=VALUE")]
+    pub(crate) args: Vec<String>,
+    /// Data: a folder, a file, or the name of a data set.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Method, for example simclr, moco, byol, mae.
+    #[arg(long)]
+    pub(crate) method: Option<String>,
+    /// Encoder, for example resnet18, vit_small.
+    #[arg(long)]
+    pub(crate) encoder: Option<String>,
+    #[command(flatten)]
+    pub(crate) budget: Budget,
+}
+
+/// How long a run may take.
+#[derive(Args)]
+pub(crate) struct Budget {
+    /// How long the run may take, for example 90s, 30m, 2h: keys that are not given are chosen so that it does
+    /// (without a configuration file: an hour, unless train.epochs or train.steps is given).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) budget: Option<String>,
+}
+
+#[derive(Args)]
 pub(crate) struct Pretrain {
     /// A configuration (TOML), then KEY=VALUE overrides, e.g. `train.epochs=20 method.temperature=0.1`.
     #[arg(value_name = "FILE.toml | KEY=VALUE")]
@@ -163,6 +192,8 @@ pub(crate) struct Pretrain {
     pub(crate) encoder: Option<String>,
     #[command(flatten)]
     pub(crate) folder: RunFolder,
+    #[command(flatten)]
+    pub(crate) budget: Budget,
     /// Only show what would run: one batch, shapes, parameters, memory, and what the method sees of the
     /// samples.
     #[arg(long)]

@@ -44,6 +44,16 @@ pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwn
         None
     }
 
+    /// The network and what it reads, in a few words.
+    fn outline(&self) -> String {
+        self.encoder().to_string()
+    }
+
+    /// Keys that follow from the number of steps, where a plan chooses it.
+    fn for_steps(&self, _steps: u64) -> Table {
+        Table::new()
+    }
+
     /// Lowers a key that cannot be larger than the number of samples to train on (a queue); nothing where all
     /// fits.
     fn fit(&mut self, _samples: usize) -> Option<Lowered> {

@@ -63,6 +63,13 @@ impl Draft {
         Ok(self)
     }
 
+    /// The same over a layer of keys that were chosen for it.
+    #[must_use]
+    pub fn above(mut self, chosen: toml::Table) -> Self {
+        self.layers.below(chosen, "the plan");
+        self
+    }
+
     /// Sets who is asked for the owner of a key that is unknown in a modality.
     #[must_use]
     pub fn with_owner(mut self, owner: fn(&str) -> Option<String>) -> Self {

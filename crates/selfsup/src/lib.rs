@@ -21,6 +21,7 @@ mod keys_test;
 mod loop_keys_test;
 pub mod modality;
 pub mod plan;
+pub mod recipe;
 #[cfg(all(test, feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 #[allow(clippy::unwrap_used)]
 mod reference_test;

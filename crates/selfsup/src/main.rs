@@ -51,8 +51,17 @@ fn run(cli: Cli) -> Result<()> {
             out: a.folder.out,
             resume: a.folder.resume,
             allow_config_change: a.folder.allow_config_change,
+            budget: a.budget.budget,
             dry_run: a.dry_run,
             probe: !a.no_probe,
+        }),
+        Verb::Plan(a) => verbs::plan::run(&verbs::pretrain::Request {
+            args: a.args,
+            data: a.data,
+            method: a.method,
+            encoder: a.encoder,
+            budget: a.budget.budget,
+            ..Default::default()
         }),
         Verb::Probe(a) => verbs::probe::run(&verbs::probe::Request {
             run: a.run,

@@ -17,6 +17,7 @@ static FAILED: AtomicBool = AtomicBool::new(false);
 /// Whether a result was printed as JSON.
 static SAID: AtomicBool = AtomicBool::new(false);
 static MODE: OnceLock<Mode> = OnceLock::new();
+static HUSHED: AtomicBool = AtomicBool::new(false);
 
 /// How much is printed, and in which form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,14 +95,25 @@ pub fn failed() -> bool {
 
 /// What a user should know and need not change, on the standard error.
 pub fn note(what: impl std::fmt::Display) {
-    if !mode().quiet {
+    if !(mode().quiet || HUSHED.load(Ordering::Relaxed)) {
         let _ = writeln!(std::io::stderr(), "note: {what}");
     }
 }
 
 /// A warning on the standard error.
 pub fn warning(what: impl std::fmt::Display) {
+    if HUSHED.load(Ordering::Relaxed) {
+        return;
+    }
     let _ = writeln!(std::io::stderr(), "warning: {what}");
+}
+
+/// Runs `work` without notes and warnings: those of a look at what a run reads again, and then says.
+pub fn hushed<T>(work: impl FnOnce() -> T) -> T {
+    let before = HUSHED.swap(true, Ordering::Relaxed);
+    let out = work();
+    HUSHED.store(before, Ordering::Relaxed);
+    out
 }
 
 /// A line on the standard output, as `println!` without its panic.

@@ -227,6 +227,21 @@ impl Sets {
             _ => None,
         })
     }
+
+    /// As [`Sets::labelled`] where there are samples enough to compare: two to test on.
+    ///
+    /// # Errors
+    /// Never: only records that exist are taken.
+    pub fn measurable(&self) -> Result<Option<Labelled>> {
+        let found = self.labelled()?;
+        if found.as_ref().is_some_and(|found| found.test.len() < 2) {
+            crate::say::warning(
+                "nothing is measured by labels: 1 labelled sample is held out, expected 2 at least",
+            );
+            return Ok(None);
+        }
+        Ok(found)
+    }
 }
 
 /// Labelled samples to fit on and to test on.

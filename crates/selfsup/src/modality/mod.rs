@@ -16,6 +16,7 @@ pub mod text;
 pub mod vision;
 
 use crate::config::{Keys, PretrainConfig, Read};
+use crate::recipe::{Given, Recipe, Seen};
 use crate::set::{Set, Sets};
 use candle_core::{Device, Tensor};
 use selfsup_core::data::{LoaderConfig, Source};
@@ -54,6 +55,21 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// # Errors
     /// If it cannot be carried out, naming the key.
     fn new(config: &PretrainConfig<Self::Keys>) -> Result<Self>;
+
+    /// What the data of a configuration is, and what could be trained on it where the user leaves it open;
+    /// `given` are the keys that stay as they are.
+    ///
+    /// # Errors
+    /// If the data cannot be opened.
+    fn seen(config: &PretrainConfig<Self::Keys>, _given: &Given) -> Result<Seen> {
+        Ok(Seen { recipes: vec![Recipe::of(config.train.batch_size)], ..Seen::default() })
+    }
+
+    /// Where the method is several trainings: keys of one whose step costs about as much, and how many steps of
+    /// it one of `[train]` stands for.
+    fn stand_in(_keys: &Self::Keys) -> Option<(Self::Keys, f64)> {
+        None
+    }
 
     /// How files are read: `data.columns` and `data.layout` of the configuration.
     fn reading(&self) -> Reading {

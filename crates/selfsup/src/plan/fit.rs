@@ -4,6 +4,7 @@
 use crate::config::{Keys, PretrainConfig};
 use crate::draft::Draft;
 use crate::modality::Modality;
+use crate::recipe::Given;
 use crate::say::{note, warning};
 use crate::set::Set;
 use selfsup_core::data::{LoaderConfig, Source};
@@ -31,7 +32,7 @@ pub fn batches<M: Modality>(
     // In ones, there are as many batches as samples; where there are none, the data is too little whatever the
     // batch.
     let samples = modality.batches(set, LoaderConfig { batch_size: 1, ..whole.clone() })?.batches();
-    if draft.layers().get(BATCH).is_some() {
+    if Given::new(draft.layers().given()).any(BATCH) {
         return Err(Error::config(format!("{BATCH} = {}: {problem}", whole.batch_size)));
     }
     note(format_args!("{BATCH} = {samples}, all there is to train on (the default is {})", whole.batch_size));
@@ -45,7 +46,7 @@ pub fn fit_keys<K: Keys>(config: &mut PretrainConfig<K>, draft: &Draft, samples:
     let mut keys = config.keys.clone();
     let Some(lowered) = keys.fit(samples) else { return false };
     let (key, from, to, why) = (lowered.key, lowered.from, lowered.to, lowered.why);
-    if draft.layers().get(key).is_some() {
+    if Given::new(draft.layers().given()).any(key) {
         warning(format_args!("{key} = {from} is above the {to} samples to train on: {why}"));
         return false;
     }

@@ -10,6 +10,7 @@ pub mod embed;
 pub mod export;
 pub mod finetune;
 pub mod generate;
+pub mod plan;
 pub mod predict;
 pub mod pretrain;
 pub mod probe;

@@ -4,7 +4,7 @@ use crate::config::{Keys, PretrainConfig};
 use crate::draft::Draft;
 use crate::evaluate::{OnlineKnn, Probe, Probed};
 use crate::modality::{Modality, PlanRequest, Training, random_encoder};
-use crate::plan::{batches, fit_keys};
+use crate::plan::{Planned, Ready, batches, fit_keys, plan, refuse_too_large, taken};
 use crate::registry::{owner, with_method, with_modality};
 use crate::say::{say, say_progress, say_text};
 use crate::screen;
@@ -43,6 +43,8 @@ pub struct Request {
     pub resume: bool,
     /// Go on although the configuration changed.
     pub allow_config_change: bool,
+    /// How long the run may take: `90s`, `30m`, `2h`.
+    pub budget: Option<String>,
     /// One batch only.
     pub dry_run: bool,
     /// Evaluate at the end.
@@ -82,7 +84,7 @@ pub fn run_as<M: Modality>(request: Request) -> Result<()> {
 }
 
 /// The configuration as it was given.
-fn read_draft(request: &Request) -> Result<Draft> {
+pub(crate) fn read_draft(request: &Request) -> Result<Draft> {
     let flags = [
         ("data.path", request.data.clone()),
         ("method.name", request.method.clone()),
@@ -95,7 +97,7 @@ fn read_draft(request: &Request) -> Result<Draft> {
 
 /// The modality: what is stated; else the one that alone has the method; else, without a file, what the data
 /// looks like. Files that say nothing are older than the other modalities: they mean images.
-fn kind(draft: &Draft) -> Result<Kind> {
+pub(crate) fn kind(draft: &Draft) -> Result<Kind> {
     if let Some(kind) = draft.stated_kind()? {
         return Ok(kind);
     }
@@ -113,6 +115,18 @@ fn name(draft: &Draft, keys: &impl Keys) -> String {
     format!("{}-{}", keys.method(), draft.stem().unwrap_or_else(|| keys.encoder().to_string()))
 }
 
+/// Refuses a configuration that cannot be carried out, or names no data.
+pub(crate) fn checked<M: Modality>(draft: &Draft) -> Result<()> {
+    let config = PretrainConfig::<M::Keys>::of(draft)?;
+    config.refuse_unread(draft)?;
+    if config.data.path.is_empty() && config.data.labels.is_empty() {
+        return Err(Error::config(
+            "data.path is empty: name a folder of data with --data DIR, or a data set (see `selfsup data list`)",
+        ));
+    }
+    Ok(())
+}
+
 fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     if let Some(method) = &request.method
         && !M::Keys::METHODS.contains(&method.as_str())
@@ -122,13 +136,15 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             M::Keys::METHODS.join(", ")
         )));
     }
+    checked::<M>(draft)?;
+    let planned = match &request.budget {
+        // A file says what is trained; without one, what nobody gave follows from data and machine.
+        None if draft.has_file() => Planned { draft: draft.clone(), estimate: None, lines: Vec::new() },
+        budget => plan::<M>(draft, budget.as_deref(), !request.dry_run)?,
+    };
+    planned.lines.iter().for_each(|line| say!("{line}"));
+    let draft = &planned.draft;
     let mut config = PretrainConfig::<M::Keys>::of(draft)?;
-    config.refuse_unread(draft)?;
-    if config.data.path.is_empty() && config.data.labels.is_empty() {
-        return Err(Error::config(
-            "data.path is empty: name a folder of data with --data DIR, or a data set (see `selfsup data list`)",
-        ));
-    }
     let device = config.device.open()?;
     let open = |config: &PretrainConfig<M::Keys>| {
         let mut kept = config.clone();
@@ -150,7 +166,9 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     } else {
         sets
     };
+    let preparing = Instant::now();
     let loader = batches(&modality, &mut config, draft, &sets.train)?;
+    let prepared = preparing.elapsed().as_secs_f64();
     let samples = loader.batches() * config.train.batch_size;
     if fit_keys(&mut config, draft, samples) {
         modality = open(&config)?;
@@ -170,6 +188,11 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             sets.train.len(),
             kind.samples()
         )));
+    }
+    if planned.estimate.is_none() {
+        let (modality, config, set, device) = (&modality, &config, &sets.train, &device);
+        let (method, loader) = (&method, &*loader);
+        refuse_too_large(&Ready { modality, config, method, set, loader, prepared, device })?;
     }
     let settings = LoaderConfig::from(&config.train);
     let validation = modality.validation(&sets, LoaderConfig { shuffle: false, ..settings.clone() })?;
@@ -216,7 +239,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         trainer = trainer.with_validation(validation);
     }
     // Before the training: a sample that cannot be read must not end it at the first evaluation.
-    let labelled = match sets.labelled()? {
+    let labelled = match sets.measurable()? {
         Some(found) if !M::EAGER && (request.probe || config.eval.online_knn > 0) => {
             let train = &config.train;
             Some(screen::labelled(&modality, found, train.max_bad_fraction, train.workers)?)
@@ -302,18 +325,31 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         }
         stop.end_at_once();
         let random = random_encoder(&modality, config.train.seed, &device)?;
-        let set = sets.held_out.as_ref().unwrap_or(&sets.train).clone();
+        // One sample has nothing to be compared with.
+        let set = sets.held_out.as_ref().filter(|set| set.len() >= 2).unwrap_or(&sets.train).clone();
         let loader = LoaderConfig {
             max_bad_fraction: config.train.max_bad_fraction,
             ..LoaderConfig::in_order(config.eval.batch_size, config.train.workers)
         };
         let encoders = [method.encoder(), random.as_ref()];
-        Unlabelled::measure(&modality, encoders, &set, config.eval.read, &loader, &device)?
+        let found = Unlabelled::measure(&modality, encoders, &set, config.eval.read, &loader, &device)?;
+        if found.is_none() {
+            say!(
+                "no verdict: {} of the {} can be compared with others, expected 2 at least; `selfsup probe` measures \
+                 on labelled data",
+                set.len(),
+                kind.samples()
+            );
+        }
+        found
     } else {
         None
     };
     result(found.as_ref(), unlabelled.as_ref())?;
     report(&summary, kind, found.as_ref(), unlabelled.as_ref(), &dir);
+    if let Some(estimate) = &planned.estimate {
+        say!("{}", taken(estimate));
+    }
     say_result(&dir)
 }
 

@@ -75,7 +75,7 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
     if request.frames.is_some() {
         return frames(request, &opened, &sets);
     }
-    let Some(labelled) = sets.labelled()? else { return unlabelled(request, &opened, &sets) };
+    let Some(labelled) = sets.measurable()? else { return unlabelled(request, &opened, &sets) };
     let train = &opened.config.train;
     let labelled = screen::labelled(&opened.modality, labelled, train.max_bad_fraction, train.workers)?;
     let random = random_encoder(&opened.modality, opened.config.train.seed, &opened.device)?;
@@ -134,7 +134,10 @@ fn unlabelled<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -
     if !request.snr.is_empty() {
         return Err(Error::input(&opened.config.data.path, "no labels: --snr compares accuracies"));
     }
-    let found = measured(opened, sets.test.as_ref().or(sets.held_out.as_ref()).unwrap_or(&sets.train))?;
+    // One sample has nothing to be compared with.
+    let parts = [sets.test.as_ref(), sets.held_out.as_ref()];
+    let found =
+        measured(opened, parts.into_iter().flatten().find(|set| set.len() >= 2).unwrap_or(&sets.train))?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", found.shown());
     keep(request, opened.step, &found)

@@ -275,6 +275,16 @@ impl Architecture {
 }
 
 impl EncoderConfig {
+    /// Width and blocks, where they are given.
+    pub fn shape(&self) -> (Option<usize>, Option<usize>) {
+        match self {
+            EncoderConfig::Bert(c) => (c.dim, c.depth),
+            EncoderConfig::Electra(c) => (c.dim, c.depth),
+            EncoderConfig::Gpt2(c) => (c.dim, c.depth),
+            EncoderConfig::T5(c) => (c.dim, c.depth),
+        }
+    }
+
     /// How tokens become one vector, where it is given.
     pub fn pool(&self) -> Option<Pool> {
         match self {

@@ -6,13 +6,15 @@ mod classes;
 mod intensities;
 mod labelled;
 mod patches;
+mod recipes;
 mod segmentation;
 mod tasks;
 pub mod volumes;
 
 use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
-use crate::set::Set;
+use crate::recipe::{Given, Seen, span};
+use crate::set::{Set, evenly};
 use patches::{Cutting, Draws, Places, Stacked, View};
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
@@ -25,6 +27,7 @@ use selfsup_medical::blocks::{Scan, Store};
 use selfsup_medical::data::Collated;
 use selfsup_medical::export;
 use selfsup_medical::names::load_pretrained;
+use selfsup_medical::read;
 use selfsup_medical::recipe::{Architecture, EncoderConfig, MethodConfig, ViT3dKeys};
 use selfsup_medical::transform::Pipeline;
 use serde::{Deserialize, Serialize};
@@ -34,6 +37,9 @@ use volumes::{VolumeConfig, path_of};
 
 /// Voxels that are encoded at once: 16 channels of as many floats are 64 MB.
 const AT_ONCE: usize = 1 << 20;
+
+/// Volumes whose shapes are looked at.
+const LOOKED: usize = 8;
 
 /// The sections of volumes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +74,11 @@ impl config::Keys for Keys {
     fn encoder_of(method: &str) -> Option<String> {
         let tokens = MethodConfig::named(method).is_ok_and(|m| m.needs().tokens);
         tokens.then(|| ViT3dKeys::default().name)
+    }
+
+    fn outline(&self) -> String {
+        let [z, y, x] = self.augment.size;
+        format!("{} on patches of {z} x {y} x {x} voxels", self.encoder.name())
     }
 
     fn fit(&mut self, samples: usize) -> Option<Lowered> {
@@ -166,6 +177,29 @@ impl Modality for Medical {
         let how = serde_json::to_string(&steps).map_err(|e| Error::config(format!("augment: {e}")))?;
         let store = keys.volumes.store()?;
         Ok(Medical { keys, architecture, prepare, how, store, reading: config.data.reading() })
+    }
+
+    fn seen(config: &PretrainConfig<Keys>, given: &Given) -> Result<Seen> {
+        let (data, keys) = (&config.data, &config.keys);
+        let set = keys.volumes.open(&data.path, data.layout)?;
+        let shape = |i: usize| -> Result<[usize; 3]> {
+            let slices = read::open_series(&path_of(&set, i)?, &keys.volumes.read)?;
+            let (stored, mut shape) = (slices.stored().shape(), [0; 3]);
+            // The axes of a file run along x, y and z of the world in any order.
+            slices.stored().axes().iter().zip(stored).for_each(|(&axis, n)| shape[2 - axis] = n);
+            Ok(shape)
+        };
+        let shapes: Vec<_> = evenly(LOOKED.min(set.len()), set.len()).filter_map(|i| shape(i).ok()).collect();
+        let along = |axis: usize| span(&shapes.iter().map(|s| s[axis]).collect::<Vec<_>>());
+        let how = match (keys.method.restores(), keys.method.needs().tokens) {
+            (true, _) => recipes::Use::Restores,
+            (false, true) => recipes::Use::Hides,
+            (false, false) => recipes::Use::Compares,
+        };
+        Ok(Seen {
+            data: format!("{} x {} x {} voxels", along(0), along(1), along(2)),
+            recipes: recipes::recipes(set.len(), &shapes, how, given),
+        })
     }
 
     fn reading(&self) -> Reading {

@@ -5,6 +5,7 @@ mod about;
 mod folder;
 mod frames;
 mod plan;
+mod recipes;
 mod recognition;
 mod tasks;
 mod transcripts;
@@ -12,7 +13,8 @@ mod whole;
 
 use super::{FrameProbe, Method, Modality, Noisy, Training};
 use crate::config::{self, PretrainConfig, Read};
-use crate::set::Set;
+use crate::recipe::{Given, Seen, set};
+use crate::set::{Set, evenly};
 use candle_core::Tensor;
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Collate, Loader, LoaderConfig, Source};
@@ -26,7 +28,7 @@ use selfsup_speech::audio::Content;
 use selfsup_speech::augment::{Noise, NoiseLevel};
 use selfsup_speech::batch::{Utterance, Waves};
 use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig};
-use selfsup_speech::encoder::{SpeechConfig, SpeechEncoder};
+use selfsup_speech::encoder::{Family, SpeechConfig, SpeechEncoder};
 use selfsup_speech::features::{Extractor, FeatureConfig};
 use selfsup_speech::methods::Hubert;
 use selfsup_speech::names::{Head, load_pretrained, read_config, save_folder};
@@ -35,9 +37,13 @@ use selfsup_speech::transcript::TranscriptConfig;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
+use toml::Table;
 
 /// Batches that are sorted by length together.
 const WINDOW: usize = 50;
+
+/// Recordings that are looked at for their lengths.
+const LOOKED: usize = 1000;
 
 /// The sections of recordings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +69,20 @@ impl config::Keys for Keys {
 
     fn encoder(&self) -> &str {
         if self.encoder.name.is_empty() { "the tiny encoder" } else { &self.encoder.name }
+    }
+
+    fn outline(&self) -> String {
+        let crop = self.input.crop_seconds.map_or(String::new(), |s| format!(" on crops of {s} s"));
+        format!("{}{crop}", config::Keys::encoder(self))
+    }
+
+    fn for_steps(&self, steps: u64) -> Table {
+        let mut keys = Table::new();
+        if let MethodConfig::Wav2vec2(c) = &self.method {
+            set(&mut keys, "method.name", self.method.name());
+            set(&mut keys, "method.gumbel_decay", recipes::gumbel_decay(c.gumbel_start, c.gumbel_end, steps));
+        }
+        keys
     }
 
     fn forget_pretrained(&mut self, run: &Path) {
@@ -221,6 +241,32 @@ impl Modality for Speech {
             None => keys.encoder.resolve(keys.method.family())?,
         };
         Ok(Speech { keys, encoder, reading: config.data.reading() })
+    }
+
+    fn seen(config: &PretrainConfig<Keys>, given: &Given) -> Result<Seen> {
+        let set = Speech::new(config)?.open(&config.data.path)?;
+        let looked = evenly(LOOKED.min(set.len()), set.len()).collect();
+        let corpus = corpus(&set.part(looked)?)?;
+        let rate = config.keys.input.audio.rate;
+        let lengths = corpus.each(&|clip: &Clip| clip.samples(rate).ok());
+        let seconds: Vec<f64> = lengths.into_iter().flatten().map(|n| n as f64 / f64::from(rate)).collect();
+        let hours = seconds.iter().sum::<f64>() / 3600.0 * set.len() as f64 / seconds.len().max(1) as f64;
+        let (low, high) = seconds.iter().fold((f64::INFINITY, 0.0_f64), |(l, h), s| (l.min(*s), h.max(*s)));
+        let data = format!("{low:.1} to {high:.1} s each, {:.1} min in all", hours * 60.0);
+        let family = match config.keys.method.family() {
+            Family::Hubert => "hubert",
+            Family::Data2vecAudio => "data2vec",
+            _ => "wav2vec2",
+        };
+        Ok(Seen { data, recipes: recipes::recipes(&seconds, hours, family, given) })
+    }
+
+    /// HuBERT's trainings by wav2vec 2.0's, which also encodes and predicts hidden frames; clustering takes
+    /// about a quarter of a training.
+    fn stand_in(keys: &Keys) -> Option<(Keys, f64)> {
+        let MethodConfig::Hubert(c) = &keys.method else { return None };
+        let method = MethodConfig::named("wav2vec2").ok()?;
+        Some((Keys { method, ..keys.clone() }, 1.25 * c.iterations.len() as f64))
     }
 
     fn reading(&self) -> Reading {

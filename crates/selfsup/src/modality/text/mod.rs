@@ -4,6 +4,7 @@
 mod answers;
 mod inputs;
 mod packed;
+mod recipes;
 mod records;
 mod tasks;
 mod tokens;
@@ -12,7 +13,8 @@ mod words;
 
 use super::{Method, Modality};
 use crate::config::{self, PretrainConfig, Read};
-use crate::set::{Set, Sets};
+use crate::recipe::{Given, Seen};
+use crate::set::{Set, Sets, evenly};
 use candle_core::Tensor;
 use inputs::{Stacked, Tokenised};
 use records::{Large, documents, texts};
@@ -22,7 +24,7 @@ use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::run::Display;
 use selfsup_core::weights::left_out;
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
-use selfsup_datasets::{Kind, LabelFile, Reading};
+use selfsup_datasets::{Kind, LabelFile, Reading, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_text::batch::{Example, IGNORED, Pad, Sequences};
 use selfsup_text::corpus::{CorpusConfig, Prepared, folder_name};
@@ -94,6 +96,14 @@ impl config::Keys for Keys {
     fn encoder_of(method: &str) -> Option<String> {
         let networks = MethodConfig::named(method).ok()?.network();
         networks.split([',', ' ']).next().map(str::to_string)
+    }
+
+    fn outline(&self) -> String {
+        let length = self.corpus.length.map_or(String::new(), |n| format!(" on {n} tokens"));
+        match self.encoder.shape() {
+            (Some(dim), Some(depth)) => format!("{} of {depth} blocks of {dim}{length}", self.encoder.name()),
+            _ => format!("{}{length}", self.encoder.name()),
+        }
     }
 
     fn forget_pretrained(&mut self, run: &Path) {
@@ -231,6 +241,24 @@ impl Modality for Text {
         Ok(Text { keys, tokenizer, architecture, divided, reading: data.reading() })
     }
 
+    fn seen(config: &PretrainConfig<Keys>, given: &Given) -> Result<Seen> {
+        let set = trained_on(config)?;
+        let looked: Vec<usize> = evenly(LOOKED.min(set.len()), set.len()).collect();
+        let mut bytes = 0;
+        for &i in &looked {
+            if let Place::Bytes(text) = set.records().get(i)?.source {
+                bytes += text.len() as u64;
+            }
+        }
+        let bytes = bytes * set.len() as u64 / looked.len().max(1) as u64;
+        let Keys { tokenizer, encoder, .. } = &config.keys;
+        let released = encoder.pretrained().is_some_and(|p| Path::new(p).join("tokenizer.json").is_file());
+        let made = tokenizer.path.is_none() && !released;
+        let vocabulary = if made { tokenizer.made.vocab_size } else { 0 };
+        let recipes = recipes::recipes(bytes, encoder.name(), vocabulary, given);
+        Ok(Seen { data: format!("{:.1} KB", bytes as f64 / 1e3), recipes })
+    }
+
     fn reading(&self) -> Reading {
         self.reading.clone()
     }
@@ -358,6 +386,9 @@ impl Modality for Text {
     }
 }
 
+/// Texts that are looked at for their lengths.
+const LOOKED: usize = 1000;
+
 /// The tokenizer with what the method needs of it: span corruption has sentinels for the spans.
 fn for_method(tokenizer: Tokenizer, keys: &Keys) -> Result<Tokenizer> {
     let lacks = tokenizer.special().sentinels.is_empty();
@@ -391,7 +422,7 @@ fn first(t: &Tensor) -> Result<Vec<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use selfsup_datasets::{Record, Records, Source as Place};
+    use selfsup_datasets::{Record, Records};
 
     /// Documents, or a failure where there is none.
     struct Held(Vec<Option<&'static str>>);

@@ -3,13 +3,15 @@
 
 mod export;
 mod raw;
+mod recipes;
 #[cfg(feature = "medical")]
 mod slices;
 mod tasks;
 
 use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
-use crate::set::Set;
+use crate::recipe::{Given, Seen, span};
+use crate::set::{Set, evenly};
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
 use selfsup_core::objective::{BatchRate, Inputs, Lowered, Views, Wanted};
@@ -18,6 +20,7 @@ use selfsup_datasets::{Kind, Reading, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::data::{Collated, Content, Planes, Sample};
+use selfsup_vision::image::{Image, Pixels};
 use selfsup_vision::names::{Released, load_pretrained};
 use selfsup_vision::preview::{brightest, contact_sheet};
 use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig, ViTKeys};
@@ -68,6 +71,10 @@ impl config::Keys for Keys {
         tokens.then(|| ViTKeys::default().name)
     }
 
+    fn outline(&self) -> String {
+        format!("{} on views of {} px", self.encoder.name(), self.augment.size)
+    }
+
     fn fit(&mut self, samples: usize) -> Option<Lowered> {
         self.method.over_views_mut()?.fit(samples)
     }
@@ -114,6 +121,8 @@ impl config::Keys for Keys {
 
 /// Samples that a preview shows.
 const SHOWN: usize = 8;
+/// Images that are looked at for their sizes.
+const LOOKED: usize = 12;
 
 /// Images.
 pub struct Vision {
@@ -198,6 +207,32 @@ impl Modality for Vision {
             #[cfg(feature = "medical")]
             volumes,
         })
+    }
+
+    fn seen(config: &PretrainConfig<Keys>, given: &Given) -> Result<Seen> {
+        let images = Images(Vision::new(config)?.open(&config.data.path)?.records().clone());
+        let decode = |i: usize| images.get(i)?.decode(config.data.max_pixels);
+        let looked = evenly(LOOKED.min(images.len()), images.len());
+        let found: Vec<Image> = looked.filter_map(|i| decode(i).ok()).collect();
+        let sides = |of: &dyn Fn(&Image) -> u32| found.iter().map(|i| of(i) as usize).collect::<Vec<_>>();
+        let looks = recipes::Looks {
+            sides: sides(&|i| i.width.min(i.height)),
+            gray: !found.is_empty() && found.iter().all(|i| i.channels == 1),
+            patches: match &config.keys.encoder {
+                EncoderConfig::ViT(keys) => Some(keys.patch),
+                _ => None,
+            },
+        };
+        let deep = found.iter().any(|i| matches!(i.data, Pixels::U16(_)));
+        let data = format!(
+            "{} x {} pixels, {} bit, {}",
+            span(&sides(&|i| i.width)),
+            span(&sides(&|i| i.height)),
+            if deep { 16 } else { 8 },
+            if looks.gray { "grey" } else { "colour" }
+        );
+        let tokens = config.keys.method.needs().tokens;
+        Ok(Seen { data, recipes: recipes::recipes(&looks, tokens, given) })
     }
 
     fn reading(&self) -> Reading {
