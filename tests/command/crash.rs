@@ -6,10 +6,11 @@ use selfsup::verbs::finetune::{Request, run};
 use selfsup::{Result, verbs};
 use selfsup_core::checkpoint::fault;
 use std::fmt::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[test]
 fn a_fine_tuning_survives_every_crash_point() {
-    let w = Work::new();
+    let (w, _alone) = (Work::new(), alone());
     std::fs::create_dir(w.path("data")).unwrap();
     let mut table = "path,label\n".to_string();
     for i in 0..16u32 {
@@ -64,6 +65,12 @@ fn a_fine_tuning_survives_every_crash_point() {
     everywhere(1, 35, |out| tune(out, w.path(out).join("config.toml").exists()), same);
 }
 
+/// Signals ask the whole process to stop, and so does a run that only evaluates any more: one run at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Ends `run` at the file operations 0, `stride`, 2 `stride` ... of it, each in a folder of its own, and runs
 /// it again there: `same` looks at what is then in the folder. At least `fewest` operations there must be.
 ///
@@ -104,7 +111,7 @@ fn pretrain(w: &Work, data: &str, method: Option<&str>, out: &str, keys: &[&str]
 /// The clusterings and trainings of HuBERT, each with files of its own.
 #[test]
 fn stages_of_hubert_survive_crash_points() {
-    let w = Work::new();
+    let (w, _alone) = (Work::new(), alone());
     tones(&w, 6);
     let stages = "method.iterations=[{features=\"mfcc\", clusters=4, steps=2}, {features={layer=1}, clusters=4, steps=2}]";
     let keys =
@@ -127,7 +134,7 @@ fn stages_of_hubert_survive_crash_points() {
 /// A vocabulary, texts and tokens on the disk, and a run on them.
 #[test]
 fn caches_of_texts_survive_crash_points() {
-    let w = Work::new();
+    let (w, _alone) = (Work::new(), alone());
     let text: Vec<String> = (0..90).map(line).collect();
     w.file("corpus/a.txt", &text.join("\n"));
     let run = |out: &str| {
@@ -143,7 +150,7 @@ fn caches_of_texts_survive_crash_points() {
 /// An export that ends somewhere is written again with `--force`, and then is what it would have been.
 #[test]
 fn an_export_survives_every_crash_point() {
-    let w = Work::new();
+    let (w, _alone) = (Work::new(), alone());
     std::fs::create_dir(w.path("data")).unwrap();
     for i in 0..8u8 {
         image::RgbImage::from_pixel(8, 8, image::Rgb([30 * i; 3]))
