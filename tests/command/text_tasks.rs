@@ -494,7 +494,7 @@ fn vocabularies_of_any_kind_are_trained_with() {
     ] {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         ended(&pretrain(name, method, &keys), 0, &[note]);
-        let again = selfsup(&["embed", &w.text(name), &texts, "--out", &w.text("e.npy")]);
+        let again = selfsup(&["embed", &w.text(name), "--data", &texts, "--out", &w.text("e.npy")]);
         good(&again);
         let said = String::from_utf8_lossy(&again.stderr).into_owned();
         assert!(!said.contains("read as") && !said.contains("are added"), "the run has its own: {said}");

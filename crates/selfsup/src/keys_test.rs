@@ -413,8 +413,14 @@ fn of_images() {
             ("encoder.class_token", "false"),
         ],
         // The interpolation of positions shows with crops of several sizes only; the norm of a class token is
-        // the same before and after pooling.
-        neutral: &["encoder.pretrained", "encoder.interpolation", "encoder.final_norm", "volumes"],
+        // the same before and after pooling; only values of 16 bits are stretched.
+        neutral: &[
+            "encoder.pretrained",
+            "encoder.interpolation",
+            "encoder.final_norm",
+            "augment.stretch",
+            "volumes",
+        ],
     });
 }
 
