@@ -320,6 +320,11 @@ impl Records for Tar {
         })
     }
 
+    fn id(&self, index: usize) -> Result<String> {
+        let image = self.images.get(index).ok_or_else(|| missing("tar shards", index, self.len()))?;
+        Ok(format!("{}:{}", self.shards[image.shard].display(), image.name))
+    }
+
     fn label(&self, index: usize) -> Option<u32> {
         *self.labels.get(index)?
     }
@@ -403,6 +408,7 @@ mod tests {
         assert_eq!(set.get(0).unwrap().source, Source::Bytes(Arc::from(*b"first")));
         assert_eq!(set.get(1).unwrap().source, Source::Bytes(Arc::from([7; 1500])));
         assert!(set.get(2).unwrap().id.ends_with("1.tar:d/c.left.png"));
+        assert!((0..4).all(|i| set.id(i).unwrap() == set.get(i).unwrap().id) && set.id(4).is_err());
         assert!(set.get(4).is_err());
     }
 

@@ -107,7 +107,7 @@ mod tests {
     fn a_shard_is_unpacked_once() {
         let dir = tempfile::tempdir().unwrap();
         let (root, shard) = (dir.path().join("cache"), dir.path().join("a.tar.gz"));
-        let content: Vec<u8> = (0..3_000_000u32).map(|i| (i * i % 251) as u8).collect();
+        let content: Vec<u8> = (0..3_000_000u64).map(|i| (i * i % 251) as u8).collect();
         std::fs::write(&shard, packed(&content)).unwrap();
         let first = unpacked_into(&root, &shard).unwrap();
         assert_eq!(std::fs::read(&first).unwrap(), content);

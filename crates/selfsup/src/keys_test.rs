@@ -414,14 +414,13 @@ fn of_images() {
             ("encoder.class_token", "false"),
         ],
         // The interpolation of positions shows with crops of several sizes only; the norm of a class token is
-        // the same before and after pooling.
+        // the same before and after pooling; only values of 16 bits are stretched.
         neutral: &[
             "encoder.pretrained",
             "encoder.interpolation",
             "encoder.final_norm",
-            "volumes",
-            // Of grey images of 16 bits.
             "augment.stretch",
+            "volumes",
         ],
     });
 }

@@ -333,6 +333,14 @@ impl Records for Parquet {
         }
     }
 
+    /// Without reading the picture: one that is null has a name too.
+    fn id(&self, index: usize) -> Result<String> {
+        let group = self.groups.partition_point(|g| g.end <= index);
+        let g = self.groups.get(group).ok_or_else(|| missing("Parquet", index, self.len()))?;
+        let first = group.checked_sub(1).and_then(|before| self.groups.get(before)).map_or(0, |g| g.end);
+        Ok(format!("{}[{}]", self.files[g.file].path.display(), g.before.saturating_add(index - first)))
+    }
+
     fn label(&self, index: usize) -> Option<u32> {
         *self.labels.get(index)?
     }

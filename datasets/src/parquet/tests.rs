@@ -123,6 +123,9 @@ fn two_files_of_row_groups() {
         assert_eq!((set.group(0), set.group(2)), (Some("2".to_string()), None));
         let e = set.get(6).unwrap_err().to_string();
         assert!(e.contains("b.parquet[1]") && e.contains("null"), "{e}");
+        // Names are those of the records, and that of a null is known without it.
+        assert!((0..8).filter(|i| *i != 6).all(|i| set.id(i).unwrap() == set.get(i).unwrap().id));
+        assert!(set.id(6).unwrap().ends_with("b.parquet[1]") && set.id(8).is_err());
         assert!(set.get(8).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! `vocab.json` and `merges.txt`: byte-level BPE of GPT-2 and RoBERTa.
 
 use super::super::parts::part;
-use super::read;
+use super::bounded::read;
 use super::settings::Settings;
 use selfsup_core::{Error, Result};
 use serde_json::json;

@@ -8,13 +8,14 @@
 //! | `vocab.txt` | WordPiece: BERT, ELECTRA |
 //! | `spiece.model`, `*.model` | sentencepiece, Unigram or BPE: T5, XLM-RoBERTa, `spm_train` |
 
+mod bounded;
 mod bpe;
 mod proto;
 mod sentencepiece;
 mod settings;
 mod wordpiece;
 
-use selfsup_core::{Error, Result};
+use selfsup_core::Result;
 use settings::Settings;
 use std::path::{Path, PathBuf};
 
@@ -78,13 +79,4 @@ impl Files {
         let inner = settings.with_added(inner)?;
         Ok((inner, format!("{}: no tokenizer.json beside it, read as {how}", self.main().display())))
     }
-}
-
-/// The bytes of a file that is not larger than `most`.
-fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let size = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-    if size > most {
-        return Err(Error::file(path, format!("{size} bytes, expected at most {most}")));
-    }
-    selfsup_core::file::read(path)
 }

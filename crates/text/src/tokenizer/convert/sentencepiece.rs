@@ -2,8 +2,8 @@
 //! make a text regular, and the kind of model, in a protocol buffer (`sentencepiece_model.proto`).
 
 use super::super::parts::{part, template};
+use super::bounded::read;
 use super::proto::{Fields, Value};
-use super::read;
 use super::settings::Settings;
 use selfsup_core::{Error, Result};
 use serde_json::{Value as Json, json};

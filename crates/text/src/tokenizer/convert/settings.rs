@@ -1,7 +1,7 @@
 //! What the files beside a vocabulary say: `tokenizer_config.json`, `special_tokens_map.json`,
 //! `added_tokens.json`, and the family in `config.json`.
 
-use super::read;
+use super::bounded::read;
 use selfsup_core::{Error, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

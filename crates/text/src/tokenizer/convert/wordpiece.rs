@@ -1,7 +1,7 @@
 //! `vocab.txt` of BERT and ELECTRA: a piece a line, its id the number of the line.
 
 use super::super::parts::{part, template};
-use super::read;
+use super::bounded::read;
 use super::settings::Settings;
 use selfsup_core::{Error, Result};
 use serde_json::{Map, Value, json};
