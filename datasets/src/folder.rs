@@ -2,12 +2,12 @@
 //! labels, if every sample lies in one; folders of splits and of label images are recognised ([`Layout`]).
 
 use crate::layout::{Arranged, Layout, arrange};
-use crate::recognise::{Recogniser, SPEECH, TEXT, VISION};
+use crate::recognise::{Recogniser, SPEECH, TEXT, VISION, is_bare_image};
 use crate::record::{Record, Records, Source, missing};
 use crate::split::Split;
 use crate::walk::Walk;
 use selfsup_core::{Error, Result};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,8 @@ impl Folder {
         Self::open_kind(root, &VISION, Layout::Auto)
     }
 
-    /// Looks through `root` for files whose names end like those of a modality. Hidden files and folders are
+    /// Looks through `root` for files whose names end like those of a modality; images without an ending are
+    /// known by their first bytes. Hidden files and folders are
     /// left out, and so are links that lead back to a folder they lie in (its files are listed anyway). A
     /// link that leads nowhere but has such a name counts as a file: reading it gives an error that names it.
     ///
@@ -38,8 +39,11 @@ impl Folder {
     /// If a folder cannot be read, there is no such file, or folders are nested deeper than 64.
     pub fn open_kind(root: &Path, of: &Recogniser, layout: Layout) -> Result<Self> {
         let others = RefCell::new(BTreeMap::new());
+        let bare = Cell::new(0usize);
         let paths = Walk::files(root, |path| {
-            let held = of.holds(path);
+            let by_bytes = of.kind == VISION.kind && is_bare_image(path);
+            bare.set(bare.get() + usize::from(by_bytes));
+            let held = by_bytes || of.holds(path);
             if !held && let Some(ending) = other_ending(path) {
                 *others.borrow_mut().entry(ending).or_insert(0usize) += 1;
             }
@@ -55,7 +59,11 @@ impl Folder {
                 ),
             ));
         }
-        let notes = if of.kind == VISION.kind { said_of_others(&others.into_inner()) } else { Vec::new() };
+        let mut notes =
+            if of.kind == VISION.kind { said_of_others(&others.into_inner()) } else { Vec::new() };
+        if bare.get() > 0 {
+            notes.push(format!("{} files without an ending are images by their first bytes", bare.get()));
+        }
         Ok(Self::of(root, paths, layout).with_notes(notes))
     }
 
@@ -210,6 +218,22 @@ mod tests {
         touch(dir.path(), &["a/1.png", "a/2.heic", "b/3.HEIC", "b/4.svg", "b/labels.csv", "README", "c.txt"]);
         let notes = Folder::open(dir.path()).unwrap().notes();
         assert_eq!(notes, ["3 files of other types are not read: 2 .heic, 1 .svg"]);
+    }
+
+    #[test]
+    fn images_without_an_ending_are_known_by_their_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["a/1.png", "a/README", "b/notes"]);
+        let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0";
+        std::fs::write(dir.path().join("b/0a1b2c"), png).unwrap();
+        std::fs::write(dir.path().join("b/photo.old"), png).unwrap();
+        std::fs::write(dir.path().join("b/BMX"), b"BMX bicycles are for races on sand.").unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        assert_eq!((folder.len(), folder.classes().len(), folder.label(1)), (2, 2, Some(1)));
+        let notes = folder.notes();
+        assert_eq!(notes[1], "1 files without an ending are images by their first bytes", "{notes:?}");
+        let one = dir.path().join("b/0a1b2c").display().to_string();
+        assert_eq!(crate::open_kind(&one, VISION.kind).unwrap().len(), 1);
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! not count. What is left must be of one kind.
 
 use crate::kind::{Kind, one_of};
-use crate::recognise::{KNOWN, Recogniser, count, kind_of_file};
+use crate::recognise::{KNOWN, Recogniser, count, is_unread_recording, kind_of_file};
 use crate::registry;
 use crate::walk::Walk;
 use selfsup_core::{Error, Result};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Finds the modality of a data set's name, a file or a folder among those of this workspace.
 ///
@@ -51,8 +52,9 @@ pub fn kind_among(what: &str, table: &[Recogniser]) -> Result<Kind> {
         [] => Err(Error::file(
             path,
             format_args!(
-                "no {samples} found among its {} files, by ending or by their first bytes",
-                files.len()
+                "no {samples} found among its {} files, by ending or by their first bytes{}",
+                files.len(),
+                unread(&files)
             ),
         )),
         ref several => {
@@ -66,6 +68,23 @@ pub fn kind_among(what: &str, table: &[Recogniser]) -> Result<Kind> {
                 ),
             ))
         }
+    }
+}
+
+/// What is said of recordings that nothing here decodes; nothing where there are none.
+fn unread(files: &[PathBuf]) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for file in files.iter().filter(|f| is_unread_recording(f)) {
+        let ending = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        *counts.entry(ending).or_default() += 1;
+    }
+    let kinds: Vec<String> = counts.iter().map(|(ending, n)| format!("{n} .{ending}")).collect();
+    match kinds.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; recordings of a kind that is not read: {} (convert them, for example with `ffmpeg -i IN OUT.flac`)",
+            kinds.join(", ")
+        ),
     }
 }
 
@@ -119,6 +138,11 @@ mod tests {
         assert!(e.contains("1 images") && e.contains("1 texts"), "{e}");
         let e = of(&[("program.xyz", b"\0\x01")]).unwrap_err().to_string();
         assert!(e.contains("1 files"), "{e}");
+        // A table beside recordings that nothing decodes is no data of its own.
+        let e = of(&[("a.opus", b""), ("b.OPUS", b""), ("c.au", b""), ("labels.csv", b"")])
+            .unwrap_err()
+            .to_string();
+        assert!(e.contains("not read: 1 .au, 2 .opus") && e.contains("ffmpeg"), "{e}");
         assert!(kind_of("no-such-thing").unwrap_err().to_string().contains("no such file"));
     }
 }

@@ -44,6 +44,7 @@ pub mod record;
 pub mod registry;
 pub mod tar;
 pub mod tuxpaint_voices;
+mod unpacked;
 pub mod volumes;
 pub mod wordnet;
 

@@ -5,7 +5,8 @@
 //! further modality hands over a table of its own.
 
 use crate::kind::Kind;
-use crate::size;
+use crate::size::{self, Head};
+use crate::unpacked::is_packed;
 use crate::walk::Walk;
 use selfsup_core::Result;
 use std::collections::BTreeSet;
@@ -56,7 +57,7 @@ pub const VISION: Recogniser = Recogniser {
     endings: &["jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp", "gif", "jfif", "ppm", "pgm", "pbm", "pnm"],
     container: |path| {
         let name = lower_name(path);
-        name.ends_with(".tar")
+        is_shard(path)
             || name.ends_with(".parquet") && !is_table_of_texts(path)
             || name.contains("ubyte")
             || name.ends_with("_batch.bin")
@@ -87,6 +88,12 @@ pub const TEXT: Recogniser = Recogniser {
     ..Recogniser::new(Kind::Text)
 };
 
+/// Endings of recordings that nothing here decodes, in lower case.
+pub const RECORDINGS_NOT_READ: [&str; 21] = [
+    "opus", "au", "snd", "webm", "mka", "mkv", "wma", "amr", "gsm", "caf", "ape", "wv", "spx", "3gp", "ac3",
+    "dts", "mov", "mp2", "mpc", "tta", "aifc",
+];
+
 /// Recordings.
 pub const SPEECH: Recogniser = Recogniser {
     endings: &[
@@ -105,7 +112,7 @@ pub const SPEECH: Recogniser = Recogniser {
 
 /// Volumes, series and radiographs.
 pub const MEDICAL: Recogniser = Recogniser {
-    endings: &["dcm", "dicom", "ima", "nii", "nii.gz", "nrrd", "nhdr"],
+    endings: &["dcm", "dicom", "ima", "nii", "nii.gz", "nrrd", "nhdr", "mha", "mhd"],
     bytes: |head| {
         let nifti = at(head, 344, b"n+1\0") || at(head, 344, b"ni1\0");
         nifti || is_dicom(head) || at(head, 0, b"NRRD0")
@@ -141,6 +148,30 @@ pub fn is_image(path: impl AsRef<Path>) -> bool {
     VISION.holds(path.as_ref())
 }
 
+/// Whether a file without an ending is an image by its first bytes.
+pub(crate) fn is_bare_image(path: &Path) -> bool {
+    if path.extension().is_some() || (VISION.container)(path) {
+        return false;
+    }
+    let head = head_of(path);
+    // A text may begin with BM: then what follows is no size.
+    let likely = |n: u32| (1..1 << 20).contains(&n);
+    match size::head(&head) {
+        Some(Head { format: "bmp", size }) => size.is_some_and(|(w, h)| likely(w) && likely(h)),
+        Some(_) => !is_dicom(&head),
+        None => false,
+    }
+}
+
+/// The first bytes of a file; none where it cannot be read.
+fn head_of(path: &Path) -> Vec<u8> {
+    let mut head = Vec::new();
+    if let Ok(file) = File::open(path) {
+        let _ = file.take(HEAD).read_to_end(&mut head);
+    }
+    head
+}
+
 /// The modality of a file by its ending or its first bytes; where several of `table` fit, the first.
 pub fn kind_of_file(path: &Path, table: &[Recogniser]) -> Option<Kind> {
     let name = lower_name(path);
@@ -151,9 +182,14 @@ pub fn kind_of_file(path: &Path, table: &[Recogniser]) -> Option<Kind> {
     if let Some(found) = table.iter().find(|r| (r.container)(path)) {
         return Some(found.kind);
     }
-    let mut head = Vec::new();
-    File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    let head = head_of(path);
     table.iter().find(|r| (r.bytes)(&head)).map(|r| r.kind)
+}
+
+/// Whether a file's name is that of a recording that nothing here decodes.
+pub(crate) fn is_unread_recording(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    RECORDINGS_NOT_READ.contains(&ending.as_str())
 }
 
 /// All files of one modality below a folder, sorted.
@@ -174,10 +210,16 @@ pub fn count(files: &[PathBuf], table: &[Recogniser]) -> Vec<(Kind, usize)> {
         let own = kinds.iter().filter(|(_, kind)| *kind == recogniser.kind).map(|(f, _)| *f);
         let Some(accompanies) = recogniser.accompanies else { return own.count() };
         let others = kinds.iter().filter(|(_, kind)| *kind != recogniser.kind);
-        let samples: BTreeSet<PathBuf> = others.map(|(f, _)| stem(f)).collect();
+        let unread = files.iter().filter(|f| is_unread_recording(f));
+        let samples: BTreeSet<PathBuf> = others.map(|(f, _)| *f).chain(unread).map(|f| stem(f)).collect();
         own.filter(|f| samples.is_empty() || !accompanies(f) && !samples.contains(&stem(f))).count()
     };
     table.iter().map(|r| (r.kind, of(r))).filter(|(_, n)| *n > 0).collect()
+}
+
+/// Whether a file's name is that of a tar, as it is or in gzip.
+pub(crate) fn is_shard(path: &Path) -> bool {
+    lower_name(path).ends_with(".tar") || is_packed(path)
 }
 
 fn lower_name(path: &Path) -> String {
@@ -240,6 +282,7 @@ mod tests {
             ("a.b.Wav", Kind::Speech),
             ("train-images-idx3-ubyte", Kind::Vision),
             ("shard.tar", Kind::Vision),
+            ("shard.tar.gz", Kind::Vision),
         ] {
             assert_eq!(kind_of_file(Path::new(name), KNOWN), Some(kind), "{name}");
         }

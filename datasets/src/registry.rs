@@ -8,9 +8,10 @@ use crate::kind::Kind;
 use crate::labels::Columns;
 use crate::layout::{Layout, parts_of_files};
 use crate::manifest::Manifest;
-use crate::recognise::{Recogniser, VISION, is_image};
+use crate::recognise::{Recogniser, VISION, is_bare_image, is_image, is_shard};
 use crate::record::Records;
 use crate::tar::Tar;
+use crate::unpacked::is_packed;
 use crate::walk::Walk;
 use crate::{
     anarchism, asterisk_sounds, colin27, emoji, fashion_mnist, festvox_ru, gcide, head_ct, mni152,
@@ -135,25 +136,39 @@ pub fn open_kind_with(what: &str, kind: Kind, reading: &Reading) -> Result<Box<d
         Ok(meta) if kind == Kind::Speech && meta.is_file() && Manifest::is_table(path) => {
             Ok(Box::new(Manifest::open(path, &reading.columns)?))
         }
-        Ok(meta) if meta.is_file() && (kind != Kind::Vision || is_image(path)) => {
+        Ok(meta) if meta.is_file() && (kind != Kind::Vision || is_image(path) || is_bare_image(path)) => {
             Ok(Box::new(Folder::one(path)))
         }
         _ => open_as(what, reading),
     }
 }
 
-/// Files right in `dir` that end in `ending`, sorted.
-fn ending_in(dir: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+/// Files right in `dir` that are `wanted`, sorted.
+fn files_in(dir: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
         let path = entry.map_err(|e| Error::io(dir, e))?.path();
         let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && path.is_file() {
+        if !hidden && wanted(&path) && path.is_file() {
             found.push(path);
         }
     }
     found.sort();
     Ok(found)
+}
+
+fn is_table(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
+}
+
+/// Shards without those in gzip whose tar lies beside them: it is the same.
+fn once(shards: Vec<PathBuf>) -> Vec<PathBuf> {
+    let beside = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = name.rfind(".tar").or_else(|| name.rfind('.')).map_or(name.as_str(), |end| &name[..end]);
+        path.with_file_name(format!("{stem}.tar"))
+    };
+    shards.iter().filter(|s| !is_packed(s) || !shards.contains(&beside(s))).cloned().collect()
 }
 
 fn folder(path: &Path, layout: Layout) -> Result<Box<dyn Records>> {
@@ -164,7 +179,7 @@ fn folder(path: &Path, layout: Layout) -> Result<Box<dyn Records>> {
             }
         }
     }
-    let shards = ending_in(path, "tar")?;
+    let shards = once(files_in(path, is_shard)?);
     if !shards.is_empty() {
         return tar(path, &shards, layout);
     }
@@ -179,10 +194,7 @@ fn folder(path: &Path, layout: Layout) -> Result<Box<dyn Records>> {
     let images = Folder::open_kind(path, &VISION, layout);
     if images.is_err() {
         // Neither shards right in the folder nor images: shards further below.
-        let below = |ending: &'static str| {
-            Walk::files(path, move |p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)))
-        };
-        let (shards, tables) = (below("tar")?, below("parquet")?);
+        let (shards, tables) = (once(Walk::files(path, is_shard)?), Walk::files(path, is_table)?);
         match (shards.is_empty(), tables.is_empty()) {
             (false, _) => return tar(path, &shards, layout),
             (true, false) => return parquet(path, &tables, layout),
@@ -206,7 +218,7 @@ fn file(path: &Path) -> Result<Box<dyn Records>> {
     if head.starts_with(b"PAR1") || ending == "parquet" {
         return parquet(path, &[path.to_path_buf()], Layout::Plain);
     }
-    if head.get(257..262) == Some(b"ustar") || ending == "tar" {
+    if head.get(257..262) == Some(b"ustar") || is_shard(path) {
         return Ok(Box::new(Tar::open(&[path.to_path_buf()])?));
     }
     if is_idx(path, 3) {
@@ -244,14 +256,10 @@ pub fn open_tables_of_text(path: &Path, column: &str, layout: Layout) -> Result<
 /// If a folder cannot be read.
 pub fn tables(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
-        return Ok(if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) {
-            vec![path.to_path_buf()]
-        } else {
-            Vec::new()
-        });
+        return Ok(if is_table(path) { vec![path.to_path_buf()] } else { Vec::new() });
     }
     for dir in [path.to_path_buf(), path.join("data")] {
-        let found = if dir.is_dir() { ending_in(&dir, "parquet")? } else { Vec::new() };
+        let found = if dir.is_dir() { files_in(&dir, is_table)? } else { Vec::new() };
         if !found.is_empty() {
             return Ok(found);
         }

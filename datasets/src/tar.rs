@@ -6,13 +6,14 @@
 //! 0001.jpg 0001.json ...                      .json: {"label": 3 or "cat", "group": "patient 7"}
 //! ```
 //!
-//! A shard is walked once, jumping over contents; afterwards members are read by position. Nothing is
-//! unpacked to the disk. See github.com/webdataset/webdataset (Aizman, Maltby and Breuel 2019, arXiv
+//! A shard is walked once, jumping over contents; afterwards members are read by position. A tar is not
+//! unpacked to the disk; one in gzip (`.tar.gz`, `.tgz`) is unpacked as a whole into the cache, once. See github.com/webdataset/webdataset (Aizman, Maltby and Breuel 2019, arXiv
 //! 2001.01858).
 
 use crate::recognise::{VISION, is_image};
 use crate::record::{Record, Records, Source, missing, read_at};
 use crate::split::Split;
+use crate::unpacked::unpacked;
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -29,6 +30,8 @@ const BLOCK: u64 = 512;
 /// The images of one or more tar files.
 pub struct Tar {
     shards: Vec<PathBuf>,
+    /// The tar of each shard: itself, or what was unpacked.
+    tars: Vec<PathBuf>,
     images: Vec<Image>,
     labels: Vec<Option<u32>>,
     classes: Vec<String>,
@@ -67,8 +70,10 @@ impl Tar {
     /// is no plain file, a label that cannot be read, or if there is no image in any.
     pub fn open(shards: &[PathBuf]) -> Result<Self> {
         let (mut images, mut written) = (Vec::new(), Vec::new());
+        let tars: Vec<PathBuf> = shards.iter().map(|s| unpacked(s)).collect::<Result<_>>()?;
         for (shard, path) in shards.iter().enumerate() {
-            let mut members = Shard { path, shard, images: Vec::new(), about: BTreeMap::new() };
+            let mut members =
+                Shard { path, tar: &tars[shard], shard, images: Vec::new(), about: BTreeMap::new() };
             members.walk()?;
             for mut image in members.images {
                 // The brief key first: `a.left.png` belongs to `a.left.cls` if there is one, else to `a.cls`.
@@ -90,7 +95,7 @@ impl Tar {
         }
         let (labels, classes) = classes(written);
         let splits = vec![None; shards.len()];
-        Ok(Tar { shards: shards.to_vec(), images, labels, classes, splits, notes: Vec::new() })
+        Ok(Tar { shards: shards.to_vec(), tars, images, labels, classes, splits, notes: Vec::new() })
     }
 
     /// The same with a part for each shard, and what is to be said of that.
@@ -145,7 +150,9 @@ fn short_key(name: &str) -> &str {
 }
 
 struct Shard<'a> {
+    /// Its file, for messages, and the tar that is read.
     path: &'a Path,
+    tar: &'a Path,
     shard: usize,
     images: Vec<Image>,
     about: BTreeMap<String, About>,
@@ -158,7 +165,7 @@ impl Shard<'_> {
 
     fn walk(&mut self) -> Result<()> {
         let io = |e| Error::io(self.path, e);
-        let file = std::fs::File::open(self.path).map_err(io)?;
+        let file = std::fs::File::open(self.tar).map_err(io)?;
         let total = file.metadata().map_err(io)?.len();
         let path = self.path.to_path_buf();
         let broken = |e: std::io::Error, after: &str| {
@@ -229,7 +236,7 @@ impl Shard<'_> {
                 self.wrong(name, format_args!("has {len} bytes, expected a label of at most {SMALL}"))
             );
         }
-        let bytes = read_at(self.path, offset, len as usize)?;
+        let bytes = read_at(self.tar, offset, len as usize)?;
         let found = if json {
             self.json(name, &bytes)?
         } else {
@@ -303,7 +310,7 @@ impl Records for Tar {
     fn get(&self, index: usize) -> Result<Record> {
         let image = self.images.get(index).ok_or_else(|| missing("tar shards", index, self.len()))?;
         let path = &self.shards[image.shard];
-        let bytes = read_at(path, image.offset, image.len)?;
+        let bytes = read_at(&self.tars[image.shard], image.offset, image.len)?;
         let id = format!("{}:{}", path.display(), image.name);
         Ok(Record {
             id,

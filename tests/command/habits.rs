@@ -71,6 +71,7 @@ fn a_run_that_is_read_stays_as_it_is() {
         &["export", &run, "--out", &out("timm")],
         &["curves", &run, &tuned, "--out", &svg],
         &["predict", &tuned, &data],
+        &["search", &run, &data, "--out", &out("near.csv")],
         &["runs", &out("")],
         &["runs", "compare", &run, &tuned],
     ];

@@ -11,6 +11,8 @@ mod crash;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;
 #[cfg(feature = "vision")]
+mod folder;
+#[cfg(feature = "vision")]
 mod habits;
 #[cfg(all(unix, feature = "vision"))]
 mod kill;
@@ -20,6 +22,8 @@ mod modalities;
 mod parquet;
 #[cfg(feature = "vision")]
 mod readme;
+#[cfg(feature = "vision")]
+mod search;
 #[cfg(feature = "text")]
 mod shared;
 #[cfg(all(feature = "vision", feature = "medical"))]
@@ -32,5 +36,5 @@ mod tables;
 mod tasks;
 #[cfg(feature = "text")]
 mod text_tasks;
-#[cfg(all(unix, feature = "medical"))]
+#[cfg(all(unix, feature = "vision", feature = "medical"))]
 mod volumes;

@@ -146,6 +146,11 @@ fn slices_are_images() {
 
 /// A radiograph as explicit little endian DICOM: 20 rows, 24 columns, 8 bits, no place in space.
 fn radiograph(path: &Path, photometric: &str, value: impl Fn(usize) -> u8) {
+    film(path, photometric, None, value);
+}
+
+/// The same, or a slice of pixels of 1 mm at height `z` of a series.
+pub fn film(path: &Path, photometric: &str, z: Option<f64>, value: impl Fn(usize) -> u8) {
     let element = |tag: (u16, u16), vr: &str, mut value: Vec<u8>| {
         if value.len() % 2 == 1 {
             value.push(if vr == "UI" { 0 } else { b' ' });
@@ -176,10 +181,19 @@ fn radiograph(path: &Path, photometric: &str, value: impl Fn(usize) -> u8) {
     out.extend(b"DICM");
     out.extend(element((2, 0), "UL", (meta.len() as u32).to_le_bytes().to_vec()));
     out.extend(meta);
-    out.extend(text((8, 0x60), "CS", "DX"));
+    out.extend(text((8, 0x60), "CS", if z.is_some() { "MR" } else { "DX" }));
+    if let Some(z) = z {
+        out.extend(text((0x20, 0xE), "UI", "1.2.3.5"));
+        out.extend(text((0x20, 0x32), "DS", &format!("0\\0\\{z}")));
+        out.extend(text((0x20, 0x37), "DS", "1\\0\\0\\0\\1\\0"));
+    }
     out.extend(number((0x28, 2), 1));
     out.extend(text((0x28, 4), "CS", photometric));
-    for (tag, value) in [(0x10, 20), (0x11, 24), (0x100, 8), (0x101, 8), (0x102, 7), (0x103, 0)] {
+    (0x10..0x12).for_each(|tag| out.extend(number((0x28, tag), 20 + 4 * (tag - 0x10))));
+    if z.is_some() {
+        out.extend(text((0x28, 0x30), "DS", "1\\1"));
+    }
+    for (tag, value) in [(0x100, 8), (0x101, 8), (0x102, 7), (0x103, 0)] {
         out.extend(number((0x28, tag), value));
     }
     out.extend(element((0x7FE0, 0x10), "OB", (0..20 * 24).map(value).collect()));

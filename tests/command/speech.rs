@@ -1,7 +1,7 @@
 //! Recordings through the real command: the probe of frames, testing in noise, bounds on lengths, and
 //! transcripts.
 
-use crate::common::{Work, good, refused};
+use crate::common::{Work, ended, good, refused};
 use selfsup::speech::audio::write_wav;
 use std::fmt::Write;
 use std::process::{Command, Output};
@@ -379,6 +379,24 @@ fn what_cannot_be_used_is_counted_and_named() {
     wav.extend(stereo);
     w.write("waves/turned.wav", wav);
     let (data, run) = (w.text("waves"), w.text("run"));
+    // A look at them: what is known of each, and all that is wrong.
+    let look = selfsup(&["data", "inspect", &data], &[]);
+    ended(&look, 2, &["2 of 23 recordings cannot be read", "3 recordings of"]);
+    let told = String::from_utf8_lossy(&look.stdout).into_owned();
+    for part in [
+        "duration: 10.52 seconds, each 0.02 to 0.50 s, the middle one 0.50 s",
+        "format wave: 22",
+        "rate 16000 Hz: 22",
+        "channels 1: 21",
+        "channels 2: 1",
+        "transcripts: 20 of 23 recordings, 0 of them empty; 160 characters, 8 different",
+        "unreadable: 2",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    for name in ["empty.wav", "short.wav", "turned.wav"] {
+        assert!(told.lines().any(|l| l.starts_with("problem: ") && l.contains(name)), "{name}: {told}");
+    }
     let args = ["pretrain", "--data", &data, "--out", &run, "train.steps=2"];
     let table = format!("data.labels={}", toml::Value::from(labels));
     let more = [table.as_str(), "data.hold_out=0.3", "eval.few=[]", "eval.knn_k=1"];
@@ -412,6 +430,27 @@ fn what_cannot_be_used_is_counted_and_named() {
     assert!(said.contains("have no transcript") && said.contains("00.wav"), "{said}");
     assert!(
         said.contains("1 of 16 transcripts are left out") && said.contains("04.wav (299 in 24)"),
+        "{said}"
+    );
+}
+
+/// Silence is one cluster: predicted at once, and nothing is learned. The run says so right after the
+/// clustering.
+#[test]
+fn clusters_of_silence_are_warned_of() {
+    let w = Work::new();
+    std::fs::create_dir(w.path("waves")).unwrap();
+    for i in 0..8 {
+        // Digital silence, and a click so that it can be normalised.
+        let wave: Vec<f32> = (0..8000).map(|t| if t == 400 * i { 0.5 } else { 0.0 }).collect();
+        write_wav(&w.path(&format!("waves/{i:02}.wav")), &wave, 16_000).unwrap();
+    }
+    let iterations = "method.iterations=[{ features = \"mfcc\", clusters = 20 }]";
+    let out = w.pretrain("silent", &["method.name=hubert", iterations]);
+    good(&out);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(
+        said.contains("warning: ") && said.contains("clusters have frames, with a perplexity of 1."),
         "{said}"
     );
 }

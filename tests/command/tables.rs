@@ -197,3 +197,94 @@ fn bad_samples_are_listed_skipped_and_counted() {
     assert!(said(&skipped).contains("5 of 21 images"));
     assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 17);
 }
+
+/// A shard in gzip is unpacked into the cache once; damaged there, it is unpacked again.
+#[test]
+fn shards_in_gzip() {
+    let w = Work::new();
+    w.write("shards/train-0.tar.gz", std::fs::read(data("shards/pictures.tar.gz")).unwrap());
+    w.write("shards/test-0.tgz", std::fs::read(data("shards/pictures.tar.gz")).unwrap());
+    let cache = w.text("cache");
+    let inspect = || {
+        let mut command = command(&["data", "inspect", &w.text("shards")]);
+        command.env("SELFSUP_DATA", &cache).output().unwrap()
+    };
+    let text = good(&inspect());
+    assert!(text.contains("records: 16, bad: 0") && text.contains("class 1: 8"), "{text}");
+    let (shards, run) = (w.text("shards"), w.text("run"));
+    let args = [&["pretrain", "--data", &shards, "--out", &run, "--dry-run"], SMALL].concat();
+    let dry = command(&args).current_dir(w.path("")).env("SELFSUP_DATA", &cache).output().unwrap();
+    let text = good(&dry);
+    assert!(text.contains("8 to train on, 0 held out, 8 to test on"), "{text}");
+    let tars: Vec<_> = std::fs::read_dir(w.path("cache/shards"))
+        .unwrap()
+        .flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "tar"))
+        .collect();
+    assert_eq!(tars.len(), 2);
+    std::fs::write(&tars[0], b"damaged").unwrap();
+    assert_eq!(good(&inspect()).matches("records: 16, bad: 0").count(), 1);
+}
+
+/// What pyarrow writes: compressions, booleans, lists, and a null that is a bad sample like any other.
+#[cfg(feature = "parquet")]
+#[test]
+fn tables_of_pictures() {
+    let w = Work::new();
+    for name in ["gzip", "lz4", "brotli"] {
+        let text = good(&selfsup(&["data", "inspect", &data(&format!("parquet/{name}.parquet"))]));
+        assert!(text.contains("records: 12, bad: 0") && text.contains("class true: 6"), "{name}: {text}");
+    }
+    let lists = selfsup(&["data", "inspect", &data("parquet/lists.parquet")]);
+    ended(&lists, 2, &["1 of 16 images cannot be read", "6 rows have several pictures"]);
+    let nulls = data("parquet/nulls.parquet");
+    let listed = selfsup(&["data", "inspect", &nulls]);
+    ended(&listed, 2, &["2 of 12 images cannot be read"]);
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(text.contains("nulls.parquet[3]") && text.contains("nulls.parquet[7]"), "{text}");
+    refused(&w.pretrain_small(&nulls, &["data.hold_out=0", "--no-probe"]), &["null"]);
+    good(&w.pretrain_small(&nulls, &["data.hold_out=0.3", "train.max_bad_fraction=0.5"]));
+    let (run, out) = (w.text("run"), w.text("f.csv"));
+    let skipped = selfsup(&["embed", &run, "--data", &nulls, "--out", &out, "--skip-bad"]);
+    good(&skipped);
+    assert!(said(&skipped).contains("2 of 12 images"), "{}", said(&skipped));
+    // As the Hub lays a data set out: its parts by the names of files in data/.
+    for part in ["train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001"] {
+        w.write(&format!("hub/data/{part}.parquet"), std::fs::read(data("parquet/gzip.parquet")).unwrap());
+    }
+    let out = w.pretrain_small(&w.text("hub"), &["--dry-run"]);
+    assert!(good(&out).contains("24 to train on, 12 held out"), "{}", String::from_utf8_lossy(&out.stdout));
+}
+
+/// Values of 12 bits in 16 are next to black for an encoder of colours, which the dry run says; for one of a
+/// single channel they are stretched.
+#[test]
+fn twelve_bits_in_sixteen() {
+    let w = Work::new();
+    std::fs::create_dir_all(w.path("xray")).unwrap();
+    for i in 0..8u32 {
+        let picture = image::ImageBuffer::from_fn(20, 20, |x, y| {
+            image::Luma([((x * 9 + y * 7 + i * 31) % 256) as u16 * 16])
+        });
+        image::DynamicImage::ImageLuma16(picture).save(w.path(&format!("xray/{i}.png"))).unwrap();
+    }
+    let brightest = |more: &[&str]| {
+        let text = good(&w.pretrain_small(
+            &w.text("xray"),
+            &[&["--dry-run", "data.hold_out=0", "augment.jitter_p=0"], more].concat(),
+        ));
+        let sheet = std::fs::read_dir(w.path("")).unwrap().map(|f| f.unwrap().path());
+        let sheet =
+            sheet.into_iter().find(|p| p.display().to_string().ends_with("-augmentations.png")).unwrap();
+        let values = image::open(sheet).unwrap().to_luma8().into_raw();
+        (values.iter().filter(|v| (64..255).contains(*v)).count() > 200, text)
+    };
+    let (bright, text) = brightest(&[]);
+    assert!(!bright && text.contains("almost black") && text.contains("augment.stretch"), "{text}");
+    for more in [&["encoder.channels=1"][..], &["augment.stretch=always"]] {
+        let (bright, text) = brightest(more);
+        assert!(bright && !text.contains("almost black"), "{more:?}: {text}");
+    }
+    assert!(!brightest(&["encoder.channels=1", "augment.stretch=never"]).0);
+}

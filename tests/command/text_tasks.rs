@@ -1,7 +1,7 @@
 //! What text models are fine-tuned for, a look at what they have learnt, and corpora that are not held in
 //! memory, through the real command.
 
-use crate::common::{SMALL_TEXT as SMALL, WORDS, Work, good, line, refused, selfsup};
+use crate::common::{SMALL_TEXT as SMALL, WORDS, Work, ended, good, line, refused, selfsup};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -176,6 +176,9 @@ fn words_are_tagged() {
     let found = w.json("tuned/result.json");
     let f1 = found["test"]["f1"].as_f64().unwrap();
     assert!(f1 > 90.0 && found["test"]["f1_SKY"].as_f64().unwrap() > 90.0, "{found}");
+    // Strict F1 counts no entity that begins with I-.
+    assert!(found["test"]["strict_f1"].as_f64().unwrap() <= f1 + 1e-9, "{found}");
+    assert!(found["test"]["strict_f1_SKY"].as_f64().unwrap() > 90.0, "{found}");
     let config = w.json("tuned/model/config.json");
     assert_eq!(config["architectures"][0], "BertForTokenClassification");
     assert_eq!((&config["id2label"]["0"], &config["id2label"]["2"]), (&"O".into(), &"B-SKY".into()));
@@ -204,7 +207,10 @@ fn words_are_tagged() {
         &tune(&w.file("a.conll", "sun B-SKY\nwind\n"), &[]),
         &["a.conll", "line 2: 1 columns, expected 2"],
     );
-    refused(&tune(&w.file("b.conll", "sun O\nwind I-SKY\n"), &[]), &["line 2: I-SKY goes on with no SKY"]);
+    refused(
+        &tune(&w.file("b.conll", "sun O\nwind I-SKY\ntin B-ORE\n"), &[]),
+        &["line 2: I-SKY goes on with no SKY"],
+    );
     refused(
         &tune(&w.file("c.jsonl", "{\"tokens\": [\"sun\", \"wind\"], \"tags\": [\"O\"]}\n"), &[]),
         &["line 1: 2 words and 1 tags"],
@@ -218,6 +224,51 @@ fn words_are_tagged() {
     refused(&tune(&train, &["--labels", &train]), &["data.labels is not read for token-classification"]);
     refused(&tune(&train, &["task.kind=segmentation"]), &["task.kind", "question-answering"]);
     assert!(!w.path("none").exists(), "what is refused makes no folder");
+}
+
+/// The same sentences in IOB1, BIOES and with underscores are scored as in B-I-O: each file becomes the same
+/// tags, and says how.
+#[test]
+fn other_schemes_of_tags_are_converted() {
+    let w = Work::new();
+    let run = w.pretrained_texts("bert", "masked-lm", &[]);
+    let plain = |range: std::ops::Range<usize>| range.map(tagged).collect::<String>();
+    // B- and I- of the made sentences, with the mark of the end where the next line goes on with no I-.
+    let ends = |text: &str| {
+        let lines: Vec<&str> = text.lines().chain([""]).collect();
+        lines
+            .windows(2)
+            .map(|l| {
+                let goes_on = l[1].contains("\tI-");
+                let (begin, inside) = if goes_on { ("\tB-", "\tI-") } else { ("\tS-", "\tE-") };
+                l[0].replace("\tI-", inside).replace("\tB-", begin) + "\n"
+            })
+            .collect::<String>()
+    };
+    let train = w.file("train.conll", &plain(0..60));
+    let tests = [
+        ("iob2.conll", plain(60..80), ""),
+        ("iob1.conll", plain(60..80).replace("B-", "I-"), "IOB1"),
+        ("bioes.conll", ends(&plain(60..80)), "BIOES"),
+        ("under.conll", plain(60..80).replace("B-", "B_").replace("I-", "I_"), "is read as B-"),
+    ];
+    let mut scores = Vec::new();
+    for (name, text, note) in tests {
+        let out = selfsup(
+            &[
+                &["finetune", "--run", &run, "--data", &train, "--test", &w.file(name, &text), "--out"],
+                &[
+                    w.text(&name.replace('.', "-")).as_str(),
+                    "task.kind=token-classification",
+                    "train.epochs=3",
+                ][..],
+            ]
+            .concat(),
+        );
+        ended(&out, 0, &[note]);
+        scores.push(w.json(&format!("{}/result.json", name.replace('.', "-")))["test"].clone());
+    }
+    assert!(scores[0]["f1"].as_f64().is_some() && scores.iter().all(|s| *s == scores[0]), "{scores:?}");
 }
 
 /// Questions whose answer is the metal in a text about the weather; each text is another one.
@@ -344,8 +395,118 @@ fn models_are_looked_at() {
     assert_eq!(rows.iter().map(|r| r[0]).collect::<Vec<_>>(), ["1", "1", "1", "2", "2", "2"], "{guesses}");
     assert!(rows.iter().all(|r| r[1].parse::<f32>().is_ok_and(|p| (0.0..=1.0).contains(&p))));
     refused(&selfsup(&["fill-mask", &bert, "sun rain"]), &["[MASK]"]);
+    let far = "sun [MASK] ".to_string() + &"rain ".repeat(600) + "[MASK]";
+    refused(
+        &selfsup(&["fill-mask", &bert, &far]),
+        &["1 of 2 [MASK] stand behind the", "tokens that the model reads"],
+    );
     refused(&selfsup(&["generate", &bert, "sun"]), &["masked-lm, which writes no text"]);
     refused(&selfsup(&["generate", &w.text("absent"), "sun"]), &["absent"]);
+}
+
+/// Texts as other programs write them: a table whose ids look like paths, JSON as an array, on lines, in
+/// nested objects, and a folder with an empty file. All hold the same 80 texts.
+#[test]
+fn texts_of_any_form_are_the_same() {
+    let w = Work::new();
+    let texts: Vec<String> = (0..80).map(line).collect();
+    let objects = |make: &dyn Fn(&String) -> serde_json::Value| texts.iter().map(make).collect::<Vec<_>>();
+    let flat = objects(&|t| serde_json::json!({"text": t, "other": 1}));
+    let deep = objects(&|t| serde_json::json!({"meta": {"body": {"en": t}}}));
+    let lines = |all: &[serde_json::Value]| all.iter().map(|v| format!("{v}\n")).collect::<String>();
+    let array = w.file("array.json", &serde_json::Value::from(flat.clone()).to_string());
+    let in_lines = w.file("lines.json", &lines(&flat));
+    let nested = w.file("nested.jsonl", &lines(&deep));
+    w.file("folder/a.txt", &(texts.join("\n") + "\n"));
+    w.file("folder/b.txt", "");
+    let row = |(i, t): (usize, &String)| format!("{i}.txt,{t},{}\n", ["weather", "metal"][i % 2]);
+    let table = |from: usize, to: usize| {
+        let rows: String = texts.iter().enumerate().skip(from).take(to - from).map(row).collect();
+        format!("id,text,label\n{rows}")
+    };
+    let (train, test) = (w.file("train.csv", &table(0, 60)), w.file("test.csv", &table(60, 80)));
+    let all = w.file("all.csv", &table(0, 80));
+    let mut bytes = Vec::new();
+    for (i, data) in [array, in_lines, nested, w.text("folder"), all].iter().enumerate() {
+        let run = w.text(&format!("run{i}"));
+        let key = if i == 2 { "corpus.column=meta.body.en" } else { "corpus.column=text" };
+        let args = [
+            "pretrain",
+            "--data",
+            data,
+            "--method",
+            "masked-lm",
+            "--out",
+            &run,
+            "--no-probe",
+            "data.hold_out=0",
+            key,
+        ];
+        let out = selfsup(&[&args[..], SMALL].concat());
+        good(&out);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(said.contains("1 files hold no text"), i == 3, "{said}");
+        bytes.push(std::fs::read(w.path(&format!("run{i}/model/model.safetensors"))).unwrap());
+    }
+    assert!(bytes.iter().all(|b| *b == bytes[0]), "the same texts, the same weights");
+    let args = [
+        "finetune",
+        "--run",
+        &w.text("run4"),
+        "--labels",
+        &train,
+        "--test",
+        &test,
+        "--out",
+        &w.text("tuned"),
+    ];
+    good(&selfsup(&[&args[..], TUNE].concat()));
+    let accuracy = w.json("tuned/result.json")["test"]["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 90.0, "{accuracy}");
+}
+
+/// Vocabularies as released folders have them, codes between white space, and sentinels for a vocabulary
+/// that has none.
+#[test]
+fn vocabularies_of_any_kind_are_trained_with() {
+    let w = Work::new();
+    let texts = w.file("texts.txt", &(0..80).map(|i| line(i) + "\n").collect::<String>());
+    let pretrain = |name: &str, method: &str, keys: &[&str]| {
+        let run = w.text(name);
+        let given = keys.iter().any(|k| k.starts_with("tokenizer.path"));
+        let small = SMALL.iter().filter(|k| !(given && k.starts_with("tokenizer.")));
+        let args = ["pretrain", "--data", &texts, "--method", method, "--out", &run, "--no-probe"];
+        selfsup(&[&args[..], keys, &small.copied().collect::<Vec<_>>()].concat())
+    };
+    let golden = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tokenizers").join(name);
+        format!("tokenizer.path={}", folder.display())
+    };
+    for (name, method, keys, note) in [
+        ("bert", "masked-lm", vec![golden("bert")], "read as BERT's WordPiece, lower case"),
+        (
+            "roberta",
+            "masked-lm",
+            vec![golden("roberta"), "encoder.name=roberta".into()],
+            "RoBERTa's byte-level BPE",
+        ),
+        ("gpt", "causal-lm", vec![golden("gpt2/vocab.json")], "GPT-2's byte-level BPE"),
+        ("spm", "span-corruption", vec![golden("bpe/tokenizer.model")], "100 are added"),
+        ("t5", "span-corruption", vec![golden("t5")], "a Unigram model of sentencepiece"),
+        ("pieces", "span-corruption", vec![], "100 are added"),
+        ("codes", "masked-lm", vec!["tokenizer.kind=whitespace".into()], ""),
+    ] {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        ended(&pretrain(name, method, &keys), 0, &[note]);
+        let again = selfsup(&["embed", &w.text(name), &texts, "--out", &w.text("e.npy")]);
+        good(&again);
+        let said = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert!(!said.contains("read as") && !said.contains("are added"), "the run has its own: {said}");
+    }
+    let codes = w.json("codes/tokenizer/tokenizer.json");
+    assert_eq!(codes["model"]["vocab"].as_object().unwrap().len(), 5 + WORDS.len(), "{codes}");
+    let spm = w.json("spm/tokenizer/tokenizer_config.json");
+    assert_eq!(spm["extra_special_tokens"].as_array().unwrap().len(), 100);
 }
 
 /// A corpus that is not held in memory gives the same bytes as one that is, is written once, and a stopped

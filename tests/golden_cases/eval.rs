@@ -7,7 +7,7 @@ use selfsup_core::Key;
 use selfsup_eval::kmeans::{self, KMeansConfig};
 use selfsup_eval::metrics::{self, Confusion};
 use selfsup_eval::segmentation::{dice, surface_distance};
-use selfsup_eval::{KnnConfig, Matrix, knn, text};
+use selfsup_eval::{KnnConfig, Matrix, knn, ood, text};
 use serde_json::Value;
 
 /// Who runs a case of evaluation.
@@ -61,6 +61,16 @@ pub fn handler(case: &Case) -> Option<Handler> {
             )
         },
         "kmeans" => |c| one(clusters, c),
+        "alpha_req" => |c| one(alpha_req, c),
+        "lidar" => |c| one(lidar, c),
+        "twonn" => |c| one(two_nn, c),
+        "cka_debiased" => |c| one(debiased, c),
+        "cluster_learnability" => |c| one(learnability, c),
+        "calibration" => |c| one(calibration, c),
+        "multilabel" => |c| one(several_labels, c),
+        "ood" => |c| one(elsewhere, c),
+        "miou" => |c| one(overlaps, c),
+        "events" => |c| one(events, c),
         _ => return None,
     })
 }
@@ -171,5 +181,150 @@ fn clusters(c: &Case) -> Result<Outputs> {
         found.labels.iter().zip(&want).map(|(l, w)| *names.entry(*l).or_insert(*w)).collect();
     let mut out = outputs([("inertia", found.inertia)])?;
     out.insert("expected.labels".into(), Tensor::from_vec(renamed, want.len(), &Device::Cpu)?);
+    Ok(out)
+}
+
+/// A list of numbers as an output.
+fn list(name: &str, values: &[f64]) -> Result<(String, Tensor)> {
+    Ok((format!("expected.{name}"), Tensor::new(values, &Device::Cpu)?))
+}
+
+fn alpha_req(c: &Case) -> Result<Outputs> {
+    let found = metrics::alpha_req(matrix(c, "z")?.view(), c.whole("first", 1), c.whole("last", 2))?;
+    let mut out = outputs([("alpha", found.alpha), ("r2", found.r2)])?;
+    out.extend([list("eigenvalues", &found.eigenvalues)?]);
+    Ok(out)
+}
+
+fn lidar(c: &Case) -> Result<Outputs> {
+    let z = c.input("z")?;
+    let (samples, views, d) = z.dims3()?;
+    let rows = Matrix::new(floats(&z)?, samples * views, d)?;
+    outputs([("lidar", metrics::lidar(rows.view(), views, c.number("delta", 1e-4))?)])
+}
+
+fn two_nn(c: &Case) -> Result<Outputs> {
+    let found = metrics::two_nn(matrix(c, "x")?.view(), c.number("discard", 0.1))?;
+    outputs([("d_mle", found.likelihood), ("d_fit", found.fit), ("used", found.used as f64)])
+}
+
+fn debiased(c: &Case) -> Result<Outputs> {
+    let (x, y) = (matrix(c, "x")?, matrix(c, "y")?);
+    let batches = metrics::debiased_cka_in_batches(x.view(), y.view(), c.whole("batch", 10))?;
+    outputs([("cka", metrics::debiased_cka(x.view(), y.view())?), ("cka_minibatch", batches)])
+}
+
+fn learnability(c: &Case) -> Result<Outputs> {
+    let hits = metrics::prequential_hits(matrix(c, "x")?.view(), &labels(c, "clusters")?)?;
+    let hits: Vec<f64> = hits.into_iter().map(|h| f64::from(u8::from(h))).collect();
+    let mut out = outputs([("learnability", hits.iter().sum::<f64>() / hits.len() as f64)])?;
+    out.extend([list("hits", &hits)?]);
+    Ok(out)
+}
+
+fn calibration(c: &Case) -> Result<Outputs> {
+    let (logits, labels) = (floats(&c.input("logits")?)?, labels(c, "labels")?);
+    let (classes, bins) = (c.input("logits")?.dim(1)?, c.whole("bins", 15));
+    let temperature = metrics::fit_temperature(&logits, &labels, classes)?;
+    let mut out = outputs([("temperature", temperature)])?;
+    for (end, t) in [("", 1.0), ("_scaled", temperature)] {
+        let probs = metrics::softmax(&logits, classes, t)?;
+        let of = [
+            ("ece", metrics::expected_calibration_error(&probs, &labels, classes, bins)?),
+            ("nll", metrics::negative_log_likelihood(&probs, &labels, classes)?),
+            ("brier", metrics::brier(&probs, &labels, classes)?),
+        ];
+        for (name, value) in of {
+            out.extend([list(&format!("{name}{end}"), &[value])?]);
+        }
+    }
+    Ok(out)
+}
+
+fn several_labels(c: &Case) -> Result<Outputs> {
+    let labels = c.input("labels")?.dim(1)?;
+    let (scores, truth) = (floats(&c.input("scores")?)?, mask(c, "labels")?);
+    let m = metrics::MultiLabel::new(&scores, &truth, labels, c.number("threshold", 0.5) as f32)?;
+    let known = |v: Option<f64>| v.ok_or("nothing to average");
+    let mut out = outputs([
+        ("macro_auroc", known(m.macro_auroc)?),
+        ("macro_ap", known(m.macro_average_precision)?),
+        ("micro_auroc", known(m.micro_auroc)?),
+        ("micro_ap", known(m.micro_average_precision)?),
+        ("macro_f1", m.macro_f1),
+        ("micro_f1", m.micro_f1),
+        ("hamming_loss", m.hamming_loss),
+        ("subset_accuracy", m.subset_accuracy),
+        ("label_ranking_ap", m.label_ranking_average_precision),
+    ])?;
+    let areas: Vec<f64> = m.auroc.iter().map(|a| a.unwrap_or(-1.0)).collect();
+    out.extend([list("auroc_per_label", &areas)?]);
+    Ok(out)
+}
+
+fn elsewhere(c: &Case) -> Result<Outputs> {
+    let (train, inside, outside) = (matrix(c, "train")?, matrix(c, "inside")?, matrix(c, "outside")?);
+    let labels = labels(c, "labels")?;
+    let classes = labels.iter().max().map_or(0, |l| *l as usize + 1);
+    let gaussians = ood::Mahalanobis::fit(train.view(), &labels, classes, c.number("shrinkage", 0.1))?;
+    let k = c.whole("k", 5);
+    let knn = |x: &Matrix| ood::knn_scores(train.view(), x.view(), k);
+    let scores = [
+        ("mahalanobis", gaussians.scores(inside.view())?, gaussians.scores(outside.view())?),
+        (
+            "relative_mahalanobis",
+            gaussians.relative_scores(inside.view())?,
+            gaussians.relative_scores(outside.view())?,
+        ),
+        ("knn", knn(&inside)?, knn(&outside)?),
+    ];
+    let mut out = Outputs::new();
+    for (name, inside, outside) in scores {
+        let found = ood::detection(&inside, &outside)?;
+        out.extend([
+            list(name, &[inside, outside].concat())?,
+            list(&format!("{name}_auroc"), &[found.auroc])?,
+            list(&format!("{name}_fpr95"), &[found.fpr95])?,
+        ]);
+    }
+    Ok(out)
+}
+
+fn overlaps(c: &Case) -> Result<Outputs> {
+    let classes = c.whole("classes", 2);
+    let (pred, target) = (labels(c, "pred")?, labels(c, "target")?);
+    let all = Confusion::without(c.whole("ignore", 255) as u32, &pred, &target, classes)?;
+    let miou = all.mean_iou();
+    let mut out = outputs([
+        ("miou", miou),
+        ("mean_accuracy", all.balanced_accuracy()),
+        ("pixel_accuracy", all.accuracy()),
+    ])?;
+    let counts: Vec<i64> = all.counts().iter().map(|n| *n as i64).collect();
+    out.insert("expected.confusion".into(), Tensor::from_vec(counts, (classes, classes), &Device::Cpu)?);
+    let each: Vec<f64> = all.iou().into_iter().map(|v| v.unwrap_or(-1.0)).collect();
+    out.extend([list("iou", &each)?]);
+    contrast(c, "wrong_mean_of_images", miou, &mut out)?;
+    Ok(out)
+}
+
+fn events(c: &Case) -> Result<Outputs> {
+    let (scores, truth) = (floats(&c.input("score")?)?, mask(c, "label")?);
+    let found = metrics::Events::new(&scores, &truth, c.number("threshold", 0.5) as f32)?;
+    let mut out = outputs([
+        ("detected", found.detected as f64),
+        ("false_alarms", found.false_alarms as f64),
+        ("precision", found.precision),
+        ("recall", found.recall),
+        ("f1", found.f1),
+        ("point_precision", found.point_precision),
+        ("point_recall", found.point_recall),
+    ])?;
+    for (name, runs) in [("true_events", &found.truth), ("predicted_events", &found.predicted)] {
+        let ends: Vec<i64> = runs.iter().flat_map(|r| [r.start as i64, r.end as i64]).collect();
+        let ends = Tensor::from_vec(ends, (runs.len(), 2), &Device::Cpu)?;
+        out.insert(format!("expected.{name}"), ends);
+    }
+    contrast(c, "point_adjusted_f1", found.f1, &mut out)?;
     Ok(out)
 }

@@ -21,8 +21,10 @@ pub mod knn;
 pub mod linear;
 mod math;
 pub mod metrics;
+pub mod ood;
 mod product;
 pub mod protocol;
+pub mod search;
 pub mod segmentation;
 pub mod text;
 

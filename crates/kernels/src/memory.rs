@@ -26,6 +26,16 @@ pub fn keep_pages() {
     }
 }
 
+/// Gives pages that nothing lies on back to the system, so that the memory of the process is what it holds.
+/// Does nothing on other systems than Linux with glibc.
+pub fn give_back_pages() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes its own locks and moves no block.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// A number that a kernel has still to write.
 pub(crate) type Blank = MaybeUninit<f32>;
 

@@ -240,17 +240,26 @@ impl AugmentConfig {
         })
     }
 
-    /// Labelled patches for training a segmentation: everything that is done to contrastive views, labels
-    /// along.
+    /// Labelled patches for training a segmentation, of a whole volume: everything that is done to contrastive
+    /// views, labels along.
     ///
     /// # Errors
     /// Naming the key that cannot be carried out.
     pub fn labelled(&self) -> Result<Pipeline> {
+        let (size, steps) = self.labelled_part()?;
+        Ok(Pipeline::new(vec![Box::new(CropRandom { size }), Box::new(steps)]))
+    }
+
+    /// The sides (z, y, x) of the part of a volume that a labelled patch comes from, and what is done to it.
+    ///
+    /// # Errors
+    /// Naming the key that cannot be carried out.
+    pub fn labelled_part(&self) -> Result<([usize; 3], Pipeline)> {
         self.check()?;
-        let mut steps: Vec<Step> = vec![Box::new(CropRandom { size: self.with_margin() })];
+        let mut steps: Vec<Step> = Vec::new();
         self.spatial(&mut steps);
         self.intensity(&mut steps);
-        Ok(Pipeline::new(steps))
+        Ok((self.with_margin(), Pipeline::new(steps)))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Volumes: DICOM, NIfTI and NRRD, encoders in three dimensions and recipes of self-supervised pre-training,
-//! on candle.
+//! Volumes: DICOM, NIfTI, NRRD and MetaImage, encoders in three dimensions and recipes of self-supervised
+//! pre-training, on candle.
 //!
 //! For programs that pre-train on scans without labels, segment or classify them. This crate is enough: its
 //! [`prelude`] holds that of `selfsup-core`, candle's tensor included.

@@ -44,7 +44,9 @@ impl Common {
     pub(crate) fn overrides(&self, verb: &Verb) -> selfsup::Result<Vec<String>> {
         let reads: &[&str] = match verb {
             Verb::Pretrain(_) | Verb::Finetune(_) | Verb::Probe(_) => &["--device", "--seed"],
-            Verb::Predict(_) | Verb::Transcribe(_) | Verb::Segment(_) | Verb::Embed(_) => &["--device"],
+            Verb::Predict(_) | Verb::Transcribe(_) | Verb::Segment(_) | Verb::Embed(_) | Verb::Search(_) => {
+                &["--device"]
+            }
             Verb::Generate(_) => &["--seed"],
             _ => &[],
         };
@@ -122,6 +124,8 @@ pub(crate) enum Verb {
     },
     /// Write the embeddings of samples.
     Embed(Embed),
+    /// Find the samples most like others, near-duplicates, or outliers.
+    Search(Search),
     /// List, fetch and inspect data sets.
     #[command(subcommand)]
     Data(Data),
@@ -205,6 +209,10 @@ pub(crate) struct Probe {
     /// Where to write what was found as JSON; the run itself is left as it is.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Measure also what needs no labels but views of the samples: alignment, uniformity, LiDAR, and whether a
+    /// view finds its own sample.
+    #[arg(long)]
+    pub(crate) measures: bool,
     #[command(flatten)]
     pub(crate) noise: Noise,
 }
@@ -256,7 +264,8 @@ pub(crate) struct Bad {
 pub(crate) struct Predict {
     /// The fine-tuned run's folder.
     pub(crate) run: PathBuf,
-    /// Files, folders or names of data sets.
+    /// Files, folders or names of data sets, and KEY=VALUE overrides of the run's configuration.
+    #[arg(value_name = "FILES | KEY=VALUE")]
     pub(crate) files: Vec<String>,
     /// Where to write; the ending decides the format: .csv or .jsonl. To the screen as CSV without.
     #[arg(long)]
@@ -293,7 +302,9 @@ impl Predict {
 pub(crate) struct Segment {
     /// The fine-tuned run's folder.
     pub(crate) run: PathBuf,
-    /// Volumes: files, folders of DICOM series, folders of volumes.
+    /// Volumes: files, folders of DICOM series, folders of volumes; and KEY=VALUE overrides of the run's
+    /// configuration, e.g. `volumes.read.frame=0`.
+    #[arg(value_name = "FILES | KEY=VALUE")]
     pub(crate) files: Vec<String>,
     /// The folder to write NAME.nii.gz into, on the grid of each file.
     #[arg(long)]
@@ -349,8 +360,8 @@ pub(crate) enum Tokenizer {
         /// The folder to write tokenizer.json into.
         #[arg(long)]
         out: PathBuf,
-        /// Keys of [tokenizer] as KEY=VALUE: kind=wordpiece, bpe, unigram or characters; vocab_size=8000;
-        /// lowercase=false; also corpus.unit=...
+        /// Keys of [tokenizer] as KEY=VALUE: kind=wordpiece, bpe, unigram, characters or
+        /// whitespace; vocab_size=8000; lowercase=false; also corpus.unit=...
         keys: Vec<String>,
     },
 }
@@ -359,6 +370,8 @@ pub(crate) enum Tokenizer {
 pub(crate) struct Embed {
     /// The run's folder.
     pub(crate) run: PathBuf,
+    /// KEY=VALUE overrides of the run's configuration, e.g. `volumes.read.frame=0`.
+    pub(crate) overrides: Vec<String>,
     /// Where to write; the ending decides the format: .csv (id,f0,f1...), .npy or .safetensors (with the
     /// names of the rows beside them, in NAME.ids.csv), .parquet.
     #[arg(long)]
@@ -368,6 +381,45 @@ pub(crate) struct Embed {
     pub(crate) data: Option<String>,
     #[command(flatten)]
     pub(crate) bad: Bad,
+}
+
+#[derive(Args)]
+pub(crate) struct Search {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// Samples to look for: files or folders.
+    pub(crate) queries: Vec<String>,
+    /// The samples that are searched, instead of the run's own.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Neighbours of each query, or outliers.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Groups of samples that are alike instead: those of at least this cosine similarity (0.98).
+    #[arg(long, value_name = "SIMILARITY", num_args = 0..=1, default_missing_value = "0.98",
+        require_equals = true, conflicts_with_all = ["outliers", "queries"])]
+    pub(crate) duplicates: Option<f32>,
+    /// The samples that are furthest from their nearest neighbours instead.
+    #[arg(long, conflicts_with = "queries")]
+    pub(crate) outliers: bool,
+    /// Where to write a table (CSV); to the screen without.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) bad: Bad,
+}
+
+impl Search {
+    pub(crate) fn of(self, overrides: Vec<String>) -> verbs::search::Request {
+        use verbs::search::What;
+        let what = match (self.duplicates, self.outliers) {
+            (Some(similarity), _) => What::Duplicates(similarity),
+            (None, true) => What::Outliers(self.top),
+            (None, false) => What::Nearest(self.queries, self.top),
+        };
+        let (run, data, out, skip_bad) = (self.run, self.data, self.out, self.bad.skip_bad);
+        verbs::search::Request { run, what, data, out, skip_bad, overrides }
+    }
 }
 
 #[derive(Subcommand)]
@@ -383,6 +435,8 @@ pub(crate) enum Data {
     Inspect {
         /// A name or a path.
         data: String,
+        /// How it is read, as KEY=VALUE, e.g. `volumes.read.frame=0`.
+        keys: Vec<String>,
     },
 }
 

@@ -4,6 +4,7 @@
 use crate::draft::Draft;
 use selfsup_core::config::{Draft as Layers, Unread};
 use selfsup_core::device::Device;
+use selfsup_core::objective::{BatchRate, Lowered};
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::trainer::TrainConfig;
 use selfsup_core::{Error, Result};
@@ -41,6 +42,17 @@ pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwn
     /// The encoder that goes with a method, where the modality's usual one does not.
     fn encoder_of(_method: &str) -> Option<String> {
         None
+    }
+
+    /// Lowers a key that cannot be larger than the number of samples to train on (a queue); nothing where all
+    /// fits.
+    fn fit(&mut self, _samples: usize) -> Option<Lowered> {
+        None
+    }
+
+    /// How the method's learning rate follows the batch.
+    fn rate(&self) -> BatchRate {
+        BatchRate::Fixed
     }
 
     /// What released weights (`encoder.pretrained`) state of the network and its inputs, as a layer below the

@@ -2,6 +2,7 @@
 //! with random weights, and features that need none, side by side.
 
 use crate::config::{EvalConfig, Read};
+use crate::geometry::Geometry;
 use crate::modality::{Modality, with_noise};
 use crate::set::{Labelled, Set};
 use candle_core::Device;
@@ -88,6 +89,8 @@ pub struct Probed {
     pub report: ProbeReport,
     /// Whether the trained encoder has collapsed, on the test samples.
     pub collapse: collapse::CollapseReport,
+    /// Measures of the test features that need no labels, by set of features.
+    pub geometry: Named<Geometry>,
     /// What the features without an encoder are.
     pub raw: &'static str,
     /// Accuracies on test samples in noise.
@@ -168,8 +171,18 @@ impl<M: Modality> Probe<'_, M> {
         let train = three(self.encoded(self.modality, &data.train)?, raw_train);
         let test = three(self.encoded(self.modality, &data.test)?, raw_test);
         let report = self.report(data, &train, &test, &self.eval.few)?;
-        let mut found =
-            Probed { report, collapse: collapse::diagnose(test[0].view())?, raw: M::RAW, noisy: Vec::new() };
+        let geometry = ["trained", "random", "raw"]
+            .into_iter()
+            .zip(&test)
+            .map(|(name, z)| Ok((name.to_string(), Geometry::of(z.view())?)))
+            .collect::<Result<_>>()?;
+        let mut found = Probed {
+            report,
+            collapse: collapse::diagnose(test[0].view())?,
+            geometry: Named(geometry),
+            raw: M::RAW,
+            noisy: Vec::new(),
+        };
         for (snr_db, modality) in noisy {
             let raw = modality.raw(&data.train, &data.test, &loader)?.1;
             let test = three(self.encoded(&modality, &data.test)?, raw);

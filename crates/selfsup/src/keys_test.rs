@@ -600,8 +600,10 @@ fn of_volumes() {
         neutral: &[
             "encoder.pretrained",
             "volumes.in_memory",
+            "volumes.memory_mb",
             "volumes.cache_mb",
             "volumes.blocks",
+            "volumes.blocks_gb",
             // Files of several volumes, values that are not finite.
             "volumes.read",
             // Makes images of volumes: another modality.

@@ -12,6 +12,7 @@
 pub mod config;
 pub mod draft;
 pub mod evaluate;
+pub mod geometry;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod keys_test;
@@ -19,6 +20,7 @@ mod keys_test;
 #[allow(clippy::unwrap_used)]
 mod loop_keys_test;
 pub mod modality;
+pub mod plan;
 #[cfg(all(test, feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 #[allow(clippy::unwrap_used)]
 mod reference_test;

@@ -64,6 +64,7 @@ fn run(cli: Cli) -> Result<()> {
             out: a.out,
             snr: a.noise.snr,
             noise: a.noise.noise,
+            measures: a.measures,
         }),
         Verb::Finetune(a) => verbs::finetune::run(&verbs::finetune::Request {
             args: [a.args, own].concat(),
@@ -119,11 +120,12 @@ fn run(cli: Cli) -> Result<()> {
             out: a.out,
             data: a.data,
             skip_bad: a.bad.skip_bad,
-            overrides: own,
+            overrides: [own, a.overrides].concat(),
         }),
+        Verb::Search(a) => verbs::search::run(&a.of(own)),
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),
-        Verb::Data(Data::Inspect { data }) => verbs::data::inspect(&data),
+        Verb::Data(Data::Inspect { data, keys }) => verbs::data::inspect(&data, &keys),
         #[cfg(feature = "medical")]
         Verb::Cache(Cache::List(a)) => verbs::cache::list(a.folder),
         #[cfg(feature = "medical")]

@@ -13,12 +13,19 @@ use std::time::Duration;
 /// A sample that cannot be read: its index and why.
 pub type Bad = (usize, String);
 
+/// What else is read of the only sample of a set: its target.
+pub type Also<'a> = &'a (dyn Fn(&Set) -> Result<()> + Sync);
+
 /// Reads every sample as an encoder's input, on `workers` threads and the present one; returns those that
 /// cannot be, in order.
 ///
 /// # Errors
 /// Never for a sample: if the set cannot be cut into single samples.
 pub fn unreadable<M: Modality>(modality: &M, set: &Set, workers: usize) -> Result<Vec<Bad>> {
+    unreadable_with(modality, set, workers, &|_| Ok(()))
+}
+
+fn unreadable_with<M: Modality>(modality: &M, set: &Set, workers: usize, also: Also) -> Result<Vec<Bad>> {
     let next = AtomicUsize::new(0);
     let look = |mut shown: Option<Display>| -> Result<Vec<Bad>> {
         let mut bad = Vec::new();
@@ -31,7 +38,7 @@ pub fn unreadable<M: Modality>(modality: &M, set: &Set, workers: usize) -> Resul
                 return Ok(bad);
             }
             let one = set.part(vec![i])?;
-            if let Err(e) = readable(modality, &one) {
+            if let Err(e) = readable(modality, &one).and_then(|()| also(&one)) {
                 bad.push((i, reason(&e)));
             }
         }
@@ -72,10 +79,15 @@ fn reason(e: &Error) -> String {
 /// If more than the share `most` of them cannot be read, or none can.
 pub fn screened<M: Modality>(modality: &M, set: Set, most: f64, workers: usize, what: &str) -> Result<Set> {
     let bad = unreadable(modality, &set, workers)?;
+    without::<M>(set, &bad, most, what)
+}
+
+/// The samples of `set` that are not `bad`, as [`screened`] says.
+fn without<M: Modality>(set: Set, bad: &[Bad], most: f64, what: &str) -> Result<Set> {
     if bad.is_empty() {
         return Ok(set);
     }
-    for (_, why) in &bad {
+    for (_, why) in bad {
         crate::say::warning(format_args!("skipped: {why}"));
     }
     let samples = M::Keys::KIND.samples();
@@ -114,18 +126,20 @@ pub fn labelled<M: Modality>(modality: &M, data: Labelled, most: f64, workers: u
 
 /// The parts of a run whose samples are read one by one outside of a training's loader: those held out and to
 /// test on; where samples are read before the training ([`Modality::EAGER`]) also those to train on. With 0
-/// as `most` all of them, unread.
+/// as `most` all of them, unread; `also` reads what else a sample needs.
 ///
 /// # Errors
 /// As [`screened`].
-pub fn parts<M: Modality>(modality: &M, sets: Sets, most: f64, workers: usize) -> Result<Sets> {
+pub fn parts<M: Modality>(modality: &M, sets: Sets, most: f64, workers: usize, also: Also) -> Result<Sets> {
     if most == 0.0 {
         return Ok(sets);
     }
-    let of = |set: Option<Set>, what: &str| {
-        set.map(|set| screened(modality, set, most, workers, what)).transpose()
+    let one = |set: Set, what: &str| {
+        let bad = unreadable_with(modality, &set, workers, also)?;
+        without::<M>(set, &bad, most, what)
     };
+    let of = |set: Option<Set>, what: &str| set.map(|set| one(set, what)).transpose();
     let Sets { train, held_out, test } = sets;
-    let train = if M::EAGER { screened(modality, train, most, workers, "training data")? } else { train };
+    let train = if M::EAGER { one(train, "training data")? } else { train };
     Ok(Sets { train, held_out: of(held_out, "held-out data")?, test: of(test, "test data")? })
 }

@@ -3,6 +3,7 @@
 
 use crate::config::Read;
 use crate::evaluate::{encode, encode_views};
+use crate::geometry::Geometry;
 use crate::modality::Modality;
 use crate::screen::unreadable;
 use crate::set::Set;
@@ -10,15 +11,17 @@ use candle_core::Device;
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Encoder, Result};
 use selfsup_eval::knn::{normalize_rows, top_k};
-use selfsup_eval::metrics::{alignment, uniformity};
+use selfsup_eval::metrics::{alignment, lidar, uniformity};
 use selfsup_eval::{Matrix, collapse};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Samples that are looked at.
 const SAMPLES: usize = 1000;
+/// Samples of which LiDAR sees several views, and how many.
+const LIDAR: (usize, u64) = (250, 4);
 
-/// Measures of one encoder; features are L2-normalised for the last three.
+/// Measures of one encoder; features are L2-normalised for alignment, uniformity and recall.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Measures {
     /// Spread, dead dimensions and effective rank.
@@ -31,6 +34,11 @@ pub struct Measures {
     /// Share of the samples, in percent, of which one view's nearest neighbour among the other views is its own
     /// sample's.
     pub view_recall: f64,
+    /// Decay of variance, intrinsic dimension, learnability.
+    pub geometry: Geometry,
+    /// LiDAR over four views each of up to 250 samples: how many directions tell samples apart more than their
+    /// views differ. `None` where views are all alike.
+    pub lidar: Option<f64>,
 }
 
 /// The trained encoder beside the same one with random weights.
@@ -76,6 +84,16 @@ impl Unlabelled {
             let plain = encode(modality, encoder, &set, read, loader, device)?;
             let (one, other) = (views(0)?, views(1)?);
             views_differ |= one.view().as_slice() != other.view().as_slice();
+            let several = set.clone().limit(LIDAR.0)?;
+            let mut rows = Vec::new();
+            for view in 0..LIDAR.1 {
+                rows.push(encode_views(modality, encoder, &several, read, loader, device, view)?);
+            }
+            // The views of a sample follow each other.
+            let grouped: Vec<f32> = (0..several.len())
+                .flat_map(|i| rows.iter().flat_map(move |view| view.view().row(i).iter().copied()))
+                .collect();
+            let grouped = Matrix::new(grouped, several.len() * rows.len(), plain.d())?;
             let unit = |m: &Matrix| Matrix::new(normalize_rows(m.view()), m.view().n(), m.view().d());
             let (plain_unit, one, other) = (unit(&plain)?, unit(&one)?, unit(&other)?);
             let nearest = top_k(one.view(), other.view(), 1)?;
@@ -85,6 +103,8 @@ impl Unlabelled {
                 alignment: alignment(one.view(), other.view())?,
                 uniformity: uniformity(plain_unit.view())?,
                 view_recall: 100.0 * own as f64 / set.len() as f64,
+                geometry: Geometry::of(plain.view())?,
+                lidar: lidar(grouped.view(), rows.len(), 1e-4).ok(),
             })
         };
         let (trained, random) = (of(trained)?, of(random)?);
@@ -103,7 +123,11 @@ impl Unlabelled {
         row("effective rank", &|m| format!("{:.1}", m.collapse.effective_rank));
         row("spread (0 collapsed, 1 even)", &|m| format!("{:.3}", m.collapse.spread));
         row("uniformity (lower is more even)", &|m| format!("{:.2}", m.uniformity));
+        for (i, (name, _)) in trained.geometry.rows().into_iter().enumerate() {
+            row(name, &|m| m.geometry.rows()[i].1.clone());
+        }
         if self.views_differ {
+            row("LiDAR", &|m| m.lidar.map_or("-".into(), |v| format!("{v:.1}")));
             row("alignment of two views (lower is closer)", &|m| format!("{:.3}", m.alignment));
             row("view finds its sample, %", &|m| format!("{:.1}", m.view_recall));
         }

@@ -60,7 +60,7 @@ mod tests {
         report.linear = Named(named.map(|(n, v)| (n.to_string(), v)).to_vec());
         report.test = test;
         let collapse = collapse::diagnose(features.view()).unwrap();
-        Probed { report, collapse, raw: "raw pixels", noisy: Vec::new() }
+        Probed { report, collapse, geometry: Named(Vec::new()), raw: "raw pixels", noisy: Vec::new() }
     }
 
     #[test]

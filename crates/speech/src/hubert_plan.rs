@@ -13,6 +13,7 @@ use crate::cluster_labels::Labelled;
 use crate::encoder::SpeechConfig;
 use crate::features::{Extractor, Frames};
 use crate::layers::{Timing, layer_frames};
+use crate::methods::usage::Usage;
 use crate::methods::{ClusterFeatures, Hubert, HubertConfig, Iteration};
 use candle_core::Device;
 use rayon::prelude::*;
@@ -115,7 +116,18 @@ impl HubertPlan {
                     iteration.clusters,
                     iteration.features
                 ));
-                self.cluster(iteration, previous, data, stop, dir)
+                let used = self.cluster(iteration, previous, data, stop, dir)?;
+                let bound = Usage::healthy_above(iteration.clusters);
+                if used.perplexity() < bound {
+                    display().note(&format!(
+                        "warning: {} of {} clusters have frames, with a perplexity of {:.2} (healthy: {bound} and \
+                         more): most frames sound alike, as silence does, and there is little to learn from them",
+                        used.clusters(),
+                        iteration.clusters,
+                        used.perplexity()
+                    ));
+                }
+                Ok(())
             })?;
             let labels = FrameLabels::read(&clusters.join("clusters.safetensors"))?;
             let params = Params::new();
@@ -194,7 +206,7 @@ impl HubertPlan {
         data: &Recordings<'_>,
         stop: &Stop,
         dir: &Path,
-    ) -> Result<()> {
+    ) -> Result<Usage> {
         let layer = match iteration.features {
             ClusterFeatures::Mfcc => None,
             ClusterFeatures::Layer(n) => {
@@ -253,7 +265,8 @@ impl HubertPlan {
             }
             halted(stop, dir)?;
         }
-        labels.write(&dir.join("clusters.safetensors"), &found)
+        labels.write(&dir.join("clusters.safetensors"), &found)?;
+        Ok(Usage::of(labels.labels.iter().flatten().copied()))
     }
 }
 

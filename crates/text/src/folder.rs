@@ -1,6 +1,7 @@
 //! Folders of transformers for models whose rules need no head: weights through an encoder's rules in,
 //! config.json and weights out.
 
+use candle_core::{DType, Tensor};
 use selfsup_core::checkpoint::save_safetensors;
 use selfsup_core::weights::{self, Beside, Report, Rule, Rules, load_strict};
 use selfsup_core::{Error, Params, Result};
@@ -35,6 +36,32 @@ pub fn load(
     let beside = Beside { heads, may_lack: &|_| false };
     let back = Rules::new(&[Rule::prefix("", prefix)])?;
     load_strict(params, prefix, ours, &back, &beside, path)
+}
+
+/// Refuses a file whose `head` differs from the `table` of tokens, for a network that scores by the table.
+/// Names of the file may stand below a path (`transformer.`). A file without one of them has nothing to compare.
+///
+/// # Errors
+/// If they differ; and as [`weights::read`].
+pub(crate) fn tied(path: &Path, head: &str, table: &str) -> Result<()> {
+    let all = weights::read(path)?;
+    let below = |name: &str| {
+        let dotted = format!(".{name}");
+        all.iter().find(|(k, _)| *k == name || k.ends_with(&dotted)).map(|(_, t)| t)
+    };
+    let (Some(own), Some(tokens)) = (all.get(head), below(table)) else { return Ok(()) };
+    let float = |t: &Tensor| t.to_dtype(DType::F32);
+    let same = own.dims() == tokens.dims()
+        && (float(own)? - float(tokens)?)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()? == 0.0;
+    if same {
+        return Ok(());
+    }
+    Err(Error::file(
+        path,
+        format!(
+            "{head} differs from {table}, and this network scores by the table of tokens (tie_word_embeddings)"
+        ),
+    ))
 }
 
 /// Writes `config.json` and `model.safetensors` into `folder`: the parameters below `prefix` under

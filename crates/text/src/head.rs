@@ -91,3 +91,19 @@ pub(crate) fn accuracy(logits: &Tensor, labels: &Tensor) -> Result<f64> {
     }
     Ok(right as f64 / all.max(1) as f64)
 }
+
+/// The accuracy in predicting tokens that a model stays above as soon as it learns: twice chance among
+/// `tokens`, at least 0.01, which frequent tokens alone give.
+pub(crate) fn learns_above(tokens: usize) -> f64 {
+    (2.0 / tokens.max(1) as f64).clamp(0.01, 0.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::learns_above;
+
+    #[test]
+    fn the_bound_of_accuracy_is_above_chance() {
+        assert_eq!([30_522, 200, 100, 20, 2].map(learns_above), [0.01, 0.01, 0.02, 0.1, 0.5]);
+    }
+}

@@ -46,12 +46,36 @@ pub fn entities(tags: &[impl AsRef<str>]) -> BTreeSet<Entity> {
     found
 }
 
+/// The entities of B-I-O tags in the strict reading: those that begin with a `B`. An `I` without a `B` of its
+/// type before it belongs to none.
+pub fn strict_entities(tags: &[impl AsRef<str>]) -> BTreeSet<Entity> {
+    let begins = |e: &Entity| tags.get(e.1).is_some_and(|t| t.as_ref().split('-').next() == Some("B"));
+    entities(tags).into_iter().filter(begins).collect()
+}
+
+/// Which tags make an entity; both readings are seqeval's (Nakayama 2018).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// An `I` without a `B` begins one too ([`entities`]), as conlleval reads: seqeval without a mode.
+    Default,
+    /// Each begins with a `B` ([`strict_entities`]): seqeval's `mode="strict", scheme=IOB2`.
+    Strict,
+}
+
 /// Micro-averaged scores over all sentences, and those of each type of entity: an entity is right if its type
 /// and both its ends are. `gold` and `found` are the tags of the same sentences.
-pub fn entity_f1<T: AsRef<str>>(gold: &[Vec<T>], found: &[Vec<T>]) -> (Scores, BTreeMap<String, Scores>) {
+pub fn entity_f1<T: AsRef<str>>(
+    gold: &[Vec<T>],
+    found: &[Vec<T>],
+    reading: Reading,
+) -> (Scores, BTreeMap<String, Scores>) {
+    let read = |tags: &[T]| match reading {
+        Reading::Default => entities(tags),
+        Reading::Strict => strict_entities(tags),
+    };
     let mut counts: BTreeMap<String, [usize; 3]> = BTreeMap::new();
     for (gold, found) in gold.iter().zip(found) {
-        let (gold, found) = (entities(gold), entities(found));
+        let (gold, found) = (read(gold), read(found));
         for e in &found {
             let c = counts.entry(e.0.clone()).or_default();
             c[0] += usize::from(gold.contains(e));
@@ -140,14 +164,48 @@ mod tests {
     fn entity_scores() {
         let gold = [tags("B-PER I-PER O B-LOC"), tags("B-ORG O B-PER O")];
         let found = [tags("B-PER I-PER O B-LOC"), tags("B-ORG I-ORG O O")];
-        let (all, each) = entity_f1(&gold, &found);
+        let (all, each) = entity_f1(&gold, &found, Reading::Default);
         assert!(
             (all.precision - 2.0 / 3.0).abs() < 1e-12
                 && (all.recall - 0.5).abs() < 1e-12
                 && (all.f1 - 4.0 / 7.0).abs() < 1e-12
         );
         assert_eq!((each["ORG"].f1, each["LOC"].f1, each["PER"].recall), (0.0, 1.0, 0.5));
-        assert_eq!(entity_f1::<String>(&[], &[]).0, Scores::default());
+        assert_eq!(entity_f1::<String>(&[], &[], Reading::Strict).0, Scores::default());
+    }
+
+    /// Random tags, scored by seqeval (tests/golden/generate/seqeval_scores.py).
+    #[test]
+    fn scores_are_those_of_seqeval() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tags/seqeval.json");
+        let cases: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let sentences = |v: &serde_json::Value| -> Vec<Vec<String>> {
+            v.as_array().unwrap().iter().map(|s| tags(s.as_str().unwrap())).collect()
+        };
+        let cases = cases.as_array().unwrap();
+        for (i, case) in cases.iter().enumerate() {
+            let (gold, found) = (sentences(&case["gold"]), sentences(&case["found"]));
+            for (name, reading) in [("default", Reading::Default), ("strict", Reading::Strict)] {
+                let (all, each) = entity_f1(&gold, &found, reading);
+                for (k, ours) in [all.precision, all.recall, all.f1].into_iter().enumerate() {
+                    let theirs = case[name]["micro"][k].as_f64().unwrap();
+                    assert!((ours - theirs).abs() < 1e-12, "case {i}, {name} {k}: {ours}, expected {theirs}");
+                }
+                let types = case[name]["types"].as_object().unwrap();
+                assert_eq!(
+                    types.keys().collect::<Vec<_>>(),
+                    each.keys().collect::<Vec<_>>(),
+                    "case {i}, {name}"
+                );
+                for (kind, theirs) in types {
+                    assert!(
+                        (each[kind].f1 - theirs.as_f64().unwrap()).abs() < 1e-12,
+                        "case {i}, {name} {kind}"
+                    );
+                }
+            }
+        }
+        assert_eq!(cases.len(), 36);
     }
 
     #[test]

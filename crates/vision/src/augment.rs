@@ -53,10 +53,28 @@ pub struct AugmentConfig {
     pub local_size: usize,
     /// Smallest and largest share of the image's area that a small crop takes.
     pub local_scale: [f64; 2],
+    /// Whether grey images of 16 bits are stretched, each by itself, linearly between their 0.5th and 99.5th
+    /// percentile (radiographs have values of 12 bits): `auto` for an encoder of one channel, `always` or
+    /// `never`.
+    pub stretch: Stretch,
     /// Mean of each channel, of values in `[0, 1]`.
     pub mean: [f32; 3],
     /// Standard deviation of each channel.
     pub std: [f32; 3],
+}
+
+/// Which grey images of 16 bits are stretched over their range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Stretch {
+    /// Those of an encoder of one channel.
+    #[default]
+    Auto,
+    /// All.
+    Always,
+    /// None: values are parts of 65,535.
+    Never,
 }
 
 /// Random operations on a crop.
@@ -94,6 +112,7 @@ impl Default for AugmentConfig {
             local_views: 0,
             local_size: 96,
             local_scale: [0.05, 0.4],
+            stretch: Stretch::Auto,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
         }
@@ -106,6 +125,7 @@ pub struct Augment {
     views: Vec<Pipeline>,
     channels: usize,
     max_pixels: u64,
+    stretch: bool,
     mean: Vec<f32>,
     std: Vec<f32>,
 }
@@ -191,6 +211,14 @@ impl AugmentConfig {
         Ok(())
     }
 
+    fn stretched(&self, channels: usize) -> bool {
+        match self.stretch {
+            Stretch::Auto => channels == 1,
+            Stretch::Always => true,
+            Stretch::Never => false,
+        }
+    }
+
     /// Mean and standard deviation of channel `k` of `channels`.
     pub fn channel(&self, k: usize, channels: usize) -> (f32, f32) {
         let (mean, std) = self.statistics(channels);
@@ -258,7 +286,7 @@ impl AugmentConfig {
         let crops = if wanted.crops() { self.local_views } else { 0 };
         let local = (0..crops).map(|_| self.pipeline(self.local_size, self.local_scale, false, true));
         let views = full.chain(local).collect();
-        Ok(Augment { views, channels, max_pixels, mean, std })
+        Ok(Augment { views, channels, max_pixels, stretch: self.stretched(channels), mean, std })
     }
 
     /// One view without augmentation: the shorter side to the size, then the centre.
@@ -273,6 +301,7 @@ impl AugmentConfig {
             views: vec![Pipeline::new(vec![Op::Resize { size }, Op::CenterCrop { size }])],
             channels,
             max_pixels,
+            stretch: self.stretched(channels),
             mean,
             std,
         })
@@ -285,7 +314,7 @@ impl Augment {
     /// # Errors
     /// If it cannot be decoded; the message names it.
     pub fn decode(&self, sample: Sample) -> Result<Image> {
-        let image = sample.decode(self.max_pixels)?;
+        let image = sample.decode_stretched(self.max_pixels, self.stretch)?;
         if self.channels == 1 { image.to_gray() } else { image.to_rgb() }
     }
 }

@@ -45,12 +45,21 @@ impl Sample {
     /// # Errors
     /// Naming the sample.
     pub fn decode(self, max_pixels: u64) -> Result<Image> {
+        self.decode_stretched(max_pixels, false)
+    }
+
+    /// As [`Sample::decode`], with grey values of 16 bits spread over their range
+    /// ([`Image::decode_stretched`]).
+    ///
+    /// # Errors
+    /// Naming the sample.
+    pub fn decode_stretched(self, max_pixels: u64, stretched: bool) -> Result<Image> {
         match self.content {
             Content::File(path) => {
                 let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-                Image::decode(&bytes, &self.id, max_pixels)
+                Image::decode_stretched(&bytes, &self.id, max_pixels, stretched)
             }
-            Content::Bytes(bytes) => Image::decode(&bytes, &self.id, max_pixels),
+            Content::Bytes(bytes) => Image::decode_stretched(&bytes, &self.id, max_pixels, stretched),
             Content::Pixels { width, height, channels, data } => {
                 Image::new(width, height, channels, Pixels::U8(data.to_vec()))
                     .map_err(|e| Error::input(&self.id, e))

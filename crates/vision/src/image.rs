@@ -5,6 +5,7 @@
 //! become 16 bits, floating point from 0 to 1 by that range and others by their percentiles. A header that
 //! promises more pixels than allowed is refused before anything is allocated.
 
+use crate::levels::stretch;
 use crate::tiff;
 use image::{DynamicImage, ImageDecoder, ImageReader};
 use selfsup_core::{Error, Result};
@@ -79,16 +80,37 @@ impl Image {
     /// If the content is no image, is damaged or cut short, or has too many pixels; the message names the
     /// file.
     pub fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Self> {
+        Self::decode_stretched(bytes, name, max_pixels, false)
+    }
+
+    /// As [`Image::decode`]. With `stretched`, grey values that are stored in 16 bits are spread over their
+    /// range, linearly between the 0.5th and the 99.5th percentile of the image: those of 12 bits would be
+    /// next to black.
+    ///
+    /// # Errors
+    /// As [`Image::decode`].
+    pub fn decode_stretched(bytes: &[u8], name: &str, max_pixels: u64, stretched: bool) -> Result<Self> {
+        let (mut image, stored) = Self::read(bytes, name, max_pixels)?;
+        if let (true, true, 1, Pixels::U16(values)) = (stretched, stored, image.channels, &mut image.data) {
+            stretch(values);
+        }
+        Ok(image)
+    }
+
+    /// The image, and whether its values are those of the file.
+    fn read(bytes: &[u8], name: &str, max_pixels: u64) -> Result<(Self, bool)> {
         if bytes.is_empty() {
             return Err(Error::input(name, "an empty file: expected an image"));
         }
         if tiff::is_special(bytes) {
             let tiff::Decoded { width, height, channels, values } = tiff::decode(bytes, name, max_pixels)?;
-            let data = match values {
-                tiff::Values::U8(values) => Pixels::U8(values),
-                tiff::Values::U16(values) => Pixels::U16(values),
+            let (data, stored) = match values {
+                tiff::Values::U8(values) => (Pixels::U8(values), true),
+                tiff::Values::U16(values) => (Pixels::U16(values), true),
+                tiff::Values::Levels(values) => (Pixels::U16(values), false),
             };
-            return Image::new(width, height, channels, data).map_err(|e| Error::input(name, e));
+            let image = Image::new(width, height, channels, data).map_err(|e| Error::input(name, e))?;
+            return Ok((image, stored));
         }
         let reader =
             ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::input(name, e))?;
@@ -136,7 +158,7 @@ impl Image {
             other @ DynamicImage::ImageRgba16(_) => (3, Pixels::U16(other.to_rgb16().into_raw())),
             other => (3, Pixels::U8(other.to_rgb8().into_raw())),
         };
-        Image::new(width, height, channels, data).map_err(|e| Error::input(name, e))
+        Ok((Image::new(width, height, channels, data).map_err(|e| Error::input(name, e))?, true))
     }
 
     /// Reads a file.
@@ -258,6 +280,23 @@ mod tests {
         let got = Image::decode(&encode(&wide, Png), "x", LIMIT).unwrap();
         assert_eq!(got.data, Pixels::U16(vec![40_000; 6]));
         assert_eq!(Image::decode(&encode(&wide, Png), "x", LIMIT).unwrap().to_rgb().unwrap().channels, 3);
+    }
+
+    #[test]
+    fn twelve_bits_are_stretched_where_asked() {
+        let wide = image::ImageBuffer::from_fn(40, 40, |x, y| image::Luma([(x + 40 * y) as u16 * 2 + 100]));
+        let bytes = encode(&DynamicImage::ImageLuma16(wide), image::ImageFormat::Png);
+        let most = |stretched| {
+            let image = Image::decode_stretched(&bytes, "x", LIMIT, stretched).unwrap();
+            let Pixels::U16(values) = image.data else { panic!("8 bits") };
+            (*values.iter().min().unwrap(), *values.iter().max().unwrap())
+        };
+        assert_eq!((most(false), most(true)), ((100, 3298), (0, 65535)));
+        // Floating point has its range already: nothing changes.
+        let path = format!("{}/../../tests/data/images/35_float01.tif", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(path).unwrap();
+        let plain = Image::decode(&bytes, "x", LIMIT).unwrap();
+        assert_eq!(Image::decode_stretched(&bytes, "x", LIMIT, true).unwrap(), plain);
     }
 
     #[test]

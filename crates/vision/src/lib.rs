@@ -59,6 +59,7 @@ pub mod data;
 pub mod encoder;
 pub mod folder;
 pub mod image;
+mod levels;
 pub mod names;
 pub mod prelude;
 mod pretrained;

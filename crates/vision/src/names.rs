@@ -7,9 +7,11 @@
 mod described;
 mod layout;
 mod load;
+mod normalisation;
 mod place;
 mod stated;
 
 pub use described::Described;
 pub use layout::Layout;
 pub use load::{Pretrained, Released, Resized, load_pretrained, read_config};
+pub use normalisation::Normalisation;

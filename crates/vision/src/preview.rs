@@ -135,6 +135,23 @@ impl Sheet {
     }
 }
 
+/// The brightest value of all views of a batch, as a part of the largest that a file can hold.
+///
+/// # Errors
+/// If a view is not `(N, C, H, W)`.
+pub fn brightest(batch: &Views, augment: &AugmentConfig) -> Result<f32> {
+    let mut brightest = f32::NEG_INFINITY;
+    for view in batch.globals.iter().chain(&batch.locals).chain(&batch.targets) {
+        let (_, channels, _, _) = view.dims4()?;
+        for k in 0..channels {
+            let (mean, std) = augment.channel(k, channels);
+            let most = view.narrow(1, k, 1)?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+            brightest = brightest.max(most * std + mean);
+        }
+    }
+    Ok(brightest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +189,7 @@ mod tests {
             ([20; 3], [20; 3], [255; 3])
         );
         assert_eq!(pixel(&sheet, 88, 4), [128; 3], "the first view");
+        assert!((brightest(&batch, &augment)? - 1.0).abs() < 1e-6);
         let none = Views::default();
         assert!(contact_sheet(&none, &augment, 1, &[]).unwrap_err().to_string().contains("no views"));
         Ok(())

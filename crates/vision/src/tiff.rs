@@ -7,20 +7,15 @@
 //! - everything else (counts, temperatures, Hounsfield units): linearly between the 0.5th and the 99.5th
 //!   percentile of the image, what lies outside is cut. What is not a number becomes the lower end.
 
+use crate::levels::levels;
 use selfsup_core::{Error, Result};
 use std::io::{Cursor, Read};
 use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 
-/// How far floating point may be outside of 0 to 1 and still mean that range.
-const SLACK: f64 = 1e-3;
-
 /// The number of a compression that the decoder leaves to others.
 const ZSTD: u16 = 50_000;
-
-/// Shares of the values that are cut at both ends.
-const CUT: f64 = 0.005;
 
 /// A decoded image: grey or RGB, rows of interleaved channels.
 #[derive(Debug, PartialEq)]
@@ -36,6 +31,8 @@ pub(crate) struct Decoded {
 pub(crate) enum Values {
     U8(Vec<u8>),
     U16(Vec<u16>),
+    /// Levels of other numbers.
+    Levels(Vec<u16>),
 }
 
 /// Whether the content is a TIFF that [`decode`] reads and the general decoder does not.
@@ -143,7 +140,7 @@ pub(crate) fn decode(bytes: &[u8], name: &str, max_pixels: u64) -> Result<Decode
         other => {
             let (numbers, pointed) = numbers(other);
             let (channels, numbers) = without_alpha(numbers, samples);
-            (channels, Values::U16(levels(&numbers, pointed)))
+            (channels, Values::Levels(levels(&numbers, pointed)))
         }
     };
     Ok(Decoded { width, height, channels, values: data })
@@ -310,38 +307,9 @@ fn numbers(read: DecodingResult) -> (Vec<f64>, bool) {
     }
 }
 
-/// 16-bit levels of numbers: see the module.
-fn levels(numbers: &[f64], pointed: bool) -> Vec<u16> {
-    let mut sorted: Vec<f64> = numbers.iter().copied().filter(|v| v.is_finite()).collect();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let (Some(&least), Some(&most)) = (sorted.first(), sorted.last()) else { return vec![0; numbers.len()] };
-    let (low, high) = if pointed && least >= -SLACK && most <= 1.0 + SLACK {
-        (0.0, 1.0)
-    } else {
-        let at = |share: f64| sorted[(share * (sorted.len() - 1) as f64).round() as usize];
-        (at(CUT), at(1.0 - CUT))
-    };
-    let scale = if high > low { f64::from(u16::MAX) / (high - low) } else { 0.0 };
-    // An infinite value is cut like any other; what is no number becomes 0.
-    numbers.iter().map(|v| ((v - low) * scale).round().clamp(0.0, f64::from(u16::MAX)) as u16).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_become_levels() {
-        assert_eq!(levels(&[0.0, 0.5, 1.0, 1.0005], true), [0, 32768, 65535, 65535]);
-        assert_eq!(levels(&[0.0, 1.0], false), [0, 65535]);
-        // 0.5% are cut at both ends: of 0 to 1000 what is below 5 and above 995.
-        let ramp: Vec<f64> = (-500..=500).map(f64::from).collect();
-        let got = levels(&ramp, true);
-        assert_eq!((got[5], got[4], got[500], got[995], got[1000]), (0, 0, 32768, 65535, 65535));
-        assert_eq!(levels(&[f64::NAN, -1.0, 2.0], true), [0, 0, 65535]);
-        assert_eq!(levels(&[7.5; 3], true), [0; 3]);
-        assert_eq!(levels(&[f64::NAN; 2], true), [0; 2]);
-    }
 
     #[test]
     fn bits_are_unpacked() {

@@ -1,6 +1,6 @@
 //! Values of columns, whatever is wrong with the file.
 
-use ::parquet::basic::Type as Physical;
+use ::parquet::basic::{Repetition, Type as Physical};
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use ::parquet::data_type::{ByteArray, DataType};
 use ::parquet::errors::ParquetError;
@@ -76,14 +76,112 @@ pub(super) fn column(
         ColumnReader::Int32ColumnReader(r) => {
             Column::Numbers(values(r, rows, d)?.into_iter().map(|v| v.map(i64::from)).collect())
         }
+        ColumnReader::BoolColumnReader(r) => {
+            Column::Numbers(values(r, rows, d)?.into_iter().map(|v| v.map(i64::from)).collect())
+        }
+        // As pandas writes whole numbers of which some are missing.
+        ColumnReader::DoubleColumnReader(r) => Column::Numbers(whole(values(r, rows, d)?)?),
+        ColumnReader::FloatColumnReader(r) => {
+            let wide = values(r, rows, d)?.into_iter().map(|v| v.map(f64::from)).collect();
+            Column::Numbers(whole(wide)?)
+        }
         ColumnReader::ByteArrayColumnReader(r) => Column::Texts(values(r, rows, d)?),
         _ => {
             return Err(ParquetError::General(format!(
-                "column {} is neither integers nor text nor bytes",
+                "column {} is neither numbers nor text nor bytes",
                 descr.path()
             )));
         }
     })
+}
+
+/// Whole numbers of numbers with a point; what is not a number is missing.
+fn whole(values: Vec<Option<f64>>) -> Result<Vec<Option<i64>>, ParquetError> {
+    let one = |(row, v): (usize, Option<f64>)| match v {
+        Some(v) if v.fract() == 0.0 && v.abs() < 9e15 => Ok(Some(v as i64)),
+        Some(v) if !v.is_nan() => {
+            Err(ParquetError::General(format!("row {row} has {v}, expected a whole number or a text")))
+        }
+        _ => Ok(None),
+    };
+    values.into_iter().enumerate().map(one).collect()
+}
+
+/// The values of a leaf that is a list, and how many each row of the row group has.
+pub(super) struct Lists {
+    pub values: Vec<Option<ByteArray>>,
+    pub counts: Vec<usize>,
+}
+
+/// Most values of a list in a row group.
+const MOST: i64 = 1 << 24;
+
+/// The lists of leaf `leaf` in row group `group`. A list that is null or empty has no value; an element whose
+/// bytes are null is one.
+pub(super) fn lists(
+    reader: &SerializedFileReader<File>,
+    group: usize,
+    leaf: usize,
+) -> Result<Lists, ParquetError> {
+    let wrong = |what: String| Err(ParquetError::General(what));
+    let row_group = reader.get_row_group(group)?;
+    let meta = row_group.metadata();
+    let (rows, held) = (meta.num_rows(), meta.column(leaf).num_values());
+    if !(0..=MOST).contains(&rows) || !(0..=MOST).contains(&held) {
+        return wrong(format!("a row group with {rows} rows and {held} values in lists"));
+    }
+    let descr = meta.schema_descr().column(leaf);
+    let (deepest, max_def) = (descr.max_rep_level(), descr.max_def_level());
+    let Some(element) = element_level(reader, descr.path().parts()).filter(|_| deepest == 1) else {
+        return wrong(format!("column {} is no list of values", descr.path()));
+    };
+    let ColumnReader::ByteArrayColumnReader(mut column) = row_group.get_column_reader(leaf)? else {
+        return wrong(format!("column {} is a list of other values than bytes", descr.path()));
+    };
+    let (mut defs, mut reps, mut found) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut done, rows) = (0, rows as usize);
+    while done < rows {
+        let (records, ..) = column.read_records(rows - done, Some(&mut defs), Some(&mut reps), &mut found)?;
+        if records == 0 {
+            return wrong(format!("a column ends after {done} of {rows} rows"));
+        }
+        done += records;
+    }
+    let (mut values, mut counts, mut found) = (Vec::new(), Vec::with_capacity(rows), found.into_iter());
+    for (def, rep) in defs.into_iter().zip(reps) {
+        if rep == 0 {
+            counts.push(0);
+        }
+        if def >= element {
+            values.push(if def == max_def { found.next() } else { None });
+            match counts.last_mut() {
+                Some(count) => *count += 1,
+                None => return wrong("a list that goes on before it begins".into()),
+            }
+        }
+    }
+    Ok(Lists { values, counts })
+}
+
+/// The level of definition at which the list above a leaf has an element.
+fn element_level(reader: &SerializedFileReader<File>, path: &[String]) -> Option<i16> {
+    let schema = reader.metadata().file_metadata().schema_descr().root_schema();
+    let (mut fields, mut level, mut found) = (schema.get_fields(), 0, None);
+    for name in path {
+        let field = fields.iter().find(|f| f.name() == name)?;
+        match field.get_basic_info().repetition() {
+            Repetition::REQUIRED => {}
+            Repetition::OPTIONAL => level += 1,
+            Repetition::REPEATED => {
+                level += 1;
+                found = Some(level);
+            }
+        }
+        if field.is_group() {
+            fields = field.get_fields();
+        }
+    }
+    found
 }
 
 /// The leaves of a table by their paths, with their types.

@@ -1,4 +1,5 @@
-//! Parquet tables as on the Hugging Face Hub: of images, `image: struct{bytes, path}` with a `label`, or of
+//! Parquet tables as on the Hugging Face Hub: of images, `image: struct{bytes, path}` with a `label` (or
+//! `images`, a list of them: each is a sample, and those of a row stay together), or of
 //! texts, a column of text with a `label`; and tables of embeddings to write.
 //!
 //! Labels are read at the start. Pictures and texts are read a row group at a time when one of its rows is
@@ -7,6 +8,8 @@
 //! shards or a folder.
 
 mod columns;
+mod find;
+mod labels;
 mod write;
 
 pub use write::embeddings;
@@ -16,20 +19,17 @@ use crate::record::{Record, Records, Source, missing};
 use crate::split::Split;
 use ::parquet::basic::Type as Physical;
 use ::parquet::data_type::ByteArray;
-use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use columns::{Column, column, guard, leaves, reader};
+use ::parquet::file::reader::FileReader;
+use columns::{Column, column, guard, leaves, lists, reader};
+use find::{find_counts, find_images, find_lists};
+use labels::{hub_names, named, numbered, spread, text};
 use selfsup_core::{Error, Result};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of row groups that are kept unless [`Parquet::with_cache`] says otherwise.
 const CACHE: u64 = 512 << 20;
 
-/// Class numbers above this are refused: they are identifiers, not classes.
-const CLASSES: i64 = 1_000_000;
-
-const IMAGES: [&str; 6] = ["image", "img", "jpg", "jpeg", "png", "webp"];
 const LABELS: [&str; 6] = ["label", "labels", "fine_label", "class", "cls", "target"];
 
 /// What is read of a table.
@@ -43,7 +43,7 @@ enum Wanted<'a> {
 impl Wanted<'_> {
     fn find(&self, leaves: &[(Vec<String>, Physical)]) -> Option<usize> {
         match self {
-            Wanted::Pictures => find_images(leaves),
+            Wanted::Pictures => find_images(leaves).or_else(|| find_lists(leaves)),
             Wanted::Texts(name) => leaves.iter().position(|(path, kind)| {
                 path.len() == 1 && path[0] == *name && *kind == Physical::BYTE_ARRAY
             }),
@@ -88,13 +88,15 @@ struct Table {
     path: PathBuf,
     /// The leaf that holds the encoded pictures, or the texts.
     content: usize,
+    /// Whether a row has a list of them.
+    listed: bool,
 }
 
 struct RowGroup {
     file: usize,
     /// Index within the file.
     index: usize,
-    /// Rows of the file before it, and of the whole set after it.
+    /// Samples of the file before it, and of the whole set after it.
     before: usize,
     end: usize,
     bytes: u64,
@@ -102,24 +104,6 @@ struct RowGroup {
 
 /// A row group that is being read, or was.
 type Cell = Mutex<Option<Arc<Vec<Option<ByteArray>>>>>;
-
-fn find_images(leaves: &[(Vec<String>, Physical)]) -> Option<usize> {
-    let bytes = |i: &usize| leaves[*i].1 == Physical::BYTE_ARRAY;
-    let at = |path: &[&str]| (0..leaves.len()).filter(bytes).find(|&i| leaves[i].0.iter().eq(path.iter()));
-    let nested = IMAGES.iter().find_map(|name| at(&[name, "bytes"]));
-    let any =
-        || (0..leaves.len()).filter(bytes).find(|&i| leaves[i].0.len() == 2 && leaves[i].0[1] == "bytes");
-    nested.or_else(|| IMAGES.iter().find_map(|name| at(&[name]))).or_else(any)
-}
-
-/// Names of the classes from the note that the `datasets` library leaves in a file.
-fn hub_names(reader: &SerializedFileReader<File>, label: &str) -> Option<Vec<String>> {
-    let notes = reader.metadata().file_metadata().key_value_metadata()?;
-    let note = notes.iter().find(|n| n.key == "huggingface")?.value.as_ref()?;
-    let note: serde_json::Value = serde_json::from_str(note).ok()?;
-    let names = note.get("info")?.get("features")?.get(label)?.get("names")?.as_array()?;
-    names.iter().map(|n| n.as_str().map(String::from)).collect()
-}
 
 impl Parquet {
     /// Opens the files, in the given order; reads labels and groups but no picture.
@@ -145,6 +129,7 @@ impl Parquet {
         let (mut numbers, mut texts): (Vec<Option<i64>>, Vec<Option<String>>) = (Vec::new(), Vec::new());
         let (mut names, mut hub) = (Vec::new(), None);
         let (mut rows, mut said) = (0, Vec::new());
+        let (mut several, mut empty, mut grouped) = (0, 0, false);
         for (file, path) in files.iter().enumerate() {
             let reader = reader(path)?;
             let leaves = leaves(&reader);
@@ -152,17 +137,23 @@ impl Parquet {
             let top = |name: &str| leaves.iter().position(|(p, _)| p.len() == 1 && p[0] == name);
             let label = LABELS.iter().find_map(|l| top(l).map(|i| (*l, i)));
             hub = hub.or_else(|| label.and_then(|(l, _)| hub_names(&reader, l)));
+            if label.is_some_and(|(_, leaf)| leaves[leaf].1 == Physical::BOOLEAN) {
+                hub = hub.or_else(|| Some(vec!["false".into(), "true".into()]));
+            }
+            let listed = find_lists(&leaves) == Some(content);
+            let counting = find_counts(&leaves, content);
             // By any of the usual names, in any spelling.
             let columns: Vec<String> =
                 leaves.iter().map(|(p, _)| if p.len() == 1 { p[0].clone() } else { String::new() }).collect();
             let group = group_column(&columns);
+            grouped |= group.is_some();
             if file == 0
                 && let Some(group) = group
             {
                 said.push(format!("{}: groups are of column `{}`", path.display(), columns[group]));
             }
-            tables.push(Table { path: path.clone(), content });
-            let mut before = 0;
+            tables.push(Table { path: path.clone(), content, listed });
+            let (mut before, mut rows_before) = (0, 0);
             for index in 0..reader.num_row_groups() {
                 let meta = reader.metadata().row_group(index);
                 let bad = || {
@@ -181,19 +172,35 @@ impl Parquet {
                     };
                     if len == count { Ok(column) } else { Err(bad()) }
                 };
-                match label.map(|(_, leaf)| read(leaf)).transpose()? {
+                let label = label.map(|(_, leaf)| read(leaf)).transpose()?;
+                let group = group.map(&mut read).transpose()?;
+                let counts = match listed {
+                    true => Some(guard(path, || lists(&reader, index, counting))?.counts),
+                    false => None,
+                };
+                let counts = counts.as_deref();
+                match label {
                     None => {}
-                    Some(Column::Numbers(v)) => numbers.extend(v),
-                    Some(Column::Texts(v)) => texts.extend(text(path, v)?),
+                    Some(Column::Numbers(v)) => numbers.extend(spread(v, counts)),
+                    Some(Column::Texts(v)) => texts.extend(spread(text(path, v)?, counts)),
                 }
-                match group.map(&mut read).transpose()? {
-                    None => names.resize(names.len() + count, None),
-                    Some(Column::Numbers(v)) => names.extend(v.into_iter().map(|v| v.map(|v| v.to_string()))),
-                    Some(Column::Texts(v)) => names.extend(text(path, v)?),
+                let samples = counts.map_or(count, |c| c.iter().sum());
+                let row = |i: usize| counts.map(|_| format!("{}[{}]", path.display(), rows_before + i));
+                match group {
+                    // Pictures of one row stay in one part.
+                    None => names.extend(spread((0..count).map(row).collect(), counts)),
+                    Some(Column::Numbers(v)) => {
+                        let v = v.into_iter().map(|v| v.map(|v| v.to_string())).collect();
+                        names.extend(spread(v, counts));
+                    }
+                    Some(Column::Texts(v)) => names.extend(spread(text(path, v)?, counts)),
                 }
-                rows += count;
+                several += counts.map_or(0, |c| c.iter().filter(|n| **n > 1).count());
+                empty += counts.map_or(0, |c| c.iter().filter(|n| **n == 0).count());
+                rows += samples;
                 groups.push(RowGroup { file, index, before, end: rows, bytes });
-                before += count;
+                before += samples;
+                rows_before += count;
             }
         }
         let what = || files.first().map_or_else(|| "Parquet".to_string(), |p| p.display().to_string());
@@ -205,6 +212,17 @@ impl Parquet {
                 what(),
                 "and the files beside it have labels of two kinds, or labels in some files only",
             ));
+        }
+        if several > 0 {
+            said.push(format!(
+                "{several} rows have several pictures: each is a sample, those of a row stay together"
+            ));
+        }
+        if several == 0 && !grouped {
+            names = vec![None; rows];
+        }
+        if empty > 0 {
+            said.push(format!("{empty} rows have no picture"));
         }
         let (labels, classes) =
             if texts.len() == rows { named(&texts) } else { numbered(&what(), numbers, rows, hub)? };
@@ -263,8 +281,13 @@ impl Parquet {
             return Ok(rows.clone());
         }
         let RowGroup { file, index, .. } = self.groups[group];
-        let Table { path, content } = &self.files[file];
+        let Table { path, content, listed } = &self.files[file];
         let reader = reader(path)?;
+        if *listed {
+            let rows = Arc::new(guard(path, || lists(&reader, index, *content))?.values);
+            *cell = Some(rows.clone());
+            return Ok(rows);
+        }
         match guard(path, || column(&reader, index, *content))? {
             Column::Texts(rows) => {
                 let rows = Arc::new(rows);
@@ -276,53 +299,6 @@ impl Parquet {
             }
         }
     }
-}
-
-fn text(path: &Path, values: Vec<Option<ByteArray>>) -> Result<Vec<Option<String>>> {
-    let one = |v: ByteArray| {
-        String::from_utf8(v.data().to_vec())
-            .map_err(|_| Error::file(path, "has a label or group that is not UTF-8 text"))
-    };
-    values.into_iter().map(|v| v.map(one).transpose()).collect()
-}
-
-/// Labels from names: the classes are the names, sorted.
-fn named(texts: &[Option<String>]) -> (Vec<Option<u32>>, Vec<String>) {
-    let mut classes: Vec<String> = texts.iter().flatten().cloned().collect();
-    classes.sort();
-    classes.dedup();
-    let labels = texts
-        .iter()
-        .map(|t| t.as_ref().and_then(|t| classes.binary_search(t).ok()).map(|i| i as u32))
-        .collect();
-    (labels, classes)
-}
-
-/// Labels from numbers; -1 is the Hub's 'unknown'.
-fn numbered(
-    what: &str,
-    numbers: Vec<Option<i64>>,
-    rows: usize,
-    hub: Option<Vec<String>>,
-) -> Result<(Vec<Option<u32>>, Vec<String>)> {
-    if let Some((row, n)) = numbers
-        .iter()
-        .enumerate()
-        .find_map(|(i, n)| n.filter(|n| !(-1..=CLASSES).contains(n)).map(|n| (i, n)))
-    {
-        return Err(Error::input(
-            what,
-            format_args!("row {row} has label {n}, expected a class from 0 to {CLASSES}, or -1"),
-        ));
-    }
-    let mut labels: Vec<Option<u32>> =
-        numbers.into_iter().map(|n| n.and_then(|n| u32::try_from(n).ok())).collect();
-    labels.resize(rows, None);
-    let count = labels.iter().flatten().max().map_or(0, |&m| m as usize + 1);
-    let classes = hub
-        .filter(|names| names.len() >= count)
-        .unwrap_or_else(|| (0..count).map(|c| c.to_string()).collect());
-    Ok((labels, classes))
 }
 
 impl Records for Parquet {
@@ -382,7 +358,8 @@ impl Records for Parquet {
 pub fn holds_texts(path: &Path) -> bool {
     reader(path).is_ok_and(|r| {
         let leaves = leaves(&r);
-        find_images(&leaves).is_none() && Wanted::Texts("text").find(&leaves).is_some()
+        find_images(&leaves).or_else(|| find_lists(&leaves)).is_none()
+            && Wanted::Texts("text").find(&leaves).is_some()
     })
 }
 

@@ -4,6 +4,7 @@ use ::parquet::data_type::{ByteArrayType, Int64Type};
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
+use std::fs::File;
 
 const SCHEMA: &str = "message m { optional group image { optional binary bytes; optional binary path (STRING); } optional int64 label; \
                       optional binary group (STRING); }";
@@ -204,4 +205,50 @@ fn embeddings_read_back() {
     assert!(embeddings(&ids, None, &values, 4).is_err());
     assert!(embeddings(&ids, None, &[], 0).is_err());
     assert!(embeddings(&ids, Some(&[1]), &values, 3).unwrap_err().to_string().contains("1 labels"));
+}
+
+/// A table of tests/data/parquet, made by pyarrow (`make_pictures.py`).
+fn pyarrow(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/parquet").join(format!("{name}.parquet"))
+}
+
+#[test]
+fn pages_in_any_compression_and_booleans() {
+    let all = ["gzip", "lz4", "brotli"].map(|name| {
+        let set = Parquet::open(&[pyarrow(name)]).unwrap();
+        assert_eq!(
+            (set.len(), set.classes()),
+            (12, ["false", "true"].map(String::from).as_slice()),
+            "{name}"
+        );
+        assert_eq!((set.label(0), set.label(1)), (Some(1), Some(0)));
+        (0..12).map(|i| set.get(i).unwrap().source.content().unwrap().to_vec()).collect::<Vec<_>>()
+    });
+    assert!(all[0].iter().all(|bytes| bytes.starts_with(b"\x89PNG")));
+    assert!(all[0] == all[1] && all[0] == all[2] && all[0][0] != all[0][1]);
+}
+
+/// Rows 0 and 2 have no picture, row 1 has one, rows 3 to 8 have 3, 2, 3 ...; the second of row 3 is null.
+#[test]
+fn lists_of_pictures_are_samples_that_stay_together() {
+    let set = Parquet::open(&[pyarrow("lists")]).unwrap();
+    assert_eq!(set.len(), 1 + 3 + 2 + 3 + 2 + 3 + 2);
+    let labels: Vec<_> = (0..6).map(|i| set.label(i)).collect();
+    assert_eq!(labels, [Some(1), Some(1), Some(1), Some(1), None, None], "row 4 has no number");
+    assert_eq!((set.group(1), set.group(3)), (set.group(2), set.group(2)));
+    assert!(set.group(1) != set.group(0) && set.group(3) != set.group(4));
+    let bytes = |i: usize| set.get(i).unwrap().source.content().unwrap().to_vec();
+    let same = Parquet::open(&[pyarrow("gzip")]).unwrap();
+    assert_eq!(bytes(0), same.get(0).unwrap().source.content().unwrap().to_vec(), "picture 0 of both tables");
+    assert!(bytes(1) != bytes(3) && bytes(15).starts_with(b"\x89PNG"));
+    let e = set.get(2).unwrap_err().to_string();
+    assert!(e.contains("lists.parquet[2]") && e.contains("null"), "{e}");
+    let notes = set.notes().join("; ");
+    assert!(
+        notes.contains("6 rows have several pictures") && notes.contains("2 rows have no picture"),
+        "{notes}"
+    );
+    let bare = Parquet::open(&[pyarrow("bare_lists")]).unwrap();
+    assert_eq!((bare.len(), bare.group(0) == bare.group(1)), (3, true));
+    assert!(bare.get(2).is_ok() && !holds_texts(&pyarrow("lists")));
 }

@@ -12,16 +12,20 @@ use std::path::Path;
 thread_local! {
     /// Operations left before the failure; nothing where none is wanted.
     static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    /// Whether an operation has failed.
+    static FAILED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Lets the next `operations` file operations of this thread pass, and none after them.
 pub fn arm(operations: u64) {
     LEFT.set(Some(operations));
+    FAILED.set(false);
 }
 
 /// Lets all file operations pass again; returns whether the failure happened.
 pub fn disarm() -> bool {
-    LEFT.take() == Some(0)
+    LEFT.set(None);
+    FAILED.take()
 }
 
 /// Stands before a file operation on `path`.
@@ -33,6 +37,7 @@ pub fn point(path: &Path) -> Result<()> {
         && let Some(left) = LEFT.get()
     {
         if left == 0 {
+            FAILED.set(true);
             return Err(Error::io(path, std::io::Error::other("failure on purpose")));
         }
         LEFT.set(Some(left - 1));

@@ -209,7 +209,8 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::Config`] for no samples, a batch size of zero or below the number of processes, a rank
-    /// outside the world, and a batch larger than the data set with `drop_last` (no batch would ever come).
+    /// outside the world; [`Error::TooFew`] for a batch larger than the data set with `drop_last` (no batch
+    /// would ever come).
     pub fn new(len: usize, config: SamplerConfig) -> Result<Self> {
         let SamplerConfig { batch_size, drop_last, rank, world, .. } = config;
         if len == 0 {
@@ -227,10 +228,10 @@ impl Sampler {
             )));
         }
         if drop_last && batch_size > len {
-            return Err(Error::config(format!(
-                "batch_size {batch_size} exceeds the {len} samples of the data set and drop_last = true: there would be no batch; lower \
-                 batch_size to {len} or set drop_last = false"
-            )));
+            return Err(Error::too_few(
+                format!("batch size {batch_size}"),
+                format!("there are {len} samples to make whole batches of: expected a batch of 1 to {len}"),
+            ));
         }
         if !drop_last && len < world {
             return Err(Error::config(format!("{len} samples cannot be shared by {world} processes")));
@@ -463,7 +464,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused() {
         let e = Sampler::new(10, config(16, true)).unwrap_err();
-        assert!(matches!(e, Error::Config(_)));
+        assert!(matches!(e, Error::TooFew { .. }));
         assert!(e.to_string().contains("16") && e.to_string().contains("10"), "{e}");
         assert!(Sampler::new(0, config(1, false)).is_err());
         assert!(Sampler::new(10, config(0, true)).is_err());

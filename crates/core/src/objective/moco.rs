@@ -4,7 +4,9 @@
 //! `L = -log exp(q . k+ / T) / (exp(q . k+ / T) + sum_queue exp(q . k / T))`. Where we differ: the keys'
 //! batch is not shuffled across processes, since batch norm sees one view of one process at a time.
 
-use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
+use super::{
+    BuildEncoder, Gauge, Loss, Lowered, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint,
+};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -114,6 +116,18 @@ impl OverViews for MoCoConfig {
         Ok(boxed(MoCo::new(scope, &|s: &Scope| networks.encoder(s), self.clone())?))
     }
 
+    /// The paper's queue is a twentieth of its data. One that is longer than the data holds several keys of
+    /// each sample, so a query meets older keys of its own sample as negatives.
+    fn fit(&mut self, samples: usize) -> Option<Lowered> {
+        let (from, to) = (self.queue, samples.max(1));
+        if from <= to {
+            return None;
+        }
+        self.queue = to;
+        let why = "a longer queue holds older keys of the same samples, as negatives of themselves";
+        Some(Lowered { key: "method.queue", from, to, why })
+    }
+
     fn shrink(&mut self) {
         (self.hidden_dim, self.out_dim, self.queue, self.momentum) = (16, 8, 20, 0.9);
     }
@@ -174,5 +188,20 @@ impl Objective for MoCo {
 
     fn gauges(&self, e: &Keyed, _pass: &Pass) -> Result<Vec<Gauge>> {
         Ok(vec![joint::embedding_std(&e.query)?])
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_is_no_longer_than_the_data() {
+        let mut config = MoCoConfig::default();
+        let lowered = config.fit(2_360).unwrap();
+        assert_eq!((lowered.key, lowered.from, lowered.to), ("method.queue", 65_536, 2_360));
+        assert_eq!((config.queue, config.fit(2_360)), (2_360, None));
+        assert_eq!(MoCoConfig::default().fit(1_281_167), None);
     }
 }

@@ -33,7 +33,7 @@ pub use rotation::{Rotation, RotationConfig};
 pub use simclr::{SimClr, SimClrConfig};
 pub use simsiam::{SimSiam, SimSiamConfig};
 pub use vicreg::{VicReg, VicRegConfig};
-pub use views::{Needs, Networks, OverViews, Views, Wanted};
+pub use views::{BatchRate, Lowered, Needs, Networks, OverViews, Views, Wanted};
 
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};

@@ -5,7 +5,9 @@
 //! z = g(f(x)) normalised. The two views go through the encoder one after the other, as in lightly, so batch
 //! norm sees one view at a time.
 
-use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
+use super::{
+    BatchRate, BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint,
+};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::nt_xent;
@@ -60,6 +62,10 @@ impl OverViews for SimClrConfig {
 
     fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {
         Ok(boxed(SimClr::new(scope, &|s: &Scope| networks.encoder(s), self.clone())?))
+    }
+
+    fn rate(&self) -> BatchRate {
+        BatchRate::Root
     }
 
     fn shrink(&mut self) {

@@ -88,6 +88,43 @@ impl Wanted {
     }
 }
 
+/// A key that was lowered to what the data has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lowered {
+    /// The key.
+    pub key: &'static str,
+    /// What it was.
+    pub from: usize,
+    /// What it is.
+    pub to: usize,
+    /// Why more does not help.
+    pub why: &'static str,
+}
+
+/// How a learning rate follows the batch size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BatchRate {
+    /// In proportion to it (Goyal et al. 2017, arXiv 1706.02677).
+    #[default]
+    Linear,
+    /// With its square root: SimCLR's for small batches and short runs (arXiv 2002.05709, appendix B.1).
+    Root,
+    /// Not at all.
+    Fixed,
+}
+
+impl BatchRate {
+    /// The rate for a batch, given that for a batch of 256.
+    pub fn at(self, of_256: f64, batch: usize) -> f64 {
+        let share = batch as f64 / 256.0;
+        match self {
+            BatchRate::Linear => of_256 * share,
+            BatchRate::Root => of_256 * share.sqrt(),
+            BatchRate::Fixed => of_256,
+        }
+    }
+}
+
 /// What encoder a method needs, where it makes a difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -129,6 +166,16 @@ pub trait OverViews {
     /// # Errors
     /// If the configuration is not possible.
     fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>>;
+
+    /// Lowers a key that cannot be larger than the number of samples that are trained on; nothing where all fits.
+    fn fit(&mut self, _samples: usize) -> Option<Lowered> {
+        None
+    }
+
+    /// How the learning rate follows the batch, by the method's paper.
+    fn rate(&self) -> BatchRate {
+        BatchRate::Linear
+    }
 
     /// Makes its sizes as small as they can be: the same method, for tests of all methods.
     fn shrink(&mut self);

@@ -5,10 +5,21 @@ use super::stepped::{Now, Stepped};
 use super::{NonFinite, Trainer, ranks};
 use crate::error::{Error, Result};
 use crate::objective::{Batch, Objective};
-use crate::pass::Pass;
+use crate::pass::{Pass, Progress};
 use std::collections::BTreeSet;
 
 impl<O: Objective + ?Sized> Trainer<'_, O> {
+    /// One step on `batch` outside a run, to see what it costs: everything that a step does, at a learning rate
+    /// of a run's middle. Parameters, teachers and queues change. Returns the loss.
+    ///
+    /// # Errors
+    /// As a step of [`Trainer::fit`].
+    pub fn trial(&mut self, batch: &O::Batch) -> Result<f64> {
+        let progress = Progress { step: 1, total_steps: 2, epoch: 0 };
+        let now = Now { progress, since: 0, offset: 0, logged: false };
+        Ok(self.step(batch, &now, &mut BTreeSet::new())?.loss)
+    }
+
     /// One step; takes the parameters that got a gradient out of `missing`.
     pub(super) fn step(
         &mut self,

@@ -28,6 +28,19 @@ impl Confusion {
         Ok(Confusion { classes, counts })
     }
 
+    /// Counts predictions against labels without those that are `ignored` (pixels of no class).
+    ///
+    /// # Errors
+    /// As [`Confusion::new`]; if every label is ignored.
+    pub fn without(ignored: u32, predictions: &[u32], labels: &[u32], classes: usize) -> Result<Self> {
+        if predictions.len() != labels.len() {
+            return Confusion::new(predictions, labels, classes);
+        }
+        let kept = predictions.iter().zip(labels).filter(|(_, y)| **y != ignored);
+        let (predictions, labels): (Vec<u32>, Vec<u32>) = kept.map(|(p, y)| (*p, *y)).unzip();
+        Confusion::new(&predictions, &labels, classes)
+    }
+
     /// Number of classes.
     pub fn classes(&self) -> usize {
         self.classes
@@ -78,6 +91,18 @@ impl Confusion {
     /// Mean recall over the classes that have samples.
     pub fn balanced_accuracy(&self) -> f64 {
         mean(self.recall())
+    }
+
+    /// Intersection over union of each class (Jaccard index), `TP / (actual + predicted - TP)`; `None` for a
+    /// class that is neither true nor predicted anywhere. Of pixels counted over a whole set.
+    pub fn iou(&self) -> Vec<Option<f64>> {
+        let of = |c: usize| ratio(self.right(c), self.actual(c) + self.predicted(c) - self.right(c));
+        (0..self.classes).map(of).collect()
+    }
+
+    /// Unweighted mean of the intersection over union over the classes that are true or predicted somewhere.
+    pub fn mean_iou(&self) -> f64 {
+        mean(self.iou())
     }
 
     /// Unweighted mean of F1 over the classes that are true or predicted somewhere.
@@ -213,6 +238,13 @@ mod tests {
         // Binary: (TP TN - FP FN) / sqrt(...) = (2 - 1) / sqrt(3 2 3 2).
         assert!((c.mcc() - 1.0 / 6.0).abs() < 1e-12);
         assert_eq!(c.majority(), 0.6);
+        assert_eq!(c.iou(), [Some(0.5), Some(1.0 / 3.0), None]);
+        assert!((c.mean_iou() - 5.0 / 12.0).abs() < 1e-12);
+        let part = Confusion::without(9, &[0, 0, 1, 1, 7], &[0, 0, 0, 1, 9], 2).unwrap();
+        assert_eq!(part.counts(), [2, 1, 0, 1]);
+        assert!(
+            Confusion::without(9, &[0], &[9], 2).is_err() && Confusion::without(9, &[0], &[], 2).is_err()
+        );
         assert_eq!(Confusion::new(&[0, 0], &[0, 1], 2).unwrap().mcc(), 0.0);
         let scores = [0.5, 0.3, 0.2, 0.1, 0.1, 0.8];
         assert_eq!(top_k_accuracy(&scores, &[1, 1], 3, 1).unwrap(), 0.0);

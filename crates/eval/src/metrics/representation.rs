@@ -1,7 +1,7 @@
 //! Metrics of feature matrices that need no labels.
 
 use crate::data::{Features, check_width};
-use crate::math::{centered, cross, dot, singular_values};
+use crate::math::{centered, dot, singular_values};
 use crate::product::{View, multiply};
 use rayon::prelude::*;
 use selfsup_core::{Error, Result};
@@ -94,31 +94,9 @@ pub fn uniformity(x: Features<'_>) -> Result<f64> {
     Ok((parts.iter().sum::<f64>() / pairs).ln())
 }
 
-/// Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) of two feature sets of the same
-/// samples, `(n, p)` and `(n, q)`: `|Y^T X|^2 / (|X^T X| |Y^T Y|)` of the centred features. 1 for equality up
-/// to rotation and scale.
-///
-/// # Errors
-/// If the numbers of rows differ, or all samples of one set are equal.
-pub fn linear_cka(x: Features<'_>, y: Features<'_>) -> Result<f64> {
-    if x.n() != y.n() {
-        return Err(Error::input("CKA", format!("{} and {} rows, expected as many", x.n(), y.n())));
-    }
-    let (a, b) = (centered(x.as_slice(), x.d()).0, centered(y.as_slice(), y.d()).0);
-    let square = |a: &[f64], p: usize, b: &[f64], q: usize| -> Result<f64> {
-        let c = cross(a, p, b, q)?;
-        Ok(dot(&c, &c))
-    };
-    let (p, q) = (x.d(), y.d());
-    let scale = (square(&a, p, &a, p)? * square(&b, q, &b, q)?).sqrt();
-    if scale <= 0.0 {
-        return Err(Error::input("CKA", "all samples of one set are equal"));
-    }
-    Ok(square(&a, p, &b, q)? / scale)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::linear_cka;
     use super::*;
     use crate::Matrix;
     use proptest::prelude::*;

@@ -17,6 +17,7 @@
 
 mod cache;
 mod cached;
+mod classes;
 mod convert;
 mod file;
 mod layout;
@@ -31,6 +32,7 @@ mod whole;
 
 pub use cache::BlockCache;
 pub use cached::cached;
+pub use classes::ClassVoxels;
 pub use convert::convert;
 pub use file::{BlockFile, BlockVolume};
 pub use patches::{Foreground, PatchConfig, Patches, RandomPatch, Scan};

@@ -149,6 +149,7 @@ pub(super) fn runs(process: u32, file: &Path) -> bool {
 
 #[cfg(all(test, unix))]
 mod tests {
+    #![allow(clippy::unwrap_used)] // tests
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 

@@ -148,6 +148,7 @@ impl Drop for InUse {
 
 #[cfg(all(test, unix))]
 mod tests {
+    #![allow(clippy::unwrap_used)] // tests
     use super::*;
     use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Reading volumes: DICOM, NIfTI and NRRD come out alike, on a grid of RAS+.
+//! Reading volumes: DICOM, NIfTI, NRRD and MetaImage come out alike, on a grid of RAS+.
 //!
 //! A reader gives the slices of a volume one after the other ([`Slices`]), in the order of its file, so that
 //! a large volume can be turned into a cache of blocks (`crate::blocks`) without ever being in memory.
@@ -9,6 +9,7 @@
 //! shapes and geometry only.
 
 pub mod dicom;
+pub mod metaimage;
 pub mod nifti;
 pub mod nrrd;
 mod passed;
@@ -16,22 +17,39 @@ mod raw;
 mod slices;
 #[cfg(test)]
 mod tests;
+mod upright;
 
 pub use passed::Passed;
 pub(crate) use slices::finite;
-pub use slices::{NotFinite, ReadConfig, Slices};
+pub use slices::{NotFinite, ReadConfig, Resampling, Slices};
 
+use crate::transform::upright;
 use crate::volume::{Volume, whole};
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use upright::Upright;
 
-/// Opens a folder of one DICOM series, or a file of DICOM, NIfTI or NRRD. The content decides, not the name.
+/// Opens a folder of one DICOM series, or a file of DICOM, NIfTI, NRRD or MetaImage. The content decides, not
+/// the name. Where `config` wants the volume on another grid, it is read whole now.
 ///
 /// # Errors
 /// If it is none of these, says nothing of its geometry, or announces more voxels than `config` takes.
 pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
+    resampled(plain(path, config)?, config)
+}
+
+/// On the grid that `config` wants.
+fn resampled(slices: Box<dyn Slices>, config: &ReadConfig) -> Result<Box<dyn Slices>> {
+    match config.resample {
+        None => Ok(slices),
+        Some(Resampling::Upright) => Upright::of(slices, config),
+    }
+}
+
+/// On the grid of the file.
+fn plain(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
     if meta.is_dir() {
         return dicom::open_folder(path, config);
@@ -48,6 +66,9 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     if head.starts_with(b"NRRD") {
         return nrrd::open(path, config);
     }
+    if metaimage::is_header(&head) {
+        return metaimage::open(path, config);
+    }
     if head.starts_with(&[0x1f, 0x8b]) || nifti::is_header(&head) {
         return nifti::open(path, config);
     }
@@ -58,9 +79,11 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
             "is no DICOM file: neither DICM at byte 128 nor a data set at its beginning; damaged or cut short?",
         )),
         "nii" | "hdr" | "img" | "gz" => nifti::open(path, config),
+        "mha" | "mhd" => metaimage::open(path, config),
         _ => Err(Error::file(
             path,
-            "not a volume that is known, expected DICOM, NIfTI (.nii, .nii.gz) or NRRD (.nrrd, .nhdr)",
+            "not a volume that is known, expected DICOM, NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr) or MetaImage \
+             (.mha, .mhd)",
         )),
     }
 }
@@ -73,7 +96,7 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
 pub fn open_series(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let files = files(path)?;
     if files.len() > 1 && !path.is_dir() {
-        dicom::open_files(&path.display().to_string(), &files, config)
+        resampled(dicom::open_files(&path.display().to_string(), &files, config)?, config)
     } else {
         open(path, config)
     }
@@ -95,7 +118,18 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut head = Vec::new();
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     file.take(132).read_to_end(&mut head).map_err(|e| Error::io(path, e))?;
-    if dicom::is_dicom(&head) { dicom::series_of(path) } else { Ok(vec![path.to_path_buf()]) }
+    if dicom::is_dicom(&head) {
+        return dicom::series_of(path);
+    }
+    // A header and its data. What is wrong with a header is said when it is read.
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let data = match ending.as_str() {
+        _ if head.starts_with(b"NRRD") => nrrd::data_of(path).ok().flatten(),
+        _ if metaimage::is_header(&head) => metaimage::data_of(path).ok().flatten(),
+        "hdr" => nifti::image_beside(path).ok(),
+        _ => None,
+    };
+    Ok([Some(path.to_path_buf()), data.filter(|data| data.is_file())].into_iter().flatten().collect())
 }
 
 /// The volumes that were found among files, and what was not one.
@@ -109,16 +143,17 @@ pub struct Volumes {
     pub divided: Vec<String>,
 }
 
-/// The volumes among `files`: a NIfTI or NRRD file is one; of the DICOM files of a folder each series is one
+/// The volumes among `files`: a NIfTI, NRRD or MetaImage file is one; of the DICOM files of a folder each series is one
 /// (each acquisition or phase, where a series has several), named by the folder if it is the only one there
-/// and has several files, else by its first file.
+/// and has several files, else by its first file. A folder with a damaged slice is one volume, so that reading
+/// it says what is wrong.
 ///
 /// # Errors
-/// If a DICOM file cannot be read.
+/// Never for what a file holds.
 pub fn volumes(files: &[PathBuf]) -> Result<Volumes> {
     let alone = |p: &Path| {
         let name = p.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        [".nii", ".nii.gz", ".nrrd", ".nhdr"].iter().any(|e| name.ends_with(e))
+        [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"].iter().any(|e| name.ends_with(e))
     };
     let mut found = Volumes::default();
     let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
@@ -139,7 +174,10 @@ pub fn volumes(files: &[PathBuf]) -> Result<Volumes> {
             }
             continue;
         }
-        let (series, passed) = dicom::series(&folder)?;
+        let Ok((series, passed)) = dicom::series(&folder) else {
+            found.paths.push(folder);
+            continue;
+        };
         found.passed.join(passed);
         let by: Vec<&str> = series.iter().filter_map(|s| s.by.as_deref()).collect();
         if !by.is_empty() {
@@ -204,14 +242,19 @@ pub fn whole_volume(mut slices: Box<dyn Slices>, config: &ReadConfig) -> Result<
     Ok(volume)
 }
 
+/// `config` without what would move voxels. A NaN is no label, whatever may stand in for it in an image.
+fn of_labels(config: &ReadConfig) -> ReadConfig {
+    ReadConfig { not_finite: NotFinite::Refuse, resample: None, ..config.clone() }
+}
+
 /// Reads a volume and the labels beside it.
 ///
 /// # Errors
 /// As [`volume`]; if the labels lie on another grid or are no whole numbers from 0 to 65535.
 pub fn labelled(image: impl AsRef<Path>, labels: impl AsRef<Path>, config: &ReadConfig) -> Result<Volume> {
-    let image = volume(image, config)?;
-    // A NaN is no label, whatever may stand in for it in an image.
-    image.labelled_by(&volume(labels, &ReadConfig { not_finite: NotFinite::Refuse, ..config.clone() })?)
+    let image = volume(image, &ReadConfig { resample: None, ..config.clone() })?;
+    let both = image.labelled_by(&volume(labels, &of_labels(config))?)?;
+    if config.resample.is_some() { upright(both) } else { Ok(both) }
 }
 
 /// Reads the labels of a file with the grid that they lie on.
@@ -219,7 +262,11 @@ pub fn labelled(image: impl AsRef<Path>, labels: impl AsRef<Path>, config: &Read
 /// # Errors
 /// As [`volume`]; if a value is no whole number from 0 to 65535.
 pub fn labels(path: impl AsRef<Path>, config: &ReadConfig) -> Result<(crate::grid::Grid, Vec<u16>)> {
-    let volume = volume(path, &ReadConfig { not_finite: NotFinite::Refuse, ..config.clone() })?;
+    let volume = volume(path, &of_labels(config))?;
     let labels = whole(volume.id(), volume.values())?;
-    Ok((volume.grid().clone(), labels))
+    if config.resample.is_none() {
+        return Ok((volume.grid().clone(), labels));
+    }
+    let (grid, _, labels) = upright(volume.with_labels(labels)?)?.into_parts();
+    Ok((grid, labels.unwrap_or_default()))
 }

@@ -7,8 +7,8 @@
 //!
 //! Cox et al. 2004, "A (sort of) new image data format standard: NIfTI-1"; nifti.nimh.nih.gov.
 
-use super::raw::{Layout, Number, Raw, damaged};
-use super::slices::{ReadConfig, Slices, check_shape};
+use super::raw::{Layout, Number, Packing, Raw, damaged};
+use super::slices::{ReadConfig, Slices, check_shape, frame_of};
 use crate::grid::{Affine, Stored, norm};
 use flate2::read::MultiGzDecoder;
 use selfsup_core::{Error, Result};
@@ -230,7 +230,7 @@ impl Header {
 }
 
 /// The file of the voxels of a `.hdr`.
-fn image_beside(path: &Path) -> Result<PathBuf> {
+pub(super) fn image_beside(path: &Path) -> Result<PathBuf> {
     let text = path.to_string_lossy();
     let stem = text.strip_suffix(".gz").unwrap_or(&text);
     let stem = stem.strip_suffix(".hdr").unwrap_or(stem);
@@ -286,26 +286,7 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     };
     let (shape, volumes) = header.shape(path)?;
     check_shape(&id, shape, config)?;
-    let frame = match config.frame {
-        None if volumes > 1 => {
-            return Err(Error::file(
-                path,
-                format!(
-                    "is a 4-D file of {volumes} volumes, expected one: volumes.read.frame = 0 takes the first, \
-                     {} the last",
-                    volumes - 1
-                ),
-            ));
-        }
-        None => 0,
-        Some(frame) if frame < volumes => frame,
-        Some(frame) => {
-            return Err(Error::file(
-                path,
-                format!("has no volume {frame}, expected a number below {volumes}"),
-            ));
-        }
-    };
+    let frame = frame_of(&id, volumes, config)?;
     let number = header.number(path)?;
     let stored = Stored::new(shape, header.affine(path)?).map_err(|e| Error::file(path, e))?;
     let (slope, inter) = if header.slope == 0.0 || !header.slope.is_finite() {
@@ -330,6 +311,7 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
         .saturating_add(voxels.saturating_mul(number.size() as u64).saturating_mul(frame as u64));
     // A plain file is read from the place itself; in a compressed one what lies before is read over.
     let (start, skip) = if gzip { (0, skip) } else { (skip, 0) };
-    let layout = Layout { number, big_endian: big, slope, inter, skip, gzip, start };
+    let packing = if gzip { Packing::Gzip } else { Packing::None };
+    let layout = Layout { number, big_endian: big, slope, inter, skip, packing, start };
     Ok(Box::new(Raw::open(id, &data, stored, layout, config)?))
 }

@@ -1,19 +1,19 @@
-//! NRRD: one file (`.nrrd`) or a header and its data (`.nhdr`), raw or gzip.
+//! NRRD: one file (`.nrrd`) or a header and its data (`.nhdr`), raw, gzip or bzip2.
 //!
 //! A header of lines, an empty line, then the data; `space` names the world's axes, `space directions` and
 //! `space origin` are the affine. A file without them says nothing of its orientation and is refused, as are
-//! ASCII, bzip2, vectors, blocks and data in many files.
+//! ASCII, vectors, blocks and data in many files.
 //!
 //! teem.sourceforge.net/nrrd/format.html.
 
-use super::raw::{Layout, Number, Raw};
+use super::raw::{Layout, Number, Packing, Raw, data_beside};
 use super::slices::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Longest header: a real one has a few hundred bytes, key-value pairs a few thousand.
 const MAX_HEADER: u64 = 1 << 20;
@@ -66,6 +66,11 @@ impl Header {
 
     fn get(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|n| self.fields.get(*n)).map(String::as_str)
+    }
+
+    /// The file of the data, where it is another than that of the header.
+    fn data(&self, path: &Path) -> Result<Option<PathBuf>> {
+        self.get(&["data file", "datafile"]).map(|name| data_beside(path, name)).transpose()
     }
 
     fn need(&self, path: &Path, name: &str) -> Result<&str> {
@@ -130,23 +135,16 @@ fn signs(path: &Path, space: &str) -> Result<[f64; 3]> {
     })
 }
 
-/// The file of the data of a detached header: beside it or in a folder there.
-fn beside(path: &Path, name: &str) -> Result<PathBuf> {
-    if name.starts_with("LIST") || name.contains('%') {
-        return Err(Error::file(path, "its data lie in many files, which is not read: join them into one"));
-    }
-    let relative = Path::new(name);
-    if !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
-        return Err(Error::file(path, format!("its data file is `{name}`, expected one beside the header")));
-    }
-    Ok(path.parent().unwrap_or(Path::new("")).join(relative))
+/// The file that holds the data of a header (`.nhdr`), if it is another one.
+pub(super) fn data_of(path: &Path) -> Result<Option<PathBuf>> {
+    Header::read(path)?.data(path)
 }
 
 /// Opens an NRRD file or header.
 ///
 /// # Errors
-/// If it is damaged, has no orientation or zero spacing, or holds what is not read: vectors, ASCII, bzip2,
-/// many files.
+/// If it is damaged, has no orientation or zero spacing, or holds what is not read: vectors, ASCII, many
+/// files.
 pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let id = path.display().to_string();
     let header = Header::read(path)?;
@@ -212,10 +210,16 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     }
     let stored = Stored::new(shape, affine).map_err(|e| Error::file(path, e))?;
     let encoding = header.need(path, "encoding")?;
-    let gzip = match encoding.to_lowercase().as_str() {
-        "raw" => false,
-        "gz" | "gzip" => true,
-        _ => return Err(Error::file(path, format!("its encoding is `{encoding}`, expected raw or gzip"))),
+    let packing = match encoding.to_lowercase().as_str() {
+        "raw" => Packing::None,
+        "gz" | "gzip" => Packing::Gzip,
+        "bz2" | "bzip2" => Packing::Bzip2,
+        _ => {
+            return Err(Error::file(
+                path,
+                format!("its encoding is `{encoding}`, expected raw, gzip or bzip2"),
+            ));
+        }
     };
     let big_endian = match header.get(&["endian"]).map(str::to_lowercase).as_deref() {
         Some("little") => false,
@@ -228,8 +232,8 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
             ));
         }
     };
-    let (data, start) = match header.get(&["data file", "datafile"]) {
-        Some(name) => (beside(path, name)?, 0),
+    let (data, start) = match header.data(path)? {
+        Some(data) => (data, 0),
         None => (path.to_path_buf(), header.end),
     };
     if header.get(&["line skip", "lineskip"]).is_some_and(|v| v != "0") {
@@ -242,7 +246,7 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
         None => 0,
     };
     let bytes = (shape.iter().product::<usize>() * number.size()) as u64;
-    let (start, skip) = match (skip, gzip) {
+    let (start, skip) = match (skip, packing != Packing::None) {
         // -1: the data are the end of the file.
         (-1, false) => (
             std::fs::metadata(&data).map_err(|e| Error::io(&data, e))?.len().saturating_sub(bytes).max(start),
@@ -257,6 +261,6 @@ pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
             ));
         }
     };
-    let layout = Layout { number, big_endian, slope: 1.0, inter: 0.0, skip, gzip, start };
+    let layout = Layout { number, big_endian, slope: 1.0, inter: 0.0, skip, packing, start };
     Ok(Box::new(Raw::open(id, &data, stored, layout, config)?))
 }

@@ -1,12 +1,12 @@
-//! Slices of plain numbers that lie one after the other in a file, compressed by gzip or not.
+//! Slices of plain numbers that lie one after the other in a file, compressed or not.
 
 use super::slices::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
-use flate2::read::MultiGzDecoder;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use selfsup_core::{Error, Result};
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,26 @@ impl Number {
     }
 }
 
+/// How bytes are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    None,
+    Gzip,
+    Zlib,
+    Bzip2,
+}
+
+impl Packing {
+    /// Most bytes that come out of `there`.
+    fn most(self, there: u64) -> u64 {
+        match self {
+            Packing::None => there,
+            Packing::Gzip | Packing::Zlib => there.saturating_mul(DEFLATE_RATIO),
+            Packing::Bzip2 => (there / BZIP2_LEAST + 1).saturating_mul(BZIP2_MOST),
+        }
+    }
+}
+
 /// How the numbers lie.
 pub(crate) struct Layout {
     pub(crate) number: Number,
@@ -81,7 +101,7 @@ pub(crate) struct Layout {
     pub(crate) inter: f64,
     /// Bytes before the first number, after decompression.
     pub(crate) skip: u64,
-    pub(crate) gzip: bool,
+    pub(crate) packing: Packing,
     /// Where the (compressed) data begin in the file.
     pub(crate) start: u64,
 }
@@ -98,6 +118,10 @@ pub(crate) struct Raw {
 
 /// deflate's best is one bit for 258 bytes and some: no honest file says more than this many bytes for one.
 const DEFLATE_RATIO: u64 = 1032;
+/// Bytes of a compressed block of bzip2 at least: its head, its tables, one symbol.
+const BZIP2_LEAST: u64 = 20;
+/// What a block becomes at most: of five bytes the fifth says how often the four before are repeated.
+const BZIP2_MOST: u64 = 900_000 / 5 * 259;
 
 impl Raw {
     /// Opens the numbers of `file`; `id` names the volume.
@@ -117,18 +141,20 @@ impl Raw {
         let needed = bytes.saturating_add(layout.skip);
         let there = length.saturating_sub(layout.start);
         // What the header announces must be able to come out of what is there, before memory is asked for.
-        if needed > if layout.gzip { there.saturating_mul(DEFLATE_RATIO) } else { there } {
-            let kind = if layout.gzip { "compressed bytes" } else { "bytes" };
+        if needed > layout.packing.most(there) {
+            let kind = if layout.packing == Packing::None { "bytes" } else { "compressed bytes" };
             return Err(Error::file(
                 file,
                 format!("announces {needed} bytes of voxels in {there} {kind}; cut short?"),
             ));
         }
         opened.seek(SeekFrom::Start(layout.start)).map_err(io)?;
-        let mut input: Box<dyn Read + Send> = if layout.gzip {
-            Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, opened)))
-        } else {
-            Box::new(BufReader::with_capacity(1 << 16, opened))
+        let opened = BufReader::with_capacity(1 << 16, opened);
+        let mut input: Box<dyn Read + Send> = match layout.packing {
+            Packing::None => Box::new(opened),
+            Packing::Gzip => Box::new(MultiGzDecoder::new(opened)),
+            Packing::Zlib => Box::new(ZlibDecoder::new(opened)),
+            Packing::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(opened)),
         };
         let skipped = std::io::copy(&mut input.by_ref().take(layout.skip), &mut std::io::sink())
             .map_err(|e| damaged(&id, e))?;
@@ -137,6 +163,18 @@ impl Raw {
         }
         Ok(Raw { id, stored, layout, input, left: voxels, buffer: Vec::new() })
     }
+}
+
+/// The file `name` of the data of a header: beside it or in a folder there.
+pub(super) fn data_beside(path: &Path, name: &str) -> Result<PathBuf> {
+    if name.starts_with("LIST") || name.contains('%') {
+        return Err(Error::file(path, "its data lie in many files, which is not read: join them into one"));
+    }
+    let relative = Path::new(name);
+    if !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+        return Err(Error::file(path, format!("its data file is `{name}`, expected one beside the header")));
+    }
+    Ok(path.parent().unwrap_or(Path::new("")).join(relative))
 }
 
 pub(crate) fn damaged(id: &str, e: std::io::Error) -> Error {
@@ -182,7 +220,7 @@ impl Slices for Raw {
             );
         }
         self.left -= out.len();
-        if self.left == 0 && self.layout.gzip {
+        if self.left == 0 && self.layout.packing != Packing::None {
             // The end of the stream holds its checksum: reading on to it is what checks the data.
             self.input.read(&mut [0]).map_err(|e| damaged(&self.id, e))?;
         }

@@ -15,6 +15,16 @@ pub enum NotFinite {
     Replace(f32),
 }
 
+/// Another grid than that of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Resampling {
+    /// Along the axes of the world, with the spacing of the file: a tilted gantry, a sheared or an oblique
+    /// grid is interpolated linearly (labels take the nearest). See [`upright`](crate::transform::upright).
+    Upright,
+}
+
 /// Settings and limits of reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,14 +33,19 @@ pub struct ReadConfig {
     pub max_voxels: u64,
     /// Values that are not finite.
     pub not_finite: NotFinite,
-    /// Which volume of a file of several (4-D NIfTI); without it such a file is refused.
+    /// Which volume of a file of several (4-D NIfTI or MetaImage), from 0; without it such a file is refused.
+    /// Files of one volume are read as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub frame: Option<usize>,
+    /// The grid that volumes are brought to as they are opened; that of the file if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resample: Option<Resampling>,
 }
 
 impl Default for ReadConfig {
     fn default() -> Self {
         // 1024^3: the largest CT in use, 4 GiB of f32.
-        ReadConfig { max_voxels: 1 << 30, not_finite: NotFinite::Refuse, frame: None }
+        ReadConfig { max_voxels: 1 << 30, not_finite: NotFinite::Refuse, frame: None, resample: None }
     }
 }
 
@@ -82,6 +97,26 @@ pub(crate) fn finite(
         }
     }
     Ok(())
+}
+
+/// Which of the `volumes` of a file is read.
+pub(super) fn frame_of(id: &str, volumes: usize, config: &ReadConfig) -> Result<usize> {
+    match config.frame {
+        // A mask of one volume goes with whichever is chosen of an image.
+        _ if volumes == 1 => Ok(0),
+        None => Err(Error::input(
+            id,
+            format!(
+                "is a 4-D file of {volumes} volumes, expected one: volumes.read.frame = 0 takes the first, {} the \
+                 last",
+                volumes - 1
+            ),
+        )),
+        Some(frame) if frame < volumes => Ok(frame),
+        Some(frame) => {
+            Err(Error::input(id, format!("has no volume {frame}, expected a number below {volumes}")))
+        }
+    }
 }
 
 /// Refuses shapes that are empty or larger than the configuration takes.

@@ -147,6 +147,11 @@ fn configured_frames_and_values() {
         assert_eq!(read(0).unwrap().values()[..2], [0.0, 1.0]);
         assert_eq!(read(1).unwrap().values()[..2], [12.0, 13.0]);
         assert!(read(2).unwrap_err().to_string().contains("no volume 2"));
+        // A mask has one volume, whichever is chosen of its image.
+        let mask = at("mask.nii", &with(&[]));
+        let config = ReadConfig { frame: Some(1), ..Default::default() };
+        let both = labelled(&file.1, &mask.1, &config).unwrap();
+        assert_eq!((both.values()[1], both.labels().unwrap()[1]), (13.0, 1));
     }
     let holed = at("v.nii", &with(&[(352 + 4 * 17, &f32::NAN.to_le_bytes())]));
     let config = ReadConfig { not_finite: NotFinite::Replace(-1.0), ..Default::default() };
@@ -244,6 +249,9 @@ fn nrrd_attached_and_detached() {
     };
     check(&at("v.nrrd", &nrrd(&[], &data)).1);
     check(&at("v.nrrd", &nrrd(&[("encoding: raw", "encoding: gzip")], &gzip(&data))).1);
+    // `bzip2` of the same.
+    let bzip2 = b"BZh91AY&SY1y,\x0b\x00\x00\x03@\x00\x7f\x00 \x00\x22\x1acP\x86\x00\xe7(f\xf8\xbb\x92)\xc2\x84\x81\x8b\xc9`X";
+    check(&at("v.nrrd", &nrrd(&[("encoding: raw", "encoding: bzip2")], bzip2)).1);
     check(
         &at(
             "v.nrrd",
@@ -284,7 +292,8 @@ fn bad_nrrd_is_named() {
     check(&[("sizes: 2 1 3", "sizes: 20 10 30")], &["cut short"]);
     check(&[("sizes: 2 1 3", "sizes: 99999999999 9999999999 9999999999")], &["max_voxels"]);
     check(&[("short", "block")], &["type is `block`"]);
-    check(&[("raw", "bzip2")], &["encoding is `bzip2`"]);
+    check(&[("raw", "bzip2")], &["damaged", "header"]);
+    check(&[("raw", "zstd")], &["encoding is `zstd`"]);
     check(&[("raw", "ascii")], &["`ascii`"]);
     check(&[("endian: little\n", "")], &["`endian` is missing"]);
     check(

@@ -31,7 +31,7 @@ pub use gamma::Gamma;
 pub use noise::Noise;
 pub use orient::{orient, orient_back};
 pub use paint::{InPaint, OutPaint};
-pub use resample::{Resample, resample_to};
+pub use resample::{Resample, resample_to, upright, upright_grid};
 pub use rotate::Rotate;
 pub use sample::Interpolation;
 pub use scale::Scale;

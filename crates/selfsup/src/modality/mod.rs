@@ -68,6 +68,14 @@ pub trait Modality: Sized + Send + Sync + 'static {
         Ok(Set::new(selfsup_datasets::open_kind_with(what, Self::Keys::KIND, &self.reading())?))
     }
 
+    /// What is worth knowing of the samples beside their counts, a line each: durations, rates, transcripts.
+    ///
+    /// # Errors
+    /// If the set cannot be gone through; a sample that cannot be read is left out.
+    fn about(&self, _set: &Set) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// The samples of a set that hold anything to be trained on or measured; what does not is counted and
     /// named, once, before anything is read. `None` where nothing is left.
     ///

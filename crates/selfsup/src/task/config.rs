@@ -44,13 +44,16 @@ pub struct TaskKeys {
     pub class_weights: ClassWeights,
     /// Dropout in front of the head.
     pub dropout: f32,
+    /// Segmentation: share of the patches that lie about a voxel of a class that occurs, each class as often
+    /// as another; the others come from anywhere. nnU-Net's is a third.
+    pub foreground: f64,
     /// Names of the classes (or characters), in the order of the head's outputs; found in the data.
     pub classes: Vec<String>,
 }
 
 impl TaskKeys {
     /// Keys that a task may have or not ([`Task::READS`](super::Task::READS)); all read the others.
-    pub const CHOICES: [&'static str; 3] = ["label_smoothing", "class_weights", "dropout"];
+    pub const CHOICES: [&'static str; 4] = ["label_smoothing", "class_weights", "dropout", "foreground"];
 }
 
 impl Default for TaskKeys {
@@ -63,6 +66,7 @@ impl Default for TaskKeys {
             label_smoothing: 0.0,
             class_weights: ClassWeights::None,
             dropout: 0.0,
+            foreground: 0.33,
             classes: Vec::new(),
         }
     }

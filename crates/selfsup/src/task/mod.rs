@@ -136,6 +136,15 @@ pub trait Task<M: Tasks>: Sized {
         modality.open(what)
     }
 
+    /// Reads the target of the only sample of `one`, where that can fail: what cannot be read is skipped with
+    /// its sample, as far as `train.max_bad_fraction` lets it.
+    ///
+    /// # Errors
+    /// Of what is wrong with it.
+    fn readable(_modality: &M, _one: &Set) -> Result<()> {
+        Ok(())
+    }
+
     /// The samples that have a target, and what the head's outputs mean.
     ///
     /// # Errors

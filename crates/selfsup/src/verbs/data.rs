@@ -1,6 +1,7 @@
 //! `selfsup data`.
 
 use crate::config::PretrainConfig;
+use crate::draft::Draft;
 use crate::modality::Modality;
 use crate::registry::with_modality;
 use crate::say::{say, say_text};
@@ -58,21 +59,25 @@ pub fn fetch(name: &str) -> Result<()> {
 }
 
 /// Looks through a data set: counts, classes, groups, and the samples that cannot be read. Images are
-/// decoded, each one.
+/// decoded, each one. `given` are keys of a configuration, `KEY=VALUE`: how the samples are read.
 ///
 /// # Errors
 /// If nothing can be opened; with unreadable samples after all have been looked at.
-pub fn inspect(what: &str) -> Result<()> {
-    let kind = selfsup_datasets::kind_of(what)?;
-    with_modality!(kind, M => look::<M>(kind, what))
+pub fn inspect(what: &str, given: &[String]) -> Result<()> {
+    let kind = match Draft::read(given, &[], None)?.stated_kind()? {
+        Some(kind) => kind,
+        None => selfsup_datasets::kind_of(what)?,
+    };
+    with_modality!(kind, M => look::<M>(kind, what, given))
 }
 
-fn look<M: Modality>(kind: Kind, what: &str) -> Result<()> {
+fn look<M: Modality>(kind: Kind, what: &str, given: &[String]) -> Result<()> {
     let mut keys = vec![format!("data.path={}", toml::Value::String(what.into())), "data.hold_out=0".into()];
     if kind == Kind::Text {
         // The cheapest vocabulary: only that the texts can be read is asked.
         keys.push("tokenizer.kind=characters".into());
     }
+    keys.extend_from_slice(given);
     let modality = M::new(&PretrainConfig::load("", "defaults", &keys)?)?;
     let set = modality.open(what)?;
     set.records().notes().iter().for_each(crate::say::note);
@@ -85,6 +90,9 @@ fn look<M: Modality>(kind: Kind, what: &str) -> Result<()> {
         say_text!("{found}");
     } else {
         summary(kind, &set);
+    }
+    for line in modality.about(&set)? {
+        say!("{line}");
     }
     let bad = unreadable(&modality, &set, LoaderConfig::default().workers)?;
     say!("unreadable: {}", bad.len());

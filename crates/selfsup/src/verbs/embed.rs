@@ -10,7 +10,7 @@ use crate::registry::with_modality;
 use crate::say::say;
 use crate::screen::screened;
 use crate::set::Set;
-use crate::verbs::{field, kind_of_run, open_run};
+use crate::verbs::{Opened, field, kind_of_run, open_run};
 use candle_core::{Device, Tensor};
 use selfsup_core::checkpoint::{save_safetensors, write_atomic, write_text};
 use selfsup_core::data::LoaderConfig;
@@ -78,9 +78,15 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
 fn embed<M: Modality>(request: &Request) -> Result<(Set, Matrix)> {
     let opened = open_run::<M>(&request.run, &request.overrides)?;
     let what = request.data.as_ref().unwrap_or(&opened.config.data.path);
+    embedded(&opened, what, request.skip_bad)
+}
+
+/// The samples of `what` and their features by the run's encoder, `(n, d)`; with `skip_bad` without those that
+/// cannot be read.
+pub(crate) fn embedded<M: Modality>(opened: &Opened<M>, what: &str, skip_bad: bool) -> Result<(Set, Matrix)> {
     let mut set = opened.modality.open(what)?;
     set.records().notes().iter().for_each(crate::say::note);
-    if request.skip_bad {
+    if skip_bad {
         set = screened(&opened.modality, set, 1.0, opened.config.train.workers, what)?;
     }
     let loader = LoaderConfig::in_order(opened.config.eval.batch_size, opened.config.train.workers);
@@ -96,7 +102,7 @@ fn embed<M: Modality>(request: &Request) -> Result<(Set, Matrix)> {
 }
 
 /// The class of a sample, for a table.
-fn class(set: &Set, index: usize) -> Value {
+pub(crate) fn class(set: &Set, index: usize) -> Value {
     let class = set.records().label(index).and_then(|l| set.classes().get(l as usize));
     class.map_or(Value::Null, |name| Value::from(name.as_str()))
 }

@@ -164,7 +164,10 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
             .try_map(&|set| modality.usable(set))?
             .map(|set| modality.prepare(set));
-        let sets = screen::parts(&modality, sets, config.train.max_bad_fraction, config.train.workers)?;
+        let sets = {
+            let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
+            screen::parts(&modality, sets, most, workers, &|one| T::readable(&modality, one))?
+        };
         let (sets, classes) = T::targets(sets)?;
         config.task.classes = classes;
         let class_weights = match config.task.class_weights {

@@ -143,6 +143,19 @@ mod with_text {
             ));
         }
         let ids = tokenizer.example(&text, None, shape.longest())?.ids;
+        let (written, left) = (text.matches(&name).count(), ids.iter().filter(|id| **id == mask).count());
+        if left < written {
+            return Err(Error::input(
+                "text",
+                format!(
+                    "{} of {written} {name} stand behind the {} tokens that the model reads (of {}): cut the \
+                     text in front of them",
+                    written - left,
+                    shape.longest(),
+                    tokenizer.ids(&text)?.len() + tokenizer.around()
+                ),
+            ));
+        }
         let mut places = Vec::new();
         for (place, guesses) in fill_mask(&model, &ids, mask, request.top)?.into_iter().enumerate() {
             let mut words = Vec::new();

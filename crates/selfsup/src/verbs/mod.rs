@@ -15,6 +15,7 @@ pub mod pretrain;
 pub mod probe;
 pub mod pull;
 pub mod runs;
+pub mod search;
 pub mod tokenizer;
 
 use crate::config::{Keys, PretrainConfig};
@@ -61,6 +62,13 @@ pub fn table(found: &Probed) -> String {
         "(guessing the most frequent class: {:.1}; few labels: mean ± sd of {} draws)",
         r.majority, r.draws
     );
+    if let Some(trained) = found.geometry.get("trained") {
+        let _ = writeln!(out, "{:<30}{:>14}{:>16}{:>16}", "without labels", "trained", "random", found.raw);
+        for (i, (name, _)) in trained.rows().into_iter().enumerate() {
+            let of = |set: &str| found.geometry.get(set).map_or("-".into(), |g| g.rows()[i].1.clone());
+            let _ = writeln!(out, "{name:<30}{:>14}{:>16}{:>16}", of("trained"), of("random"), of("raw"));
+        }
+    }
     for note in &r.notes {
         let _ = writeln!(out, "note: {note}");
     }
@@ -126,6 +134,21 @@ pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<
     checkpoint.restore(method.params()).map_err(|e| Error::file(&path, e))?;
     crate::say::detail(format_args!("weights of {} on {:?}", path.display(), device.location()));
     Ok(Opened { run, config, modality, method, device, step: checkpoint.progress.step })
+}
+
+/// Arguments that may be files or `KEY=VALUE`: the files, and the overrides. A file that is there is a file,
+/// whatever its name.
+pub(crate) fn files_and_keys(args: &[String]) -> (Vec<String>, Vec<String>) {
+    let word = |w: &str| {
+        w.starts_with(|c: char| c.is_ascii_lowercase())
+            && w.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let is_key = |arg: &&String| {
+        arg.split_once('=').is_some_and(|(key, _)| key.trim().split('.').all(word))
+            && !Path::new(arg).exists()
+    };
+    let (keys, files): (Vec<&String>, Vec<&String>) = args.iter().partition(is_key);
+    (files.into_iter().cloned().collect(), keys.into_iter().cloned().collect())
 }
 
 /// Whether a configuration is one of `selfsup finetune`.

@@ -8,7 +8,7 @@ use crate::say::{say, say_text};
 use crate::screen::screened;
 use crate::set::{Set, Sets, gather};
 use crate::task::{Answers, Ready, Task, TaskConfig, Tasks, WithTask, build, restore_best};
-use crate::verbs::{field, is_task, kind_of_run, read};
+use crate::verbs::{field, files_and_keys, is_task, kind_of_run, read};
 use selfsup_core::checkpoint::write_text;
 use selfsup_core::run::Run;
 use selfsup_core::{Error, Params, Result};
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub struct Request {
     /// The fine-tuned run.
     pub run: PathBuf,
-    /// Files, folders or names of data sets.
+    /// Files, folders or names of data sets, and `KEY=VALUE` overrides of the run's configuration.
     pub files: Vec<String>,
     /// Where to write, `.csv` or `.jsonl`; to the screen as CSV without.
     pub out: Option<PathBuf>,
@@ -68,6 +68,9 @@ pub fn run(request: &Request) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
+    let (files, given) = files_and_keys(&request.files);
+    let keys = [&request.overrides[..], &given[..]].concat();
+    let request = &Request { files, ..request.clone() };
     if request.files.is_empty() {
         return Err(Error::input("predict", "no files: name files, folders or a data set after the run"));
     }
@@ -75,14 +78,14 @@ pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
         let out = request.out.as_ref();
         let out = out.ok_or_else(|| Error::config("name the folder to write into with --out DIR"))?;
         let mut folder = Folder { dir: out, lines: String::new(), count: 0, files: Vec::new() };
-        answer::<M>(request, &mut folder)?;
+        answer::<M>(request, &keys, &mut folder)?;
         say!("{}{}: {} files", folder.lines, out.display(), folder.count);
         crate::say::result(&json!({ "run": request.run, "out": out, "files": folder.files }));
         return Ok(());
     }
     let rows = (crate::say::wants_json() && request.out.is_none()).then(Vec::new);
     let mut table = Table { json_lines: request.json_lines()?, text: String::new(), count: 0, rows };
-    answer::<M>(request, &mut table)?;
+    answer::<M>(request, &keys, &mut table)?;
     match &request.out {
         None => say_text!("{}", table.text),
         Some(out) => {
@@ -96,9 +99,9 @@ pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// Opens the run and gives its answers.
-fn answer<M: Tasks>(request: &Request, answers: &mut dyn Answers) -> Result<()> {
-    let (run, config) = open_task::<M>(&request.run, &request.overrides)?;
+/// Opens the run with overrides and gives its answers.
+fn answer<M: Tasks>(request: &Request, keys: &[String], answers: &mut dyn Answers) -> Result<()> {
+    let (run, config) = open_task::<M>(&request.run, keys)?;
     let kind = config.task.kind.clone();
     if let Some(expected) = request.task.as_ref().filter(|expected| **expected != kind) {
         return Err(Error::file(&request.run, format!("was fine-tuned for {kind}, expected {expected}")));

@@ -4,6 +4,7 @@ use crate::config::{Keys, PretrainConfig};
 use crate::draft::Draft;
 use crate::evaluate::{OnlineKnn, Probe, Probed};
 use crate::modality::{Modality, PlanRequest, Training, random_encoder};
+use crate::plan::{batches, fit_keys};
 use crate::registry::{owner, with_method, with_modality};
 use crate::say::{say, say_progress, say_text};
 use crate::screen;
@@ -121,7 +122,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             M::Keys::METHODS.join(", ")
         )));
     }
-    let config = PretrainConfig::<M::Keys>::of(draft)?;
+    let mut config = PretrainConfig::<M::Keys>::of(draft)?;
     config.refuse_unread(draft)?;
     if config.data.path.is_empty() && config.data.labels.is_empty() {
         return Err(Error::config(
@@ -129,7 +130,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         ));
     }
     let device = config.device.open()?;
-    let modality = {
+    let open = |config: &PretrainConfig<M::Keys>| {
         let mut kept = config.clone();
         if let Some(dir) = request.out.as_ref().filter(|_| request.resume) {
             kept.keys.beside(dir);
@@ -137,28 +138,40 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         if request.dry_run {
             kept.keys.leave_nothing();
         }
-        M::new(&kept)?
+        M::new(&kept)
     };
+    let mut modality = open(&config)?;
     let kind = M::Keys::KIND;
     let sets = Sets::open(&config.data, kind, &|what| modality.open(what))?;
     let sets = sets.try_map(&|set| modality.usable(set))?;
     let sets = if M::EAGER {
         let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
-        screen::parts(&modality, sets, most, workers)?
+        screen::parts(&modality, sets, most, workers, &|_| Ok(()))?
     } else {
         sets
     };
+    let loader = batches(&modality, &mut config, draft, &sets.train)?;
+    let samples = loader.batches() * config.train.batch_size;
+    if fit_keys(&mut config, draft, samples) {
+        modality = open(&config)?;
+    }
     let params = Params::new();
     let method = modality.method(&Scope::root(&params, config.train.seed, &device))?;
     if let Some(line) = modality.load_pretrained(&params)? {
         params.copy("encoder", "teacher.encoder")?;
         say!("pretrained weights: {line}");
     }
+    if method.couples_samples() && config.train.batch_size < 2 {
+        return Err(Error::config(format!(
+            "method {} compares the samples of a batch: expected train.batch_size of at least 2, found {} ({} {} \
+             to train on)",
+            config.keys.method(),
+            config.train.batch_size,
+            sets.train.len(),
+            kind.samples()
+        )));
+    }
     let settings = LoaderConfig::from(&config.train);
-    let loader = modality.batches(&sets.train, settings.clone()).map_err(|e| match e {
-        Error::Config(m) => Error::config(format!("train.batch_size: {m}")),
-        other => other,
-    })?;
     let validation = modality.validation(&sets, LoaderConfig { shuffle: false, ..settings.clone() })?;
     if request.dry_run {
         return dry_run(&modality, &config, &sets, &*loader, &*method, &device);

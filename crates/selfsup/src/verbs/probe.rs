@@ -1,11 +1,11 @@
 //! `selfsup probe`.
 
-use crate::evaluate::Probe;
+use crate::evaluate::{Probe, Probed};
 use crate::modality::{FrameRequest, Modality, random_encoder};
 use crate::registry::with_modality;
 use crate::say::{say, say_text};
 use crate::screen;
-use crate::set::Sets;
+use crate::set::{Set, Sets};
 use crate::unlabelled::Unlabelled;
 use crate::verbs::{Opened, kind_of_run, open_run, table};
 use selfsup_core::checkpoint::{pretty_json, write_text};
@@ -36,6 +36,8 @@ pub struct Request {
     pub out: Option<PathBuf>,
     /// The noise: a folder of recordings, or its colour.
     pub noise: String,
+    /// Measure also what needs no labels and takes views of the samples.
+    pub measures: bool,
 }
 
 /// Evaluates a run on its own labelled data, or on other data; writes what was found where it is told to.
@@ -86,9 +88,13 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
         device: &opened.device,
     };
     let found = probe.run(&labelled, &request.snr, &request.noise)?;
+    let more = if request.measures { Some(measured(&opened, &labelled.test)?) } else { None };
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", table(&found));
-    keep(request, opened.step, &found)
+    if let Some(more) = &more {
+        say_text!("{}", more.shown());
+    }
+    keep(request, opened.step, &Both { found: &found, unlabelled: more.as_ref() })
 }
 
 /// Writes what was found where it is asked for.
@@ -101,22 +107,34 @@ fn keep(request: &Request, step: u64, found: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
-/// What can be said without labels, of the samples that are held out, or else of those trained on.
-fn unlabelled<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Result<()> {
-    if !request.snr.is_empty() {
-        return Err(Error::input(&opened.config.data.path, "no labels: --snr compares accuracies"));
-    }
-    let train = &opened.config.train;
+/// What was found with labels, and what without, if that was asked for.
+#[derive(Serialize)]
+struct Both<'a> {
+    #[serde(flatten)]
+    found: &'a Probed,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unlabelled: Option<&'a Unlabelled>,
+}
+
+/// What can be said of samples without their labels.
+fn measured<M: Modality>(opened: &Opened<M>, set: &Set) -> Result<Unlabelled> {
+    let (train, eval) = (&opened.config.train, &opened.config.eval);
     let random = random_encoder(&opened.modality, train.seed, &opened.device)?;
-    let set = sets.test.as_ref().or(sets.held_out.as_ref()).unwrap_or(&sets.train);
-    let eval = &opened.config.eval;
     let loader = LoaderConfig {
         max_bad_fraction: train.max_bad_fraction,
         ..LoaderConfig::in_order(eval.batch_size, train.workers)
     };
     let encoders = [opened.method.encoder(), random.as_ref()];
-    let found = Unlabelled::measure(&opened.modality, encoders, set, eval.read, &loader, &opened.device)?
-        .ok_or_else(|| Error::input(&opened.config.data.path, "1 sample: expected at least 2 to compare"))?;
+    Unlabelled::measure(&opened.modality, encoders, set, eval.read, &loader, &opened.device)?
+        .ok_or_else(|| Error::input(&opened.config.data.path, "1 sample: expected at least 2 to compare"))
+}
+
+/// What can be said without labels, of the samples that are held out, or else of those trained on.
+fn unlabelled<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Result<()> {
+    if !request.snr.is_empty() {
+        return Err(Error::input(&opened.config.data.path, "no labels: --snr compares accuracies"));
+    }
+    let found = measured(opened, sets.test.as_ref().or(sets.held_out.as_ref()).unwrap_or(&sets.train))?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", found.shown());
     keep(request, opened.step, &found)

@@ -9,6 +9,7 @@
 
 use super::frames::Rows;
 use super::masked::Masked;
+use super::usage::Usage;
 use crate::batch::{Target, Waves};
 use crate::encoder::{SpeechConfig, SpeechEncoder};
 use crate::mask::SpanMask;
@@ -297,12 +298,15 @@ impl Objective for Hubert {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut used: Vec<i64> = rows.flat().iter().map(|&i| labels[i as usize]).collect();
-        used.sort_unstable();
-        used.dedup();
+        let used = Usage::of(rows.flat().iter().filter_map(|&i| u32::try_from(labels[i as usize]).ok()));
         Ok(vec![
             embedding_std(&rows.take(&e.context)?.detach())?,
-            Gauge { name: "clusters_in_batch", value: used.len() as f64, healthy_above: Some(2.0) },
+            Gauge { name: "clusters_in_batch", value: used.clusters() as f64, healthy_above: Some(2.0) },
+            Gauge {
+                name: "cluster_perplexity",
+                value: used.perplexity(),
+                healthy_above: Some(Usage::healthy_above(self.clusters)),
+            },
         ])
     }
 

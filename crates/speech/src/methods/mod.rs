@@ -6,6 +6,7 @@ mod frames;
 mod hubert;
 mod masked;
 mod quantizer;
+pub(crate) mod usage;
 mod wav2vec2;
 
 pub use contrast::{contrastive, draw_negatives};

@@ -12,7 +12,7 @@
 use super::unpooled;
 use crate::batch::{IGNORED, Sequences};
 use crate::encoder::{Bert, BertConfig, Family, Pool};
-use crate::head::{LmHead, Predicted, accuracy, mean_cross_entropy};
+use crate::head::{LmHead, Predicted, accuracy, learns_above, mean_cross_entropy};
 use crate::mask::MaskConfig;
 use candle_core::{DType, Device, Tensor};
 use selfsup_core::nn::Linear;
@@ -279,7 +279,10 @@ impl Objective for Electra {
         let replaced = Tensor::from_vec(replaced, labels.len(), e.replaced.device())?;
         let gauge = |name, value| Gauge { name, value, healthy_above: None };
         Ok(vec![
-            gauge("generator_accuracy", accuracy(&logits, &e.labels)?),
+            Gauge {
+                healthy_above: Some(learns_above(logits.dim(1)?)),
+                ..gauge("generator_accuracy", accuracy(&logits, &e.labels)?)
+            },
             gauge("detector_accuracy", accuracy(&scores.to_dtype(DType::F32)?, &e.replaced)?),
             // Of the replaced tokens, those that are found: 0 for a detector that calls everything original.
             gauge("detector_recall", accuracy(&scores.to_dtype(DType::F32)?, &replaced)?),

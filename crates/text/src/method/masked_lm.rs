@@ -12,7 +12,7 @@
 use super::unpooled;
 use crate::batch::Sequences;
 use crate::encoder::{Bert, BertConfig, Pool};
-use crate::head::{LmHead, Predicted, accuracy, mean_cross_entropy};
+use crate::head::{LmHead, Predicted, accuracy, learns_above, mean_cross_entropy};
 use crate::mask::MaskConfig;
 use candle_core::Tensor;
 use selfsup_core::nn::Linear;
@@ -157,7 +157,7 @@ impl Objective for MaskedLm {
         let mut gauges = vec![Gauge {
             name: "masked_accuracy",
             value: accuracy(&logits, &e.labels)?,
-            healthy_above: None,
+            healthy_above: Some(learns_above(logits.dim(1)?)),
         }];
         if let (Some(scores), Some(targets)) = (&e.next, &e.follows) {
             gauges.push(Gauge {

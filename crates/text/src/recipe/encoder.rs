@@ -260,11 +260,13 @@ impl Architecture {
     /// Loads the weights of the encoder at `prefix` from a folder or file in transformers' layout.
     ///
     /// # Errors
-    /// If nothing can be read, or the weights are those of another network.
+    /// If nothing can be read, or the weights are those of another network; of GPT-2 and a tied T5, if the
+    /// file's head is not its table of tokens.
     pub fn load(&self, params: &Params, prefix: &str, path: &Path) -> Result<Report> {
         match self {
             Architecture::Bert(c) => hf::load_pretrained(params, prefix, path, c.family),
             Architecture::Gpt2(_) => {
+                folder::tied(path, "lm_head.weight", "wte.weight")?;
                 folder::load(params, prefix, path, &Gpt2::rules()?, "transformer", &Gpt2::HEADS)
             }
             Architecture::T5(c) => T5::load(params, prefix, path, c),

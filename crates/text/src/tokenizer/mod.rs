@@ -1,5 +1,8 @@
-//! From text to token ids and back: any `tokenizer.json`, and what a model has to know of it.
+//! From text to token ids and back: any `tokenizer.json`, the vocabularies of released folders that have
+//! none, and what a model has to know of them.
 
+mod convert;
+mod parts;
 mod save;
 mod special;
 mod train;
@@ -12,6 +15,7 @@ pub use windows::Window;
 use crate::batch::{Example, Vocabulary};
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
+use tokenizers::AddedToken;
 use tokenizers::models::ModelWrapper;
 
 /// Largest `tokenizer.json` that is read.
@@ -27,6 +31,8 @@ pub struct Tokenizer {
     special: Specials,
     /// Where it was read from, for messages.
     path: PathBuf,
+    /// How it was converted.
+    note: Option<String>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -40,21 +46,31 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`, or the one in a folder. The roles of special tokens come from
-    /// `tokenizer_config.json` and `special_tokens_map.json` beside it, else from the usual names.
+    /// Whether `path` is a folder with a tokenizer, or a vocabulary that [`Tokenizer::load`] converts.
+    pub fn is_at(path: impl AsRef<Path>) -> bool {
+        let path = path.as_ref();
+        path.join("tokenizer.json").is_file() || convert::Files::at(path).is_some()
+    }
+
+    /// Reads a `tokenizer.json`, or the one in a folder. Without one it converts `vocab.json` with
+    /// `merges.txt` (byte-level BPE), `vocab.txt` (WordPiece) or a `.model` of sentencepiece;
+    /// [`Tokenizer::note`] says so. The roles of special tokens come from `tokenizer_config.json` and
+    /// `special_tokens_map.json` beside it, else from the usual names.
     ///
     /// # Errors
     /// If there is none, or it is not understood; the message names the file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
+        let whole = path.is_dir() && file.is_file();
+        if let Some(files) = convert::Files::at(path).filter(|_| !whole) {
+            return Self::converted(&files);
+        }
         if path.is_dir() && !file.is_file() {
-            let hint = if path.join("vocab.txt").is_file() {
-                "; it has a vocab.txt: convert it once with transformers' AutoTokenizer(..., use_fast=True).save_pretrained"
-            } else {
-                ""
-            };
-            return Err(Error::file(path, format!("no tokenizer.json in this folder{hint}")));
+            return Err(Error::file(
+                path,
+                "no tokenizer.json in this folder, nor vocab.json with merges.txt, vocab.txt or a .model",
+            ));
         }
         let size = std::fs::metadata(&file).map_err(|e| Error::io(&file, e))?.len();
         if size > MAX_FILE {
@@ -67,13 +83,39 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::file(&file, e))?;
         let special = Specials::read(&inner, file.parent().unwrap_or(Path::new(".")))?;
-        Ok(Tokenizer { inner, special, path: file })
+        Ok(Tokenizer { inner, special, path: file, note: None })
+    }
+
+    fn converted(files: &convert::Files) -> Result<Self> {
+        let (inner, note) = files.convert()?;
+        let path = files.main().to_path_buf();
+        let special = Specials::read(&inner, path.parent().unwrap_or(Path::new(".")))?;
+        Ok(Tokenizer { inner, special, path, note: Some(note) })
     }
 
     /// A tokenizer that was made in memory; special tokens by their usual names.
     fn of(inner: tokenizers::Tokenizer) -> Self {
         let special = Specials::usual(&inner);
-        Tokenizer { inner, special, path: PathBuf::from("tokenizer") }
+        Tokenizer { inner, special, path: PathBuf::from("tokenizer"), note: None }
+    }
+
+    /// From which files it was converted, where it was no `tokenizer.json`: for the user.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// With `count` sentinels `<extra_id_N>` behind the vocabulary, the first of them last as in T5, and with
+    /// a token that ends a text (`</s>`) before them, where it has none.
+    ///
+    /// # Errors
+    /// If the tokens cannot be added.
+    pub fn with_sentinels(mut self, count: usize) -> Result<Self> {
+        let end = self.special.end.is_none().then(|| "</s>".to_string());
+        let names = (0..count).rev().map(|i| format!("<extra_id_{i}>"));
+        let all: Vec<AddedToken> = end.into_iter().chain(names).map(|t| AddedToken::from(t, true)).collect();
+        self.inner.add_special_tokens(all).map_err(|e| Error::input(self.path.display(), e))?;
+        self.special.add_sentinels(&self.inner);
+        Ok(self)
     }
 
     /// Ids are below this: the vocabulary with its added tokens.

@@ -72,8 +72,7 @@ impl Specials {
             *slot = slot.or_else(|| usual.iter().find_map(|t| inner.token_to_id(t)));
         }
         let [pad, mask, class, separator, begin, end, unknown] = found;
-        let sentinels: Vec<u32> =
-            (0..).map_while(|i| inner.token_to_id(&format!("<extra_id_{i}>"))).collect();
+        let sentinels = sentinels(inner);
         let mut all: Vec<u32> =
             inner.get_added_tokens_decoder().iter().filter(|(_, t)| t.special).map(|(id, _)| *id).collect();
         all.extend(found.into_iter().flatten());
@@ -83,9 +82,22 @@ impl Specials {
         Specials { pad, mask, class, separator, begin, end, unknown, sentinels, all }
     }
 
+    /// Takes up sentinels, and an end, that were added since.
+    pub(super) fn add_sentinels(&mut self, inner: &tokenizers::Tokenizer) {
+        self.end = self.end.or_else(|| inner.token_to_id("</s>"));
+        self.sentinels = sentinels(inner);
+        self.all.extend(self.sentinels.iter().copied().chain(self.end));
+        self.all.sort_unstable();
+        self.all.dedup();
+    }
+
     /// The names under the keys of `tokenizer_config.json`.
     pub(super) fn keys(&self) -> [(&'static str, Option<u32>); 7] {
         let ids = [self.pad, self.mask, self.class, self.separator, self.begin, self.end, self.unknown];
         std::array::from_fn(|i| (PARTS[i].0, ids[i]))
     }
+}
+
+fn sentinels(inner: &tokenizers::Tokenizer) -> Vec<u32> {
+    (0..).map_while(|i| inner.token_to_id(&format!("<extra_id_{i}>"))).collect()
 }

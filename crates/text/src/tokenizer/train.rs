@@ -1,4 +1,5 @@
-//! Making a vocabulary from a corpus: WordPiece, byte-level BPE, Unigram, or the characters themselves.
+//! Making a vocabulary from a corpus: WordPiece, byte-level BPE, Unigram, the characters themselves, or whole
+//! words between white space (codes of diagnoses, say).
 //!
 //! | kind | after | text is first | a text becomes |
 //! |---|---|---|---|
@@ -6,12 +7,14 @@
 //! | `bpe` | GPT-2 (Sennrich et al. 2015, arXiv 1508.07909, on bytes) | cut by GPT-2's pattern | `text`; with `roberta = true`: `<s> text </s>` |
 //! | `unigram` | T5 (Kudo 2018, arXiv 1804.10959) | NFKC, one space between words, `▁` before each word | `text </s>` |
 //! | `characters` | nanoGPT | as it is | `text` |
+//! | `whitespace` | BEHRT (Li et al. 2020, arXiv 1907.09538) | cut at white space | `[CLS] text [SEP]` |
 
 use super::Tokenizer;
+use super::parts::{part, template};
 use rayon::prelude::*;
 use selfsup_core::config::Unread;
 use selfsup_core::{Error, Result};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +27,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::tokenizer::{Normalizer, PreTokenizer, Trainer};
 use tokenizers::{
     AddedToken, DecoderWrapper, NormalizedString, NormalizerWrapper, OffsetReferential, OffsetType,
-    PostProcessorWrapper, PreTokenizedString, PreTokenizerWrapper,
+    PreTokenizedString, PreTokenizerWrapper,
 };
 
 /// Kind of vocabulary.
@@ -41,6 +44,8 @@ pub enum TokenizerKind {
     Unigram,
     /// One token a character.
     Characters,
+    /// One token for each word between white space: sequences of codes.
+    Whitespace,
 }
 
 /// `[tokenizer]`: what a vocabulary is made like.
@@ -49,11 +54,13 @@ pub enum TokenizerKind {
 pub struct TokenizerConfig {
     /// Kind of vocabulary.
     pub kind: TokenizerKind,
-    /// Number of tokens, special ones included; not read for characters.
+    /// Number of tokens, special ones included; not read for characters. Of whitespace the most frequent
+    /// words.
     pub vocab_size: usize,
-    /// Pieces that occur less often are not merged; not read for Unigram and characters.
+    /// Pieces that occur less often are not merged, and words between white space are unknown (`[UNK]`); not
+    /// read for Unigram and characters.
     pub min_frequency: u64,
-    /// Lower case and, for WordPiece, no accents.
+    /// Lower case and, for WordPiece, no accents; not read for whitespace, whose codes stay as they are.
     pub lowercase: bool,
     /// BPE: the special tokens of RoBERTa instead of GPT-2's.
     pub roberta: bool,
@@ -77,14 +84,17 @@ impl Default for TokenizerConfig {
 impl TokenizerConfig {
     /// Keys that a vocabulary of this kind is not made with.
     pub fn unread(&self) -> Vec<Unread> {
-        use TokenizerKind::{Bpe, Characters, Unigram, Wordpiece};
+        use TokenizerKind::{Bpe, Characters, Unigram, Whitespace, Wordpiece};
         let of = |key: &str, kinds: &str| Unread::all("tokenizer", &[key], &format!("is read by {kinds}"));
         let mut unread = Vec::new();
         if self.kind == Characters {
-            unread.extend(of("vocab_size", "wordpiece, bpe and unigram"));
+            unread.extend(of("vocab_size", "wordpiece, bpe, unigram and whitespace"));
         }
-        if !matches!(self.kind, Wordpiece | Bpe) {
-            unread.extend(of("min_frequency", "wordpiece and bpe"));
+        if !matches!(self.kind, Wordpiece | Bpe | Whitespace) {
+            unread.extend(of("min_frequency", "wordpiece, bpe and whitespace"));
+        }
+        if self.kind == Whitespace {
+            unread.extend(of("lowercase", "wordpiece, bpe, unigram and characters"));
         }
         if self.kind != Bpe {
             unread.extend(of("roberta", "bpe"));
@@ -103,13 +113,16 @@ impl TokenizerConfig {
             TokenizerKind::Bpe => (50_257, false),
             TokenizerKind::Unigram => (32_100, false),
             TokenizerKind::Characters => (0, false),
+            TokenizerKind::Whitespace => (30_522, false),
         };
         TokenizerConfig { kind, vocab_size, lowercase, ..TokenizerConfig::default() }
     }
 
     fn specials(&self) -> Vec<&'static str> {
         match (self.kind, self.roberta) {
-            (TokenizerKind::Wordpiece, _) => vec!["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+            (TokenizerKind::Wordpiece | TokenizerKind::Whitespace, _) => {
+                vec!["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+            }
             (TokenizerKind::Bpe, false) => vec!["<|endoftext|>"],
             (TokenizerKind::Bpe, true) => vec!["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
             (TokenizerKind::Unigram, _) => vec!["<pad>", "</s>", "<unk>"],
@@ -136,7 +149,7 @@ impl TokenizerConfig {
                 json!({"type": "Sequence", "normalizers": parts})
             }
             TokenizerKind::Bpe | TokenizerKind::Characters if self.lowercase => lower,
-            TokenizerKind::Bpe | TokenizerKind::Characters => return None,
+            TokenizerKind::Bpe | TokenizerKind::Characters | TokenizerKind::Whitespace => return None,
         })
     }
 
@@ -149,6 +162,7 @@ impl TokenizerConfig {
             TokenizerKind::Unigram => {
                 json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true})
             }
+            TokenizerKind::Whitespace => json!({"type": "WhitespaceSplit"}),
             // Every character by itself, line ends too.
             TokenizerKind::Characters => {
                 json!({"type": "Split", "pattern": {"Regex": "[\\s\\S]"}, "behavior": "Isolated", "invert": false})
@@ -156,8 +170,8 @@ impl TokenizerConfig {
         }
     }
 
-    fn decoder(&self) -> Value {
-        match self.kind {
+    fn decoder(&self) -> Option<Value> {
+        Some(match self.kind {
             TokenizerKind::Wordpiece => json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
             TokenizerKind::Bpe => {
                 json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true})
@@ -166,49 +180,22 @@ impl TokenizerConfig {
                 json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true})
             }
             TokenizerKind::Characters => json!({"type": "Fuse"}),
-        }
+            // With spaces between the tokens.
+            TokenizerKind::Whitespace => return None,
+        })
     }
 
     /// The tokens around a text and a pair of texts.
-    fn post_processor(&self, id: impl Fn(&str) -> u32) -> Option<Value> {
-        let special = |t: &str| json!({"SpecialToken": {"id": t, "type_id": 0}});
-        let text = |which: &str, kind: u32| json!({"Sequence": {"id": which, "type_id": kind}});
-        let (a, b) = (text("A", 0), text("B", 1));
-        let (single, pair, used) = match (self.kind, self.roberta) {
-            (TokenizerKind::Wordpiece, _) => {
-                let (cls, sep) = (special("[CLS]"), special("[SEP]"));
-                let last = json!({"SpecialToken": {"id": "[SEP]", "type_id": 1}});
-                (
-                    vec![cls.clone(), a.clone(), sep.clone()],
-                    vec![cls, a, sep, b, last],
-                    vec!["[CLS]", "[SEP]"],
-                )
+    fn around(&self) -> Option<(&'static str, &'static str)> {
+        match (self.kind, self.roberta) {
+            (TokenizerKind::Wordpiece | TokenizerKind::Whitespace, _) => {
+                Some(("[CLS] A [SEP]", "[CLS] A [SEP] B:1 [SEP]:1"))
             }
-            (TokenizerKind::Bpe, true) => {
-                let (s, e, b) = (special("<s>"), special("</s>"), text("B", 0));
-                (
-                    vec![s.clone(), a.clone(), e.clone()],
-                    vec![s, a, e.clone(), e.clone(), b, e],
-                    vec!["<s>", "</s>"],
-                )
-            }
-            (TokenizerKind::Unigram, _) => {
-                let (e, b) = (special("</s>"), text("B", 0));
-                (vec![a.clone(), e.clone()], vec![a, e.clone(), b, e], vec!["</s>"])
-            }
-            (TokenizerKind::Bpe, false) | (TokenizerKind::Characters, _) => return None,
-        };
-        let tokens: serde_json::Map<String, Value> = used
-            .iter()
-            .map(|t| ((*t).to_string(), json!({"id": t, "ids": [id(t)], "tokens": [t]})))
-            .collect();
-        Some(json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens}))
+            (TokenizerKind::Bpe, true) => Some(("<s> A </s>", "<s> A </s> </s> B </s>")),
+            (TokenizerKind::Unigram, _) => Some(("A </s>", "A </s> B </s>")),
+            (TokenizerKind::Bpe, false) | (TokenizerKind::Characters, _) => None,
+        }
     }
-}
-
-/// A part of a tokenizer from its JSON, as it stands in tokenizer.json.
-fn part<T: DeserializeOwned>(json: Value) -> Result<T> {
-    serde_json::from_value(json.clone()).map_err(|e| Error::Other(format!("tokenizer part {json}: {e}")))
 }
 
 fn failed(e: impl std::fmt::Display) -> Error {
@@ -325,6 +312,9 @@ fn pieces(
         return Ok(ModelWrapper::BPE(BPE::default()));
     }
     let size = config.vocab_size - config.sentinels_used();
+    if kind == TokenizerKind::Whitespace {
+        return whole_words(config, specials, words);
+    }
     if kind == TokenizerKind::Unigram {
         let mut builder = UnigramTrainer::builder();
         builder.vocab_size(u32::try_from(size).map_err(failed)?).show_progress(false);
@@ -370,6 +360,33 @@ fn pieces(
     Ok(ModelWrapper::WordPiece(model))
 }
 
+/// The most frequent words behind the special tokens.
+fn whole_words(
+    config: &TokenizerConfig,
+    specials: &[AddedToken],
+    words: &BTreeMap<String, u64>,
+) -> Result<ModelWrapper> {
+    let special = |word: &str| specials.iter().any(|s| s.content == word);
+    let mut kept: Vec<(&String, u64)> = words
+        .iter()
+        .filter(|(word, n)| **n >= config.min_frequency && !special(word))
+        .map(|(word, n)| (word, *n))
+        .collect();
+    if kept.is_empty() {
+        return Err(Error::config(format!(
+            "tokenizer.min_frequency = {}: none of {} words occurs as often",
+            config.min_frequency,
+            words.len()
+        )));
+    }
+    kept.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+    kept.truncate(config.vocab_size - specials.len());
+    let all = specials.iter().map(|s| &s.content).chain(kept.into_iter().map(|(word, _)| word));
+    let vocabulary = all.enumerate().map(|(i, word)| (word.clone(), i as u32)).collect();
+    let model = WordLevel::builder().vocab(vocabulary).unk_token("[UNK]".into()).build().map_err(failed)?;
+    Ok(ModelWrapper::WordLevel(model))
+}
+
 /// A Unigram model without the traces of a run. The library adds up probabilities in the order of its
 /// threads, gives equally likely pieces the order of a hash map, and characters that it has no probability
 /// for the lowest one plus steps of 1e-4, in that order too. Here scores are rounded to 1e-9, such characters
@@ -399,7 +416,7 @@ fn around(config: &TokenizerConfig, mut inner: tokenizers::Tokenizer) -> Result<
     let normalizer = config.normalizer().map(part::<NormalizerWrapper>).transpose()?;
     inner.with_normalizer(normalizer).map_err(failed)?;
     inner.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(config.pre_tokenizer())?));
-    inner.with_decoder(Some(part::<DecoderWrapper>(config.decoder())?));
+    inner.with_decoder(config.decoder().map(part::<DecoderWrapper>).transpose()?);
     Ok(inner)
 }
 
@@ -409,9 +426,9 @@ fn finish(config: &TokenizerConfig, mut inner: tokenizers::Tokenizer) -> Result<
     let sentinels =
         (0..config.sentinels_used()).rev().map(|i| AddedToken::from(format!("<extra_id_{i}>"), true));
     inner.add_special_tokens(sentinels.collect::<Vec<_>>()).map_err(failed)?;
-    let id = |t: &str| inner.token_to_id(t).unwrap_or(0);
-    if let Some(json) = config.post_processor(id) {
-        inner.with_post_processor(Some(part::<PostProcessorWrapper>(json)?));
+    if let Some((single, pair)) = config.around() {
+        let post = template(single, pair, |t| inner.token_to_id(t))?;
+        inner.with_post_processor(Some(post));
     }
     let made = Tokenizer::of(inner);
     if config.kind != TokenizerKind::Characters && made.size() > config.vocab_size {

@@ -177,15 +177,19 @@ fn runs_share_a_cache() {
         });
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 4, "the list, a shard's two files, the lock");
     }
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
+    for i in 0..4 {
+        // What was damaged is made again under new names.
+        let mut paths: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+        paths.sort();
+        assert_eq!(paths.len(), 4, "{paths:?}");
+        let path = &paths[i];
+        let mut bytes = std::fs::read(path).unwrap();
         if bytes.is_empty() {
             continue; // the lock
         }
         let at = bytes.len() / 3;
         bytes[at] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(path, bytes).unwrap();
         assert!(all(&cached()) == expected, "damaged {}", path.display());
     }
 }

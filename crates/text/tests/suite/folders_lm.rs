@@ -133,6 +133,27 @@ fn untied_t5() {
     assert!(e.contains("lm_head.weight") && e.contains("tie_word_embeddings"), "{e}");
 }
 
+/// The head of a GPT-2 is its table of tokens. A file may hold it twice; one that differs is refused.
+#[test]
+fn a_head_of_its_own_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    round_trip("causal-lm", small("gpt2"), dir.path());
+    let network = small("gpt2").resolve(&vocabulary()).unwrap();
+    let file = dir.path().join("model.safetensors");
+    let all = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+    let found = |head: candle_core::Tensor| {
+        let with: Vec<_> = all.clone().into_iter().chain([("lm_head.weight".to_string(), head)]).collect();
+        selfsup_core::checkpoint::save_safetensors(&file, &with).unwrap();
+        let params = Params::new();
+        network.build(&Scope::root(&params, 0, &Device::Cpu).sub("encoder")).unwrap();
+        network.load(&params, "encoder", dir.path()).map(|_| ())
+    };
+    let table = all.iter().find(|(k, _)| k.ends_with("wte.weight")).unwrap().1.clone();
+    found(table.clone()).unwrap();
+    let why = found((table * 1.01).unwrap()).unwrap_err().to_string();
+    assert!(why.contains("lm_head.weight differs from wte.weight"), "{why}");
+}
+
 #[test]
 fn other_models_are_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,4 +5,5 @@ mod corpus;
 mod encoders;
 mod folders_lm;
 mod methods;
+mod released_tokenizers;
 mod tokenizers;

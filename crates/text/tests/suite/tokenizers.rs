@@ -43,15 +43,19 @@ fn corpus() -> impl Iterator<Item = Result<String>> + Send {
 
 fn config(kind: TokenizerKind, roberta: bool) -> TokenizerConfig {
     let vocab_size = if kind == TokenizerKind::Bpe { 340 } else { 120 };
-    TokenizerConfig { vocab_size, roberta, sentinels: 10, lowercase: false, ..TokenizerConfig::of(kind) }
+    // Of whole words none may be unknown.
+    let min_frequency = if kind == TokenizerKind::Whitespace { 1 } else { 2 };
+    let of = TokenizerConfig::of(kind);
+    TokenizerConfig { vocab_size, roberta, sentinels: 10, lowercase: false, min_frequency, ..of }
 }
 
-const KINDS: [(TokenizerKind, bool); 5] = [
+const KINDS: [(TokenizerKind, bool); 6] = [
     (TokenizerKind::Wordpiece, false),
     (TokenizerKind::Bpe, false),
     (TokenizerKind::Bpe, true),
     (TokenizerKind::Unigram, false),
     (TokenizerKind::Characters, false),
+    (TokenizerKind::Whitespace, false),
 ];
 
 #[test]
@@ -160,6 +164,32 @@ fn saved_tokenizers_are_the_same() {
             assert!(lines.lines().enumerate().all(|(i, token)| t.id(token) == Some(i as u32)));
         }
     }
+}
+
+/// Codes between white space: each a token, from the most frequent on; rare ones are unknown.
+#[test]
+fn codes_are_whole_tokens() {
+    let texts = ["E11.9 I10 e11.9\tZ51-1", "I10  E11.9\nN18", "I10 Z51-1"];
+    let made = |more: TokenizerConfig| {
+        let config = TokenizerConfig { kind: TokenizerKind::Whitespace, ..more };
+        train(&config, texts.into_iter().map(|t| Ok(t.to_string())))
+    };
+    let of = TokenizerConfig::of(TokenizerKind::Whitespace);
+    let t = made(of.clone()).unwrap();
+    assert_eq!(t.size(), 8, "five special tokens, and three codes that occur twice");
+    let names = |text: &str| {
+        let ids = t.example(text, None, 64).unwrap().ids;
+        ids.into_iter().map(|id| t.token(id).unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names("E11.9\n N18 Z51-1 I10 e11.9"), "[CLS] E11.9 [UNK] Z51-1 I10 [UNK] [SEP]");
+    assert_eq!(t.id("I10"), Some(5), "the most frequent first");
+    assert_eq!(t.vocabulary().mask, Some(4));
+    let all = made(TokenizerConfig { min_frequency: 1, ..of.clone() }).unwrap();
+    assert_eq!(all.size(), 10);
+    let few = made(TokenizerConfig { vocab_size: 6, ..of.clone() }).unwrap();
+    assert_eq!((few.size(), few.id("I10")), (6, Some(5)));
+    let why = made(TokenizerConfig { min_frequency: 9, ..of }).unwrap_err().to_string();
+    assert!(why.contains("min_frequency = 9"), "{why}");
 }
 
 /// Texts longer than a megabyte are tokenised in pieces: the same tokens.

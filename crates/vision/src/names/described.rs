@@ -2,6 +2,7 @@
 //! `config.json`. Where both have a number they must agree.
 
 use super::layout::Layout;
+use super::normalisation::Normalisation;
 use super::stated::{Size, Stated};
 use crate::encoder::{Architecture, FinalNorm, Pool, Positioned, ResNetConfig, ViTConfig};
 use candle_core::Tensor;
@@ -21,6 +22,8 @@ pub struct Described {
     pub assumed: Vec<&'static str>,
     /// Those of them for which there is no usual value.
     pub needed: Vec<&'static str>,
+    /// How images are normalised for it, where a file beside the weights says so.
+    pub normalisation: Option<Normalisation>,
 }
 
 /// Tensors under our names, as far as their shapes are asked.
@@ -101,7 +104,8 @@ impl Shapes<'_> {
                 ),
             ));
         }
-        Ok(Described { architecture: Architecture::ResNet(config), assumed: Vec::new(), needed: Vec::new() })
+        let architecture = Architecture::ResNet(config);
+        Ok(Described { architecture, assumed: Vec::new(), needed: Vec::new(), normalisation: None })
     }
 
     pub fn vit(&self, layout: Layout, pooled_norm: bool, stated: Option<&Stated>) -> Result<Described> {
@@ -171,7 +175,7 @@ impl Shapes<'_> {
         }
         let needed = assumed.iter().filter(|key| **key == "heads" || clip && **key == "act");
         let needed = needed.copied().collect();
-        Ok(Described { architecture: Architecture::ViT(config), assumed, needed })
+        Ok(Described { architecture: Architecture::ViT(config), assumed, needed, normalisation: None })
     }
 
     /// Which tokens the `rows` of the position embedding are of, and how many patches lie along a side.

@@ -3,6 +3,7 @@
 
 use super::described::{Described, Shapes};
 use super::layout::Layout;
+use super::normalisation;
 use super::place::{Place, locate};
 use super::stated::{self, Stated};
 use crate::encoder::{Architecture, ViTConfig};
@@ -135,11 +136,12 @@ impl Released {
     /// If shapes are not those of a network that is here, or `config.json` states others.
     pub fn described(&self) -> Result<Described> {
         let shapes = Shapes { path: &self.path, tensors: &self.ours };
-        if shapes.is_resnet() {
+        let found = if shapes.is_resnet() {
             shapes.resnet(self.stated.as_ref())
         } else {
             shapes.vit(self.place.layout, self.pooled_norm, self.stated.as_ref())
-        }
+        };
+        Ok(Described { normalisation: normalisation::read(&self.path)?, ..found? })
     }
 
     /// Writes the weights into the parameters below `prefix`. Position embeddings of another grid are

@@ -59,17 +59,19 @@ pub(super) enum Size {
     QkvBias,
 }
 
+/// The folder whose files describe the weights at `path`: itself, or that of a file of a usual name.
+pub(super) fn beside(path: &Path) -> Option<&Path> {
+    if path.is_dir() {
+        return Some(path);
+    }
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let usual = name.starts_with("model.safetensors") || name.starts_with("pytorch_model.bin");
+    usual.then(|| path.parent().unwrap_or(Path::new("")))
+}
+
 /// The object of `config.json` beside the weights at `path`: in the folder, or beside a file of a usual name.
 pub(super) fn read(path: &Path) -> Result<Option<Stated>> {
-    let folder = if path.is_dir() {
-        path
-    } else {
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        if !(name.starts_with("model.safetensors") || name.starts_with("pytorch_model.bin")) {
-            return Ok(None);
-        }
-        path.parent().unwrap_or(Path::new(""))
-    };
+    let Some(folder) = beside(path) else { return Ok(None) };
     let file = folder.join("config.json");
     if !file.is_file() {
         return Ok(None);

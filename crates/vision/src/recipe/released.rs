@@ -2,8 +2,9 @@
 //! contradicts them is refused.
 
 use super::encoder::{Activation, EncoderConfig, ResNetKeys, ViTKeys};
+use crate::augment::AugmentConfig;
 use crate::encoder::{Architecture, ResNetConfig, ViTConfig};
-use crate::names::{Described, Released};
+use crate::names::{Described, Normalisation, Released};
 use selfsup_core::{Error, Result};
 use std::fmt::Debug;
 use toml::{Table, Value};
@@ -88,7 +89,8 @@ fn keys_of(name: &str, network: &Architecture) -> EncoderConfig {
 }
 
 impl Described {
-    /// `[encoder]` for this network, and the size of its images (`augment.size`), as a layer below the given
+    /// `[encoder]` for this network, the size of its images and how they are normalised (`augment.size`,
+    /// `augment.mean`, `augment.std`), as a layer below the given
     /// keys. `given` is the name of an encoder that is given: sizes that it states itself are left out.
     ///
     /// # Errors
@@ -100,10 +102,20 @@ impl Described {
             return Err(Error::config("encoder: keys that cannot be written"));
         };
         self.needed.iter().for_each(|key| drop(keys.remove(*key)));
-        let mut layer = Table::new();
+        let (mut layer, mut augment) = (Table::new(), Table::new());
         if let Architecture::ViT(c) = &self.architecture {
             let size = Value::Integer(i64::try_from(c.image_size).unwrap_or(i64::MAX));
-            layer.insert("augment".into(), Value::Table(Table::from_iter([("size".to_string(), size)])));
+            augment.insert("size".into(), size);
+        }
+        if let Some(Normalisation { mean, std, .. }) = self.normalisation {
+            // 0.485 and not 0.48500001430511475.
+            let short = |v: f32| Value::Float(v.to_string().parse().unwrap_or_else(|_| f64::from(v)));
+            for (key, values) in [("mean", mean), ("std", std)] {
+                augment.insert(key.into(), Value::Array(values.map(short).to_vec()));
+            }
+        }
+        if !augment.is_empty() {
+            layer.insert("augment".into(), Value::Table(augment));
         }
         layer.insert("encoder".into(), Value::Table(keys));
         Ok(layer)
@@ -160,6 +172,27 @@ fn vits(ours: &ViTConfig, theirs: &ViTConfig) -> Differences {
         d.see("positions", ours.positions, theirs.positions);
     }
     d
+}
+
+impl AugmentConfig {
+    /// Refuses means and deviations other than those that the files beside released weights state.
+    ///
+    /// # Errors
+    /// Naming the keys, with both values.
+    pub fn agree(&self, released: &Released) -> Result<()> {
+        let ours = Normalisation { mean: self.mean, std: self.std };
+        match released.described()?.normalisation {
+            Some(theirs) if !theirs.is_like(&ours) => Err(Error::config(format!(
+                "augment.mean = {:?} and augment.std = {:?}, but {} is normalised with {:?} and {:?}",
+                ours.mean,
+                ours.std,
+                released.path().display(),
+                theirs.mean,
+                theirs.std
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl EncoderConfig {

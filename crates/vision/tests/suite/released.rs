@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 use selfsup_core::nn::TransformerConfig;
 use selfsup_core::objective::Needs;
 use selfsup_core::{Encoder, Layer, Params, Pass, Scope, weights};
+use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::encoder::{Architecture, ViT, ViTConfig};
 use selfsup_vision::names::{Layout, Released, load_pretrained};
 use selfsup_vision::recipe::{EncoderConfig, ResNetKeys, ViTKeys};
@@ -242,6 +243,32 @@ fn a_configuration_of_other_weights_is_refused() {
         let problem = made.unwrap_err().to_string();
         assert!(problem.contains(says) && problem.contains("config.json"), "{problem}");
     }
+}
+
+/// How images are normalised comes from the files beside the weights, and other keys are refused.
+#[test]
+fn images_are_normalised_as_the_weights_were_trained() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models/clip_vision");
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(golden.join(name), dir.path().join(name)).unwrap();
+    }
+    let of = || Released::outline(dir.path()).unwrap();
+    let without = of().described().unwrap();
+    assert!(
+        without.normalisation.is_none()
+            && !without.layer(None).unwrap()["augment"].as_table().unwrap().contains_key("mean")
+    );
+    let text = r#"{"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}"#;
+    std::fs::write(dir.path().join("preprocessor_config.json"), text).unwrap();
+    let layer = of().described().unwrap().layer(None).unwrap();
+    let augment: AugmentConfig = layer["augment"].clone().try_into().unwrap();
+    assert_eq!((augment.mean[0], augment.std[1]), (0.481_454_66, 0.261_302_58));
+    augment.agree(&of()).unwrap();
+    let near = AugmentConfig { mean: [0.481, 0.458, 0.408], ..augment.clone() };
+    near.agree(&of()).unwrap();
+    let why = AugmentConfig::default().agree(&of()).unwrap_err().to_string();
+    assert!(why.contains("augment.mean = [0.485") && why.contains("0.48145466"), "{why}");
 }
 
 /// Position embeddings that are interpolated once, on loading, give what transformers and timm compute.

@@ -42,7 +42,7 @@ where
     /// A loader for one process.
     ///
     /// # Errors
-    /// [`Error::Config`] for what [`Sampler::new`] refuses and for a `max_bad_fraction` outside `[0, 1]`.
+    /// What [`Sampler::new`] refuses, and [`Error::Config`] for a `max_bad_fraction` outside `[0, 1]`.
     pub fn new(dataset: Arc<D>, transform: Arc<T>, collate: Arc<C>, config: LoaderConfig) -> Result<Self> {
         let sampler = Self::sampler_for(dataset.len(), &config)?;
         Self::sampled(dataset, transform, collate, config, sampler)

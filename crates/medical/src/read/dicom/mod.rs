@@ -17,6 +17,7 @@ mod attributes;
 mod folder;
 mod header;
 mod image;
+mod jpeg;
 mod others;
 mod parse;
 mod phase;

@@ -1,6 +1,7 @@
 //! The pixels of a frame, decompressed and rescaled.
 
 use super::header::Header;
+use super::jpeg;
 use super::parse::{Input, Place, parse};
 use super::streams::{RLE, announced, rle};
 use super::tags::{FRAME_GROUPS, NUMBER_OF_FRAMES, PIXEL_DATA, SHARED_GROUPS};
@@ -21,6 +22,8 @@ pub(super) struct Pixels {
     /// The pieces of each frame, for compressed pixels.
     frames: Vec<Vec<(u64, u64)>>,
 }
+
+const JPEG_EXTENDED: &str = "1.2.840.10008.1.2.4.51";
 
 /// Transfer syntaxes whose images are compressed, by name.
 fn name_of(syntax: &str) -> &str {
@@ -167,6 +170,15 @@ impl Pixels {
                 None => return Err(undecoded("the stream does not say its size; damaged?".to_string())),
                 Some(_) => {}
             }
+        }
+        if self.syntax == JPEG_EXTENDED && jpeg::is_extended(&stream) {
+            if header.bits_allocated != 16 {
+                return Err(undecoded(format!(
+                    "the stream has 12 bits, and {} are allocated, expected 16",
+                    header.bits_allocated
+                )));
+            }
+            return jpeg::decode(&stream, header.rows, header.columns).map_err(undecoded);
         }
         let reason = match catch_unwind(AssertUnwindSafe(|| self.decoded(stream))) {
             Ok(Ok(bytes)) => return Ok(bytes),

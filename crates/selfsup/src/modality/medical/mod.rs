@@ -4,6 +4,7 @@
 
 mod classes;
 mod intensities;
+mod labelled;
 mod patches;
 mod segmentation;
 mod tasks;
@@ -15,7 +16,7 @@ use crate::set::Set;
 use patches::{Cutting, Draws, Places, Stacked, View};
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
-use selfsup_core::objective::{Inputs, Views};
+use selfsup_core::objective::{BatchRate, Inputs, Lowered, Views};
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading};
 use selfsup_eval::Matrix;
@@ -24,7 +25,7 @@ use selfsup_medical::blocks::{Scan, Store};
 use selfsup_medical::data::Collated;
 use selfsup_medical::export;
 use selfsup_medical::names::load_pretrained;
-use selfsup_medical::recipe::{Architecture, EncoderConfig, MethodConfig};
+use selfsup_medical::recipe::{Architecture, EncoderConfig, MethodConfig, ViT3dKeys};
 use selfsup_medical::transform::Pipeline;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -62,6 +63,19 @@ impl config::Keys for Keys {
 
     fn alike(a: &str, b: &str) -> bool {
         EncoderConfig::alike(a, b)
+    }
+
+    fn encoder_of(method: &str) -> Option<String> {
+        let tokens = MethodConfig::named(method).is_ok_and(|m| m.needs().tokens);
+        tokens.then(|| ViT3dKeys::default().name)
+    }
+
+    fn fit(&mut self, samples: usize) -> Option<Lowered> {
+        self.method.over_views_mut()?.fit(samples)
+    }
+
+    fn rate(&self) -> BatchRate {
+        self.method.over_views().map_or(BatchRate::Linear, |m| m.rate())
     }
 
     fn forget_pretrained(&mut self, _run: &Path) {

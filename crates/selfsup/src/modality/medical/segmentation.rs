@@ -1,26 +1,26 @@
 //! A class for every voxel: patches with their label volumes in training, sliding windows over whole volumes
 //! afterwards, masks written back on the grid of the file that they are of.
 
-use super::Medical;
 use super::classes::ClassMap;
-use super::patches::Draws;
+use super::labelled::{LabelledDraws, LabelledPatch};
 use super::volumes::path_of;
+use super::{Keys, Medical};
 use crate::set::{Set, Sets};
-use crate::task::{Answers, Ready, Task, TaskKeys};
+use crate::task::{Answers, Ready, Task, TaskConfig, TaskKeys};
 use candle_core::Device;
 use selfsup_core::data::{Loader, LoaderConfig, Source, Transform};
 use selfsup_core::objective::class_counts;
 use selfsup_core::run::Display;
-use selfsup_core::{Error, Key, Result, Rng, Scope};
+use selfsup_core::{Error, Key, Result, Scope};
 use selfsup_datasets::Records;
 use selfsup_eval::segmentation::{dice_per_class, surface_distance};
 use selfsup_medical::Volume;
 use selfsup_medical::blocks::{Recipe, Scan};
 use selfsup_medical::data::CollatedLabels;
 use selfsup_medical::method::{Labelled, Segment, SegmentConfig};
-use selfsup_medical::read;
+use selfsup_medical::read::{self, ReadConfig};
 use selfsup_medical::sliding::SlidingWindow;
-use selfsup_medical::transform::Pipeline;
+use selfsup_medical::transform::upright;
 use selfsup_medical::write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -30,18 +30,6 @@ use std::time::Duration;
 /// The task.
 pub struct Segmentation;
 
-/// A whole volume, then labelled patches of it.
-struct Patch(Pipeline);
-
-impl Transform<Arc<dyn Scan>> for Patch {
-    type Out = Volume;
-
-    fn apply(&self, scan: Arc<dyn Scan>, rng: &mut Rng) -> Result<Volume> {
-        let shape = scan.grid().shape();
-        self.0.apply(scan.part([0; 3], shape, 0.0)?, rng)
-    }
-}
-
 /// The records with a label volume.
 fn drawn(set: &Set) -> Result<Option<Set>> {
     let with: Vec<usize> = (0..set.len()).filter(|&i| set.records().mask(i).is_some()).collect();
@@ -49,18 +37,29 @@ fn drawn(set: &Set) -> Result<Option<Set>> {
 }
 
 impl Medical {
+    /// How a file is read on its own grid.
+    fn as_stored(&self) -> ReadConfig {
+        ReadConfig { resample: None, ..self.keys.volumes.read.clone() }
+    }
+
+    /// A volume as the network sees it.
+    fn prepared(&self, volume: Volume) -> Result<Volume> {
+        let volume = if self.keys.volumes.read.resample.is_some() { upright(volume)? } else { volume };
+        self.prepare.apply(volume, &mut Key::new(0).rng())
+    }
+
     /// A volume with the class of each voxel, on the grid of its file and as it is.
     fn source(&self, set: &Set, index: usize, map: &ClassMap) -> Result<Volume> {
         let (image, mask) = (path_of(set, index)?, set.records().mask(index));
         let mask = mask.ok_or_else(|| Error::file(&image, "has no label volume"))?;
-        let volume = read::labelled(image, &mask, &self.keys.volumes.read)?;
+        let volume = read::labelled(image, &mask, &self.as_stored())?;
         let classes = map.classes(&mask, volume.labels().unwrap_or_default())?;
         volume.with_labels(classes)
     }
 
     /// The same prepared as in training.
     fn labelled(&self, set: &Set, index: usize, map: &ClassMap) -> Result<Volume> {
-        self.prepare.apply(self.source(set, index, map)?, &mut Key::new(0).rng())
+        self.prepared(self.source(set, index, map)?)
     }
 
     /// The same, kept in memory or in blocks.
@@ -69,7 +68,7 @@ impl Medical {
         let Some(mask) = set.records().mask(index) else {
             return Err(Error::file(&image, "has no label volume"));
         };
-        let shape = read::open_series(&image, &self.keys.volumes.read)?.stored().shape();
+        let shape = read::open_series(&image, &self.as_stored())?.stored().shape();
         let how = format!("{} {} {}", self.how, self.keys.volumes.reading()?, keys.classes.join(","));
         let voxels = shape.iter().map(|n| *n as u64).product();
         let recipe = Recipe { sources: &[&image, &mask], how: &how, voxels, labelled: true };
@@ -80,7 +79,7 @@ impl Medical {
     /// probabilities are brought back before one class wins.
     fn classes_of(&self, volume: Volume, objective: &Segment, device: &Device) -> Result<Vec<u16>> {
         let grid = volume.grid().clone();
-        let prepared = self.prepare.apply(volume, &mut Key::new(0).rng())?;
+        let prepared = self.prepared(volume)?;
         let scores = self.window().scores(&prepared, device, |x| objective.probabilities(x))?;
         Ok(scores.labels_on(prepared.grid(), &grid))
     }
@@ -94,7 +93,21 @@ impl Task<Medical> for Segmentation {
     type Objective = Segment;
 
     const WATCHED: &'static str = "validation_dice";
-    const READS: &'static [&'static str] = &["class_weights"];
+    const READS: &'static [&'static str] = &["class_weights", "foreground"];
+
+    fn check(config: &TaskConfig<Keys>) -> Result<()> {
+        let share = config.task.foreground;
+        if (0.0..=1.0).contains(&share) {
+            return Ok(());
+        }
+        Err(Error::config(format!("task.foreground = {share}: expected a share from 0 to 1")))
+    }
+
+    /// Image and labels.
+    fn readable(modality: &Medical, one: &Set) -> Result<()> {
+        let Some(mask) = one.records().mask(0) else { return Ok(()) };
+        read::labelled(path_of(one, 0)?, mask, &modality.as_stored()).map(drop)
+    }
 
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
         let train = drawn(&sets.train)?.ok_or_else(|| {
@@ -114,7 +127,7 @@ impl Task<Medical> for Segmentation {
             let mut values = BTreeSet::from([0]);
             for set in [Some(&train), held_out.as_ref(), test.as_ref()].into_iter().flatten() {
                 for mask in (0..set.len()).filter_map(|i| set.records().mask(i)) {
-                    values.extend(read::labels(mask, &read::ReadConfig::default())?.1);
+                    values.extend(read::labels(mask, &ReadConfig::default())?.1);
                 }
             }
             values.into_iter().map(|v| v.to_string()).collect()
@@ -150,9 +163,9 @@ impl Task<Medical> for Segmentation {
             (0..set.len()).map(|i| modality.kept(set, i, &map, keys)).collect::<Result<Vec<_>>>()?;
         let times = modality.keys.volumes.patches;
         let loader = LoaderConfig { batch_size: loader.batch_size.min(volumes.len() * times), ..loader };
-        let patch = Patch(modality.keys.augment.labelled()?);
+        let patch = LabelledPatch::new(&modality.keys.augment, keys.foreground)?;
         Ok(Box::new(Loader::new(
-            Arc::new(Draws { volumes, times }),
+            Arc::new(LabelledDraws::new(volumes, keys.classes.len(), times)?),
             Arc::new(patch),
             Arc::new(CollatedLabels::default()),
             loader,
@@ -220,7 +233,7 @@ impl Task<Medical> for Segmentation {
         for (i, (path, name)) in paths.iter().zip(&names).enumerate() {
             display.count(i as u64, paths.len() as u64);
             let file = answers.file(path, name)?;
-            let whole = read::volume(path, &modality.keys.volumes.read)?;
+            let whole = read::volume(path, &modality.as_stored())?;
             let (grid, stored) = (whole.grid().clone(), whole.stored().cloned());
             let found = modality.classes_of(whole, objective, device)?;
             write::labels(&file, &grid, stored.as_ref(), &map.values(&found))?;
@@ -263,7 +276,7 @@ fn mask_names(paths: &[PathBuf]) -> Vec<String> {
 fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let lower = name.to_lowercase();
-    let ending = [".nii.gz", ".nii", ".nrrd", ".nhdr", ".dcm"]
+    let ending = [".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"]
         .into_iter()
         .find(|e| lower.ends_with(e))
         .map_or(0, str::len);

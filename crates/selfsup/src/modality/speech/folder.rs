@@ -78,3 +78,12 @@ pub(super) fn usable(corpus: &Corpus, set: Set, least: usize, rate: u32) -> Resu
         _ => Ok(Some(set.part(kept)?)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// What a folder is taken for, and what is counted in it, go by the same endings.
+    #[test]
+    fn both_lists_of_endings_are_one() {
+        assert_eq!(selfsup_datasets::recognise::RECORDINGS_NOT_READ, selfsup_speech::data::NOT_READ);
+    }
+}

@@ -1,6 +1,7 @@
 //! Recordings: `[method]`, `[encoder]` and `[input]` of `selfsup-speech`; HuBERT in its stages; MFCC
 //! statistics as the baseline.
 
+mod about;
 mod folder;
 mod frames;
 mod plan;
@@ -229,6 +230,10 @@ impl Modality for Speech {
     fn open(&self, what: &str) -> Result<Set> {
         folder::warn_of_passed_over(what)?;
         Ok(Set::new(selfsup_datasets::open_kind_with(what, Kind::Speech, &self.reading)?))
+    }
+
+    fn about(&self, set: &Set) -> Result<Vec<String>> {
+        Ok(about::lines(&corpus(set)?, &**set.records()))
     }
 
     fn usable(&self, set: Set) -> Result<Option<Set>> {

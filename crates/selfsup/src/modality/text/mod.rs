@@ -35,12 +35,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Sentinels of T5, for a tokenizer without any.
+const T5_SENTINELS: usize = 100;
+
 /// `[tokenizer]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TokenizerKeys {
-    /// A `tokenizer.json` or a folder with one. Without it that of `encoder.pretrained` is taken, or one is
-    /// made from the data.
+    /// A `tokenizer.json`, a `vocab.json` with `merges.txt`, a `vocab.txt`, a `.model` of sentencepiece, or a
+    /// folder with one of them. Without it that of `encoder.pretrained` is taken, or one is made from the
+    /// data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// How it is made.
@@ -103,7 +107,7 @@ impl config::Keys for Keys {
             let shape = ["dim", "depth", "heads", "mlp_ratio", "embedding_dim", "positions"];
             let why = "is read for a network of random weights: here encoder.pretrained gives the shape";
             unread.extend(Unread::all_instead("encoder", &shape, "encoder.pretrained", why));
-            if self.tokenizer.path.is_none() && Path::new(folder).join("tokenizer.json").is_file() {
+            if self.tokenizer.path.is_none() && Tokenizer::is_at(folder) {
                 unread.extend(TokenizerKeys::not_made("encoder.pretrained"));
             }
         }
@@ -191,7 +195,7 @@ impl Modality for Text {
 
     fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
         let keys = config.keys.clone();
-        let start = keys.encoder.pretrained().map(Path::new).filter(|p| p.join("tokenizer.json").is_file());
+        let start = keys.encoder.pretrained().map(Path::new).filter(|p| Tokenizer::is_at(p));
         let tokenizer = match (&keys.tokenizer.path, start) {
             (Some(path), _) => Tokenizer::load(path)?,
             (None, Some(folder)) => Tokenizer::load(folder)?,
@@ -204,6 +208,8 @@ impl Modality for Text {
                 train(&keys.tokenizer.made, keys.corpus.texts(texts(&set)))?
             }
         };
+        tokenizer.note().into_iter().for_each(crate::say::note);
+        let tokenizer = for_method(tokenizer, &keys)?;
         let architecture = keys.encoder.resolve(&tokenizer.vocabulary())?;
         let data = &config.data;
         // A table that holds the texts is in memory whatever its size.
@@ -338,6 +344,20 @@ impl Modality for Text {
         let _ = batch.samples();
         Ok(lines)
     }
+}
+
+/// The tokenizer with what the method needs of it: span corruption has sentinels for the spans.
+fn for_method(tokenizer: Tokenizer, keys: &Keys) -> Result<Tokenizer> {
+    let lacks = tokenizer.special().sentinels.is_empty();
+    if !lacks || !matches!(keys.method, MethodConfig::SpanCorruption(_)) {
+        return Ok(tokenizer);
+    }
+    crate::say::note(format_args!(
+        "the tokenizer has no sentinels for span-corruption: {T5_SENTINELS} are added behind its {} tokens, \
+         <extra_id_0> last",
+        tokenizer.size()
+    ));
+    tokenizer.with_sentinels(T5_SENTINELS)
 }
 
 /// The texts that are trained on: a vocabulary must not know those that are held out.

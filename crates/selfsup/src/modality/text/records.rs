@@ -144,7 +144,7 @@ pub(super) fn documents(what: &str, corpus: &CorpusConfig, layout: Layout) -> Re
     let all: Vec<Document> = reader.by_ref().collect::<Result<_>>()?;
     if let Some(first) = reader.empty().first() {
         let empty = reader.empty().len();
-        parts.notes.push(format!("warning: {empty} files hold no text, {} for example", first.display()));
+        parts.notes.push(format!("{empty} files hold no text, {} for example", first.display()));
     }
     if all.is_empty() {
         return Err(Error::file(path, "no text: the files are empty"));

@@ -15,7 +15,7 @@ use selfsup_kernels::Path as Kernel;
 use selfsup_kernels::softmax::softmax;
 use selfsup_text::batch::{Example, IGNORED, Pad, Sequences};
 use selfsup_text::conll::{self, Sentence};
-use selfsup_text::metrics::entity_f1;
+use selfsup_text::metrics::{Reading, entity_f1};
 use selfsup_text::task::{TokenClassifier, TokenConfig, align_labels};
 use selfsup_text::tokenizer::Tokenizer;
 use serde_json::json;
@@ -60,8 +60,9 @@ impl Dataset for Sentences {
 }
 
 fn sentences(what: &str, tagged: bool) -> Result<Set> {
-    let found = conll::read(Path::new(what), tagged)?;
-    Ok(Set::new(Packed::new(found.into_iter().map(|s| (s.id.clone(), None, s)))?))
+    let read = conll::read(Path::new(what), tagged)?;
+    read.notes.iter().for_each(crate::say::note);
+    Ok(Set::new(Packed::new(read.sentences.into_iter().map(|s| (s.id.clone(), None, s)))?))
 }
 
 fn batches(
@@ -202,13 +203,15 @@ impl Task<Text> for Tagging {
             ("loss".into(), -likelihood),
             ("log_likelihood".into(), likelihood),
         ];
-        if classes.iter().any(|c| c.starts_with("B-")) {
-            let (all, types) = entity_f1(&wanted, &found);
-            out.extend(
-                [("precision", all.precision), ("recall", all.recall), ("f1", all.f1)]
-                    .map(|(n, v)| (n.to_string(), 100.0 * v)),
-            );
-            out.extend(types.into_iter().map(|(name, s)| (format!("f1_{name}"), 100.0 * s.f1)));
+        if conll::of_entities(classes) {
+            for (mark, reading) in [("", Reading::Default), ("strict_", Reading::Strict)] {
+                let (all, types) = entity_f1(&wanted, &found, reading);
+                let named = |name: &str, share: f64| (format!("{mark}{name}"), 100.0 * share);
+                out.push(named("precision", all.precision));
+                out.push(named("recall", all.recall));
+                out.push(named("f1", all.f1));
+                out.extend(types.iter().map(|(kind, s)| named(&format!("f1_{kind}"), s.f1)));
+            }
         }
         Ok(out)
     }

@@ -12,15 +12,15 @@ use crate::config::{self, PretrainConfig};
 use crate::set::Set;
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Collate, Dataset, Loader, LoaderConfig, Source};
-use selfsup_core::objective::{Inputs, Views, Wanted};
+use selfsup_core::objective::{BatchRate, Inputs, Lowered, Views, Wanted};
 use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::data::{Collated, Content, Planes, Sample};
 use selfsup_vision::names::{Released, load_pretrained};
-use selfsup_vision::preview::contact_sheet;
-use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig};
+use selfsup_vision::preview::{brightest, contact_sheet};
+use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig, ViTKeys};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +61,19 @@ impl config::Keys for Keys {
 
     fn alike(a: &str, b: &str) -> bool {
         EncoderConfig::alike(a, b)
+    }
+
+    fn encoder_of(method: &str) -> Option<String> {
+        let tokens = MethodConfig::named(method).is_ok_and(|m| m.needs().tokens);
+        tokens.then(|| ViTKeys::default().name)
+    }
+
+    fn fit(&mut self, samples: usize) -> Option<Lowered> {
+        self.method.over_views_mut()?.fit(samples)
+    }
+
+    fn rate(&self) -> BatchRate {
+        self.method.over_views().map_or(BatchRate::Linear, |m| m.rate())
     }
 
     fn resolve(&mut self) {
@@ -151,6 +164,9 @@ impl Collate<Vec<Planes>> for Stacked {
     }
 }
 
+/// Views whose brightest value is below this are next to black: 12 bits in 16 are at most a sixteenth.
+const DARK: f32 = 0.1;
+
 impl Modality for Vision {
     type Keys = Keys;
     type Batch = Views;
@@ -168,7 +184,9 @@ impl Modality for Vision {
         }
         let architecture = keys.encoder.resolve(keys.augment.size, keys.method.needs())?;
         if let Some(name) = keys.encoder.pretrained() {
-            keys.encoder.agree(&architecture, &Released::outline(super::weights_path(name)?)?)?;
+            let released = Released::outline(super::weights_path(name)?)?;
+            keys.encoder.agree(&architecture, &released)?;
+            keys.augment.agree(&released)?;
         }
         #[cfg(feature = "medical")]
         let volumes = keys.volumes.slices.is_some().then(|| keys.volumes.store()).transpose()?;
@@ -274,6 +292,13 @@ impl Modality for Vision {
         }
         contact_sheet(batch, &self.keys.augment, SHOWN, &originals)?.save(&picture)?;
         lines.push(format!("augmentations, the original on the left: {}", picture.display()));
+        let brightest = brightest(batch, &self.keys.augment)?;
+        if brightest < DARK {
+            lines.push(format!(
+                "the views are almost black (brightest value {brightest:.3} of 1): for grey files of 16 bits \
+                 whose values have 12, set augment.stretch = \"always\""
+            ));
+        }
         Ok(lines)
     }
 }

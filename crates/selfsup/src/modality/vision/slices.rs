@@ -23,6 +23,8 @@ enum Whole {
     Volume(Arc<dyn Scan>),
     /// A DICOM file whose frames are taken as they are.
     File(PathBuf),
+    /// What cannot be read, and why: one picture that cannot be read either.
+    Bad(String),
 }
 
 /// Pictures of volumes.
@@ -67,25 +69,39 @@ impl Pictures {
             )));
         }
         let set = if cut == Cut::Stored { config.files(what, layout)? } else { config.open(what, layout)? };
+        let scale = config.scale.unwrap_or_default();
+        scale.check()?;
+        let prepare = Pipeline::new(vec![Box::new(scale)]);
+        let how = serde_json::to_string(&scale).map_err(|e| Error::config(format!("volumes.scale: {e}")))?;
         let (mut wholes, mut names, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..set.len() {
             let path = path_of(&set, i)?;
             names.push(path.display().to_string());
-            let Some(plane) = plane(cut) else {
-                places.extend((0..dicom::frames(&path)?).map(|frame| (i, frame)));
-                wholes.push(Whole::File(path));
-                continue;
+            let found = match plane(cut) {
+                None => dicom::frames(&path).map(|n| (Whole::File(path), 0..n)),
+                Some(plane) => config.scan(&path, (&prepare, &how), &scale, None, store).map(|scan| {
+                    let n = scan.grid().shape()[plane.axis()];
+                    let at = |share: f64| (share * n as f64).round() as usize;
+                    (Whole::Volume(scan), at(low)..at(high).min(n))
+                }),
             };
-            let scale = config.scale.unwrap_or_default();
-            scale.check()?;
-            let prepare = Pipeline::new(vec![Box::new(scale)]);
-            let how =
-                serde_json::to_string(&scale).map_err(|e| Error::config(format!("volumes.scale: {e}")))?;
-            let scan = config.scan(&path, (&prepare, &how), &scale, None, store)?;
-            let n = scan.grid().shape()[plane.axis()];
-            let at = |share: f64| (share * n as f64).round() as usize;
-            places.extend((at(low)..at(high).min(n)).map(|k| (i, k)));
-            wholes.push(Whole::Volume(scan));
+            let (whole, numbers) = match found {
+                Ok(found) => found,
+                Err(e @ Error::Config(_)) => return Err(e),
+                // Whether it may be skipped is for whoever reads the pictures to say.
+                Err(e) => {
+                    let why = e.to_string();
+                    let name = format!("{}: ", names[i]);
+                    (Whole::Bad(why.strip_prefix(&name).unwrap_or(&why).to_string()), 0..1)
+                }
+            };
+            places.extend(numbers.map(|k| (i, k)));
+            wholes.push(whole);
+        }
+        if wholes.iter().all(|w| matches!(w, Whole::Bad(_)))
+            && let (Some(Whole::Bad(why)), Some(name)) = (wholes.first(), names.first())
+        {
+            return Err(Error::input(name, why));
         }
         if places.is_empty() {
             return Err(Error::config(format!(
@@ -132,6 +148,7 @@ impl Pictures {
                 };
                 Ok((image.shape, grey))
             }
+            (Whole::Bad(why), _) => Err(Error::input(&self.names[whole], why)),
             (Whole::Volume(_), None) => Err(Error::input("slices", "a volume without a plane")),
         }
     }

@@ -17,7 +17,7 @@ use candle_core::{DType, Tensor};
 use layers::{Block, Memory, drop};
 use selfsup_core::encoder::HiddenLayers;
 use selfsup_core::nn::{Embedding, KvCache, Linear, RmsNorm};
-use selfsup_core::weights::{self, Report, Rule, Rules};
+use selfsup_core::weights::{Report, Rule, Rules};
 use selfsup_core::{Encoder, Error, Features, Init, Layer, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::embedding::embedding;
@@ -184,16 +184,7 @@ impl T5 {
     /// tokens.
     pub fn load(params: &Params, prefix: &str, path: &std::path::Path, c: &T5Config) -> Result<Report> {
         if c.tied {
-            let all = weights::read(path)?;
-            if let (Some(head), Some(table)) = (all.get("lm_head.weight"), all.get("shared.weight")) {
-                let same = head.dims() == table.dims()
-                    && (head - table)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()? == 0.0;
-                if !same {
-                    let why = "lm_head.weight differs from shared.weight, and config.json ties them: expected \
-                               tie_word_embeddings = false";
-                    return Err(Error::file(path, why));
-                }
-            }
+            folder::tied(path, "lm_head.weight", "shared.weight")?;
         }
         let heads = ["classification_head", "classifier", "qa_outputs", "score"];
         folder::load(params, prefix, path, &T5::rules(c.tied)?, "transformer", &heads)

@@ -202,6 +202,32 @@ fn compressed_pixels() {
 
 /// Padding is known in the units of the values, however its number is written; statistics leave it out.
 #[test]
+fn jpeg_of_twelve_bits() {
+    let mut o = ct(0.0);
+    put(&mut o, (0x0028, 0x0010), VR::US, 21u16);
+    put(&mut o, (0x0028, 0x0011), VR::US, 27u16);
+    let stream = include_bytes!("../../../../tests/data/twelve.jpg").to_vec();
+    let frames = PixelFragmentSequence::new(Vec::<u32>::new(), vec![stream]);
+    o.put(DataElement::new(Tag(0x7FE0, 0x0010), VR::OB, frames));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("twelve.dcm");
+    save_as(o.clone(), &path, "1.2.840.10008.1.2.4.51");
+    let found = volume(&path, &ReadConfig::default()).unwrap();
+    // What libjpeg-turbo makes of it, 2 v - 1024; its integer transform may differ by one.
+    let right = include_bytes!("../../../../tests/data/twelve.raw").as_chunks::<2>().0;
+    let (found, stored) = (found.values(), found.stored().unwrap());
+    let right =
+        stored.to_ras(right.iter().map(|b| 2.0 * f32::from(u16::from_le_bytes(*b)) - 1024.0).collect());
+    assert_eq!(found.len(), 567);
+    assert!(found.iter().zip(&right).all(|(a, b)| (a - b).abs() <= 2.0));
+    put(&mut o, (0x0028, 0x0100), VR::US, 8u16);
+    put(&mut o, (0x0028, 0x0101), VR::US, 8u16);
+    put(&mut o, (0x0028, 0x0102), VR::US, 7u16);
+    save_as(o, &path, "1.2.840.10008.1.2.4.51");
+    refused(&path, &["twelve.dcm", "12 bits"]);
+}
+
+#[test]
 fn padding_is_known_in_the_units_of_values() {
     use crate::transform::Scale;
     use selfsup_core::data::Transform;
