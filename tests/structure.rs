@@ -4,6 +4,9 @@
 //! The test reads `use` lines and paths (`crate::a::b`, `super::a`, `child::a`) of every crate as text. `mod
 //! x;` and `pub use` do not count, nor does code under `#[cfg(test)]`; `use super::x` does, and so does what
 //! a file takes from its own modules.
+//!
+//! And no file opens a path by itself that a user may have named: `selfsup_core::file` does, which refuses
+//! pipes and devices.
 
 #[path = "structure/circles.rs"]
 mod circles;
@@ -53,6 +56,46 @@ fn no_circle_of_files() {
     assert!(roots.len() >= 9, "few crates: {roots:?}");
     let all = roots.into_iter().flat_map(|root| circles(&arrows(&files, root)));
     let found: Vec<String> = all.map(|c| told(&c)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Files that may open a path by themselves, and why.
+const OPEN: [(&str, &str); 5] = [
+    ("crates/core/src/file.rs", "is where paths are opened"),
+    ("crates/core/src/checkpoint/file.rs", "syncs the folder of what it wrote"),
+    ("crates/medical/src/blocks/convert.rs", "syncs the folder of what it wrote"),
+    ("crates/text/src/tokenizer/save.rs", "syncs what it wrote"),
+    ("crates/selfsup/src/verbs/pretrain.rs", "reads /proc/self/status"),
+];
+
+/// Whether a path such as `std::fs::read` or `File::open` opens a file for reading.
+fn opens(path: &[String]) -> bool {
+    let last: Vec<&str> = path.iter().rev().take(2).rev().map(String::as_str).collect();
+    matches!(last[..], ["fs", "read" | "read_to_string"] | ["File", "open"])
+}
+
+#[test]
+fn paths_of_users_are_opened_in_one_place() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Files::new();
+    for folder in ["crates", "datasets/src"] {
+        read(root, &root.join(folder), &mut files);
+    }
+    let of_tests = |f: &str| {
+        let parts = ["/tests/", "/benches/", "/examples/", "testing.rs", "tests.rs", "_test.rs"];
+        parts.iter().any(|p| f.contains(p))
+    };
+    let mut found = Vec::new();
+    for (file, text) in files.iter().filter(|(f, _)| !of_tests(f)) {
+        let opens = source::modules(text).iter().any(|m| m.paths.iter().any(|p| opens(p)));
+        match OPEN.iter().find(|(f, _)| f == file) {
+            None if opens => found.push(format!("{file} opens a file: use selfsup_core::file")),
+            Some((_, why)) if !opens => {
+                found.push(format!("{file} opens none now, but stands in OPEN: {why}"))
+            }
+            _ => {}
+        }
+    }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

@@ -12,7 +12,6 @@ use crate::kind::Kind;
 use crate::prose::{Prose, squeezed};
 use flate2::read::GzDecoder;
 use selfsup_core::{Error, Result};
-use std::fs::File;
 use std::io::Read;
 
 const PACKAGE: Package = Package {
@@ -51,7 +50,7 @@ pub fn open() -> Result<Prose> {
     let mut texts = Vec::new();
     for path in files {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
+        let file = selfsup_core::file::open(&path)?;
         let mut text = String::new();
         let read = match name.as_str() {
             n if n.ends_with(".md.gz") => GzDecoder::new(file).take(MOST).read_to_string(&mut text),

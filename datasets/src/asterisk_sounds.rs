@@ -268,7 +268,7 @@ impl Prompts {
 }
 
 fn transcripts(list: &Path) -> Result<BTreeMap<String, String>> {
-    let packed = std::fs::File::open(list).map_err(|e| Error::io(list, e))?;
+    let packed = selfsup_core::file::open(list)?;
     let mut text = String::new();
     // The lists have some ten kilobytes: what unpacks to more is none.
     GzDecoder::new(packed).take(16 << 20).read_to_string(&mut text).map_err(|e| Error::io(list, e))?;

@@ -106,7 +106,7 @@ impl Cifar {
         let (mut labels, mut parts) = (Vec::new(), Vec::new());
         for path in files {
             let io = |e| Error::io(path, e);
-            let file = std::fs::File::open(path).map_err(io)?;
+            let file = selfsup_core::file::open(path)?;
             let len = file.metadata().map_err(io)?.len();
             if len == 0 || len % size as u64 != 0 {
                 let problem = format_args!(
@@ -140,7 +140,7 @@ fn names(file: &Path, kind: Kind) -> Vec<String> {
         Kind::Hundred => "fine_label_names.txt",
     };
     let mut text = String::new();
-    if let Ok(f) = std::fs::File::open(file.with_file_name(beside)) {
+    if let Ok(f) = selfsup_core::file::open(file.with_file_name(beside)) {
         // A file of names that cannot be read costs names, not images.
         let _ = f.take(1 << 16).read_to_string(&mut text);
     }

@@ -81,7 +81,7 @@ pub fn open(folder: &Path) -> Result<Volumes> {
     if !mask.is_file() {
         let (header, regions) = byte_nifti(&folder.join("aal.nii.gz"), VOXELS)?;
         let path = folder.join("aal.nii.txt");
-        let table = merged(&path, &std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?)?;
+        let table = merged(&path, &selfsup_core::file::text(&path)?)?;
         let structures: Vec<u8> = regions.iter().map(|r| table[usize::from(*r)]).collect();
         write_gzip(&mask, &[&header, &structures])?;
     }

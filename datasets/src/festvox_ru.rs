@@ -112,7 +112,7 @@ impl Voice {
             .into_iter()
             .find(|p| p.is_file());
         let list = list.unwrap_or_else(|| folder.join("txt.done.data"));
-        let text = std::fs::read_to_string(&list).map_err(|e| Error::io(&list, e))?;
+        let text = selfsup_core::file::text(&list)?;
         let mut found: Vec<(String, String)> = Vec::new();
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
             let parsed = line.trim().strip_prefix('(').and_then(|l| l.strip_suffix(')')).and_then(|l| {

@@ -169,7 +169,7 @@ fn fetch_into(cache: &Path, name: &str, package: &Package, program: Option<&Path
     run(command.args(&arguments).current_dir(&download), name, &shown, &by_hand)?;
     let file = only_file(&download)
         .ok_or_else(|| Error::input(name, format_args!("`{shown}` left not exactly one file; {by_hand}")))?;
-    let sum = fs::File::open(&file).and_then(sha256::of).map_err(|e| Error::io(&file, e))?;
+    let sum = sha256::of(selfsup_core::file::open(&file)?).map_err(|e| Error::io(&file, e))?;
     if sum != package.sha256 {
         let delivered = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         return Err(Error::input(
@@ -246,7 +246,7 @@ fn unpack(file: &Path, into: &Path, name: &str, by_hand: &str) -> Result<()> {
             by_hand,
         ),
         "tgz" | "gz" => {
-            let packed = fs::File::open(file).map_err(|e| Error::io(file, e))?;
+            let packed = selfsup_core::file::open(file)?;
             let mut archive = ::tar::Archive::new(flate2::read::GzDecoder::new(packed));
             // Entries that lead out of the folder are left out by `unpack`; the file is the one that its
             // SHA-256 says.

@@ -162,7 +162,7 @@ impl Records for Folder {
     /// What `NAME.txt` beside a recording says, on one line.
     fn transcript(&self, index: usize) -> Option<String> {
         let (path, _) = self.files.get(index)?;
-        let beside = || std::fs::read_to_string(path.with_extension("txt")).ok();
+        let beside = || selfsup_core::file::text(path.with_extension("txt")).ok();
         let text = SPEECH.holds(path).then(beside).flatten()?;
         Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
     }

@@ -16,7 +16,6 @@ use crate::kind::Kind;
 use crate::prose::{Prose, squeezed};
 use flate2::read::MultiGzDecoder;
 use selfsup_core::{Error, Result};
-use std::fs::File;
 use std::io::Read;
 
 const PACKAGE: Package = Package {
@@ -48,7 +47,7 @@ const MOST: u64 = 200 << 20;
 /// If the file is not in the cache and cannot be fetched, or is damaged.
 pub fn open() -> Result<Prose> {
     let path = fetch("gcide", &PACKAGE)?.join("gcide.dict.dz");
-    let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
+    let file = selfsup_core::file::open(&path)?;
     let mut bytes = Vec::new();
     MultiGzDecoder::new(file).take(MOST).read_to_end(&mut bytes).map_err(|e| Error::io(&path, e))?;
     let texts = paragraphs(&String::from_utf8_lossy(&bytes));

@@ -82,7 +82,8 @@ fn unread(files: &[PathBuf]) -> String {
     match kinds.is_empty() {
         true => String::new(),
         false => format!(
-            "; recordings of a kind that is not read: {} (convert them, for example with `ffmpeg -i IN OUT.flac`)",
+            "; recordings of a kind that is not read: {} (convert them, for example with \
+             `ffmpeg -i IN OUT.flac`)",
             kinds.join(", ")
         ),
     }

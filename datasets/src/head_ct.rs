@@ -16,7 +16,6 @@ use crate::volumes::{Volume, Volumes};
 use flate2::read::GzDecoder;
 use selfsup_core::checkpoint::write_atomic;
 use selfsup_core::{Error, Result};
-use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
@@ -70,7 +69,7 @@ pub fn open(folder: &Path) -> Result<Volumes> {
 /// The content of the project's file that ends in `name`.
 fn member(project: &Path, name: &str, length: usize) -> Result<Vec<u8>> {
     let io = |e| Error::io(project, e);
-    let file = File::open(project).map_err(io)?;
+    let file = selfsup_core::file::open(project)?;
     let mut archive = ::tar::Archive::new(GzDecoder::new(BufReader::new(file)));
     for entry in archive.entries().map_err(io)? {
         let entry = entry.map_err(io)?;

@@ -1,13 +1,14 @@
 //! The idx format of MNIST and its successors: a magic number, sizes, and bytes; plain or gzip.
 
 use crate::record::{Record, Records, Source, missing};
-use selfsup_core::{Error, Result};
+use selfsup_core::{Error, Result, file};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Most values that are read into memory.
-const LIMIT: usize = 4 << 30;
+/// Most values that are read into memory, of a plain file and of a compressed one: a few bytes of gzip may hold
+/// a thousand times as many.
+const LIMITS: [usize; 2] = [4 << 30, 1 << 30];
 
 /// Images `(N, H, W)` of one byte a pixel, with labels if there are any.
 pub struct Idx {
@@ -18,23 +19,27 @@ pub struct Idx {
     classes: Vec<String>,
 }
 
-/// The file, unpacked if it starts as gzip does (whatever its name).
-pub(crate) fn unpacked(path: &Path) -> Result<Box<dyn Read>> {
-    let io = |e| Error::io(path, e);
-    let mut magic = Vec::new();
-    std::fs::File::open(path).map_err(io)?.take(2).read_to_end(&mut magic).map_err(io)?;
-    let file = BufReader::new(std::fs::File::open(path).map_err(io)?);
-    Ok(if magic == [0x1f, 0x8b] { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) })
+/// The file, unpacked if it starts as gzip does (whatever its name), and whether it does.
+pub(crate) fn unpacked(path: &Path) -> Result<Unpacked<'static>> {
+    let packed = file::head(path, 2)? == [0x1f, 0x8b];
+    let file = BufReader::new(file::open(path)?);
+    let reader: Box<dyn Read> =
+        if packed { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
+    Ok((reader, packed))
 }
 
 /// Whether a file is idx with `rank` dimensions of bytes.
 pub(crate) fn is_idx(path: &Path, rank: u8) -> bool {
     let mut head = [0; 4];
-    unpacked(path).is_ok_and(|mut f| f.read_exact(&mut head).is_ok()) && head == [0, 0, 8, rank]
+    unpacked(path).is_ok_and(|(mut f, _)| f.read_exact(&mut head).is_ok()) && head == [0, 0, 8, rank]
 }
 
+/// What is read of a file, unpacked, and whether it was packed.
+type Unpacked<'a> = (Box<dyn Read + 'a>, bool);
+
 /// Sizes and values of an idx file of unsigned bytes with `rank` dimensions; `path` names it in messages.
-fn parse(mut file: Box<dyn Read + '_>, path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
+fn parse((mut file, packed): Unpacked, path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>)> {
+    let limit = LIMITS[usize::from(packed)];
     let broken = |e: std::io::Error| Error::file(path, format_args!("cannot be unpacked: {e}"));
     let mut head = Vec::new();
     file.by_ref().take(4 + 4 * rank as u64).read_to_end(&mut head).map_err(broken)?;
@@ -46,11 +51,11 @@ fn parse(mut file: Box<dyn Read + '_>, path: &Path, rank: usize) -> Result<(Vec<
     }
     let dims: Vec<usize> =
         head[4..].chunks_exact(4).map(|c| c.iter().fold(0usize, |v, &b| (v << 8) | usize::from(b))).collect();
-    let want = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).filter(|&w| w <= LIMIT);
+    let want = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).filter(|&w| w <= limit);
     let Some(want) = want else {
         return Err(Error::file(
             path,
-            format_args!("sizes {dims:?} in the header, expected at most {LIMIT} values in all"),
+            format_args!("sizes {dims:?} in the header, expected at most {limit} values in all"),
         ));
     };
     // One more than promised, to see that nothing follows. Grows with what is there: a header that lies does
@@ -85,14 +90,11 @@ impl Idx {
     /// # Errors
     /// As [`Idx::open`].
     pub(crate) fn of_gzip(images: (&Path, &[u8]), labels: (&Path, &[u8])) -> Result<Self> {
-        let unpacked = |bytes| Box::new(flate2::read::MultiGzDecoder::new(bytes));
+        let unpacked = |bytes| -> Unpacked { (Box::new(flate2::read::MultiGzDecoder::new(bytes)), true) };
         Idx::read((images.0, unpacked(images.1)), Some((labels.0, unpacked(labels.1))))
     }
 
-    fn read<'a>(
-        (images, file): (&Path, Box<dyn Read + 'a>),
-        labels: Option<(&Path, Box<dyn Read + 'a>)>,
-    ) -> Result<Self> {
+    fn read((images, file): (&Path, Unpacked), labels: Option<(&Path, Unpacked)>) -> Result<Self> {
         let (dims, pixels) = parse(file, images, 3)?;
         if dims.contains(&0) {
             return Err(Error::file(

@@ -119,7 +119,7 @@ fn look(record: &Record) -> Result<(&'static str, Option<(u32, u32)>)> {
         }
         Source::Bytes(bytes) => bytes,
         Source::File(path) => {
-            let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+            let file = selfsup_core::file::open(path)?;
             file.take(ENOUGH as u64).read_to_end(&mut read).map_err(|e| Error::io(path, e))?;
             &read
         }

@@ -10,8 +10,6 @@ use crate::unpacked::is_packed;
 use crate::walk::Walk;
 use selfsup_core::Result;
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// How many bytes [`Recogniser::bytes`] is shown at most.
@@ -165,11 +163,7 @@ pub(crate) fn is_bare_image(path: &Path) -> bool {
 
 /// The first bytes of a file; none where it cannot be read.
 fn head_of(path: &Path) -> Vec<u8> {
-    let mut head = Vec::new();
-    if let Ok(file) = File::open(path) {
-        let _ = file.take(HEAD).read_to_end(&mut head);
-    }
-    head
+    selfsup_core::file::head(path, HEAD).unwrap_or_default()
 }
 
 /// The modality of a file by its ending or its first bytes; where several of `table` fit, the first.

@@ -6,9 +6,6 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Largest content that [`Source::content`] reads into memory: far above any picture.
-const LIMIT: u64 = 2 << 30;
-
 /// Where the content of a sample is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -37,16 +34,7 @@ impl Source {
     pub fn content(&self) -> Result<Arc<[u8]>> {
         match self {
             Source::Bytes(data) | Source::Pixels { data, .. } => Ok(data.clone()),
-            Source::File(path) => {
-                let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-                if !meta.is_file() || meta.len() > LIMIT {
-                    return Err(Error::file(
-                        path,
-                        format!("expected a regular file of at most {} MiB", LIMIT >> 20),
-                    ));
-                }
-                Ok(Arc::from(std::fs::read(path).map_err(|e| Error::io(path, e))?))
-            }
+            Source::File(path) => Ok(Arc::from(selfsup_core::file::read(path)?)),
         }
     }
 }
@@ -332,7 +320,7 @@ pub(crate) fn missing(what: impl std::fmt::Display, index: usize, len: usize) ->
 /// descriptors.
 pub(crate) fn read_at(path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
     let io = |e| Error::io(path, e);
-    let mut file = std::fs::File::open(path).map_err(io)?;
+    let mut file = selfsup_core::file::open(path)?;
     file.seek(SeekFrom::Start(offset)).map_err(io)?;
     let mut bytes = Vec::new();
     // Grows with what is there: a length that lies does not allocate.

@@ -212,7 +212,7 @@ fn tar(root: &Path, shards: &[PathBuf], layout: Layout) -> Result<Box<dyn Record
 
 fn file(path: &Path) -> Result<Box<dyn Records>> {
     let mut head = Vec::new();
-    let opened = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let opened = selfsup_core::file::open(path)?;
     opened.take(512).read_to_end(&mut head).map_err(|e| Error::io(path, e))?;
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     if head.starts_with(b"PAR1") || ending == "parquet" {

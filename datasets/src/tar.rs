@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A shard is walked once, jumping over contents; afterwards members are read by position. A tar is not
-//! unpacked to the disk; one in gzip (`.tar.gz`, `.tgz`) is unpacked as a whole into the cache, once. See github.com/webdataset/webdataset (Aizman, Maltby and Breuel 2019, arXiv
-//! 2001.01858).
+//! unpacked to the disk; one in gzip (`.tar.gz`, `.tgz`) is unpacked as a whole into the cache, once. See
+//! github.com/webdataset/webdataset (Aizman, Maltby and Breuel 2019, arXiv 2001.01858).
 
 use crate::recognise::{VISION, is_image};
 use crate::record::{Record, Records, Source, missing, read_at};
@@ -165,7 +165,7 @@ impl Shard<'_> {
 
     fn walk(&mut self) -> Result<()> {
         let io = |e| Error::io(self.path, e);
-        let file = std::fs::File::open(self.tar).map_err(io)?;
+        let file = selfsup_core::file::open(self.tar)?;
         let total = file.metadata().map_err(io)?.len();
         let path = self.path.to_path_buf();
         let broken = |e: std::io::Error, after: &str| {

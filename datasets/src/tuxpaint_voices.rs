@@ -101,7 +101,7 @@ impl Records for Voices {
         let (_, label, stamp) = self.clips.get(index)?;
         let mut file = stamp.clone().into_os_string();
         file.push(".txt");
-        let text = std::fs::read_to_string(PathBuf::from(file)).ok()?;
+        let text = selfsup_core::file::text(PathBuf::from(file)).ok()?;
         let key = format!("{}.utf8=", LANGUAGES.get(*label as usize)?);
         text.lines().find_map(|l| l.strip_prefix(&key)).map(|l| l.trim().to_string())
     }

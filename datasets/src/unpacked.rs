@@ -7,7 +7,6 @@ use crate::fetch::cache;
 use flate2::read::MultiGzDecoder;
 use selfsup_core::checkpoint::{Part, PartWriter, made_once, read_sealed_json, write_sealed_json};
 use selfsup_core::{Error, Result};
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -67,7 +66,7 @@ fn private(folder: &Path) -> Result<()> {
 }
 
 fn unpack(shard: &Path, folder: &Path, most: u64) -> Result<Part> {
-    let file = File::open(shard).map_err(|e| Error::io(shard, e))?;
+    let file = selfsup_core::file::open(shard)?;
     let mut content = MultiGzDecoder::new(BufReader::new(file));
     let mut writer = PartWriter::create(folder, "tar")?;
     let (mut buffer, mut bytes) = (vec![0; 1 << 20], 0u64);

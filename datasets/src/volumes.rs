@@ -6,7 +6,6 @@ use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use selfsup_core::checkpoint::write_atomic;
 use selfsup_core::{Error, Result};
-use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -73,7 +72,7 @@ impl Records for Volumes {
 /// # Errors
 /// If it is another kind of file.
 pub(crate) fn byte_nifti(path: &Path, voxels: usize) -> Result<(Vec<u8>, Vec<u8>)> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = selfsup_core::file::open(path)?;
     let mut header = Vec::new();
     let limit = (352 + voxels + 1) as u64;
     MultiGzDecoder::new(BufReader::new(file))

@@ -235,7 +235,7 @@ fn table(file: impl Read, path: &Path) -> Result<Vec<(usize, Box<str>)>> {
 
 /// A file `data.*` of the database: the second column is the topic, the gloss stands behind ` | `.
 fn database(path: &Path) -> Result<Vec<(usize, Box<str>)>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let text = selfsup_core::file::text(path)?;
     // The licence in front is indented.
     let synsets = text.lines().enumerate().filter(|(_, line)| !line.starts_with(' '));
     let rows: Vec<(usize, Box<str>)> = synsets

@@ -71,6 +71,15 @@ pub fn selfsup(args: &[&str]) -> Output {
     command(args).output().unwrap()
 }
 
+/// The command with at most 6 GB of address space; it is ended after a minute.
+#[cfg(target_os = "linux")]
+pub fn bounded(args: &[&str]) -> Output {
+    let mut shell = Command::new("sh");
+    let limits = "ulimit -v 6000000; exec timeout 60 \"$0\" \"$@\"";
+    shell.args(["-c", limits, env!("CARGO_BIN_EXE_selfsup")]).args(args);
+    shell.env("RAYON_NUM_THREADS", "2").output().unwrap()
+}
+
 /// What was said by a command that did its work.
 pub fn good(output: &Output) -> String {
     ended(output, 0, &[]);

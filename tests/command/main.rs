@@ -6,7 +6,7 @@ mod common;
 
 #[cfg(feature = "vision")]
 mod bad_input;
-#[cfg(all(feature = "vision", debug_assertions))]
+#[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical", debug_assertions))]
 mod crash;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;
@@ -14,6 +14,14 @@ mod examples;
 mod folder;
 #[cfg(feature = "vision")]
 mod habits;
+#[cfg(all(
+    target_os = "linux",
+    feature = "vision",
+    feature = "text",
+    feature = "speech",
+    feature = "medical"
+))]
+mod hostile;
 #[cfg(all(unix, feature = "vision"))]
 mod kill;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]

@@ -42,7 +42,7 @@ fn embeddings(w: &Work, run: &str) -> Vec<usize> {
     candle_core::safetensors::load(&out, &Device::Cpu).unwrap()["embeddings"].dims().to_vec()
 }
 
-const TEXT: &[&str] = &[
+pub const TEXT: &[&str] = &[
     "encoder.dim=16",
     "encoder.depth=1",
     "encoder.heads=2",
@@ -162,7 +162,8 @@ fn vocabularies() {
 }
 
 /// Tones whose pitch spells the label.
-fn tones(w: &Work, count: usize) {
+/// Recordings `waves/NN.wav` of two kinds, with transcripts.
+pub fn tones(w: &Work, count: usize) {
     for i in 0..count {
         let wave: Vec<f32> = (0..5200 + 160 * i)
             .map(|t| {
@@ -177,7 +178,7 @@ fn tones(w: &Work, count: usize) {
     }
 }
 
-const SPEECH: &[&str] = &[
+pub const SPEECH: &[&str] = &[
     "encoder.dim=16",
     "encoder.depth=2",
     "encoder.heads=2",
@@ -301,14 +302,15 @@ fn volumes() {
         selfsup::medical::write::values(&path, &grid, None, &values).unwrap();
     }
     let data = w.text("scans");
-    // A dry run draws its picture where it is started: two views of four patches of 8 x 8, with gaps of 4.
+    // A dry run draws its picture where it is started: two views of four patches of 8 x 8,
+    // enlarged twelvefold, with gaps of 4.
     let dry = crate::common::command(&[&["pretrain", "--data", &data, "--dry-run"][..], VOLUMES].concat())
         .current_dir(w.path(""))
         .output();
     let dry = good(&dry.unwrap());
     assert!(dry.contains("view 1: [4, 1, 8, 8, 8]"), "{dry}");
     let picture = dry.lines().find_map(|l| l.strip_prefix("middle slices: ")).unwrap();
-    assert_eq!(image::image_dimensions(w.path(picture)).unwrap(), (28, 52));
+    assert_eq!(image::image_dimensions(w.path(picture)).unwrap(), (204, 404));
     resumes(&w, &[&["pretrain", "--data", &data, "data.hold_out=0"][..], VOLUMES].concat());
     let run = w.text("whole");
     assert_eq!(w.json("whole/result.json")["modality"], "medical");

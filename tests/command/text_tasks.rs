@@ -498,11 +498,25 @@ fn vocabularies_of_any_kind_are_trained_with() {
     ] {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         ended(&pretrain(name, method, &keys), 0, &[note]);
-        let again = selfsup(&["embed", &w.text(name), &texts, "--out", &w.text("e.npy")]);
+        let again = selfsup(&["embed", &w.text(name), "--data", &texts, "--out", &w.text("e.npy")]);
         good(&again);
         let said = String::from_utf8_lossy(&again.stderr).into_owned();
         assert!(!said.contains("read as") && !said.contains("are added"), "the run has its own: {said}");
     }
+    // Weights with a vocab.txt alone, and with nothing.
+    let model = w.path("bert/model");
+    std::fs::remove_file(model.join("tokenizer.json")).unwrap();
+    let start = format!("encoder.pretrained={}", model.display());
+    let go_on = |out: &str| {
+        let keys = ["train.steps=2", "train.batch_size=8", "corpus.length=12", "eval.online_knn=0", &start];
+        let args = ["pretrain", "--data", &texts, "--method", "masked-lm", "--no-probe", "--out", out];
+        selfsup(&[&args[..], &keys].concat())
+    };
+    let out = go_on(&w.text("on"));
+    ended(&out, 0, &["read as BERT's WordPiece"]);
+    assert!(good(&out).contains("pretrained weights:"));
+    std::fs::remove_file(model.join("vocab.txt")).unwrap();
+    refused(&go_on(&w.text("none")), &["no tokenizer beside these weights", "tokenizer.path"]);
     let codes = w.json("codes/tokenizer/tokenizer.json");
     assert_eq!(codes["model"]["vocab"].as_object().unwrap().len(), 5 + WORDS.len(), "{codes}");
     let spm = w.json("spm/tokenizer/tokenizer_config.json");

@@ -48,8 +48,10 @@ pub mod data;
 pub mod device;
 pub mod encoder;
 pub mod error;
+pub mod file;
 #[cfg(feature = "candle-nn")]
 pub mod foreign;
+pub mod guard;
 pub mod hub;
 pub mod init;
 pub mod loss;

@@ -64,7 +64,7 @@ impl Plan {
         let dir = self.folder(name);
         let done = dir.join("stage.json");
         if done.is_file() {
-            let text = std::fs::read(&done).map_err(|e| Error::io(&done, e))?;
+            let text = crate::file::read(&done)?;
             let value: Value =
                 serde_json::from_slice(&text).map_err(|e| Error::file(&done, format!("not JSON: {e}")))?;
             let before = value.get("settings").unwrap_or(&Value::Null);

@@ -101,10 +101,10 @@ mod tests {
         // Samples 7 and 60 are one, 61 nearly; 99 points the other way.
         let seven = [data[21], data[22], data[23]];
         data[180..183].copy_from_slice(&seven.map(|v| 2.0 * v));
-        data[183..186].copy_from_slice(&[seven[0], seven[1], seven[2] + 1e-3]);
+        data[183..186].copy_from_slice(&[seven[0], seven[1], seven[2] + 0.01]);
         data[297..300].copy_from_slice(&[-9.0, 0.1, 0.2]);
         let x = Matrix::new(data, 100, 3).unwrap();
-        let groups = duplicates(x.view(), 0.99999).unwrap();
+        let groups = duplicates(x.view(), 0.999).unwrap();
         let group = groups.iter().find(|g| g[0].0 == 7).unwrap();
         assert_eq!(group.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [7, 60, 61]);
         assert!(group[0].1 > 0.999999 && group[2].1 < 1.0);

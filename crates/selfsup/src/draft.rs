@@ -50,7 +50,7 @@ impl Draft {
     }
 
     fn open(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text = selfsup_core::file::text(path)?;
         Draft::parse(&text, &path.display().to_string())
     }
 

@@ -120,8 +120,8 @@ impl HubertPlan {
                 let bound = Usage::healthy_above(iteration.clusters);
                 if used.perplexity() < bound {
                     display().note(&format!(
-                        "warning: {} of {} clusters have frames, with a perplexity of {:.2} (healthy: {bound} and \
-                         more): most frames sound alike, as silence does, and there is little to learn from them",
+                        "warning: {} of {} clusters have frames, with a perplexity of {:.2} (healthy: {bound} \
+                         and more): most frames sound alike, as silence does, and there is little to learn",
                         used.clusters(),
                         iteration.clusters,
                         used.perplexity()

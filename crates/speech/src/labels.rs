@@ -40,7 +40,7 @@ impl Alignment {
     /// # Errors
     /// Naming the file and the line: not readable, no phone, a time that is no number or falls.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let bytes = selfsup_core::file::read(path)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| Error::file(path, "is not UTF-8"))?;
         let format = match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
             Some("phn") => Format::Phn,

@@ -56,7 +56,7 @@ pub fn rules(theirs: &str, ours: &str) -> Result<Rules> {
 /// If it cannot be read or describes another kind of model.
 pub fn read_config(dir: &Path) -> Result<SpeechConfig> {
     let path = dir.join("config.json");
-    let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+    let text = selfsup_core::file::read(&path)?;
     let json: Value =
         serde_json::from_slice(&text).map_err(|e| Error::file(&path, format!("not JSON: {e}")))?;
     SpeechConfig::from_hf(&json).map_err(|e| Error::file(&path, e))

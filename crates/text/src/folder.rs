@@ -39,7 +39,8 @@ pub fn load(
 }
 
 /// Refuses a file whose `head` differs from the `table` of tokens, for a network that scores by the table.
-/// Names of the file may stand below a path (`transformer.`). A file without one of them has nothing to compare.
+/// Names of the file may stand below a path (`transformer.`). A file without one of them has nothing to
+/// compare.
 ///
 /// # Errors
 /// If they differ; and as [`weights::read`].
@@ -59,7 +60,8 @@ pub(crate) fn tied(path: &Path, head: &str, table: &str) -> Result<()> {
     Err(Error::file(
         path,
         format!(
-            "{head} differs from {table}, and this network scores by the table of tokens (tie_word_embeddings)"
+            "{head} differs from {table}, and this network scores by the table of tokens \
+             (tie_word_embeddings)"
         ),
     ))
 }

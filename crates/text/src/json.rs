@@ -19,7 +19,7 @@ pub fn read_config(folder: &Path) -> Result<Value> {
     if size > MAX_CONFIG {
         return Err(Error::file(&path, format!("{size} bytes, expected at most {MAX_CONFIG}")));
     }
-    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+    let bytes = selfsup_core::file::read(&path)?;
     let value: Value =
         serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not JSON: {e}")))?;
     if value.is_object() { Ok(value) } else { Err(Error::file(&path, "expected a JSON object")) }

@@ -42,7 +42,7 @@ pub fn read_unanswered(path: &Path) -> Result<Vec<Question>> {
 }
 
 fn parse(path: &Path, answered: bool) -> Result<Vec<Question>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = selfsup_core::file::read(path)?;
     let json: Value =
         serde_json::from_slice(&bytes).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
     let list = |v: &Value, key: &str, at: &str| -> Result<Vec<Value>> {

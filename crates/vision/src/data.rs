@@ -56,7 +56,7 @@ impl Sample {
     pub fn decode_stretched(self, max_pixels: u64, stretched: bool) -> Result<Image> {
         match self.content {
             Content::File(path) => {
-                let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+                let bytes = selfsup_core::file::read(&path)?;
                 Image::decode_stretched(&bytes, &self.id, max_pixels, stretched)
             }
             Content::Bytes(bytes) => Image::decode_stretched(&bytes, &self.id, max_pixels, stretched),

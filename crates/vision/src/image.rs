@@ -6,9 +6,10 @@
 //! promises more pixels than allowed is refused before anything is allocated.
 
 use crate::levels::stretch;
-use crate::tiff;
+use crate::{png, tiff};
 use image::{DynamicImage, ImageDecoder, ImageReader};
-use selfsup_core::{Error, Result};
+use selfsup_core::guard::guarded;
+use selfsup_core::{Error, Result, file};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -90,7 +91,9 @@ impl Image {
     /// # Errors
     /// As [`Image::decode`].
     pub fn decode_stretched(bytes: &[u8], name: &str, max_pixels: u64, stretched: bool) -> Result<Self> {
-        let (mut image, stored) = Self::read(bytes, name, max_pixels)?;
+        let read = guarded(|| Self::read(bytes, name, max_pixels));
+        let (mut image, stored) = read
+            .unwrap_or_else(|_| Err(Error::input(name, "its decoder gave up on it: is the file damaged?")))?;
         if let (true, true, 1, Pixels::U16(values)) = (stretched, stored, image.channels, &mut image.data) {
             stretch(values);
         }
@@ -112,6 +115,7 @@ impl Image {
             let image = Image::new(width, height, channels, data).map_err(|e| Error::input(name, e))?;
             return Ok((image, stored));
         }
+        let bytes = &*png::pixels_only(bytes);
         let reader =
             ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::input(name, e))?;
         let Some(format) = reader.format() else {
@@ -136,6 +140,10 @@ impl Image {
                     "{width} x {height} pixels are more than the limit of {max_pixels} (data.max_pixels)"
                 ),
             ));
+        }
+        if format == image::ImageFormat::Png && !png::can_hold(bytes, width, height) {
+            let problem = format!("{width} x {height} pixels cannot lie in {} bytes: damaged?", bytes.len());
+            return Err(Error::input(name, problem));
         }
         if format == image::ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
             return Err(Error::input(name, "a truncated JPEG: its end is missing"));
@@ -167,7 +175,7 @@ impl Image {
     /// As [`Image::decode`].
     pub fn open(path: impl AsRef<Path>, max_pixels: u64) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let bytes = file::read(path)?;
         Self::decode(&bytes, &path.display().to_string(), max_pixels)
     }
 

@@ -61,6 +61,7 @@ pub mod folder;
 pub mod image;
 mod levels;
 pub mod names;
+mod png;
 pub mod prelude;
 mod pretrained;
 pub mod preview;

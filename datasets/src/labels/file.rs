@@ -40,7 +40,7 @@ impl LabelFile {
     /// Naming the file and the line: not UTF-8, a wrong number of fields, no known column, a named column that
     /// is absent, two columns that could be the same, an unknown split.
     pub fn read_with(path: &Path, columns: &Columns) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let bytes = selfsup_core::file::read(path)?;
         let text = std::str::from_utf8(&bytes).map_err(|e| {
             let line = 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
             Error::file(path, format_args!("line {line} is not UTF-8"))

@@ -1,19 +1,19 @@
 //! Values of columns, whatever is wrong with the file.
 
+use super::thrift::{check_footer, check_pages};
 use ::parquet::basic::{Repetition, Type as Physical};
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use ::parquet::data_type::{ByteArray, DataType};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use selfsup_core::{Error, Result};
+use selfsup_core::{Error, Result, file};
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// Runs a call into the reader of Parquet: what it reports names the file, and a panic over a damaged file is
 /// an error too.
 pub(super) fn guard<T>(path: &Path, f: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(f)) {
+    match selfsup_core::guard::guarded(f) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(e)) => Err(Error::file(path, format_args!("not a whole Parquet file: {e}"))),
         Err(_) => Err(Error::file(path, "not a whole Parquet file: its reader gave up")),
@@ -21,8 +21,20 @@ pub(super) fn guard<T>(path: &Path, f: impl FnOnce() -> Result<T, ParquetError>)
 }
 
 pub(super) fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    guard(path, || SerializedFileReader::new(file))
+    let file = file::open(path)?;
+    let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+    check_footer(path, length)?;
+    let reader = guard(path, || SerializedFileReader::new(file))?;
+    // A row of nulls takes no byte, and each takes memory here.
+    let rows = reader.metadata().row_groups().iter().map(|g| u64::try_from(g.num_rows()).unwrap_or(u64::MAX));
+    let rows = rows.fold(0u64, u64::saturating_add);
+    if rows > length.saturating_mul(16).saturating_add(1 << 16) {
+        return Err(Error::file(
+            path,
+            format_args!("not a whole Parquet file: {rows} rows in {length} bytes"),
+        ));
+    }
+    Ok(reader)
 }
 
 /// All `rows` values of a column without lists; `None` where one is null.
@@ -54,11 +66,20 @@ pub(super) enum Column {
 }
 
 /// The values of leaf `leaf` in row group `group`.
+///
+/// # Errors
+/// Naming the file: a column of lists or of neither numbers nor texts, and every kind of damage.
 pub(super) fn column(
+    path: &Path,
     reader: &SerializedFileReader<File>,
     group: usize,
     leaf: usize,
-) -> Result<Column, ParquetError> {
+) -> Result<Column> {
+    bounded(path, reader, group, leaf)?;
+    guard(path, || decoded(reader, group, leaf))
+}
+
+fn decoded(reader: &SerializedFileReader<File>, group: usize, leaf: usize) -> Result<Column, ParquetError> {
     let row_group = reader.get_row_group(group)?;
     let meta = row_group.metadata();
     let rows = usize::try_from(meta.num_rows())
@@ -118,11 +139,26 @@ const MOST: i64 = 1 << 24;
 
 /// The lists of leaf `leaf` in row group `group`. A list that is null or empty has no value; an element whose
 /// bytes are null is one.
+///
+/// # Errors
+/// Naming the file: a column of something else, and every kind of damage.
 pub(super) fn lists(
+    path: &Path,
     reader: &SerializedFileReader<File>,
     group: usize,
     leaf: usize,
-) -> Result<Lists, ParquetError> {
+) -> Result<Lists> {
+    bounded(path, reader, group, leaf)?;
+    guard(path, || listed(reader, group, leaf))
+}
+
+/// Refuses pages that announce more than they can hold.
+fn bounded(path: &Path, reader: &SerializedFileReader<File>, group: usize, leaf: usize) -> Result<()> {
+    let (start, length) = guard(path, || Ok(reader.metadata().row_group(group).column(leaf).byte_range()))?;
+    check_pages(path, start, length)
+}
+
+fn listed(reader: &SerializedFileReader<File>, group: usize, leaf: usize) -> Result<Lists, ParquetError> {
     let wrong = |what: String| Err(ParquetError::General(what));
     let row_group = reader.get_row_group(group)?;
     let meta = row_group.metadata();

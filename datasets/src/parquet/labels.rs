@@ -28,7 +28,14 @@ pub(super) fn hub_names(reader: &SerializedFileReader<File>, label: &str) -> Opt
     names.iter().map(|n| n.as_str().map(String::from)).collect()
 }
 
+/// Most bytes of the labels or groups of a row group: a dictionary holds each once, memory once a row.
+const NAMES: usize = 1 << 30;
+
 pub(super) fn text(path: &Path, values: Vec<Option<ByteArray>>) -> Result<Vec<Option<String>>> {
+    let bytes = values.iter().flatten().fold(0usize, |n, v| n.saturating_add(v.len()));
+    if bytes > NAMES {
+        return Err(Error::file(path, format_args!("has {bytes} bytes of labels or groups in a row group")));
+    }
     let one = |v: ByteArray| {
         String::from_utf8(v.data().to_vec())
             .map_err(|_| Error::file(path, "has a label or group that is not UTF-8 text"))

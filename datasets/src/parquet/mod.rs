@@ -10,6 +10,7 @@
 mod columns;
 mod find;
 mod labels;
+mod thrift;
 mod write;
 
 pub use write::embeddings;
@@ -20,7 +21,7 @@ use crate::split::Split;
 use ::parquet::basic::Type as Physical;
 use ::parquet::data_type::ByteArray;
 use ::parquet::file::reader::FileReader;
-use columns::{Column, column, guard, leaves, lists, reader};
+use columns::{Column, column, leaves, lists, reader};
 use find::{find_counts, find_images, find_lists};
 use labels::{hub_names, named, numbered, spread, text};
 use selfsup_core::{Error, Result};
@@ -165,7 +166,7 @@ impl Parquet {
                 let count = usize::try_from(meta.num_rows()).map_err(|_| bad())?;
                 let bytes = u64::try_from(meta.column(content).uncompressed_size()).map_err(|_| bad())?;
                 let mut read = |leaf: usize| -> Result<Column> {
-                    let column = guard(path, || column(&reader, index, leaf))?;
+                    let column = column(path, &reader, index, leaf)?;
                     let len = match &column {
                         Column::Numbers(v) => v.len(),
                         Column::Texts(v) => v.len(),
@@ -175,7 +176,7 @@ impl Parquet {
                 let label = label.map(|(_, leaf)| read(leaf)).transpose()?;
                 let group = group.map(&mut read).transpose()?;
                 let counts = match listed {
-                    true => Some(guard(path, || lists(&reader, index, counting))?.counts),
+                    true => Some(lists(path, &reader, index, counting)?.counts),
                     false => None,
                 };
                 let counts = counts.as_deref();
@@ -284,11 +285,11 @@ impl Parquet {
         let Table { path, content, listed } = &self.files[file];
         let reader = reader(path)?;
         if *listed {
-            let rows = Arc::new(guard(path, || lists(&reader, index, *content))?.values);
+            let rows = Arc::new(lists(path, &reader, index, *content)?.values);
             *cell = Some(rows.clone());
             return Ok(rows);
         }
-        match guard(path, || column(&reader, index, *content))? {
+        match column(path, &reader, index, *content)? {
             Column::Texts(rows) => {
                 let rows = Arc::new(rows);
                 *cell = Some(rows.clone());

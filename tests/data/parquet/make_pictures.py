@@ -1,5 +1,5 @@
-# Small tables of pictures, as pyarrow writes them: pages in gzip, lz4 and brotli, labels that are booleans, lists of pictures,
-# pictures that are null. Made with pyarrow 26.0.
+# Small tables of pictures, as pyarrow writes them: pages in gzip, lz4 and brotli, labels that are booleans,
+# lists of pictures, pictures that are null. Made with pyarrow 26.0.
 import io
 import struct
 import zlib
@@ -16,7 +16,8 @@ def png(i, side=18):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

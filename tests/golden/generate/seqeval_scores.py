@@ -1,9 +1,10 @@
 """Expected scores of entities, by seqeval 1.2.2, over random tags: tests/golden/tags/seqeval.json.
 
-    python3 -m venv v && v/bin/pip install seqeval==1.2.2 && v/bin/python seqeval_scores.py > ../tags/seqeval.json
+    python3 -m venv v && v/bin/pip install seqeval==1.2.2
+    v/bin/python seqeval_scores.py > ../tags/seqeval.json
 
-`default` is seqeval without a mode, `strict` its `mode="strict", scheme=IOB2`; each has micro-averaged precision, recall
-and F1, and the F1 of each type. Predictions break the scheme: an I- without its B-.
+`default` is seqeval without a mode, `strict` its `mode="strict", scheme=IOB2`; each has micro-averaged
+precision, recall and F1, and the F1 of each type. Predictions break the scheme: an I- without its B-.
 """
 
 import json

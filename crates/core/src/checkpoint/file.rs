@@ -213,7 +213,7 @@ pub(crate) fn read_sealed(path: &Path, device: &Device) -> Result<Contents> {
         _ => Error::io(path, e),
     };
     let bad = |problem: String| Error::file(path, problem);
-    let file = File::open(path).map_err(io)?;
+    let file = crate::file::open(path)?;
     let len = file.metadata().map_err(io)?.len();
     let mut file = BufReader::with_capacity(1 << 20, file);
     let mut hash = blake3::Hasher::new();

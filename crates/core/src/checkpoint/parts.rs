@@ -48,7 +48,7 @@ impl Part {
         if !self.name.starts_with(PREFIX) || self.name.contains(['/', '\\']) {
             return Err(Error::file(folder, format!("a part {:?}, expected {PREFIX}...", self.name)));
         }
-        let mut file = File::open(&path).map_err(io)?;
+        let mut file = crate::file::open(&path)?;
         let found = file.metadata().map_err(io)?.len();
         if found != self.bytes {
             return Err(Error::file(&path, format!("{found} bytes, expected {}", self.bytes)));
@@ -159,7 +159,7 @@ pub fn write_sealed_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// # Errors
 /// If the file cannot be read, or is damaged.
 pub fn read_sealed_json<T: Serialize + DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let text = crate::file::read(path)?;
     let seal: Seal<T> =
         serde_json::from_slice(&text).map_err(|e| Error::file(path, format!("not understood: {e}")))?;
     if digest(path, &seal.value)? != seal.blake3 {

@@ -111,7 +111,7 @@ impl Store {
             let _ = std::fs::remove_file(&aside);
             file::sync_folder(&best)?;
         } else {
-            let mut source = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+            let mut source = crate::file::open(path)?;
             file::write_atomic(&best, |f| std::io::copy(&mut source, f).map(drop).map_err(io))?;
         }
         Ok(best)

@@ -30,7 +30,7 @@ pub(super) fn cached(model: &Model, wanted: &[Wanted], cache: &Path) -> Result<P
     let commit = if model.is_commit() {
         model.revision.clone()
     } else {
-        let text = std::fs::read_to_string(root.join("refs").join(&model.revision)).unwrap_or_default();
+        let text = crate::file::text(root.join("refs").join(&model.revision)).unwrap_or_default();
         let commit = text.trim();
         // What a file says must not lead out of the cache.
         if commit.is_empty() || !commit.chars().all(|c| c.is_ascii_alphanumeric()) {

@@ -164,7 +164,7 @@ fn get(api: &Api, repo: &ApiRepo, file: &Listed, commit: &str, path: &Path) -> R
         (Err(e), _) => Some(format!("{}: {e}", delivered.display())),
         (Ok(came), Some(size)) if came != size => Some(format!("{came} bytes came, {size} bytes expected")),
         _ => file.lfs.as_ref().and_then(|l| l.sha256.as_ref()).and_then(|listed| {
-            let sum = std::fs::File::open(&delivered).and_then(sha256::of).unwrap_or_default();
+            let sum = crate::file::open(&delivered).ok().and_then(|f| sha256::of(f).ok()).unwrap_or_default();
             (sum != *listed).then(|| format!("SHA-256 {sum} came, {listed} expected"))
         }),
     };

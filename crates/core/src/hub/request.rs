@@ -30,7 +30,7 @@ impl Access {
             let file = env("HF_TOKEN_PATH")
                 .map(PathBuf::from)
                 .or_else(|| cache.parent().map(|home| home.join("token")))?;
-            std::fs::read_to_string(file).ok()
+            crate::file::text(file).ok()
         };
         let token = options.token.clone().or_else(|| env("HF_TOKEN")).or_else(left);
         Ok(Access {

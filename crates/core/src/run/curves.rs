@@ -7,7 +7,6 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::Path;
@@ -51,7 +50,7 @@ const BOUND: RGBColor = RGBColor(90, 90, 90);
 /// Reads the curves of `metrics.jsonl` by name; what never differs from 0 is left out, unless it should (a
 /// collapse can be exact).
 fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = crate::file::open(path)?;
     let mut curves: BTreeMap<String, Curve> = BTreeMap::new();
     for line in BufReader::new(file).lines() {
         let line = line.map_err(|e| Error::io(path, e))?;
@@ -73,7 +72,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
 
 /// The bounds of metrics that `bounds.json` beside a `metrics.jsonl` has; none without that file.
 pub(super) fn bounds(metrics: &Path) -> BTreeMap<String, f64> {
-    let text = std::fs::read(metrics.with_file_name("bounds.json")).unwrap_or_default();
+    let text = crate::file::read(metrics.with_file_name("bounds.json")).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 

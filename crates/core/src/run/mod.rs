@@ -104,7 +104,7 @@ impl Run {
             return Err(Error::file(&dir, "holds no run to resume (no config.toml)"));
         }
         let lock = Self::lock(&dir)?;
-        let before = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        let before = crate::file::text(&path)?;
         let mut changes = Vec::new();
         if let Some(after) = config_toml {
             changes = config_changes(&before, after).map_err(|e| Error::file(&path, e))?;
@@ -182,7 +182,7 @@ impl Run {
     /// If it cannot be read.
     pub fn config(&self) -> Result<String> {
         let path = self.dir.join("config.toml");
-        std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))
+        crate::file::text(&path)
     }
 
     /// The checkpoints of the run, of which the newest `keep_last` are kept.

@@ -81,7 +81,7 @@ impl Records {
         let path = self.dir.join("metrics.jsonl");
         let mut keep = Vec::new();
         let mut cut = 0;
-        let mut reader = BufReader::new(File::open(&path).map_err(|e| Error::io(&path, e))?);
+        let mut reader = BufReader::new(crate::file::open(&path)?);
         let mut line = Vec::new();
         loop {
             line.clear();

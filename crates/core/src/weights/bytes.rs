@@ -23,11 +23,8 @@ pub(super) struct Source {
 impl Source {
     /// Opens `path`.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let file = crate::file::open(path)?;
         let meta = file.metadata().map_err(|e| Error::io(path, e))?;
-        if !meta.is_file() {
-            return Err(Error::file(path, "not a file"));
-        }
         Ok(Source { file, path: path.to_path_buf(), len: meta.len() })
     }
 

@@ -26,7 +26,7 @@ struct Entry {
 
 impl SafeTensors {
     /// Opens a file and checks its header: every tensor lies within the file, in as many bytes as its shape
-    /// and type need.
+    /// and type need, and the tensors follow each other without gaps.
     ///
     /// # Errors
     /// If the file cannot be read, is truncated, or its header is not what the format demands; the tensor is
@@ -81,6 +81,7 @@ impl SafeTensors {
                 Entry { dtype: dtype.to_string(), shape, start: data + start, end: data + end },
             );
         }
+        without_gaps(&source, &entries, data)?;
         Ok(SafeTensors { source, entries, metadata })
     }
 
@@ -117,6 +118,28 @@ impl SafeTensors {
     pub fn all(&self) -> Result<BTreeMap<String, Tensor>> {
         self.names().map(|n| Ok((n.to_string(), self.tensor(n)?))).collect()
     }
+}
+
+/// Tensors follow each other and fill the file, as the reference reader demands: a file of a few bytes cannot
+/// hold many tensors over one range, and nothing hides between them.
+fn without_gaps(source: &Source, entries: &BTreeMap<String, Entry>, data: u64) -> Result<()> {
+    let mut order: Vec<(&String, &Entry)> = entries.iter().collect();
+    order.sort_by_key(|(_, e)| (e.start, e.end));
+    let mut at = data;
+    for (name, e) in order {
+        if e.start != at {
+            let (start, end, at) = (e.start - data, e.end - data, at - data);
+            let what = if start < at { "overlaps the tensor before it" } else { "leaves a gap before it" };
+            let problem = format!("its data at {start}..{end} {what}, expected them to begin at {at}");
+            return Err(source.error(format!("tensor {name}: {problem}")));
+        }
+        at = e.end;
+    }
+    if at != source.len() {
+        let (held, have) = (at - data, source.len() - data);
+        return Err(source.error(format!("its tensors hold {held} of {have} bytes of data, expected all")));
+    }
+    Ok(())
 }
 
 fn kind(dtype: &str) -> Option<Kind> {
@@ -158,11 +181,11 @@ mod tests {
         data.extend(half::f16::from_f32(-2.0).to_le_bytes());
         data.extend(half::bf16::from_f32(3.0).to_le_bytes());
         data.extend((1_i64 << 40).to_le_bytes());
-        data.extend([1, 0]);
+        data.extend([1, 0, 7, 8]);
         let header = r#"{"__metadata__":{"format":"pt"},"d":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},
             "h":{"dtype":"F16","shape":[],"data_offsets":[8,10]},"b":{"dtype":"BF16","shape":[1,1],"data_offsets":[10,12]},
             "i":{"dtype":"I64","shape":[1],"data_offsets":[12,20]},"t":{"dtype":"BOOL","shape":[2],"data_offsets":[20,22]},
-            "f8":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[20,22]},"e":{"dtype":"F32","shape":[0,3],"data_offsets":[22,22]}}"#;
+            "f8":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[22,24]},"e":{"dtype":"F32","shape":[0,3],"data_offsets":[22,22]}}"#;
         let (_dir, path) = file(header, &data);
         let f = SafeTensors::open(&path).unwrap();
         assert_eq!(f.metadata()["format"], "pt");
@@ -185,7 +208,20 @@ mod tests {
         let one = |shape: &str, a: u64, b: u64| {
             format!(r#"{{"w":{{"dtype":"F32","shape":{shape},"data_offsets":[{a},{b}]}}}}"#)
         };
+        let two = |a: [u64; 2], b: [u64; 2]| {
+            let shape = |[from, to]: [u64; 2]| (to - from) / 4;
+            format!(
+                r#"{{"v":{{"dtype":"F32","shape":[{}],"data_offsets":{a:?}}},"w":{{"dtype":"F32","shape":[{}],"data_offsets":{b:?}}}}}"#,
+                shape(a),
+                shape(b)
+            )
+        };
         for (header, says) in [
+            (two([0, 12], [0, 12]), "tensor w: its data at 0..12 overlaps the tensor before it"),
+            (two([0, 8], [4, 12]), "tensor w: its data at 4..12 overlaps the tensor before it"),
+            (two([0, 4], [8, 12]), "tensor w: its data at 8..12 leaves a gap before it"),
+            (two([0, 4], [4, 8]), "hold 8 of 12 bytes"),
+            (one("[2]", 4, 12), "tensor w: its data at 4..12 leaves a gap before it"),
             (one("[2]", 0, 12), "tensor w: 12 bytes for F32 [2]"),
             (one("[4]", 0, 16), "outside the file"),
             (one("[1]", 8, 4), "outside the file"),

@@ -58,7 +58,7 @@ pub fn fit_temperature(logits: &[f32], labels: &[u32], classes: usize) -> Result
     }
     while high - low > 1e-9 {
         let middle = 0.5 * (low + high);
-        if slope(middle.exp()) < 0.0 { low = middle } else { high = middle }
+        if slope(middle.exp()) <= 0.0 { low = middle } else { high = middle }
     }
     Ok((-0.5 * (low + high)).exp())
 }

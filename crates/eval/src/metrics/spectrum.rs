@@ -34,7 +34,7 @@ pub fn alpha_req(z: Features<'_>, first: usize, last: usize) -> Result<Decay> {
     }
     let (x, _) = centered(z.as_slice(), d);
     let mut covariance = cross(&x, d, &x, d)?;
-    covariance.iter_mut().for_each(|v| *v /= (n - 1) as f64);
+    covariance.iter_mut().for_each(|v| *v /= n as f64);
     let eigenvalues = eigenvalues(covariance, d);
     let range = &eigenvalues[first - 1..last];
     if let Some(i) = range.iter().position(|v| *v <= eigenvalues[0] * 1e-15 || *v <= 0.0) {
@@ -138,7 +138,7 @@ mod tests {
         let z = Matrix::new(data, 2 * d, d).unwrap();
         let found = alpha_req(z.view(), 3, 18).unwrap();
         assert!((found.alpha - 1.5).abs() < 1e-5 && found.r2 > 1.0 - 1e-6, "{found:?}");
-        assert!((found.eigenvalues[0] - 2.0 / 39.0).abs() < 1e-7);
+        assert!((found.eigenvalues[0] - 2.0 / 40.0).abs() < 1e-7);
         for (first, last) in [(0, 3), (3, 3), (1, 21)] {
             assert!(alpha_req(z.view(), first, last).is_err());
         }

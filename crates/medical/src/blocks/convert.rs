@@ -1,6 +1,6 @@
 //! From slices to a file of blocks, in one pass and with one layer of blocks in memory.
 
-use super::layout::{EDGE, Header, Kind, MAGIC, blocks_of};
+use super::layout::{EDGE, Header, Kind, MAGIC, blocks_of, seal};
 use super::private::Aside;
 use crate::grid::Stored;
 use crate::read::{ReadConfig, Slices, finite};
@@ -77,7 +77,9 @@ pub(super) fn convert_named(
         k += n;
     }
     file.seek(SeekFrom::Start(start + (sums.len() * EDGE.pow(3) * kind.size()) as u64)).map_err(io)?;
-    file.write_all(&sums.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>()).map_err(io)?;
+    let sums: Vec<u8> = sums.iter().flat_map(|s| s.to_le_bytes()).collect();
+    file.write_all(&sums).map_err(io)?;
+    file.write_all(&seal(&text, &sums).to_le_bytes()).map_err(io)?;
     file.sync_all().map_err(io)?;
     drop(file);
     std::fs::rename(&aside.0, path).map_err(io)?;

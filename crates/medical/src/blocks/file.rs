@@ -1,12 +1,11 @@
 //! An open file of blocks: any box is read from the blocks that it touches, each checked against its sum.
 
 use super::cache::BlockCache;
-use super::layout::{Header, Kind, MAGIC, MAX_HEADER, blocks_of};
+use super::layout::{Header, Kind, MAGIC, MAX_HEADER, blocks_of, seal};
 use super::shelf::InUse;
 use crate::grid::{Grid, Stored, show};
 use crate::volume::{SAME_PLACE, Volume};
 use selfsup_core::{Error, Result};
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,12 +28,13 @@ impl BlockFile {
     /// Opens a file of blocks, to be read through `cache`.
     ///
     /// # Errors
-    /// If it is none, of another version, or has not the length that its header says.
+    /// If it is none, of another version, has not the length that its header says, or is damaged outside of its
+    /// blocks.
     pub fn open(path: &Path, cache: Arc<BlockCache>) -> Result<Self> {
         let io = |e| Error::io(path, e);
         // Marked first: nobody removes it between here and there.
         let _in_use = InUse::of(path);
-        let mut file = File::open(path).map_err(io)?;
+        let mut file = selfsup_core::file::open(path)?;
         let length = file.metadata().map_err(io)?.len();
         let mut head = [0u8; 16];
         let short = || Error::file(path, "is no file of blocks, or is cut short: remove it, it is made anew");
@@ -47,8 +47,9 @@ impl BlockFile {
         file.read_exact(&mut text).map_err(|_| short())?;
         let header: Header = serde_json::from_slice(&text).map_err(|_| short())?;
         let stored = Stored::new(header.stored_shape, header.stored_affine).map_err(|_| short())?;
-        let grid = stored.grid()?;
-        let count: usize = blocks_of(grid.shape(), header.edge.max(1)).iter().product();
+        let grid = stored.grid().map_err(|_| short())?;
+        let counts = blocks_of(grid.shape(), header.edge.max(1));
+        let count = counts.iter().try_fold(1usize, |n, c| n.checked_mul(*c)).ok_or_else(short)?;
         let start = 16 + size;
         let block = header
             .edge
@@ -56,12 +57,21 @@ impl BlockFile {
             .and_then(|n| n.checked_mul(header.kind.size()))
             .filter(|n| (1..1 << 30).contains(n));
         let data = block.and_then(|b| count.checked_mul(b)).ok_or_else(short)? as u64;
-        if Some(length) != start.checked_add(data).and_then(|n| n.checked_add(4 * count as u64)) {
+        // A sum for each block, and one for the rest.
+        let sums = (count as u64).checked_mul(4).and_then(|n| n.checked_add(4)).ok_or_else(short)?;
+        if Some(length) != start.checked_add(data).and_then(|n| n.checked_add(sums)) {
             return Err(short());
         }
         file.seek(SeekFrom::Start(start + data)).map_err(io)?;
         let mut sums = Vec::new();
-        file.read_to_end(&mut sums).map_err(io)?;
+        file.take(length).read_to_end(&mut sums).map_err(io)?;
+        let sealed = sums.split_off(sums.len().saturating_sub(4));
+        if sealed != seal(&text, &sums).to_le_bytes() {
+            return Err(Error::file(
+                path,
+                "is damaged (its checksum differs): remove the file, it is made anew",
+            ));
+        }
         let sums = sums.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
         let number = cache.register();
         Ok(BlockFile { path: path.to_path_buf(), stored, grid, header, start, sums, cache, number, _in_use })
@@ -88,7 +98,7 @@ impl BlockFile {
             let io = |e| Error::io(&self.path, e);
             let size = self.header.edge.pow(3) * self.header.kind.size();
             // Opened for each read: a thousand volumes must not hold a thousand descriptors.
-            let mut file = File::open(&self.path).map_err(io)?;
+            let mut file = selfsup_core::file::open(&self.path)?;
             file.seek(SeekFrom::Start(self.start + (index * size) as u64)).map_err(io)?;
             let mut bytes = vec![0; size];
             file.read_exact(&mut bytes).map_err(io)?;

@@ -147,7 +147,8 @@ pub(super) fn runs(process: u32, file: &Path) -> bool {
     age.is_some_and(|age| age.as_secs() < 86_400)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     #![allow(clippy::unwrap_used)] // tests
     use super::*;

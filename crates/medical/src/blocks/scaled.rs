@@ -44,7 +44,7 @@ impl Scaled {
         let beside = volume.path().with_extension(ending);
         let sum = |bits: &[u32; 7]| crc32fast::hash(&bits.map(u32::to_le_bytes).concat());
         // What cannot be read, or is damaged, is found anew.
-        let kept = std::fs::read(&beside)
+        let kept = selfsup_core::file::read_up_to(&beside, 1 << 16)
             .ok()
             .and_then(|text| serde_json::from_slice::<([u32; 7], u32)>(&text).ok())
             .filter(|(bits, of)| sum(bits) == *of);

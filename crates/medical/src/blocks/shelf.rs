@@ -6,7 +6,6 @@
 use super::private::{Aside, runs};
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -115,7 +114,7 @@ impl InUse {
     /// Marks `path`, and makes it the most recently used. Where the folder cannot be written, nothing can be
     /// removed from it either.
     pub(super) fn of(path: &Path) -> InUse {
-        if let Ok(file) = File::open(path) {
+        if let Ok(file) = selfsup_core::file::open(path) {
             let _ = file.set_modified(SystemTime::now());
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -146,7 +145,8 @@ impl Drop for InUse {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     #![allow(clippy::unwrap_used)] // tests
     use super::*;
@@ -157,7 +157,7 @@ mod tests {
         let path = folder.join(name);
         std::fs::write(&path, vec![0; bytes]).unwrap();
         let when = SystemTime::now() - Duration::from_secs(ago);
-        File::options().write(true).open(&path).unwrap().set_modified(when).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(when).unwrap();
         path
     }
 

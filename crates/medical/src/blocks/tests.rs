@@ -130,12 +130,29 @@ fn damage_is_seen() {
         assert!(open(&whole[..cut]).err().unwrap().to_string().contains("cut short"), "{cut}");
     }
     let mut flipped = whole.clone();
-    let at = flipped.len() - 100;
+    let at = flipped.len() - 104;
     flipped[at] ^= 1;
     let file = open(&flipped).unwrap();
     assert!(file.read([0; 3], [1, 1, 1], 0.0).is_ok());
     let e = file.read([0, 0, 35], [1, 1, 1], 0.0).unwrap_err().to_string();
     assert!(e.contains("block 1 is damaged") && e.contains("v.blocks"), "{e}");
+    // A bit anywhere: an error, or the numbers as they are.
+    let expected = open(&whole).unwrap().read([0; 3], [3, 3, 40], 0.0).unwrap();
+    let header = 16 + u64::from_le_bytes(whole[8..16].try_into().unwrap()) as usize;
+    let end = whole.len();
+    let blocks = (header..end - 12).step_by(4099);
+    for at in (0..header).chain(blocks).chain(end - 12..end) {
+        for bit in 0..8 {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << bit;
+            let read = open(&flipped).and_then(|file| file.read([0; 3], [3, 3, 40], 0.0));
+            assert!(
+                read.as_ref().err().is_some_and(|e| e.to_string().contains("v.blocks")),
+                "bit {bit} of {at}"
+            );
+        }
+    }
+    assert_eq!(open(&whole).unwrap().read([0; 3], [3, 3, 40], 0.0).unwrap(), expected);
     let mut lying = whole;
     let text = String::from_utf8_lossy(&lying[16..200]).into_owned();
     let at = 16 + text.find("32").unwrap();

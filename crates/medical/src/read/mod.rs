@@ -27,7 +27,6 @@ use crate::transform::upright;
 use crate::volume::{Volume, whole};
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use upright::Upright;
 
@@ -57,9 +56,7 @@ fn plain(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     if !meta.is_file() {
         return Err(Error::file(path, "is neither a file nor a folder"));
     }
-    let mut head = Vec::new();
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-    file.take(352).read_to_end(&mut head).map_err(|e| Error::io(path, e))?;
+    let head = selfsup_core::file::head(path, 352)?;
     if dicom::is_dicom(&head) {
         return dicom::open_file(path, config);
     }
@@ -115,9 +112,7 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
         found.sort();
         return Ok(found);
     }
-    let mut head = Vec::new();
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-    file.take(132).read_to_end(&mut head).map_err(|e| Error::io(path, e))?;
+    let head = selfsup_core::file::head(path, 132)?;
     if dicom::is_dicom(&head) {
         return dicom::series_of(path);
     }
@@ -214,9 +209,7 @@ pub fn pictures(files: Vec<PathBuf>) -> (Vec<PathBuf>, Passed) {
 
 /// Whether a file begins like a DICOM file.
 fn dicom_file(path: &Path) -> bool {
-    let mut head = Vec::new();
-    let read = std::fs::File::open(path).and_then(|f| f.take(132).read_to_end(&mut head));
-    read.is_ok() && dicom::is_dicom(&head)
+    selfsup_core::file::head(path, 132).is_ok_and(|head| dicom::is_dicom(&head))
 }
 
 /// Reads a volume whole, turned to RAS+; a DICOM file stands for its series ([`open_series`]).

@@ -12,7 +12,6 @@ use super::slices::{ReadConfig, Slices, check_shape, frame_of};
 use crate::grid::{Affine, Stored, norm};
 use flate2::read::MultiGzDecoder;
 use selfsup_core::{Error, Result};
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -245,10 +244,7 @@ pub(super) fn image_beside(path: &Path) -> Result<PathBuf> {
 
 /// Whether a file is compressed by gzip.
 fn is_gzip(path: &Path) -> Result<bool> {
-    let mut head = Vec::new();
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    file.take(2).read_to_end(&mut head).map_err(|e| Error::io(path, e))?;
-    Ok(head == [0x1f, 0x8b])
+    Ok(selfsup_core::file::head(path, 2)? == [0x1f, 0x8b])
 }
 
 /// Opens a NIfTI file.
@@ -259,7 +255,7 @@ fn is_gzip(path: &Path) -> Result<bool> {
 pub fn open(path: &Path, config: &ReadConfig) -> Result<Box<dyn Slices>> {
     let id = path.display().to_string();
     let gzip = is_gzip(path)?;
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = selfsup_core::file::open(path)?;
     let mut head = Vec::new();
     let mut input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     input.by_ref().take(544).read_to_end(&mut head).map_err(|e| damaged(&id, e))?;

@@ -11,7 +11,6 @@ use super::slices::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -26,7 +25,7 @@ struct Header {
 
 impl Header {
     fn read(path: &Path) -> Result<Header> {
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let file = selfsup_core::file::open(path)?;
         let mut input = BufReader::new(file.take(MAX_HEADER));
         let mut fields = BTreeMap::new();
         let mut end = 0;

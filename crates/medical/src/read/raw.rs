@@ -4,7 +4,6 @@ use super::slices::{ReadConfig, Slices, check_shape};
 use crate::grid::Stored;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use selfsup_core::{Error, Result};
-use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
@@ -134,7 +133,7 @@ impl Raw {
     ) -> Result<Self> {
         check_shape(&id, stored.shape(), config)?;
         let io = |e| Error::io(file, e);
-        let mut opened = File::open(file).map_err(io)?;
+        let mut opened = selfsup_core::file::open(file)?;
         let length = opened.metadata().map_err(io)?.len();
         let voxels: usize = stored.shape().iter().product();
         let bytes = (voxels * layout.number.size()) as u64;

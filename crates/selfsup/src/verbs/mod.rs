@@ -167,7 +167,7 @@ pub(crate) fn field(value: &Value) -> String {
 }
 
 pub(crate) fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|e| Error::io(path, e))
+    selfsup_core::file::text(path)
 }
 
 /// The first folder runs/NAME, runs/NAME-2 ... that does not exist.

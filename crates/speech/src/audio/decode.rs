@@ -4,7 +4,6 @@
 use super::content::Content;
 use super::riff;
 use selfsup_core::{Error, Result};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use symphonia::core::audio::GenericAudioBufferRef;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_MP3;
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
@@ -156,7 +155,7 @@ fn too_long(id: &str, seconds: f64, max: f64) -> Error {
 
 /// Runs third-party code; a panic becomes an error.
 fn guarded<R>(id: &str, f: impl FnOnce() -> Result<R>) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(f))
+    selfsup_core::guard::guarded(f)
         .unwrap_or_else(|_| Err(Error::input(id, "the decoder failed on it: is the file damaged?")))
 }
 
@@ -178,12 +177,9 @@ impl<'a> Stream<'a> {
     fn open(content: &Content, id: &'a str) -> Result<Self> {
         let (source, size): (Box<dyn MediaSource>, u64) = match content {
             Content::File(path) => {
-                let meta = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-                if !meta.is_file() {
-                    return Err(Error::file(path, "is no regular file"));
-                }
-                let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-                (riff::source(file, meta.len(), id)?, meta.len())
+                let file = selfsup_core::file::open(path)?;
+                let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
+                (riff::source(file, size, id)?, size)
             }
             Content::Bytes(bytes) => {
                 let size = bytes.len() as u64;

@@ -176,7 +176,7 @@ impl Corpus {
             clip.label = named.as_ref().and_then(|n| classes.binary_search(&n[i]).ok()).map(|c| c as u32);
             let text = path.with_extension("txt");
             if text.is_file() {
-                let said = std::fs::read_to_string(&text).map_err(|e| Error::io(&text, e))?;
+                let said = selfsup_core::file::text(&text)?;
                 clip.transcript = Some(said.split_whitespace().collect::<Vec<_>>().join(" "));
             }
             clip.alignment =

@@ -85,7 +85,7 @@ impl Vocabulary {
     /// # Errors
     /// If it cannot be read, ids have gaps, or id 0 is not `<pad>`.
     pub fn read(path: &Path, units: Units) -> Result<Self> {
-        let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let text = selfsup_core::file::read(path)?;
         let json: Value =
             serde_json::from_slice(&text).map_err(|e| Error::file(path, format!("not JSON: {e}")))?;
         let map = json.as_object().ok_or_else(|| Error::file(path, "expected an object of token and id"))?;

@@ -39,7 +39,7 @@ pub struct Tagged {
 /// Naming the file and the line: not UTF-8, columns that do not fit those before, tags without words, tags
 /// of entities in no scheme (IOB2, IOB1, BIOES), and no sentence at all.
 pub fn read(path: &Path, tagged: bool) -> Result<Tagged> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = selfsup_core::file::read(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|e| {
         let line = 1 + bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count();
         Error::file(path, format!("line {line} is not UTF-8"))

@@ -150,8 +150,8 @@ fn check_begins(found: &[Found], parts: fn(&str) -> Option<Parts<'_>>) -> Result
         (None, _) => Ok(false),
         (Some(_), None) => Ok(true),
         (Some((place, tag, kind)), Some((other, first))) => Err(format!(
-            "{place}: {tag} goes on with no {kind}: in B-I-O tags an entity begins with B-{kind} (nor is this \
-             IOB1, since {first} at {other} follows no entity of its type)"
+            "{place}: {tag} goes on with no {kind}: in B-I-O tags an entity begins with B-{kind} (nor is \
+             this IOB1, since {first} at {other} follows no entity of its type)"
         )),
     }
 }
@@ -166,8 +166,8 @@ fn check_ends(found: &[Found], parts: fn(&str) -> Option<Parts<'_>>) -> Result<(
             match open {
                 Some((opened, of)) if !goes_on || of != kind => {
                     return Err(format!(
-                        "{}: {tag} behind {opened}, whose entity has no end: in tags with marks of the end an \
-                         entity is B-, I- and E-, of one word S- (or B-, I-, L-, U-)",
+                        "{}: {tag} behind {opened}, whose entity has no end: in tags with marks of the end \
+                         an entity is B-, I- and E-, of one word S- (or B-, I-, L-, U-)",
                         f.place(k)
                     ));
                 }

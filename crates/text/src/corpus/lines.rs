@@ -1,7 +1,6 @@
 //! Lines of files that may be compressed, with errors that name the line and the byte.
 
 use selfsup_core::{Error, Result};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -19,7 +18,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Opens a file; its first bytes say whether it is compressed.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(|e| Error::io(path, e))?);
+        let mut file = BufReader::with_capacity(1 << 16, selfsup_core::file::open(path)?);
         let head = file.fill_buf().map_err(|e| Error::io(path, e))?;
         let input: Box<dyn BufRead + Send> = if head.starts_with(&[0x1f, 0x8b]) {
             Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))

@@ -181,10 +181,9 @@ pub(super) fn read_at(file: &File, path: &Path, buffer: &mut [u8], offset: u64) 
     let done = {
         // No position of its own: open the file once more.
         let _ = file;
-        File::open(path).and_then(|mut f| {
-            std::io::Seek::seek(&mut f, std::io::SeekFrom::Start(offset))?;
-            std::io::Read::read_exact(&mut f, buffer)
-        })
+        let mut f = selfsup_core::file::open(path)?;
+        std::io::Seek::seek(&mut f, std::io::SeekFrom::Start(offset))
+            .and_then(|_| std::io::Read::read_exact(&mut f, buffer))
     };
     done.map_err(|e| Error::io(path, e))
 }

@@ -13,6 +13,7 @@ pub use train::{TokenizerConfig, TokenizerKind, train};
 pub use windows::Window;
 
 use crate::batch::{Example, Vocabulary};
+use selfsup_core::guard::guarded;
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
 use tokenizers::AddedToken;
@@ -20,6 +21,8 @@ use tokenizers::models::ModelWrapper;
 
 /// Largest `tokenizer.json` that is read.
 const MAX_FILE: u64 = 512 << 20;
+/// Ids above this are refused: a model has a row of its embedding for each.
+const MAX_IDS: usize = 1 << 24;
 /// Longer texts are tokenised in pieces, cut before white space: a tokeniser keeps some hundred bytes for
 /// each token of a piece.
 const PIECE: usize = 1 << 20;
@@ -72,25 +75,36 @@ impl Tokenizer {
                 "no tokenizer.json in this folder, nor vocab.json with merges.txt, vocab.txt or a .model",
             ));
         }
-        let size = std::fs::metadata(&file).map_err(|e| Error::io(&file, e))?.len();
-        if size > MAX_FILE {
-            return Err(Error::file(&file, format!("{size} bytes, expected at most {MAX_FILE}")));
-        }
-        let bytes = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+        let bytes = selfsup_core::file::read_up_to(&file, MAX_FILE)?;
+        // The library gives up on some damaged files by a panic.
+        let read = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes));
+        let mut inner = read
+            .map_err(|_| Error::file(&file, "not a tokenizer.json: it is damaged or cut short"))?
             .map_err(|e| Error::file(&file, format!("not a tokenizer.json: {e}")))?;
         // Batches are padded and cut by this library, whatever the file was saved with.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::file(&file, e))?;
         let special = Specials::read(&inner, file.parent().unwrap_or(Path::new(".")))?;
-        Ok(Tokenizer { inner, special, path: file, note: None })
+        Tokenizer { inner, special, path: file, note: None }.bounded()
     }
 
     fn converted(files: &convert::Files) -> Result<Self> {
         let (inner, note) = files.convert()?;
         let path = files.main().to_path_buf();
         let special = Specials::read(&inner, path.parent().unwrap_or(Path::new(".")))?;
-        Ok(Tokenizer { inner, special, path, note: Some(note) })
+        Tokenizer { inner, special, path, note: Some(note) }.bounded()
+    }
+
+    /// Ids decide how large embeddings become: a file of some bytes must not ask for all memory.
+    fn bounded(self) -> Result<Self> {
+        let size = self.size();
+        if size > MAX_IDS {
+            return Err(Error::file(
+                &self.path,
+                format!("a token has the id {}, expected ids below {MAX_IDS}", size - 1),
+            ));
+        }
+        Ok(self)
     }
 
     /// A tokenizer that was made in memory; special tokens by their usual names.
@@ -188,7 +202,7 @@ impl Tokenizer {
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         for piece in pieces(text, PIECE) {
-            let e = self.inner.encode_fast(piece, false).map_err(|e| self.failed(piece, &e))?;
+            let e = self.guarded(piece, |t| t.encode_fast(piece, false))?;
             ids.extend_from_slice(e.get_ids());
         }
         Ok(ids)
@@ -202,7 +216,7 @@ impl Tokenizer {
     pub fn example(&self, text: &str, pair: Option<&str>, longest: usize) -> Result<Example> {
         // A token is at least a byte of most texts, so the first megabyte is enough for any model.
         let first = |text| pieces(text, PIECE).next().unwrap_or_default();
-        let encode = |text: &str| self.inner.encode(text, false).map_err(|e| self.failed(text, &e));
+        let encode = |text: &str| self.guarded(text, |t| t.encode(text, false));
         let mut a = encode(first(text))?;
         let mut b = pair.map(|p| encode(first(p))).transpose()?;
         let around = tokenizers::PostProcessor::added_tokens(&Around(&self.inner), b.is_some());
@@ -224,7 +238,7 @@ impl Tokenizer {
         if let Some(b) = b.as_mut().filter(|b| b.len() > keep) {
             cut(b, keep);
         }
-        let e = self.inner.post_process(a, b, true).map_err(|e| self.failed(text, &e))?;
+        let e = self.guarded(text, |t| t.post_process(a, b, true))?;
         // Words of the second text number on.
         let mut words = Vec::with_capacity(e.len());
         let offset = |id: u32| {
@@ -250,7 +264,7 @@ impl Tokenizer {
     /// # Errors
     /// If the decoder refuses them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(|e| Error::input(self.path.display(), e))
+        self.decoded(ids, true)
     }
 
     /// The text of `ids` with its special tokens, such as the sentinels between the spans that a T5 writes.
@@ -258,7 +272,7 @@ impl Tokenizer {
     /// # Errors
     /// If the decoder refuses them.
     pub fn decode_whole(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, false).map_err(|e| Error::input(self.path.display(), e))
+        self.decoded(ids, false)
     }
 
     /// For each token, whether a word begins with it: what packed blocks, which keep ids alone, number words
@@ -286,6 +300,24 @@ impl Tokenizer {
             };
         }
         starts
+    }
+
+    fn decoded(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        let text = guarded(|| self.inner.decode(ids, skip_special)).map_err(|_| {
+            Error::input(self.path.display(), "its decoder gave up on the ids: is the file damaged?")
+        })?;
+        text.map_err(|e| Error::input(self.path.display(), e))
+    }
+
+    /// A call into the library, for `text`: it gives up on some damaged files by a panic.
+    fn guarded<T>(
+        &self,
+        text: &str,
+        call: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T>,
+    ) -> Result<T> {
+        guarded(|| call(&self.inner))
+            .map_err(|_| self.failed(text, &"the tokenizer gave up on it: is the file damaged?"))?
+            .map_err(|e| self.failed(text, &e))
     }
 
     fn failed(&self, text: &str, why: &dyn std::fmt::Display) -> Error {

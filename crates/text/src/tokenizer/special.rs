@@ -44,7 +44,10 @@ impl Specials {
         let mut named: [Option<u32>; 7] = [None; 7];
         for file in ["special_tokens_map.json", "tokenizer_config.json"] {
             let path = folder.join(file);
-            let Ok(bytes) = std::fs::read(&path) else { continue };
+            if !path.exists() {
+                continue;
+            }
+            let bytes = selfsup_core::file::read(&path)?;
             let json: Value =
                 serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not JSON: {e}")))?;
             for ((key, _), slot) in PARTS.iter().zip(&mut named) {

@@ -13,11 +13,11 @@ use super::Tokenizer;
 use super::parts::{part, template};
 use rayon::prelude::*;
 use selfsup_core::config::Unread;
+use selfsup_core::guard::guarded;
 use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
@@ -323,7 +323,7 @@ fn pieces(
             words.iter().map(|(w, n)| (w.clone(), u32::try_from(*n).unwrap_or(u32::MAX))).collect();
         let (trainer, mut model) = (builder.build().map_err(failed)?, Unigram::default());
         // The library gives up on corpora of a few words by a panic.
-        let done = catch_unwind(AssertUnwindSafe(|| trainer.do_train(sentences, &mut model)));
+        let done = guarded(|| trainer.do_train(sentences, &mut model));
         done.map_err(|_| failed("the corpus is too small for pieces of words"))?.map_err(failed)?;
         return Ok(ModelWrapper::Unigram(in_order(&model, specials.len())?));
     }

@@ -100,7 +100,8 @@ fn transformers(file: &Path, object: &Map<String, Value>) -> Result<Option<Norma
         return Err(Error::file(
             file,
             format!(
-                "do_rescale and rescale_factor make values of 0 to {values}, expected 0 to 1 (rescale_factor 1/255)"
+                "do_rescale and rescale_factor make values of 0 to {values}, expected 0 to 1 \
+                 (rescale_factor 1/255)"
             ),
         ));
     }

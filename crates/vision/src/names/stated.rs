@@ -76,7 +76,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Stated>> {
     if !file.is_file() {
         return Ok(None);
     }
-    let text = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
+    let text = selfsup_core::file::read(&file)?;
     let json: Value =
         serde_json::from_slice(&text).map_err(|e| Error::file(&file, format!("not JSON: {e}")))?;
     let object = json.as_object().ok_or_else(|| Error::file(&file, "expected an object"))?;

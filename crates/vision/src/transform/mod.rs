@@ -1,6 +1,7 @@
 //! Random transforms of decoded images. Randomness is an argument: the same generator gives the same view.
 
 pub mod ops;
+mod resize;
 
 pub use ops::{Filter, Rect};
 

@@ -263,7 +263,7 @@ fn images_are_normalised_as_the_weights_were_trained() {
     std::fs::write(dir.path().join("preprocessor_config.json"), text).unwrap();
     let layer = of().described().unwrap().layer(None).unwrap();
     let augment: AugmentConfig = layer["augment"].clone().try_into().unwrap();
-    assert_eq!((augment.mean[0], augment.std[1]), (0.481_454_66, 0.261_302_58));
+    assert_eq!((augment.mean[0], augment.std[1]), (0.481_454_66_f32, 0.261_302_6_f32));
     augment.agree(&of()).unwrap();
     let near = AugmentConfig { mean: [0.481, 0.458, 0.408], ..augment.clone() };
     near.agree(&of()).unwrap();

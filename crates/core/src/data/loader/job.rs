@@ -4,7 +4,6 @@ use super::config::LoaderConfig;
 use crate::data::{Collate, Dataset, LoadedBatch, Sampler, Transform};
 use crate::error::{Error, Result};
 use selfsup_kernels::rng::Key;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -113,14 +112,11 @@ where
     }
 }
 
-/// Runs third-party code; a panic becomes an error.
+/// Runs a step of a sample; a panic becomes an error.
 fn guarded<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(Error::Other(format!("panicked: {}", text.unwrap_or("without a message"))))
+    crate::guard::guarded(f).unwrap_or_else(|panic| {
+        // Decoders are guarded where they are called: what comes here is a fault of the code around them.
+        Err(Error::Other(format!("a fault of the program, RUST_BACKTRACE=1 shows where: {}", panic.0)))
     })
 }
 

@@ -98,7 +98,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 /// The first bytes of a file.
 fn head(path: &Path) -> Result<Vec<u8>> {
     let mut head = Vec::new();
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = selfsup_core::file::open(path)?;
     file.take(132).read_to_end(&mut head).map_err(|e| Error::io(path, e))?;
     Ok(head)
 }

@@ -118,7 +118,7 @@ pub(super) fn parse(path: &Path) -> Result<Parsed> {
     if !std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_file() {
         return Err(Error::file(path, "is no file"));
     }
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = selfsup_core::file::open(path)?;
     let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
     let mut input = Input { bytes: Bytes::File(BufReader::new(file)), at: 0, length };
     input.whole().map_err(|problem| Error::file(path, problem)).map(|(object, syntax, place)| Parsed {

@@ -10,7 +10,6 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use dicom_pixeldata::PixelDecoder;
 use selfsup_core::{Error, Result};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A file whose pixels are read frame by frame.
 pub(super) struct Pixels {
@@ -180,7 +179,7 @@ impl Pixels {
             }
             return jpeg::decode(&stream, header.rows, header.columns).map_err(undecoded);
         }
-        let reason = match catch_unwind(AssertUnwindSafe(|| self.decoded(stream))) {
+        let reason = match selfsup_core::guard::guarded(|| self.decoded(stream)) {
             Ok(Ok(bytes)) => return Ok(bytes),
             Ok(Err(reason)) => reason,
             Err(_) => "damaged?".to_string(),

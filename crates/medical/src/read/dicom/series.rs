@@ -214,9 +214,17 @@ fn uneven(placed: &[Placed], odd: &[usize], first: usize, usual: f64) -> String 
         "between {} (at {:.3} mm along the normal) and {} (at {:.3} mm)",
         a.name, a.along, b.name, b.along
     );
-    let more = if odd.len() > 1 { format!("; {} further gaps differ", odd.len() - 1) } else { String::new() };
-    // Slices go missing here and there; gaps that differ for a stretch were chosen.
-    let stretch = odd.windows(3).any(|w| w[2] - w[0] == 2 && (gap(w[2]) - gap(w[0])).abs() < 0.05 * usual);
+    let more = match odd.len() {
+        1 => String::new(),
+        2 => "; 1 further gap differs".to_string(),
+        n => format!("; {} further gaps differ", n - 1),
+    };
+    // Slices go missing here and there; gaps that differ for a stretch, or from somewhere to an end, were chosen.
+    let alike = |w: &[usize], n: usize| {
+        w[n] - w[0] == n && w.iter().all(|i| (gap(*i) - gap(w[0])).abs() < 0.05 * usual)
+    };
+    let ends = |w: &[usize]| w[0] == 1 || w[1] == placed.len() - 1;
+    let stretch = odd.windows(3).any(|w| alike(w, 2)) || odd.windows(2).any(|w| alike(w, 1) && ends(w));
     let missing = gap(first) / usual - 1.0;
     if !stretch && 2 * odd.len() <= placed.len() && missing > 0.5 && (missing - missing.round()).abs() < 0.1 {
         let n = missing.round();

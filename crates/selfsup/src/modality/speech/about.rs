@@ -1,5 +1,5 @@
-//! What `data inspect` says of recordings: durations, rates, channels, formats, transcripts, and channels that
-//! cancel.
+//! What `data inspect` says of recordings: durations, rates, channels, formats, transcripts, and channels
+//! that cancel.
 
 use selfsup_datasets::Records;
 use selfsup_speech::audio::{Info, cancels, info};

@@ -194,11 +194,23 @@ impl Modality for Text {
     const LAYOUTS: &'static [&'static str] = &["hf"];
 
     fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
-        let keys = config.keys.clone();
-        let start = keys.encoder.pretrained().map(Path::new).filter(|p| Tokenizer::is_at(p));
+        let mut keys = config.keys.clone();
+        if let Some(name) = keys.encoder.pretrained() {
+            // A name on the Hub becomes the folder that it was fetched into.
+            let folder = super::weights_path(name)?.display().to_string();
+            keys.encoder.set_pretrained(Some(folder));
+        }
+        let start = keys.encoder.pretrained().map(Path::new);
         let tokenizer = match (&keys.tokenizer.path, start) {
             (Some(path), _) => Tokenizer::load(path)?,
-            (None, Some(folder)) => Tokenizer::load(folder)?,
+            (None, Some(folder)) if Tokenizer::is_at(folder) => Tokenizer::load(folder)?,
+            (None, Some(folder)) => {
+                return Err(Error::file(
+                    folder,
+                    "no tokenizer beside these weights (tokenizer.json, vocab.json with merges.txt, vocab.txt \
+                     or a .model), and one made from the data would know other tokens: give tokenizer.path",
+                ));
+            }
             (None, None) => {
                 let set = trained_on(config)?;
                 // Characters are counted, not asked for.

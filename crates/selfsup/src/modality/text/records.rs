@@ -141,7 +141,19 @@ pub(super) fn documents(what: &str, corpus: &CorpusConfig, layout: Layout) -> Re
     let files = files(path)?;
     let mut parts = Parts::of(path, &files, layout);
     let mut reader = Reader::new(files, corpus.unit, &corpus.column);
-    let all: Vec<Document> = reader.by_ref().collect::<Result<_>>()?;
+    let (mut all, mut held) = (Vec::new(), 0);
+    for document in reader.by_ref() {
+        let document = document?;
+        held += in_memory(&document);
+        // A compressed file of short lines is small, and many times as large in memory.
+        if held > corpus.in_memory << 20 {
+            drop(all);
+            let large = Large::at(path, corpus)?;
+            let parts = Parts::of(path, &large.files, layout);
+            return large.texts(corpus, parts);
+        }
+        all.push(document);
+    }
     if let Some(first) = reader.empty().first() {
         let empty = reader.empty().len();
         parts.notes.push(format!("{empty} files hold no text, {} for example", first.display()));
@@ -150,6 +162,11 @@ pub(super) fn documents(what: &str, corpus: &CorpusConfig, layout: Layout) -> Re
         return Err(Error::file(path, "no text: the files are empty"));
     }
     Ok(Set::new(Documents(all, parts)))
+}
+
+/// About the bytes that a text in memory takes: it, its name, and the two allocations of them.
+fn in_memory(document: &Document) -> u64 {
+    (size_of::<Document>() + document.id.len() + document.text.len() + 32) as u64
 }
 
 /// A corpus that is not held in memory: its files, and the folder for what is made of it.
@@ -161,7 +178,7 @@ pub(super) struct Large {
 }
 
 impl Large {
-    /// The corpus at `what`, if its files are larger than `corpus.in_memory`.
+    /// The corpus at `what`, if its files are larger than `corpus.in_memory`, or its texts lie on the disk.
     pub(super) fn of(what: &str, corpus: &CorpusConfig) -> Result<Option<Self>> {
         let path = Path::new(what);
         if is_name(what) {
@@ -171,9 +188,19 @@ impl Large {
             tables if tables.is_empty() => files(path)?,
             tables => tables,
         };
-        if weight(&found)? <= corpus.in_memory << 20 {
-            return Ok(None);
+        if weight(&found)? > corpus.in_memory << 20 {
+            return Self::of_files(found, corpus).map(Some);
         }
+        // Texts that turned out to be too many for the memory were written; without a cache none were.
+        Ok(Self::of_files(found, corpus).ok().filter(|large| large.folder.join("texts").is_dir()))
+    }
+
+    /// The corpus at `path`, whatever its size.
+    fn at(path: &Path, corpus: &CorpusConfig) -> Result<Self> {
+        Self::of_files(files(path)?, corpus)
+    }
+
+    fn of_files(found: Vec<PathBuf>, corpus: &CorpusConfig) -> Result<Self> {
         let mut source = format!("unit {:?}, column {}\n", corpus.unit, corpus.column);
         for file in &found {
             let meta = std::fs::metadata(file).map_err(|e| Error::io(file, e))?;
@@ -188,7 +215,7 @@ impl Large {
             Some(folder) => PathBuf::from(folder),
             None => fetch::cache()?.join("corpora"),
         };
-        Ok(Some(Large { folder: root.join(folder_name(&source)), files: found, source }))
+        Ok(Large { folder: root.join(folder_name(&source)), files: found, source })
     }
 
     /// Its texts, from the disk: written there first if they are not.

@@ -46,9 +46,9 @@ pub(super) fn convert(
         .map_err(|e| Error::file(merges, format!("does not belong to vocab.json: {e}")))?;
     let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(model));
     let space = settings.flag("add_prefix_space").unwrap_or(false);
-    let level = |space: bool, trim: bool| json!({"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": trim, "use_regex": true});
-    inner.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(level(space, true))?));
-    inner.with_decoder(Some(part::<DecoderWrapper>(level(true, true))?));
+    let level = |space: bool| json!({"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": true, "use_regex": true});
+    inner.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(level(space))?));
+    inner.with_decoder(Some(part::<DecoderWrapper>(level(true))?));
     if !roberta {
         let usual =
             [("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")];
@@ -82,8 +82,8 @@ pub(super) fn convert(
 /// The merges of a file: two pieces a line, behind a line with the version.
 fn pairs(file: &Path) -> Result<Vec<(String, String)>> {
     let text = String::from_utf8(read(file, MAX)?).map_err(|_| Error::file(file, "not UTF-8"))?;
-    let lines =
-        text.lines().enumerate().filter(|(i, l)| !l.is_empty() && !(*i == 0 && l.starts_with("#version")));
+    let version = |i: usize, line: &str| i == 0 && line.starts_with("#version");
+    let lines = text.lines().enumerate().filter(|(i, l)| !l.is_empty() && !version(*i, l));
     lines
         .map(|(i, line)| match line.split_once(' ') {
             Some((a, b)) if !a.is_empty() && !b.is_empty() && !b.contains(' ') => Ok((a.into(), b.into())),

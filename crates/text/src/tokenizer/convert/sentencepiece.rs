@@ -162,7 +162,9 @@ fn around(model: &Model, mut inner: tokenizers::Tokenizer, bytes: bool) -> Resul
     let steps: NormalizerWrapper = part(json!({"type": "Sequence", "normalizers": steps}))?;
     inner.with_normalizer(Some(steps)).map_err(|e| Error::Other(e.to_string()))?;
     let scheme = if model.prefix { "always" } else { "never" };
-    let space = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": model.within_words});
+    let space = json!({
+        "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": model.within_words,
+    });
     inner.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(space.clone())?));
     let decoder = match bytes {
         true => json!({"type": "Sequence", "decoders": [{"type": "ByteFallback"}, space]}),

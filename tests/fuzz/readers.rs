@@ -1,0 +1,196 @@
+//! Every reader of files that come from elsewhere, by name: what is done with a damaged file. The stable
+//! harness and the targets of cargo-fuzz share this table.
+
+use selfsup::core::{Result, checkpoint, file, hub, weights};
+use selfsup::datasets::{LabelFile, Records, cifar, idx, parquet, tar};
+use selfsup::{medical, speech, text, vision};
+use std::path::Path;
+
+/// A reader.
+pub struct Reader {
+    pub name: &'static str,
+    /// The ending of its files.
+    pub ending: &'static str,
+    /// Reads a file to its end. An error must name it.
+    pub read: fn(&Path) -> Result<()>,
+}
+
+const fn reader(name: &'static str, ending: &'static str, read: fn(&Path) -> Result<()>) -> Reader {
+    Reader { name, ending, read }
+}
+
+pub const READERS: &[Reader] = &[
+    reader("png", "png", image),
+    reader("jpeg", "jpg", image),
+    reader("webp", "webp", image),
+    reader("tiff", "tif", image),
+    reader("bmp", "bmp", image),
+    reader("gif", "gif", image),
+    reader("pnm", "ppm", image),
+    reader("idx", "idx3-ubyte", |path| idx::Idx::open(path, None)?.get(0).map(drop)),
+    reader("idx-gzip", "gz", |path| idx::Idx::open(path, None)?.get(0).map(drop)),
+    reader("cifar", "bin", |path| cifar::Cifar::files(&[path.into()], cifar::Kind::Ten)?.get(0).map(drop)),
+    reader("tar", "tar", |path| records(&tar::Tar::open(&[path.into()])?)),
+    reader("parquet", "parquet", |path| records(&parquet::Parquet::open(&[path.into()])?)),
+    reader("parquet-texts", "parquet", |path| {
+        records(&parquet::Parquet::open_texts(&[path.into()], "text")?)
+    }),
+    reader("table-csv", "csv", table),
+    reader("table-tsv", "tsv", table),
+    reader("table-jsonl", "jsonl", table),
+    reader("table-json", "json", table),
+    reader("texts-txt", "txt", texts),
+    reader("texts-gzip", "txt.gz", texts),
+    reader("texts-csv", "csv", texts),
+    reader("texts-tsv", "tsv", texts),
+    reader("texts-jsonl", "jsonl", texts),
+    reader("texts-json", "json", texts),
+    reader("conll", "conll", |path| text::conll::read(path, true).map(drop)),
+    reader("squad", "json", |path| text::squad::read(path).map(drop)),
+    reader("tokenizer", "json", tokenizer),
+    reader("safetensors", "safetensors", |path| weights::read(path).map(drop)),
+    reader("torch", "pth", |path| weights::read(path).map(drop)),
+    reader("torch-stream", "pth", |path| weights::read(path).map(drop)),
+    reader("weights-index", "safetensors.index.json", |path| weights::read(path).map(drop)),
+    reader("checkpoint", "safetensors", |path| {
+        checkpoint::Checkpoint::load(path, &candle_core::Device::Cpu).map(drop)
+    }),
+    reader("wav", "wav", recording),
+    reader("w64", "w64", recording),
+    reader("flac", "flac", recording),
+    reader("mp3", "mp3", recording),
+    reader("ogg", "ogg", recording),
+    reader("aiff", "aiff", recording),
+    reader("m4a", "m4a", recording),
+    reader("alignment-lab", "lab", |path| speech::labels::Alignment::read(path).map(drop)),
+    reader("alignment-phn", "phn", |path| speech::labels::Alignment::read(path).map(drop)),
+    reader("vocabulary", "json", |path| {
+        speech::finetune::Vocabulary::read(path, speech::finetune::Units::Characters).map(drop)
+    }),
+    reader("speech-config", "json", |path| {
+        // The name that a model's folder gives it.
+        let folder = path.with_extension("folder");
+        let io = |e| selfsup::Error::io(path, e);
+        std::fs::create_dir_all(&folder).map_err(io)?;
+        std::fs::copy(path, folder.join("config.json")).map_err(io)?;
+        speech::names::read_config(&folder).map(drop)
+    }),
+    reader("dicom", "dcm", volume),
+    reader("nifti", "nii", volume),
+    reader("nifti-gzip", "nii.gz", volume),
+    reader("nrrd", "nrrd", volume),
+    reader("blocks", "blocks", |path| {
+        let file = medical::blocks::BlockFile::open(path, medical::BlockCache::new(1 << 20))?;
+        file.read([-1; 3], [9; 3], 0.0).map(drop)
+    }),
+    reader("config", "toml", config),
+    reader("hub", "json", listing),
+];
+
+/// The reader of this name.
+pub fn of(name: &str) -> Option<&'static Reader> {
+    READERS.iter().find(|r| r.name == name)
+}
+
+fn image(path: &Path) -> Result<()> {
+    use vision::transform::ops::{Filter, center_crop, resize_shorter};
+    let image = vision::image::Image::open(path, 1 << 20)?;
+    center_crop(&resize_shorter(&image, 32, Filter::Bilinear)?, 32).map(drop)
+}
+
+fn records(set: &dyn Records) -> Result<()> {
+    (0..set.len().min(20)).try_for_each(|i| set.get(i).map(drop))
+}
+
+fn table(path: &Path) -> Result<()> {
+    LabelFile::read(path).map(|table| drop(table.classes()))
+}
+
+fn texts(path: &Path) -> Result<()> {
+    text::corpus::CorpusConfig::default().documents(path)?.take(100_000).try_for_each(|text| text.map(drop))
+}
+
+fn tokenizer(path: &Path) -> Result<()> {
+    let tokenizer = text::tokenizer::Tokenizer::load(path)?;
+    let ids = tokenizer.ids("The sun is not 12 of naïve 漢 words.\n")?;
+    tokenizer.decode(&ids)?;
+    tokenizer.word_starts();
+    tokenizer.vocabulary();
+    // Special tokens that are more than the room are a fault of the configuration.
+    let room = tokenizer.around() + 16;
+    tokenizer.example("one two", Some("three"), room.max(64)).map(drop)
+}
+
+fn recording(path: &Path) -> Result<()> {
+    use speech::audio::{AudioConfig, Content, cancels, count, info, load};
+    let (content, id) = (Content::File(path.into()), path.display().to_string());
+    info(&content, &id)?;
+    count(&content, &id)?;
+    cancels(&content, &id)?;
+    load(&content, &id, None, &AudioConfig { max_seconds: 20.0, ..AudioConfig::default() }).map(drop)
+}
+
+fn volume(path: &Path) -> Result<()> {
+    use medical::read::{NotFinite, ReadConfig};
+    let config =
+        ReadConfig { max_voxels: 1 << 20, not_finite: NotFinite::Replace(0.0), ..ReadConfig::default() };
+    medical::read::volumes(&[path.into()])?;
+    medical::read::volume(path, &config).map(drop)
+}
+
+fn config(path: &Path) -> Result<()> {
+    use selfsup::config::PretrainConfig;
+    use selfsup::modality::{medical, speech, text, vision};
+    let (text, name) = (file::text(path)?, path.display().to_string());
+    PretrainConfig::<vision::Keys>::load(&text, &name, &[])?;
+    PretrainConfig::<text::Keys>::load(&text, &name, &[])?;
+    PretrainConfig::<speech::Keys>::load(&text, &name, &[])?;
+    PretrainConfig::<medical::Keys>::load(&text, &name, &[]).map(drop)
+}
+
+/// What the Hub says of a model is the content of the file.
+fn listing(path: &Path) -> Result<()> {
+    use std::io::{BufRead, BufReader, Write};
+    use std::sync::{Mutex, OnceLock, PoisonError};
+    static SAID: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    static SERVER: OnceLock<Option<std::net::SocketAddr>> = OnceLock::new();
+    let serve = || {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
+        let address = server.local_addr().ok()?;
+        std::thread::spawn(move || {
+            for mut stream in server.incoming().flatten() {
+                let mut first = String::new();
+                let mut lines = BufReader::new(&stream);
+                let _ = lines.read_line(&mut first);
+                let mut line = String::new();
+                while lines.read_line(&mut line).is_ok_and(|n| n > 2) {
+                    line.clear();
+                }
+                let (head, body) = if first.contains("/api/models/") {
+                    ("200 OK", SAID.lock().unwrap_or_else(PoisonError::into_inner).clone())
+                } else {
+                    ("206 Partial Content\r\nETag: \"tag\"\r\nContent-Range: bytes 0-0/1", b"x".to_vec())
+                };
+                let length = body.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 {head}\r\nX-Repo-Commit: 0123456789abcdef0123456789abcdef01234567\r\n\
+                     Content-Length: {length}\r\nConnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all(&body);
+            }
+        });
+        Some(address)
+    };
+    let Some(address) = SERVER.get_or_init(serve) else { return Ok(()) };
+    *SAID.lock().unwrap_or_else(PoisonError::into_inner) = file::read(path)?;
+    let cache = path.with_extension("cache");
+    let _ = std::fs::remove_dir_all(&cache);
+    let options = hub::HubOptions {
+        endpoint: Some(format!("http://{address}")),
+        token: Some("none".into()),
+        cache: Some(cache),
+        ..hub::HubOptions::default()
+    };
+    hub::pull("org/input", &["config.json", "*.safetensors"], &options).map(drop)
+}
