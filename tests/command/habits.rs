@@ -68,6 +68,7 @@ fn a_run_that_is_read_stays_as_it_is() {
         &["probe", &run, "--data", &data, "--out", &out("probe.json")],
         &["embed", &run, "--out", &csv],
         &["embed", &run, "--data", &data, "--out", &npy],
+        &["search", &run, &w.text("data/lying/00.png"), "--top", "2"],
         &["export", &run, "--out", &out("timm")],
         &["curves", &run, &tuned, "--out", &svg],
         &["predict", &tuned, &data],
