@@ -1,8 +1,8 @@
 //! `vocab.json` and `merges.txt`: byte-level BPE of GPT-2 and RoBERTa.
 
 use super::super::parts::part;
-use super::bounded::read;
 use super::settings::Settings;
+use selfsup_core::file::read_up_to;
 use selfsup_core::{Error, Result};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(super) fn convert(
     merges: &Path,
     settings: &Settings,
 ) -> Result<(tokenizers::Tokenizer, String)> {
-    let bytes = read(vocabulary, MAX)?;
+    let bytes = read_up_to(vocabulary, MAX)?;
     let ids: BTreeMap<String, u32> = serde_json::from_slice(&bytes)
         .map_err(|e| Error::file(vocabulary, format!("expected an object of pieces and their ids: {e}")))?;
     if let Some((piece, id)) = ids.iter().find(|(_, id)| **id >= MAX_ID) {
@@ -81,7 +81,7 @@ pub(super) fn convert(
 
 /// The merges of a file: two pieces a line, behind a line with the version.
 fn pairs(file: &Path) -> Result<Vec<(String, String)>> {
-    let text = String::from_utf8(read(file, MAX)?).map_err(|_| Error::file(file, "not UTF-8"))?;
+    let text = String::from_utf8(read_up_to(file, MAX)?).map_err(|_| Error::file(file, "not UTF-8"))?;
     let version = |i: usize, line: &str| i == 0 && line.starts_with("#version");
     let lines = text.lines().enumerate().filter(|(i, l)| !l.is_empty() && !version(*i, l));
     lines

@@ -8,7 +8,6 @@
 //! | `vocab.txt` | WordPiece: BERT, ELECTRA |
 //! | `spiece.model`, `*.model` | sentencepiece, Unigram or BPE: T5, XLM-RoBERTa, `spm_train` |
 
-mod bounded;
 mod bpe;
 mod proto;
 mod sentencepiece;

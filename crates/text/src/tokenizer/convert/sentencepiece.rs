@@ -2,9 +2,9 @@
 //! make a text regular, and the kind of model, in a protocol buffer (`sentencepiece_model.proto`).
 
 use super::super::parts::{part, template};
-use super::bounded::read;
 use super::proto::{Fields, Value};
 use super::settings::Settings;
+use selfsup_core::file::read_up_to;
 use selfsup_core::{Error, Result};
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
@@ -58,8 +58,8 @@ pub(super) fn convert(file: &Path, settings: &Settings) -> Result<(tokenizers::T
             )));
         }
     };
-    let mut model =
-        parse(&read(file, MAX)?).map_err(|why| wrong(format!("not a model of sentencepiece: {why}")))?;
+    let mut model = parse(&read_up_to(file, MAX)?)
+        .map_err(|why| wrong(format!("not a model of sentencepiece: {why}")))?;
     if fairseq {
         // XLM-RoBERTa's own first pieces, in the place of sentencepiece's three.
         let own = ["<s>", "<pad>", "</s>", "<unk>"].map(|text| Piece {

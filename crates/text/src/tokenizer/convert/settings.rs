@@ -1,7 +1,7 @@
 //! What the files beside a vocabulary say: `tokenizer_config.json`, `special_tokens_map.json`,
 //! `added_tokens.json`, and the family in `config.json`.
 
-use super::bounded::read;
+use selfsup_core::file::read_up_to;
 use selfsup_core::{Error, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ fn object(path: PathBuf) -> Result<Map<String, Value>> {
     if !path.is_file() {
         return Ok(Map::new());
     }
-    match serde_json::from_slice(&read(&path, MAX)?) {
+    match serde_json::from_slice(&read_up_to(&path, MAX)?) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(Error::file(&path, "expected a JSON object")),
         Err(e) => Err(Error::file(&path, format!("not JSON: {e}"))),
@@ -48,7 +48,7 @@ fn token(value: &Value, text: &str, special: bool) -> AddedToken {
 }
 
 impl Settings {
-    pub fn read(folder: &Path) -> Result<Self> {
+    pub fn read_up_to(folder: &Path) -> Result<Self> {
         let config = object(folder.join("tokenizer_config.json"))?;
         let model = object(folder.join("config.json"))?;
         let class = config.get("tokenizer_class").or_else(|| model.get("tokenizer_class"));

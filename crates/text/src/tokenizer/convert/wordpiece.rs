@@ -1,8 +1,8 @@
 //! `vocab.txt` of BERT and ELECTRA: a piece a line, its id the number of the line.
 
 use super::super::parts::{part, template};
-use super::bounded::read;
 use super::settings::Settings;
+use selfsup_core::file::read_up_to;
 use selfsup_core::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -13,7 +13,7 @@ const MAX: u64 = 256 << 20;
 
 /// The tokenizer, and what it is.
 pub(super) fn convert(file: &Path, settings: &Settings) -> Result<(tokenizers::Tokenizer, String)> {
-    let text = String::from_utf8(read(file, MAX)?).map_err(|_| Error::file(file, "not UTF-8"))?;
+    let text = String::from_utf8(read_up_to(file, MAX)?).map_err(|_| Error::file(file, "not UTF-8"))?;
     let lines: Vec<&str> = text.lines().collect();
     let unknown = settings.named("unk_token", "[UNK]");
     for needed in
