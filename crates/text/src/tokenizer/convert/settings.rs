@@ -48,7 +48,7 @@ fn token(value: &Value, text: &str, special: bool) -> AddedToken {
 }
 
 impl Settings {
-    pub fn read_up_to(folder: &Path) -> Result<Self> {
+    pub fn read(folder: &Path) -> Result<Self> {
         let config = object(folder.join("tokenizer_config.json"))?;
         let model = object(folder.join("config.json"))?;
         let class = config.get("tokenizer_class").or_else(|| model.get("tokenizer_class"));
