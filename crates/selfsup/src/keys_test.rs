@@ -600,6 +600,8 @@ fn of_volumes() {
             "encoder.pretrained",
             "volumes.in_memory",
             "volumes.cache_mb",
+            "volumes.memory_mb",
+            "volumes.blocks_gb",
             "volumes.blocks",
             // Files of several volumes, values that are not finite.
             "volumes.read",
