@@ -608,6 +608,8 @@ fn of_volumes() {
             "volumes.in_memory",
             "volumes.memory_mb",
             "volumes.cache_mb",
+            "volumes.memory_mb",
+            "volumes.blocks_gb",
             "volumes.blocks",
             "volumes.blocks_gb",
             // Files of several volumes, values that are not finite.
