@@ -3,7 +3,8 @@
 //! A reader gives an error that names the file and has exit code 2, or it reads. It does not panic, does not
 //! abort, takes no more than half a gigabyte and no more than ten seconds. `SELFSUP_FUZZ_SECONDS` says how
 //! long each is tried (one second without it), `SELFSUP_FUZZ_SEED` which damage is done (0 without it).
-//! Arguments that do not start with `-` filter by name; the path of a file behind a name reads that file alone.
+//! Arguments that do not start with `-` filter by name; the path of a file behind a name reads that file
+//! alone.
 //!
 //! Each reader runs in a process of its own, so that one which ends it names the input: it stays under
 //! `target/tmp/fuzz`, and belongs into `tests/data/fuzz/READER/` once the fault is gone (docs/testing.md).

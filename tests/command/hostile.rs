@@ -1,5 +1,5 @@
-//! Files that are made to do harm, through the real command: each ends it with exit code 2 and its name, or is
-//! read, within seconds and a bounded memory. Medical ones are in `volumes.rs`.
+//! Files that are made to do harm, through the real command: each ends it with exit code 2 and its name, or
+//! is read, within seconds and a bounded memory. Medical ones are in `volumes.rs`.
 
 use crate::common::{Work, bounded, good, line, refused};
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! Checksums that stand before what a reader does with a file: put right after the damage, or the reader would
-//! see nothing but wrong sums.
+//! Checksums that stand before what a reader does with a file: put right after the damage, or the reader
+//! would see nothing but wrong sums.
 
 #![allow(clippy::ptr_arg)] // one type for all: some change the length
 

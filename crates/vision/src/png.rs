@@ -9,7 +9,8 @@ use std::borrow::Cow;
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// deflate's best is one bit for 258 bytes and some: no honest file says more than this many bytes for one.
 const DEFLATE_RATIO: u64 = 1032;
-/// Chunks that change the picture beside those that must be there: transparency, and EXIF for its orientation.
+/// Chunks that change the picture beside those that must be there: transparency, and EXIF for its
+/// orientation.
 const KEPT: [&[u8]; 2] = [b"tRNS", b"eXIf"];
 
 /// The file without the chunks that say nothing of its pixels.

@@ -153,17 +153,42 @@ pub fn load(content: &Content, id: &str, section: Option<Section>, config: &Audi
     Ok(wave[skip..end].to_vec())
 }
 
-/// Refuses values that are not finite.
+/// Largest sample that is taken; full scale is 1, and 2^31 where a writer left whole numbers as they were. Sums
+/// over a block of larger ones would run over, and what the resampler keeps between blocks with them.
+const LOUDEST: f32 = 1e12;
+
+/// Refuses values that are not finite, or no samples.
 fn finite(id: &str, rate: u32, from: u64, samples: Vec<f32>) -> Result<Vec<f32>> {
-    match samples.iter().position(|v| !v.is_finite()) {
+    match samples.iter().position(|v| !v.is_finite() || v.abs() > LOUDEST) {
         None => Ok(samples),
         Some(i) => {
             let at = from + i as u64;
             let seconds = at as f64 / f64::from(rate);
             Err(Error::input(
                 id,
-                format!("sample {at} ({seconds:.3} s) is {}, expected finite numbers", samples[i]),
+                format!(
+                    "sample {at} ({seconds:.3} s) is {:e}, expected finite numbers of at most {LOUDEST:e}",
+                    samples[i]
+                ),
             ))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The resampler panics over the sums of such samples; those of 32-bit whole numbers are taken.
+    #[test]
+    fn huge_samples_are_refused() {
+        let read = |loudest: f32| {
+            let samples = (0..2000).map(|i| if i % 7 == 0 { loudest } else { 0.5 }).collect();
+            let content = Content::Wave { rate: 44_100, samples };
+            load(&content, "a.wav", None, &AudioConfig::default())
+        };
+        let e = read(2.7e38).unwrap_err().to_string();
+        assert!(e.contains("a.wav") && e.contains("2.7e38") && e.contains("1e12"), "{e}");
+        assert!(read(2_147_483_648.0).unwrap().iter().all(|v| v.is_finite()));
     }
 }
