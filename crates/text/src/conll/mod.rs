@@ -10,7 +10,7 @@
 //! In columns the word stands first and its tag last, a blank line ends a sentence, `-DOCSTART-` a document.
 //!
 //! Tags are read as B-I-O, also called IOB2: what begins with `B-` begins an entity, `I-` goes on with one of
-//! the same type, `O` is outside. [`scheme`] converts what other files have (IOB1, BIOES, `B_ORG`); tags
+//! the same type, `O` is outside. Conversion takes what other files have (IOB1, BIOES, `B_ORG`); tags
 //! without such marks (parts of speech) are classes like any.
 
 mod columns;

@@ -29,6 +29,16 @@ pub(super) enum Files {
     SentencePiece(PathBuf),
 }
 
+/// The one file of a folder that ends in `.model`, whatever its name: `spm_train` takes any.
+fn only_model(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    let mut models = entries
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|p| p.extension().is_some_and(|e| e == "model") && p.is_file());
+    let model = models.next()?;
+    models.next().is_none().then_some(model)
+}
+
 impl Files {
     /// The files at `path`: a folder, or one of them.
     pub fn at(path: &Path) -> Option<Self> {
@@ -54,7 +64,9 @@ impl Files {
         }
         let usual = ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model"];
         let model = usual.into_iter().find_map(has).map(Files::SentencePiece);
-        model.or_else(|| has("vocab.txt").map(Files::WordPiece))
+        model
+            .or_else(|| has("vocab.txt").map(Files::WordPiece))
+            .or_else(|| only_model(folder).map(Files::SentencePiece))
     }
 
     /// The file that errors name.
