@@ -109,6 +109,7 @@ fn recodings_decode_alike_or_are_refused_by_name() {
                 let e = e.to_string();
                 println!("{name}: refused: {}", e.split(": ").skip(1).collect::<Vec<_>>().join(": "));
                 let reasons = [
+                    "is no image",
                     "colour image",
                     "JPEG-LS",
                     "modality LUT",
