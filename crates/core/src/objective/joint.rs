@@ -158,5 +158,5 @@ pub fn embedding_std(z: &Tensor) -> Result<Gauge> {
     let u = l2_normalize(z, 1e-12, Path::Auto)?;
     let centred = u.broadcast_sub(&u.mean_keepdim(0)?)?;
     let sd = (centred.sqr()?.sum(0)? / (n.max(2) - 1) as f64)?.sqrt()?.mean_all()?.to_scalar::<f32>()?;
-    Ok(Gauge { name: "embedding_std", value: f64::from(sd) * (d as f64).sqrt(), healthy_above: Some(0.2) })
+    Ok(Gauge::above("embedding_std", f64::from(sd) * (d as f64).sqrt(), 0.2))
 }

@@ -112,6 +112,11 @@ impl Gauge {
     pub fn plain(name: &'static str, value: f64) -> Self {
         Gauge { name, value, healthy_above: None }
     }
+
+    /// A gauge that healthy runs keep above `bound`.
+    pub fn above(name: &'static str, value: f64, bound: f64) -> Self {
+        Gauge { name, value, healthy_above: Some(bound) }
+    }
 }
 
 /// A self-supervised method, or a supervised task.
