@@ -59,8 +59,8 @@ SMALL = ["encoder.dim=32", "encoder.depth=2", "encoder.heads=2", "corpus.length=
 @torch.no_grad()
 def pooled(model, tokenizer, texts):
     rows = []
-    for text in texts:
-        inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=24)
+    for text in texts:  # `embed` reads a longer text in windows
+        inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=64)
         inputs.pop("token_type_ids", None)
         rows.append(model(**inputs).last_hidden_state[0].mean(0))
     return torch.stack(rows).numpy()
@@ -102,7 +102,8 @@ def pre_trained(work, texts):
     written = model.generate(**inputs, max_new_tokens=12, do_sample=False, pad_token_id=0)[0]
     same("gpt: greedy text", run("generate", work / "gpt", "sun rain", "--tokens", 12, "--temperature", 0).rstrip("\n"),
          tokenizer.decode(written, skip_special_tokens=True))
-    run("pretrain", f"data.path={data}", "--method", "span-corruption", "--out", work / "t5", *SMALL, "tokenizer.kind=unigram",
+    run("pretrain", f"data.path={data}", "--method", "span-corruption", "--out", work / "t5",
+        *(k for k in SMALL if "min_frequency" not in k), "tokenizer.kind=unigram", "corpus.length=64",
         "tokenizer.sentinels=20", "tokenizer.vocab_size=150")
     folder = work / "t5/model"
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
