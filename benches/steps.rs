@@ -168,7 +168,7 @@ fn views(views: Vec<Tensor>) -> Views {
 fn simclr() -> (usize, Step) {
     let params = Params::new();
     let scope = Scope::root(&params, 0, &Device::Cpu);
-    let config = ResNetConfig { small_images: true, ..ResNetConfig::named("resnet18").unwrap() };
+    let config = ResNetConfig { small: true, ..ResNetConfig::named("resnet18").unwrap() };
     let build = |s: &Scope| -> Result<Box<dyn Encoder>> { Ok(Box::new(ResNet::new(s, config.clone())?)) };
     let method =
         SimClr::new(&scope, &build, SimClrConfig { temperature: 0.5, hidden_dim: 512, out_dim: 128 })
@@ -196,7 +196,8 @@ fn moco() -> (usize, Step) {
 fn mae() -> (usize, Step) {
     let params = Params::new();
     let scope = Scope::root(&params, 0, &Device::Cpu);
-    let config = ViTConfig { fixed_positions: true, ..ViTConfig::named("vit_small", 224, 16).unwrap() };
+    let config =
+        ViTConfig { fixed_positions: true, ..ViTConfig::named("vit_small", [224; 2], [16; 2]).unwrap() };
     let build = |s: &Scope| -> Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, config.clone())?)) };
     let settings = MaeConfig { decoder_dim: 256, decoder_depth: 4, decoder_heads: 8, ..MaeConfig::default() };
     let method = Mae::new(&scope, &build, settings).unwrap();

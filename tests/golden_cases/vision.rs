@@ -39,9 +39,7 @@ fn resnet(case: &Case) -> Result<Outputs> {
             widths: list(&c, "channels")?,
             stem: whole(&c, "stem_channels")?,
             bottleneck: c.get("block").and_then(Value::as_str) == Some("bottleneck"),
-            base_width: 64,
-            small_images: false,
-            channels: 3,
+            ..ResNetConfig::named("resnet18").ok_or("no resnet18")?
         },
     )?;
     load(case, &params, &Layout::Timm.rules())?;
@@ -104,11 +102,10 @@ fn vit(case: &Case) -> Result<Outputs> {
     }
     if let Some(wanted) = case.tensors.get("expected.pos_embed") {
         let c = net.config();
-        let (old, new) = (c.image_size / c.patch, (wanted.dim(1)? - c.position_prefix()).isqrt());
+        let (old, new) = (c.grid(), [(wanted.dim(1)? - c.position_prefix()).isqrt(); 2]);
         let table = params.all().into_iter().find(|p| p.name == "encoder.pos_embed").ok_or("no pos_embed")?;
         let table = table.var.as_tensor().detach();
-        let resized =
-            interpolate_positions(&table, c.position_prefix(), (old, old), (new, new), c.interpolation)?;
+        let resized = interpolate_positions(&table, c.position_prefix(), &old, &new, c.interpolation)?;
         out.insert("expected.pos_embed".into(), resized);
     }
     let mut loss = y.sqr()?.mean_all()?;
@@ -141,7 +138,7 @@ fn vit(case: &Case) -> Result<Outputs> {
 fn mae(case: &Case) -> Result<Outputs> {
     let c = config(case)?;
     let eps = c.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-12);
-    let mut vit = ViTConfig::named("vit_tiny", whole(&c, "image_size")?, whole(&c, "patch_size")?)
+    let mut vit = ViTConfig::named("vit_tiny", [whole(&c, "image_size")?; 2], [whole(&c, "patch_size")?; 2])
         .ok_or("no vit_tiny")?;
     vit.trunk.dim = whole(&c, "hidden_size")?;
     vit.trunk.depth = whole(&c, "num_hidden_layers")?;

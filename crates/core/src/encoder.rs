@@ -147,3 +147,25 @@ pub trait TokenEncoder: Encoder {
     /// Number of patches along each axis for the input size that the encoder was built for.
     fn grid(&self) -> Vec<usize>;
 }
+
+/// One of the maps of a [`MapEncoder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Channels.
+    pub width: usize,
+    /// Positions of the input between neighbouring ones of the map, on each axis (of a planar network: within
+    /// a plane); 0 where axes differ.
+    pub stride: usize,
+}
+
+/// An encoder whose stages are maps, which a decoder brings back to the input's grid.
+pub trait MapEncoder: Encoder {
+    /// The maps of `x (N, C, S..)`, finest first: `(N, S_i.., C_i)`.
+    ///
+    /// # Errors
+    /// If the shape does not fit.
+    fn maps(&self, x: &Tensor, pass: &Pass) -> Result<Vec<Tensor>>;
+
+    /// Width and stride of each map.
+    fn scales(&self) -> Vec<Scale>;
+}

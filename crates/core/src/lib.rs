@@ -55,6 +55,7 @@ pub mod guard;
 pub mod hub;
 pub mod init;
 pub mod loss;
+pub mod network;
 pub mod nn;
 pub mod objective;
 pub mod optim;

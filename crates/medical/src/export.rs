@@ -36,13 +36,13 @@ pub fn write(
             prefixed(params, if method.restores() { &["encoder", "decoder"] } else { &["encoder"] }),
             "encoder.pretrained = \"DIR\" of a configuration, or `safetensors.torch.load_file`: names are encoder.STAGE.{conv,norm}{1,2}.".to_string(),
         ),
-        Architecture::ResNet(c) => (
+        Architecture::ResNet(c, _) => (
             json!({"architecture": "resnet3d", "depths": c.depths, "widths": c.widths, "stem": c.stem, "bottleneck": c.bottleneck, "small": c.small,
                    "dilated": c.dilated, "shortcut": c.shortcut, "channels": c.channels}),
             counters(weights::export(params, "encoder"))?,
             "names are torchvision's and MedicalNet's (conv1, bn1, layer1.0.conv1 ...), without a classifier: load_state_dict(..., strict=False)".to_string(),
         ),
-        Architecture::ViT(c) => (
+        Architecture::ViT(c, _) => (
             json!({"architecture": "vit3d", "size": c.size, "patch": c.patch, "channels": c.channels, "dim": c.trunk.dim, "depth": c.trunk.depth,
                    "heads": c.trunk.heads, "hidden": c.trunk.hidden, "fixed_positions": c.fixed_positions}),
             weights::export(params, "encoder"),

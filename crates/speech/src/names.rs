@@ -100,7 +100,7 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Rep
     let rules = rules(theirs, prefix)?;
     let ours = rules.to_ours(tensors).map_err(|e| Error::file(path, e))?;
     let beside = Beside { heads: &HEADS, may_lack: &|name| spare && name == "mask_token" };
-    load_strict(params, prefix, ours, &rules, &beside, path)
+    load_strict(params, prefix, ours, &|name, t| rules.their_names(name, t), &beside, path)
 }
 
 /// What stands on the encoder in a folder.

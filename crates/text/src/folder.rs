@@ -35,7 +35,7 @@ pub fn load(
     let ours = rules.to_ours(plain).map_err(named)?.into_iter().map(below).collect();
     let beside = Beside { heads, may_lack: &|_| false };
     let back = Rules::new(&[Rule::prefix("", prefix)])?;
-    load_strict(params, prefix, ours, &back, &beside, path)
+    load_strict(params, prefix, ours, &|name, t| back.their_names(name, t), &beside, path)
 }
 
 /// Refuses a file whose `head` differs from the `table` of tokens, for a network that scores by the table.

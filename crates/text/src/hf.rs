@@ -161,7 +161,7 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path, family: Famil
         |name: &str| crate::encoder::PooledBert::HEAD.iter().any(|part| name.split('.').next() == Some(part));
     let beside = Beside { heads: &HEADS, may_lack: &of_a_head };
     let back = layout(family, Head::None);
-    load_strict(params, prefix, ours, &back, &beside, path)
+    load_strict(params, prefix, ours, &|name, t| back.their_names(name, t), &beside, path)
 }
 
 #[cfg(test)]

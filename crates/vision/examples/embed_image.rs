@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The shorter side to the size, the centre, ImageNet's statistics. Other sizes are fine: positions are
     // interpolated (DINOv2 was trained at 518, and is used at 224).
-    let size = network.config().image_size.min(224);
+    let size = network.config().size[0].min(224);
     let view = AugmentConfig { size, ..AugmentConfig::default() }.evaluation(3, MAX_PIXELS)?;
     let batches = images.loader(view, LoaderConfig::in_order(16, 2))?;
     for batch in batches.epoch_from(0, 0)? {

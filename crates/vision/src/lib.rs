@@ -40,7 +40,7 @@
 //! use selfsup_vision::prelude::*;
 //!
 //! let dinov2 = ViT::pretrained("../../tests/golden/models/dinov2", &Device::Cpu)?;
-//! let augment = AugmentConfig { size: dinov2.config().image_size, ..AugmentConfig::default() };
+//! let augment = AugmentConfig { size: dinov2.config().size[0], ..AugmentConfig::default() };
 //! let image = ImageFolder::open("examples/images/00.png")?;
 //! let view = image.loader(augment.evaluation(3, MAX_PIXELS)?, LoaderConfig::in_order(1, 0))?;
 //! for batch in view.epoch_from(0, 0)? {
@@ -69,4 +69,5 @@ pub mod recipe;
 mod tiff;
 pub mod transform;
 
+pub use pretrained::FromReleased;
 pub use selfsup_core;

@@ -1,5 +1,6 @@
 //! What most programs take from here, with the core's prelude: `use selfsup_vision::prelude::*;`.
 
+pub use crate::FromReleased;
 pub use crate::augment::{Augment, AugmentConfig, Policy};
 pub use crate::data::{Collated, Content, Planes, Sample};
 pub use crate::encoder::{Pool, ResNet, ResNetConfig, ViT, ViTConfig};

@@ -6,12 +6,17 @@ use candle_core::Device;
 use selfsup_core::{Params, Result, Scope};
 use std::path::Path;
 
-impl ViT {
+/// A network that a folder of released weights describes.
+pub trait FromReleased: Sized {
     /// The network that `config.json` in `folder` describes ([`read_config`]), with the weights beside it.
     ///
     /// # Errors
     /// If a file cannot be read, or the two do not belong together.
-    pub fn pretrained(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
+    fn pretrained(folder: impl AsRef<Path>, device: &Device) -> Result<Self>;
+}
+
+impl FromReleased for ViT {
+    fn pretrained(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let folder = folder.as_ref();
         let params = Params::new();
         let vit = ViT::new(&Scope::root(&params, 0, device).sub("encoder"), read_config(folder)?)?;

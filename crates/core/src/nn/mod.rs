@@ -14,5 +14,5 @@ pub use layers::{
     BatchNorm, Conv, ConvBn, Embedding, LayerNorm, Linear, Mlp, MlpForm, MlpHead, MlpHeadNorm, RmsNorm,
 };
 pub use patch::PatchEmbed;
-pub use position::{Interpolation, interpolate_positions, sin_cos_1d, sin_cos_2d, sin_cos_3d};
+pub use position::{Interpolation, interpolate_positions, sin_cos, sin_cos_1d, sin_cos_2d, sin_cos_3d};
 pub use transformer::{Block, Transformer, TransformerConfig};

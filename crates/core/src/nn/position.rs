@@ -45,6 +45,17 @@ pub fn sin_cos_3d(depth: usize, height: usize, width: usize, dim: usize, device:
     Ok(table(&[depth, height, width], whole, device)?.pad_with_zeros(2, 0, dim - whole)?)
 }
 
+/// [`sin_cos_1d`], [`sin_cos_2d`] or [`sin_cos_3d`] by the number of axes of `grid`.
+///
+/// # Errors
+/// As these.
+pub fn sin_cos(grid: &[usize], dim: usize, device: &Device) -> Result<Tensor> {
+    match *grid {
+        [depth, height, width] => sin_cos_3d(depth, height, width, dim, device),
+        _ => table(grid, dim, device),
+    }
+}
+
 fn table(grid: &[usize], dim: usize, device: &Device) -> Result<Tensor> {
     let rank = grid.len();
     if !dim.is_multiple_of(2 * rank) {
@@ -75,35 +86,39 @@ pub enum Interpolation {
     Bicubic,
     /// Bicubic, a = -0.5, antialiased: timm, and transformers' DINOv2 with registers.
     Antialiased,
+    /// Linear along each axis, not antialiased: the usual choice for volumes.
+    Linear,
 }
 
-/// Brings a learned embedding `(1, prefix + old.0 * old.1, dim)` to the grid `new`, leaving the `prefix`
-/// tokens (class token) as they are. Differentiable.
+/// Brings a learned embedding `(1, prefix + L, dim)` of the grid `old`, with `L` places on two or three axes, to
+/// the grid `new`, leaving the `prefix` tokens (class token) as they are. Differentiable.
 ///
 /// # Errors
-/// If the number of rows is not `prefix + old.0 * old.1`.
+/// If the number of rows is not `prefix + L`, or the grids have not equally many axes.
 pub fn interpolate_positions(
     embedding: &Tensor,
     prefix: usize,
-    old: (usize, usize),
-    new: (usize, usize),
+    old: &[usize],
+    new: &[usize],
     interpolation: Interpolation,
 ) -> Result<Tensor> {
     let (_, length, dim) = embedding.dims3()?;
-    if length != prefix + old.0 * old.1 {
+    if old.len() != new.len() || length != prefix + old.iter().product::<usize>() {
         return Err(Error::input(
             "position embedding",
-            format!("{length} rows, expected {prefix} + {} x {}", old.0, old.1),
+            format!("{length} rows for a grid of {new:?}, expected {prefix} and those of a grid of {old:?}"),
         ));
     }
     if old == new {
         return Ok(embedding.clone());
     }
-    let grid = embedding.narrow(1, prefix, length - prefix)?.reshape((1, old.0, old.1, dim))?;
+    let shape = [&[1][..], old, &[dim]].concat();
+    let grid = embedding.narrow(1, prefix, length - prefix)?.reshape(shape)?;
     let mode = match interpolation {
         Interpolation::Bicubic => Resize::Bicubic,
         Interpolation::Antialiased => Resize::BicubicAntialias,
+        Interpolation::Linear => Resize::Linear,
     };
-    let grid = resize(&grid, &[new.0, new.1], mode, Path::Auto)?.reshape((1, new.0 * new.1, dim))?;
+    let grid = resize(&grid, new, mode, Path::Auto)?.reshape((1, new.iter().product::<usize>(), dim))?;
     if prefix == 0 { Ok(grid) } else { Ok(Tensor::cat(&[&embedding.narrow(1, 0, prefix)?, &grid], 1)?) }
 }

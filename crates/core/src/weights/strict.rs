@@ -1,7 +1,7 @@
 //! Released weights into a network: every tensor of the file is used, or is one of a head that may stand
 //! beside the network. A tensor that is dropped in silence is a part of the function that is lost.
 
-use super::{Options, Report, Rules, compare, load_into};
+use super::{Options, Report, compare, load_into};
 use crate::error::{Error, Result};
 use crate::params::Params;
 use candle_core::Tensor;
@@ -28,8 +28,9 @@ impl Beside<'_> {
 }
 
 /// Loads `tensors`, the whole of the file at `path` under our names, into the parameters below `prefix`; the
-/// network's names begin with `prefix` and a dot. `rules` give the names of the file back for messages.
-/// [`Report::unexpected`] lists the heads that were left out.
+/// network's names begin with `prefix` and a dot. `theirs` gives the names of the file back for messages
+/// ([`Rules::their_names`](super::Rules::their_names)). [`Report::unexpected`] lists the heads that were left
+/// out.
 ///
 /// # Errors
 /// Naming the file and its tensors: what the network has no place for and is no head, what the network needs
@@ -38,41 +39,47 @@ pub fn load_strict(
     params: &Params,
     prefix: &str,
     tensors: BTreeMap<String, Tensor>,
-    rules: &Rules,
+    theirs: &dyn Fn(&str, &Tensor) -> Vec<String>,
     beside: &Beside,
     path: &Path,
 ) -> Result<Report> {
-    let dotted = format!("{prefix}.");
-    let (inside, outside): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        tensors.into_iter().partition(|(name, _)| name.starts_with(&dotted));
+    let dotted = if prefix.is_empty() { String::new() } else { format!("{prefix}.") };
+    let relative = |name: &str| name.strip_prefix(&dotted).map(str::to_string);
     let inside: BTreeMap<String, Tensor> =
-        inside.into_iter().map(|(name, t)| (name[dotted.len()..].to_string(), t)).collect();
+        tensors.iter().filter_map(|(name, t)| Some((relative(name)?, t.clone()))).collect();
     let report = compare(params, &inside, prefix);
-    let relative = |name: &str| name.strip_prefix(&dotted).unwrap_or(name).to_string();
-    let (heads, strange): (Vec<String>, Vec<String>) = report
-        .unexpected
-        .iter()
-        .map(|name| dotted.clone() + name)
-        .chain(outside.keys().cloned())
-        .partition(|name| beside.is_head(&relative(name)));
+    let outside = tensors.keys().filter(|name| relative(name).is_none()).cloned();
+    let unexpected = report.unexpected.iter().map(|name| dotted.clone() + name).chain(outside);
+    let (heads, strange): (Vec<String>, Vec<String>) =
+        unexpected.partition(|name| beside.is_head(&relative(name).unwrap_or_else(|| name.clone())));
     let mut problems = Vec::new();
     if !strange.is_empty() {
-        let theirs = |name: &String| {
-            let tensor = inside.get(&relative(name)).or_else(|| outside.get(name));
-            let one = BTreeMap::from([(name.clone(), tensor?.clone())]);
-            rules.to_theirs(one).ok().filter(|back| !back.is_empty())
-        };
-        let names: Vec<String> = strange
-            .iter()
-            .flat_map(|name| theirs(name).map_or(vec![name.clone()], |back| back.into_keys().collect()))
-            .collect();
-        let of_head = "that no parameter takes and that are no known head";
-        problems.push(format!("{} {} {of_head} ({})", names.len(), tensors_word(&names), shown(&names)));
+        let names = strange.iter().filter_map(|name| Some(theirs(name, tensors.get(name)?)));
+        let names: Vec<String> = names.flatten().collect();
+        problems.push(format!(
+            "{} that no parameter takes and that are no known head ({}), expected none but those of {}",
+            counted(names.len()),
+            shown(&names),
+            beside.heads.join(", ")
+        ));
     }
     let missing: Vec<String> =
         report.missing.iter().filter(|name| !(beside.may_lack)(name)).cloned().collect();
     if !missing.is_empty() {
-        problems.push(format!("{} {} missing ({})", missing.len(), tensors_word(&missing), shown(&missing)));
+        let wanted = report.loaded.len() + report.misshapen.len() + report.missing.len();
+        let have: Vec<String> = inside.keys().cloned().collect();
+        problems.push(format!(
+            "{} of {wanted} missing: {} (the file has {})",
+            missing.len(),
+            shown(&missing),
+            shown(&have)
+        ));
+    }
+    if !report.misshapen.is_empty() {
+        let each = report.misshapen.iter();
+        let each: Vec<String> =
+            each.map(|(name, found, want)| format!("{name} {found:?} (expected {want:?})")).collect();
+        problems.push(format!("{} of another shape: {}", counted(each.len()), shown(&each)));
     }
     if !problems.is_empty() {
         return Err(Error::file(path, format!("weights of another network: {}", problems.join("; "))));
@@ -82,14 +89,15 @@ pub fn load_strict(
     Ok(Report { unexpected: heads, ..report })
 }
 
-fn tensors_word(names: &[String]) -> &'static str {
-    if names.len() == 1 { "tensor" } else { "tensors" }
+fn counted(n: usize) -> String {
+    if n == 1 { "1 tensor".into() } else { format!("{n} tensors") }
 }
 
-/// At most six names.
+/// At most six names, and how many more there are.
 fn shown(names: &[String]) -> String {
-    let more = if names.len() > SHOWN { " ..." } else { "" };
-    names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ") + more
+    let more = names.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ") + &more
 }
 
 /// What the command says of weights that were loaded: how many tensors, and which heads were left out.
@@ -103,7 +111,7 @@ pub fn left_out(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Rule;
+    use super::super::{Rule, Rules};
     use super::*;
     use crate::init::Init;
     use crate::scope::Scope;
@@ -123,7 +131,14 @@ mod tests {
                 .collect();
             let beside = Beside { heads: &["lm_head", "pooler"], may_lack: &|name| name == "token" };
             let ours = rules.to_ours(tensors).unwrap();
-            load_strict(&params, "encoder", ours, &rules, &beside, Path::new("f.safetensors"))
+            load_strict(
+                &params,
+                "encoder",
+                ours,
+                &|name, t| rules.their_names(name, t),
+                &beside,
+                Path::new("f.safetensors"),
+            )
         };
         let sum = || weight.value().sum_all().unwrap().to_scalar::<f32>().unwrap();
         let e = load(&["base.fc.weight", "base.gamma", "lm_heads.bias"]).unwrap_err().to_string();
@@ -132,7 +147,7 @@ mod tests {
             "{e}"
         );
         let e = load(&["base.token"]).unwrap_err().to_string();
-        assert!(e.contains("1 tensor missing (fc.weight)") && sum() == 0.0, "{e}");
+        assert!(e.contains("1 of 2 missing: fc.weight (the file has token)") && sum() == 0.0, "{e}");
         let report = load(&["base.fc.weight", "base.pooler.bias", "lm_head.bias"]).unwrap();
         assert_eq!((report.loaded.len(), sum()), (1, 2.0));
         assert_eq!(left_out(&report), "1 tensors, without the head (encoder.pooler.bias, lm_head.bias)");

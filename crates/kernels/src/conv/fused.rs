@@ -6,9 +6,11 @@
 //! - weight gradient: `dW = dY^T col(X)`, in parallel over columns and over chunks of positions whose sums
 //!   are added in order.
 //!
+//! Depthwise convolutions (module `depthwise`) and volumes that keep their size (`same`) go without gathering.
 //! All blocks are cut from the shapes alone, so results have the same bits for any number of threads.
 
 use super::Geometry;
+use super::depthwise;
 use super::same;
 use super::weights::{matrix, pack_backward, pack_forward, unpack_gradient, unpack_transposed};
 use super::windows::Windows;
@@ -98,8 +100,12 @@ pub(super) fn forward<S: Send>(
     w: &[f32],
     after: impl Fn(&[f32]) -> S + Sync,
 ) -> (Vec<f32>, Vec<S>) {
-    if g.same() {
-        let y = same::forward(g, x, &matrix(g, w, false));
+    if g.depthwise() || g.same() {
+        let y = if g.depthwise() {
+            depthwise::forward(g, x, w)
+        } else {
+            same::forward(g, x, &matrix(g, w, false))
+        };
         let rows = block(y.len() / g.outputs) * g.outputs;
         let seen = y.par_chunks(rows).map(&after).collect();
         return (y, seen);
@@ -127,6 +133,9 @@ pub(super) fn forward<S: Send>(
 /// `dX` from `dY (N * positions, C_out)`.
 pub(super) fn input_gradient(g: &Geometry, w: &[f32], dy: &[f32]) -> Vec<f32> {
     let c = g.inputs;
+    if g.depthwise() {
+        return depthwise::input_gradient(g, w, dy);
+    }
     if let Some(turned) = g.turned().filter(Geometry::same) {
         return same::forward(&turned, dy, &matrix(g, w, true));
     }
@@ -175,6 +184,11 @@ const STEPS: usize = 256;
 
 /// `dW (C_out, C_in / groups, k..)` from `dY (N * positions, C_out)`.
 pub(super) fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    if g.depthwise() {
+        let mut sums = depthwise::weight_gradient(g, x, dy);
+        add_parts(&mut sums, g.taps() * g.inputs);
+        return depthwise::unpack(g, &sums);
+    }
     if g.same() {
         let size = g.outputs * g.inputs * g.taps();
         let mut sums = same::weight_gradient(g, x, dy, (4_194_304 / size.max(1)).clamp(2, 8));

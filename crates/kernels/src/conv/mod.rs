@@ -4,12 +4,13 @@
 //!
 //! On the CPU a convolution is a matrix product: the input windows of a block of output positions are
 //! gathered into a matrix (`positions x taps * C_in`) that stays in the second-level cache, and multiplied
-//! with the weights (module `fused`; volumes of few channels: `same`). Blocks are cut from the shapes alone,
+//! with the weights (module `fused`; volumes of few channels: `same`; a kernel for each channel: `depthwise`). Blocks are cut from the shapes alone,
 //! so the result has the same bits for any number of threads. Elsewhere the same function is composed of
 //! candle's operators (module `composed`), around those of them whose gradients are wrong.
 
 mod biased;
 mod composed;
+mod depthwise;
 mod fused;
 mod geometry;
 mod instance;

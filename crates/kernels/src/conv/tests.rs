@@ -113,6 +113,29 @@ fn volumes_that_keep_their_size() {
     }
 }
 
+/// A kernel for each channel: more channels than are summed at a time, kernels that reach over the border,
+/// strides, dilation and all ranks.
+#[test]
+fn depthwise() {
+    for (dims, kernel, stride, padding, dilation) in [
+        (vec![2, 9, 8, 37], vec![7, 7], 1, 3, 1),
+        (vec![2, 9, 7, 6], vec![3, 3], 2, 1, 1),
+        (vec![1, 8, 9, 3], vec![3, 2], 1, 2, 2),
+        (vec![1, 7, 7, 4], vec![1, 1], 3, 0, 1),
+        (vec![3, 13, 33], vec![5], 1, 4, 1),
+        (vec![1, 4, 5, 3, 5], vec![3, 3, 3], 1, 1, 1),
+    ] {
+        let c = dims[dims.len() - 1];
+        let spec = ConvSpec::new().stride(stride).padding(padding).dilation(dilation).groups(c);
+        let inputs = [random(&dims, 1), random(&[&[c, 1], &kernel[..]].concat(), 2), random(&[c], 3)];
+        agree(&inputs, |t, p| conv(&t[0], &t[1], Some(&t[2]), &spec, p));
+        if inputs[0].elem_count() < 500 {
+            check_gradients(&inputs, |t, p| conv(&t[0], &t[1], Some(&t[2]), &spec, p));
+        }
+        same_bits(&inputs[..2], |t| conv(&t[0], &t[1], None, &spec, Path::Fused));
+    }
+}
+
 /// Strided volumes: input gradients in slabs.
 #[test]
 fn strided_volumes() {

@@ -1,9 +1,8 @@
 //! `[encoder]`: which network, of which size.
 
-use crate::encoder::resnet::Shortcut;
 use crate::encoder::{
     ActKind, Dense, MapEncoder, MonaiConfig, MonaiDecoder, MonaiEncoder, NormKind, ResNet3d, ResNet3dConfig,
-    UNet, UNetConfig, UpDecoder, UpSpec, ViT3d, ViT3dConfig,
+    Shortcut, UNet, UNetConfig, UpDecoder, UpSpec, ViT3d, ViT3dConfig,
 };
 use selfsup_core::objective::Needs;
 use selfsup_core::{Encoder, Error, Result, Role, Scope};
@@ -193,6 +192,9 @@ selfsup_core::encoder_config! {
     }
 }
 
+/// The normalisation of a decoder above a network that has another one, or none.
+const DECODER_NORM: NormKind = NormKind::Instance;
+
 /// A resolved network.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -201,10 +203,10 @@ pub enum Architecture {
     UNet(UNetConfig),
     /// MONAI's U-Net.
     Monai(MonaiConfig),
-    /// A residual network.
-    ResNet(ResNet3dConfig),
-    /// A vision transformer.
-    ViT(ViT3dConfig),
+    /// A residual network, and the normalisation of a decoder that brings its maps back to voxels.
+    ResNet(ResNet3dConfig, NormKind),
+    /// A vision transformer, and the normalisation of its decoder.
+    ViT(ViT3dConfig, NormKind),
 }
 
 impl Architecture {
@@ -216,8 +218,8 @@ impl Architecture {
         Ok(match self {
             Architecture::UNet(c) => Box::new(UNet::new(scope, c.clone())?),
             Architecture::Monai(c) => Box::new(MonaiEncoder::new(scope, c.clone())?),
-            Architecture::ResNet(c) => Box::new(ResNet3d::new(scope, c.clone())?),
-            Architecture::ViT(c) => Box::new(ViT3d::new(scope, c.clone())?),
+            Architecture::ResNet(c, _) => Box::new(ResNet3d::new(scope, c.clone())?),
+            Architecture::ViT(c, _) => Box::new(ViT3d::new(scope, c.clone())?),
         })
     }
 
@@ -249,13 +251,13 @@ impl Architecture {
                 &encoder.scales(),
                 UpSpec { norm: c.norm, act: c.act, planar: c.planar, ..spec },
             )?),
-            Architecture::ViT(c) => Box::new(UpDecoder::new(
+            Architecture::ViT(_, norm) => Box::new(UpDecoder::new(
                 &d,
                 &encoder.scales(),
-                UpSpec { norm: c.decoder_norm, stem: Some(16), ..spec },
+                UpSpec { norm: *norm, stem: Some(16), ..spec },
             )?),
-            Architecture::ResNet(c) => {
-                Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { norm: c.decoder_norm, ..spec })?)
+            Architecture::ResNet(_, norm) => {
+                Box::new(UpDecoder::new(&d, &encoder.scales(), UpSpec { norm: *norm, ..spec })?)
             }
         };
         Ok(Dense { encoder, decoder })
@@ -276,8 +278,13 @@ impl EncoderConfig {
         let found = match self {
             EncoderConfig::UNet(c) => Some(Architecture::UNet(c.resolve())),
             EncoderConfig::Monai(c) => Some(Architecture::Monai(c.resolve())),
-            EncoderConfig::ResNet(c) => c.resolve(size).map(Architecture::ResNet),
-            EncoderConfig::ViT(c) => c.resolve(size, needs).map(Architecture::ViT),
+            EncoderConfig::ResNet(c) => {
+                c.resolve(size).map(|network| Architecture::ResNet(network, c.norm.unwrap_or(DECODER_NORM)))
+            }
+            EncoderConfig::ViT(c) => {
+                let network = c.resolve(size, needs);
+                network.map(|network| Architecture::ViT(network, c.norm.unwrap_or(DECODER_NORM)))
+            }
         };
         found.ok_or_else(|| {
             let known = Self::NAMES.join(", ");
@@ -318,7 +325,6 @@ impl ResNet3dKeys {
         c.small = self.small.unwrap_or(size.iter().all(|s| *s <= 32));
         c.dilated = self.dilated.unwrap_or(false);
         c.shortcut = self.shortcut.unwrap_or(c.shortcut);
-        c.decoder_norm = self.norm.unwrap_or(c.decoder_norm);
         Some(c)
     }
 }
@@ -333,7 +339,6 @@ impl ViT3dKeys {
         c.trunk.heads = self.heads.unwrap_or(c.trunk.heads);
         c.trunk.hidden = (c.trunk.dim as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize;
         c.trunk.drop_path = self.drop_path.unwrap_or(0.0);
-        c.decoder_norm = self.norm.unwrap_or(c.decoder_norm);
         c.fixed_positions = needs.fixed_positions;
         if needs.fixed_positions {
             c.trunk.init = selfsup_core::Init::XavierUniform;

@@ -111,7 +111,7 @@ impl Networks for Architecture {
 
     fn tokens(&self, scope: &Scope) -> Result<Box<dyn TokenEncoder>> {
         match self {
-            Architecture::ViT(c) => Ok(Box::new(ViT3d::new(scope, c.clone())?)),
+            Architecture::ViT(c, _) => Ok(Box::new(ViT3d::new(scope, c.clone())?)),
             _ => Err(Error::config(
                 "this method hides patches and needs a vision transformer: set encoder.name to vit3d_tiny, vit3d_small, vit3d_base or vit3d",
             )),

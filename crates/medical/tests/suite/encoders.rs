@@ -7,8 +7,9 @@ use selfsup_core::conformance::{
     building_twice_changes_nothing, every_parameter_has_a_place, fine_tuning_rates,
 };
 use selfsup_core::{Key, Params, Pass, Progress, Scope};
-use selfsup_medical::encoder::resnet::Shortcut;
-use selfsup_medical::encoder::{ActKind, MonaiConfig, NormKind, ResNet3dConfig, UNetConfig, ViT3dConfig};
+use selfsup_medical::encoder::{
+    ActKind, MonaiConfig, NormKind, ResNet3dConfig, Shortcut, UNetConfig, ViT3dConfig,
+};
 use selfsup_medical::names;
 use selfsup_medical::recipe::Architecture;
 
@@ -143,15 +144,16 @@ fn residual_networks() {
             small,
             dilated,
             shortcut,
+            base_width: 64,
             channels: 1,
-            decoder_norm: NormKind::Batch,
         };
-        check(&Architecture::ResNet(c), &random(&[2, 1, 16, 16, 16], 1), 2);
+        check(&Architecture::ResNet(c, NormKind::Batch), &random(&[2, 1, 16, 16, 16], 1), 2);
     }
     // MedicalNet's ResNet-10: 14.4 million parameters, the last map at an eighth of the resolution.
     let c = ResNet3dConfig { dilated: true, ..ResNet3dConfig::named("resnet3d10").unwrap() };
     let params = Params::new();
-    let net = Architecture::ResNet(c).maps(&Scope::root(&params, 0, &Device::Cpu)).unwrap();
+    let net =
+        Architecture::ResNet(c, NormKind::Instance).maps(&Scope::root(&params, 0, &Device::Cpu)).unwrap();
     assert_eq!(params.count(selfsup_core::Role::Trained), 14_355_520);
     assert_eq!(net.scales().last().unwrap().stride, 8);
     assert!(params.get("layer4.0.downsample.0.weight").is_some() && params.get("bn1.running_mean").is_some());
@@ -161,11 +163,15 @@ fn residual_networks() {
 fn transformers() {
     let mut c = ViT3dConfig::named("vit3d_tiny", [8, 8, 16], [4, 4, 4]).unwrap();
     c.trunk = selfsup_core::nn::TransformerConfig::vit(16, 1, 2, 32);
-    check(&Architecture::ViT(c.clone()), &random(&[2, 1, 8, 8, 16], 1), 2);
+    check(&Architecture::ViT(c.clone(), NormKind::Instance), &random(&[2, 1, 8, 8, 16], 1), 2);
     // A decoder doubles each axis alike, and by twos.
     for patch in [[4, 2, 4], [3, 3, 3]] {
         let odd = ViT3dConfig { size: [12; 3], patch, ..c.clone() };
-        let made = Architecture::ViT(odd).dense(&Scope::root(&Params::new(), 0, &Device::Cpu), 2, false);
+        let made = Architecture::ViT(odd, NormKind::Instance).dense(
+            &Scope::root(&Params::new(), 0, &Device::Cpu),
+            2,
+            false,
+        );
         assert!(made.err().unwrap().to_string().contains("power"), "{patch:?}");
     }
 }
@@ -182,10 +188,10 @@ fn what_cannot_be_built_is_named() {
     says(Architecture::Monai(MonaiConfig::new(1, 1, &[4, 8], &[2, 2])), "strides");
     says(Architecture::Monai(MonaiConfig { kernel_size: 2, ..MonaiConfig::new(1, 1, &[4, 8], &[2]) }), "odd");
     says(
-        Architecture::ResNet(ResNet3dConfig {
-            widths: vec![4],
-            ..ResNet3dConfig::named("resnet3d18").unwrap()
-        }),
+        Architecture::ResNet(
+            ResNet3dConfig { widths: vec![4], ..ResNet3dConfig::named("resnet3d18").unwrap() },
+            NormKind::Instance,
+        ),
         "depths",
     );
     let x = Tensor::zeros((1, 1, 6, 8, 8), DType::F32, &Device::Cpu).unwrap();
@@ -199,14 +205,14 @@ fn all() -> Vec<(&'static str, Architecture)> {
         let mut c = ViT3dConfig::named("vit3d_tiny", [8; 3], [4; 3]).unwrap();
         c.trunk = selfsup_core::nn::TransformerConfig::vit(24, 2, 2, 48);
         c.fixed_positions = fixed;
-        Architecture::ViT(c)
+        Architecture::ViT(c, NormKind::Instance)
     };
     let resnet = ResNet3dConfig::named("resnet3d18").unwrap();
     let resnet = ResNet3dConfig { depths: vec![1, 1], widths: vec![4, 6], stem: 4, small: true, ..resnet };
     vec![
         ("unet3d", Architecture::UNet(UNetConfig::new(1, &[4, 5, 6]))),
         ("monai_unet", Architecture::Monai(MonaiConfig::new(1, 1, &[4, 5, 6], &[2, 2]))),
-        ("resnet3d", Architecture::ResNet(resnet)),
+        ("resnet3d", Architecture::ResNet(resnet, NormKind::Instance)),
         ("vit3d", vit(false)),
         ("vit3d with sines", vit(true)),
     ]

@@ -88,7 +88,7 @@ fn encoder(name: &str) -> EncoderConfig {
 /// Transformers drop values, attention weights and branches.
 fn architecture(name: &str, needs: Needs) -> Architecture {
     let mut architecture = encoder(name).resolve([SIZE; 3], needs).unwrap();
-    if let Architecture::ViT(c) = &mut architecture {
+    if let Architecture::ViT(c, _) = &mut architecture {
         let t = &mut c.trunk;
         (t.dropout, t.attention_dropout, t.activation_dropout, t.drop_path) = (0.1, 0.2, 0.1, 0.3);
     }

@@ -1,30 +1,17 @@
 //! Encoders of images: residual networks and vision transformers.
 
 mod architecture;
-pub mod resnet;
-pub mod vit;
 
 pub use architecture::Architecture;
-pub use resnet::{ResNet, ResNetConfig};
-pub use vit::{FinalNorm, Pool, Positioned, ViT, ViTConfig};
+pub use selfsup_core::network::{FinalNorm, Pool, Positioned};
 
-use candle_core::Tensor;
-use selfsup_core::{Error, Result};
+use selfsup_core::network;
 
-/// `(N, C, H, W)` with the expected number of channels to `(N, H, W, C)`, contiguous: the one transposition
-/// of a forward pass.
-pub(crate) fn channels_last(x: &Tensor, channels: usize) -> Result<Tensor> {
-    match *x.dims() {
-        [_, c, h, w] if c == channels && h > 0 && w > 0 => {
-            // One channel has the same order of values both ways.
-            if c == 1 {
-                Ok(x.contiguous()?.reshape((x.dim(0)?, h, w, 1))?)
-            } else {
-                Ok(x.permute((0, 2, 3, 1))?.contiguous()?)
-            }
-        }
-        ref other => {
-            Err(Error::input("image", format!("shape {other:?}: expected (N, {channels}, height, width)")))
-        }
-    }
-}
+/// A residual network of images.
+pub type ResNet = network::ResNet<2>;
+/// Its shape.
+pub type ResNetConfig = network::ResNetConfig<2>;
+/// A vision transformer of images.
+pub type ViT = network::ViT<2>;
+/// Its shape.
+pub type ViTConfig = network::ViTConfig<2>;

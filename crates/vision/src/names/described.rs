@@ -6,6 +6,7 @@ use super::normalisation::Normalisation;
 use super::stated::{Size, Stated};
 use crate::encoder::{Architecture, FinalNorm, Pool, Positioned, ResNetConfig, ViTConfig};
 use candle_core::Tensor;
+use selfsup_core::network::Shortcut;
 use selfsup_core::nn::{Interpolation, MlpForm, TransformerConfig};
 use selfsup_core::{Error, Result};
 use selfsup_kernels::activation::Act;
@@ -16,7 +17,7 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Described {
-    /// The network. Of a vision transformer `image_size` is what the weights were trained at.
+    /// The network. Of a vision transformer `size` is what the weights were trained at.
     pub architecture: Architecture,
     /// Keys of `[encoder]` that neither shapes nor `config.json` tell: `architecture` has the usual value.
     pub assumed: Vec<&'static str>,
@@ -84,7 +85,9 @@ impl Shapes<'_> {
             stem,
             bottleneck,
             base_width,
-            small_images: kernel == 3,
+            small: kernel == 3,
+            dilated: false,
+            shortcut: Shortcut::Convolution,
             channels,
         };
         let name = stated.and_then(|s| s.architecture.as_deref()).unwrap_or_default();
@@ -156,8 +159,8 @@ impl Shapes<'_> {
         let final_norm = if pooled_norm || clip { FinalNorm::Pooled } else { FinalNorm::Tokens };
         let mean = pooled_norm || !class_token || stated.and_then(|s| s.pool) == Some(Pool::Mean);
         let config = ViTConfig {
-            image_size: side * patch,
-            patch,
+            size: [side * patch; 2],
+            patch: [patch; 2],
             channels,
             trunk,
             patch_bias: self.has("patch_embed.proj.bias"),
@@ -222,9 +225,9 @@ impl Shapes<'_> {
         for (size, key, value) in &stated.sizes {
             let found = match size {
                 // Pixels beyond the last whole patch count for nothing.
-                Size::Image if value / config.patch == config.image_size / config.patch => continue,
-                Size::Image => config.image_size,
-                Size::Patch => config.patch,
+                Size::Image if value / config.patch[0] == config.grid()[0] => continue,
+                Size::Image => config.size[0],
+                Size::Patch => config.patch[0],
                 Size::Channels => config.channels,
                 Size::Width => trunk.dim,
                 Size::Depth => trunk.depth,

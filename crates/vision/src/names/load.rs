@@ -4,12 +4,12 @@
 use super::described::{Described, Shapes};
 use super::layout::Layout;
 use super::normalisation;
-use super::place::{Place, locate};
+use super::place::{PARTS, Place, locate};
 use super::stated::{self, Stated};
 use crate::encoder::{Architecture, ViTConfig};
 use candle_core::{DType, Device, Tensor};
 use selfsup_core::nn::{Interpolation, interpolate_positions};
-use selfsup_core::weights::{self, Options, Report};
+use selfsup_core::weights::{self, Beside, Report, load_strict};
 use selfsup_core::{Error, Params, Result};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -152,10 +152,15 @@ impl Released {
     /// then, and tensors are named as the file names them.
     pub fn load(mut self, params: &Params, prefix: &str) -> Result<Pretrained> {
         let resized = self.resize_positions(params, prefix)?;
-        let report = weights::compare(params, &self.ours, prefix);
-        self.refuse(&report, params, prefix)?;
-        let report = weights::load_into(params, &self.ours, prefix, &Options::default())
-            .map_err(|e| Error::file(&self.path, e))?;
+        let (rules, stripped) = (self.place.layout.rules(), &self.place.prefix);
+        let theirs = |name: &str, t: &Tensor| -> Vec<String> {
+            let names = rules.their_names(below(name, prefix).unwrap_or(name), t);
+            names.into_iter().map(|name| format!("{stripped}{name}")).collect()
+        };
+        let beside = Beside { heads: &PARTS, may_lack: &|_| false };
+        let dotted = if prefix.is_empty() { String::new() } else { format!("{prefix}.") };
+        let ours = self.ours.into_iter().map(|(name, t)| (format!("{dotted}{name}"), t)).collect();
+        let report = load_strict(params, prefix, ours, &theirs, &beside, &self.path)?;
         Ok(Pretrained {
             path: self.path,
             layout: self.place.layout,
@@ -180,53 +185,13 @@ impl Released {
         }
         let Architecture::ViT(config) = self.described()?.architecture else { return Ok(None) };
         let (rows, how) = (config.position_prefix(), config.interpolation);
-        let (old, new) = (config.image_size / config.patch, wanted.saturating_sub(rows).isqrt());
+        let (old, new) = (config.grid()[0], wanted.saturating_sub(rows).isqrt());
         if new * new + rows != wanted {
             return Ok(None);
         }
-        let made = interpolate_positions(have, rows, (old, old), (new, new), how)?;
+        let made = interpolate_positions(have, rows, &[old; 2], &[new; 2], how)?;
         self.ours.insert("pos_embed".into(), made);
         Ok(Some(Resized { old, new, how }))
-    }
-
-    /// The names in the file of these of ours.
-    fn their_names(&self, ours: &[String]) -> Vec<String> {
-        let of = ours.iter().filter_map(|n| Some((n.clone(), self.ours.get(n)?.clone()))).collect();
-        let theirs = self.place.layout.rules().gradients_to_theirs(of);
-        let theirs = theirs.map_or_else(|_| ours.to_vec(), |t| t.into_keys().collect());
-        theirs.into_iter().map(|n| format!("{}{n}", self.place.prefix)).collect()
-    }
-
-    fn refuse(&self, report: &Report, params: &Params, prefix: &str) -> Result<()> {
-        let wanted = params.all().into_iter().filter(|p| below(&p.name, prefix).is_some()).count();
-        let mut problems = Vec::new();
-        if !report.unexpected.is_empty() {
-            let theirs = self.their_names(&report.unexpected);
-            problems.push(format!(
-                "{} tensors have no place in the network: {} (expected none but parts that may be left: {})",
-                theirs.len(),
-                five(&theirs),
-                Place::leavable()
-            ));
-        }
-        if !report.missing.is_empty() {
-            problems.push(format!(
-                "{} of {} tensors of the network are missing: {} (the file has {})",
-                report.missing.len(),
-                wanted,
-                five(&report.missing),
-                five(self.ours.keys())
-            ));
-        }
-        if !report.misshapen.is_empty() {
-            let each = report.misshapen.iter();
-            let each = each.map(|(name, found, want)| format!("{name} {found:?} (expected {want:?})"));
-            problems.push(format!("{} have another shape: {}", report.misshapen.len(), five(each)));
-        }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Error::file(&self.path, format!("weights of another network: {}", problems.join("; "))))
     }
 }
 
@@ -282,6 +247,7 @@ impl fmt::Display for Pretrained {
             let how = match how {
                 Interpolation::Bicubic => "bicubic",
                 Interpolation::Antialiased => "bicubic, antialiased",
+                Interpolation::Linear => "linear",
             };
             write!(f, "; position embeddings interpolated from {old} x {old} to {new} x {new} ({how})")?;
         }

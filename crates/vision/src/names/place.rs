@@ -18,7 +18,7 @@ const ANCHORS: [(&str, Layout); 5] = [
 ];
 
 /// Parts of a model besides its encoder, by a word of their names: what loading may leave.
-const PARTS: [&str; 35] = [
+pub(super) const PARTS: [&str; 35] = [
     "bn",
     "classifier",
     "decoder",

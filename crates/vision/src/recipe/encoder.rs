@@ -261,7 +261,7 @@ impl ResNetKeys {
     fn resolve(&self, size: usize) -> Option<ResNetConfig> {
         let mut c = ResNetConfig::named(if self.name == "resnet" { "resnet18" } else { &self.name })?;
         c.channels = self.channels;
-        c.small_images = self.small_images.unwrap_or(size <= 64);
+        c.small = self.small_images.unwrap_or(size <= 64);
         c.depths = self.depths.clone().unwrap_or(c.depths);
         c.widths = self.widths.clone().unwrap_or(c.widths);
         c.stem = self.stem.unwrap_or_else(|| c.widths.first().copied().unwrap_or(64));
@@ -274,7 +274,7 @@ impl ViTKeys {
     fn resolve(&self, size: usize, needs: Needs) -> Option<ViTConfig> {
         let patch = self.patch.unwrap_or(if size >= 128 { 16 } else { (size / 8).max(1) });
         let name = if self.name == "vit" { "vit_tiny" } else { &self.name };
-        let mut c = ViTConfig::named(name, size, patch)?;
+        let mut c = ViTConfig::named(name, [size; 2], [patch; 2])?;
         c.channels = self.channels;
         c.trunk.dim = self.dim.unwrap_or(c.trunk.dim);
         c.trunk.depth = self.depth.unwrap_or(c.trunk.depth);

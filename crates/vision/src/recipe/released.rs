@@ -17,16 +17,14 @@ fn name_of(network: &Architecture) -> &'static str {
     match network {
         Architecture::ResNet(c) => {
             let fits = |name: &str| {
-                ResNetConfig::named(name).is_some_and(|n| {
-                    ResNetConfig { small_images: c.small_images, channels: c.channels, ..n } == *c
-                })
+                ResNetConfig::named(name)
+                    .is_some_and(|n| ResNetConfig { small: c.small, channels: c.channels, ..n } == *c)
             };
             known(EncoderConfig::NAMES, &fits, "resnet")
         }
         Architecture::ViT(c) => {
-            let fits = |name: &str| {
-                ViTConfig::named(name, c.image_size, c.patch).is_some_and(|n| size(&n) == size(c))
-            };
+            let fits =
+                |name: &str| ViTConfig::named(name, c.size, c.patch).is_some_and(|n| size(&n) == size(c));
             known(EncoderConfig::NAMES, &fits, "vit")
         }
     }
@@ -43,7 +41,7 @@ fn keys_of(name: &str, network: &Architecture) -> EncoderConfig {
         Architecture::ResNet(c) => {
             let mut keys = ResNetKeys {
                 channels: c.channels,
-                small_images: Some(c.small_images),
+                small_images: Some(c.small),
                 name,
                 ..ResNetKeys::default()
             };
@@ -60,7 +58,7 @@ fn keys_of(name: &str, network: &Architecture) -> EncoderConfig {
             let sized = |value: usize| (!standard).then_some(value);
             ViTKeys {
                 channels: c.channels,
-                patch: Some(c.patch),
+                patch: Some(c.patch[0]),
                 dim: sized(c.trunk.dim),
                 depth: sized(c.trunk.depth),
                 heads: sized(c.trunk.heads),
@@ -104,7 +102,7 @@ impl Described {
         self.needed.iter().for_each(|key| drop(keys.remove(*key)));
         let (mut layer, mut augment) = (Table::new(), Table::new());
         if let Architecture::ViT(c) = &self.architecture {
-            let size = Value::Integer(i64::try_from(c.image_size).unwrap_or(i64::MAX));
+            let size = Value::Integer(i64::try_from(c.size[0]).unwrap_or(i64::MAX));
             augment.insert("size".into(), size);
         }
         if let Some(Normalisation { mean, std, .. }) = self.normalisation {
@@ -141,7 +139,7 @@ fn resnets(ours: &ResNetConfig, theirs: &ResNetConfig) -> Differences {
     d.see("depths", &ours.depths, &theirs.depths);
     d.see("widths", &ours.widths, &theirs.widths);
     d.see("stem", ours.stem, theirs.stem);
-    d.see("small_images", ours.small_images, theirs.small_images);
+    d.see("small_images", ours.small, theirs.small);
     let factor = |width: usize| format!("width factor {}", width / 64);
     d.see("name", factor(ours.base_width), factor(theirs.base_width));
     d
@@ -151,7 +149,7 @@ fn vits(ours: &ViTConfig, theirs: &ViTConfig) -> Differences {
     let mut d = Differences::default();
     let (a, b) = (&ours.trunk, &theirs.trunk);
     d.see("channels", ours.channels, theirs.channels);
-    d.see("patch", ours.patch, theirs.patch);
+    d.see("patch", ours.patch[0], theirs.patch[0]);
     d.see("dim", a.dim, b.dim);
     d.see("depth", a.depth, b.depth);
     d.see("heads", a.heads, b.heads);

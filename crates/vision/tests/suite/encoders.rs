@@ -18,7 +18,7 @@ fn resnet(scope: &Scope) -> Result<Box<dyn Encoder>> {
 }
 
 fn vit(scope: &Scope, fixed: bool) -> Result<Box<dyn Encoder>> {
-    let mut config = ViTConfig::named("vit_tiny", 16, 4).unwrap();
+    let mut config = ViTConfig::named("vit_tiny", [16; 2], [4; 2]).unwrap();
     config.trunk = TransformerConfig { layer_scale: Some(0.1), ..TransformerConfig::vit(16, 3, 2, 32) };
     config.fixed_positions = fixed;
     Ok(Box::new(ViT::new(scope, config)?))

@@ -283,7 +283,7 @@ fn positions_are_interpolated_on_loading() {
             panic!("{name}: a ResNet")
         };
         let params = Params::new();
-        let config = ViTConfig { image_size: 48, ..config };
+        let config = ViTConfig { size: [48; 2], ..config };
         let net = ViT::new(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"), config).unwrap();
         let said = load_pretrained(&params, "encoder", &folder).unwrap().to_string();
         assert!(said.contains("interpolated from 4 x 4 to 6 x 6"), "{said}");
@@ -298,7 +298,7 @@ fn positions_are_interpolated_on_loading() {
 /// The default network has a place for every parameter, with all that released weights may bring.
 #[test]
 fn a_transformer_with_everything_trains() {
-    let mut config = ViTConfig::named("vit_tiny", 16, 4).unwrap();
+    let mut config = ViTConfig::named("vit_tiny", [16; 2], [4; 2]).unwrap();
     config.trunk =
         TransformerConfig { qk_norm: true, layer_scale: Some(0.1), ..TransformerConfig::vit(8, 1, 2, 16) };
     (config.registers, config.norm_pre) = (2, true);

@@ -119,7 +119,7 @@ fn timm(config: &Exported) -> Result<Value> {
                 ));
             }
             let mut arguments = json!({
-                "img_size": c.image_size, "patch_size": c.patch, "embed_dim": c.trunk.dim, "depth": c.trunk.depth,
+                "img_size": c.size[0], "patch_size": c.patch[0], "embed_dim": c.trunk.dim, "depth": c.trunk.depth,
                 "num_heads": c.trunk.heads, "mlp_ratio": c.trunk.hidden as f64 / c.trunk.dim as f64,
             });
             // What differs from timm's defaults.
@@ -168,7 +168,7 @@ fn timm(config: &Exported) -> Result<Value> {
 
 fn timm_note(config: &Exported) -> String {
     match config.architecture {
-        Architecture::ResNet(c) if c.small_images => format!(
+        Architecture::ResNet(c) if c.small => format!(
             "import timm, torch.nn as nn; from safetensors.torch import load_file\n    \
              m = timm.create_model(\"{}\", num_classes=0, in_chans={}{})\n    \
              m.conv1 = nn.Conv2d({}, {}, 3, 1, 1, bias=False); m.bn1 = nn.BatchNorm2d({}); m.maxpool = nn.Identity()\n    \

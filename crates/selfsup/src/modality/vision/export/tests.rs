@@ -10,7 +10,7 @@ use selfsup_vision::recipe::ViTKeys;
 
 /// A network of 16 pixels in patches of 4, whose every parameter is away from its default.
 fn random(change: impl Fn(&mut ViTConfig)) -> (Params, ViT) {
-    let mut config = ViTConfig::named("vit_tiny", 16, 4).unwrap();
+    let mut config = ViTConfig::named("vit_tiny", [16; 2], [4; 2]).unwrap();
     config.trunk = TransformerConfig::vit(8, 2, 2, 16);
     change(&mut config);
     let params = Params::new();

@@ -162,7 +162,7 @@ pub(super) fn hf(c: &ViTConfig, family: Family) -> Value {
     let mut out = json!({
         "model_type": kind, "architectures": [model], "hidden_size": c.trunk.dim, "num_hidden_layers": c.trunk.depth,
         "num_attention_heads": c.trunk.heads, "hidden_act": act, "layer_norm_eps": c.trunk.eps,
-        "image_size": c.image_size, "patch_size": c.patch, "num_channels": c.channels,
+        "image_size": c.size[0], "patch_size": c.patch[0], "num_channels": c.channels,
     });
     match family {
         Family::Dinov2 => {

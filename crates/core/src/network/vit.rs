@@ -1,17 +1,24 @@
 //! Vision transformers (Dosovitskiy et al. 2020, arXiv 2010.11929) with timm's names; the trunk of ViT, MAE,
-//! DINO, DINOv2, I-JEPA and CLIP's image tower.
+//! DINO, DINOv2, I-JEPA and CLIP's image tower. Over volumes as in UNETR (Hatamizadeh et al. 2021, arXiv
+//! 2103.10504) and 3-D MAE (Chen et al. 2023, arXiv 2204.00635): `patch_embed.proj.weight` is then
+//! `(D, C, p, p, p)`.
 //!
-//! An image is cut into patches, each a token; a class token may stand in front, and register tokens behind
+//! An input is cut into patches, each a token; a class token may stand in front, and register tokens behind
 //! it (Darcet et al. 2023, arXiv 2309.16588). Position embeddings are learned, or fixed sines and cosines as
-//! in MAE. Another image size than the one built for gets bicubically interpolated positions.
+//! in MAE. An input of another size than the one built for (the small crops of DINO, larger images) gets
+//! interpolated positions; fixed ones of volumes are computed for its grid.
 
-use super::channels_last;
-use candle_core::Tensor;
-use selfsup_core::encoder::{HiddenLayers, no_padding};
-use selfsup_core::nn::{
-    Interpolation, LayerNorm, PatchEmbed, Transformer, TransformerConfig, interpolate_positions, sin_cos_2d,
+use super::layout::{channels_last, input};
+use crate::encoder::{Encoder, Features, HiddenLayers, Layer, MapEncoder, Scale, TokenEncoder, no_padding};
+use crate::error::{Error, Result};
+use crate::init::Init;
+use crate::nn::{
+    Interpolation, LayerNorm, PatchEmbed, Transformer, TransformerConfig, interpolate_positions, sin_cos,
 };
-use selfsup_core::{Encoder, Error, Features, Init, Layer, Pass, Result, Role, Scope, TokenEncoder, Weight};
+use crate::params::{Role, Weight};
+use crate::pass::Pass;
+use crate::scope::Scope;
+use candle_core::Tensor;
 
 /// How tokens become one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -46,14 +53,14 @@ pub enum FinalNorm {
     Pooled,
 }
 
-/// Shape of a [`ViT`].
+/// Shape of a [`ViT`] over `A` axes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ViTConfig {
-    /// Height and width of the images.
-    pub image_size: usize,
-    /// Height and width of a patch.
-    pub patch: usize,
-    /// Channels of the images.
+pub struct ViTConfig<const A: usize> {
+    /// Sides of the inputs: height and width, or depth, height and width.
+    pub size: [usize; A],
+    /// Sides of a patch.
+    pub patch: [usize; A],
+    /// Channels of the inputs.
     pub channels: usize,
     /// The trunk.
     pub trunk: TransformerConfig,
@@ -77,32 +84,38 @@ pub struct ViTConfig {
     pub pool: Pool,
 }
 
-impl ViTConfig {
-    /// A standard size: `vit_tiny`, `vit_small`, `vit_base`, `vit_large` (width 192, 384, 768, 1024), with a
-    /// class token.
-    pub fn named(name: &str, image_size: usize, patch: usize) -> Option<Self> {
-        let (dim, depth, heads) = match name {
-            "vit_tiny" => (192, 12, 3),
-            "vit_small" => (384, 12, 6),
-            "vit_base" => (768, 12, 12),
-            "vit_large" => (1024, 24, 16),
+impl<const A: usize> ViTConfig<A> {
+    /// A standard size. Of images, with a class token: `vit_tiny`, `vit_small`, `vit_base`, `vit_large` (width
+    /// 192, 384, 768, 1024); of volumes, without one: `vit3d_tiny`, `vit3d_small`, `vit3d_base`.
+    pub fn named(name: &str, size: [usize; A], patch: [usize; A]) -> Option<Self> {
+        let (dim, depth, heads) = match (A, name) {
+            (2, "vit_tiny") | (3, "vit3d_tiny") => (192, 12, 3),
+            (2, "vit_small") | (3, "vit3d_small") => (384, 12, 6),
+            (2, "vit_base") | (3, "vit3d_base") => (768, 12, 12),
+            (2, "vit_large") => (1024, 24, 16),
             _ => return None,
         };
+        let volumes = A == 3;
         Some(ViTConfig {
-            image_size,
+            size,
             patch,
-            channels: 3,
+            channels: if volumes { 1 } else { 3 },
             trunk: TransformerConfig::vit(dim, depth, heads, 4 * dim),
             patch_bias: true,
-            class_token: true,
+            class_token: !volumes,
             registers: 0,
             positions: Positioned::Class,
             fixed_positions: false,
-            interpolation: Interpolation::default(),
+            interpolation: if volumes { Interpolation::Linear } else { Interpolation::default() },
             norm_pre: false,
             final_norm: FinalNorm::Tokens,
-            pool: Pool::Class,
+            pool: if volumes { Pool::Mean } else { Pool::Class },
         })
+    }
+
+    /// Number of patches along each axis.
+    pub fn grid(&self) -> [usize; A] {
+        std::array::from_fn(|a| self.size[a].checked_div(self.patch[a]).unwrap_or(0))
     }
 
     /// Number of tokens in front of the patches: the class token and the registers.
@@ -118,11 +131,31 @@ impl ViTConfig {
             Positioned::All => self.prefix(),
         }
     }
+
+    fn check(&self) -> Result<()> {
+        let (size, p) = (&self.size, &self.patch);
+        if (0..A).any(|a| p[a] == 0 || size[a] == 0 || !size[a].is_multiple_of(p[a])) {
+            return Err(Error::config(if A == 2 && size[0] == size[1] && p[0] == p[1] {
+                format!("encoder.patch = {} does not divide the image size {}", p[0], size[0])
+            } else {
+                format!("{}s of {size:?} are not multiples of encoder.patch = {p:?}", input(A))
+            }));
+        }
+        if self.channels == 0 {
+            return Err(Error::config("encoder.channels = 0: expected at least 1"));
+        }
+        if self.pool == Pool::Class && !self.class_token {
+            return Err(Error::config(
+                "encoder.pool = \"class\" needs a class token: set encoder.class_token = true or encoder.pool = \"mean\"",
+            ));
+        }
+        Ok(())
+    }
 }
 
-/// The network without its classifier.
-pub struct ViT {
-    config: ViTConfig,
+/// The network without its classifier, over `A` axes.
+pub struct ViT<const A: usize> {
+    config: ViTConfig<A>,
     patch: PatchEmbed,
     class: Option<Weight>,
     registers: Option<Weight>,
@@ -132,33 +165,22 @@ pub struct ViT {
     norm: LayerNorm,
 }
 
-impl ViT {
+impl<const A: usize> ViT<A> {
     /// Builds the network: `patch_embed.proj`, `cls_token`, `reg_token`, `pos_embed`, `norm_pre`, `blocks.0`
     /// ..., `norm`.
     ///
     /// # Errors
-    /// If the image size is not a multiple of the patch size, or the heads do not divide the width.
-    pub fn new(scope: &Scope, config: ViTConfig) -> Result<Self> {
-        let (dim, p) = (config.trunk.dim, config.patch);
-        if p == 0 || config.image_size == 0 || !config.image_size.is_multiple_of(p) {
-            return Err(Error::config(format!(
-                "encoder.patch = {p} does not divide the image size {}",
-                config.image_size
-            )));
-        }
-        if config.pool == Pool::Class && !config.class_token {
-            return Err(Error::config(
-                "encoder.pool = \"class\" needs a class token: set encoder.class_token = true or encoder.pool = \"mean\"",
-            ));
-        }
-        let (side, stem) = (config.image_size / p, scope.stem().no_decay());
+    /// If a side is not a multiple of the patch's, or the width does not fit heads or positions.
+    pub fn new(scope: &Scope, config: ViTConfig<A>) -> Result<Self> {
+        config.check()?;
+        let (dim, grid, stem) = (config.trunk.dim, config.grid(), scope.stem().no_decay());
         let prefix = config.position_prefix();
         let patch_init = if config.fixed_positions { Init::XavierUniform } else { Init::TruncNormal(0.02) };
         let patch = PatchEmbed::new(
             &scope.sub("patch_embed").sub("proj").stem(),
             config.channels,
             dim,
-            &[p, p],
+            &config.patch,
             config.patch_bias,
             patch_init,
         )?;
@@ -171,10 +193,10 @@ impl ViT {
             0 => None,
             n => Some(stem.get("reg_token", (1, n, dim), Init::Normal(0.02))?),
         };
-        let shape = (1, prefix + side * side, dim);
+        let shape = (1, prefix + grid.iter().product::<usize>(), dim);
         let positions = if config.fixed_positions {
             stem.with_role(Role::Frozen).get_with("pos_embed", shape, |device| {
-                let grid = sin_cos_2d(side, side, dim, device)?;
+                let grid = sin_cos(&grid, dim, device)?;
                 let zero = Tensor::zeros((1, prefix, dim), grid.dtype(), device)?;
                 Ok(if prefix > 0 { Tensor::cat(&[zero, grid], 1)? } else { grid })
             })?
@@ -192,18 +214,23 @@ impl ViT {
     }
 
     /// The shape it was built with.
-    pub fn config(&self) -> &ViTConfig {
+    pub fn config(&self) -> &ViTConfig<A> {
         &self.config
     }
 
-    /// Positions for a grid of `(rows, columns)`.
-    fn positions_for(&self, rows: usize, columns: usize, pass: &Pass) -> Result<Tensor> {
-        let side = self.config.image_size / self.config.patch;
-        if (rows, columns) == (side, side) {
-            return self.positions.on(pass);
+    /// Positions for a grid of patches, those of the tokens in front of them first.
+    fn positions_for(&self, grid: &[usize], pass: &Pass) -> Result<Tensor> {
+        let (own, table) = (self.config.grid(), self.positions.on(pass)?);
+        if grid == own {
+            return Ok(table);
         }
-        let (prefix, how) = (self.config.position_prefix(), self.config.interpolation);
-        interpolate_positions(&self.positions.on(pass)?, prefix, (side, side), (rows, columns), how)
+        let prefix = self.config.position_prefix();
+        if A == 3 && self.config.fixed_positions {
+            // Sines of other places, which their interpolation would only come near to.
+            let made = sin_cos(grid, self.config.trunk.dim, table.device())?;
+            return Ok(if prefix > 0 { Tensor::cat(&[table.narrow(1, 0, prefix)?, made], 1)? } else { made });
+        }
+        interpolate_positions(&table, prefix, &own, grid, self.config.interpolation)
     }
 
     /// The input of the first block: `tokens (N, L, D)` behind class token and registers, `(N, P + L, D)`.
@@ -231,35 +258,40 @@ impl ViT {
         }
     }
 
-    /// The input of the first block for images `x (N, C, H, W)`: `(N, P + L, D)`, class token and registers
-    /// in front.
+    /// The input of the first block for inputs `x (N, C, S..)`: `(N, P + L, D)`, class token and registers in
+    /// front.
     ///
     /// # Errors
     /// If the shape does not fit.
     pub fn embeddings(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let (tokens, positions) = self.tokens(x, pass)?;
+        let (tokens, positions) = self.tokens(&channels_last(x, self.config.channels, A)?, pass)?;
         self.with_prefix(&tokens, &positions, pass)
     }
 
+    /// Tokens of `x (N, S.., C)` with their positions, `(N, L, D)`, and the positions of all tokens.
     fn tokens(&self, x: &Tensor, pass: &Pass) -> Result<(Tensor, Tensor)> {
-        let x = channels_last(x, self.config.channels)?;
-        let grid = self.patch.grid(&[x.dim(1)?, x.dim(2)?])?;
-        let positions = self.positions_for(grid[0], grid[1], pass)?;
-        let (l, prefix) = (grid[0] * grid[1], self.config.position_prefix());
-        let tokens = self.patch.forward(&x, pass)?.broadcast_add(&positions.narrow(1, prefix, l)?)?;
+        let grid = self.patch.grid(&x.dims()[1..=A])?;
+        let positions = self.positions_for(&grid, pass)?;
+        let (l, prefix) = (grid.iter().product(), self.config.position_prefix());
+        let tokens = self.patch.forward(x, pass)?.broadcast_add(&positions.narrow(1, prefix, l)?)?;
         Ok((tokens, positions))
     }
 
+    /// The patches of `tokens (N, P + L, D)`: `(N, L, D)`.
+    fn patches(&self, tokens: &Tensor) -> Result<Tensor> {
+        let prefix = self.config.prefix();
+        Ok(tokens.narrow(1, prefix, tokens.dim(1)? - prefix)?)
+    }
+
     fn pool(&self, tokens: &Tensor) -> Result<Tensor> {
-        let (_, l, _) = tokens.dims3()?;
         Ok(match self.config.pool {
             Pool::Class => tokens.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?,
-            Pool::Mean => tokens.narrow(1, self.prefix(), l - self.prefix())?.mean(1)?,
+            Pool::Mean => self.patches(tokens)?.mean(1)?,
         })
     }
 }
 
-impl Encoder for ViT {
+impl<const A: usize> Encoder for ViT<A> {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
         no_padding(valid)?;
         let hidden = HiddenLayers::of(want, self.trunk.depth())?;
@@ -278,17 +310,32 @@ impl Encoder for ViT {
     fn dim(&self) -> usize {
         self.config.trunk.dim
     }
+}
 
-    fn may_skip(&self) -> Vec<String> {
-        // A method that looks at patches alone may leave the class token's own output unused, but attention
-        // still reaches it.
-        Vec::new()
+/// The input itself and the patches' tokens: nothing between them is finer than a patch.
+impl<const A: usize> MapEncoder for ViT<A> {
+    fn maps(&self, x: &Tensor, pass: &Pass) -> Result<Vec<Tensor>> {
+        let x = channels_last(x, self.config.channels, A)?;
+        let (tokens, positions) = self.tokens(&x, pass)?;
+        let (y, _) = self.trunk.forward(&self.with_prefix(&tokens, &positions, pass)?, None, &[], pass)?;
+        let y = self.patches(&self.norm.forward(&y, pass)?)?;
+        // (N, L, D) -> (N, S.., D)
+        let shape = [&[y.dim(0)?][..], &self.patch.grid(&x.dims()[1..=A])?, &[y.dim(2)?]].concat();
+        let coarse = y.reshape(shape)?;
+        Ok(vec![x, coarse])
+    }
+
+    fn scales(&self) -> Vec<Scale> {
+        // Patches with unequal sides have no stride that a decoder could double: 0 is none.
+        let p = self.config.patch;
+        let own = Scale { width: self.config.channels, stride: 1 };
+        vec![own, Scale { width: self.config.trunk.dim, stride: if p == [p[0]; A] { p[0] } else { 0 } }]
     }
 }
 
-impl TokenEncoder for ViT {
+impl<const A: usize> TokenEncoder for ViT<A> {
     fn embed(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        Ok(self.tokens(x, pass)?.0)
+        Ok(self.tokens(&channels_last(x, self.config.channels, A)?, pass)?.0)
     }
 
     fn contextualize(&self, tokens: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
@@ -299,13 +346,9 @@ impl TokenEncoder for ViT {
                 Some(Tensor::cat(&[Tensor::ones((v.dim(0)?, p), v.dtype(), v.device())?, v.clone()], 1)?)
             }
         };
-        let (y, _) = self.trunk.forward(
-            &self.with_prefix(tokens, &self.positions.on(pass)?, pass)?,
-            valid.as_ref(),
-            &[],
-            pass,
-        )?;
-        self.norm.forward(&y, pass)
+        // The rows in front are the same for every grid.
+        let tokens = self.with_prefix(tokens, &self.positions.on(pass)?, pass)?;
+        self.norm.forward(&self.trunk.forward(&tokens, valid.as_ref(), &[], pass)?.0, pass)
     }
 
     fn prefix(&self) -> usize {
@@ -313,15 +356,18 @@ impl TokenEncoder for ViT {
     }
 
     fn patchify(&self, x: &Tensor) -> Result<Tensor> {
-        self.patch.patchify(&channels_last(x, self.config.channels)?)
+        self.patch.patchify(&channels_last(x, self.config.channels, A)?)
     }
 
     fn patch_dim(&self) -> usize {
-        self.config.patch * self.config.patch * self.config.channels
+        self.config.patch.iter().product::<usize>() * self.config.channels
     }
 
     fn grid(&self) -> Vec<usize> {
-        let side = self.config.image_size / self.config.patch;
-        vec![side, side]
+        self.config.grid().to_vec()
     }
 }
+
+#[cfg(test)]
+#[path = "vit_tests.rs"]
+mod tests;
