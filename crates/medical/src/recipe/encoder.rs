@@ -2,8 +2,9 @@
 
 use crate::encoder::{
     ActKind, Dense, MapEncoder, MonaiConfig, MonaiDecoder, MonaiEncoder, NormKind, ResNet3d, ResNet3dConfig,
-    Shortcut, UNet, UNetConfig, UpDecoder, UpSpec, ViT3d, ViT3dConfig,
+    UNet, UNetConfig, UpDecoder, UpSpec, ViT3d, ViT3dConfig,
 };
+use selfsup_core::network::Shortcut;
 use selfsup_core::objective::Needs;
 use selfsup_core::{Encoder, Error, Result, Role, Scope};
 use serde::{Deserialize, Serialize};

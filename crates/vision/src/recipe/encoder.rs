@@ -1,6 +1,7 @@
 //! `[encoder]`: which network, of which size.
 
-use crate::encoder::{Architecture, FinalNorm, Pool, Positioned, ResNetConfig, ViTConfig};
+use crate::encoder::{Architecture, ResNetConfig, ViTConfig};
+use selfsup_core::network::{FinalNorm, Pool, Positioned};
 use selfsup_core::nn::{Interpolation, MlpForm};
 use selfsup_core::objective::Needs;
 use selfsup_core::{Encoder, Error, Result, Scope};
@@ -147,7 +148,8 @@ pub struct ViTKeys {
     /// too).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub positions: Option<Positioned>,
-    /// How position embeddings are brought to images of another size: `bicubic` or `antialiased`.
+    /// How position embeddings are brought to images of another size: `bicubic`, `antialiased` or
+    /// `linear`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Interpolation>,
     /// A layer norm before the first block; by default none.
