@@ -3,12 +3,13 @@
 
 use super::case::{Case, Handler, Outputs, Result};
 use super::model::{config, gradients, list, load, one, whole};
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use selfsup_core::nn::interpolate_positions;
 use selfsup_core::objective::Needs;
 use selfsup_core::objective::{Mae, MaeConfig, random_masking};
 use selfsup_core::{Encoder, Layer, Objective, Params, Pass, Progress, Role, Scope, TokenEncoder, weights};
-use selfsup_vision::encoder::{Architecture, ResNet, ResNetConfig, ViT, ViTConfig};
+use selfsup_vision::encoder::{Architecture, ConvNeXt, ResNet, ResNetConfig, ViT, ViTConfig};
 use selfsup_vision::names::{Layout, Pretrained, Released, load_pretrained};
 use selfsup_vision::recipe::EncoderConfig;
 use serde_json::Value;
@@ -22,7 +23,8 @@ pub fn handler(case: &Case) -> Option<Handler> {
         n if n.starts_with("resnet") => |c| one(resnet(c)?),
         "vit_timm" | "vit_timm_registers" | "vit_timm_resized" | "vit_resized" | "ijepa" => |c| one(vit(c)?),
         "dinov2" | "dinov2_layerscale" | "dinov2_with_registers" | "dinov2_swiglu" => |c| one(vit(c)?),
-        "clip_vision" => |c| one(vit(c)?),
+        "clip_vision" | "dinov3_vit" => |c| one(vit(c)?),
+        "convnext_timm" | "convnext_hf" => |c| one(convnext(c)?),
         "vit_mae" => |c| one(mae(c)?),
         _ => return None,
     })
@@ -54,19 +56,79 @@ fn resnet(case: &Case) -> Result<Outputs> {
     Ok(out)
 }
 
-/// The vision transformer of a folder, by the steps that the command takes for `encoder.pretrained`: what the
-/// weights state gives the keys, these the network, and the weights are loaded into it.
-fn released(folder: &Path) -> Result<(Params, ViT, Pretrained)> {
+/// The network of a folder, by the steps that the command takes for `encoder.pretrained`: what the weights
+/// state gives the keys, and these the network.
+fn described(folder: &Path) -> Result<Architecture> {
     let layer = Released::outline(folder)?.described()?.layer(None)?;
     let keys: EncoderConfig = layer.get("encoder").cloned().ok_or("no [encoder]")?.try_into()?;
-    let size = layer.get("augment").and_then(|a| a.get("size")?.as_integer()).ok_or("no augment.size")?;
+    // Networks of convolutions have no size of their own.
+    let size = layer.get("augment").and_then(|a| a.get("size")?.as_integer()).unwrap_or(64);
     let architecture = keys.resolve(usize::try_from(size)?, Needs::default())?;
     keys.agree(&architecture, &Released::outline(folder)?)?;
-    let Architecture::ViT(config) = architecture else { return Err("a ResNet".into()) };
+    Ok(architecture)
+}
+
+/// The vision transformer of a folder, with its weights.
+fn released(folder: &Path) -> Result<(Params, ViT, Pretrained)> {
+    let Architecture::ViT(config) = described(folder)? else { return Err("no transformer".into()) };
     let params = Params::new();
     let net = ViT::new(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"), config)?;
     let loaded = load_pretrained(&params, "encoder", folder)?;
     Ok((params, net, loaded))
+}
+
+/// Gradients of the encoder's parameters under the file's names; returns the sum of their squares.
+fn named_gradients(
+    params: &Params,
+    loaded: &Pretrained,
+    store: &GradStore,
+    out: &mut Outputs,
+) -> Result<f64> {
+    let (mut grads, mut square) = (BTreeMap::new(), 0f64);
+    for p in params.with_role(Role::Trained) {
+        if let (Some(g), Some(name)) = (store.get(p.var.as_tensor()), p.name.strip_prefix("encoder.")) {
+            square += f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
+            grads.insert(name.to_string(), g.clone());
+        }
+    }
+    for (name, g) in loaded.layout.rules().gradients_to_theirs(grads)? {
+        out.insert(format!("grad.{}{name}", loaded.stripped), g);
+    }
+    Ok(square)
+}
+
+fn convnext(case: &Case) -> Result<Outputs> {
+    let Architecture::ConvNeXt(config) = described(&case.folder)? else { return Err("no ConvNeXt".into()) };
+    let params = Params::new();
+    let net = ConvNeXt::new(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"), config)?;
+    let loaded = load_pretrained(&params, "encoder", &case.folder)?;
+    let name = if case.maybe("x").is_some() { "x" } else { "pixel_values" };
+    let x = Var::from_tensor(&case.input(name)?)?;
+    let pass = Pass::eval();
+    let want: Vec<Layer> = (0..net.config().depths.len()).map(Layer::Hidden).chain([Layer::Tokens]).collect();
+    let features = net.forward(&x, None, &want, &pass)?;
+    let first = |t: &Tensor| t.permute((0, 3, 1, 2))?.detach().contiguous(); // (N, H, W, C) -> (N, C, H, W)
+    let map = first(&features.tokens.ok_or("no map")?)?;
+    let mut out = Outputs::from([
+        ("expected.hidden_state.0".into(), first(&net.embeddings(&x, &pass)?)?),
+        ("expected.last_hidden_state".into(), map.clone()),
+        ("expected.features".into(), map),
+        ("expected.pooler_output".into(), features.pooled.detach()),
+        ("expected.y".into(), features.pooled.detach()),
+    ]);
+    for (i, hidden) in features.layers.iter().enumerate() {
+        out.insert(format!("expected.hidden_state.{}", i + 1), first(hidden)?);
+    }
+    let y = features.pooled;
+    let loss = (y.sqr()?.mean_all()? + (&y * case.input("w")?)?.mean_all()?)?;
+    out.insert("expected.loss".into(), loss.detach());
+    let store = loss.backward()?;
+    let square = named_gradients(&params, &loaded, &store, &mut out)?;
+    out.insert("expected.grad_norm".into(), Tensor::new(&[square.sqrt() as f32], &Device::Cpu)?);
+    if let Some(g) = store.get(&x) {
+        out.insert(format!("grad.input.{name}"), g.clone());
+    }
+    Ok(out)
 }
 
 fn vit(case: &Case) -> Result<Outputs> {
@@ -114,21 +176,12 @@ fn vit(case: &Case) -> Result<Outputs> {
     }
     out.insert("expected.loss".into(), loss.detach());
     let store = loss.backward()?;
-    let (mut grads, mut square) = (BTreeMap::new(), 0f64);
-    for p in params.with_role(Role::Trained) {
-        if let (Some(g), Some(name)) = (store.get(p.var.as_tensor()), p.name.strip_prefix("encoder.")) {
-            square += f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
-            grads.insert(name.to_string(), g.clone());
-        }
-    }
+    let mut square = named_gradients(&params, &loaded, &store, &mut out)?;
     if let Some(g) = head.as_ref().and_then(|head| store.get(head)) {
         square += f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
         out.insert("grad.visual_projection.weight".into(), g.clone());
     }
     out.insert("expected.grad_norm".into(), Tensor::new(&[square.sqrt() as f32], &Device::Cpu)?);
-    for (name, g) in loaded.layout.rules().gradients_to_theirs(grads)? {
-        out.insert(format!("grad.{}{name}", loaded.stripped), g);
-    }
     if let Some(g) = store.get(&x) {
         out.insert(format!("grad.input.{name}"), g.clone());
     }

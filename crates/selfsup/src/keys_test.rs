@@ -399,6 +399,7 @@ fn of_images() {
         small: &["augment.size=32"],
         networks: &[
             &["encoder.name=resnet", "encoder.depths=[1, 1]", "encoder.widths=[4, 6]", "encoder.stem=4"],
+            &["encoder.name=convnext", "encoder.depths=[1, 1]", "encoder.widths=[4, 6]"],
             &vit,
         ],
         sizes: &[],

@@ -34,7 +34,9 @@ mod tests {
     #[test]
     fn released_folders_open() -> Result<()> {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models");
-        for name in ["dinov2", "dinov2_layerscale", "dinov2_with_registers", "dinov2_swiglu", "ijepa"] {
+        for name in
+            ["dinov2", "dinov2_layerscale", "dinov2_with_registers", "dinov2_swiglu", "dinov3_vit", "ijepa"]
+        {
             let folder = models.join(name);
             let vit = ViT::pretrained(&folder, &Device::Cpu)?;
             let io = weights::read(folder.join("io.safetensors"))?;
@@ -45,7 +47,7 @@ mod tests {
                 (&tokens - &io["expected.last_hidden_state"])?.abs()?.max_all()?.to_scalar::<f32>()?;
             assert!(error < 1e-4, "{name}: {error}");
         }
-        for (name, key) in [("convnext_hf", "model_type"), ("hubert", "model_type")] {
+        for (name, key) in [("wavlm", "model_type"), ("hubert", "model_type")] {
             let problem = read_config(&models.join(name)).unwrap_err().to_string();
             assert!(problem.contains("config.json") && problem.contains(key), "{problem}");
         }

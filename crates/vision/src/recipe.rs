@@ -5,7 +5,7 @@ mod encoder;
 mod released;
 
 pub use crate::encoder::Architecture;
-pub use encoder::{Activation, EncoderConfig, ResNetKeys, ViTKeys};
+pub use encoder::{Activation, ConvNeXtKeys, EncoderConfig, ResNetKeys, ViTKeys};
 
 use selfsup_core::objective::{Needs, Networks, Views, Wanted};
 use selfsup_core::{Encoder, Error, Result, Scope, TokenEncoder};
@@ -46,7 +46,7 @@ impl Networks for Architecture {
     fn tokens(&self, scope: &Scope) -> Result<Box<dyn TokenEncoder>> {
         match self {
             Architecture::ViT(c) => Ok(Box::new(crate::encoder::ViT::new(scope, c.clone())?)),
-            Architecture::ResNet(_) => Err(Error::config(
+            _ => Err(Error::config(
                 "this method hides patches and needs a vision transformer: set encoder.name to vit_tiny, vit_small, vit_base, vit_large or vit",
             )),
         }

@@ -6,14 +6,16 @@
 //! An input is cut into patches, each a token; a class token may stand in front, and register tokens behind
 //! it (Darcet et al. 2023, arXiv 2309.16588). Position embeddings are learned, or fixed sines and cosines as
 //! in MAE. An input of another size than the one built for (the small crops of DINO, larger images) gets
-//! interpolated positions; fixed ones of volumes are computed for its grid.
+//! interpolated positions; fixed ones of volumes are computed for its grid. With rotary positions (DINOv3) there
+//! is no table: attention turns queries and keys by the places of their patches.
 
 use super::layout::{channels_last, input};
 use crate::encoder::{Encoder, Features, HiddenLayers, Layer, MapEncoder, Scale, TokenEncoder, no_padding};
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::nn::{
-    Interpolation, LayerNorm, PatchEmbed, Transformer, TransformerConfig, interpolate_positions, sin_cos,
+    Interpolation, LayerNorm, PatchEmbed, Rotation, Transformer, TransformerConfig, interpolate_positions,
+    sin_cos,
 };
 use crate::params::{Role, Weight};
 use crate::pass::Pass;
@@ -76,6 +78,9 @@ pub struct ViTConfig<const A: usize> {
     pub fixed_positions: bool,
     /// How positions are brought to another grid.
     pub interpolation: Interpolation,
+    /// The base of the angles of rotary positions, which stand in place of an embedding (DINOv3; see
+    /// [`Rotation`]).
+    pub rotary: Option<f64>,
     /// Whether a layer norm stands before the first block (CLIP's).
     pub norm_pre: bool,
     /// Where the last layer norm stands.
@@ -107,6 +112,7 @@ impl<const A: usize> ViTConfig<A> {
             positions: Positioned::Class,
             fixed_positions: false,
             interpolation: if volumes { Interpolation::Linear } else { Interpolation::default() },
+            rotary: None,
             norm_pre: false,
             final_norm: FinalNorm::Tokens,
             pool: if volumes { Pool::Mean } else { Pool::Class },
@@ -126,6 +132,7 @@ impl<const A: usize> ViTConfig<A> {
     /// Number of rows of the position embedding in front of the patches'.
     pub fn position_prefix(&self) -> usize {
         match self.positions {
+            _ if self.rotary.is_some() => 0,
             Positioned::Patches => 0,
             Positioned::Class => usize::from(self.class_token),
             Positioned::All => self.prefix(),
@@ -144,6 +151,18 @@ impl<const A: usize> ViTConfig<A> {
         if self.channels == 0 {
             return Err(Error::config("encoder.channels = 0: expected at least 1"));
         }
+        if let Some(base) = self.rotary {
+            if !(base > 1.0 && base.is_finite()) {
+                return Err(Error::config(format!(
+                    "encoder.rotary = {base}: expected a base above 1, such as 100"
+                )));
+            }
+            if self.fixed_positions {
+                return Err(Error::config(
+                    "this method takes fixed sines and cosines as positions: leave encoder.rotary out",
+                ));
+            }
+        }
         if self.pool == Pool::Class && !self.class_token {
             return Err(Error::config(
                 "encoder.pool = \"class\" needs a class token: set encoder.class_token = true or encoder.pool = \"mean\"",
@@ -159,7 +178,8 @@ pub struct ViT<const A: usize> {
     patch: PatchEmbed,
     class: Option<Weight>,
     registers: Option<Weight>,
-    positions: Weight,
+    /// None with rotary positions.
+    positions: Option<Weight>,
     norm_pre: Option<LayerNorm>,
     trunk: Transformer,
     norm: LayerNorm,
@@ -194,14 +214,19 @@ impl<const A: usize> ViT<A> {
             n => Some(stem.get("reg_token", (1, n, dim), Init::Normal(0.02))?),
         };
         let shape = (1, prefix + grid.iter().product::<usize>(), dim);
-        let positions = if config.fixed_positions {
-            stem.with_role(Role::Frozen).get_with("pos_embed", shape, |device| {
+        let positions = if let Some(base) = config.rotary {
+            // Refuses heads that no angles fit.
+            Rotation::new(&grid, 0, dim / config.trunk.heads.max(1), base, scope.device())?;
+            None
+        } else if config.fixed_positions {
+            let table = stem.with_role(Role::Frozen).get_with("pos_embed", shape, |device| {
                 let grid = sin_cos(&grid, dim, device)?;
                 let zero = Tensor::zeros((1, prefix, dim), grid.dtype(), device)?;
                 Ok(if prefix > 0 { Tensor::cat(&[zero, grid], 1)? } else { grid })
-            })?
+            })?;
+            Some(table)
         } else {
-            stem.get("pos_embed", shape, Init::TruncNormal(0.02))?
+            Some(stem.get("pos_embed", shape, Init::TruncNormal(0.02))?)
         };
         let norm_pre = if config.norm_pre {
             Some(LayerNorm::new(&scope.sub("norm_pre").stem(), dim, config.trunk.eps)?)
@@ -218,29 +243,38 @@ impl<const A: usize> ViT<A> {
         &self.config
     }
 
-    /// Positions for a grid of patches, those of the tokens in front of them first.
-    fn positions_for(&self, grid: &[usize], pass: &Pass) -> Result<Tensor> {
-        let (own, table) = (self.config.grid(), self.positions.on(pass)?);
+    /// Positions for a grid of patches, those of the tokens in front of them first; none if they are rotary.
+    fn positions_for(&self, grid: &[usize], pass: &Pass) -> Result<Option<Tensor>> {
+        let Some(table) = &self.positions else { return Ok(None) };
+        let (own, table) = (self.config.grid(), table.on(pass)?);
         if grid == own {
-            return Ok(table);
+            return Ok(Some(table));
         }
         let prefix = self.config.position_prefix();
         if A == 3 && self.config.fixed_positions {
             // Sines of other places, which their interpolation would only come near to.
             let made = sin_cos(grid, self.config.trunk.dim, table.device())?;
-            return Ok(if prefix > 0 { Tensor::cat(&[table.narrow(1, 0, prefix)?, made], 1)? } else { made });
+            let whole = if prefix > 0 { Tensor::cat(&[table.narrow(1, 0, prefix)?, made], 1)? } else { made };
+            return Ok(Some(whole));
         }
-        interpolate_positions(&table, prefix, &own, grid, self.config.interpolation)
+        interpolate_positions(&table, prefix, &own, grid, self.config.interpolation).map(Some)
+    }
+
+    /// The angles of rotary positions, if the network has them.
+    fn rotation(&self, grid: &[usize], x: &Tensor) -> Result<Option<Rotation>> {
+        let head = self.config.trunk.dim / self.config.trunk.heads.max(1);
+        let of = |base| Rotation::new(grid, self.config.prefix(), head, base, x.device());
+        self.config.rotary.map(of).transpose()
     }
 
     /// The input of the first block: `tokens (N, L, D)` behind class token and registers, `(N, P + L, D)`.
-    fn with_prefix(&self, tokens: &Tensor, positions: &Tensor, pass: &Pass) -> Result<Tensor> {
+    fn with_prefix(&self, tokens: &Tensor, positions: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let (n, _, d) = tokens.dims3()?;
         let (mut parts, mut row, rows) = (Vec::new(), 0, self.config.position_prefix());
         for weight in [&self.class, &self.registers].into_iter().flatten() {
             let mut part = weight.on(pass)?;
             let count = part.dim(1)?;
-            if row + count <= rows {
+            if let Some(positions) = positions.filter(|_| row + count <= rows) {
                 part = (part + positions.narrow(1, row, count)?)?;
                 row += count;
             }
@@ -264,16 +298,25 @@ impl<const A: usize> ViT<A> {
     /// # Errors
     /// If the shape does not fit.
     pub fn embeddings(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let (tokens, positions) = self.tokens(&channels_last(x, self.config.channels, A)?, pass)?;
-        self.with_prefix(&tokens, &positions, pass)
+        Ok(self.start(&channels_last(x, self.config.channels, A)?, pass)?.0)
+    }
+
+    /// The input of the first block for `x (N, S.., C)`, with the angles of rotary positions.
+    fn start(&self, x: &Tensor, pass: &Pass) -> Result<(Tensor, Option<Rotation>)> {
+        let (tokens, positions) = self.tokens(x, pass)?;
+        let rotation = self.rotation(&self.patch.grid(&x.dims()[1..=A])?, x)?;
+        Ok((self.with_prefix(&tokens, positions.as_ref(), pass)?, rotation))
     }
 
     /// Tokens of `x (N, S.., C)` with their positions, `(N, L, D)`, and the positions of all tokens.
-    fn tokens(&self, x: &Tensor, pass: &Pass) -> Result<(Tensor, Tensor)> {
+    fn tokens(&self, x: &Tensor, pass: &Pass) -> Result<(Tensor, Option<Tensor>)> {
         let grid = self.patch.grid(&x.dims()[1..=A])?;
+        let mut tokens = self.patch.forward(x, pass)?;
         let positions = self.positions_for(&grid, pass)?;
-        let (l, prefix) = (grid.iter().product(), self.config.position_prefix());
-        let tokens = self.patch.forward(x, pass)?.broadcast_add(&positions.narrow(1, prefix, l)?)?;
+        if let Some(table) = &positions {
+            let l = grid.iter().product();
+            tokens = tokens.broadcast_add(&table.narrow(1, self.config.position_prefix(), l)?)?;
+        }
         Ok((tokens, positions))
     }
 
@@ -295,7 +338,9 @@ impl<const A: usize> Encoder for ViT<A> {
     fn forward(&self, x: &Tensor, valid: Option<&Tensor>, want: &[Layer], pass: &Pass) -> Result<Features> {
         no_padding(valid)?;
         let hidden = HiddenLayers::of(want, self.trunk.depth())?;
-        let (y, layers) = self.trunk.forward(&self.embeddings(x, pass)?, None, hidden.asked(), pass)?;
+        let (start, rotation) = self.start(&channels_last(x, self.config.channels, A)?, pass)?;
+        let (y, layers) =
+            self.trunk.forward_rotated(&start, None, rotation.as_ref(), hidden.asked(), pass)?;
         let tokens = want.contains(&Layer::Tokens);
         // The class token alone is needed where nothing else is asked for: the norm of the others is left
         // out.
@@ -316,8 +361,8 @@ impl<const A: usize> Encoder for ViT<A> {
 impl<const A: usize> MapEncoder for ViT<A> {
     fn maps(&self, x: &Tensor, pass: &Pass) -> Result<Vec<Tensor>> {
         let x = channels_last(x, self.config.channels, A)?;
-        let (tokens, positions) = self.tokens(&x, pass)?;
-        let (y, _) = self.trunk.forward(&self.with_prefix(&tokens, &positions, pass)?, None, &[], pass)?;
+        let (start, rotation) = self.start(&x, pass)?;
+        let (y, _) = self.trunk.forward_rotated(&start, None, rotation.as_ref(), &[], pass)?;
         let y = self.patches(&self.norm.forward(&y, pass)?)?;
         // (N, L, D) -> (N, S.., D)
         let shape = [&[y.dim(0)?][..], &self.patch.grid(&x.dims()[1..=A])?, &[y.dim(2)?]].concat();
@@ -346,9 +391,18 @@ impl<const A: usize> TokenEncoder for ViT<A> {
                 Some(Tensor::cat(&[Tensor::ones((v.dim(0)?, p), v.dtype(), v.device())?, v.clone()], 1)?)
             }
         };
-        // The rows in front are the same for every grid.
-        let tokens = self.with_prefix(tokens, &self.positions.on(pass)?, pass)?;
-        self.norm.forward(&self.trunk.forward(&tokens, valid.as_ref(), &[], pass)?.0, pass)
+        // The rows in front are the same for every grid. Of tokens alone it is not known where they stand.
+        let grid = self.config.grid();
+        if self.config.rotary.is_some() && tokens.dim(1)? != grid.iter().product::<usize>() {
+            return Err(Error::config(
+                "this method leaves patches out, and rotary positions need all of them: leave encoder.rotary out",
+            ));
+        }
+        let positions = self.positions.as_ref().map(|p| p.on(pass)).transpose()?;
+        let rotation = self.rotation(&grid, tokens)?;
+        let start = self.with_prefix(tokens, positions.as_ref(), pass)?;
+        let (y, _) = self.trunk.forward_rotated(&start, valid.as_ref(), rotation.as_ref(), &[], pass)?;
+        self.norm.forward(&y, pass)
     }
 
     fn prefix(&self) -> usize {

@@ -85,10 +85,40 @@ fn positions_of_volumes_are_interpolated_linearly() -> Result<()> {
     let place: Vec<f32> = (0..8 * 8 * 8).flat_map(|i| [(i / 64) as f32; 24]).collect();
     let place = Tensor::from_vec(place, (1, 512, 24), &Device::Cpu)?;
     params.set("pos_embed", &place)?;
-    let half = net.positions_for(&[4, 8, 8], &Pass::eval())?;
+    let half = net.positions_for(&[4, 8, 8], &Pass::eval())?.unwrap();
     let depths: Vec<f32> =
         half.narrow(2, 0, 1)?.flatten_all()?.to_vec1::<f32>()?.into_iter().step_by(64).collect();
     assert_eq!(depths, [0.5, 2.5, 4.5, 6.5]);
+    Ok(())
+}
+
+/// Rotary positions: no table, any grid, and a patch's place counts.
+#[test]
+fn rotary_positions() -> Result<()> {
+    let mut c = config("vit_tiny", [16, 16], [4, 4], false);
+    (c.rotary, c.registers, c.trunk.key_bias) = (Some(100.0), 2, false);
+    // Far from the small initial weights, with which attention is uniform and no place counts.
+    c.trunk.init = Init::Normal(0.5);
+    let (params, net) = build(c.clone())?;
+    assert!(params.get("pos_embed").is_none() && params.get("blocks.0.attn.q_bias").is_some());
+    assert!(params.get("blocks.0.attn.qkv.bias").is_none());
+    let x = waves(&[1, 3, 16, 8]);
+    let pooled = |x: &Tensor| -> Result<Vec<f32>> {
+        Ok(net.forward(x, None, &[], &Pass::eval())?.pooled.flatten_all()?.to_vec1()?)
+    };
+    // The two columns of patches in the other order: the same set of patches in other places.
+    let swapped = Tensor::cat(&[x.narrow(3, 4, 4)?, x.narrow(3, 0, 4)?], 3)?;
+    let gap = pooled(&x)?.iter().zip(pooled(&swapped)?).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(gap > 1e-4, "{gap}");
+    let tokens = net.embed(&waves(&[1, 3, 16, 16]), &Pass::eval())?;
+    let whole = net.contextualize(&tokens, None, &Pass::eval())?;
+    let features = net.forward(&waves(&[1, 3, 16, 16]), None, &[Layer::Tokens], &Pass::eval())?;
+    let apart = (whole - features.tokens.unwrap())?.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert!(apart < 1e-6, "{apart}");
+    let some = net.contextualize(&tokens.narrow(1, 0, 5)?, None, &Pass::eval());
+    assert!(some.err().is_some_and(|e| e.to_string().contains("encoder.rotary")));
+    c.fixed_positions = true;
+    assert!(build(c).err().is_some_and(|e| e.to_string().contains("encoder.rotary")));
     Ok(())
 }
 

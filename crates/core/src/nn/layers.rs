@@ -49,6 +49,11 @@ impl Linear {
         Ok(linear(x, &self.weight.on(pass)?, on(&self.bias, pass)?.as_ref(), Path::Auto)?)
     }
 
+    /// The layer with a bias `(out)` that is made elsewhere, in place of its own.
+    pub(super) fn forward_biased(&self, x: &Tensor, bias: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(linear(x, &self.weight.on(pass)?, Some(bias), Path::Auto)?)
+    }
+
     /// The layer followed by `act`, as one node of the graph.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod kv_cache;
 mod layers;
 mod patch;
 mod position;
+mod rotary;
 mod transformer;
 
 pub use kv_cache::KvCache;
@@ -15,4 +16,5 @@ pub use layers::{
 };
 pub use patch::PatchEmbed;
 pub use position::{Interpolation, interpolate_positions, sin_cos, sin_cos_1d, sin_cos_2d, sin_cos_3d};
+pub use rotary::Rotation;
 pub use transformer::{Block, Transformer, TransformerConfig};

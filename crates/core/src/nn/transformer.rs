@@ -1,8 +1,9 @@
 //! The transformer trunk that all modalities share (Vaswani et al. 2017, arXiv 1706.03762), with
 //! normalisation before (ViT, GPT) or after (BERT) each part. Names are timm's: `blocks.0.norm1`, `attn.qkv`,
-//! `attn.proj`, `attn.q_norm`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls1.gamma`.
+//! `attn.proj`, `attn.q_norm`, `attn.q_bias`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls1.gamma`.
 
 use super::layers::{LayerNorm, Linear, Mlp, MlpForm};
+use super::rotary::Rotation;
 use crate::encoder::HiddenLayers;
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -36,6 +37,9 @@ pub struct TransformerConfig {
     pub eps: f64,
     /// Whether queries, keys and values have a bias.
     pub qkv_bias: bool,
+    /// Whether the bias of keys is one of them. Without it the others are `attn.q_bias` and `attn.v_bias`
+    /// (timm's names).
+    pub key_bias: bool,
     /// Layer norms of the queries and the keys of each head (Dehghani et al. 2023, arXiv 2302.05442).
     pub qk_norm: bool,
     /// Attend only to earlier tokens.
@@ -73,6 +77,7 @@ impl TransformerConfig {
             pre_norm: true,
             eps: 1e-6,
             qkv_bias: true,
+            key_bias: true,
             qk_norm: false,
             causal: false,
             dropout: 0.0,
@@ -94,6 +99,8 @@ pub struct Block {
     pub(super) heads: usize,
     norm1: LayerNorm,
     qkv: Linear,
+    /// Biases of queries and values, where keys have none.
+    biases: Option<(Weight, Weight)>,
     qk_norms: Option<(LayerNorm, LayerNorm)>,
     pub(super) proj: Linear,
     norm2: LayerNorm,
@@ -120,7 +127,13 @@ impl Block {
             name: scope.path().to_string(),
             heads: c.heads,
             norm1: LayerNorm::new(&scope.sub("norm1"), c.dim, c.eps)?,
-            qkv: Linear::new(&attn.sub("qkv"), c.dim, 3 * c.dim, c.qkv_bias, c.init)?,
+            qkv: Linear::new(&attn.sub("qkv"), c.dim, 3 * c.dim, c.qkv_bias && c.key_bias, c.init)?,
+            biases: if c.qkv_bias && !c.key_bias {
+                let bias = |name: &str| attn.get(name, c.dim, Init::Const(0.0));
+                Some((bias("q_bias")?, bias("v_bias")?))
+            } else {
+                None
+            },
             qk_norms: if c.qk_norm {
                 let norm = |name: &str| LayerNorm::new(&attn.sub(name), c.dim / c.heads, c.eps);
                 Some((norm("q_norm")?, norm("k_norm")?))
@@ -149,17 +162,32 @@ impl Block {
     /// Queries, keys and values `(N, L, 3, H, D/H)` of normalised tokens `(N, L, D)`.
     pub(super) fn projected(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let (n, l, d) = x.dims3()?;
-        // (N, L, 3D) -> (N, L, 3, H, D/H)
-        let qkv = self.qkv.forward(x, pass)?.reshape((n, l, 3, self.heads, d / self.heads))?;
+        let qkv = match &self.biases {
+            Some((q, v)) => {
+                let (q, v) = (q.on(pass)?, v.on(pass)?);
+                self.qkv.forward_biased(x, &Tensor::cat(&[&q, &q.zeros_like()?, &v], 0)?, pass)?
+            }
+            None => self.qkv.forward(x, pass)?,
+        };
+        let qkv = qkv.reshape((n, l, 3, self.heads, d / self.heads))?; // (N, L, 3D) -> (N, L, 3, H, D/H)
         let Some((q_norm, k_norm)) = &self.qk_norms else { return Ok(qkv) };
         let part = |i: usize| -> Result<Tensor> { Ok(qkv.narrow(2, i, 1)?.contiguous()?) };
         let (q, k) = (q_norm.forward(&part(0)?, pass)?, k_norm.forward(&part(1)?, pass)?);
         Ok(Tensor::cat(&[q, k, part(2)?], 2)?)
     }
 
-    fn attend(&self, x: &Tensor, bias: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
+    fn attend(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        rotation: Option<&Rotation>,
+        pass: &Pass,
+    ) -> Result<Tensor> {
         let (n, l, d) = x.dims3()?;
-        let qkv = self.projected(x, pass)?;
+        let mut qkv = self.projected(x, pass)?;
+        if let Some(rotation) = rotation {
+            qkv = rotation.apply(&qkv)?;
+        }
         let dropout = pass.dropout(self.attention_dropout, pass.key(&self.name).named("attention"));
         let opts = AttentionOpts { causal: self.causal, scale: None, dropout };
         let y = self_attention(&qkv, bias, &opts, Path::Auto)?.reshape((n, l, d))?; // (N, L, H, D/H) -> (N, L, D)
@@ -224,7 +252,18 @@ impl Block {
     /// # Errors
     /// If shapes do not fit.
     pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
-        self.after(x, self.attend(&self.before(x, pass)?, bias, pass)?, pass)
+        self.rotated(x, bias, None, pass)
+    }
+
+    /// The same with rotary positions.
+    fn rotated(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        rotation: Option<&Rotation>,
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        self.after(x, self.attend(&self.before(x, pass)?, bias, rotation, pass)?, pass)
     }
 }
 
@@ -265,11 +304,26 @@ impl Transformer {
         keep: &[usize],
         pass: &Pass,
     ) -> Result<(Tensor, Vec<Tensor>)> {
+        self.forward_rotated(x, valid, None, keep, pass)
+    }
+
+    /// The same with rotary positions.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn forward_rotated(
+        &self,
+        x: &Tensor,
+        valid: Option<&Tensor>,
+        rotation: Option<&Rotation>,
+        keep: &[usize],
+        pass: &Pass,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let bias = valid.map(padding_bias).transpose()?;
         let (mut x, mut hidden) = (x.clone(), HiddenLayers::numbered(keep, self.blocks.len())?);
         for (i, block) in self.blocks.iter().enumerate() {
             if !block.left_out(pass) {
-                x = block.forward(&x, bias.as_ref(), pass)?;
+                x = block.rotated(&x, bias.as_ref(), rotation, pass)?;
             }
             hidden.see(i, &x);
         }
@@ -291,7 +345,7 @@ impl Transformer {
         let bias = valid.map(padding_bias).transpose()?;
         let (mut x, mut kept) = (x.clone(), Vec::new());
         for (i, block) in self.blocks.iter().enumerate() {
-            let attended = block.attend(&block.before(&x, pass)?, bias.as_ref(), pass)?;
+            let attended = block.attend(&block.before(&x, pass)?, bias.as_ref(), None, pass)?;
             let (out, mlp) = block.parts(&x, attended, pass)?;
             x = out;
             if i + top >= self.blocks.len() {

@@ -1,6 +1,6 @@
 //! A resolved network of images.
 
-use super::{ResNet, ResNetConfig, ViT, ViTConfig};
+use super::{ConvNeXt, ConvNeXtConfig, ResNet, ResNetConfig, ViT, ViTConfig};
 use selfsup_core::{Encoder, Result, Scope};
 
 /// A resolved network.
@@ -9,6 +9,8 @@ use selfsup_core::{Encoder, Result, Scope};
 pub enum Architecture {
     /// A residual network.
     ResNet(ResNetConfig),
+    /// A ConvNeXt.
+    ConvNeXt(ConvNeXtConfig),
     /// A vision transformer.
     ViT(ViTConfig),
 }
@@ -21,6 +23,7 @@ impl Architecture {
     pub fn build(&self, scope: &Scope) -> Result<Box<dyn Encoder>> {
         Ok(match self {
             Architecture::ResNet(c) => Box::new(ResNet::new(scope, c.clone())?),
+            Architecture::ConvNeXt(c) => Box::new(ConvNeXt::new(scope, c.clone())?),
             Architecture::ViT(c) => Box::new(ViT::new(scope, c.clone())?),
         })
     }

@@ -1,8 +1,10 @@
-//! Encoders of images: residual networks and vision transformers.
+//! Encoders of images: residual networks, ConvNeXt and vision transformers.
 
 mod architecture;
+pub mod convnext;
 
 pub use architecture::Architecture;
+pub use convnext::{ConvNeXt, ConvNeXtConfig};
 pub use selfsup_core::network::{FinalNorm, Pool, Positioned};
 
 use selfsup_core::network;

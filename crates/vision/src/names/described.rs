@@ -4,7 +4,8 @@
 use super::layout::Layout;
 use super::normalisation::Normalisation;
 use super::stated::{Size, Stated};
-use crate::encoder::{Architecture, FinalNorm, Pool, Positioned, ResNetConfig, ViTConfig};
+use crate::encoder::convnext::KERNEL;
+use crate::encoder::{Architecture, ConvNeXtConfig, FinalNorm, Pool, Positioned, ResNetConfig, ViTConfig};
 use candle_core::Tensor;
 use selfsup_core::network::Shortcut;
 use selfsup_core::nn::{Interpolation, MlpForm, TransformerConfig};
@@ -111,6 +112,55 @@ impl Shapes<'_> {
         Ok(Described { architecture, assumed: Vec::new(), needed: Vec::new(), normalisation: None })
     }
 
+    pub fn is_convnext(&self) -> bool {
+        self.has("stages.0.blocks.0.conv_dw.weight")
+    }
+
+    pub fn convnext(&self, stated: Option<&Stated>) -> Result<Described> {
+        let [_, channels, patch, across] = self.of("stem.0.weight")?;
+        if patch != across {
+            return Err(self.wrong(format!("a stem of {patch} x {across} pixels, expected a square one")));
+        }
+        let (mut depths, mut widths) = (Vec::new(), Vec::new());
+        while self.count(&format!("stages.{}.blocks.", depths.len())) > 0 {
+            let stage = format!("stages.{}.blocks.", depths.len());
+            depths.push(self.count(&stage));
+            let [width, _, high, wide] = self.of(&format!("{stage}0.conv_dw.weight"))?;
+            if (high, wide) != (KERNEL, KERNEL) {
+                return Err(
+                    self.wrong(format!("blocks of {high} x {wide} kernels, expected {KERNEL} x {KERNEL}"))
+                );
+            }
+            widths.push(width);
+        }
+        let layer_scale = self.has("stages.0.blocks.0.gamma").then_some(1e-6);
+        let eps = stated.and_then(|s| s.eps);
+        let assumed = if eps.is_some() { Vec::new() } else { vec!["eps"] };
+        let eps = eps.unwrap_or(1e-6);
+        let config = ConvNeXtConfig { depths, widths, patch, channels, layer_scale, drop_path: 0.0, eps };
+        if let Some(stated) = stated {
+            for (key, list) in &stated.stages {
+                let found = if key == "depths" { &config.depths } else { &config.widths };
+                if found != list {
+                    return Err(Error::file(
+                        &stated.file,
+                        format!("{key}: {list:?}, but the weights in {} have {found:?}", self.path.display()),
+                    ));
+                }
+            }
+            for (size, key, value) in &stated.sizes {
+                let found = match size {
+                    Size::Patch => patch,
+                    Size::Channels => channels,
+                    _ => continue,
+                };
+                self.same(stated, key, *value, found)?;
+            }
+        }
+        let architecture = Architecture::ConvNeXt(config);
+        Ok(Described { architecture, assumed, needed: Vec::new(), normalisation: None })
+    }
+
     pub fn vit(&self, layout: Layout, pooled_norm: bool, stated: Option<&Stated>) -> Result<Described> {
         let [dim, channels, patch, across] = self.of("patch_embed.proj.weight")?;
         if patch != across {
@@ -121,13 +171,26 @@ impl Shapes<'_> {
         let gated = inside == 2 * hidden;
         let mut trunk = TransformerConfig::vit(dim, self.count("blocks."), 1, hidden);
         trunk.layer_scale = self.has("blocks.0.ls1.gamma").then_some(1.0);
-        trunk.qkv_bias = self.has("blocks.0.attn.qkv.bias");
+        trunk.key_bias = !self.has("blocks.0.attn.q_bias");
+        trunk.qkv_bias = self.has("blocks.0.attn.qkv.bias") || !trunk.key_bias;
         trunk.qk_norm = self.has("blocks.0.attn.q_norm.weight");
         let class_token = self.has("cls_token");
         let registers = if self.has("reg_token") { self.of::<3>("reg_token")?[1] } else { 0 };
-        let [_, rows, _] = self.of("pos_embed")?;
-        let (positions, side) =
-            self.positions(rows, usize::from(class_token), registers, layout, stated, patch)?;
+        // EVA and the Perception Encoder have such biases too, and rotary positions beside a table.
+        if !trunk.key_bias && self.has("pos_embed") {
+            return Err(self.wrong(
+                "blocks.0.attn.q_bias: biases of queries and values alone are read in DINOv3's, which has no pos_embed".into(),
+            ));
+        }
+        // Rotary positions have no table; which base they have only a configuration says.
+        let rotary = if self.has("pos_embed") { None } else { stated.and_then(|s| s.rotary) };
+        let (positions, side) = if rotary.is_some() {
+            let image = stated.and_then(|s| s.sizes.iter().find(|(size, ..)| *size == Size::Image));
+            (Positioned::Class, image.map_or(14, |(_, _, pixels)| (pixels / patch).max(1)))
+        } else {
+            let [_, rows, _] = self.of("pos_embed")?;
+            self.positions(rows, usize::from(class_token), registers, layout, stated, patch)?
+        };
         let mut assumed = Vec::new();
         let mut told = |key: &'static str, known: bool| {
             if !known {
@@ -137,12 +200,12 @@ impl Shapes<'_> {
         told("heads", stated.is_some_and(|s| s.heads.is_some()));
         told("eps", stated.is_some_and(|s| s.eps.is_some()));
         told("act", gated || stated.is_some_and(|s| s.act.is_some()));
-        told("interpolation", stated.is_some_and(|s| s.interpolation.is_some()));
+        told("interpolation", rotary.is_some() || stated.is_some_and(|s| s.interpolation.is_some()));
         trunk.heads = stated.and_then(|s| s.heads).unwrap_or((dim / 64).max(1));
         let clip = layout == Layout::Clip;
         let usual_eps = match layout {
             Layout::HfVit => 1e-12,
-            Layout::Clip => 1e-5,
+            Layout::Clip | Layout::Dinov3 | Layout::Dinov3Gated | Layout::TimmDinov3 => 1e-5,
             _ => 1e-6,
         };
         trunk.eps = stated.and_then(|s| s.eps).unwrap_or(usual_eps);
@@ -169,6 +232,7 @@ impl Shapes<'_> {
             positions,
             fixed_positions: stated.is_some_and(|s| s.fixed_positions),
             interpolation: stated.and_then(|s| s.interpolation).unwrap_or(usual_interpolation),
+            rotary,
             norm_pre: self.has("norm_pre.weight"),
             final_norm,
             pool: if mean { Pool::Mean } else { Pool::Class },
@@ -219,6 +283,17 @@ impl Shapes<'_> {
         })
     }
 
+    /// Refuses a size of `config.json` that the weights have otherwise.
+    fn same(&self, stated: &Stated, key: &str, value: usize, found: usize) -> Result<()> {
+        if found == value {
+            return Ok(());
+        }
+        Err(Error::file(
+            &stated.file,
+            format!("{key} means {value}, but the weights in {} have {found}", self.path.display()),
+        ))
+    }
+
     /// Refuses a `config.json` that is not of these weights.
     fn agree(&self, stated: &Stated, config: &ViTConfig) -> Result<()> {
         let trunk = &config.trunk;
@@ -236,12 +311,7 @@ impl Shapes<'_> {
                 Size::Gated => usize::from(trunk.mlp == MlpForm::SwiGlu),
                 Size::QkvBias => usize::from(trunk.qkv_bias),
             };
-            if found != *value {
-                return Err(Error::file(
-                    &stated.file,
-                    format!("{key} means {value}, but the weights in {} have {found}", self.path.display()),
-                ));
-            }
+            self.same(stated, key, *value, found)?;
         }
         if trunk.heads == 0 || !trunk.dim.is_multiple_of(trunk.heads) {
             return Err(Error::file(

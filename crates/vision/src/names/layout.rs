@@ -1,6 +1,6 @@
 //! The names of the same weights in timm, torchvision, transformers and the repositories of methods.
 //!
-//! Ours are torchvision's for ResNets and timm's for vision transformers.
+//! Ours are torchvision's for ResNets and timm's for vision transformers and ConvNeXt.
 
 use selfsup_core::weights::{Rule, Rules};
 
@@ -18,6 +18,14 @@ pub enum Layout {
     Dinov2SwiGlu,
     /// DINOv2 as its authors publish it: timm's names but for registers and the gated MLP.
     Dinov2Authors,
+    /// transformers' DINOv3.
+    Dinov3,
+    /// The same with the gated MLP of its larger sizes.
+    Dinov3Gated,
+    /// timm's DINOv3, whose LayerScale has other names.
+    TimmDinov3,
+    /// transformers' ConvNeXt.
+    ConvNext,
     /// transformers' CLIP, its image tower.
     Clip,
     /// transformers' ViTMAEForPreTraining, with its decoder.
@@ -91,6 +99,59 @@ fn embeddings(from: &str, to: &str) -> Vec<Rule> {
     let projection = below(from, "embeddings.patch_embeddings.projection");
     rules.extend(both(&projection, &below(to, "patch_embed.proj")));
     rules.extend(both(&below(from, "layernorm"), &below(to, "norm")));
+    rules
+}
+
+/// transformers' DINOv3, whose keys have no bias.
+fn dinov3(gated: bool) -> Vec<Rule> {
+    let mut rules = vec![
+        Rule::rename("embeddings.cls_token", "cls_token"),
+        Rule::rename("embeddings.register_tokens", "reg_token"),
+        Rule::concat("layer.*.attention.{q_proj,k_proj,v_proj}.weight", "blocks.*.attn.qkv.weight", 0),
+        Rule::rename("layer.*.attention.q_proj.bias", "blocks.*.attn.q_bias"),
+        Rule::rename("layer.*.attention.v_proj.bias", "blocks.*.attn.v_bias"),
+        Rule::rename("layer.*.layer_scale1.lambda1", "blocks.*.ls1.gamma"),
+        Rule::rename("layer.*.layer_scale2.lambda1", "blocks.*.ls2.gamma"),
+    ];
+    for (theirs, ours) in [
+        ("embeddings.patch_embeddings", "patch_embed.proj"),
+        ("layer.*.norm1", "blocks.*.norm1"),
+        ("layer.*.norm2", "blocks.*.norm2"),
+        ("layer.*.attention.o_proj", "blocks.*.attn.proj"),
+        ("layer.*.mlp.down_proj", "blocks.*.mlp.fc2"),
+    ] {
+        rules.extend(both(theirs, ours));
+    }
+    for kind in ["weight", "bias"] {
+        let ours = format!("blocks.*.mlp.fc1.{kind}");
+        rules.push(if gated {
+            Rule::concat(&format!("layer.*.mlp.{{gate_proj,up_proj}}.{kind}"), &ours, 0)
+        } else {
+            Rule::rename(&format!("layer.*.mlp.up_proj.{kind}"), &ours)
+        });
+    }
+    rules
+}
+
+/// transformers' ConvNeXt.
+fn convnext() -> Vec<Rule> {
+    let mut rules = Vec::new();
+    // The norm at the top before those of the blocks, which have the same last name.
+    for (theirs, ours) in [
+        ("layernorm", "head.norm"),
+        ("embeddings.patch_embeddings", "stem.0"),
+        ("embeddings.layernorm", "stem.1"),
+        ("encoder.stages.*.downsampling_layer.0", "stages.*.downsample.0"),
+        ("encoder.stages.*.downsampling_layer.1", "stages.*.downsample.1"),
+        ("encoder.stages.*.layers.*.dwconv", "stages.*.blocks.*.conv_dw"),
+        ("encoder.stages.*.layers.*.layernorm", "stages.*.blocks.*.norm"),
+        ("encoder.stages.*.layers.*.pwconv1", "stages.*.blocks.*.mlp.fc1"),
+        ("encoder.stages.*.layers.*.pwconv2", "stages.*.blocks.*.mlp.fc2"),
+    ] {
+        rules.extend(both(theirs, ours));
+    }
+    let (theirs, ours) = ("encoder.stages.*.layers.*.layer_scale_parameter", "stages.*.blocks.*.gamma");
+    rules.push(Rule::rename(theirs, ours));
     rules
 }
 
@@ -168,6 +229,15 @@ impl Layout {
                 rules.extend(both("blocks.*.mlp.w3", "blocks.*.mlp.fc2"));
                 rules
             }
+            Layout::Dinov3 => dinov3(false),
+            Layout::Dinov3Gated => dinov3(true),
+            Layout::TimmDinov3 => vec![
+                Rule::drop("rope.periods"),
+                Rule::drop("blocks.*.attn.k_bias"),
+                Rule::rename("blocks.*.gamma_1", "blocks.*.ls1.gamma"),
+                Rule::rename("blocks.*.gamma_2", "blocks.*.ls2.gamma"),
+            ],
+            Layout::ConvNext => convnext(),
             Layout::Clip => clip(),
             Layout::VitMae => vit_mae(),
             Layout::Mm => mm(),
@@ -182,6 +252,9 @@ impl Layout {
             Layout::HfVit | Layout::VitMae => "transformers' ViT",
             Layout::Dinov2 | Layout::Dinov2SwiGlu => "transformers' DINOv2",
             Layout::Dinov2Authors => "DINOv2 of its authors",
+            Layout::Dinov3 | Layout::Dinov3Gated => "transformers' DINOv3",
+            Layout::TimmDinov3 => "timm's DINOv3",
+            Layout::ConvNext => "transformers' ConvNeXt",
             Layout::Clip => "transformers' CLIP",
             Layout::Mm => "mmpretrain",
         }
@@ -200,6 +273,10 @@ mod tests {
             Layout::Dinov2,
             Layout::Dinov2SwiGlu,
             Layout::Dinov2Authors,
+            Layout::Dinov3,
+            Layout::Dinov3Gated,
+            Layout::TimmDinov3,
+            Layout::ConvNext,
             Layout::Clip,
             Layout::VitMae,
             Layout::Mm,

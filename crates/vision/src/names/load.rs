@@ -16,10 +16,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Names of tensors of either family, for messages.
-const EXPECTED: [&str; 5] = [
+const EXPECTED: [&str; 6] = [
     "conv1.weight",
     "layer1.0.conv1.weight",
     "patch_embed.proj.weight",
+    "stages.0.blocks.0.conv_dw.weight",
     "blocks.0.attn.qkv.weight",
     "embeddings.patch_embeddings.projection.weight",
 ];
@@ -113,6 +114,12 @@ impl Released {
         }
         let used = kept.len();
         let mut ours = place.layout.rules().to_ours(kept).map_err(|e| Error::file(path, e))?;
+        // timm's smaller ConvNeXt have convolutions of kernel 1 for linear layers.
+        for (name, t) in &mut ours {
+            if name.starts_with("stages.") && name.contains(".mlp.fc") && matches!(t.dims(), [_, _, 1, 1]) {
+                *t = t.squeeze(3)?.squeeze(2)?;
+            }
+        }
         // timm names the norm of pooled features so, and has then no other.
         let pooled_norm = !ours.contains_key("norm.weight") && ours.contains_key("fc_norm.weight");
         if pooled_norm {
@@ -138,6 +145,8 @@ impl Released {
         let shapes = Shapes { path: &self.path, tensors: &self.ours };
         let found = if shapes.is_resnet() {
             shapes.resnet(self.stated.as_ref())
+        } else if shapes.is_convnext() {
+            shapes.convnext(self.stated.as_ref())
         } else {
             shapes.vit(self.place.layout, self.pooled_norm, self.stated.as_ref())
         };
@@ -272,7 +281,7 @@ pub fn load_pretrained(params: &Params, prefix: &str, path: &Path) -> Result<Pre
 pub fn read_config(folder: &Path) -> Result<ViTConfig> {
     let Described { architecture, assumed, .. } = Released::outline(folder)?.described()?;
     let Architecture::ViT(config) = architecture else {
-        return Err(Error::file(folder, "a ResNet, expected a vision transformer"));
+        return Err(Error::file(folder, "a network of convolutions, expected a vision transformer"));
     };
     if assumed.contains(&"heads") {
         return Err(Error::file(folder, "no config.json tells the number of attention heads"));

@@ -9,12 +9,15 @@ use super::layout::Layout;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A tensor that only encoders in a layout have.
-const ANCHORS: [(&str, Layout); 5] = [
+const ANCHORS: [(&str, Layout); 8] = [
     ("embeddings.patch_embeddings.projection.weight", Layout::HfVit),
     ("embeddings.patch_embedding.weight", Layout::Clip),
     ("patch_embed.projection.weight", Layout::Mm),
     ("patch_embed.proj.weight", Layout::Timm),
     ("layer1.0.conv1.weight", Layout::Timm),
+    ("stages.0.blocks.0.conv_dw.weight", Layout::Timm),
+    ("encoder.stages.0.layers.0.dwconv.weight", Layout::ConvNext),
+    ("layer.0.attention.k_proj.weight", Layout::Dinov3),
 ];
 
 /// Parts of a model besides its encoder, by a word of their names: what loading may leave.
@@ -70,6 +73,8 @@ pub(super) struct Place {
     pub numbered: Option<usize>,
     /// Prefixes of other encoders in the file: the student beside the teacher, the key's beside the query's.
     others: Vec<String>,
+    /// Whether it is a ConvNeXt in timm's names.
+    convnext: bool,
 }
 
 /// A lower rank is taken: the weights that a method's authors evaluate.
@@ -112,10 +117,13 @@ pub(super) fn locate(names: &BTreeSet<&str>) -> Option<Place> {
     layout = match layout {
         Layout::HfVit if has(".mlp.weights_in.") => Layout::Dinov2SwiGlu,
         Layout::HfVit if has(".layer_scale1.lambda1") => Layout::Dinov2,
+        Layout::Dinov3 if has(".mlp.gate_proj.") => Layout::Dinov3Gated,
+        Layout::Timm if has(".gamma_1") && !has("pos_embed") => Layout::TimmDinov3,
         Layout::Timm if has(".mlp.w12.") || has("register_tokens") => Layout::Dinov2Authors,
         other => other,
     };
-    Some(Place { layout, prefix, numbered, others: found.into_keys().collect() })
+    let convnext = layout == Layout::Timm && has("stages.0.blocks.0.conv_dw.weight");
+    Some(Place { layout, prefix, numbered, others: found.into_keys().collect(), convnext })
 }
 
 /// The part of a model that a word of a name stands for.
@@ -140,6 +148,10 @@ impl Place {
             return Some("num_batches_tracked".into());
         }
         if let Some(rest) = self.within(name) {
+            // The norm of ConvNeXt's features stands where others have a classifier.
+            if self.convnext && rest.starts_with("head.norm.") {
+                return None;
+            }
             let rest = rest.strip_prefix("embeddings.").unwrap_or(rest);
             if let Some(part) = rest.split('.').next().and_then(part) {
                 return Some(part.into());
@@ -220,7 +232,8 @@ mod tests {
     fn what_may_be_left() {
         let left = |prefix: &str, others: &[&str], name: &str| {
             let others = others.iter().map(|o| (*o).to_string()).collect();
-            Place { layout: Layout::Timm, prefix: prefix.into(), numbered: None, others }.may_leave(name)
+            Place { layout: Layout::Timm, prefix: prefix.into(), numbered: None, others, convnext: false }
+                .may_leave(name)
         };
         for (prefix, name, part) in [
             ("", "fc.weight", "fc"),
@@ -247,6 +260,15 @@ mod tests {
         ] {
             assert_eq!(left(prefix, &[], name), None, "{name}");
         }
+        let convnext = Place {
+            layout: Layout::Timm,
+            prefix: String::new(),
+            numbered: None,
+            others: Vec::new(),
+            convnext: true,
+        };
+        assert_eq!(convnext.may_leave("head.norm.weight"), None);
+        assert_eq!(convnext.may_leave("head.fc.weight").as_deref(), Some("head"));
         let other = left("a.encoder_q.", &["a.encoder_k."], "a.encoder_k.layer1.0.conv1.weight");
         assert_eq!(other.as_deref(), Some("another encoder at a.encoder_k"));
     }

@@ -8,8 +8,18 @@ use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// The models of transformers that are read.
-const MODELS: [&str; 8] =
-    ["vit", "vit_msn", "vit_mae", "ijepa", "dinov2", "dinov2_with_registers", "clip_vision_model", "clip"];
+const MODELS: [&str; 10] = [
+    "vit",
+    "vit_msn",
+    "vit_mae",
+    "ijepa",
+    "dinov2",
+    "dinov2_with_registers",
+    "dinov3_vit",
+    "clip_vision_model",
+    "clip",
+    "convnext",
+];
 
 /// What a `config.json` states; `None` is left to the shapes of the weights.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +42,10 @@ pub(super) struct Stated {
     pub final_norm: Option<FinalNorm>,
     /// Whether positions are fixed sines and cosines.
     pub fixed_positions: bool,
+    /// The base of rotary positions.
+    pub rotary: Option<f64>,
+    /// Blocks and widths of each stage, with their keys.
+    pub stages: Vec<(String, Vec<usize>)>,
     /// timm's name of the network.
     pub architecture: Option<String>,
 }
@@ -90,7 +104,11 @@ pub(super) fn read(path: &Path) -> Result<Option<Stated>> {
             ));
         }
         let vision = object.get("vision_config").and_then(Value::as_object);
-        transformers(&file, kind, vision.unwrap_or(object))?
+        if kind == "convnext" {
+            convnext(&file, object)?
+        } else {
+            transformers(&file, kind, vision.unwrap_or(object))?
+        }
     } else {
         timm(&file, object)?
     };
@@ -122,6 +140,26 @@ impl Reader<'_> {
         };
         let value = value.as_u64().and_then(|v| usize::try_from(v).ok());
         value.map(Some).ok_or_else(|| self.wrong(key, "a whole number of at least 0"))
+    }
+
+    /// A list of whole numbers.
+    fn list(&self, key: &str) -> Result<Option<Vec<usize>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let items = value.as_array().map(|items| {
+            items.iter().map(|v| v.as_u64().and_then(|v| usize::try_from(v).ok())).collect::<Option<Vec<_>>>()
+        });
+        items.flatten().map(Some).ok_or_else(|| self.wrong(key, "a list of whole numbers"))
+    }
+
+    /// Lists of sizes of stages, those that are there.
+    fn stages(&self, keys: [&str; 2]) -> Result<Vec<(String, Vec<usize>)>> {
+        let mut out = Vec::new();
+        for key in keys {
+            if let Some(list) = self.list(key)? {
+                out.push((key.to_string(), list));
+            }
+        }
+        Ok(out)
     }
 
     fn flag(&self, key: &str) -> Result<Option<bool>> {
@@ -157,9 +195,26 @@ impl Reader<'_> {
     }
 }
 
+/// transformers' ConvNeXt: its epsilon is that of the norm of the features.
+fn convnext(file: &Path, object: &Map<String, Value>) -> Result<Stated> {
+    let read = Reader { file, object };
+    match read.act("hidden_act")? {
+        None | Some((Act::GeluErf, MlpForm::Plain)) => {}
+        _ => return Err(read.wrong("hidden_act", "gelu")),
+    }
+    Ok(Stated {
+        file: file.to_path_buf(),
+        sizes: read.sizes(&[(Size::Patch, "patch_size"), (Size::Channels, "num_channels")])?,
+        stages: read.stages(["depths", "hidden_sizes"])?,
+        eps: Some(read.number("layer_norm_eps")?.unwrap_or(1e-12)),
+        ..Stated::default()
+    })
+}
+
 fn transformers(file: &Path, kind: &str, object: &Map<String, Value>) -> Result<Stated> {
     let read = Reader { file, object };
     let (dinov2, clip) = (kind.starts_with("dinov2"), kind.starts_with("clip"));
+    let dinov3 = kind.starts_with("dinov3");
     let mut sizes = read.sizes(&[
         (Size::Image, "image_size"),
         (Size::Patch, "patch_size"),
@@ -181,16 +236,30 @@ fn transformers(file: &Path, kind: &str, object: &Map<String, Value>) -> Result<
     } else {
         sizes.extend(read.sizes(&[(Size::Hidden, "intermediate_size")])?);
     }
+    if dinov3 {
+        let gated = read.flag("use_gated_mlp")?.unwrap_or(false);
+        sizes.push((Size::Gated, "use_gated_mlp".into(), gated.into()));
+        sizes.extend(read.sizes(&[(Size::Registers, "num_register_tokens")])?);
+        for key in ["query_bias", "value_bias"] {
+            let bias = read.flag(key)?.unwrap_or(true);
+            sizes.push((Size::QkvBias, key.into(), bias.into()));
+        }
+    }
     if let Some(bias) = read.flag("qkv_bias")? {
         sizes.push((Size::QkvBias, "qkv_bias".into(), bias.into()));
     }
     let antialiased = kind == "dinov2_with_registers";
     let usual = match kind {
         "dinov2" | "dinov2_with_registers" => 1e-6,
-        "clip" | "clip_vision_model" => 1e-5,
+        "clip" | "clip_vision_model" | "dinov3_vit" => 1e-5,
         _ => 1e-12,
     };
-    let act = match read.act("hidden_act")? {
+    // DINOv3's gated MLP is one of silu, whose form the shapes show.
+    let silu = dinov3 && read.get("hidden_act").and_then(Value::as_str) == Some("silu");
+    if dinov3 && silu != (read.flag("use_gated_mlp")? == Some(true)) {
+        return Err(read.wrong("hidden_act", "silu beside use_gated_mlp = true, and only there"));
+    }
+    let act = match if silu { None } else { read.act("hidden_act")? } {
         Some(act) => act,
         None if clip => (Act::GeluErf, MlpForm::QuickGelu),
         None => (Act::GeluErf, MlpForm::Plain),
@@ -206,7 +275,8 @@ fn transformers(file: &Path, kind: &str, object: &Map<String, Value>) -> Result<
         interpolation: Some(if antialiased { Interpolation::Antialiased } else { Interpolation::Bicubic }),
         final_norm: clip.then_some(FinalNorm::Pooled),
         fixed_positions: kind == "vit_mae",
-        architecture: None,
+        rotary: if dinov3 { Some(read.number("rope_theta")?.unwrap_or(100.0)) } else { None },
+        ..Stated::default()
     })
 }
 
@@ -227,7 +297,7 @@ fn heads_of(architecture: &str) -> Option<usize> {
 }
 
 /// Arguments of timm's networks that change no number of theirs in evaluation.
-const HARMLESS: [&str; 15] = [
+const HARMLESS: [&str; 16] = [
     "attn_drop_rate",
     "checkpoint_path",
     "drop_path_rate",
@@ -235,6 +305,7 @@ const HARMLESS: [&str; 15] = [
     "dynamic_img_pad",
     "dynamic_img_size",
     "fix_init",
+    "head_init_scale",
     "layers",
     "channels",
     "num_classes",
@@ -246,12 +317,14 @@ const HARMLESS: [&str; 15] = [
 ];
 
 /// Arguments that the shapes of the weights show by themselves.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 12] = [
     "class_token",
+    "conv_mlp",
     "final_norm",
     "global_pool",
     "fc_norm",
     "init_values",
+    "ls_init_value",
     "no_embed_class",
     "pre_norm",
     "proj_bias",
@@ -266,7 +339,9 @@ fn timm(file: &Path, object: &Map<String, Value>) -> Result<Stated> {
     let arguments = match (arguments, &architecture) {
         (Some(arguments), _) => arguments.clone(),
         (None, Some(_)) => Map::new(),
-        (None, None) if object.contains_key("embed_dim") || object.contains_key("layers") => object.clone(),
+        (None, None) if ["embed_dim", "layers", "dims"].iter().any(|key| object.contains_key(*key)) => {
+            object.clone()
+        }
         (None, None) => {
             return Err(Error::file(file, "expected model_type (transformers) or architecture (timm)"));
         }
@@ -286,9 +361,11 @@ fn timm(file: &Path, object: &Map<String, Value>) -> Result<Stated> {
         sizes.push((Size::QkvBias, "qkv_bias".into(), bias.into()));
     }
     let resnet = name.contains("resnet") || arguments.contains_key("layers");
+    let convnext = name.starts_with("convnext") || arguments.contains_key("dims");
     for key in arguments.keys().filter(|_| !resnet) {
         let known = keys.iter().any(|(_, k)| k == key)
             || ["num_heads", "mlp_ratio", "qkv_bias"].contains(&key.as_str())
+            || convnext && ["depths", "dims"].contains(&key.as_str())
             || HARMLESS.contains(&key.as_str())
             || SHOWN.contains(&key.as_str());
         if !known {
@@ -316,6 +393,7 @@ fn timm(file: &Path, object: &Map<String, Value>) -> Result<Stated> {
     } else {
         (Act::GeluErf, MlpForm::Plain)
     });
+    let dinov3 = name.contains("dinov3");
     Ok(Stated {
         file: file.to_path_buf(),
         sizes,
@@ -323,12 +401,13 @@ fn timm(file: &Path, object: &Map<String, Value>) -> Result<Stated> {
             Some(heads) => Some(heads),
             None => heads_of(&name),
         },
-        eps: Some(eps.unwrap_or(if clip { 1e-5 } else { 1e-6 })),
+        eps: Some(eps.unwrap_or(if clip || dinov3 { 1e-5 } else { 1e-6 })),
         act: Some(act),
         pool,
         interpolation: Some(Interpolation::Antialiased),
-        final_norm: None,
-        fixed_positions: false,
+        rotary: dinov3.then_some(100.0),
+        stages: if convnext { read.stages(["depths", "dims"])? } else { Vec::new() },
         architecture,
+        ..Stated::default()
     })
 }

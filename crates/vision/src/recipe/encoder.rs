@@ -1,6 +1,6 @@
 //! `[encoder]`: which network, of which size.
 
-use crate::encoder::{Architecture, ResNetConfig, ViTConfig};
+use crate::encoder::{Architecture, ConvNeXtConfig, ResNetConfig, ViTConfig};
 use selfsup_core::network::{FinalNorm, Pool, Positioned};
 use selfsup_core::nn::{Interpolation, MlpForm};
 use selfsup_core::objective::Needs;
@@ -48,6 +48,57 @@ impl Default for ResNetKeys {
             widths: None,
             stem: None,
             bottleneck: None,
+            pretrained: None,
+        }
+    }
+}
+
+/// The keys of a ConvNeXt: a standard one by name; the others change it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConvNeXtKeys {
+    /// `convnext_tiny`, `convnext_small`, `convnext_base`, `convnext_large`, `convnext_xlarge`, or `convnext`
+    /// with `depths` and `widths`.
+    pub name: String,
+    /// Channels of the images: 1 or 3.
+    pub channels: usize,
+    /// Pixels of a side of the stem's patches; by default 4, or 2 for images of at most 64 pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<usize>,
+    /// Blocks per stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depths: Option<Vec<usize>>,
+    /// Width per stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub widths: Option<Vec<usize>>,
+    /// Initial value of LayerScale (Touvron et al. 2021, arXiv 2103.17239); by default 1e-6. With 0 there is
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_scale: Option<f32>,
+    /// Stochastic depth of the last block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_path: Option<f32>,
+    /// Epsilon of the layer norm of the features; by default what `config.json` beside the pretrained weights
+    /// says (transformers' 1e-12), else timm's 1e-6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eps: Option<f64>,
+    /// Start from these weights: a folder with `model.safetensors` (timm or Hugging Face layout), a file, or
+    /// `org/name` on the Hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<String>,
+}
+
+impl Default for ConvNeXtKeys {
+    fn default() -> Self {
+        ConvNeXtKeys {
+            name: "convnext_tiny".into(),
+            channels: 3,
+            patch: None,
+            depths: None,
+            widths: None,
+            layer_scale: None,
+            drop_path: None,
+            eps: None,
             pretrained: None,
         }
     }
@@ -132,6 +183,9 @@ pub struct ViTKeys {
     /// Whether queries, keys and values have a bias; by default they have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qkv_bias: Option<bool>,
+    /// Whether keys have one where queries and values have; by default they have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_bias: Option<bool>,
     /// Layer norms of queries and keys; by default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qk_norm: Option<bool>,
@@ -152,6 +206,10 @@ pub struct ViTKeys {
     /// `linear`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Interpolation>,
+    /// Rotary positions in place of an embedding (Siméoni et al. 2025, arXiv 2508.10104): the base of their
+    /// angles, 100 in DINOv3; without one positions are learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotary: Option<f64>,
     /// A layer norm before the first block; by default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm_pre: Option<bool>,
@@ -182,12 +240,14 @@ impl Default for ViTKeys {
             act: None,
             layer_scale: None,
             qkv_bias: None,
+            key_bias: None,
             qk_norm: None,
             patch_bias: None,
             class_token: None,
             registers: None,
             positions: None,
             interpolation: None,
+            rotary: None,
             norm_pre: None,
             final_norm: None,
             pool: None,
@@ -203,6 +263,10 @@ selfsup_core::encoder_config! {
         ResNet(ResNetKeys) = [
             "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2", "resnet",
         ],
+        /// A ConvNeXt.
+        ConvNeXt(ConvNeXtKeys) = [
+            "convnext_tiny", "convnext_small", "convnext_base", "convnext_large", "convnext_xlarge", "convnext",
+        ],
         /// A vision transformer.
         ViT(ViTKeys) = ["vit_tiny", "vit_small", "vit_base", "vit_large", "vit"],
     }
@@ -213,6 +277,7 @@ impl EncoderConfig {
     pub fn channels(&self) -> usize {
         match self {
             EncoderConfig::ResNet(c) => c.channels,
+            EncoderConfig::ConvNeXt(c) => c.channels,
             EncoderConfig::ViT(c) => c.channels,
         }
     }
@@ -225,20 +290,14 @@ impl EncoderConfig {
         if !matches!(self.channels(), 1 | 3) {
             return Err(Error::config(format!("encoder.channels = {}: expected 1 or 3", self.channels())));
         }
-        match self {
-            EncoderConfig::ResNet(c) => {
-                Ok(Architecture::ResNet(c.resolve(size).ok_or_else(|| self.unknown())?))
-            }
-            EncoderConfig::ViT(c) => {
-                let c = c.resolve(size, needs).ok_or_else(|| self.unknown())?;
-                if !(c.trunk.eps >= 0.0 && c.trunk.eps.is_finite()) {
-                    return Err(Error::config(format!(
-                        "encoder.eps = {}: expected a number of at least 0",
-                        c.trunk.eps
-                    )));
-                }
-                Ok(Architecture::ViT(c))
-            }
+        let (network, eps) = match self {
+            EncoderConfig::ResNet(c) => (c.resolve(size).map(Architecture::ResNet), None),
+            EncoderConfig::ConvNeXt(c) => (c.resolve(size).map(Architecture::ConvNeXt), c.eps),
+            EncoderConfig::ViT(c) => (c.resolve(size, needs).map(Architecture::ViT), c.eps),
+        };
+        match eps.filter(|eps| !(*eps >= 0.0 && eps.is_finite())) {
+            Some(eps) => Err(Error::config(format!("encoder.eps = {eps}: expected a number of at least 0"))),
+            None => network.ok_or_else(|| self.unknown()),
         }
     }
 
@@ -272,6 +331,21 @@ impl ResNetKeys {
     }
 }
 
+impl ConvNeXtKeys {
+    fn resolve(&self, size: usize) -> Option<ConvNeXtConfig> {
+        let name = if self.name == "convnext" { "convnext_tiny" } else { &self.name };
+        let mut c = ConvNeXtConfig::named(name)?;
+        c.channels = self.channels;
+        c.patch = self.patch.unwrap_or(if size <= 64 { 2 } else { 4 });
+        c.depths = self.depths.clone().unwrap_or(c.depths);
+        c.widths = self.widths.clone().unwrap_or(c.widths);
+        c.layer_scale = self.layer_scale.or(c.layer_scale).filter(|value| *value != 0.0);
+        c.drop_path = self.drop_path.unwrap_or(0.0);
+        c.eps = self.eps.unwrap_or(c.eps);
+        Some(c)
+    }
+}
+
 impl ViTKeys {
     fn resolve(&self, size: usize, needs: Needs) -> Option<ViTConfig> {
         let patch = self.patch.unwrap_or(if size >= 128 { 16 } else { (size / 8).max(1) });
@@ -288,12 +362,14 @@ impl ViTKeys {
         (c.trunk.act, c.trunk.mlp) = self.act.map_or((c.trunk.act, c.trunk.mlp), Activation::parts);
         c.trunk.layer_scale = self.layer_scale;
         c.trunk.qkv_bias = self.qkv_bias.unwrap_or(c.trunk.qkv_bias);
+        c.trunk.key_bias = self.key_bias.unwrap_or(c.trunk.key_bias);
         c.trunk.qk_norm = self.qk_norm.unwrap_or(c.trunk.qk_norm);
         c.patch_bias = self.patch_bias.unwrap_or(c.patch_bias);
         c.class_token = self.class_token.unwrap_or(c.class_token);
         c.registers = self.registers.unwrap_or(c.registers);
         c.positions = self.positions.unwrap_or(c.positions);
         c.interpolation = self.interpolation.unwrap_or(c.interpolation);
+        c.rotary = self.rotary;
         c.norm_pre = self.norm_pre.unwrap_or(c.norm_pre);
         c.final_norm = self.final_norm.unwrap_or(c.final_norm);
         c.fixed_positions = needs.fixed_positions;

@@ -1,9 +1,9 @@
 //! `[encoder]` beside released weights: what the weights state stands below the given keys, and a key that
 //! contradicts them is refused.
 
-use super::encoder::{Activation, EncoderConfig, ResNetKeys, ViTKeys};
+use super::encoder::{Activation, ConvNeXtKeys, EncoderConfig, ResNetKeys, ViTKeys};
 use crate::augment::AugmentConfig;
-use crate::encoder::{Architecture, ResNetConfig, ViTConfig};
+use crate::encoder::{Architecture, ConvNeXtConfig, ResNetConfig, ViTConfig};
 use crate::names::{Described, Normalisation, Released};
 use selfsup_core::{Error, Result};
 use std::fmt::Debug;
@@ -21,6 +21,13 @@ fn name_of(network: &Architecture) -> &'static str {
                     .is_some_and(|n| ResNetConfig { small: c.small, channels: c.channels, ..n } == *c)
             };
             known(EncoderConfig::NAMES, &fits, "resnet")
+        }
+        Architecture::ConvNeXt(c) => {
+            let fits = |name: &str| {
+                ConvNeXtConfig::named(name)
+                    .is_some_and(|n| (n.depths, n.widths) == (c.depths.clone(), c.widths.clone()))
+            };
+            known(EncoderConfig::NAMES, &fits, "convnext")
         }
         Architecture::ViT(c) => {
             let fits =
@@ -53,6 +60,21 @@ fn keys_of(name: &str, network: &Architecture) -> EncoderConfig {
             }
             keys.into()
         }
+        Architecture::ConvNeXt(c) => {
+            let own = name == "convnext";
+            ConvNeXtKeys {
+                channels: c.channels,
+                patch: Some(c.patch),
+                depths: own.then_some(c.depths),
+                widths: own.then_some(c.widths),
+                layer_scale: Some(c.layer_scale.unwrap_or(0.0)),
+                drop_path: None,
+                eps: Some(c.eps),
+                pretrained: None,
+                name,
+            }
+            .into()
+        }
         Architecture::ViT(c) => {
             let standard = name != "vit";
             let sized = |value: usize| (!standard).then_some(value);
@@ -68,11 +90,13 @@ fn keys_of(name: &str, network: &Architecture) -> EncoderConfig {
                 act: Some(Activation::of(c.trunk.act, c.trunk.mlp)),
                 layer_scale: c.trunk.layer_scale,
                 qkv_bias: Some(c.trunk.qkv_bias),
+                key_bias: Some(c.trunk.key_bias),
                 qk_norm: Some(c.trunk.qk_norm),
                 patch_bias: Some(c.patch_bias),
                 class_token: Some(c.class_token),
                 registers: Some(c.registers),
                 positions: Some(c.positions),
+                rotary: c.rotary,
                 interpolation: Some(c.interpolation),
                 norm_pre: Some(c.norm_pre),
                 final_norm: Some(c.final_norm),
@@ -145,6 +169,17 @@ fn resnets(ours: &ResNetConfig, theirs: &ResNetConfig) -> Differences {
     d
 }
 
+fn convnexts(ours: &ConvNeXtConfig, theirs: &ConvNeXtConfig) -> Differences {
+    let mut d = Differences::default();
+    d.see("channels", ours.channels, theirs.channels);
+    d.see("patch", ours.patch, theirs.patch);
+    d.see("depths", &ours.depths, &theirs.depths);
+    d.see("widths", &ours.widths, &theirs.widths);
+    d.see("layer_scale", ours.layer_scale.is_some(), theirs.layer_scale.is_some());
+    d.see("eps", ours.eps, theirs.eps);
+    d
+}
+
 fn vits(ours: &ViTConfig, theirs: &ViTConfig) -> Differences {
     let mut d = Differences::default();
     let (a, b) = (&ours.trunk, &theirs.trunk);
@@ -158,13 +193,18 @@ fn vits(ours: &ViTConfig, theirs: &ViTConfig) -> Differences {
     d.see("act", Activation::of(a.act, a.mlp), Activation::of(b.act, b.mlp));
     d.see("layer_scale", a.layer_scale.is_some(), b.layer_scale.is_some());
     d.see("qkv_bias", a.qkv_bias, b.qkv_bias);
+    // Without any bias it has no meaning.
+    d.see("key_bias", a.key_bias || !a.qkv_bias, b.key_bias || !b.qkv_bias);
     d.see("qk_norm", a.qk_norm, b.qk_norm);
     d.see("patch_bias", ours.patch_bias, theirs.patch_bias);
     d.see("class_token", ours.class_token, theirs.class_token);
     d.see("registers", ours.registers, theirs.registers);
     d.see("norm_pre", ours.norm_pre, theirs.norm_pre);
     d.see("final_norm", ours.final_norm, theirs.final_norm);
-    d.see("interpolation", ours.interpolation, theirs.interpolation);
+    d.see("rotary", ours.rotary, theirs.rotary);
+    if theirs.rotary.is_none() {
+        d.see("interpolation", ours.interpolation, theirs.interpolation);
+    }
     // Without a class token and registers both mean the same.
     if ours.position_prefix() != theirs.position_prefix() {
         d.see("positions", ours.positions, theirs.positions);
@@ -205,6 +245,7 @@ impl EncoderConfig {
         let path = released.path().display();
         let found = match (architecture, &described.architecture) {
             (Architecture::ResNet(a), Architecture::ResNet(b)) => resnets(a, b),
+            (Architecture::ConvNeXt(a), Architecture::ConvNeXt(b)) => convnexts(a, b),
             (Architecture::ViT(a), Architecture::ViT(b)) => vits(a, b),
             (_, theirs) => {
                 return Err(Error::config(format!(
@@ -212,6 +253,7 @@ impl EncoderConfig {
                     self.name(),
                     match theirs {
                         Architecture::ResNet(_) => format!("ResNet: expected \"{}\"", name_of(theirs)),
+                        Architecture::ConvNeXt(_) => format!("ConvNeXt: expected \"{}\"", name_of(theirs)),
                         Architecture::ViT(_) =>
                             format!("vision transformer: expected \"{}\"", name_of(theirs)),
                     }
@@ -232,7 +274,7 @@ impl EncoderConfig {
         let Some((key, ours, theirs)) = contradiction else { return Ok(()) };
         let by_name = matches!(key, "dim" | "depth" | "heads" | "depths" | "widths" | "stem" | "bottleneck");
         let name = match self.name() {
-            "vit" | "resnet" => String::new(),
+            "vit" | "resnet" | "convnext" => String::new(),
             name if by_name => format!(" (encoder.name = \"{name}\")"),
             _ => String::new(),
         };

@@ -9,12 +9,28 @@ use selfsup_core::conformance::{
 use selfsup_core::nn::TransformerConfig;
 use selfsup_core::{AsModule, Encoder, Foreign, Layer, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
-use selfsup_vision::encoder::{ResNet, ResNetConfig, ViT, ViTConfig};
+use selfsup_vision::encoder::{ConvNeXt, ConvNeXtConfig, ResNet, ResNetConfig, ViT, ViTConfig};
 
 fn resnet(scope: &Scope) -> Result<Box<dyn Encoder>> {
     let base = ResNetConfig::named("resnet18").unwrap();
     let config = ResNetConfig { depths: vec![1, 2], widths: vec![4, 6], stem: 4, ..base };
     Ok(Box::new(ResNet::new(scope, config)?))
+}
+
+fn convnext(scope: &Scope) -> Result<Box<dyn Encoder>> {
+    let base = ConvNeXtConfig::named("convnext_tiny").unwrap();
+    let config =
+        ConvNeXtConfig { depths: vec![1, 2], widths: vec![4, 6], patch: 2, layer_scale: Some(0.5), ..base };
+    Ok(Box::new(ConvNeXt::new(scope, config)?))
+}
+
+/// The network of DINOv3.
+fn rotary(scope: &Scope) -> Result<Box<dyn Encoder>> {
+    let mut config = ViTConfig::named("vit_tiny", [16; 2], [4; 2]).unwrap();
+    config.trunk =
+        TransformerConfig { layer_scale: Some(0.1), key_bias: false, ..TransformerConfig::vit(16, 3, 2, 32) };
+    (config.rotary, config.registers) = (Some(100.0), 2);
+    Ok(Box::new(ViT::new(scope, config)?))
 }
 
 fn vit(scope: &Scope, fixed: bool) -> Result<Box<dyn Encoder>> {
@@ -44,6 +60,8 @@ type Build = Box<dyn Fn(&Scope) -> Result<Box<dyn Encoder>>>;
 fn all() -> Vec<(&'static str, Build)> {
     vec![
         ("resnet", Box::new(resnet)),
+        ("convnext", Box::new(convnext)),
+        ("vit with rotary positions", Box::new(rotary)),
         ("vit", Box::new(|s| vit(s, false))),
         ("vit with sines", Box::new(|s| vit(s, true))),
         ("candle-nn", Box::new(foreign)),
@@ -89,6 +107,9 @@ fn fine_tuning_takes_blocks_from_the_top() {
     assert_eq!(rates(&resnet, None), whole);
     assert_eq!(rates(&resnet, Some(2)), ["layer1.0 0.25", "layer2.0 0.5", "layer2.1 0.5"]);
     assert_eq!(rates(&resnet, Some(1)), ["layer2.0 0.5", "layer2.1 0.5"]);
+    let whole = ["head 1", "stages.0 0.25", "stages.1 0.5", "stem 0.125"];
+    assert_eq!(rates(&convnext, None), whole);
+    assert_eq!(rates(&convnext, Some(1)), ["head 1", "stages.1 0.5"]);
     assert_eq!(rates(&foreign, None), ["conv1 0.25", "conv2 0.5", "fc 1"]);
     assert_eq!(rates(&foreign, Some(1)), ["conv2 0.5", "fc 1"]);
 }

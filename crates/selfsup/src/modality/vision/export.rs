@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+mod convnext;
 #[cfg(test)]
 mod tests;
 mod transformer;
@@ -41,6 +42,14 @@ impl Exported<'_> {
             ("timm", Architecture::ResNet(_)) => {
                 (timm(self)?, counters(Layout::Timm.rules().to_theirs(ours)?)?, timm_note(self))
             }
+            ("timm", Architecture::ConvNeXt(_)) => {
+                (timm(self)?, Layout::Timm.rules().to_theirs(ours)?, timm_note(self))
+            }
+            ("hf", Architecture::ConvNeXt(c)) => (
+                convnext::hf(c, self.augment.size),
+                Layout::ConvNext.rules().to_theirs(ours)?,
+                convnext::NOTE.into(),
+            ),
             ("timm", Architecture::ViT(c)) => (timm(self)?, timm_tensors(c, ours)?, timm_note(self)),
             ("hf", Architecture::ViT(c)) => {
                 let family = Family::of(c)?;
@@ -48,7 +57,7 @@ impl Exported<'_> {
             }
             ("hf", _) => {
                 return Err(Error::config(
-                    "layout hf holds vision transformers; export a ResNet with --layout timm",
+                    "layout hf holds vision transformers and ConvNeXt; export a ResNet with --layout timm",
                 ));
             }
             (other, _) => return Err(Error::config(format!("layout {other}: expected timm or hf"))),
@@ -107,11 +116,20 @@ fn timm(config: &Exported) -> Result<Value> {
             }
             (standard.to_string(), features, arguments)
         }
+        Architecture::ConvNeXt(c) => {
+            let (name, arguments) = convnext::timm(c, config.encoder.name())?;
+            (name, c.widths.last().copied().unwrap_or(0), arguments)
+        }
         Architecture::ViT(c) => {
             let name =
                 format!("vit_{}_patch16_224", config.encoder.name().strip_prefix("vit_").unwrap_or("tiny"));
             if c.trunk.mlp == MlpForm::SwiGlu {
                 return Err(Error::config("layout timm holds no encoder.act = \"swiglu\": use --layout hf"));
+            }
+            if c.rotary.is_some() || !c.trunk.key_bias {
+                return Err(Error::config(
+                    "layout timm holds no encoder.rotary and no encoder.key_bias = false: use --layout hf",
+                ));
             }
             if c.norm_pre == c.patch_bias {
                 return Err(Error::config(
@@ -145,7 +163,7 @@ fn timm(config: &Exported) -> Result<Value> {
             }
             (name, c.trunk.dim, arguments.as_object().cloned().unwrap_or_default())
         }
-        _ => return Err(Error::config("layout timm holds ResNets and vision transformers")),
+        _ => return Err(Error::config("layout timm holds ResNets, ConvNeXt and vision transformers")),
     };
     let mut out = json!({
         "architecture": name, "num_classes": 0, "num_features": features,

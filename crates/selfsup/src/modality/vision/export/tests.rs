@@ -4,9 +4,9 @@
 use super::*;
 use selfsup_core::nn::{Interpolation, TransformerConfig};
 use selfsup_core::{Encoder, Layer, Pass, Scope};
-use selfsup_vision::encoder::{ViT, ViTConfig};
+use selfsup_vision::encoder::{ConvNeXtConfig, ViT, ViTConfig};
 use selfsup_vision::names::{Released, load_pretrained};
-use selfsup_vision::recipe::ViTKeys;
+use selfsup_vision::recipe::{ConvNeXtKeys, ViTKeys};
 
 /// A network of 16 pixels in patches of 4, whose every parameter is away from its default.
 fn random(change: impl Fn(&mut ViTConfig)) -> (Params, ViT) {
@@ -15,13 +15,18 @@ fn random(change: impl Fn(&mut ViTConfig)) -> (Params, ViT) {
     change(&mut config);
     let params = Params::new();
     let net = ViT::new(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"), config).unwrap();
+    fill(&params);
+    (params, net)
+}
+
+/// Every parameter away from its default.
+fn fill(params: &Params) {
     for (i, p) in params.all().into_iter().enumerate() {
         let count = p.var.elem_count();
         let value = |j: usize| 0.5 + 0.5 * ((1 + i * 31 + j * 7) as f32).sin();
         let t = Tensor::from_vec((0..count).map(value).collect::<Vec<_>>(), p.var.dims(), &Device::Cpu);
         params.set(&p.name, &t.unwrap()).unwrap();
     }
-    (params, net)
 }
 
 fn pictures() -> Tensor {
@@ -62,7 +67,7 @@ fn alike(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn every_network_that_a_layout_holds_comes_back() {
     type Change = fn(&mut ViTConfig);
-    let kinds: [(&str, Change, bool, bool); 11] = [
+    let kinds: [(&str, Change, bool, bool); 13] = [
         ("plain", |_| {}, true, true),
         ("mae", |c| c.pool = Pool::Mean, true, true),
         ("eps", |c| c.trunk.eps = 1e-2, true, true),
@@ -89,6 +94,24 @@ fn every_network_that_a_layout_holds_comes_back() {
         ),
         ("norm of the mean", |c| (c.final_norm, c.pool) = (FinalNorm::Pooled, Pool::Mean), true, false),
         ("norms of keys", |c| (c.trunk.qk_norm, c.trunk.qkv_bias) = (true, false), true, false),
+        (
+            "rotary",
+            |c| {
+                (c.rotary, c.registers, c.trunk.key_bias) = (Some(100.0), 2, false);
+                c.trunk.layer_scale = Some(1.0);
+            },
+            false,
+            true,
+        ),
+        (
+            "rotary and gated",
+            |c| {
+                (c.rotary, c.registers, c.trunk.key_bias) = (Some(50.0), 1, false);
+                (c.trunk.layer_scale, c.trunk.mlp, c.pool) = (Some(1.0), MlpForm::SwiGlu, Pool::Mean);
+            },
+            false,
+            true,
+        ),
         ("swiglu", |c| (c.trunk.mlp, c.trunk.layer_scale) = (MlpForm::SwiGlu, Some(1.0)), false, true),
     ];
     for (name, change, timm, hf) in kinds {
@@ -104,6 +127,55 @@ fn every_network_that_a_layout_holds_comes_back() {
             } else {
                 let problem = made.unwrap_err().to_string();
                 assert!(problem.contains("encoder.") && problem.contains("--layout"), "{problem}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_convnext_comes_back() {
+    let config = ConvNeXtConfig {
+        depths: vec![1, 2],
+        widths: vec![4, 6],
+        patch: 2,
+        ..ConvNeXtConfig::named("convnext_tiny").unwrap()
+    };
+    for (eps, timm) in [(1e-6, true), (1e-2, false)] {
+        for layer_scale in [Some(1e-6), None] {
+            let params = Params::new();
+            let config = ConvNeXtConfig { eps, layer_scale, ..config.clone() };
+            let architecture = Architecture::ConvNeXt(config);
+            let net = architecture.build(&Scope::root(&params, 0, &Device::Cpu).sub("encoder")).unwrap();
+            fill(&params);
+            let of = |net: &dyn Encoder| -> Vec<f32> {
+                let y = net.forward(&pictures(), None, &[], &Pass::eval()).unwrap().pooled;
+                y.flatten_all().unwrap().to_vec1().unwrap()
+            };
+            let wanted = of(&*net);
+            let keys = ConvNeXtKeys { name: "convnext".into(), ..ConvNeXtKeys::default() };
+            let (encoder, augment) =
+                (EncoderConfig::from(keys), AugmentConfig { size: 16, ..AugmentConfig::default() });
+            let exported = Exported {
+                architecture: &architecture,
+                encoder: &encoder,
+                augment: &augment,
+                method: "byol",
+            };
+            for (layout, holds) in [("timm", timm), ("hf", true)] {
+                let dir = tempfile::tempdir().unwrap();
+                let made = exported.write(&params, dir.path(), layout);
+                assert_eq!(made.is_ok(), holds, "{layout}, {eps}: {made:?}");
+                if !holds {
+                    assert!(made.unwrap_err().to_string().contains("encoder.eps"));
+                    continue;
+                }
+                let described = Released::outline(dir.path()).unwrap().described().unwrap();
+                assert!(described.assumed.is_empty(), "{:?}", described.assumed);
+                let other = Params::new();
+                let scope = Scope::root(&other, 1, &Device::Cpu).sub("encoder");
+                let back = described.architecture.build(&scope).unwrap();
+                load_pretrained(&other, "encoder", dir.path()).unwrap();
+                assert!(alike(&wanted, &of(&*back)) < 1e-5, "{layout}, {eps}");
             }
         }
     }

@@ -78,6 +78,7 @@ pub(super) enum Family {
     Vit,
     Ijepa,
     Dinov2,
+    Dinov3,
     Clip,
 }
 
@@ -93,6 +94,18 @@ impl Family {
             return refuse("encoder.final_norm = \"pooled\" and pool = \"mean\": use --layout timm");
         }
         let gated = c.trunk.mlp == MlpForm::SwiGlu;
+        if c.rotary.is_some() {
+            let whole = c.class_token && c.registers > 0 && c.trunk.layer_scale.is_some();
+            if !whole || c.trunk.key_bias || !c.trunk.qkv_bias || c.norm_pre || !c.patch_bias {
+                return refuse(
+                    "encoder.rotary but DINOv3's: a class token, registers, layer_scale, patch_bias, and key_bias = false",
+                );
+            }
+            return Ok(Family::Dinov3);
+        }
+        if !c.trunk.key_bias {
+            return refuse("encoder.key_bias = false without rotary");
+        }
         let dinov2 = c.trunk.layer_scale.is_some() || c.registers > 0 || gated;
         if c.norm_pre {
             if c.patch_bias || !c.class_token || dinov2 || c.final_norm == FinalNorm::Tokens {
@@ -121,12 +134,23 @@ impl Family {
     /// The tensors of the model.
     pub fn tensors(self, c: &ViTConfig, ours: Tensors) -> Result<Tensors> {
         let wanted = usize::from(c.class_token);
-        let ours = positioned(c, ours, wanted)?;
+        let ours = if self == Family::Dinov3 { ours } else { positioned(c, ours, wanted)? };
         match self {
             Family::Vit | Family::Ijepa => Layout::HfVit.rules().to_theirs(ours),
             Family::Clip => {
                 let theirs = Layout::Clip.rules().to_theirs(ours)?;
                 Ok(theirs.into_iter().map(|(name, t)| (format!("vision_model.{name}"), t)).collect())
+            }
+            Family::Dinov3 => {
+                let gated = c.trunk.mlp == MlpForm::SwiGlu;
+                let layout = if gated { Layout::Dinov3Gated } else { Layout::Dinov3 };
+                let mut theirs = layout.rules().to_theirs(ours)?;
+                // Read for masked patches only.
+                if let Some(token) = theirs.get("embeddings.cls_token") {
+                    let zero = token.zeros_like()?;
+                    theirs.insert("embeddings.mask_token".into(), zero);
+                }
+                Ok(theirs)
             }
             Family::Dinov2 => {
                 let gated = c.trunk.mlp == MlpForm::SwiGlu;
@@ -157,6 +181,7 @@ pub(super) fn hf(c: &ViTConfig, family: Family) -> Value {
         Family::Clip => ("clip_vision_model", "CLIPVisionModel"),
         Family::Dinov2 if c.registers > 0 => ("dinov2_with_registers", "Dinov2WithRegistersModel"),
         Family::Dinov2 => ("dinov2", "Dinov2Model"),
+        Family::Dinov3 => ("dinov3_vit", "DINOv3ViTModel"),
     };
     let act = if activation(c) == "gelu_tanh" { "gelu_pytorch_tanh" } else { activation(c) };
     let mut out = json!({
@@ -174,9 +199,23 @@ pub(super) fn hf(c: &ViTConfig, family: Family) -> Value {
                 out["num_register_tokens"] = json!(c.registers);
             }
         }
+        Family::Dinov3 => {
+            let gated = c.trunk.mlp == MlpForm::SwiGlu;
+            out["intermediate_size"] = json!(c.trunk.hidden);
+            out["use_gated_mlp"] = json!(gated);
+            if gated {
+                out["hidden_act"] = json!("silu");
+            }
+            out["num_register_tokens"] = json!(c.registers);
+            out["layerscale_value"] = json!(c.trunk.layer_scale);
+            out["rope_theta"] = json!(c.rotary);
+            for (key, value) in [("query_bias", true), ("key_bias", false), ("value_bias", true)] {
+                out[key] = json!(value);
+            }
+        }
         _ => out["intermediate_size"] = json!(c.trunk.hidden),
     }
-    if family == Family::Clip {
+    if matches!(family, Family::Clip | Family::Dinov3) {
         out["attention_dropout"] = json!(0.0);
     } else {
         out["hidden_dropout_prob"] = json!(0.0);
@@ -193,7 +232,7 @@ pub(super) fn hf_note(c: &ViTConfig, family: Family) -> String {
     let load = match family {
         Family::Vit | Family::Ijepa => "AutoModel.from_pretrained(DIR, add_pooling_layer=False)",
         Family::Clip => "CLIPVisionModel.from_pretrained(DIR)",
-        Family::Dinov2 => "AutoModel.from_pretrained(DIR)",
+        Family::Dinov2 | Family::Dinov3 => "AutoModel.from_pretrained(DIR)",
     };
     let features = match (c.pool, family) {
         (Pool::Mean, _) => format!("model(pixel_values=x).last_hidden_state[:, {}:].mean(1)", c.prefix()),
