@@ -9,7 +9,7 @@ use selfsup_core::nn::interpolate_positions;
 use selfsup_core::objective::Needs;
 use selfsup_core::objective::{Mae, MaeConfig, random_masking};
 use selfsup_core::{Encoder, Layer, Objective, Params, Pass, Progress, Role, Scope, TokenEncoder, weights};
-use selfsup_vision::encoder::{Architecture, ConvNeXt, ResNet, ResNetConfig, ViT, ViTConfig};
+use selfsup_vision::encoder::{Architecture, ConvNeXt, ResNet, ResNetConfig, Swin, ViT, ViTConfig};
 use selfsup_vision::names::{Layout, Pretrained, Released, load_pretrained};
 use selfsup_vision::recipe::EncoderConfig;
 use serde_json::Value;
@@ -25,6 +25,7 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "dinov2" | "dinov2_layerscale" | "dinov2_with_registers" | "dinov2_swiglu" => |c| one(vit(c)?),
         "clip_vision" | "dinov3_vit" => |c| one(vit(c)?),
         "convnext_timm" | "convnext_hf" => |c| one(convnext(c)?),
+        "swin_timm" => |c| one(swin(c)?),
         "vit_mae" => |c| one(mae(c)?),
         _ => return None,
     })
@@ -119,13 +120,38 @@ fn convnext(case: &Case) -> Result<Outputs> {
     for (i, hidden) in features.layers.iter().enumerate() {
         out.insert(format!("expected.hidden_state.{}", i + 1), first(hidden)?);
     }
-    let y = features.pooled;
-    let loss = (y.sqr()?.mean_all()? + (&y * case.input("w")?)?.mean_all()?)?;
+    finish(&params, &loaded, &features.pooled, (name, &x), case, out)
+}
+
+fn swin(case: &Case) -> Result<Outputs> {
+    let Architecture::Swin(config) = described(&case.folder)? else { return Err("no Swin".into()) };
+    let params = Params::new();
+    let net = Swin::new(&Scope::root(&params, 0, &Device::Cpu).sub("encoder"), config)?;
+    let loaded = load_pretrained(&params, "encoder", &case.folder)?;
+    let x = Var::from_tensor(&case.input("x")?)?;
+    let features = net.forward(&x, None, &[Layer::Tokens], &Pass::eval())?;
+    let out = Outputs::from([
+        ("expected.features".into(), features.tokens.ok_or("no map")?.detach()),
+        ("expected.y".into(), features.pooled.detach()),
+    ]);
+    finish(&params, &loaded, &features.pooled, ("x", &x), case, out)
+}
+
+/// Loss and gradients of a network whose features `y` are read out by the case.
+fn finish(
+    params: &Params,
+    loaded: &Pretrained,
+    y: &Tensor,
+    (name, x): (&str, &Var),
+    case: &Case,
+    mut out: Outputs,
+) -> Result<Outputs> {
+    let loss = (y.sqr()?.mean_all()? + (y * case.input("w")?)?.mean_all()?)?;
     out.insert("expected.loss".into(), loss.detach());
     let store = loss.backward()?;
-    let square = named_gradients(&params, &loaded, &store, &mut out)?;
+    let square = named_gradients(params, loaded, &store, &mut out)?;
     out.insert("expected.grad_norm".into(), Tensor::new(&[square.sqrt() as f32], &Device::Cpu)?);
-    if let Some(g) = store.get(&x) {
+    if let Some(g) = store.get(x) {
         out.insert(format!("grad.input.{name}"), g.clone());
     }
     Ok(out)

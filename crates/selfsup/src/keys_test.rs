@@ -400,6 +400,13 @@ fn of_images() {
         networks: &[
             &["encoder.name=resnet", "encoder.depths=[1, 1]", "encoder.widths=[4, 6]", "encoder.stem=4"],
             &["encoder.name=convnext", "encoder.depths=[1, 1]", "encoder.widths=[4, 6]"],
+            &[
+                "encoder.name=swin",
+                "encoder.dim=8",
+                "encoder.depths=[2, 1]",
+                "encoder.heads=[1, 2]",
+                "encoder.window=2",
+            ],
             &vit,
         ],
         sizes: &[],

@@ -3,12 +3,14 @@
 pub use crate::FromReleased;
 pub use crate::augment::{Augment, AugmentConfig, Policy};
 pub use crate::data::{Collated, Content, Planes, Sample};
-pub use crate::encoder::{ConvNeXt, ConvNeXtConfig, Pool, ResNet, ResNetConfig, ViT, ViTConfig};
+pub use crate::encoder::{
+    ConvNeXt, ConvNeXtConfig, Pool, ResNet, ResNetConfig, Swin, SwinConfig, ViT, ViTConfig,
+};
 pub use crate::folder::{ImageFolder, ImageLoader};
 pub use crate::image::{Image, MAX_PIXELS, Pixels};
 pub use crate::names::{load_pretrained, read_config};
 pub use crate::recipe::{
-    Architecture, ConvNeXtKeys, EncoderConfig, Method, MethodConfig, ResNetKeys, ViTKeys,
+    Architecture, ConvNeXtKeys, EncoderConfig, Method, MethodConfig, ResNetKeys, SwinKeys, ViTKeys,
 };
 pub use crate::transform::{Op, Pipeline};
 pub use selfsup_core::objective::{Needs, Wanted};

@@ -5,7 +5,7 @@ mod encoder;
 mod released;
 
 pub use crate::encoder::Architecture;
-pub use encoder::{Activation, ConvNeXtKeys, EncoderConfig, ResNetKeys, ViTKeys};
+pub use encoder::{Activation, ConvNeXtKeys, EncoderConfig, ResNetKeys, SwinKeys, ViTKeys};
 
 use selfsup_core::objective::{Needs, Networks, Views, Wanted};
 use selfsup_core::{Encoder, Error, Result, Scope, TokenEncoder};

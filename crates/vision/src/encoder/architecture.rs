@@ -1,6 +1,6 @@
 //! A resolved network of images.
 
-use super::{ConvNeXt, ConvNeXtConfig, ResNet, ResNetConfig, ViT, ViTConfig};
+use super::{ConvNeXt, ConvNeXtConfig, ResNet, ResNetConfig, Swin, SwinConfig, ViT, ViTConfig};
 use selfsup_core::{Encoder, Result, Scope};
 
 /// A resolved network.
@@ -11,6 +11,8 @@ pub enum Architecture {
     ResNet(ResNetConfig),
     /// A ConvNeXt.
     ConvNeXt(ConvNeXtConfig),
+    /// A Swin transformer.
+    Swin(SwinConfig),
     /// A vision transformer.
     ViT(ViTConfig),
 }
@@ -24,6 +26,7 @@ impl Architecture {
         Ok(match self {
             Architecture::ResNet(c) => Box::new(ResNet::new(scope, c.clone())?),
             Architecture::ConvNeXt(c) => Box::new(ConvNeXt::new(scope, c.clone())?),
+            Architecture::Swin(c) => Box::new(Swin::new(scope, c.clone())?),
             Architecture::ViT(c) => Box::new(ViT::new(scope, c.clone())?),
         })
     }

@@ -1,10 +1,13 @@
-//! Encoders of images: residual networks, ConvNeXt and vision transformers.
+//! Encoders of images: residual networks, ConvNeXt, Swin and vision transformers.
 
 mod architecture;
 pub mod convnext;
+pub mod swin;
 
 pub use architecture::Architecture;
 pub use convnext::{ConvNeXt, ConvNeXtConfig};
+pub use swin::{Swin, SwinConfig};
+
 pub use selfsup_core::network::{FinalNorm, Pool, Positioned};
 
 use selfsup_core::network;

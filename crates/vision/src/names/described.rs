@@ -5,7 +5,9 @@ use super::layout::Layout;
 use super::normalisation::Normalisation;
 use super::stated::{Size, Stated};
 use crate::encoder::convnext::KERNEL;
-use crate::encoder::{Architecture, ConvNeXtConfig, FinalNorm, Pool, Positioned, ResNetConfig, ViTConfig};
+use crate::encoder::{
+    Architecture, ConvNeXtConfig, FinalNorm, Pool, Positioned, ResNetConfig, SwinConfig, ViTConfig,
+};
 use candle_core::Tensor;
 use selfsup_core::network::Shortcut;
 use selfsup_core::nn::{Interpolation, MlpForm, TransformerConfig};
@@ -112,6 +114,68 @@ impl Shapes<'_> {
         Ok(Described { architecture, assumed: Vec::new(), needed: Vec::new(), normalisation: None })
     }
 
+    pub fn is_swin(&self) -> bool {
+        self.has("layers.0.blocks.0.attn.relative_position_bias_table")
+    }
+
+    pub fn swin(&self, stated: Option<&Stated>) -> Result<Described> {
+        let [dim, channels, patch, across] = self.of("patch_embed.proj.weight")?;
+        if patch != across {
+            return Err(self.wrong(format!("patches of {patch} x {across} pixels, expected square ones")));
+        }
+        let (mut depths, mut heads, mut windows) = (Vec::new(), Vec::new(), Vec::new());
+        while self.count(&format!("layers.{}.blocks.", depths.len())) > 0 {
+            let stage = format!("layers.{}.blocks.", depths.len());
+            depths.push(self.count(&stage));
+            let [offsets, of] = self.of(&format!("{stage}0.attn.relative_position_bias_table"))?;
+            heads.push(of);
+            windows.push(offsets.isqrt().div_ceil(2));
+        }
+        let window = windows.iter().copied().max().unwrap_or(0);
+        let image = stated.and_then(|s| s.sizes.iter().find(|(size, ..)| *size == Size::Image));
+        // The smallest image whose every map holds a whole window.
+        let usual = (patch * window) << (depths.len() - 1).min(8);
+        let size = image.map_or(usual, |(_, _, pixels)| *pixels);
+        let config = SwinConfig { size, patch, channels, dim, depths, heads, window, drop_path: 0.0 };
+        if config.windows() != windows {
+            return Err(self.wrong(format!(
+                "windows of {windows:?} patches, expected {:?} for images of {size} pixels",
+                config.windows()
+            )));
+        }
+        if let Some(stated) = stated {
+            self.same_stages(stated, &config.depths, &config.heads)?;
+            for (size, key, value) in &stated.sizes {
+                let found = match size {
+                    Size::Patch => patch,
+                    Size::Channels => channels,
+                    Size::Width => dim,
+                    // A window may be larger than every map.
+                    Size::Window if window < *value => continue,
+                    Size::Window => window,
+                    _ => continue,
+                };
+                self.same(stated, key, *value, found)?;
+            }
+        }
+        let architecture = Architecture::Swin(config);
+        Ok(Described { architecture, assumed: Vec::new(), needed: Vec::new(), normalisation: None })
+    }
+
+    /// Refuses depths, or widths or heads, of stages that the weights have otherwise.
+    fn same_stages(&self, stated: &Stated, depths: &[usize], others: &[usize]) -> Result<()> {
+        for (key, list) in &stated.stages {
+            let found = if key == "depths" { depths } else { others };
+            if found != list {
+                return Err(Error::file(
+                    &stated.file,
+                    format!("{key}: {list:?}, but the weights in {} have {found:?}", self.path.display()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     pub fn is_convnext(&self) -> bool {
         self.has("stages.0.blocks.0.conv_dw.weight")
     }
@@ -139,15 +203,7 @@ impl Shapes<'_> {
         let eps = eps.unwrap_or(1e-6);
         let config = ConvNeXtConfig { depths, widths, patch, channels, layer_scale, drop_path: 0.0, eps };
         if let Some(stated) = stated {
-            for (key, list) in &stated.stages {
-                let found = if key == "depths" { &config.depths } else { &config.widths };
-                if found != list {
-                    return Err(Error::file(
-                        &stated.file,
-                        format!("{key}: {list:?}, but the weights in {} have {found:?}", self.path.display()),
-                    ));
-                }
-            }
+            self.same_stages(stated, &config.depths, &config.widths)?;
             for (size, key, value) in &stated.sizes {
                 let found = match size {
                     Size::Patch => patch,
@@ -308,6 +364,7 @@ impl Shapes<'_> {
                 Size::Depth => trunk.depth,
                 Size::Hidden => trunk.hidden,
                 Size::Registers => config.registers,
+                Size::Window => continue,
                 Size::Gated => usize::from(trunk.mlp == MlpForm::SwiGlu),
                 Size::QkvBias => usize::from(trunk.qkv_bias),
             };

@@ -16,11 +16,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Names of tensors of either family, for messages.
-const EXPECTED: [&str; 6] = [
+const EXPECTED: [&str; 7] = [
     "conv1.weight",
     "layer1.0.conv1.weight",
     "patch_embed.proj.weight",
     "stages.0.blocks.0.conv_dw.weight",
+    "layers.0.blocks.0.attn.relative_position_bias_table",
     "blocks.0.attn.qkv.weight",
     "embeddings.patch_embeddings.projection.weight",
 ];
@@ -36,6 +37,15 @@ fn five<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
 /// The name below `prefix`, which may be empty.
 fn below<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
     if prefix.is_empty() { Some(name) } else { name.strip_prefix(prefix)?.strip_prefix('.') }
+}
+
+/// The name of a tensor whose stage is counted one later, where it halves a map.
+fn later(name: String) -> String {
+    let parts = name.strip_prefix("layers.").and_then(|rest| rest.split_once(".downsample."));
+    match parts.and_then(|(stage, rest)| Some((stage.parse::<usize>().ok()?, rest))) {
+        Some((stage, rest)) => format!("layers.{}.downsample.{rest}", stage.saturating_add(1)),
+        None => name,
+    }
 }
 
 /// An encoder in released weights.
@@ -114,6 +124,10 @@ impl Released {
         }
         let used = kept.len();
         let mut ours = place.layout.rules().to_ours(kept).map_err(|e| Error::file(path, e))?;
+        // Swin's authors count what halves a map to the stage before it, timm to the stage behind it.
+        if ours.contains_key("layers.0.downsample.reduction.weight") {
+            ours = ours.into_iter().map(|(name, t)| (later(name), t)).collect();
+        }
         // timm's smaller ConvNeXt have convolutions of kernel 1 for linear layers.
         for (name, t) in &mut ours {
             if name.starts_with("stages.") && name.contains(".mlp.fc") && matches!(t.dims(), [_, _, 1, 1]) {
@@ -147,6 +161,8 @@ impl Released {
             shapes.resnet(self.stated.as_ref())
         } else if shapes.is_convnext() {
             shapes.convnext(self.stated.as_ref())
+        } else if shapes.is_swin() {
+            shapes.swin(self.stated.as_ref())
         } else {
             shapes.vit(self.place.layout, self.pooled_norm, self.stated.as_ref())
         };
@@ -161,6 +177,7 @@ impl Released {
     /// then, and tensors are named as the file names them.
     pub fn load(mut self, params: &Params, prefix: &str) -> Result<Pretrained> {
         let resized = self.resize_positions(params, prefix)?;
+        self.cut_tables(params, prefix)?;
         let (rules, stripped) = (self.place.layout.rules(), &self.place.prefix);
         let theirs = |name: &str, t: &Tensor| -> Vec<String> {
             let names = rules.their_names(below(name, prefix).unwrap_or(name), t);
@@ -180,6 +197,27 @@ impl Released {
             resized,
             report,
         })
+    }
+
+    /// Cuts Swin's tables of offsets to those within the smaller windows of smaller images.
+    fn cut_tables(&mut self, params: &Params, prefix: &str) -> Result<()> {
+        for p in params.all() {
+            let Some(name) = below(&p.name, prefix).filter(|n| n.ends_with(".relative_position_bias_table"))
+            else {
+                continue;
+            };
+            let (Some(have), &[rows, heads]) = (self.ours.get(name), p.var.dims()) else { continue };
+            let &[old, theirs] = have.dims() else { continue };
+            let (from, to) = (old.isqrt(), rows.isqrt());
+            if theirs != heads || to >= from || from * from != old || to * to != rows {
+                continue;
+            }
+            // Offsets are counted from the middle.
+            let (start, table) = ((from - to) / 2, have.reshape((from, from, heads))?);
+            let table = table.narrow(0, start, to)?.narrow(1, start, to)?.reshape((rows, heads))?;
+            self.ours.insert(name.to_string(), table);
+        }
+        Ok(())
     }
 
     /// Brings the position embedding to the grid of the network below `prefix`, where that has another.

@@ -9,13 +9,14 @@ use super::layout::Layout;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A tensor that only encoders in a layout have.
-const ANCHORS: [(&str, Layout); 8] = [
+const ANCHORS: [(&str, Layout); 9] = [
     ("embeddings.patch_embeddings.projection.weight", Layout::HfVit),
     ("embeddings.patch_embedding.weight", Layout::Clip),
     ("patch_embed.projection.weight", Layout::Mm),
     ("patch_embed.proj.weight", Layout::Timm),
     ("layer1.0.conv1.weight", Layout::Timm),
     ("stages.0.blocks.0.conv_dw.weight", Layout::Timm),
+    ("layers.0.blocks.0.attn.relative_position_bias_table", Layout::Timm),
     ("encoder.stages.0.layers.0.dwconv.weight", Layout::ConvNext),
     ("layer.0.attention.k_proj.weight", Layout::Dinov3),
 ];
@@ -146,6 +147,12 @@ impl Place {
     pub fn may_leave(&self, name: &str) -> Option<String> {
         if name.ends_with("num_batches_tracked") {
             return Some("num_batches_tracked".into());
+        }
+        // Swin's authors keep what follows from the sizes.
+        for constant in ["relative_position_index", "attn_mask"] {
+            if name.ends_with(constant) {
+                return Some(constant.into());
+            }
         }
         if let Some(rest) = self.within(name) {
             // The norm of ConvNeXt's features stands where others have a classifier.

@@ -65,6 +65,8 @@ pub(super) enum Size {
     Depth,
     /// Width inside the MLPs.
     Hidden,
+    /// Patches along a side of a window.
+    Window,
     /// Register tokens.
     Registers,
     /// Whether the MLP is gated, 0 or 1.
@@ -332,6 +334,33 @@ const SHOWN: [&str; 12] = [
     "act_layer",
 ];
 
+/// timm's Swin. Heads are those of the tables, the epsilon is always 1e-5.
+fn swin(file: &Path, arguments: &Map<String, Value>, architecture: Option<String>) -> Result<Stated> {
+    let read = Reader { file, object: arguments };
+    let keys = [
+        (Size::Image, "img_size"),
+        (Size::Patch, "patch_size"),
+        (Size::Channels, "in_chans"),
+        (Size::Width, "embed_dim"),
+        (Size::Window, "window_size"),
+    ];
+    for key in arguments.keys() {
+        let known = keys.iter().any(|(_, k)| k == key)
+            || ["depths", "num_heads", "proj_drop_rate"].contains(&key.as_str())
+            || HARMLESS.contains(&key.as_str())
+            || ["global_pool", "strict_img_size"].contains(&key.as_str());
+        if !known {
+            return Err(Error::file(
+                file,
+                format!("model_args.{key}: networks with this argument are not read"),
+            ));
+        }
+    }
+    let sizes = read.sizes(&keys)?;
+    let stages = read.stages(["depths", "num_heads"])?;
+    Ok(Stated { file: file.to_path_buf(), sizes, stages, architecture, ..Stated::default() })
+}
+
 fn timm(file: &Path, object: &Map<String, Value>) -> Result<Stated> {
     let architecture = object.get("architecture").and_then(Value::as_str).map(str::to_string);
     // Arguments alone, without a name, are a network's too.
@@ -339,7 +368,9 @@ fn timm(file: &Path, object: &Map<String, Value>) -> Result<Stated> {
     let arguments = match (arguments, &architecture) {
         (Some(arguments), _) => arguments.clone(),
         (None, Some(_)) => Map::new(),
-        (None, None) if ["embed_dim", "layers", "dims"].iter().any(|key| object.contains_key(*key)) => {
+        (None, None)
+            if ["embed_dim", "layers", "dims", "window_size"].iter().any(|key| object.contains_key(*key)) =>
+        {
             object.clone()
         }
         (None, None) => {
@@ -361,6 +392,9 @@ fn timm(file: &Path, object: &Map<String, Value>) -> Result<Stated> {
         sizes.push((Size::QkvBias, "qkv_bias".into(), bias.into()));
     }
     let resnet = name.contains("resnet") || arguments.contains_key("layers");
+    if name.starts_with("swin_") || arguments.contains_key("window_size") {
+        return swin(file, &arguments, architecture);
+    }
     let convnext = name.starts_with("convnext") || arguments.contains_key("dims");
     for key in arguments.keys().filter(|_| !resnet) {
         let known = keys.iter().any(|(_, k)| k == key)

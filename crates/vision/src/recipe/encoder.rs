@@ -1,6 +1,6 @@
 //! `[encoder]`: which network, of which size.
 
-use crate::encoder::{Architecture, ConvNeXtConfig, ResNetConfig, ViTConfig};
+use crate::encoder::{Architecture, ConvNeXtConfig, ResNetConfig, SwinConfig, ViTConfig};
 use selfsup_core::network::{FinalNorm, Pool, Positioned};
 use selfsup_core::nn::{Interpolation, MlpForm};
 use selfsup_core::objective::Needs;
@@ -99,6 +99,54 @@ impl Default for ConvNeXtKeys {
             layer_scale: None,
             drop_path: None,
             eps: None,
+            pretrained: None,
+        }
+    }
+}
+
+/// The keys of a Swin transformer: a standard one by name; the others change it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SwinKeys {
+    /// `swin_tiny`, `swin_small`, `swin_base`, `swin_large`, or `swin` with `dim`, `depths` and `heads`.
+    pub name: String,
+    /// Channels of the images: 1 or 3.
+    pub channels: usize,
+    /// Pixels of a patch's side; by default 4, or 2 for images of at most 64 pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<usize>,
+    /// Patches along a side of a window; by default 7, or 4 for images below 128 pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
+    /// Width of the first stage; each next one has twice as much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+    /// Blocks per stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depths: Option<Vec<usize>>,
+    /// Attention heads per stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<Vec<usize>>,
+    /// Stochastic depth of the last block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_path: Option<f32>,
+    /// Start from these weights: a folder with `model.safetensors` (timm layout), a file, or `org/name` on the
+    /// Hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<String>,
+}
+
+impl Default for SwinKeys {
+    fn default() -> Self {
+        SwinKeys {
+            name: "swin_tiny".into(),
+            channels: 3,
+            patch: None,
+            window: None,
+            dim: None,
+            depths: None,
+            heads: None,
+            drop_path: None,
             pretrained: None,
         }
     }
@@ -267,6 +315,8 @@ selfsup_core::encoder_config! {
         ConvNeXt(ConvNeXtKeys) = [
             "convnext_tiny", "convnext_small", "convnext_base", "convnext_large", "convnext_xlarge", "convnext",
         ],
+        /// A Swin transformer.
+        Swin(SwinKeys) = ["swin_tiny", "swin_small", "swin_base", "swin_large", "swin"],
         /// A vision transformer.
         ViT(ViTKeys) = ["vit_tiny", "vit_small", "vit_base", "vit_large", "vit"],
     }
@@ -278,6 +328,7 @@ impl EncoderConfig {
         match self {
             EncoderConfig::ResNet(c) => c.channels,
             EncoderConfig::ConvNeXt(c) => c.channels,
+            EncoderConfig::Swin(c) => c.channels,
             EncoderConfig::ViT(c) => c.channels,
         }
     }
@@ -293,6 +344,7 @@ impl EncoderConfig {
         let (network, eps) = match self {
             EncoderConfig::ResNet(c) => (c.resolve(size).map(Architecture::ResNet), None),
             EncoderConfig::ConvNeXt(c) => (c.resolve(size).map(Architecture::ConvNeXt), c.eps),
+            EncoderConfig::Swin(c) => (c.resolve(size).map(Architecture::Swin), None),
             EncoderConfig::ViT(c) => (c.resolve(size, needs).map(Architecture::ViT), c.eps),
         };
         match eps.filter(|eps| !(*eps >= 0.0 && eps.is_finite())) {
@@ -342,6 +394,20 @@ impl ConvNeXtKeys {
         c.layer_scale = self.layer_scale.or(c.layer_scale).filter(|value| *value != 0.0);
         c.drop_path = self.drop_path.unwrap_or(0.0);
         c.eps = self.eps.unwrap_or(c.eps);
+        Some(c)
+    }
+}
+
+impl SwinKeys {
+    fn resolve(&self, size: usize) -> Option<SwinConfig> {
+        let mut c = SwinConfig::named(if self.name == "swin" { "swin_tiny" } else { &self.name }, size)?;
+        c.channels = self.channels;
+        c.patch = self.patch.unwrap_or(if size <= 64 { 2 } else { 4 });
+        c.window = self.window.unwrap_or(if size < 128 { 4 } else { 7 });
+        c.dim = self.dim.unwrap_or(c.dim);
+        c.depths = self.depths.clone().unwrap_or(c.depths);
+        c.heads = self.heads.clone().unwrap_or(c.heads);
+        c.drop_path = self.drop_path.unwrap_or(0.0);
         Some(c)
     }
 }

@@ -1,9 +1,9 @@
 //! `[encoder]` beside released weights: what the weights state stands below the given keys, and a key that
 //! contradicts them is refused.
 
-use super::encoder::{Activation, ConvNeXtKeys, EncoderConfig, ResNetKeys, ViTKeys};
+use super::encoder::{Activation, ConvNeXtKeys, EncoderConfig, ResNetKeys, SwinKeys, ViTKeys};
 use crate::augment::AugmentConfig;
-use crate::encoder::{Architecture, ConvNeXtConfig, ResNetConfig, ViTConfig};
+use crate::encoder::{Architecture, ConvNeXtConfig, ResNetConfig, SwinConfig, ViTConfig};
 use crate::names::{Described, Normalisation, Released};
 use selfsup_core::{Error, Result};
 use std::fmt::Debug;
@@ -28,6 +28,13 @@ fn name_of(network: &Architecture) -> &'static str {
                     .is_some_and(|n| (n.depths, n.widths) == (c.depths.clone(), c.widths.clone()))
             };
             known(EncoderConfig::NAMES, &fits, "convnext")
+        }
+        Architecture::Swin(c) => {
+            let fits = |name: &str| {
+                SwinConfig::named(name, c.size)
+                    .is_some_and(|n| (n.dim, &n.depths, &n.heads) == (c.dim, &c.depths, &c.heads))
+            };
+            known(EncoderConfig::NAMES, &fits, "swin")
         }
         Architecture::ViT(c) => {
             let fits =
@@ -70,6 +77,21 @@ fn keys_of(name: &str, network: &Architecture) -> EncoderConfig {
                 layer_scale: Some(c.layer_scale.unwrap_or(0.0)),
                 drop_path: None,
                 eps: Some(c.eps),
+                pretrained: None,
+                name,
+            }
+            .into()
+        }
+        Architecture::Swin(c) => {
+            let own = name == "swin";
+            SwinKeys {
+                channels: c.channels,
+                patch: Some(c.patch),
+                window: Some(c.window),
+                dim: own.then_some(c.dim),
+                depths: own.then_some(c.depths),
+                heads: own.then_some(c.heads),
+                drop_path: None,
                 pretrained: None,
                 name,
             }
@@ -125,8 +147,13 @@ impl Described {
         };
         self.needed.iter().for_each(|key| drop(keys.remove(*key)));
         let (mut layer, mut augment) = (Table::new(), Table::new());
-        if let Architecture::ViT(c) = &self.architecture {
-            let size = Value::Integer(i64::try_from(c.size[0]).unwrap_or(i64::MAX));
+        let size = match &self.architecture {
+            Architecture::ViT(c) => Some(c.size[0]),
+            Architecture::Swin(c) => Some(c.size),
+            Architecture::ResNet(_) | Architecture::ConvNeXt(_) => None,
+        };
+        if let Some(size) = size {
+            let size = Value::Integer(i64::try_from(size).unwrap_or(i64::MAX));
             augment.insert("size".into(), size);
         }
         if let Some(Normalisation { mean, std, .. }) = self.normalisation {
@@ -177,6 +204,17 @@ fn convnexts(ours: &ConvNeXtConfig, theirs: &ConvNeXtConfig) -> Differences {
     d.see("widths", &ours.widths, &theirs.widths);
     d.see("layer_scale", ours.layer_scale.is_some(), theirs.layer_scale.is_some());
     d.see("eps", ours.eps, theirs.eps);
+    d
+}
+
+fn swins(ours: &SwinConfig, theirs: &SwinConfig) -> Differences {
+    let mut d = Differences::default();
+    d.see("channels", ours.channels, theirs.channels);
+    d.see("patch", ours.patch, theirs.patch);
+    d.see("dim", ours.dim, theirs.dim);
+    d.see("depths", &ours.depths, &theirs.depths);
+    d.see("heads", &ours.heads, &theirs.heads);
+    d.see("window", ours.window, theirs.window);
     d
 }
 
@@ -246,6 +284,7 @@ impl EncoderConfig {
         let found = match (architecture, &described.architecture) {
             (Architecture::ResNet(a), Architecture::ResNet(b)) => resnets(a, b),
             (Architecture::ConvNeXt(a), Architecture::ConvNeXt(b)) => convnexts(a, b),
+            (Architecture::Swin(a), Architecture::Swin(b)) => swins(a, b),
             (Architecture::ViT(a), Architecture::ViT(b)) => vits(a, b),
             (_, theirs) => {
                 return Err(Error::config(format!(
@@ -254,6 +293,7 @@ impl EncoderConfig {
                     match theirs {
                         Architecture::ResNet(_) => format!("ResNet: expected \"{}\"", name_of(theirs)),
                         Architecture::ConvNeXt(_) => format!("ConvNeXt: expected \"{}\"", name_of(theirs)),
+                        Architecture::Swin(_) => format!("Swin: expected \"{}\"", name_of(theirs)),
                         Architecture::ViT(_) =>
                             format!("vision transformer: expected \"{}\"", name_of(theirs)),
                     }
@@ -274,7 +314,7 @@ impl EncoderConfig {
         let Some((key, ours, theirs)) = contradiction else { return Ok(()) };
         let by_name = matches!(key, "dim" | "depth" | "heads" | "depths" | "widths" | "stem" | "bottleneck");
         let name = match self.name() {
-            "vit" | "resnet" | "convnext" => String::new(),
+            "vit" | "resnet" | "convnext" | "swin" => String::new(),
             name if by_name => format!(" (encoder.name = \"{name}\")"),
             _ => String::new(),
         };

@@ -9,7 +9,9 @@ use selfsup_core::conformance::{
 use selfsup_core::nn::TransformerConfig;
 use selfsup_core::{AsModule, Encoder, Foreign, Layer, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
-use selfsup_vision::encoder::{ConvNeXt, ConvNeXtConfig, ResNet, ResNetConfig, ViT, ViTConfig};
+use selfsup_vision::encoder::{
+    ConvNeXt, ConvNeXtConfig, ResNet, ResNetConfig, Swin, SwinConfig, ViT, ViTConfig,
+};
 
 fn resnet(scope: &Scope) -> Result<Box<dyn Encoder>> {
     let base = ResNetConfig::named("resnet18").unwrap();
@@ -22,6 +24,13 @@ fn convnext(scope: &Scope) -> Result<Box<dyn Encoder>> {
     let config =
         ConvNeXtConfig { depths: vec![1, 2], widths: vec![4, 6], patch: 2, layer_scale: Some(0.5), ..base };
     Ok(Box::new(ConvNeXt::new(scope, config)?))
+}
+
+/// Two stages; the second block of the first one is shifted, and its map of 8 is padded to windows of 3.
+fn swin(scope: &Scope) -> Result<Box<dyn Encoder>> {
+    let base = SwinConfig::named("swin_tiny", 16).unwrap();
+    let config = SwinConfig { patch: 2, window: 3, dim: 8, depths: vec![2, 1], heads: vec![2, 2], ..base };
+    Ok(Box::new(Swin::new(scope, config)?))
 }
 
 /// The network of DINOv3.
@@ -61,6 +70,7 @@ fn all() -> Vec<(&'static str, Build)> {
     vec![
         ("resnet", Box::new(resnet)),
         ("convnext", Box::new(convnext)),
+        ("swin", Box::new(swin)),
         ("vit with rotary positions", Box::new(rotary)),
         ("vit", Box::new(|s| vit(s, false))),
         ("vit with sines", Box::new(|s| vit(s, true))),
@@ -109,6 +119,8 @@ fn fine_tuning_takes_blocks_from_the_top() {
     assert_eq!(rates(&resnet, Some(1)), ["layer2.0 0.5", "layer2.1 0.5"]);
     let whole = ["head 1", "stages.0 0.25", "stages.1 0.5", "stem 0.125"];
     assert_eq!(rates(&convnext, None), whole);
+    let swins = ["layers.0 0.25", "layers.1 0.5", "norm 1", "patch_embed 0.125"];
+    assert_eq!(rates(&swin, None), swins);
     assert_eq!(rates(&convnext, Some(1)), ["head 1", "stages.1 0.5"]);
     assert_eq!(rates(&foreign, None), ["conv1 0.25", "conv2 0.5", "fc 1"]);
     assert_eq!(rates(&foreign, Some(1)), ["conv2 0.5", "fc 1"]);

@@ -42,7 +42,7 @@ impl Exported<'_> {
             ("timm", Architecture::ResNet(_)) => {
                 (timm(self)?, counters(Layout::Timm.rules().to_theirs(ours)?)?, timm_note(self))
             }
-            ("timm", Architecture::ConvNeXt(_)) => {
+            ("timm", Architecture::ConvNeXt(_) | Architecture::Swin(_)) => {
                 (timm(self)?, Layout::Timm.rules().to_theirs(ours)?, timm_note(self))
             }
             ("hf", Architecture::ConvNeXt(c)) => (
@@ -57,7 +57,7 @@ impl Exported<'_> {
             }
             ("hf", _) => {
                 return Err(Error::config(
-                    "layout hf holds vision transformers and ConvNeXt; export a ResNet with --layout timm",
+                    "layout hf holds vision transformers and ConvNeXt; export a ResNet or Swin with --layout timm",
                 ));
             }
             (other, _) => return Err(Error::config(format!("layout {other}: expected timm or hf"))),
@@ -120,6 +120,16 @@ fn timm(config: &Exported) -> Result<Value> {
             let (name, arguments) = convnext::timm(c, config.encoder.name())?;
             (name, c.widths.last().copied().unwrap_or(0), arguments)
         }
+        Architecture::Swin(c) => {
+            let family = config.encoder.name().strip_prefix("swin_").unwrap_or("tiny");
+            let arguments = json!({
+                "img_size": c.size, "patch_size": c.patch, "window_size": c.window, "embed_dim": c.dim,
+                "depths": c.depths, "num_heads": c.heads,
+            });
+            let width = c.dim << c.depths.len().saturating_sub(1);
+            let name = format!("swin_{family}_patch4_window7_224");
+            (name, width, arguments.as_object().cloned().unwrap_or_default())
+        }
         Architecture::ViT(c) => {
             let name =
                 format!("vit_{}_patch16_224", config.encoder.name().strip_prefix("vit_").unwrap_or("tiny"));
@@ -163,13 +173,13 @@ fn timm(config: &Exported) -> Result<Value> {
             }
             (name, c.trunk.dim, arguments.as_object().cloned().unwrap_or_default())
         }
-        _ => return Err(Error::config("layout timm holds ResNets, ConvNeXt and vision transformers")),
+        _ => return Err(Error::config("layout timm holds ResNets, ConvNeXt, Swin and vision transformers")),
     };
     let mut out = json!({
         "architecture": name, "num_classes": 0, "num_features": features,
         "pretrained_cfg": {
             "input_size": [config.encoder.channels(), a.size, a.size], "num_classes": 0, "mean": a.mean, "std": a.std,
-            "interpolation": "bilinear", "crop_pct": 1.0, "fixed_input_size": matches!(architecture, Architecture::ViT(_)),
+            "interpolation": "bilinear", "crop_pct": 1.0, "fixed_input_size": matches!(architecture, Architecture::ViT(_) | Architecture::Swin(_)),
         },
     });
     if !arguments.is_empty() {
