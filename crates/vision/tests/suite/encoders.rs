@@ -117,7 +117,7 @@ fn fine_tuning_takes_blocks_from_the_top() {
     assert_eq!(rates(&resnet, None), whole);
     assert_eq!(rates(&resnet, Some(2)), ["layer1.0 0.25", "layer2.0 0.5", "layer2.1 0.5"]);
     assert_eq!(rates(&resnet, Some(1)), ["layer2.0 0.5", "layer2.1 0.5"]);
-    let whole = ["head 1", "stages.0 0.25", "stages.1 0.5", "stem 0.125"];
+    let whole = ["head 1", "stages.0 0.25", "stages.1 0.5", "stem.0 0.125", "stem.1 0.125"];
     assert_eq!(rates(&convnext, None), whole);
     let swins = ["layers.0 0.25", "layers.1 0.5", "norm 1", "patch_embed 0.125"];
     assert_eq!(rates(&swin, None), swins);
