@@ -62,8 +62,8 @@ simd_fn! {
                 for (source, w) in rows {
                     for &(k, at) in meets {
                         let (x, w) = (&source[at * c + first..][..WIDTH], &w[k * c + first..][..WIDTH]);
-                        for i in 0..WIDTH {
-                            sums[i] += x[i] * w[i];
+                        for ((sum, x), w) in sums.iter_mut().zip(x).zip(w) {
+                            *sum += x * w;
                         }
                     }
                 }
@@ -75,8 +75,8 @@ simd_fn! {
             for (source, w) in rows {
                 for &(k, at) in meets {
                     let (x, w) = (&source[at * c + first..][..n], &w[k * c + first..][..n]);
-                    for i in 0..n {
-                        rest[i] += x[i] * w[i];
+                    for ((sum, x), w) in rest.iter_mut().zip(x).zip(w) {
+                        *sum += x * w;
                     }
                 }
             }
@@ -90,8 +90,8 @@ simd_fn! {
         for (dy, meets) in dy.chunks_exact(c).zip(meets) {
             for &(k, at) in meets {
                 let (sums, x) = (&mut sums[k * c..][..c], &source[at * c..][..c]);
-                for i in 0..c {
-                    sums[i] += x[i] * dy[i];
+                for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
+                    *sum += x * dy;
                 }
             }
         }
