@@ -56,6 +56,16 @@ pub enum Error {
         /// Where the run can be continued from.
         checkpoint: PathBuf,
     },
+    /// A gauge left its healthy band, and the run was to stop then (`train.on_collapse = "stop"`).
+    #[error("collapsed at step {step}: {what}; checkpoint written to {checkpoint}", checkpoint = .checkpoint.display())]
+    Collapsed {
+        /// Steps done.
+        step: u64,
+        /// Gauge, value, band, likely cause and remedy.
+        what: String,
+        /// The state of the run at that step.
+        checkpoint: PathBuf,
+    },
     /// An error of candle: a shape or dtype that does not fit, or a device failure.
     #[error("{0}")]
     Candle(String),
@@ -90,12 +100,13 @@ impl Error {
         Error::Config(problem.to_string())
     }
 
-    /// Exit code of the command: 2 for bad input, config or files, 3 for an interruption with a checkpoint, 1
-    /// for the rest.
+    /// Exit code of the command: 2 for bad input, config or files, 3 for an interruption with a checkpoint, 4
+    /// for a collapse that stopped the run, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Input { .. } | Error::TooFew { .. } | Error::Config(_) | Error::Io { .. } => 2,
             Error::Interrupted { .. } => 3,
+            Error::Collapsed { .. } => 4,
             Error::NonFinite { .. } | Error::Candle(_) | Error::Other(_) => 1,
         }
     }

@@ -54,6 +54,7 @@ pub mod foreign;
 pub mod guard;
 pub mod hub;
 pub mod init;
+pub mod linalg;
 pub mod loss;
 pub mod network;
 pub mod nn;

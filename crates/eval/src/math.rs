@@ -4,6 +4,7 @@
 use crate::product::{View, multiply};
 use rayon::prelude::*;
 use selfsup_core::Result;
+pub(crate) use selfsup_core::linalg::{axpy, dot, eigenvalues};
 
 /// Index of the largest value; the first among equals, 0 for an empty slice. NaN never wins.
 pub(crate) fn argmax<T: PartialOrd + Copy>(xs: &[T]) -> usize {
@@ -14,26 +15,6 @@ pub(crate) fn argmax<T: PartialOrd + Copy>(xs: &[T]) -> usize {
         }
     }
     best
-}
-
-/// Inner product in eight lanes: a fixed order that vectorises.
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut lanes = [0f64; 8];
-    let (xs, ys) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in xs.zip(ys) {
-        for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
-            *lane += x * y;
-        }
-    }
-    lanes.iter().sum::<f64>() + tail
-}
-
-/// `y += a x`.
-pub(crate) fn axpy(y: &mut [f64], a: f64, x: &[f64]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y += a * x;
-    }
 }
 
 /// Columns of `x` minus their means, in f64, with the means.
@@ -88,89 +69,6 @@ pub(crate) fn small_gram(x: &[f64], d: usize) -> Result<(Vec<f64>, usize)> {
 pub(crate) fn singular_values(x: &[f64], d: usize) -> Result<Vec<f64>> {
     let (gram, size) = small_gram(x, d)?;
     Ok(eigenvalues(gram, size).into_iter().map(|v| v.max(0.0).sqrt()).collect())
-}
-
-/// Eigenvalues of a symmetric matrix, largest first: Householder reduction to tridiagonal form, then
-/// bisection on Sturm counts.
-pub(crate) fn eigenvalues(mut a: Vec<f64>, n: usize) -> Vec<f64> {
-    let (diagonal, off) = tridiagonal(&mut a, n);
-    let radius = |i: usize| {
-        off.get(i).map_or(0.0, |v| v.abs())
-            + i.checked_sub(1).and_then(|j| off.get(j)).map_or(0.0, |v| v.abs())
-    };
-    let low = (0..n).map(|i| diagonal[i] - radius(i)).fold(f64::INFINITY, f64::min);
-    let high = (0..n).map(|i| diagonal[i] + radius(i)).fold(f64::NEG_INFINITY, f64::max);
-    let tiny = f64::MIN_POSITIVE.max(f64::EPSILON * f64::EPSILON * high.abs().max(low.abs()));
-    // How many eigenvalues lie below x: negative pivots of the factorisation of T - x.
-    let below = |x: f64| {
-        let mut count = 0usize;
-        let mut pivot = 1f64;
-        for i in 0..n {
-            let coupling = if i == 0 { 0.0 } else { off[i - 1] * off[i - 1] };
-            pivot = diagonal[i] - x - coupling / pivot;
-            if pivot.abs() < tiny {
-                pivot = -tiny;
-            }
-            count += usize::from(pivot < 0.0);
-        }
-        count
-    };
-    (0..n)
-        .into_par_iter()
-        .map(|k| {
-            // The k-th largest: n - 1 - k eigenvalues lie below it.
-            let (mut lo, mut hi) = (low, high);
-            for _ in 0..128 {
-                let mid = 0.5 * (lo + hi);
-                if mid <= lo || mid >= hi || hi - lo <= 1e-15 * high.abs().max(low.abs()) {
-                    break;
-                }
-                if below(mid) <= n - 1 - k { lo = mid } else { hi = mid }
-            }
-            0.5 * (lo + hi)
-        })
-        .collect()
-}
-
-/// Diagonal and off-diagonal of a tridiagonal matrix similar to the symmetric `a`, which is overwritten.
-fn tridiagonal(a: &mut [f64], n: usize) -> (Vec<f64>, Vec<f64>) {
-    const ROWS: usize = 64;
-    let (mut diagonal, mut off) = (Vec::with_capacity(n), Vec::with_capacity(n));
-    for k in 0..n {
-        diagonal.push(a[k * n + k]);
-        if k + 1 == n {
-            break;
-        }
-        // The reflection that sends x = a[k+1.., k] to alpha e1.
-        let mut v: Vec<f64> = a[k * n + k + 1..(k + 1) * n].to_vec();
-        let norm = dot(&v, &v).sqrt();
-        let alpha = if v[0] > 0.0 { -norm } else { norm };
-        off.push(alpha);
-        v[0] -= alpha;
-        let square = dot(&v, &v);
-        if norm == 0.0 || square == 0.0 {
-            continue;
-        }
-        let beta = 2.0 / square;
-        let rest = &mut a[(k + 1) * n..];
-        let mut w: Vec<f64> = vec![0.0; v.len()];
-        w.par_chunks_mut(ROWS).zip(rest.par_chunks(ROWS * n)).for_each(|(w, rows)| {
-            for (w, row) in w.iter_mut().zip(rows.chunks_exact(n)) {
-                *w = beta * dot(&row[k + 1..], &v);
-            }
-        });
-        let shift = 0.5 * beta * dot(&v, &w);
-        axpy(&mut w, -shift, &v);
-        rest.par_chunks_mut(ROWS * n).enumerate().for_each(|(c, rows)| {
-            for (i, row) in rows.chunks_exact_mut(n).enumerate() {
-                let (vi, wi) = (v[c * ROWS + i], w[c * ROWS + i]);
-                for (x, (vj, wj)) in row[k + 1..].iter_mut().zip(v.iter().zip(&w)) {
-                    *x -= vi * wj + wi * vj;
-                }
-            }
-        });
-    }
-    (diagonal, off)
 }
 
 /// Side of the blocks that the factorisations work on.

@@ -6,6 +6,7 @@ use crate::batch::IGNORED;
 use crate::encoder::BertConfig;
 use candle_core::{DType, Tensor};
 use selfsup_core::nn::{LayerNorm, Linear};
+use selfsup_core::objective::{Band, Gauge, embedding_std};
 use selfsup_core::{Init, Pass, Result, Scope, Weight};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::Act;
@@ -94,8 +95,23 @@ pub(crate) fn accuracy(logits: &Tensor, labels: &Tensor) -> Result<f64> {
 
 /// The accuracy in predicting tokens that a model stays above as soon as it learns: twice chance among
 /// `tokens`, at least 0.01, which frequent tokens alone give.
-pub(crate) fn learns_above(tokens: usize) -> f64 {
+fn learns_above(tokens: usize) -> f64 {
     (2.0 / tokens.max(1) as f64).clamp(0.01, 0.5)
+}
+
+/// Above this share of right tokens, targets can be copied from the input, or the texts repeat.
+const COPIED: f64 = 0.97;
+
+/// The share of right predictions of a language model of `tokens`, with the band of healthy runs: above what
+/// naming one token gives, below what only copying gives.
+pub(crate) fn learnt(name: &'static str, value: f64, tokens: usize) -> Gauge {
+    Gauge::plain(name, value).healthy(Band::within(learns_above(tokens), COPIED))
+}
+
+/// The spread of the hidden states `(M, D)` that predictions start from, whose effective rank the trainer
+/// watches. The spread has no band: places that were hidden look alike at first.
+pub(crate) fn hidden_spread(states: &Tensor) -> Result<Gauge> {
+    Ok(embedding_std(&states.detach())?.named("hidden_std").healthy(Band::NONE))
 }
 
 #[cfg(test)]

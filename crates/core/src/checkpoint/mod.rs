@@ -27,6 +27,7 @@ use std::path::Path;
 const VERSION: u32 = 1;
 const PARAMS: &str = "params/";
 const OPTIMIZER: &str = "optim/";
+const WATCH: &str = "watch/";
 
 /// The best value of the metric by which checkpoints are chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +70,8 @@ pub struct Checkpoint {
     pub params: Vec<(String, Tensor)>,
     /// State of the optimiser by name (see [`crate::optim::Optimizer::state`]).
     pub optimizer: Vec<(String, Tensor)>,
+    /// What the trainer remembers beside them, to judge the health of the run.
+    pub watch: Vec<(String, Tensor)>,
     /// How far the run is.
     pub progress: Progress,
     /// The rest.
@@ -79,7 +82,13 @@ impl Checkpoint {
     /// Gathers the state of a run. Tensors are shared, not copied: save before the next step.
     pub fn new(params: &Params, optimizer: Vec<(String, Tensor)>, progress: Progress, extra: Extra) -> Self {
         let params = params.all().into_iter().map(|p| (p.name, p.var.as_tensor().detach())).collect();
-        Checkpoint { params, optimizer, progress, extra }
+        Checkpoint { params, optimizer, watch: Vec::new(), progress, extra }
+    }
+
+    /// The same with what the trainer remembers.
+    #[must_use]
+    pub fn with_watch(self, watch: Vec<(String, Tensor)>) -> Self {
+        Checkpoint { watch, ..self }
     }
 
     /// Writes the checkpoint: aside, synced, renamed. Equal states give equal bytes.
@@ -95,6 +104,7 @@ impl Checkpoint {
         };
         let mut tensors = part(PARAMS, &self.params);
         tensors.extend(part(OPTIMIZER, &self.optimizer));
+        tensors.extend(part(WATCH, &self.watch));
         file::write_tensors(path, &[("selfsup", head)], &tensors, true)
     }
 
@@ -114,22 +124,24 @@ impl Checkpoint {
             return Err(Error::file(path, format!("checkpoint of version {found}, expected {VERSION}")));
         }
         let head: Head = serde_json::from_str(text).map_err(|e| Error::file(path, e))?;
-        let (mut params, mut optimizer) = (Vec::new(), Vec::new());
+        let (mut params, mut optimizer, mut watch) = (Vec::new(), Vec::new(), Vec::new());
         for (name, t) in contents.tensors {
             if let Some(n) = name.strip_prefix(PARAMS) {
                 params.push((n.to_string(), t));
             } else if let Some(n) = name.strip_prefix(OPTIMIZER) {
                 optimizer.push((n.to_string(), t));
+            } else if let Some(n) = name.strip_prefix(WATCH) {
+                watch.push((n.to_string(), t));
             } else {
                 return Err(Error::file(
                     path,
-                    format!("tensor {name}: expected {PARAMS}... or {OPTIMIZER}..."),
+                    format!("tensor {name}: expected {PARAMS}..., {OPTIMIZER}... or {WATCH}..."),
                 ));
             }
         }
         params.sort_by(|a, b| a.0.cmp(&b.0));
         optimizer.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Checkpoint { params, optimizer, progress: head.progress, extra: head.extra })
+        Ok(Checkpoint { params, optimizer, watch, progress: head.progress, extra: head.extra })
     }
 
     /// Writes the tensors into `params`, all or none.

@@ -3,7 +3,9 @@
 //!
 //! `L = sum_i (1 - C_ii)^2 + lambda * sum_{i != j} C_ij^2`, C over features standardised along the batch.
 
-use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
+use super::{
+    BuildEncoder, Gauge, GaugeInfo, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint,
+};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::barlow_twins;
@@ -29,6 +31,14 @@ impl Default for BarlowTwinsConfig {
         BarlowTwinsConfig { lambda: 0.005, hidden_dim: 8192, out_dim: 8192 }
     }
 }
+
+/// What its gauges mean where it is special to Barlow Twins.
+static INFO: [GaugeInfo; 1] = [GaugeInfo::new("embedding_std", "spread of the normalised projections")
+    .too_low(
+        "all samples get nearly the same embedding (complete collapse), which the diagonal of the\
+     cross-correlation should prevent: the learning rate is too high, or the samples hardly differ",
+        "a lower optim.lr or a longer warm-up, a larger batch",
+    )];
 
 /// The method.
 pub struct BarlowTwins {
@@ -89,8 +99,14 @@ impl Objective for BarlowTwins {
         Ok(barlow_twins(&e.a, &e.b, self.config.lambda)?.into())
     }
 
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &INFO
+    }
+
     fn gauges(&self, e: &joint::Pair, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![joint::embedding_std(&e.a)?])
+        let mut gauges = vec![joint::embedding_std(&e.a)?];
+        gauges.extend(joint::views_match(&e.a, &e.b)?);
+        Ok(gauges)
     }
 
     /// The bias of the last linear layer vanishes in the standardisation: its gradient is zero, not absent,

@@ -3,7 +3,9 @@
 //!
 //! `L = mean over both directions of 2 - 2 cos(q(z_student(x1)), z_teacher(x2))`.
 
-use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
+use super::{
+    BuildEncoder, Gauge, GaugeInfo, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint,
+};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::byol;
@@ -30,6 +32,15 @@ impl Default for ByolConfig {
         ByolConfig { hidden_dim: 4096, out_dim: 256, momentum: 0.996 }
     }
 }
+
+/// What its gauges mean where it is special to BYOL.
+static INFO: [GaugeInfo; 1] = [GaugeInfo::new("embedding_std", "spread of the normalised projections")
+    .too_low(
+        "all samples get nearly the same projection (complete collapse): nothing repels here, so\
+     the predictor and the slow teacher have to hold them apart, and do not: the momentum is too low or the\
+     learning rate too high, or the samples hardly differ",
+        "a lower optim.lr, method.momentum of 0.99 and more, batch norm in the encoder",
+    )];
 
 /// The method.
 pub struct Byol {
@@ -102,7 +113,13 @@ impl Objective for Byol {
         self.teacher.follow(joint::cosine_to_one(self.config.momentum, progress.fraction()))
     }
 
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &INFO
+    }
+
     fn gauges(&self, e: &joint::Predicted, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![joint::embedding_std(&e.target_a)?])
+        let mut gauges = vec![joint::embedding_std(&e.target_a)?];
+        gauges.extend(joint::views_match(&e.target_a, &e.target_b)?);
+        Ok(gauges)
     }
 }

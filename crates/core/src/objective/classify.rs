@@ -193,11 +193,7 @@ impl Objective for Classify {
         let pick = |t: &Tensor| -> Result<Vec<u32>> { Ok(t.argmax(1)?.to_vec1()?) };
         let (said, right) = (pick(&e.outputs)?, pick(&self.unweighted(&e.targets)?)?);
         let hits = said.iter().zip(&right).filter(|(a, b)| a == b).count();
-        Ok(vec![Gauge {
-            name: "accuracy",
-            value: 100.0 * hits as f64 / said.len().max(1) as f64,
-            healthy_above: None,
-        }])
+        Ok(vec![Gauge::plain("accuracy", 100.0 * hits as f64 / said.len().max(1) as f64)])
     }
 
     fn may_skip(&self) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Shared by joint-embedding methods: views, encoder and projector, their slow copy, and how collapse shows.
 
+use super::gauge::{NEGATIVES, VIEWS_MATCH};
 use super::{BuildEncoder, Gauge, Views};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
@@ -9,6 +10,7 @@ use crate::pass::Pass;
 use crate::scope::Scope;
 use candle_core::Tensor;
 use selfsup_kernels::Path;
+use selfsup_kernels::linear::linear;
 use selfsup_kernels::norm::l2_normalize;
 
 /// An encoder with a projector: `g(f(x))`, at `encoder` and `projector` of a scope.
@@ -149,7 +151,7 @@ pub(super) fn cosine_to_one(base: f64, fraction: f64) -> f64 {
 
 /// Mean standard deviation of the L2-normalised features times sqrt(D): 1 when they fill the sphere, 0 when
 /// they have collapsed to a point (SimSiam, Chen and He 2020, arXiv 2011.10566, section 4.1). `z` is `(N,
-/// D)`.
+/// D)`; the trainer watches its effective rank too.
 ///
 /// # Errors
 /// If `z` has another rank.
@@ -158,5 +160,95 @@ pub fn embedding_std(z: &Tensor) -> Result<Gauge> {
     let u = l2_normalize(z, 1e-12, Path::Auto)?;
     let centred = u.broadcast_sub(&u.mean_keepdim(0)?)?;
     let sd = (centred.sqr()?.sum(0)? / (n.max(2) - 1) as f64)?.sqrt()?.mean_all()?.to_scalar::<f32>()?;
-    Ok(Gauge::above("embedding_std", f64::from(sd) * (d as f64).sqrt(), 0.2))
+    Ok(Gauge::above("embedding_std", f64::from(sd) * (d as f64).sqrt(), 0.2).of_rows(z))
+}
+
+/// Samples that the gauges of pairs look at, and below how many they say nothing.
+const MOST: usize = 256;
+const FEWEST: usize = 16;
+
+/// Cosines of the first rows of `a (N, D)` with those of `b (M, D)`; 256 of each at most.
+fn cosines(a: &Tensor, b: &Tensor) -> Result<Vec<Vec<f32>>> {
+    let unit = |x: &Tensor| -> Result<Tensor> {
+        let first = x.detach().narrow(0, 0, x.dim(0)?.min(MOST))?.contiguous()?;
+        Ok(l2_normalize(&first, 1e-12, Path::Auto)?)
+    };
+    Ok(linear(&unit(a)?, &unit(b)?, None, Path::Auto)?.to_vec2()?)
+}
+
+/// How often the nearest row of `b` to a row of `a`, `(N, D)` each, is the one of the same sample: `1 / N`
+/// where views tell nothing of their sample, as in a collapse or where all samples are alike. Healthy runs
+/// stay above four times that. Nothing for batches below 16.
+///
+/// # Errors
+/// If shapes differ.
+pub fn views_match(a: &Tensor, b: &Tensor) -> Result<Option<Gauge>> {
+    if a.dim(0)? < FEWEST {
+        return Ok(None);
+    }
+    let cosines = cosines(a, b)?;
+    let n = cosines.len() as f64;
+    // A tie is no hit: equal embeddings find nothing.
+    let hit = |(i, row): (usize, &Vec<f32>)| row.iter().enumerate().all(|(j, v)| j == i || *v < row[i]);
+    let hits = cosines.iter().enumerate().filter(|x| hit(*x)).count() as f64;
+    Ok(Some(Gauge::above(VIEWS_MATCH, hits / n, 4.0 / n)))
+}
+
+/// How many negatives count in a contrast at a temperature: the perplexity of their softmax, mean over the
+/// rows of `a (N, D)`. The negatives are the rows of `b (M, D)`, but for the row of the same number where
+/// `paired`. Near 1 the nearest negative alone counts. Nothing for fewer than 16 negatives.
+///
+/// # Errors
+/// If shapes differ.
+pub fn contrast(a: &Tensor, b: &Tensor, temperature: f64, paired: bool) -> Result<Option<Gauge>> {
+    if b.dim(0)? < FEWEST {
+        return Ok(None);
+    }
+    let perplexity = |(i, row): (usize, Vec<f32>)| {
+        let logits = row.iter().enumerate().filter(|(j, _)| !(paired && *j == i));
+        let logits: Vec<f64> = logits.map(|(_, v)| f64::from(*v) / temperature).collect();
+        let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = logits.iter().map(|v| (v - most).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        let entropy = |w: &f64| if *w > 0.0 { -(w / sum) * (w / sum).ln() } else { 0.0 };
+        weights.iter().map(entropy).sum::<f64>().exp()
+    };
+    let each: Vec<f64> = cosines(a, b)?.into_iter().enumerate().map(perplexity).collect();
+    Ok(Some(Gauge::plain(NEGATIVES, each.iter().sum::<f64>() / each.len().max(1) as f64)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn rows(n: usize, d: usize, f: impl Fn(usize, usize) -> f32) -> Tensor {
+        let values = (0..n * d).map(|i| f(i / d, i % d)).collect::<Vec<_>>();
+        Tensor::from_vec(values, (n, d), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn views_of_different_samples_are_told_apart() {
+        let eye = rows(16, 16, |i, j| f32::from(u8::from(i == j)));
+        let value = |a: &Tensor, b: &Tensor| views_match(a, b).unwrap().unwrap().value;
+        assert_eq!(value(&eye, &(&eye * 3.0).unwrap()), 1.0);
+        // Shifted by one: no view finds its own.
+        assert_eq!(value(&eye, &rows(16, 16, |i, j| f32::from(u8::from((i + 1) % 16 == j)))), 0.0);
+        let same = rows(16, 4, |_, j| j as f32);
+        assert_eq!(value(&same, &same), 0.0, "equal embeddings find nothing");
+        assert!(views_match(&eye.narrow(0, 0, 15).unwrap(), &eye).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_low_temperature_leaves_one_negative() {
+        let circle = rows(32, 2, |i, j| {
+            let angle = i as f32 * 0.19;
+            if j == 0 { angle.cos() } else { angle.sin() }
+        });
+        let value = |t, paired| contrast(&circle, &circle, t, paired).unwrap().unwrap().value;
+        assert!((value(1e6, false) - 32.0).abs() < 1e-3 && (value(1e6, true) - 31.0).abs() < 1e-3);
+        assert!(value(0.5, true) > 5.0);
+        // Itself is nearest, then, paired, two equally near neighbours for all rows but those at the ends.
+        assert!(value(1e-5, false) < 1.01 && value(1e-5, true) < 2.1);
+    }
 }

@@ -187,7 +187,10 @@ impl Objective for MoCo {
     }
 
     fn gauges(&self, e: &Keyed, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![joint::embedding_std(&e.query)?])
+        let mut gauges = vec![joint::embedding_std(&e.query)?];
+        gauges.extend(joint::views_match(&e.query, &e.key)?);
+        gauges.extend(joint::contrast(&e.query, &self.queue.tensor, self.config.temperature, false)?);
+        Ok(gauges)
     }
 }
 

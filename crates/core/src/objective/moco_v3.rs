@@ -106,6 +106,9 @@ impl Objective for MoCoV3 {
     }
 
     fn gauges(&self, e: &joint::Predicted, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![joint::embedding_std(&e.target_a)?])
+        let mut gauges = vec![joint::embedding_std(&e.target_a)?];
+        gauges.extend(joint::views_match(&e.a, &e.target_b)?);
+        gauges.extend(joint::contrast(&e.a, &e.target_b, self.config.temperature, true)?);
+        Ok(gauges)
     }
 }

@@ -11,6 +11,7 @@ mod barlow;
 mod byol;
 mod classify;
 mod embeddings;
+pub mod gauge;
 mod joint;
 mod mae;
 mod moco;
@@ -25,7 +26,8 @@ pub use barlow::{BarlowTwins, BarlowTwinsConfig};
 pub use byol::{Byol, ByolConfig};
 pub use classify::{Classify, ClassifyConfig, Inputs, balanced_weights, class_counts};
 pub use embeddings::{Change, Embedded, Erased, Field, Outputs};
-pub use joint::{Pair, Predicted, ema, embedding_std};
+pub use gauge::{Band, Gauge, GaugeInfo};
+pub use joint::{Pair, Predicted, contrast, ema, embedding_std, views_match};
 pub use mae::{Mae, MaeConfig, random_masking};
 pub use moco::{MoCo, MoCoConfig};
 pub use moco_v3::{MoCoV3, MoCoV3Config};
@@ -93,29 +95,6 @@ impl Loss {
 impl From<Tensor> for Loss {
     fn from(value: Tensor) -> Self {
         Loss { value, parts: Vec::new() }
-    }
-}
-
-/// A number that shows the health of a run, and the range in which it is healthy.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Gauge {
-    /// Its name in the metrics.
-    pub name: &'static str,
-    /// The value.
-    pub value: f64,
-    /// Below this the run is probably collapsing, if there is such a bound.
-    pub healthy_above: Option<f64>,
-}
-
-impl Gauge {
-    /// A gauge without a bound.
-    pub fn plain(name: &'static str, value: f64) -> Self {
-        Gauge { name, value, healthy_above: None }
-    }
-
-    /// A gauge that healthy runs keep above `bound`.
-    pub fn above(name: &'static str, value: f64, bound: f64) -> Self {
-        Gauge { name, value, healthy_above: Some(bound) }
     }
 }
 
@@ -187,6 +166,11 @@ pub trait Objective: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// What the gauges of this method mean, where it is not what [`gauge::described`] says of the same name.
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &[]
+    }
+
     /// Names of trained parameters that may stay without a gradient in a step.
     fn may_skip(&self) -> Vec<String> {
         Vec::new()
@@ -234,6 +218,9 @@ impl<O: Objective> Objective for Boxed<O> {
     }
     fn gauges(&self, embeddings: &Erased, pass: &Pass) -> Result<Vec<Gauge>> {
         self.0.gauges(embeddings.get()?, pass)
+    }
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        self.0.gauge_info()
     }
     fn may_skip(&self) -> Vec<String> {
         self.0.may_skip()

@@ -7,7 +7,7 @@
 //! Shortcuts: black corners of rotated scans, JPEG blocks and text tell the turn without the object. Round or
 //! symmetric objects have none, and mirroring digits makes 6 and 9 of a kind.
 
-use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed};
+use super::{Band, BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -128,7 +128,8 @@ impl Objective for Rotation {
         let told = e.scores.detach().argmax(2)?.to_dtype(DType::U32)?.to_vec2::<u32>()?;
         let right = told.iter().flatten().zip((0..TURNS as u32).cycle()).filter(|(a, b)| **a == *b).count();
         let share = 100.0 * right as f64 / (told.len() * TURNS).max(1) as f64;
-        Ok(vec![Gauge::plain("rotation_accuracy", share), super::embedding_std(&e.features)?])
+        let told = Gauge::plain("rotation_accuracy", share).healthy(Band::within(30.0, 99.7));
+        Ok(vec![told, super::embedding_std(&e.features)?])
     }
 
     fn may_skip(&self) -> Vec<String> {

@@ -3,7 +3,9 @@
 //!
 //! `L = D(p1, stop(z2)) / 2 + D(p2, stop(z1)) / 2`, D the negative cosine.
 
-use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
+use super::{
+    BuildEncoder, Gauge, GaugeInfo, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint,
+};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::sim_siam;
@@ -27,6 +29,14 @@ impl Default for SimSiamConfig {
         SimSiamConfig { out_dim: 2048, predictor_dim: 512 }
     }
 }
+
+/// What its gauges mean where it is special to SimSiam.
+static INFO: [GaugeInfo; 1] = [GaugeInfo::new("embedding_std", "spread of the normalised projections").too_low(
+    "all samples get nearly the same projection (complete collapse): nothing repels here, so\
+     the predictor and the stopped gradient have to hold them apart, and do not: the learning rate is too high,\
+     or the samples hardly differ",
+    "a lower optim.lr, weight decay above 0 (1e-4 with SGD), batch norm in the encoder",
+)];
 
 /// The method.
 pub struct SimSiam {
@@ -95,7 +105,13 @@ impl Objective for SimSiam {
         false
     }
 
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &INFO
+    }
+
     fn gauges(&self, e: &joint::Predicted, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![joint::embedding_std(&e.target_a)?])
+        let mut gauges = vec![joint::embedding_std(&e.target_a)?];
+        gauges.extend(joint::views_match(&e.target_a, &e.target_b)?);
+        Ok(gauges)
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! `L = lambda * s(Z, Z') + mu * (v(Z) + v(Z')) / 2 + nu * (c(Z) + c(Z'))`.
 
-use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
+use super::{
+    BuildEncoder, Gauge, GaugeInfo, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint,
+};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::loss::vicreg_terms;
@@ -33,6 +35,14 @@ impl Default for VicRegConfig {
         VicRegConfig { lambda: 25.0, mu: 25.0, nu: 1.0, hidden_dim: 8192, out_dim: 8192 }
     }
 }
+
+/// What its gauges mean where it is special to VICReg.
+static INFO: [GaugeInfo; 1] = [GaugeInfo::new("embedding_std", "spread of the normalised projections")
+    .too_low(
+        "all samples get nearly the same embedding (complete collapse): the variance term, which\
+     holds each feature apart, is too weak next to the invariance term",
+        "method.mu as large as method.lambda (25 and 25), a lower optim.lr",
+    )];
 
 /// The method.
 pub struct VicReg {
@@ -94,7 +104,13 @@ impl Objective for VicReg {
         Loss::sum(vicreg_terms(&e.a, &e.b, c.lambda, c.mu, c.nu)?)
     }
 
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &INFO
+    }
+
     fn gauges(&self, e: &joint::Pair, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![joint::embedding_std(&e.a)?])
+        let mut gauges = vec![joint::embedding_std(&e.a)?];
+        gauges.extend(joint::views_match(&e.a, &e.b)?);
+        Ok(gauges)
     }
 }

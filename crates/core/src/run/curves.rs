@@ -1,8 +1,9 @@
 //! The curves of runs as a picture, one small panel a metric: `curves.svg` beside the `metrics.jsonl` that it
-//! shows, or several runs in one. A dashed line is what a healthy run is above, from the `bounds.json` beside
-//! them.
+//! shows, or several runs in one. Dashed lines are the ends of the band in which a healthy run is, from the
+//! `bands.json` beside them.
 
 use crate::error::{Error, Result};
+use crate::objective::Band;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde_json::Value;
@@ -65,15 +66,19 @@ fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
             }
         }
     }
-    let bounds = bounds(path);
-    curves.retain(|name, c| bounds.contains_key(name) || c.iter().any(|(_, v)| *v != 0.0));
+    let bands = bands(path);
+    curves.retain(|name, c| bands.contains_key(name) || c.iter().any(|(_, v)| *v != 0.0));
     Ok(curves)
 }
 
-/// The bounds of metrics that `bounds.json` beside a `metrics.jsonl` has; none without that file.
-pub(super) fn bounds(metrics: &Path) -> BTreeMap<String, f64> {
-    let text = crate::file::read(metrics.with_file_name("bounds.json")).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+/// The bands of metrics that `bands.json` beside a `metrics.jsonl` has; without that file, of a run of an earlier
+/// version, the low ends in `bounds.json`; else none.
+pub(super) fn bands(metrics: &Path) -> BTreeMap<String, Band> {
+    let of = |name: &str| crate::file::read(metrics.with_file_name(name)).unwrap_or_default();
+    serde_json::from_slice(&of("bands.json")).unwrap_or_else(|_| {
+        let low: BTreeMap<String, f64> = serde_json::from_slice(&of("bounds.json")).unwrap_or_default();
+        low.into_iter().map(|(name, low)| (name, Band::above(low))).collect()
+    })
 }
 
 /// The means of groups of neighbours.
@@ -121,15 +126,11 @@ fn axis(metric: &str) -> String {
 
 type Drawn<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// One metric of runs; a run that has not got it is an empty curve. Healthy ones are above `bound`.
-fn panel(
-    area: &DrawingArea<SVGBackend<'_>, Shift>,
-    name: &str,
-    runs: &[Curve],
-    bound: Option<f64>,
-) -> Drawn<()> {
+/// One metric of runs; a run that has not got it is an empty curve. Healthy ones are inside `band`.
+fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, runs: &[Curve], band: Band) -> Drawn<()> {
     let points = || runs.iter().flatten();
-    let (steps, values) = (range(points().map(|p| p.0)), range(points().map(|p| p.1).chain(bound)));
+    let ends = || band.low.into_iter().chain(band.high);
+    let (steps, values) = (range(points().map(|p| p.0)), range(points().map(|p| p.1).chain(ends())));
     let mut chart = ChartBuilder::on(area)
         .caption(name.replace('_', " "), ("sans-serif", 14))
         .margin(8)
@@ -149,7 +150,7 @@ fn panel(
         .x_label_formatter(&|v| format!("{v:.0}"))
         .y_label_formatter(&|v| label(*v))
         .draw()?;
-    if let Some(bound) = bound {
+    for bound in ends() {
         chart.draw_series(DashedLineSeries::new(
             [(steps.start, bound), (steps.end, bound)],
             5,
@@ -185,7 +186,7 @@ fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, names: &[&str]) -> Drawn<()
 pub fn svg(runs: &[(&str, &Path)]) -> Result<Option<String>> {
     let curves = runs.iter().map(|(_, path)| read(path)).collect::<Result<Vec<_>>>()?;
     let metrics: BTreeSet<&String> = curves.iter().flat_map(BTreeMap::keys).collect();
-    let bounds: BTreeMap<String, f64> = runs.iter().flat_map(|(_, path)| bounds(path)).collect();
+    let bands: BTreeMap<String, Band> = runs.iter().flat_map(|(_, path)| bands(path)).collect();
     let mut metrics: Vec<_> = metrics.into_iter().collect();
     metrics.sort_by_key(|name| *name != "loss"); // stable
     if metrics.is_empty() {
@@ -206,7 +207,7 @@ pub fn svg(runs: &[(&str, &Path)]) -> Result<Option<String>> {
         for (metric, area) in metrics.iter().zip(body.split_evenly((rows, columns))) {
             let of_runs: Vec<Curve> =
                 curves.iter().map(|c| c.get(*metric).map(|c| thinned(c)).unwrap_or_default()).collect();
-            panel(&area, metric, &of_runs, bounds.get(*metric).copied())?;
+            panel(&area, metric, &of_runs, bands.get(*metric).copied().unwrap_or_default())?;
         }
         area.present()?;
         Ok(())
@@ -258,6 +259,14 @@ mod tests {
         let bounded = svg(&[("a", &path)]).unwrap().unwrap();
         assert!(bounded.matches("#5A5A5A").count() > 1, "a dashed line");
         assert_eq!(bounded.matches("#0072B2").count(), 2);
+        std::fs::write(dir.path().join("bands.json"), "{\"accuracy\": {\"low\": 0.5, \"high\": 0.9}}")
+            .unwrap();
+        let both = svg(&[("a", &path)]).unwrap().unwrap();
+        assert_eq!(
+            both.matches("#5A5A5A").count(),
+            2 * bounded.matches("#5A5A5A").count(),
+            "a line at each end of the band"
+        );
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! config.toml      the configuration as given
 //! metrics.jsonl    one JSON object a line: step, epoch, time and the values
 //! curves.svg       the same values as a picture, drawn with every checkpoint and at the end
-//! bounds.json      bounds that some of them stay above in a healthy run: dashed lines in the picture
+//! bands.json       the healthy bands of gauges (`low`, `high`): dashed lines in the picture
+//! bounds.json      their low ends alone
 //! tensorboard/     the same values as TensorBoard event files
 //! checkpoints/     see crate::checkpoint
 //! model/           the exported model
@@ -25,6 +26,7 @@ pub use state::{Ended, State};
 
 use crate::checkpoint::{FolderLock, Store, write_text};
 use crate::error::{Error, Result};
+use crate::objective::Band;
 use crate::pass::Progress;
 use records::Records;
 use serde::Serialize;
@@ -160,7 +162,7 @@ impl Run {
     }
 
     /// The folder of a run that another process writes, for the other ranks of a training: it finds the
-    /// checkpoints there, and writes nothing. [`Run::log`], [`Run::rewind`], [`Run::bound`] and
+    /// checkpoints there, and writes nothing. [`Run::log`], [`Run::rewind`], [`Run::band`] and
     /// [`Run::draw_curves`] do nothing.
     pub fn join(dir: impl Into<PathBuf>) -> Self {
         Run { dir: dir.into(), records: None, accepted: false }
@@ -218,12 +220,13 @@ impl Run {
         self.records.as_mut().map_or(Ok(0), |records| records.rewind(step))
     }
 
-    /// Writes the bound that metric `name` stays above in a healthy run into `bounds.json`.
+    /// Writes the band in which metric `name` stays in a healthy run into `bands.json`, and its low end into
+    /// `bounds.json`.
     ///
     /// # Errors
-    /// If the file cannot be written.
-    pub fn bound(&mut self, name: &str, above: f64) -> Result<()> {
-        self.records.as_mut().map_or(Ok(()), |records| records.bound(name, above))
+    /// If a file cannot be written.
+    pub fn band(&mut self, name: &str, band: Band) -> Result<()> {
+        self.records.as_mut().map_or(Ok(()), |records| records.band(name, band))
     }
 
     /// Draws the metrics so far into `curves.svg`.
@@ -370,7 +373,7 @@ mod tests {
         first.log(at(3), &[("loss", 3.0)]).unwrap();
         drop(first);
         let mut second = part("2", 3);
-        second.bound("spread", 0.5).unwrap();
+        second.band("spread", Band::within(0.5, 2.0)).unwrap();
         second.log(at(1), &[("spread", 0.6)]).unwrap();
         second.log(at(2), &[("spread", 0.7)]).unwrap();
         drop(second);
@@ -383,6 +386,8 @@ mod tests {
         assert_eq!((steps(&whole), steps(&second)), (vec![1, 3, 4, 5], vec![1, 2]));
         assert_eq!(lines(&whole)[3]["spread"], 0.8);
         assert!(dir.path().join("bounds.json").is_file() && dir.path().join("curves.svg").is_file());
+        let bands = std::fs::read_to_string(dir.path().join("bands.json")).unwrap();
+        assert_eq!(bands.trim(), "{\"spread\":{\"low\":0.5,\"high\":2.0}}");
         assert!(!dir.path().join("1/bounds.json").exists());
     }
 

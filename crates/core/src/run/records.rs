@@ -4,6 +4,7 @@ use super::curves;
 use super::events::{EventWriter, now};
 use crate::checkpoint::{FolderLock, fault, write_atomic, write_text};
 use crate::error::{Error, Result};
+use crate::objective::Band;
 use crate::pass::Progress;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ pub(super) struct Records {
     dir: PathBuf,
     metrics: File,
     events: EventWriter,
-    bounds: BTreeMap<String, f64>,
+    bands: BTreeMap<String, Band>,
     lock: Arc<FolderLock>,
     /// The records of the run that this one is a part of, and the steps before it there.
     pub(super) above: Option<(Box<Records>, u64)>,
@@ -33,7 +34,7 @@ impl Records {
             dir: dir.to_path_buf(),
             metrics: append(&path)?,
             events: EventWriter::create(&dir.join("tensorboard"))?,
-            bounds: curves::bounds(&path),
+            bands: curves::bands(&path),
             lock,
             above: None,
         })
@@ -106,13 +107,16 @@ impl Records {
         Ok(cut)
     }
 
-    /// As [`super::Run::bound`].
-    pub(super) fn bound(&mut self, name: &str, above: f64) -> Result<()> {
-        if self.bounds.get(name) != Some(&above) {
-            self.bounds.insert(name.to_string(), above);
-            write_text(&self.dir.join("bounds.json"), &format!("{}\n", serde_json::json!(self.bounds)))?;
+    /// As [`super::Run::band`].
+    pub(super) fn band(&mut self, name: &str, band: Band) -> Result<()> {
+        if self.bands.get(name) != Some(&band) {
+            self.bands.insert(name.to_string(), band);
+            let bounds: BTreeMap<&String, f64> =
+                self.bands.iter().filter_map(|(name, band)| Some((name, band.low?))).collect();
+            write_text(&self.dir.join("bounds.json"), &format!("{}\n", serde_json::json!(bounds)))?;
+            write_text(&self.dir.join("bands.json"), &format!("{}\n", serde_json::json!(self.bands)))?;
         }
-        self.above.as_mut().map_or(Ok(()), |(whole, _)| whole.bound(name, above))
+        self.above.as_mut().map_or(Ok(()), |(whole, _)| whole.band(name, band))
     }
 
     /// As [`super::Run::draw_curves`].

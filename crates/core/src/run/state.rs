@@ -23,6 +23,8 @@ pub enum State {
     Finished,
     /// It was interrupted, wrote a checkpoint and can go on.
     Stopped,
+    /// A gauge left its healthy band, and `train.on_collapse = "stop"` ended it with a checkpoint.
+    Collapsed,
     /// An error ended it, or the process is gone.
     Failed,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for State {
             State::Running => "running",
             State::Finished => "finished",
             State::Stopped => "stopped",
+            State::Collapsed => "collapsed",
             State::Failed => "failed",
         })
     }
@@ -75,6 +78,7 @@ impl Ended {
         let ended = match result {
             Ok(_) => Ended { state: State::Finished, error: None },
             Err(Error::Interrupted { .. }) => Ended { state: State::Stopped, error: None },
+            Err(e @ Error::Collapsed { .. }) => Ended { state: State::Collapsed, error: Some(e.to_string()) },
             Err(e) => Ended { state: State::Failed, error: Some(e.to_string()) },
         };
         let text = serde_json::to_string(&ended).map_err(|e| Error::Other(e.to_string()))?;
@@ -111,6 +115,11 @@ mod tests {
         assert_eq!((state(), Ended::of(&path).error.is_some()), (State::Failed, true), "no word was left");
         Ended::leave(&path, &Err::<(), _>(Error::Other("out of eggs".into()))).unwrap();
         assert_eq!(Ended::of(&path), Ended { state: State::Failed, error: Some("out of eggs".into()) });
+        let checkpoint = path.join("checkpoints/7.safetensors");
+        let collapsed = Error::Collapsed { step: 7, what: "spread is 0".into(), checkpoint };
+        assert_eq!(collapsed.exit_code(), 4);
+        Ended::leave(&path, &Err::<(), _>(collapsed)).unwrap();
+        assert!(state() == State::Collapsed && Ended::of(&path).error.unwrap().contains("spread is 0"));
         let (run, _) = Run::resume(&path, None).unwrap();
         assert_eq!(state(), State::Running);
         drop(run);

@@ -17,6 +17,18 @@ pub enum NonFinite {
     Skip,
 }
 
+/// The reaction to a gauge that stays outside its healthy band.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OnCollapse {
+    /// Warn, with the likely cause and what to try, and go on.
+    #[default]
+    Warn,
+    /// Write a checkpoint and end with an error (exit code 4); the run is marked as collapsed.
+    Stop,
+}
+
 /// Arithmetic of the forward and backward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,6 +84,10 @@ pub struct TrainConfig {
     /// are is broken and ends with an error. Until step 100 (or the end) the share is that of 100 steps (or
     /// of all), since a run may begin badly.
     pub max_skipped_fraction: f64,
+    /// The reaction to a gauge that stays outside its healthy band, for a tenth of the run's logged values (5 at
+    /// least, 10 at most): `warn` says which gauge, since when, the likely cause and what to try; `stop` also
+    /// writes a checkpoint and ends the run with exit code 4.
+    pub on_collapse: OnCollapse,
     /// Arithmetic.
     pub precision: Precision,
     /// Reserved: recompute activations in the backward pass.
@@ -97,6 +113,7 @@ impl Default for TrainConfig {
             freeze_encoder_steps: 0,
             non_finite: NonFinite::Error,
             max_skipped_fraction: 0.1,
+            on_collapse: OnCollapse::Warn,
             precision: Precision::F32,
             activation_checkpointing: false,
         }

@@ -21,20 +21,22 @@ mod restore_test;
 mod step;
 mod stepped;
 mod train;
+mod watch;
 
-pub use config::{NonFinite, Precision, TrainConfig};
+pub use config::{NonFinite, OnCollapse, Precision, TrainConfig};
 pub use gradients::{Gradients, gradients};
-pub use health::Low;
+pub use health::{Alarm, Breach};
 pub use train::train;
 
-use health::Health;
+use health::{Health, Said};
 use stepped::{Now, Stepped};
+use watch::Watch;
 
 use crate::checkpoint::Best;
 use crate::data::Source;
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::objective::{Batch, Objective};
+use crate::objective::{Band, Batch, Gauge, Objective};
 use crate::optim::{OptimConfig, Optimizer};
 use crate::params::Role;
 use crate::pass::Progress;
@@ -43,7 +45,7 @@ use crate::signal::Stop;
 use crate::world::World;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Where a run stands. A checkpoint holds this beside the tensors.
@@ -116,10 +118,16 @@ pub struct Summary {
     /// is better too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
-    /// Gauges of the method that were below their bound at the end, and for long: the representation has
-    /// probably collapsed.
+    /// Gauges that were outside their healthy band at the end, and for long: the representation has probably
+    /// collapsed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unhealthy: Vec<Low>,
+    pub unhealthy: Vec<Breach>,
+    /// All alarms of the run, of gauges that came back too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<Alarm>,
+    /// The healthy bands of its gauges.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub bands: BTreeMap<String, Band>,
 }
 
 impl Summary {
@@ -145,6 +153,9 @@ pub struct Trainer<'a, O: Objective + ?Sized> {
     display: Display,
     stop: Stop,
     health: Health,
+    watch: Watch,
+    /// The healthy bands of the gauges that were logged.
+    bands: BTreeMap<String, Band>,
     world: World,
     /// What identifies the samples, where that is known.
     data: Option<String>,
@@ -176,7 +187,9 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
             device: device.clone(),
             display: Display::quiet(),
             stop: Stop::manual(),
-            health: Health::default(),
+            health: Health::of(objective.gauge_info()),
+            watch: Watch::default(),
+            bands: BTreeMap::new(),
             world: World::default(),
             data: None,
         })
@@ -236,7 +249,8 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
     /// Trains to the end, from the newest checkpoint of the run if there is one.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] after a stop; [`Error::Config`] and [`Error::Input`] where the checkpoint is of
+    /// [`Error::Interrupted`] after a stop; [`Error::Collapsed`] after an alarm with `train.on_collapse = "stop"`;
+    /// [`Error::Config`] and [`Error::Input`] where the checkpoint is of
     /// another configuration or other data; else what the objective, the source or the disk reports.
     pub fn fit(&mut self, source: &dyn Source<O::Batch>, run: &mut Run) -> Result<Summary> {
         let world = self.world.clone();
@@ -284,6 +298,9 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                 format!("no batch of {} samples can be made from it", self.config.batch_size),
             ));
         }
+        if at.step < total {
+            self.check_collapsed(run, at.step)?;
+        }
         let mut missing = self.all_trained();
         let (started, first_step) = (Instant::now(), at.step);
         let mut samples = 0u64;
@@ -301,6 +318,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                     offset: joint.offset,
                     logged: at.step % self.config.log_every == 0 || at.step + 1 == total,
                 };
+                let mut collapsed = None;
                 let Stepped { loss: value, skipped, mut metrics, gauges } =
                     self.step(&loaded.batch, &now, &mut missing)?;
                 loss = Some(value);
@@ -321,12 +339,11 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                     metrics.push(("samples_per_second".into(), rate));
                     metrics.push(("bad_samples".into(), at.bad_samples as f64));
                     metrics.push(("skipped_steps".into(), at.skipped_steps as f64));
-                    self.health.look(at.step, &gauges).iter().for_each(|said| self.display.note(said));
+                    let progress = Progress { step: at.step, total_steps: total, epoch: at.epoch };
+                    collapsed = self.judge(progress, &gauges, &mut metrics);
                     if self.writes() {
-                        log(run, Progress { step: at.step, total_steps: total, epoch: at.epoch }, &metrics)?;
-                        for gauge in &gauges {
-                            gauge.healthy_above.map_or(Ok(()), |bound| run.bound(gauge.name, bound))?;
-                        }
+                        log(run, progress, &metrics)?;
+                        self.bands.iter().try_for_each(|(name, band)| run.band(name, *band))?;
                     }
                 }
                 self.display.update(
@@ -342,7 +359,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                         self.look(Progress { step: at.step, total_steps: total, epoch: at.epoch }, run)?;
                 }
                 let every = self.config.checkpoint_every;
-                let stopping = ranks::any(&world, self.stop.requested())? && !done;
+                let stopping = ranks::any(&world, self.stop.requested() || collapsed.is_some())? && !done;
                 if done
                     || stopping
                     || quality.is_some()
@@ -372,6 +389,9 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                     }
                     if stopping {
                         self.display.finish();
+                        if let Some(what) = collapsed {
+                            return Err(Error::Collapsed { step: at.step, what, checkpoint: path });
+                        }
                         return Err(Error::Interrupted { step: at.step, checkpoint: path });
                     }
                 }
@@ -395,8 +415,38 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
             bad_samples: at.bad_samples,
             skipped_steps: at.skipped_steps,
             best,
-            unhealthy: self.health.low(),
+            unhealthy: self.health.breaches(),
+            alarms: self.health.alarms().to_vec(),
+            bands: self.bands.clone(),
         })
+    }
+
+    /// Looks at the gauges of a logged step, says what is to be said, and returns why the run is to stop, if it
+    /// is.
+    fn judge(
+        &mut self,
+        progress: Progress,
+        gauges: &[Gauge],
+        metrics: &mut Vec<(String, f64)>,
+    ) -> Option<String> {
+        let patience = health::patience(progress.total_steps, self.config.log_every);
+        let mut stop = None;
+        for said in self.health.look(progress, gauges, patience) {
+            match said {
+                Said::Back(text) => self.display.note(&text),
+                Said::Alarm(breach) => {
+                    let what = breach.sentence();
+                    self.display.note(&format!("warning: {what}"));
+                    stop = stop.or(Some(what));
+                }
+            }
+        }
+        let banded = gauges.iter().filter(|g| !g.band.is_none());
+        self.bands.extend(banded.map(|g| (g.name.to_string(), g.band)));
+        if !self.bands.is_empty() {
+            metrics.push(("alarms".into(), self.health.breaches().len() as f64));
+        }
+        stop.filter(|_| self.config.on_collapse == OnCollapse::Stop)
     }
 
     /// Whether the best result is so old that the run ends. It depends on what a checkpoint holds alone, so a

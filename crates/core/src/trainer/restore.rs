@@ -1,6 +1,7 @@
 //! What a checkpoint of a training holds, and going on from one.
 
-use super::{Position, Trainer};
+use super::watch::Watch;
+use super::{OnCollapse, Position, Trainer};
 use crate::checkpoint::{Best, Checkpoint, Extra};
 use crate::error::{Error, Result};
 use crate::objective::Objective;
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 /// Keys of [`Extra::other`].
 const HEALTH: &str = "health";
+const WATCH: &str = "watch";
 const LOSS: &str = "loss";
 const BEST: &str = "best_value";
 const DATA: &str = "data";
@@ -38,7 +40,10 @@ impl<O: Objective + ?Sized> Trainer<'_, O> {
         if let Some(data) = &self.data {
             extra.other.insert(DATA.into(), data.as_str().into());
         }
-        Ok(Checkpoint::new(self.objective.params(), self.optimizer.state(), progress, extra))
+        let (watch, kept) = self.watch.state()?;
+        extra.other.insert(WATCH.into(), kept);
+        let params = self.objective.params();
+        Ok(Checkpoint::new(params, self.optimizer.state(), progress, extra).with_watch(watch))
     }
 
     /// Takes the state over; returns position, best evaluation and last loss.
@@ -53,7 +58,12 @@ impl<O: Objective + ?Sized> Trainer<'_, O> {
         let at = serde_json::from_value(extra.data.clone()).map_err(|e| bad("position in the data", e))?;
         // Checkpoints of earlier versions have none.
         if let Some(health) = extra.other.get(HEALTH) {
-            self.health = serde_json::from_value(health.clone()).map_err(|e| bad(HEALTH, e))?;
+            let kept: super::health::Health =
+                serde_json::from_value(health.clone()).map_err(|e| bad(HEALTH, e))?;
+            self.health = kept.with_infos_of(&self.health);
+        }
+        if let Some(kept) = extra.other.get(WATCH) {
+            self.watch = Watch::restored(&checkpoint.watch, kept)?;
         }
         let number = |key| extra.other.get(key).and_then(Value::as_str)?.parse::<f64>().ok();
         let mut best = extra.best.clone();
@@ -61,6 +71,33 @@ impl<O: Objective + ?Sized> Trainer<'_, O> {
             best.value = value;
         }
         Ok((at, best, number(LOSS)))
+    }
+
+    /// Refuses to go on with a run that collapsed and would stop again. Where its settings were changed, the
+    /// gauges get as long as at first.
+    pub(super) fn check_collapsed(&mut self, run: &Run, step: u64) -> Result<()> {
+        let breaches = self.health.breaches();
+        let Some(first) = breaches.first().filter(|_| self.config.on_collapse == OnCollapse::Stop) else {
+            return Ok(());
+        };
+        if run.accepts_changes() {
+            self.health.forgive();
+            return Ok(());
+        }
+        Err(Error::Collapsed {
+            step,
+            what: format!(
+                "{}. To go on, change the configuration and give --allow-config-change, or set train.on_collapse = \
+                 \"warn\"",
+                first.sentence().trim_end_matches('.')
+            ),
+            checkpoint: self.checkpoint_path(run, step),
+        })
+    }
+
+    /// Where the checkpoint of a step stands.
+    pub(super) fn checkpoint_path(&self, run: &Run, step: u64) -> std::path::PathBuf {
+        run.checkpoints(self.config.keep_last).path(step)
     }
 
     /// Refuses to go on from a checkpoint that another configuration or other samples led to: the run would be

@@ -64,7 +64,7 @@ impl Objective for Line {
         Ok((&e.outputs - &e.targets)?.sqr()?.mean_all()?.into())
     }
     fn gauges(&self, _: &Outputs, _: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![Gauge { name: "spread", value: 0.1, healthy_above: Some(0.5) }])
+        Ok(vec![Gauge::above("spread", 0.1, 0.5)])
     }
 }
 
@@ -188,15 +188,36 @@ fn skipped_steps_write_no_statistics_and_end_a_run_that_has_too_many() -> Result
 #[test]
 fn health_and_loss_outlive_a_stop() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
-    let first = TrainConfig { epochs: 3, ..config() };
-    let six = fit(&line(0..0), first, dir.path(), "4", false)?;
-    assert!(six.unhealthy.is_empty() && !six.complete, "six values are no verdict");
+    let first = TrainConfig { epochs: 2, ..config() };
+    let four = fit(&line(0..0), first, dir.path(), "4", false)?;
+    assert!(four.unhealthy.is_empty() && !four.complete, "four values are no verdict");
     let whole = fit(&line(0..0), config(), dir.path(), "4", false)?;
     let found: Vec<_> = whole.unhealthy.iter().map(|l| (l.gauge.as_str(), l.since_step)).collect();
     assert_eq!(found, [("spread", 1)], "counted from the first step on");
     let again = fit(&line(0..0), config(), dir.path(), "4", false)?;
     assert!(again.complete && again.loss.is_some());
     assert_eq!((again.loss, again.unhealthy), (whole.loss, whole.unhealthy));
+    Ok(())
+}
+
+/// With `on_collapse = "stop"` the alarm ends the run: with a checkpoint, which is gone on from only where
+/// something was changed.
+#[test]
+fn a_collapse_stops_the_run_that_asked_for_it() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = || TrainConfig { on_collapse: OnCollapse::Stop, ..config() };
+    for _ in 0..2 {
+        let e = fit(&line(0..0), stop(), dir.path(), "4", false).unwrap_err();
+        let Error::Collapsed { step: 5, checkpoint, what } = &e else { panic!("{e}") };
+        assert!(checkpoint.is_file() && what.contains("spread is 0.1000") && what.contains("0.5 and above"));
+        assert_eq!(e.exit_code(), 4);
+    }
+    // The gauges get their time again, once.
+    let e = fit(&line(0..0), stop(), dir.path(), "4", true).unwrap_err();
+    assert!(matches!(e, Error::Collapsed { step: 10, .. }), "{e}");
+    let summary = fit(&line(0..0), config(), dir.path(), "4", false)?;
+    assert_eq!((summary.steps, summary.unhealthy.len(), summary.alarms.len()), (12, 1, 2));
+    assert_eq!(summary.bands["spread"].low, Some(0.5));
     Ok(())
 }
 

@@ -1,11 +1,14 @@
 //! One step of the loop.
 
 use super::gradients::{Gradients, gradients};
+use super::health::info_of;
 use super::stepped::{Now, Stepped};
-use super::{NonFinite, Trainer, ranks};
+use super::{NonFinite, Trainer, ranks, watch};
 use crate::error::{Error, Result};
-use crate::objective::{Batch, Objective};
+use crate::objective::{Batch, Gauge, Objective};
+use crate::params::Param;
 use crate::pass::{Pass, Progress};
+use candle_core::Tensor;
 use std::collections::BTreeSet;
 
 impl<O: Objective + ?Sized> Trainer<'_, O> {
@@ -56,6 +59,7 @@ impl<O: Objective + ?Sized> Trainer<'_, O> {
         if progress.step < self.config.freeze_encoder_steps {
             made.grads.remove_under("encoder");
         }
+        let before = if now.logged { watch::copies(self.objective.params())? } else { Vec::new() };
         let info = self.optimizer.step(&made.grads, progress.step, progress.total_steps)?;
         pass.write_deferred(self.objective.params())?;
         self.objective.after_step(&made.embeddings, &progress, &pass.world)?;
@@ -70,9 +74,29 @@ impl<O: Objective + ?Sized> Trainer<'_, O> {
             let values: Vec<f64> = gauges.iter().map(|v| v.value).collect();
             let means = ranks::mean(&self.world, &values)?;
             gauges.iter_mut().zip(means).for_each(|(gauge, mean)| gauge.value = mean);
+            self.watched(&before, &mut gauges)?;
             metrics.extend(gauges.iter().map(|v| (v.name.to_string(), v.value)));
         }
         Ok(Stepped { loss: made.loss, skipped: false, metrics, gauges })
+    }
+}
+
+impl<O: Objective + ?Sized> Trainer<'_, O> {
+    /// Adds what the trainer watches of every method, and gives each gauge without a band that of its
+    /// description.
+    fn watched(&mut self, before: &[(Param, Tensor)], gauges: &mut Vec<Gauge>) -> Result<()> {
+        let infos = self.objective.gauge_info();
+        let shared = (&self.world, self.objective.couples_samples());
+        gauges.extend(self.watch.look(before, self.objective.params(), gauges, infos, shared)?);
+        for gauge in gauges.iter_mut() {
+            gauge.rows = None;
+            if gauge.band.is_none()
+                && let Some(info) = info_of(infos, gauge.name)
+            {
+                gauge.band = info.band;
+            }
+        }
+        Ok(())
     }
 }
 

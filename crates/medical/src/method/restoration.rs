@@ -10,7 +10,7 @@
 
 use crate::encoder::Dense;
 use candle_core::Tensor;
-use selfsup_core::objective::{Gauge, Loss, Objective, Views};
+use selfsup_core::objective::{Gauge, GaugeInfo, Loss, Objective, Views};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope, loss};
 use selfsup_kernels::pool::global_avg_pool;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,15 @@ pub enum RestorationLoss {
     /// Mean absolute error, which blurs less.
     L1,
 }
+
+/// Below this share of their variance, patches are given to the network nearly as they were.
+const CORRUPTED: f64 = 1e-3;
+
+static INFO: [GaugeInfo; 1] = [GaugeInfo::new("corruption", "change of the corrupted patch, as a share of the variance")
+    .too_low(
+        "nothing is corrupted, or the patches are empty: giving the input back is the whole task",
+        "the probabilities of the corruption under [method]; patches that lie inside the body (selfsup data inspect)",
+    )];
 
 /// The objective.
 pub struct Restoration {
@@ -120,7 +129,7 @@ impl Objective for Restoration {
 
     /// How much better than the best constant: `1 - mse / variance` of the originals, 1 for perfect
     /// restoration. How much better than giving the corrupted patch back as it is: `1 - loss / loss of the
-    /// input`. And the spread of the features.
+    /// input`. How much was corrupted, as a share of the variance. And the spread of the features.
     fn gauges(&self, e: &Restored, _pass: &Pass) -> Result<Vec<Gauge>> {
         let (made, original) = (&e.made, &e.target);
         let number = |t: Tensor| -> Result<f64> { Ok(f64::from(t.to_scalar::<f32>()?)) };
@@ -132,10 +141,17 @@ impl Objective for Restoration {
         let gain = if copied > 0.0 { 1.0 - loss / copied } else { 0.0 };
         let pooled = &e.pooled;
         let spread = number(pooled.broadcast_sub(&pooled.mean_keepdim(0)?)?.sqr()?.mean_all()?)?.sqrt();
+        let corruption =
+            if variance > 0.0 { number((&e.input - original)?.sqr()?.mean_all()?)? / variance } else { 0.0 };
         Ok(vec![
-            Gauge { name: "explained_variance", value: explained, healthy_above: None },
-            Gauge { name: "gain_over_input", value: gain, healthy_above: None },
-            Gauge { name: "feature_sd", value: spread, healthy_above: None },
+            Gauge::plain("explained_variance", explained),
+            Gauge::plain("gain_over_input", gain),
+            Gauge::above("corruption", corruption, CORRUPTED),
+            Gauge::plain("feature_sd", spread).of_rows(pooled),
         ])
+    }
+
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &INFO
     }
 }

@@ -217,6 +217,6 @@ impl Objective for Segment {
             .map(|c| 2.0 * c[2] as f64 / (c[0] + c[1]) as f64)
             .collect();
         let dice = seen.iter().sum::<f64>() / seen.len().max(1) as f64;
-        Ok(vec![Gauge { name: "dice", value: dice, healthy_above: None }])
+        Ok(vec![Gauge::plain("dice", dice)])
     }
 }

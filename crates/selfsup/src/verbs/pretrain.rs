@@ -371,14 +371,8 @@ fn report(
     if summary.bad_samples > 0 {
         say!("{} unreadable samples were skipped", summary.bad_samples);
     }
-    for low in &summary.unhealthy {
-        say!(
-            "warning: {} ended at {:.4} and has been below {} since step {}: the representation has probably collapsed (see curves.svg)",
-            low.gauge,
-            low.value,
-            low.healthy_above,
-            low.since_step
-        );
+    for breach in &summary.unhealthy {
+        say!("warning: at the end {} (see curves.svg)", breach.sentence());
     }
     if let Some(found) = found {
         say_text!("{}", table(found));

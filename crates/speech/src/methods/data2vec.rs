@@ -251,10 +251,10 @@ impl Objective for Data2Vec {
         let targets = rows.take(&e.targets)?;
         let mut gauges = vec![
             embedding_std(&rows.take(&e.context)?.detach())?,
-            Gauge { name: "target_std", ..embedding_std(&targets)? },
+            embedding_std(&targets)?.named("target_std"),
         ];
         if let Some(value) = content(&rows, &targets, e.targets.dim(1)?)? {
-            gauges.push(Gauge { name: "target_content", value, healthy_above: Some(CONTENT) });
+            gauges.push(Gauge::above("target_content", value, CONTENT));
         }
         Ok(gauges)
     }

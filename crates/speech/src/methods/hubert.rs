@@ -301,12 +301,8 @@ impl Objective for Hubert {
         let used = Usage::of(rows.flat().iter().filter_map(|&i| u32::try_from(labels[i as usize]).ok()));
         Ok(vec![
             embedding_std(&rows.take(&e.context)?.detach())?,
-            Gauge { name: "clusters_in_batch", value: used.clusters() as f64, healthy_above: Some(2.0) },
-            Gauge {
-                name: "cluster_perplexity",
-                value: used.perplexity(),
-                healthy_above: Some(Usage::healthy_above(self.clusters)),
-            },
+            Gauge::above("clusters_in_batch", used.clusters() as f64, 2.0),
+            Gauge::above("cluster_perplexity", used.perplexity(), Usage::healthy_above(self.clusters)),
         ])
     }
 

@@ -309,11 +309,7 @@ impl Objective for Wav2Vec2 {
         // Two entries in each codebook, of hundreds: the quantiser has collapsed.
         let bound = 2.0 * self.config.groups as f64;
         Ok(vec![
-            Gauge {
-                name: "codes_used",
-                value: f64::from(hard.perplexity.to_scalar::<f32>()?),
-                healthy_above: Some(bound),
-            },
+            Gauge::above("codes_used", f64::from(hard.perplexity.to_scalar::<f32>()?), bound),
             embedding_std(&rows.take(&e.context)?.detach())?,
         ])
     }

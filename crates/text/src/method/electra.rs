@@ -12,7 +12,7 @@
 use super::unpooled;
 use crate::batch::{IGNORED, Sequences};
 use crate::encoder::{Bert, BertConfig, Family, Pool};
-use crate::head::{LmHead, Predicted, accuracy, learns_above, mean_cross_entropy};
+use crate::head::{LmHead, Predicted, accuracy, hidden_spread, learnt, mean_cross_entropy};
 use crate::mask::MaskConfig;
 use candle_core::{DType, Device, Tensor};
 use selfsup_core::nn::Linear;
@@ -277,15 +277,12 @@ impl Objective for Electra {
         let labels = e.replaced.to_vec1::<i64>()?;
         let replaced: Vec<i64> = labels.iter().map(|&l| if l == 1 { 1 } else { IGNORED }).collect();
         let replaced = Tensor::from_vec(replaced, labels.len(), e.replaced.device())?;
-        let gauge = |name, value| Gauge { name, value, healthy_above: None };
         Ok(vec![
-            Gauge {
-                healthy_above: Some(learns_above(logits.dim(1)?)),
-                ..gauge("generator_accuracy", accuracy(&logits, &e.labels)?)
-            },
-            gauge("detector_accuracy", accuracy(&scores.to_dtype(DType::F32)?, &e.replaced)?),
+            learnt("generator_accuracy", accuracy(&logits, &e.labels)?, logits.dim(1)?),
+            Gauge::plain("detector_accuracy", accuracy(&scores.to_dtype(DType::F32)?, &e.replaced)?),
             // Of the replaced tokens, those that are found: 0 for a detector that calls everything original.
-            gauge("detector_recall", accuracy(&scores.to_dtype(DType::F32)?, &replaced)?),
+            Gauge::plain("detector_recall", accuracy(&scores.to_dtype(DType::F32)?, &replaced)?),
+            hidden_spread(&e.filled)?,
         ])
     }
 }

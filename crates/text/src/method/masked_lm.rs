@@ -12,7 +12,7 @@
 use super::unpooled;
 use crate::batch::Sequences;
 use crate::encoder::{Bert, BertConfig, Pool};
-use crate::head::{LmHead, Predicted, accuracy, learns_above, mean_cross_entropy};
+use crate::head::{LmHead, Predicted, accuracy, hidden_spread, learnt, mean_cross_entropy};
 use crate::mask::MaskConfig;
 use candle_core::Tensor;
 use selfsup_core::nn::Linear;
@@ -154,17 +154,12 @@ impl Objective for MaskedLm {
 
     fn gauges(&self, e: &Masked, pass: &Pass) -> Result<Vec<Gauge>> {
         let logits = self.head.logits(&e.tokens, self.encoder.embeddings().table(), pass)?.detach();
-        let mut gauges = vec![Gauge {
-            name: "masked_accuracy",
-            value: accuracy(&logits, &e.labels)?,
-            healthy_above: Some(learns_above(logits.dim(1)?)),
-        }];
+        let mut gauges = vec![
+            learnt("masked_accuracy", accuracy(&logits, &e.labels)?, logits.dim(1)?),
+            hidden_spread(&e.tokens)?,
+        ];
         if let (Some(scores), Some(targets)) = (&e.next, &e.follows) {
-            gauges.push(Gauge {
-                name: "next_accuracy",
-                value: accuracy(scores, targets)?,
-                healthy_above: None,
-            });
+            gauges.push(Gauge::plain("next_accuracy", accuracy(scores, targets)?));
         }
         Ok(gauges)
     }

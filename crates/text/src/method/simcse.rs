@@ -10,7 +10,7 @@ use crate::encoder::{Bert, BertConfig};
 use candle_core::Tensor;
 use selfsup_core::loss::cross_entropy;
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::{Batch, Gauge, Loss, Objective, Pair, embedding_std};
+use selfsup_core::objective::{Batch, Gauge, Loss, Objective, Pair, contrast, embedding_std, views_match};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
 use selfsup_kernels::linear::linear;
@@ -106,7 +106,10 @@ impl Objective for SimCse {
     }
 
     fn gauges(&self, e: &Pair, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![embedding_std(&e.a)?])
+        let mut gauges = vec![embedding_std(&e.a)?];
+        gauges.extend(views_match(&e.a, &e.b)?);
+        gauges.extend(contrast(&e.a, &e.b, self.config.temperature, true)?);
+        Ok(gauges)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the two methods that write text share (GPT, T5): states before each token that is written, its
 //! scores, the loss over all of them.
 
-use crate::head::{Predicted, accuracy, learns_above, mean_cross_entropy};
+use crate::head::{Predicted, accuracy, hidden_spread, learnt, mean_cross_entropy};
 use candle_core::Tensor;
 use selfsup_core::Result;
 use selfsup_core::objective::{Gauge, Loss, Outputs};
@@ -29,6 +29,6 @@ pub(super) fn gauges(
     name: &'static str,
 ) -> Result<Vec<Gauge>> {
     let scores = scores(&e.outputs)?.detach();
-    let healthy_above = Some(learns_above(scores.dim(1)?));
-    Ok(vec![Gauge { name, value: accuracy(&scores, &e.targets)?, healthy_above }])
+    let learnt = learnt(name, accuracy(&scores, &e.targets)?, scores.dim(1)?);
+    Ok(vec![learnt, hidden_spread(&e.outputs)?])
 }

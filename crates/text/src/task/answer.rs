@@ -117,10 +117,9 @@ impl Objective for AnswerFinder {
     }
 
     fn gauges(&self, e: &Ends, _pass: &Pass) -> Result<Vec<Gauge>> {
-        let gauge = |name, value| Gauge { name, value, healthy_above: None };
         Ok(vec![
-            gauge("start_accuracy", accuracy(&e.start, &e.first)?),
-            gauge("end_accuracy", accuracy(&e.end, &e.last)?),
+            Gauge::plain("start_accuracy", accuracy(&e.start, &e.first)?),
+            Gauge::plain("end_accuracy", accuracy(&e.end, &e.last)?),
         ])
     }
 }

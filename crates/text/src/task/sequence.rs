@@ -142,6 +142,6 @@ impl Objective for SequenceClassifier {
     }
 
     fn gauges(&self, e: &Outputs, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![Gauge { name: "accuracy", value: accuracy(&e.outputs, &e.targets)?, healthy_above: None }])
+        Ok(vec![Gauge::plain("accuracy", accuracy(&e.outputs, &e.targets)?)])
     }
 }

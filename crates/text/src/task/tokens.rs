@@ -136,11 +136,7 @@ impl Objective for TokenClassifier {
     }
 
     fn gauges(&self, e: &Outputs, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![Gauge {
-            name: "token_accuracy",
-            value: accuracy(&e.outputs, &e.targets)?,
-            healthy_above: None,
-        }])
+        Ok(vec![Gauge::plain("token_accuracy", accuracy(&e.outputs, &e.targets)?)])
     }
 }
 
