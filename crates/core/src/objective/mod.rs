@@ -10,28 +10,47 @@
 mod barlow;
 mod byol;
 mod classify;
+mod dcl;
+mod dino;
+mod dino_head;
 mod embeddings;
 mod joint;
+mod lejepa;
 mod mae;
 mod moco;
 mod moco_v3;
+mod nnclr;
+mod queue;
 mod rotation;
 mod simclr;
 mod simsiam;
+mod sup_con;
+mod swav;
+#[cfg(test)]
+mod toy;
+mod triplet;
 mod vicreg;
 mod views;
 
 pub use barlow::{BarlowTwins, BarlowTwinsConfig};
 pub use byol::{Byol, ByolConfig};
 pub use classify::{Classify, ClassifyConfig, Inputs, balanced_weights, class_counts};
+pub use dcl::{Dcl, DclConfig};
+pub use dino::{Dino, DinoConfig, Outcomes};
+pub use dino_head::{Centre, DinoHead, DinoHeadSizes, information, warmed};
 pub use embeddings::{Change, Embedded, Erased, Field, Outputs};
 pub use joint::{Pair, Predicted, ema, embedding_std};
+pub use lejepa::{LeJepa, LeJepaConfig};
 pub use mae::{Mae, MaeConfig, random_masking};
 pub use moco::{MoCo, MoCoConfig};
 pub use moco_v3::{MoCoV3, MoCoV3Config};
+pub use nnclr::{Negatives, Nnclr, NnclrConfig};
 pub use rotation::{Rotation, RotationConfig};
 pub use simclr::{SimClr, SimClrConfig};
 pub use simsiam::{SimSiam, SimSiamConfig};
+pub use sup_con::{Classed, SupCon, SupConConfig};
+pub use swav::{Projected, Swav, SwavConfig};
+pub use triplet::{Triplet, TripletConfig};
 pub use vicreg::{VicReg, VicRegConfig};
 pub use views::{BatchRate, Lowered, Needs, Networks, OverViews, Views, Wanted};
 
