@@ -17,7 +17,7 @@ mod text;
 use candle_core::{Device, Tensor};
 use selfsup_core::device::candle_pool_setting;
 use selfsup_core::objective::{
-    Mae, MaeConfig, MoCo, MoCoConfig, Objective, SimClr, SimClrConfig, Views, Wanted,
+    Dino, DinoConfig, Mae, MaeConfig, MoCo, MoCoConfig, Objective, SimClr, SimClrConfig, Views, Wanted,
 };
 use selfsup_core::optim::{OptimConfig, OptimKind, Optimizer};
 use selfsup_core::schedule::LrSchedule;
@@ -34,6 +34,7 @@ const CASES: &[(&str, Case)] = &[
     ("simclr_resnet18_32px_b64", simclr),
     ("moco_resnet50_96px_b8", moco),
     ("mae_vit_small_224px_b16", mae),
+    ("dino_vit_tiny_2x96_6x48_b8", dino),
     ("bert_mlm_l4_h256_t128_b32", text::bert),
     ("gpt2_l4_h128_t256_b12", text::gpt2),
     ("wav2vec2_l4_h384_2s_b4", speech::wav2vec2),
@@ -202,6 +203,26 @@ fn mae() -> (usize, Step) {
     let settings = MaeConfig { decoder_dim: 256, decoder_depth: 4, decoder_heads: 8, ..MaeConfig::default() };
     let method = Mae::new(&scope, &build, settings).unwrap();
     (16, training(method, views(vec![images(&[16, 3, 224, 224], 1)]), adamw(1e-3, 0.05)))
+}
+
+/// The peer's head has a layer less.
+fn dino() -> (usize, Step) {
+    let params = Params::new();
+    let scope = Scope::root(&params, 0, &Device::Cpu);
+    let config = ViTConfig::named("vit_tiny", 96, 16).unwrap();
+    let build = |s: &Scope| -> Result<Box<dyn Encoder>> { Ok(Box::new(ViT::new(s, config.clone())?)) };
+    let settings = DinoConfig {
+        out_dim: 4096,
+        hidden_dim: 512,
+        bottleneck_dim: 128,
+        norm_last_layer: false,
+        momentum: 0.996,
+        ..DinoConfig::default()
+    };
+    let method = Dino::new(&scope, &build, settings).unwrap();
+    let full = (0..2).map(|i| images(&[8, 3, 96, 96], i)).collect();
+    let locals = (2..8).map(|i| images(&[8, 3, 48, 48], i)).collect();
+    (8, training(method, Views { locals, ..views(full) }, adamw(1e-3, 0.04)))
 }
 
 /// The peer decodes a JPEG of 500 x 375 pixels and makes two SimCLR views (lightly's defaults) of 224 pixels,

@@ -48,18 +48,6 @@ fn loss_of(name: &str) -> Option<(&'static [&'static str], LossOf)> {
             let (temperature, eps) = (c.number("temperature", 0.1), c.number("sinkhorn_epsilon", 0.05));
             Ok(loss::swav(&views("h"), &views("l"), temperature, c.whole("sinkhorn_iterations", 3), eps)?)
         }),
-        "swav_queue" => (&["h0", "h1", "l0", "l1", "l2"], |c, t| {
-            let views = |kind: &str| (0..6).map_while(|i| t(&format!("{kind}{i}")).ok()).collect::<Vec<_>>();
-            let (iterations, eps) = (c.whole("sinkhorn_iterations", 3), c.number("sinkhorn_epsilon", 0.05));
-            // The queue's rows take part in the balance of the prototypes; only the batch's codes are used.
-            let (high, queues) = (views("h"), views("const_q"));
-            let codes = high.iter().zip(&queues).map(|(h, q)| {
-                let all = loss::sinkhorn(&Tensor::cat(&[h, q], 0)?, iterations, eps)?;
-                Ok(all.narrow(0, 0, h.dim(0)?)?)
-            });
-            let codes = codes.collect::<Result<Vec<_>>>()?;
-            Ok(loss::swav_with_codes(&high, &views("l"), &codes, c.number("temperature", 0.1))?)
-        }),
         "mse" => (&["pred"], |_, t| Ok(loss::mse(&t("pred")?, &t("const_target")?)?)),
         "smooth_l1" => {
             (&["pred"], |c, t| Ok(loss::smooth_l1(&t("pred")?, &t("const_target")?, c.number("beta", 1.0))?))
@@ -71,6 +59,12 @@ fn loss_of(name: &str) -> Option<(&'static [&'static str], LossOf)> {
             let views = |kind: &str| (0..6).map_while(|i| t(&format!("{kind}{i}")).ok()).collect::<Vec<_>>();
             let (student, teacher) = (c.number("student_temp", 0.1), c.number("teacher_temp", 0.04));
             Ok(loss::dino(&views("s"), &views("const_t"), &t("const_center")?, student, teacher)?)
+        }),
+        "sigreg" => (&["z"], |c, t| Ok(loss::sigreg(&views(&t("z")?)?, &t("const_directions")?, knots(c))?)),
+        "lejepa" => (&["global_views", "local_views"], |c, t| {
+            let (full, small) = (views(&t("global_views")?)?, views(&t("local_views")?)?);
+            let lambda = c.number("lambda_param", 0.05);
+            Ok(loss::lejepa(&full, &small, &t("const_directions")?, lambda, knots(c))?)
         }),
         "koleo" => (&["z"], |_, t| Ok(loss::koleo(&t("z")?)?)),
         "triplet" => (&["a", "p", "q"], |c, t| {
@@ -109,6 +103,15 @@ fn loss_of(name: &str) -> Option<(&'static [&'static str], LossOf)> {
         }),
         _ => return None,
     })
+}
+
+/// The views of a stack `(V, N, D)`.
+fn views(stack: &Tensor) -> Result<Vec<Tensor>> {
+    Ok((0..stack.dim(0)?).map(|v| stack.get(v)).collect::<candle_core::Result<_>>()?)
+}
+
+fn knots(c: &Case) -> loss::Knots {
+    loss::Knots { number: c.whole("knots", 17), end: c.number("t_max", 3.0) }
 }
 
 /// Who runs a loss's case.

@@ -4,6 +4,7 @@ pub mod case;
 mod eval;
 mod losses;
 mod medical;
+mod methods;
 mod model;
 mod ops;
 mod optim;
@@ -21,7 +22,7 @@ use case::{Case, Handler};
 pub fn handler(case: &Case) -> Option<Handler> {
     match case.name.split('/').next()? {
         "ops" => ops::handler(case),
-        "losses" => losses::handler(case),
+        "losses" => methods::handler(case).or_else(|| losses::handler(case)),
         "eval" => eval::handler(case),
         "optim" => optim::handler(case),
         "signal" => signal::handler(case).or_else(|| speech::handler(case)),

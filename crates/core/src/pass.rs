@@ -55,6 +55,7 @@ pub struct Pass {
     pub offset: u64,
     /// Layers cast weights to this when they read them; the parameters themselves stay in single precision.
     pub precision: DType,
+    drops: bool,
     key: Key,
     deferred: Arc<Mutex<Vec<(String, Deferred)>>>,
 }
@@ -68,6 +69,7 @@ impl Pass {
             world: World::default(),
             offset: 0,
             precision: DType::F32,
+            drops: true,
             key: Key::new(seed).named("pass").fold(progress.step),
             deferred: Arc::default(),
         }
@@ -96,6 +98,13 @@ impl Pass {
         Pass { train: false, ..self.clone() }
     }
 
+    /// The same pass without dropout and stochastic depth, and with batch statistics: a teacher that sees each
+    /// sample with the whole network (DINO's).
+    #[must_use]
+    pub fn undropped(&self) -> Self {
+        Pass { drops: false, ..self.clone() }
+    }
+
     /// The same pass whose deferred writes are dropped: for recomputing a forward without updating statistics
     /// twice.
     #[must_use]
@@ -116,7 +125,7 @@ impl Pass {
     /// Dropout of `share` of the values in this pass, drawn with `key` and the global indices of the samples;
     /// `None` where nothing is dropped. The tensor must have samples in dimension 0.
     pub fn dropout(&self, share: f32, key: Key) -> Option<Dropout> {
-        (self.train && share > 0.0).then_some(Dropout { share, key, first: self.offset })
+        (self.train && self.drops && share > 0.0).then_some(Dropout { share, key, first: self.offset })
     }
 
     /// Hands over a write to the buffer `name`; it is carried out after the step. Ignored in evaluation.

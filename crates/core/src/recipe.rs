@@ -276,6 +276,13 @@ macro_rules! methods_over_views {
             Simsiam SimSiamConfig "simsiam" "SimSiam.",
             BarlowTwins BarlowTwinsConfig "barlow-twins" "Barlow Twins.",
             Vicreg VicRegConfig "vicreg" "VICReg.",
+            Dcl DclConfig "dcl" "DCL and DCLW.",
+            Nnclr NnclrConfig "nnclr" "NNCLR.",
+            SupCon SupConConfig "supcon" "SupCon, with labels where there are some.",
+            Triplet TripletConfig "triplet" "Triplets of views.",
+            Swav SwavConfig "swav" "SwAV.",
+            Dino DinoConfig "dino" "DINO.",
+            Lejepa LeJepaConfig "lejepa" "LeJEPA.",
             Mae MaeConfig "mae" "Masked autoencoder.",
             Rotation RotationConfig "rotation" "Rotation prediction.",
         }

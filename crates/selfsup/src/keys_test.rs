@@ -412,6 +412,10 @@ fn of_images() {
         sizes: &[],
         sections: &["augment", "volumes"],
         values: &[
+            // What begins with an epoch begins with the first.
+            ("method.freeze_last_layer", "0"),
+            ("method.freeze_prototypes", "0"),
+            ("method.queue_from_epoch", "0"),
             ("encoder.channels", "1"),
             ("encoder.bottleneck", "true"),
             ("encoder.small_images", "false"),
@@ -603,6 +607,9 @@ fn of_volumes() {
         sizes: &[],
         sections: &["augment", "volumes"],
         values: &[
+            ("method.freeze_last_layer", "0"),
+            ("method.freeze_prototypes", "0"),
+            ("method.queue_from_epoch", "0"),
             ("method.shuffle_boxes", "100000"),
             ("method.outer_boxes", "1"),
             ("encoder.small", "false"),

@@ -53,6 +53,7 @@ const VALUES: &[(&str, &str)] = &[
     ("optim.trust_coefficient", "0.1"),
     ("optim.layer_decay", "0.3"),
     ("optim.clip_grad_norm", "0.01"),
+    ("optim.clip_grad_each", "0.001"),
     ("optim.schedule", "{ kind = 'constant' }"),
     ("eval.knn_k", "1"),
     ("eval.knn_temperature", "9.0"),

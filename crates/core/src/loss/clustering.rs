@@ -107,8 +107,31 @@ pub fn swav(
     swav_with_codes(high, low, &codes, temperature)
 }
 
-/// [`swav`] with codes that the caller made, one (N, K) per high view: those of [`sinkhorn_across`], or of a
-/// batch that a queue of earlier features was appended to. They get no gradient.
+/// The codes of the scores `high (N, K)` of a view, balanced together with the scores `earlier (Q, K)` of the
+/// features of earlier batches: [`sinkhorn`] of all rows, of which the first N are returned. A batch that is
+/// smaller than the number of prototypes needs the others to use them all.
+///
+/// # Errors
+/// As [`sinkhorn`]; widths that differ.
+pub fn swav_codes(
+    high: &Tensor,
+    earlier: Option<&Tensor>,
+    iterations: usize,
+    epsilon: f64,
+) -> Result<Tensor> {
+    let Some(earlier) = earlier else { return sinkhorn(high, iterations, epsilon) };
+    let at = Check("swav_codes");
+    let (high, n, k) = at.matrix("high", &high.detach(), "(N, K)")?;
+    let (earlier, _, width) = at.matrix("earlier", &earlier.detach(), "(Q, K)")?;
+    if width != k {
+        return Err(at.wrong("earlier", format_args!("has {width} columns, expected {k} as `high` has")));
+    }
+    let all = Tensor::cat(&[&high, &earlier.to_dtype(high.dtype())?], 0)?;
+    Ok(sinkhorn(&all, iterations, epsilon)?.narrow(0, 0, n)?)
+}
+
+/// [`swav`] with codes that the caller made, one (N, K) per high view: those of [`sinkhorn_across`] or of
+/// [`swav_codes`]. They get no gradient.
 ///
 /// # Errors
 /// As [`swav`], and a number of codes that is not that of the high views.

@@ -33,7 +33,7 @@ pub fn nt_xent(z0: &Tensor, z1: &Tensor, temperature: f64) -> Result<Tensor> {
 }
 
 fn nt_xent_on(z0: &Tensor, z1: &Tensor, temperature: f64, path: Path) -> Result<Tensor> {
-    in_batch(Check("nt_xent"), z0, z1, temperature, false, path)
+    in_batch(Check("nt_xent"), z0, z1, temperature, Form::Coupled, path)
 }
 
 /// DCL, decoupled contrastive learning: NT-Xent whose denominator leaves the positive out.
@@ -50,17 +50,37 @@ pub fn dcl(z0: &Tensor, z1: &Tensor, temperature: f64) -> Result<Tensor> {
 }
 
 fn dcl_on(z0: &Tensor, z1: &Tensor, temperature: f64, path: Path) -> Result<Tensor> {
-    in_batch(Check("dcl"), z0, z1, temperature, true, path)
+    in_batch(Check("dcl"), z0, z1, temperature, Form::Decoupled, path)
 }
 
-fn in_batch(
-    at: Check,
-    z0: &Tensor,
-    z1: &Tensor,
-    temperature: f64,
-    decoupled: bool,
-    path: Path,
-) -> Result<Tensor> {
+/// DCLW: [`dcl`] whose positives weigh `2 - exp(s_i / sigma) / mean_j exp(s_j / sigma)`, s the cosines of the
+/// pairs, without gradient: pairs that are apart weigh more. The weights have the mean 1.
+///
+/// Yeh et al. 2021, arXiv 2110.06848, section 3.2 (sigma 0.5).
+///
+/// # Errors
+/// As [`dcl`]; a sigma that is not above 0.
+pub fn dclw(z0: &Tensor, z1: &Tensor, temperature: f64, sigma: f64) -> Result<Tensor> {
+    dclw_on(z0, z1, temperature, sigma, Path::Auto)
+}
+
+fn dclw_on(z0: &Tensor, z1: &Tensor, temperature: f64, sigma: f64, path: Path) -> Result<Tensor> {
+    Check("dclw").positive("sigma", sigma)?;
+    in_batch(Check("dclw"), z0, z1, temperature, Form::Weighted(sigma), path)
+}
+
+/// What becomes of the positive in the loss of a batch.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// It is in the denominator.
+    Coupled,
+    /// It is not.
+    Decoupled,
+    /// It is not, and weighs by how near it is.
+    Weighted(f64),
+}
+
+fn in_batch(at: Check, z0: &Tensor, z1: &Tensor, temperature: f64, form: Form, path: Path) -> Result<Tensor> {
     let (z0, n, _) = at.matrix("z0", z0, "(N, D)")?;
     let z1 = at.like("z1", z1, "z0", &z0)?;
     at.positive("temperature", temperature)?;
@@ -68,10 +88,15 @@ fn in_batch(
     let u = (l2_normalize(&Tensor::cat(&[z0, z1], 0)?, EPS)? / temperature.sqrt())?; // (2N, D)
     let similarity = u.matmul(&u.t()?)?; // (2N, 2N), over T
     // Row i leaves itself out, and if decoupled its positive i + N (modulo 2N) too.
-    let skip: &[usize] = if decoupled { &[0, n] } else { &[0] };
+    let skip: &[usize] = if form == Form::Coupled { &[0] } else { &[0, n] };
     let all = log_sum_exp(&similarity, skip, path)?.mean_all()?;
-    let positive = dots(&u.narrow(0, 0, n)?, &u.narrow(0, n, n)?)?.mean_all()?;
-    Ok((all - positive)?)
+    let mut positive = dots(&u.narrow(0, 0, n)?, &u.narrow(0, n, n)?)?; // (N), over T
+    if let Form::Weighted(sigma) = form {
+        let near = (positive.detach() * (temperature / sigma))?;
+        let e = near.broadcast_sub(&near.max_keepdim(0)?)?.exp()?;
+        positive = (positive * e.broadcast_div(&e.mean_keepdim(0)?)?.affine(-1.0, 2.0)?)?;
+    }
+    Ok((all - positive.mean_all()?)?)
 }
 
 /// InfoNCE with a queue: cross entropy of the positive key against the K negatives of the queue, mean over
@@ -252,6 +277,7 @@ mod tests {
         };
         near(nt_xent(&z, &z, t), (e + others).ln() - 1.0 / t);
         near(dcl(&z, &z, t), others.ln() - 1.0 / t);
+        near(dclw(&z, &z, t, 0.5), others.ln() - 1.0 / t); // equal pairs weigh 1
         near(moco_v3(&z, &z, &z, &z, t), 4.0 * t * ((e + n as f64 - 1.0).ln() - 1.0 / t));
         // The queries' own axes as queue: one negative equal to the positive, n - 1 orthogonal ones.
         near(info_nce_queue(&z, &z, &z, t), (2.0 * e + n as f64 - 1.0).ln() - 1.0 / t);
@@ -268,6 +294,21 @@ mod tests {
         let a = value(&sup_con(&Tensor::cat(&[&z0, &z1], 0).unwrap(), &l, 0.2).unwrap());
         let b = value(&nt_xent(&z0, &z1, 0.2).unwrap());
         assert!((a - b).abs() < 1e-12, "{a} {b}");
+    }
+
+    /// Two pairs with cosines 1 and 0: weights `2 - 2 e / (1 + e)` and `2 - 2 / (1 + e)`, e = exp(1 / sigma).
+    #[test]
+    fn dclw_weighs_pairs_that_are_apart() {
+        let z0 = f32s(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0], &[2, 3]).to_dtype(DType::F64).unwrap();
+        let z1 = f32s(&[1.0, 0.0, 0.0, 0.0, 0.0, 1.0], &[2, 3]).to_dtype(DType::F64).unwrap();
+        let (t, sigma) = (0.4, 0.5);
+        let e = (1.0f64 / sigma).exp();
+        // The positive of cosine 0 counts nothing; all negatives are orthogonal.
+        let want = 2f64.ln() - (2.0 - 2.0 * e / (1.0 + e)) / t / 2.0;
+        let got = value(&dclw(&z0, &z1, t, sigma).unwrap());
+        assert!((got - want).abs() < 1e-12, "{got} {want}");
+        let x = [random(&[37, 19], 1), random(&[37, 19], 2)];
+        agree(&x, |t, p| dclw_on(&t[0], &t[1], 0.1, 0.5, p));
     }
 
     #[test]
@@ -313,6 +354,7 @@ mod tests {
         };
         says(nt_xent(&one, &one, 0.5), &["nt_xent", "batch of 1", "at least 2"]);
         says(dcl(&one, &one, 0.5), &["dcl", "at least 2"]);
+        says(dclw(&x, &x, 0.5, 0.0), &["dclw", "`sigma`"]);
         says(moco_v3(&one, &one, &one, &one, 0.5), &["moco_v3", "at least 2"]);
         says(nt_xent(&x, &one, 0.5), &["`z1`", "[1, 5]", "[3, 5]"]);
         says(nt_xent(&x, &x, 0.0), &["`temperature`"]);

@@ -13,27 +13,53 @@ use selfsup_kernels::Path;
 use selfsup_kernels::linear::linear;
 use selfsup_kernels::norm::l2_normalize;
 
-/// An encoder with a projector: `g(f(x))`, at `encoder` and `projector` of a scope.
-pub(super) struct Branch {
-    pub(super) encoder: Box<dyn Encoder>,
-    projector: MlpHead,
+/// What stands behind the encoder: `(N, D)` to `(N, out_dim)`.
+pub(super) trait Head {
+    /// The projection of features.
+    fn project(&self, features: &Tensor, pass: &Pass) -> Result<Tensor>;
 }
 
-impl Branch {
+impl Head for MlpHead {
+    fn project(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.forward(features, pass)
+    }
+}
+
+/// An encoder with a projector: `g(f(x))`, at `encoder` and `projector` of a scope.
+pub(super) struct Branch<H = MlpHead> {
+    pub(super) encoder: Box<dyn Encoder>,
+    pub(super) projector: H,
+}
+
+impl<H: Head> Branch<H> {
     /// `head` builds the projector for features of a width.
     pub(super) fn new(
         scope: &Scope,
         build: &BuildEncoder,
-        head: impl Fn(&Scope, usize) -> Result<MlpHead>,
+        head: impl Fn(&Scope, usize) -> Result<H>,
     ) -> Result<Self> {
         let encoder = build(&scope.sub("encoder"))?;
         let projector = head(&scope.sub("projector").top(), encoder.dim())?;
         Ok(Branch { encoder, projector })
     }
 
+    /// The features of a view, `(N, D)`.
+    pub(super) fn features(&self, view: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(self.encoder.forward(view, None, &[], pass)?.pooled)
+    }
+
     /// The projection of a view, `(N, out_dim)`.
     pub(super) fn project(&self, view: &Tensor, pass: &Pass) -> Result<Tensor> {
-        self.projector.forward(&self.encoder.forward(view, None, &[], pass)?.pooled, pass)
+        self.projector.project(&self.features(view, pass)?, pass)
+    }
+
+    /// The projections of views one by one, whatever their sizes.
+    pub(super) fn each<'a>(
+        &self,
+        views: impl IntoIterator<Item = &'a Tensor>,
+        pass: &Pass,
+    ) -> Result<Vec<Tensor>> {
+        views.into_iter().map(|view| self.project(view, pass)).collect()
     }
 
     /// The projections of both views, one after the other: batch norm sees one view at a time.
@@ -43,20 +69,20 @@ impl Branch {
 }
 
 /// A copy of a branch, at `teacher.encoder` and `teacher.projector`, which follows it slowly.
-pub(super) struct Teacher {
-    branch: Branch,
+pub(super) struct Teacher<H = MlpHead> {
+    pub(super) branch: Branch<H>,
     params: Params,
 }
 
 /// `(student, teacher)`: the second follows the first.
 const PATHS: [(&str, &str); 2] = [("encoder", "teacher.encoder"), ("projector", "teacher.projector")];
 
-impl Teacher {
+impl<H: Head> Teacher<H> {
     /// A copy of the branch in `scope`, which was built with the same `build` and `head`.
     pub(super) fn new(
         scope: &Scope,
         build: &BuildEncoder,
-        head: impl Fn(&Scope, usize) -> Result<MlpHead>,
+        head: impl Fn(&Scope, usize) -> Result<H>,
     ) -> Result<Self> {
         let branch =
             Branch::new(&scope.sub("teacher").with_role(Role::Teacher).copying(scope.path()), build, head)?;
@@ -122,6 +148,17 @@ pub(super) fn two<'a>(batch: &'a Views, method: &str) -> Result<(&'a Tensor, &'a
         other => Err(Error::input(
             "batch",
             format!("{method} needs two views of each sample, got {}", other.len()),
+        )),
+    }
+}
+
+/// The full-size views of a method that compares two or more, and the small crops.
+pub(super) fn crops<'a>(batch: &'a Views, method: &str) -> Result<(&'a [Tensor], &'a [Tensor])> {
+    match batch.globals.as_slice() {
+        [_, _, ..] => Ok((&batch.globals, &batch.locals)),
+        other => Err(Error::input(
+            "batch",
+            format!("{method} needs two full-size views of each sample or more, got {}", other.len()),
         )),
     }
 }

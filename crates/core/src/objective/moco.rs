@@ -4,21 +4,19 @@
 //! `L = -log exp(q . k+ / T) / (exp(q . k+ / T) + sum_queue exp(q . k / T))`. Where we differ: the keys'
 //! batch is not shuffled across processes, since batch norm sees one view of one process at a time.
 
+use super::queue::Queue;
 use super::{
     BuildEncoder, Gauge, Loss, Lowered, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint,
 };
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
-use crate::init::Init;
 use crate::loss::info_nce_queue;
 use crate::nn::{MlpHead, MlpHeadNorm};
 use crate::params::Params;
 use crate::pass::{Pass, Progress};
-use crate::scope::{Buffer, Scope};
+use crate::scope::Scope;
 use crate::world::World;
 use candle_core::Tensor;
-use selfsup_kernels::Path;
-use selfsup_kernels::norm::l2_normalize;
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -67,8 +65,7 @@ pub struct MoCo {
     params: Params,
     student: joint::Branch,
     teacher: joint::Teacher,
-    queue: Buffer,
-    pointer: Buffer,
+    queue: Queue,
 }
 
 impl MoCo {
@@ -92,19 +89,10 @@ impl MoCo {
         };
         let student = joint::Branch::new(scope, build, project)?;
         let teacher = joint::Teacher::new(scope, build, project)?;
-        let scope = scope.top();
-        let shape = (config.queue, config.out_dim);
-        let queue = scope
-            .buffer_with("queue", shape, |_| normalize(&scope.draw("queue", shape, Init::Normal(1.0))?))?;
-        let pointer = scope.buffer("queue_pointer", 1, Init::Const(0.0))?;
+        let queue = Queue::new(&scope.top(), "queue", config.queue, config.out_dim)?;
         let params = scope.params().clone();
-        Ok(MoCo { config, params, student, teacher, queue, pointer })
+        Ok(MoCo { config, params, student, teacher, queue })
     }
-}
-
-/// Rows of length 1.
-fn normalize(x: &Tensor) -> Result<Tensor> {
-    Ok(l2_normalize(x, 1e-12, Path::Auto)?)
 }
 
 impl OverViews for MoCoConfig {
@@ -151,7 +139,7 @@ impl Objective for MoCo {
     }
 
     fn criterion(&self, e: &Keyed, _pass: &Pass) -> Result<Loss> {
-        Ok(info_nce_queue(&e.query, &e.key, &self.queue.tensor, self.config.temperature)?.into())
+        Ok(info_nce_queue(&e.query, &e.key, self.queue.rows(), self.config.temperature)?.into())
     }
 
     /// Each query has its own key and the same queue: samples are independent, so accumulation may average.
@@ -162,34 +150,13 @@ impl Objective for MoCo {
     /// Moves the teacher, and replaces the oldest keys of the queue by this step's.
     fn after_step(&self, e: &Keyed, _progress: &Progress, world: &World) -> Result<()> {
         self.teacher.follow(self.config.momentum)?;
-        let keys = normalize(&world.all_gather(&e.key)?)?;
-        let size = self.config.queue;
-        let keys = if keys.dim(0)? > size { keys.narrow(0, keys.dim(0)? - size, size)? } else { keys };
-        let n = keys.dim(0)?;
-        let at = self.pointer.tensor.to_vec1::<f32>()?[0] as usize % size.max(1);
-        // The part up to the end of the ring, and the part that wraps.
-        let first = n.min(size - at);
-        let rotated = Tensor::cat(
-            &[
-                &keys.narrow(0, first, n - first)?,
-                &self.queue.tensor.narrow(0, n - first, at - (n - first))?,
-                &keys.narrow(0, 0, first)?,
-                &self.queue.tensor.narrow(0, at + first, size - at - first)?,
-            ]
-            .into_iter()
-            .filter(|t| t.dim(0).is_ok_and(|d| d > 0))
-            .collect::<Vec<_>>(),
-            0,
-        )?;
-        self.params.set(&self.queue.name, &rotated)?;
-        self.params
-            .set(&self.pointer.name, &Tensor::new(&[((at + n) % size) as f32], self.pointer.tensor.device())?)
+        self.queue.push(&world.all_gather(&e.key)?)
     }
 
     fn gauges(&self, e: &Keyed, _pass: &Pass) -> Result<Vec<Gauge>> {
         let mut gauges = vec![joint::embedding_std(&e.query)?];
         gauges.extend(joint::views_match(&e.query, &e.key)?);
-        gauges.extend(joint::contrast(&e.query, &self.queue.tensor, self.config.temperature, false)?);
+        gauges.extend(joint::contrast(&e.query, self.queue.rows(), self.config.temperature, false)?);
         Ok(gauges)
     }
 }

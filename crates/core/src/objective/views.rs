@@ -23,6 +23,9 @@ pub struct Views {
     pub targets: Option<Tensor>,
     /// Global index of each sample in the data set.
     pub indices: Vec<usize>,
+    /// The class of each sample, where it is known; empty for methods that read none
+    /// ([`OverViews::reads_labels`]).
+    pub labels: Vec<Option<u32>>,
 }
 
 impl Views {
@@ -38,6 +41,7 @@ impl Views {
             locals: each(&self.locals)?,
             targets: self.targets.as_ref().map(&f).transpose()?,
             indices: self.indices.clone(),
+            labels: self.labels.clone(),
         })
     }
 }
@@ -49,7 +53,8 @@ impl Batch for Views {
 
     fn narrow(&self, start: usize, len: usize) -> Result<Self> {
         let indices = self.indices.get(start..start + len).unwrap_or_default().to_vec();
-        Ok(Views { indices, ..self.map(|v| v.narrow(0, start, len))? })
+        let labels = self.labels.get(start..start + len).unwrap_or_default().to_vec();
+        Ok(Views { indices, labels, ..self.map(|v| v.narrow(0, start, len))? })
     }
 
     fn to_device(&self, device: &Device) -> Result<Self> {
@@ -159,6 +164,11 @@ pub trait OverViews {
     /// What encoder it needs.
     fn needs(&self) -> Needs {
         Needs::default()
+    }
+
+    /// Whether it reads the labels of samples, where there are some ([`Views::labels`]).
+    fn reads_labels(&self) -> bool {
+        false
     }
 
     /// Builds the method in `scope`.

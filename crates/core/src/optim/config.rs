@@ -51,6 +51,10 @@ pub struct OptimConfig {
     /// Largest global L2 norm of the gradient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_grad_norm: Option<f64>,
+    /// Largest L2 norm of the gradient of each parameter tensor by itself, before `clip_grad_norm` (DINO's
+    /// `clip_grad`, arXiv 2104.14294: 3.0).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_grad_each: Option<f64>,
     /// Learning rate over the run.
     pub schedule: LrSchedule,
 }
@@ -71,6 +75,7 @@ struct Given {
     trust_coefficient: f64,
     layer_decay: Option<f64>,
     clip_grad_norm: Option<f64>,
+    clip_grad_each: Option<f64>,
     schedule: LrSchedule,
 }
 
@@ -90,6 +95,7 @@ impl Default for Given {
             trust_coefficient: c.trust_coefficient,
             layer_decay: c.layer_decay,
             clip_grad_norm: c.clip_grad_norm,
+            clip_grad_each: c.clip_grad_each,
             schedule: c.schedule,
         }
     }
@@ -111,6 +117,7 @@ impl From<Given> for OptimConfig {
             trust_coefficient: g.trust_coefficient,
             layer_decay: g.layer_decay,
             clip_grad_norm: g.clip_grad_norm,
+            clip_grad_each: g.clip_grad_each,
             schedule: g.schedule,
         }
     }
@@ -145,6 +152,7 @@ impl OptimConfig {
             trust_coefficient: 1e-3,
             layer_decay: None,
             clip_grad_norm: None,
+            clip_grad_each: None,
             schedule: LrSchedule::warmup_cosine(crate::schedule::Span::Ratio(0.1), 0.0),
         }
     }
@@ -195,8 +203,11 @@ impl OptimConfig {
                 return bad(key, v, "at least 0 and below 1");
             }
         }
-        if let Some(c) = self.clip_grad_norm.filter(|c| c.is_nan() || *c <= 0.0) {
-            return bad("clip_grad_norm", c, "above 0");
+        for (key, limit) in [("clip_grad_norm", self.clip_grad_norm), ("clip_grad_each", self.clip_grad_each)]
+        {
+            if let Some(c) = limit.filter(|c| c.is_nan() || *c <= 0.0) {
+                return bad(key, c, "above 0");
+            }
         }
         if let Some(d) = self.layer_decay
             && !(d > 0.0 && d <= 1.0)

@@ -103,6 +103,25 @@ impl Grads {
         Ok(())
     }
 
+    /// Scales each gradient whose own L2 norm is above `limit` down to it; the others stay. Returns whether one
+    /// was.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn clip_each(&mut self, limit: f64) -> Result<bool> {
+        let squares = self.squares()?;
+        let mut clipped = false;
+        for (g, square) in self.0.values_mut().zip(squares) {
+            let norm = square.sqrt();
+            if norm > limit {
+                let scaled = scale(std::slice::from_ref(&g.value), limit / (norm + 1e-6))?;
+                scaled.into_iter().for_each(|s| *g = s.into());
+                clipped = true;
+            }
+        }
+        Ok(clipped)
+    }
+
     /// All gradients in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.0.iter().map(|(n, g)| (n.as_str(), &g.value))

@@ -107,9 +107,11 @@ impl Optimizer {
                 hint: "try a lower optim.lr or optim.clip_grad_norm = 1.0".into(),
             });
         }
-        let factor =
-            c.clip_grad_norm.filter(|limit| grad_norm > *limit).map(|limit| limit / (grad_norm + 1e-6));
         let mut clipped = grads.clone();
+        let each = c.clip_grad_each.map_or(Ok(false), |limit| clipped.clip_each(limit))?;
+        let left_norm = if each { clipped.norm()? } else { grad_norm };
+        let factor =
+            c.clip_grad_norm.filter(|limit| left_norm > *limit).map(|limit| limit / (left_norm + 1e-6));
         if let Some(f) = factor {
             clipped.scale(f)?;
         }
@@ -181,7 +183,7 @@ impl Optimizer {
                 lars_all(&slots.collect::<Vec<_>>())?;
             }
         }
-        Ok(StepInfo { lr, grad_norm, clipped: factor.is_some() })
+        Ok(StepInfo { lr, grad_norm, clipped: each || factor.is_some() })
     }
 
     /// Moments and counts by name, for a checkpoint. Tensors share the optimiser's storage.

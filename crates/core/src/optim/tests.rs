@@ -79,6 +79,38 @@ fn a_tensor_without_a_place_has_no_layer_wise_rate() {
     assert!(train_last_blocks(&params, "blocks", 1).unwrap_err().to_string().contains("blocks.0.w"));
 }
 
+/// Each tensor by itself, and then all of them together.
+#[test]
+fn clipping_by_tensor_leaves_the_short_ones() -> Result<()> {
+    let after = |clip_grad_norm: Option<f64>| -> Result<(StepInfo, Vec<f32>)> {
+        let params = Params::new();
+        let scope = Scope::root(&params, 0, &Device::Cpu);
+        scope.get("w", 2, Init::Const(0.0))?;
+        scope.get("v", 1, Init::Const(0.0))?;
+        let config = OptimConfig {
+            clip_grad_each: Some(1.0),
+            clip_grad_norm,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            ..constant(OptimKind::Sgd)
+        };
+        let mut grads = Grads::default();
+        grads.insert("w", Tensor::new(&[3f32, 4.0], &Device::Cpu)?);
+        grads.insert("v", Tensor::new(&[0.75f32], &Device::Cpu)?);
+        let info = Optimizer::new(&params, config)?.step(&grads, 0, 1)?;
+        let of = |name: &str| params.get(name).unwrap().var.to_vec1::<f32>();
+        Ok((info, [of("w")?, of("v")?].concat()))
+    };
+    let near = |got: &[f32], want: [f32; 3]| got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6);
+    let (info, got) = after(None)?;
+    assert!(info.clipped && (info.grad_norm - (25f64 + 0.5625).sqrt()).abs() < 1e-6);
+    assert!(near(&got, [-0.06, -0.08, -0.075]), "{got:?}");
+    // Of length 1.25 once each is clipped.
+    let (_, got) = after(Some(0.625))?;
+    assert!(near(&got, [-0.03, -0.04, -0.0375]), "{got:?}");
+    Ok(())
+}
+
 #[test]
 fn clipping_scales_the_whole_gradient() -> Result<()> {
     let params = Params::new();
@@ -308,6 +340,7 @@ fn configuration_text() {
         ("lr = -1.0", "lr"),
         ("betas = [0.9, 1.0]", "betas"),
         ("clip_grad_norm = 0.0", "clip_grad_norm"),
+        ("clip_grad_each = -1.0", "clip_grad_each"),
         ("layer_decay = 1.5", "layer_decay"),
         ("weight_decay_end = nan", "weight_decay_end"),
         ("eps = 0.0", "eps"),

@@ -65,13 +65,8 @@ impl MethodConfig {
             }
             MethodConfig::SuperResolution(c) => Wanted::Corrupted(Box::new(c.corruption()?)),
             other => match other.over_views().map(|m| m.wanted()) {
-                Some(objective::Wanted::Joint(n)) => Wanted::Joint(n),
-                Some(objective::Wanted::Multi(_)) => {
-                    return Err(Error::config(format!(
-                        "method {}: small crops beside the views are not made of volumes",
-                        self.name()
-                    )));
-                }
+                // Small crops are not made of volumes: methods of multi-crop compare the views alone.
+                Some(objective::Wanted::Joint(n) | objective::Wanted::Multi(n)) => Wanted::Joint(n),
                 Some(objective::Wanted::Plain) | None => Wanted::Plain,
             },
         };

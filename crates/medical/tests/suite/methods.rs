@@ -150,6 +150,7 @@ fn micro_batches_compute_the_same_gradient() {
         ("mae", "vit3d"),
         ("moco", "unet3d"),
         ("moco", "vit3d"),
+        ("dino", "unet3d"),
     ] {
         trial(name).parts_compute_the_gradient(&*build(name, network, 1), &[1, 4], 1e-3).unwrap();
     }

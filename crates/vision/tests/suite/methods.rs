@@ -70,8 +70,18 @@ fn build(name: &str, seed: u64, vit: bool) -> Method {
     method.build(&scope, &architecture).unwrap()
 }
 
+/// With two small crops for methods that take them, and labels of some.
 fn trial(name: &str) -> Trial<'static, Views> {
-    Trial::new(name, blobs)
+    let crops = small(name).wanted().crops();
+    Trial::new(name, move |epoch, b| {
+        let mut views = blobs(epoch, b)?;
+        if crops {
+            let corner = |v: &Tensor| v.narrow(2, 4, SIZE / 2)?.narrow(3, 4, SIZE / 2)?.contiguous();
+            views.locals = views.globals.iter().map(corner).collect::<candle_core::Result<_>>()?;
+        }
+        views.labels = views.indices.iter().map(|&i| (i % 4 > 0).then_some(i as u32 % 3)).collect();
+        Ok(views)
+    })
 }
 
 /// SimCLR around a network of candle-nn.
@@ -138,7 +148,7 @@ fn resuming_is_exact() {
 fn micro_batches_compute_the_same_gradient() {
     // Without batch norm anywhere the gradient of parts is that of the whole, dropout and stochastic depth
     // included: a transformer with heads that have none.
-    for name in ["mae", "moco"] {
+    for name in ["mae", "moco", "dino"] {
         trial(name).parts_compute_the_gradient(&*build(name, 1, true), &[1, 3, 4], 2e-4).unwrap();
     }
 }
@@ -178,7 +188,7 @@ fn two_processes_compute_the_gradient_of_one() {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    for name in ["simclr", "mae"] {
+    for name in ["simclr", "mae", "dino", "swav", "lejepa"] {
         let dir = tempfile::tempdir().unwrap();
         trial(name).threads_do_not_change_a_bit(|seed| Ok(build(name, seed, false)), dir.path()).unwrap();
     }

@@ -15,7 +15,7 @@ use super::{Method, Modality};
 use crate::config::{self, PretrainConfig};
 use crate::recipe::{Given, Seen, span};
 use crate::set::{Set, evenly};
-use patches::{Cutting, Draws, Places, Stacked, View};
+use patches::{Cutting, Draws, Places, Stacked, View, WithLabels};
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{BatchRate, Inputs, Lowered, Views};
@@ -213,9 +213,15 @@ impl Modality for Medical {
     fn batches(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Views>>> {
         let (method, augment) = (&self.keys.method, &self.keys.augment);
         let view = View(method.views(augment)?);
-        let draws = Draws { volumes: self.scans(set)?, times: self.keys.volumes.patches };
-        let collated = Collated { original: method.restores() };
-        Ok(Box::new(Loader::new(Arc::new(draws), Arc::new(view), Arc::new(collated), loader)?))
+        let times = self.keys.volumes.patches;
+        let draws = Draws { volumes: self.scans(set)?, times };
+        let labelled = WithLabels {
+            records: set.records().clone(),
+            times,
+            labels: method.over_views().is_some_and(|m| m.reads_labels()),
+            views: Collated { original: method.restores() },
+        };
+        Ok(Box::new(Loader::new(Arc::new(draws), Arc::new(view), Arc::new(labelled), loader)?))
     }
 
     fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {

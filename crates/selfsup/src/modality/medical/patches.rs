@@ -2,7 +2,7 @@
 //! predictions are averaged.
 
 use selfsup_core::data::{Collate, Dataset, Transform};
-use selfsup_core::objective::Inputs;
+use selfsup_core::objective::{Inputs, Views};
 use selfsup_core::{Error, Key, Result, Rng};
 use selfsup_datasets::Records;
 use selfsup_medical::Volume;
@@ -156,6 +156,30 @@ impl Transform<(Arc<dyn Scan>, [isize; 3])> for Cutting {
 
     fn apply(&self, (scan, start): (Arc<dyn Scan>, [isize; 3]), _rng: &mut Rng) -> Result<Vec<Volume>> {
         Ok(vec![scan.part(start, self.0, 0.0)?])
+    }
+}
+
+/// The views of a method, with the labels of the volumes that they are of if it reads them.
+pub struct WithLabels {
+    /// The volumes.
+    pub records: Arc<dyn Records>,
+    /// How often each comes ([`Draws`]).
+    pub times: usize,
+    /// Whether the method reads labels.
+    pub labels: bool,
+    /// How views are stacked.
+    pub views: Collated,
+}
+
+impl Collate<Vec<Volume>> for WithLabels {
+    type Batch = Views;
+
+    fn collate(&self, items: Vec<Vec<Volume>>, indices: &[usize], key: Key) -> Result<Views> {
+        let mut views = self.views.collate(items, indices, key)?;
+        if self.labels {
+            views.labels = indices.iter().map(|&i| self.records.label(i / self.times.max(1))).collect();
+        }
+        Ok(views)
     }
 }
 

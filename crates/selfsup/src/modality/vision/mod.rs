@@ -113,6 +113,10 @@ impl config::Keys for Keys {
         };
         #[allow(unused_mut)]
         let mut unread = AugmentConfig::unread(wanted, &who);
+        if wanted.crops() && self.augment.local_views == 0 {
+            let why = "is that of small crops: set augment.local_views above 0";
+            unread.extend(Unread::all("augment", &["local_size", "local_scale"], why));
+        }
         #[cfg(feature = "medical")]
         unread.extend(self.volumes.unread(self.volumes.slices, task));
         unread
@@ -156,6 +160,24 @@ impl Dataset for Images {
             }
         };
         Ok(Sample { id, content })
+    }
+}
+
+/// The views of a method, with the labels of their records if it reads them.
+struct WithLabels {
+    records: Arc<dyn Records>,
+    labels: bool,
+}
+
+impl Collate<Vec<Planes>> for WithLabels {
+    type Batch = Views;
+
+    fn collate(&self, items: Vec<Vec<Planes>>, indices: &[usize], key: Key) -> Result<Views> {
+        let mut views = Collated.collate(items, indices, key)?;
+        if self.labels {
+            views.labels = indices.iter().map(|&i| self.records.label(i)).collect();
+        }
+        Ok(views)
     }
 }
 
@@ -218,6 +240,7 @@ impl Modality for Vision {
         let looks = recipes::Looks {
             sides: sides(&|i| i.width.min(i.height)),
             gray: !found.is_empty() && found.iter().all(|i| i.channels == 1),
+            crops: config.keys.method.wanted().crops(),
             patches: match &config.keys.encoder {
                 EncoderConfig::ViT(keys) => Some(keys.patch),
                 _ => None,
@@ -254,10 +277,12 @@ impl Modality for Vision {
             self.keys.encoder.channels(),
             self.max_pixels,
         )?;
+        let labels = self.keys.method.over_views().is_some_and(|m| m.reads_labels());
+        let labelled = WithLabels { records: set.records().clone(), labels };
         Ok(Box::new(Loader::new(
             Arc::new(Images(set.records().clone())),
             Arc::new(views),
-            Arc::new(Collated),
+            Arc::new(labelled),
             loader,
         )?))
     }

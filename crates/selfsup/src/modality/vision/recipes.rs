@@ -9,6 +9,9 @@ const SIDES: [usize; 3] = [96, 128, 160];
 /// The batch of SimCLR's small runs, of MoCo, and of many others.
 const BATCH: usize = 256;
 
+/// Small crops beside the views of methods that take them: fewer than DINO's eight, since small images hold less.
+const CROPS: i64 = 4;
+
 /// What images are like.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Looks {
@@ -16,6 +19,8 @@ pub(super) struct Looks {
     pub sides: Vec<usize>,
     /// Whether all of them are grey.
     pub gray: bool,
+    /// Whether the method takes small crops beside the views.
+    pub crops: bool,
     /// Whether the network cuts views into patches, and the side of these where it is given.
     pub patches: Option<Option<usize>>,
 }
@@ -27,21 +32,15 @@ pub(super) fn recipes(looks: &Looks, tokens: bool, given: &Given) -> Vec<Recipe>
         return vec![Recipe::of(BATCH)];
     }
     // Images are cut smaller, not made larger; of a size that patches divide.
-    let of = |side: usize| {
-        let step = match looks.patches {
-            None => 2,
-            Some(Some(patch)) => patch.max(1),
-            // The usual patches: 16 pixels, an eighth of what is smaller than 128.
-            Some(None) => {
-                if side < 128 {
-                    8
-                } else {
-                    16
-                }
-            }
-        };
-        side.max(step) / step * step
+    let step = |side: usize| match looks.patches {
+        None => 2,
+        Some(Some(patch)) => patch.max(1),
+        // The usual patches: 16 pixels, an eighth of what is smaller than 128.
+        Some(None) if side < 128 => 8,
+        Some(None) => 16,
     };
+    let cut = |side: usize, step: usize| side.max(step) / step * step;
+    let of = |side: usize| cut(side, step(side));
     let side = match median(looks.sides.clone()) {
         0 => of(LARGEST),
         side => of(side.min(LARGEST)),
@@ -57,6 +56,15 @@ pub(super) fn recipes(looks: &Looks, tokens: bool, given: &Given) -> Vec<Recipe>
         let recipe = Recipe::of(BATCH);
         let recipe =
             if given.any("augment.size") { recipe } else { recipe.with("augment.size", size as i64) };
+        // Small crops of 3/7 of a view, as 96 of 224 pixels.
+        let free =
+            !["augment.size", "augment.local_views", "augment.local_size"].iter().any(|k| given.any(k));
+        let small = cut(size * 3 / 7, step(size));
+        let recipe = if looks.crops && free && small < size {
+            recipe.with("augment.local_views", CROPS).with("augment.local_size", small as i64)
+        } else {
+            recipe
+        };
         if looks.gray && open { recipe.with("encoder.channels", 1) } else { recipe }
     };
     if !open {
@@ -84,7 +92,7 @@ mod tests {
     use super::*;
 
     fn shown(looks: &[usize], tokens: bool, given: &[&str]) -> Vec<String> {
-        let looks = Looks { sides: looks.to_vec(), gray: false, patches: tokens.then_some(None) };
+        let looks = Looks { sides: looks.to_vec(), patches: tokens.then_some(None), ..Looks::default() };
         let given = Given::new(given.iter().map(|g| (*g).to_string()).collect());
         let of = |r: Recipe| {
             let name = r
@@ -117,12 +125,26 @@ mod tests {
         assert_eq!(shown(&[300], false, &["augment.size"]), ["resnet 0", "resnet18 0"]);
         assert_eq!(shown(&[300], false, &["augment.size", "encoder.name"]), [" 0"]);
         assert_eq!(shown(&[300], false, &["encoder.pretrained"]), [" 0"]);
-        let patches = Looks { sides: vec![300], gray: false, patches: Some(Some(14)) };
+        let patches = Looks { sides: vec![300], patches: Some(Some(14)), ..Looks::default() };
         let all = recipes(&patches, true, &Given::new(vec!["encoder.patch".into()]));
         let sizes: Vec<_> = all.iter().map(|r| r.keys["augment"]["size"].as_integer().unwrap()).collect();
         assert_eq!(sizes, [84, 126, 154, 224]);
-        let gray = Looks { sides: vec![28], gray: true, patches: None };
+        let gray = Looks { sides: vec![28], gray: true, ..Looks::default() };
         let all = recipes(&gray, false, &Given::default());
         assert_eq!(all[0].keys["encoder"]["channels"].as_integer(), Some(1));
+    }
+    #[test]
+    fn small_crops_come_with_the_methods_that_take_them() {
+        let crops = |crops: bool, given: &[&str]| {
+            let given = Given::new(given.iter().map(|g| (*g).to_string()).collect());
+            let looks = Looks { sides: vec![224], crops, ..Looks::default() };
+            let all = recipes(&looks, false, &given);
+            let augment = all.last().unwrap().keys.get("augment").cloned();
+            let of = |key: &str| augment.as_ref().and_then(|a| a.get(key)).and_then(toml::Value::as_integer);
+            (of("local_views"), of("local_size"))
+        };
+        assert_eq!(crops(true, &[]), (Some(4), Some(96)));
+        assert_eq!(crops(false, &[]), (None, None));
+        assert_eq!(crops(true, &["augment.local_views"]), (None, None));
     }
 }
