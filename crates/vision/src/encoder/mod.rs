@@ -1,8 +1,10 @@
 //! Encoders of images: residual networks and vision transformers.
 
 mod architecture;
+mod attention;
 
 pub use architecture::Architecture;
+pub use attention::last_attention;
 pub use selfsup_core::network::{FinalNorm, Pool, Positioned};
 
 use selfsup_core::network;
