@@ -209,7 +209,7 @@ fn mae() -> (usize, Step) {
 fn dino() -> (usize, Step) {
     let params = Params::new();
     let scope = Scope::root(&params, 0, &Device::Cpu);
-    let config = ViTConfig::named("vit_tiny", 96, 16).unwrap();
+    let config = ViTConfig::named("vit_tiny", [96; 2], [16; 2]).unwrap();
     let build = |s: &Scope| -> Result<Box<dyn Encoder>> { Ok(Box::new(ViT::new(s, config.clone())?)) };
     let settings = DinoConfig {
         out_dim: 4096,

@@ -31,6 +31,8 @@ mod parquet;
 #[cfg(feature = "vision")]
 mod readme;
 #[cfg(feature = "vision")]
+mod report;
+#[cfg(feature = "vision")]
 mod search;
 #[cfg(feature = "text")]
 mod shared;

@@ -23,6 +23,7 @@ mod math;
 pub mod metrics;
 pub mod ood;
 mod product;
+pub mod projection;
 pub mod protocol;
 pub mod search;
 pub mod segmentation;

@@ -44,9 +44,13 @@ impl Common {
     pub(crate) fn overrides(&self, verb: &Verb) -> selfsup::Result<Vec<String>> {
         let reads: &[&str] = match verb {
             Verb::Pretrain(_) | Verb::Finetune(_) | Verb::Probe(_) => &["--device", "--seed"],
-            Verb::Predict(_) | Verb::Transcribe(_) | Verb::Segment(_) | Verb::Embed(_) | Verb::Search(_) => {
-                &["--device"]
-            }
+            Verb::Predict(_)
+            | Verb::Transcribe(_)
+            | Verb::Segment(_)
+            | Verb::Embed(_)
+            | Verb::Search(_)
+            | Verb::Pictures(_)
+            | Verb::Report(_) => &["--device"],
             Verb::Generate(_) => &["--seed"],
             _ => &[],
         };
@@ -77,6 +81,7 @@ Start here:
   selfsup probe runs/NAME                                        evaluate a run again
   selfsup finetune --run runs/NAME --labels labels.csv           learn a task from labels
   selfsup export runs/NAME --out DIR                             weights for timm or transformers
+  selfsup report runs/NAME --samples                             a page about a run, to open in a browser
   selfsup runs                                                   all runs: state, steps, result, size
   selfsup config train                                           what the keys of a section mean
 
@@ -116,6 +121,12 @@ pub(crate) enum Verb {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Draw what a run has learnt: reconstructions, attention, components of patches and frames, guesses for
+    /// hidden words.
+    Pictures(Pictures),
+    /// Write a page about runs: verdict, curves, a map of the samples, what neighbours say; nothing is
+    /// fetched when it is opened.
+    Report(Report),
     /// List runs with their state and result, compare them, remove what nobody needs.
     Runs(Runs),
     /// Print what configuration keys mean, with their types, defaults, and what they belong to.
@@ -451,6 +462,42 @@ impl Search {
         let (run, data, out, skip_bad) = (self.run, self.data, self.out, self.bad.skip_bad);
         verbs::search::Request { run, what, data, out, skip_bad, overrides }
     }
+}
+
+#[derive(Args)]
+pub(crate) struct Pictures {
+    /// The run's folder, which gets a folder `pictures`.
+    pub(crate) run: PathBuf,
+    /// KEY=VALUE overrides of the run's configuration, e.g. `volumes.read.frame=0`.
+    pub(crate) overrides: Vec<String>,
+    /// Samples, instead of those that the run was tested on.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// How many samples, evenly over the whole.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub(crate) count: usize,
+}
+
+#[derive(Args)]
+pub(crate) struct Report {
+    /// Folders of runs, and KEY=VALUE overrides of their configurations.
+    #[arg(required = true, value_name = "RUN | KEY=VALUE")]
+    pub(crate) runs: Vec<String>,
+    /// The HTML file; by default report.html in the present folder.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the report instead of a page (with --out both).
+    #[arg(long)]
+    pub(crate) text: bool,
+    /// Put samples on the page, and pictures of what was learnt; never their names.
+    #[arg(long)]
+    pub(crate) samples: bool,
+    /// Samples on the map, evenly over the whole part; 0 for no map.
+    #[arg(long, default_value_t = 2000, value_name = "N")]
+    pub(crate) points: usize,
+    /// Samples of the map, instead of those that the run was tested on.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
 }
 
 #[derive(Subcommand)]

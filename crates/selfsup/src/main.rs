@@ -118,6 +118,20 @@ fn run(cli: Cli) -> Result<()> {
             verbs::tokenizer::run(&verbs::tokenizer::Request { data, out, keys })
         }
         Verb::Curves { runs, out } => verbs::curves::run(&runs, out.as_deref()),
+        Verb::Pictures(a) => verbs::pictures::run(&verbs::pictures::Request {
+            run: a.run,
+            data: a.data,
+            count: a.count,
+            overrides: [a.overrides, own].concat(),
+        }),
+        Verb::Report(a) => verbs::report::run(&verbs::report::Request {
+            args: [a.runs, own].concat(),
+            out: a.out,
+            text: a.text,
+            samples: a.samples,
+            points: a.points,
+            data: a.data,
+        }),
         Verb::Runs(a) => match a.what {
             None => verbs::runs::list(&a.dir),
             Some(RunsVerb::Compare { runs }) => verbs::runs::compare(&runs),

@@ -6,11 +6,44 @@ use selfsup_eval::collapse;
 /// Standard errors beyond which a difference in the given direction comes by chance once in twenty times.
 const ERRORS: f64 = 1.645;
 
-/// Two accuracies in percent differ if they lie further apart than 1.645 standard errors of the difference of two
-/// shares of `n` samples. The samples are the same, so this is on the careful side.
+/// Two accuracies in percent differ if they lie further apart than 1.645 standard errors of the difference
+/// of two shares of `n` samples. The samples are the same, so this is on the careful side.
 fn differ(a: f64, b: f64, n: usize) -> bool {
     let p = (a + b) / 200.0;
     (a - b).abs() > ERRORS * 100.0 * (2.0 * p * (1.0 - p) / n.max(1) as f64).sqrt()
+}
+
+/// What a verdict is made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures<'a> {
+    /// Whether the trained encoder gives all samples nearly the same features.
+    pub collapsed: bool,
+    /// The linear probe on all labels, in percent: of the trained encoder,
+    pub trained: Option<f64>,
+    /// of the same one with random weights,
+    pub random: Option<f64>,
+    /// and of features without an encoder.
+    pub raw: Option<f64>,
+    /// What those features are.
+    pub raw_name: &'a str,
+    /// Test samples.
+    pub test: usize,
+}
+
+/// What a verdict comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Ahead of random weights, and not behind features without an encoder.
+    Helped,
+    /// Ahead of random weights, behind features without an encoder.
+    Behind,
+    /// No clear difference to random weights.
+    Level,
+    /// Behind random weights, or collapsed.
+    Worse,
+    /// Nothing to compare.
+    Unknown,
 }
 
 /// Whether the trained encoder is ahead of the same one with random weights, and of features without an
@@ -18,29 +51,77 @@ fn differ(a: f64, b: f64, n: usize) -> bool {
 pub fn verdict(found: &Probed) -> String {
     let r = &found.report;
     let of = |set: &str| r.linear.get(set).copied();
-    if found.collapse.verdict == collapse::Verdict::Complete {
-        return "Pre-training failed: the representation has collapsed.".into();
+    judge(&Figures {
+        collapsed: found.collapse.verdict == collapse::Verdict::Complete,
+        trained: of("trained"),
+        random: of("random"),
+        raw: of("raw"),
+        raw_name: found.raw,
+        test: r.test,
+    })
+    .1
+}
+
+/// The same of figures that were read back, with what it comes to.
+pub fn judge(figures: &Figures) -> (Outcome, String) {
+    if figures.collapsed {
+        return (Outcome::Worse, "Pre-training failed: the representation has collapsed.".into());
     }
-    let (Some(trained), Some(random)) = (of("trained"), of("random")) else {
-        return "No verdict: there is no linear probe to compare.".into();
+    let (Some(trained), Some(random)) = (figures.trained, figures.random) else {
+        return (Outcome::Unknown, "No verdict: there is no linear probe to compare.".into());
     };
+    let (test, name) = (figures.test, figures.raw_name);
     let said = format!("a linear probe reads {trained:.1}%, {random:.1}% from random weights");
-    if !differ(trained, random, r.test) {
-        return format!(
-            "Pre-training made no clear difference on {} test samples: {said}. Train longer, or on more data.",
-            r.test
+    if !differ(trained, random, test) {
+        let said = format!(
+            "Pre-training made no clear difference on {test} test samples: {said}. Train longer, or on more \
+             data."
         );
+        return (Outcome::Level, said);
     }
     if trained < random {
-        return format!("Pre-training made the encoder worse than random weights: {said}. Train longer.");
+        let said = format!("Pre-training made the encoder worse than random weights: {said}. Train longer.");
+        return (Outcome::Worse, said);
     }
-    match of("raw") {
-        Some(raw) if trained < raw && differ(trained, raw, r.test) => format!(
-            "Pre-training helped, but {} are ahead: {said}, {raw:.1}% from {}. Train longer, or on more data.",
-            found.raw, found.raw
-        ),
-        _ => format!("Pre-training helped: {said}."),
+    match figures.raw {
+        Some(raw) if trained < raw && differ(trained, raw, test) => {
+            let said = format!(
+                "Pre-training helped, but {name} are ahead: {said}, {raw:.1}% from {name}. Train longer, or \
+                 on more data."
+            );
+            (Outcome::Behind, said)
+        }
+        _ => (Outcome::Helped, format!("Pre-training helped: {said}.")),
     }
+}
+
+/// How the trained encoder stands with few labels, in a sentence: the accuracies are means over `draws`, with
+/// their standard deviations; in the order trained, random, raw.
+pub fn few_labels(
+    labels: &str,
+    means: [Option<f64>; 3],
+    sd: [Option<f64>; 3],
+    draws: u64,
+    test: usize,
+    raw_name: &str,
+) -> Option<String> {
+    let trained = means[0]?;
+    let against = |i: usize, name: &str| {
+        let other = means[i]?;
+        // What another draw of labels would change, and other test samples.
+        let drawn = [0, i].iter().filter_map(|k| sd[*k]).map(|sd| sd * sd).sum::<f64>() / draws.max(1) as f64;
+        let share = (trained + other) / 200.0;
+        let tested = 1e4 * 2.0 * share * (1.0 - share) / test.max(1) as f64;
+        let apart = trained - other;
+        Some(match apart {
+            a if a.abs() <= ERRORS * (drawn + tested).max(0.0).sqrt() => format!("level with {name}"),
+            a if a > 0.0 => format!("{a:.1} points above {name}"),
+            a => format!("{:.1} points below {name}", -a),
+        })
+    };
+    let parts: Vec<String> =
+        [against(1, "random weights"), against(2, raw_name)].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("With {labels} labels: {}.", parts.join(", ")))
 }
 
 #[cfg(test)]
@@ -84,6 +165,9 @@ mod tests {
         says(62.0, 60.0, 90.0, 50, "Pre-training made no clear difference on 50 test samples");
         // Three of 15 samples more: chance.
         says(60.0, 40.0, 40.0, 15, "Pre-training made no clear difference on 15 test samples");
+        let few = few_labels("50", [Some(60.0), Some(70.0), None], [Some(1.0); 3], 10, 1000, "raw pixels");
+        assert_eq!(few.as_deref(), Some("With 50 labels: 10.0 points below random weights."));
+        assert_eq!(few_labels("50", [None; 3], [None; 3], 10, 10, ""), None);
         let mut collapsed = found(84.0, 77.0, 82.0, 2000);
         collapsed.collapse.verdict = collapse::Verdict::Complete;
         assert!(verdict(&collapsed).contains("collapsed"));

@@ -60,12 +60,14 @@ pub mod encoder;
 pub mod folder;
 pub mod image;
 mod levels;
+pub mod maps;
 pub mod names;
 mod png;
 pub mod prelude;
 mod pretrained;
 pub mod preview;
 pub mod recipe;
+pub mod thumbnail;
 mod tiff;
 pub mod transform;
 

@@ -8,6 +8,7 @@
 
 #[cfg(feature = "medical")]
 pub mod medical;
+mod shown;
 #[cfg(feature = "speech")]
 pub mod speech;
 #[cfg(feature = "text")]
@@ -31,6 +32,7 @@ use selfsup_eval::Matrix;
 use std::path::Path;
 
 pub use selfsup_core::objective::Method;
+pub use shown::{Content, Drawing, Drawn, Draws, Shown, Shows};
 
 /// What is known of a configuration once its files (a tokenizer, say) are open.
 pub trait Modality: Sized + Send + Sync + 'static {
@@ -213,6 +215,21 @@ pub trait Modality: Sized + Send + Sync + 'static {
 
     /// Probes single frames, where samples have some.
     fn frame_probe(&self) -> Option<&dyn FrameProbe> {
+        None
+    }
+
+    /// Whether the samples are of people's health: a page about a run then says nothing of where they lie.
+    fn private(&self) -> bool {
+        false
+    }
+
+    /// Shows samples on a page, where they can be shown.
+    fn shows(&self) -> Option<&dyn Shows> {
+        None
+    }
+
+    /// Draws what the method has learnt, where there is something to see.
+    fn draws(&self) -> Option<&dyn Draws<Self::Batch>> {
         None
     }
 }

@@ -14,7 +14,7 @@ mod wav;
 pub use content::Content;
 pub use decode::{Info, count, info};
 pub use resample::{resample, resampled_len};
-pub use wav::{write_wav, write_wav_f32};
+pub use wav::{wav, write_wav, write_wav_f32};
 
 use resample::gcd;
 use selfsup_core::{Error, Result};

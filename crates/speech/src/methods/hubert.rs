@@ -171,6 +171,18 @@ impl Hubert {
         })
     }
 
+    /// The likeliest cluster of each frame of `context (N, L, D)`, what the encoder gives where nothing is
+    /// hidden:
+    /// `(N, L)`.
+    ///
+    /// # Errors
+    /// If the width is not the encoder's.
+    pub fn units(&self, context: &Tensor, pass: &Pass) -> Result<Vec<Vec<u32>>> {
+        let (n, l, d) = context.dims3()?;
+        let scores = self.scores(&context.reshape((n * l, d))?, pass)?.detach();
+        Ok(scores.argmax(D::Minus1)?.reshape((n, l))?.to_vec2()?)
+    }
+
     /// Loss over the frames that `rows` picks, and the share of them that are right.
     fn predict(&self, hidden: &Tensor, labels: &[i64], rows: &Rows, pass: &Pass) -> Result<(Tensor, Tensor)> {
         let picked: Vec<i64> = rows.flat().iter().map(|&i| labels[i as usize]).collect();

@@ -1,13 +1,14 @@
 //! Encoders of images: residual networks, ConvNeXt, Swin and vision transformers.
 
 mod architecture;
+mod attention;
 pub mod convnext;
 pub mod swin;
 
 pub use architecture::Architecture;
+pub use attention::last_attention;
 pub use convnext::{ConvNeXt, ConvNeXtConfig};
 pub use swin::{Swin, SwinConfig};
-
 pub use selfsup_core::network::{FinalNorm, Pool, Positioned};
 
 use selfsup_core::network;

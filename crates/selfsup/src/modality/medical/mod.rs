@@ -6,6 +6,8 @@ mod classes;
 mod intensities;
 mod labelled;
 mod patches;
+#[cfg(feature = "vision")]
+mod pictures;
 mod recipes;
 mod segmentation;
 mod tasks;
@@ -279,6 +281,42 @@ impl Modality for Medical {
         #[cfg(feature = "vision")]
         lines.push(format!("middle slices: {}", middle_slices(batch, self.keys.method.name())?.display()));
         Ok(lines)
+    }
+
+    fn private(&self) -> bool {
+        true
+    }
+
+    #[cfg(feature = "vision")]
+    fn shows(&self) -> Option<&dyn super::Shows> {
+        Some(self)
+    }
+
+    #[cfg(feature = "vision")]
+    fn draws(&self) -> Option<&dyn super::Draws<Views>> {
+        Some(self)
+    }
+}
+
+/// Pixels of the longer side of a slice on a page.
+#[cfg(feature = "vision")]
+const SHOWN_SIDE: u32 = 96;
+
+#[cfg(feature = "vision")]
+impl super::Shows for Medical {
+    /// The middle axial slice, between its first and its last percentile.
+    fn show(&self, set: &Set, index: usize) -> Result<super::Shown> {
+        use selfsup_medical::{Window, image};
+        use selfsup_vision::image::{Image, Pixels};
+        use selfsup_vision::thumbnail::{Encoded, thumbnail};
+        let scans = self.scans(&set.part(vec![index])?)?;
+        let scan = scans.first().ok_or_else(|| Error::input("volumes", "none"))?;
+        let slice = image::slice(&**scan, image::Plane::Axial, scan.grid().shape()[0] / 2)?;
+        let [height, width] = slice.shape.map(|n| n as u32);
+        let grey = slice.to_u8(Some(Window::of_percentiles(&slice.values, 1.0, 99.0)));
+        let picture = Image::new(width, height, 1, Pixels::U8(grey))?;
+        let Encoded { mime, bytes } = thumbnail(&picture, SHOWN_SIDE)?;
+        Ok(super::Shown::Picture { mime, bytes })
     }
 }
 

@@ -4,6 +4,8 @@
 mod about;
 mod folder;
 mod frames;
+#[cfg(feature = "vision")]
+mod pictures;
 mod plan;
 mod recipes;
 mod recognition;
@@ -11,7 +13,7 @@ mod tasks;
 mod transcripts;
 mod whole;
 
-use super::{FrameProbe, Method, Modality, Noisy, Training};
+use super::{FrameProbe, Method, Modality, Noisy, Shown, Shows, Training};
 use crate::config::{self, PretrainConfig, Read};
 use crate::recipe::{Given, Seen, set};
 use crate::set::{Set, evenly};
@@ -24,7 +26,7 @@ use selfsup_core::weights::left_out;
 use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading, Records, Source as Place};
 use selfsup_eval::Matrix;
-use selfsup_speech::audio::Content;
+use selfsup_speech::audio::{AudioConfig, Content, wav};
 use selfsup_speech::augment::{Noise, NoiseLevel};
 use selfsup_speech::batch::{Utterance, Waves};
 use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig};
@@ -374,6 +376,29 @@ impl Modality for Speech {
 
     fn frame_probe(&self) -> Option<&dyn FrameProbe> {
         Some(self)
+    }
+
+    fn shows(&self) -> Option<&dyn Shows> {
+        Some(self)
+    }
+
+    #[cfg(feature = "vision")]
+    fn draws(&self) -> Option<&dyn super::Draws<Waves>> {
+        Some(self)
+    }
+}
+
+/// Of a recording a page plays so many seconds, at the rate of a telephone line: 48 KB.
+const PLAYED: (f64, u32) = (3.0, 8000);
+
+impl Shows for Speech {
+    fn show(&self, set: &Set, index: usize) -> Result<Shown> {
+        let corpus = corpus(&set.part(vec![index])?)?;
+        let (seconds, rate) = PLAYED;
+        let clip = corpus.clips().first().ok_or_else(|| Error::input("recordings", "none"))?;
+        let audio = AudioConfig { rate, ..self.keys.input.audio.clone() };
+        let played = clip.samples(rate)?.min((seconds * f64::from(rate)) as u64);
+        Ok(Shown::Sound(wav(&clip.load(Some((0, played)), &audio)?, rate)?))
     }
 }
 

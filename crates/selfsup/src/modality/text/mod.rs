@@ -4,6 +4,7 @@
 mod answers;
 mod inputs;
 mod packed;
+mod pictures;
 mod recipes;
 mod records;
 mod tasks;
@@ -11,7 +12,7 @@ mod tokens;
 mod tuned;
 mod words;
 
-use super::{Method, Modality};
+use super::{Draws, Method, Modality, Shows};
 use crate::config::{self, PretrainConfig, Read};
 use crate::recipe::{Given, Seen};
 use crate::set::{Set, Sets, evenly};
@@ -383,6 +384,14 @@ impl Modality for Text {
         lines.push(format!("what it predicts: {}", wanted.join(" ")));
         let _ = batch.samples();
         Ok(lines)
+    }
+
+    fn shows(&self) -> Option<&dyn Shows> {
+        Some(self)
+    }
+
+    fn draws(&self) -> Option<&dyn Draws<Sequences>> {
+        Some(self)
     }
 }
 

@@ -2,13 +2,14 @@
 //! pixels as the baseline.
 
 mod export;
+mod pictures;
 mod raw;
 mod recipes;
 #[cfg(feature = "medical")]
 mod slices;
 mod tasks;
 
-use super::{Method, Modality};
+use super::{Draws, Method, Modality, Shown, Shows};
 use crate::config::{self, PretrainConfig};
 use crate::recipe::{Given, Seen, span};
 use crate::set::{Set, evenly};
@@ -24,6 +25,7 @@ use selfsup_vision::image::{Image, Pixels};
 use selfsup_vision::names::{Released, load_pretrained};
 use selfsup_vision::preview::{brightest, contact_sheet};
 use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig, ViTKeys};
+use selfsup_vision::thumbnail::{Encoded, thumbnail};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -360,5 +362,31 @@ impl Modality for Vision {
             ));
         }
         Ok(lines)
+    }
+
+    fn private(&self) -> bool {
+        #[cfg(feature = "medical")]
+        return self.volumes.is_some();
+        #[cfg(not(feature = "medical"))]
+        false
+    }
+
+    fn shows(&self) -> Option<&dyn Shows> {
+        Some(self)
+    }
+
+    fn draws(&self) -> Option<&dyn Draws<Views>> {
+        Some(self)
+    }
+}
+
+/// Pixels of the longer side of a picture on a page.
+const SHOWN_SIDE: u32 = 64;
+
+impl Shows for Vision {
+    fn show(&self, set: &Set, index: usize) -> Result<Shown> {
+        let image = Images(set.records().clone()).get(index)?.decode(self.max_pixels)?;
+        let Encoded { mime, bytes } = thumbnail(&image, SHOWN_SIDE)?;
+        Ok(Shown::Picture { mime, bytes })
     }
 }
