@@ -8,8 +8,8 @@ pub mod swin;
 pub use architecture::Architecture;
 pub use attention::last_attention;
 pub use convnext::{ConvNeXt, ConvNeXtConfig};
-pub use swin::{Swin, SwinConfig};
 pub use selfsup_core::network::{FinalNorm, Pool, Positioned};
+pub use swin::{Swin, SwinConfig};
 
 use selfsup_core::network;
 
