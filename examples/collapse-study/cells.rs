@@ -128,12 +128,12 @@ const METHODS: &[Method] = &[
 /// All runs: the broken ones of each method, then the healthy ones.
 pub fn all() -> Vec<Cell> {
     let mut out = Vec::new();
-    for Method(method, kind, breaks) in METHODS {
+    for &Method(method, kind, breaks) in METHODS {
         let cell = |what, broken, seed| Cell { method, kind, what, broken, seed };
         out.extend(breaks.iter().map(|(what, broken)| cell(*what, *broken, 0)));
         out.push(cell("learning rate 100 times too high", Break::Rate, 0));
     }
-    for Method(method, kind, _) in METHODS {
+    for &Method(method, kind, _) in METHODS {
         out.extend((0..SEEDS).map(|seed| Cell { method, kind, what: "", broken: Break::Healthy, seed }));
     }
     out

@@ -22,6 +22,7 @@ use selfsup::modality::Modality;
 use selfsup::modality::vision::{Keys, Vision};
 use selfsup::set::Sets;
 use selfsup::verbs::pretrain::{Request, run};
+use selfsup_core::data::Source;
 use selfsup_core::run::Run;
 use selfsup_core::trainer::Trainer;
 use selfsup_core::{Error, Params, Result, Scope};
@@ -91,7 +92,7 @@ fn carried_out(cell: &Cell, dir: &Path, made: &BTreeMap<&'static str, PathBuf>) 
     match ended {
         Ok(()) => {
             let path = dir.join("result.json");
-            let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+            let text = selfsup_core::file::text(&path)?;
             let result: Value = serde_json::from_str(&text).map_err(|e| Error::file(&path, e))?;
             let training = if result["training"].is_null() { &result } else { &result["training"] };
             let alarms = training["alarms"].as_array().cloned().unwrap_or_default();
@@ -113,7 +114,7 @@ fn carried_out(cell: &Cell, dir: &Path, made: &BTreeMap<&'static str, PathBuf>) 
 
 /// Trains SimSiam without a part of it, on the data and the encoder of a configuration.
 fn built(file: &Path, dir: &Path, left: Left, keys: &[String]) -> Result<()> {
-    let text = std::fs::read_to_string(file).map_err(|e| Error::io(file, e))?;
+    let text = selfsup_core::file::text(file)?;
     let config = PretrainConfig::<Keys>::load(&text, &file.display().to_string(), keys)?;
     let modality = Vision::new(&config)?;
     let sets = Sets::open(&config.data, <Keys as selfsup::config::Keys>::KIND, &|what| modality.open(what))?;
@@ -142,7 +143,7 @@ fn said(found: &Value) -> String {
 fn table(root: &Path, cells: &[Cell]) -> Result<String> {
     let mut found = Vec::new();
     for cell in cells {
-        if let Ok(text) = std::fs::read_to_string(root.join(format!("{}.json", cell.name()))) {
+        if let Ok(text) = selfsup_core::file::text(root.join(format!("{}.json", cell.name()))) {
             let value: Value = serde_json::from_str(&text).map_err(|e| Error::Other(e.to_string()))?;
             found.push((cell, value));
         }

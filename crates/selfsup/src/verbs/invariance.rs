@@ -5,7 +5,6 @@
 use crate::modality::{Drawn, Modality};
 use crate::set::Set;
 use crate::verbs::Opened;
-use selfsup_core::objective::Objective;
 use selfsup_core::{Error, Key, Pass, Result};
 use selfsup_eval::Matrix;
 use selfsup_eval::linear::{LinearProbe, LogisticConfig, ridge_r2};
@@ -54,9 +53,12 @@ pub fn measure<M: Modality>(opened: &Opened<M>, set: &Set) -> Result<Invariance>
     let mut compares = true;
     for start in (0..set.len()).step_by(opened.config.eval.batch_size.max(1)) {
         let end = (start + opened.config.eval.batch_size.max(1)).min(set.len());
-        let Some(Drawn { batch, first, factors, compared }) = opened.modality.drawn(&set, start..end, key)? else {
+        let Some(Drawn { batch, first, factors, compared }) = opened.modality.drawn(&set, start..end, key)?
+        else {
             let samples = <M::Keys as crate::config::Keys>::KIND.samples();
-            return Err(Error::config(format!("--invariance is for images, whose draws are known, not for {samples}")));
+            return Err(Error::config(format!(
+                "--invariance is for images, whose draws are known, not for {samples}"
+            )));
         };
         let pass = Pass::eval();
         let x = first.to_device(&opened.device)?;
