@@ -142,16 +142,25 @@ fn a_collapse_is_said() {
     assert!(!said.contains("warning"), "{said}");
     assert_eq!(w.json("good/result.json")["training"].get("unhealthy"), None);
     let said = crate::common::good(&pretrain(&w.path("blank"), &bad_out, &told));
-    assert!(said.contains("embedding_std") && said.contains("collapsed"), "{said}");
-    let unhealthy = &w.json("bad/result.json")["training"]["unhealthy"];
-    assert_eq!(
-        (&unhealthy[0]["gauge"], &unhealthy[0]["since_step"]),
-        (&"embedding_std".into(), &1.into()),
-        "{unhealthy}"
-    );
+    for part in ["embedding_std", "0.2 and above", "since step 1", "Likely cause: all samples get", "Try: "] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let training = &w.json("bad/result.json")["training"];
+    let unhealthy = training["unhealthy"].as_array().unwrap();
+    let spread = unhealthy.iter().find(|b| b["gauge"] == "embedding_std").unwrap();
+    assert_eq!(spread["since_step"], 1, "{unhealthy:?}");
+    assert_eq!(training["bands"]["embedding_std"]["low"], 0.2);
+    // Asked to stop, it stops: a checkpoint, exit code 4, and a run that is marked so.
+    let stopped = w.path("stopped");
+    let stop = [&told[..], &["train.on_collapse=stop"]].concat();
+    ended(&pretrain(&w.path("blank"), &stopped, &stop), 4, &["collapsed at step 5", "embedding_std"]);
+    assert_eq!(w.json("stopped/state.json")["state"], "collapsed");
+    assert!(stopped.join("checkpoints").read_dir().unwrap().count() > 0);
+    let listed = crate::common::good(&selfsup(&["runs", w.path("").to_str().unwrap()]));
+    assert!(listed.contains("collapsed"), "{listed}");
     for run in ["good", "bad"] {
         let bound = w.json(&format!("{run}/bounds.json"))["embedding_std"].as_f64().unwrap();
-        assert_eq!(bound, unhealthy[0]["healthy_above"].as_f64().unwrap());
+        assert_eq!(bound, spread["healthy_above"].as_f64().unwrap());
         assert!(
             std::fs::read_to_string(w.path(&format!("{run}/curves.svg"))).unwrap().contains("#5A5A5A"),
             "no dashed line"

@@ -24,6 +24,8 @@ mod habits;
 mod hostile;
 #[cfg(all(unix, feature = "vision"))]
 mod kill;
+#[cfg(feature = "vision")]
+mod measures;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod modalities;
 #[cfg(all(feature = "text", feature = "parquet"))]

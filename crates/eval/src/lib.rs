@@ -16,6 +16,7 @@
 
 pub mod collapse;
 mod data;
+pub mod episodes;
 pub mod kmeans;
 pub mod knn;
 pub mod linear;

@@ -85,7 +85,8 @@ Start here:
   selfsup runs                                                   all runs: state, steps, result, size
   selfsup config train                                           what the keys of a section mean
 
-Exit codes: 0 done, 1 failed, 2 bad input or configuration, 3 interrupted after writing a checkpoint.";
+Exit codes: 0 done, 1 failed, 2 bad input or configuration, 3 interrupted after writing a checkpoint, 4 stopped
+after a collapse (train.on_collapse).";
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -230,9 +231,10 @@ pub(crate) struct RunFolder {
 
 #[derive(Args)]
 pub(crate) struct Probe {
-    /// The run's folder.
+    /// The run's folder, or a checkpoint in it.
     pub(crate) run: PathBuf,
-    /// KEY=VALUE overrides of the run's configuration, e.g. `eval.knn_k=10`.
+    /// KEY=VALUE overrides of the run's configuration, e.g. `eval.knn_k=10`; further runs or checkpoints, to
+    /// compare them on the same samples (CKA, CLID).
     pub(crate) overrides: Vec<String>,
     /// Labelled data to fit on, instead of the run's own.
     #[arg(long)]
@@ -255,6 +257,14 @@ pub(crate) struct Probe {
     /// view finds its own sample.
     #[arg(long)]
     pub(crate) measures: bool,
+    /// Few-shot episodes instead: 600 of five classes with one and with five samples each, by nearest mean and
+    /// logistic regression, with 95% intervals.
+    #[arg(long, conflicts_with_all = ["frames", "measures"])]
+    pub(crate) episodes: bool,
+    /// Content and style instead: how well each draw of the augmentation (place of the crop, flip, colours, blur)
+    /// can be read off the representation, before and after the projector; of images.
+    #[arg(long, conflicts_with_all = ["frames", "measures", "episodes"])]
+    pub(crate) invariance: bool,
     #[command(flatten)]
     pub(crate) noise: Noise,
 }

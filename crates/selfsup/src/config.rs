@@ -183,6 +183,41 @@ pub enum Read {
     Statistics,
 }
 
+/// A measure of a representation during training; docs/evaluation.md tells how to read each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Effective rank of the centred features (`effective_rank`).
+    EffectiveRank,
+    /// Spread of the normalised features: 0 collapsed, 1 even (`feature_spread`).
+    Spread,
+    /// RankMe of the features as they are (`rankme`).
+    Rankme,
+    /// How evenly samples spread, lower is more even (`uniformity`).
+    Uniformity,
+    /// Mean squared distance of two views, lower is closer (`alignment`); encodes two augmented views.
+    Alignment,
+    /// Decay of the spectrum (`alpha_req`).
+    AlphaReq,
+    /// Intrinsic dimension by two neighbours (`twonn`).
+    Twonn,
+    /// Cluster learnability (`learnability`).
+    Learnability,
+    /// LiDAR (`lidar`); encodes four augmented views.
+    Lidar,
+}
+
+impl Measure {
+    /// Augmented views of a sample that it needs.
+    pub fn views(self) -> u64 {
+        match self {
+            Measure::Alignment => 2,
+            Measure::Lidar => 4,
+            _ => 0,
+        }
+    }
+}
+
 /// `[eval]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -199,6 +234,14 @@ pub struct EvalConfig {
     pub c: f64,
     /// Samples of each side for the kNN accuracy during training; 0 for none.
     pub online_knn: usize,
+    /// What is measured on held-out samples during training, beside the kNN accuracy: `effective_rank`, `spread`,
+    /// `rankme`, `uniformity`, `alignment`, `alpha_req`, `twonn`, `learnability`, `lidar`. With the kNN accuracy on
+    /// its test samples (1,000 at most), else on 500 held-out samples at most. Each is logged with the seconds
+    /// that it takes (`cost/rankme`).
+    pub measures: Vec<Measure>,
+    /// Steps between these measurements, beside those of `train.eval_every`; 0 for every tenth of a run whose
+    /// epochs give fewer than ten points.
+    pub measure_every: u64,
     /// Samples that are encoded at once.
     pub batch_size: usize,
     /// What is read off the encoder, for every number of this section and for `selfsup embed`.
@@ -214,6 +257,8 @@ impl Default for EvalConfig {
             draws: 10,
             c: 0.1,
             online_knn: 2000,
+            measures: vec![Measure::EffectiveRank, Measure::Spread, Measure::Rankme],
+            measure_every: 0,
             batch_size: 256,
             read: Read::Pooled,
         }

@@ -9,12 +9,14 @@ use candle_core::Device;
 use selfsup_core::data::{LoadedBatch, LoaderConfig};
 use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::run::counted;
-use selfsup_core::trainer::{Look, Observer};
-use selfsup_core::{Encoder, Result};
-use selfsup_eval::knn::{KnnConfig, classify};
+use selfsup_core::{Encoder, Key, Result};
+use selfsup_eval::episodes::{EpisodeConfig, Episodes, Interval, episodes};
+use selfsup_eval::knn::KnnConfig;
 use selfsup_eval::linear::LogisticConfig;
 use selfsup_eval::protocol::{EvalInput, FeatureSet, Named, ProbeReport, evaluate};
 use selfsup_eval::{Matrix, Means, collapse};
+use std::fmt::Write as _;
+use std::time::Instant;
 
 /// Features of all samples of `set`, `(n, d)`, without augmentation, as `read` says. A modality may give
 /// several inputs of one sample (patches of a volume, windows of a recording): then it is their mean,
@@ -109,6 +111,39 @@ pub struct InNoise {
     pub linear: Named<f64>,
 }
 
+/// Few-shot episodes.
+#[derive(serde::Serialize)]
+pub struct FewShot {
+    /// With one labelled sample of each class, then with five; by set of features.
+    pub episodes: Vec<Named<Episodes>>,
+    /// What the features without an encoder are.
+    pub raw: &'static str,
+    /// What it took.
+    pub seconds: f64,
+}
+
+impl FewShot {
+    /// As a table.
+    pub fn shown(&self) -> String {
+        let mut out = format!("{:<34}{:>16}{:>16}{:>16}\n", "", "trained", "random encoder", self.raw);
+        let shown = |i: &Interval| format!("{:.1} ± {:.1}", i.mean, i.half);
+        for named in &self.episodes {
+            let all: Vec<&Episodes> = named.0.iter().map(|(_, e)| e).collect();
+            let Some(first) = all.first() else { continue };
+            let (ways, shots) = (first.config.ways, first.config.shots);
+            for (how, of) in [("nearest mean", 0), ("logistic", 1)] {
+                let cells = all.iter().map(|e| shown(if of == 0 { &e.nearest } else { &e.logistic }));
+                let cells: Vec<String> = cells.map(|c| format!("{c:>16}")).collect();
+                let _ =
+                    writeln!(out, "{:<34}{}", format!("{ways}-way {shots}-shot, {how}, %"), cells.concat());
+            }
+        }
+        let _ =
+            writeln!(out, "(mean of {} episodes and its 95% interval)", EpisodeConfig::default().episodes);
+        out
+    }
+}
+
 /// What is compared: the encoder, the same one as it was before training, and how samples are read.
 pub struct Probe<'a, M> {
     /// The modality.
@@ -131,6 +166,32 @@ impl<M: Modality> Probe<'_, M> {
         let loader = LoaderConfig::in_order(self.eval.batch_size, self.workers);
         let of = |encoder: &dyn Encoder| encode(modality, encoder, set, self.eval.read, &loader, self.device);
         Ok([of(self.trained)?, of(self.random)?])
+    }
+
+    /// Few-shot episodes on the test samples: of five classes, or as many as there are, with one and with five
+    /// labelled samples each.
+    ///
+    /// # Errors
+    /// If a sample cannot be read, or there are too few samples of a class.
+    pub fn episodes(&self, data: &Labelled) -> Result<FewShot> {
+        let (_, labels, classes) = data.labels()?;
+        let started = Instant::now();
+        let loader = LoaderConfig::in_order(self.eval.batch_size, self.workers);
+        let [trained, random] = self.encoded(self.modality, &data.test)?;
+        let raw = self.modality.raw(&data.train, &data.test, &loader)?.1;
+        let mut present = labels.clone();
+        present.sort_unstable();
+        present.dedup();
+        let mut found = FewShot { episodes: Vec::new(), raw: M::RAW, seconds: 0.0 };
+        for shots in [1, 5] {
+            let config = EpisodeConfig { ways: present.len().clamp(2, 5), shots, ..EpisodeConfig::default() };
+            let of = |z: &Matrix| episodes(z.view(), &labels, classes, &config, Key::new(0));
+            let sets = [("trained", &trained), ("random", &random), ("raw", &raw)];
+            let each = sets.into_iter().map(|(name, z)| Ok((name.to_string(), of(z)?)));
+            found.episodes.push(Named(each.collect::<Result<_>>()?));
+        }
+        found.seconds = started.elapsed().as_secs_f64();
+        Ok(found)
     }
 
     fn report(
@@ -190,55 +251,5 @@ impl<M: Modality> Probe<'_, M> {
             found.noisy.push(InNoise { snr_db, knn: report.knn, linear: report.linear });
         }
         Ok(found)
-    }
-}
-
-/// kNN accuracy on a part of the labelled samples, during training.
-pub struct OnlineKnn<'a, M> {
-    modality: &'a M,
-    data: Labelled,
-    labels: (Vec<u32>, Vec<u32>, usize),
-    knn: KnnConfig,
-    read: Read,
-    loader: LoaderConfig,
-}
-
-impl<'a, M: Modality> OnlineKnn<'a, M> {
-    /// Looks at `eval.online_knn` samples of each side.
-    ///
-    /// # Errors
-    /// If there are no labels.
-    pub fn new(modality: &'a M, data: Labelled, eval: &EvalConfig, workers: usize) -> Result<Self> {
-        let data =
-            Labelled { train: data.train.limit(eval.online_knn)?, test: data.test.limit(eval.online_knn)? };
-        let labels = data.labels()?;
-        let knn = KnnConfig { k: eval.knn_k.min(labels.0.len()), temperature: eval.knn_temperature };
-        Ok(OnlineKnn {
-            modality,
-            data,
-            labels,
-            knn,
-            read: eval.read,
-            loader: LoaderConfig::in_order(eval.batch_size, workers),
-        })
-    }
-}
-
-impl<M: Modality> Observer for OnlineKnn<'_, M> {
-    fn observe(&mut self, look: &Look) -> Result<Vec<(String, f64)>> {
-        let of = |set: &Set| encode(self.modality, look.encoder, set, self.read, &self.loader, look.device);
-        let (train, test) = (of(&self.data.train)?, of(&self.data.test)?);
-        let votes = classify(train.view(), &self.labels.0, test.view(), self.labels.2, &self.knn)?;
-        let right = votes.predictions.iter().zip(&self.labels.1).filter(|(p, y)| p == y).count();
-        let health = collapse::diagnose(test.view())?;
-        Ok(vec![
-            ("knn".into(), 100.0 * right as f64 / self.labels.1.len().max(1) as f64),
-            ("effective_rank".into(), health.effective_rank),
-            ("feature_spread".into(), health.spread),
-        ])
-    }
-
-    fn decides(&self) -> Option<&'static str> {
-        Some("knn")
     }
 }

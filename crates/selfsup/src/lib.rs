@@ -10,6 +10,7 @@
 //! ```
 
 pub mod config;
+pub mod cost;
 pub mod draft;
 pub mod evaluate;
 pub mod geometry;
@@ -20,6 +21,7 @@ mod keys_test;
 #[allow(clippy::unwrap_used)]
 mod loop_keys_test;
 pub mod modality;
+pub mod online;
 pub mod plan;
 pub mod recipe;
 #[cfg(all(test, feature = "vision", feature = "text", feature = "speech", feature = "medical"))]

@@ -61,6 +61,8 @@ const VALUES: &[(&str, &str)] = &[
     ("eval.draws", "2"),
     ("eval.c", "1e-5"),
     ("eval.online_knn", "0"),
+    ("eval.measures", "['twonn']"),
+    ("eval.measure_every", "3"),
     ("eval.read", "statistics"),
 ];
 
@@ -71,6 +73,8 @@ const NEUTRAL: &[&str] = &[
     // Of texts, recordings and volumes.
     "data.columns.text",
     "data.columns.mask",
+    // Of runs that collapse.
+    "train.on_collapse",
     // Threads and memory: the numbers are the same bits for all values.
     "train.workers",
     "train.prefetch",
@@ -125,9 +129,10 @@ fn digest(overrides: &[String]) -> Result<u64, String> {
 
 fn timeless(v: &mut Json) {
     if let Json::Object(map) = v {
-        for key in ["seconds", "samples_per_second", "time"] {
+        for key in ["seconds", "samples_per_second", "time", "cost"] {
             map.remove(key);
         }
+        map.retain(|key, _| !key.starts_with("cost/"));
         map.values_mut().for_each(timeless);
     }
 }

@@ -74,6 +74,8 @@ fn run(cli: Cli) -> Result<()> {
             snr: a.noise.snr,
             noise: a.noise.noise,
             measures: a.measures,
+            episodes: a.episodes,
+            invariance: a.invariance,
         }),
         Verb::Finetune(a) => verbs::finetune::run(&verbs::finetune::Request {
             args: [a.args, own].concat(),

@@ -3,7 +3,7 @@
 
 use crate::data::{Planes, Sample};
 use crate::image::Image;
-use crate::transform::{Op, Pipeline};
+use crate::transform::{Factor, Op, Pipeline};
 use selfsup_core::config::Unread;
 use selfsup_core::data::Transform;
 use selfsup_core::objective::Wanted;
@@ -316,6 +316,27 @@ impl Augment {
     pub fn decode(&self, sample: Sample) -> Result<Image> {
         let image = sample.decode_stretched(self.max_pixels, self.stretch)?;
         if self.channels == 1 { image.to_gray() } else { image.to_rgb() }
+    }
+}
+
+impl Augment {
+    /// As its transform, and the draws that made the first view.
+    ///
+    /// # Errors
+    /// If the sample cannot be decoded.
+    pub fn told(&self, sample: Sample, rng: &mut Rng) -> Result<(Vec<Planes>, Vec<Factor>)> {
+        let image = self.decode(sample)?;
+        let mut factors = Vec::new();
+        let mut views = Vec::new();
+        for (i, pipeline) in self.views.iter().enumerate() {
+            let view = pipeline.apply_told(&image, rng, &mut |factor| {
+                if i == 0 {
+                    factors.push(factor);
+                }
+            })?;
+            views.push(Planes::normalized(&view, &self.mean, &self.std)?);
+        }
+        Ok((views, factors))
     }
 }
 

@@ -61,7 +61,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
         for (name, value) in
             values.iter().filter(|(name, _)| !matches!(name.as_str(), "step" | "epoch" | "time"))
         {
-            if let Some(value) = value.as_f64() {
+            if let Some(value) = value.as_f64().filter(|_| !name.starts_with(super::COST)) {
                 curves.entry(name.clone()).or_default().push((step, value));
             }
         }

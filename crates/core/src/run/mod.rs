@@ -34,6 +34,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What names of metrics begin with that tell the seconds which another one took. Curves leave them out.
+pub const COST: &str = "cost/";
+
 /// A key of the configuration that differs between the folder and a resumed run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {

@@ -6,7 +6,7 @@ use crate::data::Source;
 use crate::error::Result;
 use crate::objective::{Batch, Embedded, Objective};
 use crate::pass::{Pass, Progress};
-use crate::run::Run;
+use crate::run::{COST, Run};
 
 impl<O: Objective + ?Sized> Trainer<'_, O> {
     /// Asks the observers and the held-out samples; returns what decides which checkpoint is best (higher is
@@ -18,21 +18,15 @@ impl<O: Objective + ?Sized> Trainer<'_, O> {
         {
             metrics.push(("val_loss".to_string(), loss));
         }
-        let look = Look { encoder: self.objective.encoder(), progress, device: &self.device };
-        let mut observed = Vec::new();
-        for observer in &mut self.observers {
-            observed.extend(observer.observe(&look)?);
-        }
-        let values: Vec<f64> = observed.iter().map(|(_, v)| *v).collect();
-        let means = ranks::mean(&self.world, &values)?;
-        metrics.extend(observed.into_iter().map(|(name, _)| name).zip(means));
+        metrics.extend(self.observed(progress)?);
         if metrics.is_empty() {
             return Ok(None);
         }
         if self.writes() {
             log(run, progress, &metrics)?;
         }
-        let text: Vec<String> = metrics.iter().map(|(name, v)| format!("{name} {v:.4}")).collect();
+        let shown = metrics.iter().filter(|(name, _)| !name.starts_with(COST));
+        let text: Vec<String> = shown.map(|(name, v)| format!("{name} {v:.4}")).collect();
         self.display.note(&format!("epoch {}: {}", progress.epoch, text.join("  ")));
         let of = |name: &str| metrics.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
         let decided = self
@@ -40,6 +34,27 @@ impl<O: Objective + ?Sized> Trainer<'_, O> {
             .iter()
             .find_map(|o| o.decides().and_then(|name| Some((name.to_string(), of(name)?))));
         Ok(decided.or_else(|| of("val_loss").map(|v| ("-val_loss".into(), -v))).filter(|(_, v)| !v.is_nan()))
+    }
+
+    /// Asks the observers alone, and writes what they say into the metrics.
+    pub(super) fn measure(&mut self, progress: Progress, run: &mut Run) -> Result<()> {
+        let metrics = self.observed(progress)?;
+        if self.writes() && !metrics.is_empty() {
+            log(run, progress, &metrics)?;
+        }
+        Ok(())
+    }
+
+    /// What the observers say, means over all ranks.
+    fn observed(&mut self, progress: Progress) -> Result<Vec<(String, f64)>> {
+        let look = Look { encoder: self.objective.encoder(), progress, device: &self.device };
+        let mut observed = Vec::new();
+        for observer in &mut self.observers {
+            observed.extend(observer.observe(&look)?);
+        }
+        let values: Vec<f64> = observed.iter().map(|(_, v)| *v).collect();
+        let means = ranks::mean(&self.world, &values)?;
+        Ok(observed.into_iter().map(|(name, _)| name).zip(means).collect())
     }
 
     /// The mean loss of `source`, over all ranks.

@@ -48,6 +48,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+/// Looks of observers in a run that says nothing else.
+const LOOKS: u64 = 10;
+
 /// Where a run stands. A checkpoint holds this beside the tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
@@ -79,7 +82,7 @@ pub struct Look<'a> {
 
 /// Looks at the encoder at intervals and returns named numbers for the metrics; it must not change the run.
 pub trait Observer {
-    /// Called after every `train.eval_every` epochs.
+    /// Called after every `train.eval_every` epochs, and as [`Trainer::with_measuring`] says.
     ///
     /// # Errors
     /// If it cannot look.
@@ -148,6 +151,8 @@ pub struct Trainer<'a, O: Objective + ?Sized> {
     config: TrainConfig,
     optimizer: Optimizer,
     observers: Vec<Box<dyn Observer + 'a>>,
+    /// Steps between the looks of observers beside those of `eval_every`; 0: as many as give ten.
+    measuring: Option<u64>,
     validation: Option<Box<dyn Source<O::Batch> + 'a>>,
     device: Device,
     display: Display,
@@ -183,6 +188,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
             config,
             optimizer,
             observers: Vec::new(),
+            measuring: None,
             validation: None,
             device: device.clone(),
             display: Display::quiet(),
@@ -199,6 +205,15 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
     #[must_use]
     pub fn with_observer(mut self, observer: impl Observer + 'a) -> Self {
         self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Asks the observers every `steps` steps too, and not after `train.eval_every` epochs alone; with 0, every
+    /// tenth of a run whose epochs give fewer than ten looks. What they say between epochs goes into the metrics
+    /// and decides nothing.
+    #[must_use]
+    pub fn with_measuring(mut self, steps: u64) -> Self {
+        self.measuring = Some(steps);
         self
     }
 
@@ -301,6 +316,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
         if at.step < total {
             self.check_collapsed(run, at.step)?;
         }
+        let measured = self.measured_every(total, per_epoch);
         let mut missing = self.all_trained();
         let (started, first_step) = (Instant::now(), at.step);
         let mut samples = 0u64;
@@ -357,6 +373,8 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                 {
                     quality =
                         self.look(Progress { step: at.step, total_steps: total, epoch: at.epoch }, run)?;
+                } else if measured > 0 && at.step % measured == 0 {
+                    self.measure(Progress { step: at.step, total_steps: total, epoch: at.epoch }, run)?;
                 }
                 let every = self.config.checkpoint_every;
                 let stopping = ranks::any(&world, self.stop.requested() || collapsed.is_some())? && !done;
@@ -454,6 +472,18 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
     fn out_of_patience(&self, step: u64, best: Option<&Best>, per_epoch: u64) -> bool {
         let allowed = self.config.patience.saturating_mul(self.config.eval_every).saturating_mul(per_epoch);
         self.config.patience > 0 && best.is_some_and(|b| step.saturating_sub(b.step) >= allowed)
+    }
+
+    /// Steps between the looks of observers beside those after epochs; 0 for none.
+    fn measured_every(&self, total: u64, per_epoch: u64) -> u64 {
+        match self.measuring {
+            None => 0,
+            Some(0) => {
+                let looks = total.checked_div(per_epoch * self.config.eval_every);
+                if looks.is_some_and(|looks| looks < LOOKS) { total.div_ceil(LOOKS) } else { 0 }
+            }
+            Some(steps) => steps,
+        }
     }
 
     fn all_trained(&self) -> BTreeSet<String> {

@@ -9,11 +9,13 @@
 
 mod cv;
 mod fit;
+mod ridge;
 mod sgd;
 mod solver;
 
 pub use cv::{CvConfig, CvReport};
 pub use fit::FitReport;
+pub use ridge::ridge_r2;
 pub use sgd::SgdConfig;
 
 use crate::data::{Features, Matrix, check_labels};

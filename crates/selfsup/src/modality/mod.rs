@@ -26,13 +26,37 @@ use selfsup_core::optim::OptimConfig;
 use selfsup_core::run::Run;
 use selfsup_core::signal::Stop;
 use selfsup_core::trainer::{Summary, TrainConfig};
-use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
+use selfsup_core::{Encoder, Error, Key, Params, Pass, Result, Scope};
 use selfsup_datasets::Reading;
 use selfsup_eval::Matrix;
+use std::ops::Range;
 use std::path::Path;
 
 pub use selfsup_core::objective::Method;
 pub use shown::{Content, Drawing, Drawn, Draws, Shown, Shows};
+
+/// Views, and what was drawn for the first one of each sample.
+pub struct Augmented<B> {
+    /// What the method takes.
+    pub batch: B,
+    /// The first views, as the encoder takes them.
+    pub first: Tensor,
+    /// By sample, the same factors for each.
+    pub factors: Vec<Vec<FactorDraw>>,
+    /// Whether the method compares views, behind a projector.
+    pub compared: bool,
+}
+
+/// One draw of an augmentation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FactorDraw {
+    /// What was drawn.
+    pub name: &'static str,
+    /// Its value; 0 or 1 where it is discrete.
+    pub value: f32,
+    /// Whether it says that something was done or not.
+    pub discrete: bool,
+}
 
 /// What is known of a configuration once its files (a tokenizer, say) are open.
 pub trait Modality: Sized + Send + Sync + 'static {
@@ -166,6 +190,20 @@ pub trait Modality: Sized + Send + Sync + 'static {
     /// If the batch does not fit the encoder.
     fn features(&self, encoder: &dyn Encoder, batch: &Inputs, _read: Read) -> Result<Tensor> {
         Ok(encoder.forward(&batch.x, batch.valid.as_ref(), &[], &Pass::eval())?.pooled.detach())
+    }
+
+    /// Views of the samples `range` of `set`, drawn with `key`, and the draws that made the first view of each;
+    /// nothing where a modality does not tell them.
+    ///
+    /// # Errors
+    /// If a sample cannot be read.
+    fn augmented(
+        &self,
+        _set: &Set,
+        _range: Range<usize>,
+        _key: Key,
+    ) -> Result<Option<Augmented<Self::Batch>>> {
+        Ok(None)
     }
 
     /// How much each input of a batch weighs where a sample has several: as many frames or tokens as it has.

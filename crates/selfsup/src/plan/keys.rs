@@ -10,6 +10,8 @@ use toml::{Table, Value};
 
 /// Evaluations and checkpoints of a run.
 pub(super) const LOOKS: u64 = 10;
+/// Samples of each side that the kNN accuracy on the way is of, at least.
+const FEWEST: u64 = 200;
 /// Below this batch a learning rate stays as it is for this one.
 const LEAST: usize = 32;
 
@@ -59,6 +61,12 @@ pub(super) fn of_run<M: Modality>(given: &Given, found: &Found<M>, timed: bool) 
         put("train.eval_every", (epochs / looks(found)).max(1));
         put("train.checkpoint_every", steps.div_ceil(LOOKS).max(1));
         put("train.log_every", (steps / 50).clamp(1, 10));
+        // Where epochs give fewer points, every tenth of the run is measured (`eval.measure_every`): on fewer
+        // samples, if all of them took more than a tenth of its time.
+        let share = 0.1 * choice.steps as f64 * choice.step / (LOOKS as f64 * found.looks[0].max(1e-3));
+        if share < 1.0 && config.eval.online_knn > 0 && !given.any("eval.online_knn") {
+            put("eval.online_knn", ((config.eval.online_knn as f64 * share) as u64).max(FEWEST));
+        }
     }
     let steps = config.keys.for_steps(choice.steps);
     merge(&mut table, steps);

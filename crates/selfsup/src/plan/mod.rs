@@ -11,7 +11,7 @@ mod fit;
 mod found;
 mod guard;
 mod keys;
-mod machine;
+pub(crate) mod machine;
 mod measure;
 mod said;
 mod search;

@@ -1,6 +1,7 @@
 //! `selfsup finetune`: a head on an encoder, learnt from labels by the same loop as pre-training.
 
 use crate::config::{Keys, PretrainConfig};
+use crate::cost::{Clock, Cost};
 use crate::draft::Draft;
 use crate::modality::Modality;
 use crate::registry::{owner, with_modality};
@@ -66,6 +67,7 @@ struct TaskResult<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     test: Option<Value>,
     seconds: f64,
+    cost: Cost,
 }
 
 /// The modality: what is stated; else that of the run; else, without a file, what the data looks like.
@@ -188,6 +190,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
                 draft.stem().unwrap_or_else(|| config.keys.encoder().to_string())
             ))?,
         };
+        let clock = Clock::start();
         let started = Instant::now();
         let mut trainer =
             Trainer::new(&objective, t.clone(), &config.optim, loader.batches() as u64, &device)?;
@@ -242,6 +245,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
             validation,
             test,
             seconds: started.elapsed().as_secs_f64(),
+            cost: clock.cost(&summary, None),
         };
         run.write_result(&result)?;
         report(&result, &dir);

@@ -1,5 +1,6 @@
 //! One file for each verb of the command. A verb is written once, for any [`Modality`].
 
+mod alike;
 #[cfg(feature = "medical")]
 pub mod cache;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod embed;
 pub mod export;
 pub mod finetune;
 pub mod generate;
+mod invariance;
 pub(crate) mod parts;
 pub mod pictures;
 pub mod plan;

@@ -1,9 +1,11 @@
 //! `selfsup pretrain`.
 
 use crate::config::{Keys, PretrainConfig};
+use crate::cost::{Clock, Cost};
 use crate::draft::Draft;
-use crate::evaluate::{OnlineKnn, Probe, Probed};
+use crate::evaluate::{Probe, Probed};
 use crate::modality::{Modality, PlanRequest, Training, random_encoder};
+use crate::online::Online;
 use crate::plan::{Planned, Ready, batches, fit_keys, plan, refuse_too_large, taken};
 use crate::registry::{owner, with_method, with_modality};
 use crate::say::{say, say_progress, say_text};
@@ -63,6 +65,7 @@ struct RunResult<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     unlabelled: Option<&'a Unlabelled>,
     seconds: f64,
+    cost: Cost,
 }
 
 /// Runs the verb.
@@ -203,6 +206,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         Some(dir) => dir.clone(),
         None => fresh(&name(draft, &config.keys))?,
     };
+    let clock = Clock::start();
     let started = Instant::now();
     // Whatever can be refused has been refused before the folder is made.
     let mut trainer =
@@ -246,15 +250,12 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         }
         found => found,
     };
-    if config.eval.online_knn > 0
-        && let Some(labelled) = &labelled
+    let reading = (config.train.workers, config.train.max_bad_fraction);
+    let held_out = sets.held_out.as_ref();
+    let looks = config.train.eval_every > 0 || config.eval.measure_every > 0;
+    if looks && let Some(online) = Online::new(&modality, labelled.as_ref(), held_out, &config.eval, reading)?
     {
-        trainer = trainer.with_observer(OnlineKnn::new(
-            &modality,
-            labelled.clone(),
-            &config.eval,
-            config.train.workers,
-        )?);
+        trainer = trainer.with_observer(online).with_measuring(config.eval.measure_every);
     }
     let summary = match modality.training() {
         Training::One => {
@@ -289,6 +290,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             probe,
             unlabelled,
             seconds: started.elapsed().as_secs_f64(),
+            cost: clock.cost(&summary, planned.estimate.as_ref()),
         })
     };
     let found = match &labelled {

@@ -7,19 +7,24 @@ use crate::say::{say, say_text};
 use crate::screen;
 use crate::set::{Set, Sets};
 use crate::unlabelled::Unlabelled;
-use crate::verbs::{Opened, kind_of_run, open_run, table};
-use selfsup_core::checkpoint::{pretty_json, write_text};
+use crate::verbs::alike::compare;
+use crate::verbs::invariance;
+use crate::verbs::{Opened, files_and_keys, kind_of_run, open_run, table};
+use selfsup_core::checkpoint::{Checkpoint, pretty_json, write_text};
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+/// Samples on which several runs are compared.
+const SAMPLES: usize = 1000;
+
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// The run's folder.
+    /// The run's folder, or one of its checkpoints.
     pub run: PathBuf,
-    /// Overrides of the run's configuration.
+    /// Overrides of the run's configuration; further runs or checkpoints, to compare.
     pub overrides: Vec<String>,
     /// Labelled data to fit on, instead of the run's own.
     pub data: Option<String>,
@@ -38,6 +43,10 @@ pub struct Request {
     pub noise: String,
     /// Measure also what needs no labels and takes views of the samples.
     pub measures: bool,
+    /// Few-shot episodes.
+    pub episodes: bool,
+    /// How well the draws of the augmentation can be read off the representation.
+    pub invariance: bool,
 }
 
 /// Evaluates a run on its own labelled data, or on other data; writes what was found where it is told to.
@@ -45,7 +54,55 @@ pub struct Request {
 /// # Errors
 /// If the run or a sample cannot be read. Without labels, what needs none is measured.
 pub fn run(request: &Request) -> Result<()> {
-    with_modality!(kind_of_run(&request.run)?, M => run_as::<M>(request))
+    with_modality!(kind_of_run(&run_of(&request.run))?, M => run_as::<M>(request))
+}
+
+/// The folder of a run, where a checkpoint of it is named (`RUN/checkpoints/00000100.safetensors`).
+fn run_of(path: &Path) -> PathBuf {
+    match path.parent().and_then(Path::parent) {
+        Some(dir) if path.is_file() => dir.to_path_buf(),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// A run, at the checkpoint that is named or its newest.
+fn open_at<M: Modality>(path: &Path, overrides: &[String]) -> Result<Opened<M>> {
+    let mut opened = open_run::<M>(&run_of(path), overrides)?;
+    if path.is_file() {
+        let checkpoint = Checkpoint::load(path, &opened.device)?;
+        checkpoint.restore(opened.method.params()).map_err(|e| Error::file(path, e))?;
+        opened.step = checkpoint.progress.step;
+    }
+    Ok(opened)
+}
+
+/// Several runs or checkpoints of one modality beside each other, on the samples of the first.
+fn several<M: Modality>(request: &Request, others: &[String], keys: &[String]) -> Result<()> {
+    let mut runs = Vec::new();
+    let kind = <M::Keys as crate::config::Keys>::KIND;
+    for path in std::iter::once(request.run.as_path()).chain(others.iter().map(Path::new)) {
+        let found = kind_of_run(&run_of(path))?;
+        if found != kind {
+            return Err(Error::file(
+                path,
+                format!("reads {}, expected {} as the first run", found.samples(), kind.samples()),
+            ));
+        }
+        runs.push((path.display().to_string(), open_at::<M>(path, keys)?));
+    }
+    let Some((_, first)) = runs.first() else { return Ok(()) };
+    let mut data = first.config.data.clone();
+    if let Some(path) = &request.data {
+        data.path = path.clone();
+        (data.labels, data.hold_out, data.limit) = (String::new(), 0.0, 0);
+    }
+    let sets = Sets::open(&data, kind, &|what| first.modality.open(what))?;
+    let sets = sets.try_map(&|set| first.modality.usable(set))?;
+    let parts = [request.test.is_none().then_some(sets.test.as_ref()).flatten(), sets.held_out.as_ref()];
+    let set = parts.into_iter().flatten().find(|set| set.len() >= 4).unwrap_or(&sets.train);
+    let found = compare(&runs, &set.clone().limit(SAMPLES)?)?;
+    say_text!("{}", found.shown());
+    keep(request, first.step, &found)
 }
 
 /// Evaluates a run of the modality `M`.
@@ -53,8 +110,11 @@ pub fn run(request: &Request) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
-    let dir: &Path = &request.run;
-    let mut opened = open_run::<M>(dir, &request.overrides)?;
+    let (others, keys) = files_and_keys(&request.overrides);
+    if !others.is_empty() {
+        return several::<M>(request, &others, &keys);
+    }
+    let mut opened = open_at::<M>(&request.run, &keys)?;
     let data = &mut opened.config.data;
     if let Some(path) = &request.data {
         data.path = path.clone();
@@ -75,6 +135,14 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
     if request.frames.is_some() {
         return frames(request, &opened, &sets);
     }
+    if request.invariance {
+        let parts = [sets.test.as_ref(), sets.held_out.as_ref()];
+        let set = parts.into_iter().flatten().find(|set| set.len() >= 30).unwrap_or(&sets.train);
+        let found = invariance::measure(&opened, set)?;
+        say!("checkpoint of step {}", opened.step);
+        say_text!("{}", found.shown());
+        return keep(request, opened.step, &found);
+    }
     let Some(labelled) = sets.measurable()? else { return unlabelled(request, &opened, &sets) };
     let train = &opened.config.train;
     let labelled = screen::labelled(&opened.modality, labelled, train.max_bad_fraction, train.workers)?;
@@ -87,6 +155,12 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
         workers: opened.config.train.workers,
         device: &opened.device,
     };
+    if request.episodes {
+        let found = probe.episodes(&labelled)?;
+        say!("checkpoint of step {}", opened.step);
+        say_text!("{}", found.shown());
+        return keep(request, opened.step, &found);
+    }
     let found = probe.run(&labelled, &request.snr, &request.noise)?;
     let more = if request.measures { Some(measured(&opened, &labelled.test)?) } else { None };
     say!("checkpoint of step {}", opened.step);
@@ -131,6 +205,9 @@ fn measured<M: Modality>(opened: &Opened<M>, set: &Set) -> Result<Unlabelled> {
 
 /// What can be said without labels, of the samples that are held out, or else of those trained on.
 fn unlabelled<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Result<()> {
+    if request.episodes {
+        return Err(Error::input(&opened.config.data.path, "no labels: --episodes tells classes apart"));
+    }
     if !request.snr.is_empty() {
         return Err(Error::input(&opened.config.data.path, "no labels: --snr compares accuracies"));
     }

@@ -91,6 +91,27 @@ pub enum Op {
     TrivialAugment,
 }
 
+/// A draw that made a view: what a representation may have kept of its style.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Factor {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value: a number, or 0 and 1 for what was done or not.
+    pub value: f32,
+    /// Whether it is one of the two.
+    pub discrete: bool,
+}
+
+impl Factor {
+    fn number(name: &'static str, value: f64) -> Self {
+        Factor { name, value: value as f32, discrete: false }
+    }
+
+    fn done(name: &'static str, hit: bool) -> Self {
+        Factor { name, value: f32::from(u8::from(hit)), discrete: true }
+    }
+}
+
 /// Steps that make a view.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -114,9 +135,19 @@ impl Pipeline {
     /// # Errors
     /// If a size is 0.
     pub fn apply(&self, image: &Image, rng: &mut Rng) -> Result<Image> {
+        self.apply_told(image, rng, &mut |_| {})
+    }
+
+    /// As [`Pipeline::apply`], and tells the draws that made the view: the place of the crop and its share of the
+    /// area, the angle, whether it was mirrored, grey or inverted, the changes of colour and the blur. A step that
+    /// was left out has the value that changes nothing. RandAugment and TrivialAugment tell nothing.
+    ///
+    /// # Errors
+    /// If a size is 0.
+    pub fn apply_told(&self, image: &Image, rng: &mut Rng, tell: &mut dyn FnMut(Factor)) -> Result<Image> {
         let mut current: Option<Image> = None;
         for op in &self.ops {
-            let made = op.apply(current.take(), image, rng)?;
+            let made = op.apply(current.take(), image, rng, tell)?;
             current = Some(made);
         }
         Ok(current.unwrap_or_else(|| image.clone()))
@@ -130,7 +161,13 @@ fn chance(rng: &mut Rng, p: f32) -> bool {
 impl Op {
     /// Applies the step to what the steps before made, or to the `original` if there was none: a first crop
     /// need not copy it.
-    fn apply(&self, current: Option<Image>, original: &Image, rng: &mut Rng) -> Result<Image> {
+    fn apply(
+        &self,
+        current: Option<Image>,
+        original: &Image,
+        rng: &mut Rng,
+        tell: &mut dyn FnMut(Factor),
+    ) -> Result<Image> {
         let of = |c: &Option<Image>| -> Image { c.clone().unwrap_or_else(|| original.clone()) };
         match *self {
             Op::Resize { size } => {
@@ -139,10 +176,17 @@ impl Op {
             Op::CenterCrop { size } => ops::center_crop(current.as_ref().unwrap_or(original), size),
             Op::RandomResizedCrop { size, scale, ratio } => {
                 let image = current.as_ref().unwrap_or(original);
-                ops::resized_crop(image, random_rect(image, scale, ratio, rng), size, size, Filter::Bilinear)
+                let rect = random_rect(image, scale, ratio, rng);
+                let (w, h) = (f64::from(image.width).max(1.0), f64::from(image.height).max(1.0));
+                tell(Factor::number("crop across", (rect.left + rect.width / 2.0) / w));
+                tell(Factor::number("crop down", (rect.top + rect.height / 2.0) / h));
+                tell(Factor::number("crop area", rect.width * rect.height / (w * h)));
+                ops::resized_crop(image, rect, size, size, Filter::Bilinear)
             }
             Op::HorizontalFlip { p } => {
-                if chance(rng, p) {
+                let hit = chance(rng, p);
+                tell(Factor::done("mirrored", hit));
+                if hit {
                     ops::horizontal_flip(current.as_ref().unwrap_or(original))
                 } else {
                     Ok(current.unwrap_or_else(|| original.clone()))
@@ -151,6 +195,7 @@ impl Op {
             Op::Rotation { degrees, p } => {
                 let hit = chance(rng, p);
                 let angle = rng.range_f32(-degrees, degrees);
+                tell(Factor::number("angle", if hit { angle.into() } else { 0.0 }));
                 if hit {
                     ops::rotate(current.as_ref().unwrap_or(original), angle, true)
                 } else {
@@ -159,10 +204,12 @@ impl Op {
             }
             Op::ColorJitter { brightness, contrast, saturation, hue, p } => {
                 let mut image = current.unwrap_or_else(|| original.clone());
+                let mut told = ([1.0; 3], 0.0);
                 if chance(rng, p) {
                     let mut factor = |strength: f32| rng.range_f32((1.0 - strength).max(0.0), 1.0 + strength);
                     let factors = [factor(brightness), factor(contrast), factor(saturation)];
                     let shift = rng.range_f32(-hue, hue);
+                    told = (factors, shift);
                     for step in rng.permutation(4) {
                         match step {
                             0 if brightness > 0.0 => ops::brightness(&mut image, factors[0]),
@@ -173,11 +220,24 @@ impl Op {
                         }
                     }
                 }
+                let names = ["brightness", "contrast", "saturation"];
+                for ((name, strength), value) in
+                    names.into_iter().zip([brightness, contrast, saturation]).zip(told.0)
+                {
+                    if strength > 0.0 {
+                        tell(Factor::number(name, value.into()));
+                    }
+                }
+                if hue > 0.0 {
+                    tell(Factor::number("hue", told.1.into()));
+                }
                 Ok(image)
             }
             Op::Grayscale { p } => {
                 let mut image = current.unwrap_or_else(|| original.clone());
-                if chance(rng, p) {
+                let hit = chance(rng, p);
+                tell(Factor::done("grey", hit));
+                if hit {
                     ops::grayscale(&mut image);
                 }
                 Ok(image)
@@ -186,6 +246,7 @@ impl Op {
                 let mut image = current.unwrap_or_else(|| original.clone());
                 let hit = chance(rng, p);
                 let sigma = rng.range_f32(sigma[0], sigma[1]);
+                tell(Factor::number("blur", if hit { sigma.into() } else { 0.0 }));
                 if hit {
                     ops::gaussian_blur(&mut image, kernel as usize, sigma);
                 }
@@ -193,7 +254,9 @@ impl Op {
             }
             Op::Solarize { threshold, p } => {
                 let mut image = current.unwrap_or_else(|| original.clone());
-                if chance(rng, p) {
+                let hit = chance(rng, p);
+                tell(Factor::done("solarized", hit));
+                if hit {
                     ops::solarize(&mut image, threshold);
                 }
                 Ok(image)

@@ -9,7 +9,7 @@ mod recipes;
 mod slices;
 mod tasks;
 
-use super::{Draws, Method, Modality, Shown, Shows};
+use super::{Augmented, Draws, FactorDraw, Method, Modality, Shown, Shows};
 use crate::config::{self, PretrainConfig};
 use crate::recipe::{Given, Seen, span};
 use crate::set::{Set, evenly};
@@ -26,7 +26,9 @@ use selfsup_vision::names::{Released, load_pretrained};
 use selfsup_vision::preview::{brightest, contact_sheet};
 use selfsup_vision::recipe::{Architecture, EncoderConfig, MethodConfig, ViTKeys};
 use selfsup_vision::thumbnail::{Encoded, thumbnail};
+use selfsup_vision::transform::Factor;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Table;
@@ -304,6 +306,25 @@ impl Modality for Vision {
             Arc::new(stacked),
             loader,
         )?))
+    }
+
+    fn augmented(&self, set: &Set, range: Range<usize>, key: Key) -> Result<Option<Augmented<Views>>> {
+        let wanted = self.keys.method.wanted();
+        // A method that compares nothing is shown the views that others compare.
+        let seen = if wanted.compares() { wanted } else { Wanted::Joint(1) };
+        let views = self.keys.augment.views(seen, self.keys.encoder.channels(), self.max_pixels)?;
+        let images = Images(set.records().clone());
+        let (mut made, mut factors) = (Vec::new(), Vec::new());
+        for i in range.clone() {
+            let (planes, told) = views.told(images.get(i)?, &mut key.fold(i as u64).rng())?;
+            made.push(planes);
+            let draw = |f: Factor| FactorDraw { name: f.name, value: f.value, discrete: f.discrete };
+            factors.push(told.into_iter().map(draw).collect());
+        }
+        let indices: Vec<usize> = range.collect();
+        let batch = Collated.collate(made, &indices, key)?;
+        let first = batch.globals.first().cloned().ok_or_else(|| Error::input("batch", "no views"))?;
+        Ok(Some(Augmented { batch, first, factors, compared: wanted.compares() }))
     }
 
     fn method(&self, scope: &Scope) -> Result<Method<Views>> {

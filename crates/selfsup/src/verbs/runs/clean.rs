@@ -62,10 +62,10 @@ fn of(run: &Entry, failed: bool, waste: &mut Vec<Waste>) -> Result<()> {
     let all = store.list()?;
     match run.ended.state {
         State::Running => {}
-        State::Failed if all.is_empty() => push(&run.dir, "failed, without a checkpoint"),
+        State::Failed | State::Collapsed if all.is_empty() => push(&run.dir, "failed, without a checkpoint"),
         State::Failed if failed => push(&run.dir, "failed"),
-        // A failed run goes on from what it has.
-        State::Failed => {}
+        // A failed run goes on from what it has, and a collapsed one is looked at.
+        State::Failed | State::Collapsed => {}
         _ => {
             let best = store.best()?.map(|(path, _)| path);
             for (_, path) in all.iter().rev().skip(1).filter(|(_, path)| Some(path) != best.as_ref()) {

@@ -1,6 +1,6 @@
 //! A run as its folder tells it. Nothing is written, and nothing of the weights is read.
 
-use selfsup_core::run::{Ended, Run};
+use selfsup_core::run::{Ended, Run, time_text};
 use selfsup_core::{Error, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -60,10 +60,49 @@ impl Entry {
         })
     }
 
+    /// A section of the result; null where there is none.
+    fn part(&self, name: &str) -> Value {
+        self.result.as_ref().map_or(Value::Null, |r| r[name].clone())
+    }
+
+    /// Gauges outside their healthy band at the end.
+    pub fn unhealthy(&self) -> Vec<String> {
+        let breaches = self.part("training")["unhealthy"].as_array().cloned().unwrap_or_default();
+        breaches.iter().filter_map(|b| Some(b["gauge"].as_str()?.to_string())).collect()
+    }
+
+    /// What it took, in a few words: time (with that on processors), samples a second, memory; and what was
+    /// planned. Runs of earlier versions have the time alone.
+    pub fn cost(&self) -> String {
+        let cost = self.part("cost");
+        let of = |key: &str| cost[key].as_f64();
+        let Some(seconds) = of("seconds").or_else(|| self.part("seconds").as_f64()) else {
+            return "-".into();
+        };
+        let mut text = time_text(seconds);
+        if let Some(planned) = of("planned_seconds") {
+            text += &format!(" of {}", time_text(planned));
+        }
+        if let Some(processor) = of("processor_seconds") {
+            text += &format!(", {} cpu", time_text(processor));
+        }
+        if let Some(rate) = of("samples_per_second") {
+            text += &format!(", {rate:.0}/s");
+        }
+        if let Some(mb) = of("peak_memory_mb") {
+            text += &format!(", {mb:.0} MB");
+            if let Some(planned) = of("planned_memory_mb") {
+                text += &format!(" of {planned:.0}");
+            }
+        }
+        text
+    }
+
     pub fn json(&self) -> Value {
         json!({
             "run": self.dir, "state": self.ended.state, "error": self.ended.error, "method": self.method,
             "encoder": self.encoder, "steps": self.steps, "bytes": self.bytes,
+            "cost": self.part("cost"), "unhealthy": self.unhealthy(),
             "main": self.main.as_ref().map(|(name, value)| json!({ "name": name, "value": value })),
         })
     }

@@ -23,7 +23,8 @@ fn runs_in(dir: &Path) -> Result<Vec<Entry>> {
     Ok(found)
 }
 
-/// Lists the runs in `dir`: state, method, encoder, steps, the number that says most, size.
+/// Lists the runs in `dir`: state, method, encoder, steps, the number that says most, size, and what it
+/// took.
 ///
 /// # Errors
 /// If `dir` cannot be read or holds no runs.
@@ -32,27 +33,33 @@ pub fn list(dir: &Path) -> Result<()> {
     let names: Vec<String> = runs.iter().map(|r| r.dir.display().to_string()).collect();
     let wide = names.iter().map(|n| n.chars().count()).max().unwrap_or(0).max(3);
     say!(
-        "{:<wide$}  {:<9}{:<22}{:<16}{:>9}  {:<26}{:>10}",
+        "{:<wide$}  {:<10}{:<22}{:<16}{:>9}  {:<26}{:>10}  {}",
         "run",
         "state",
         "method",
         "encoder",
         "steps",
         "result",
-        "size"
+        "size",
+        "took"
     );
     for (run, name) in runs.iter().zip(&names) {
         say!(
-            "{name:<wide$}  {:<9}{:<22}{:<16}{:>9}  {:<26}{:>10}",
+            "{name:<wide$}  {:<10}{:<22}{:<16}{:>9}  {:<26}{:>10}  {}",
             run.ended.state.to_string(),
             run.method,
             run.encoder,
             run.steps,
             run.main.as_ref().map_or_else(|| "-".into(), |(what, v)| format!("{what} {v:.4}")),
             size(run.bytes),
+            run.cost(),
         );
-        if let (State::Failed, Some(why)) = (run.ended.state, &run.ended.error) {
+        if let (State::Failed | State::Collapsed, Some(why)) = (run.ended.state, &run.ended.error) {
             say!("{:wide$}  {why}", "");
+        }
+        let unhealthy = run.unhealthy();
+        if !unhealthy.is_empty() {
+            say!("{:wide$}  outside the healthy band at the end: {}", "", unhealthy.join(", "));
         }
     }
     let all: Vec<_> = runs.iter().map(Entry::json).collect();
