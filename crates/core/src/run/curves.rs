@@ -12,6 +12,9 @@ use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::Path;
 
+/// What names of metrics begin with that tell the seconds which another one took. Curves leave them out.
+pub const COST: &str = "cost/";
+
 /// Values of one metric by step.
 type Curve = Vec<(f64, f64)>;
 
@@ -61,7 +64,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, Curve>> {
         for (name, value) in
             values.iter().filter(|(name, _)| !matches!(name.as_str(), "step" | "epoch" | "time"))
         {
-            if let Some(value) = value.as_f64().filter(|_| !name.starts_with(super::COST)) {
+            if let Some(value) = value.as_f64().filter(|_| !name.starts_with(COST)) {
                 curves.entry(name.clone()).or_default().push((step, value));
             }
         }

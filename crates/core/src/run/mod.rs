@@ -20,6 +20,7 @@ mod events;
 mod records;
 mod state;
 
+pub use curves::COST;
 pub use display::{Display, counted, set_quiet, time_text};
 pub use events::EventWriter;
 pub use state::{Ended, State};
@@ -33,9 +34,6 @@ use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What names of metrics begin with that tell the seconds which another one took. Curves leave them out.
-pub const COST: &str = "cost/";
 
 /// A key of the configuration that differs between the folder and a resumed run.
 #[derive(Clone, Debug, PartialEq, Eq)]
