@@ -355,6 +355,14 @@ impl<const A: usize> Encoder for ViT<A> {
     fn dim(&self) -> usize {
         self.config.trunk.dim
     }
+
+    fn map(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.maps(x, pass)?.pop().ok_or_else(|| Error::input("encoder", "no maps"))
+    }
+
+    fn stride(&self) -> Vec<usize> {
+        self.config.patch.to_vec()
+    }
 }
 
 /// The input itself and the patches' tokens: nothing between them is finer than a patch.
@@ -403,6 +411,19 @@ impl<const A: usize> TokenEncoder for ViT<A> {
         let start = self.with_prefix(tokens, positions.as_ref(), pass)?;
         let (y, _) = self.trunk.forward_rotated(&start, valid.as_ref(), rotation.as_ref(), &[], pass)?;
         self.norm.forward(&y, pass)
+    }
+
+    fn positions(&self, pass: &Pass) -> Result<Tensor> {
+        let l = self.config.grid().iter().product();
+        match &self.positions {
+            Some(table) => Ok(table.on(pass)?.narrow(1, self.config.position_prefix(), l)?),
+            // Rotary ones are added to nothing.
+            None => Ok(Tensor::zeros((1, l, self.dim()), pass.precision, self.norm.device())?),
+        }
+    }
+
+    fn depth(&self) -> usize {
+        self.trunk.depth()
     }
 
     fn prefix(&self) -> usize {
