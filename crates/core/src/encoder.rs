@@ -157,13 +157,16 @@ pub trait TokenEncoder: Encoder {
     fn contextualize(&self, tokens: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor>;
 
     /// The position embedding of the patches that [`TokenEncoder::embed`] adds, `(1, L, D)`, for the input
-    /// size that the encoder was built for: a method that puts a token of its own in the place of a patch
-    /// gives it that position.
+    /// size that the encoder was built for; none where it adds none, as with rotary positions. A method that
+    /// puts a token of its own in the place of a patch gives it that position.
     ///
     /// # Errors
-    /// If the encoder has no such table.
-    fn positions(&self, _pass: &Pass) -> Result<Tensor> {
-        Err(Error::input("encoder", "adds no positions to its patches: expected a vision transformer"))
+    /// If the encoder does not tell.
+    fn positions(&self, _pass: &Pass) -> Result<Option<Tensor>> {
+        Err(Error::input(
+            "encoder",
+            "does not tell the positions of its patches: expected a vision transformer",
+        ))
     }
 
     /// Number of blocks.

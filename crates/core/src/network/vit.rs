@@ -413,13 +413,9 @@ impl<const A: usize> TokenEncoder for ViT<A> {
         self.norm.forward(&y, pass)
     }
 
-    fn positions(&self, pass: &Pass) -> Result<Tensor> {
-        let l = self.config.grid().iter().product();
-        match &self.positions {
-            Some(table) => Ok(table.on(pass)?.narrow(1, self.config.position_prefix(), l)?),
-            // Rotary ones are added to nothing.
-            None => Ok(Tensor::zeros((1, l, self.dim()), pass.precision, self.norm.device())?),
-        }
+    fn positions(&self, pass: &Pass) -> Result<Option<Tensor>> {
+        let (l, prefix) = (self.config.grid().iter().product(), self.config.position_prefix());
+        self.positions.as_ref().map(|table| Ok(table.on(pass)?.narrow(1, prefix, l)?)).transpose()
     }
 
     fn depth(&self) -> usize {

@@ -15,8 +15,8 @@
 
 use super::mae::view;
 use super::{
-    Band, BuildEncoder, Gauge, Loss, Method, Needs, Networks, Objective, OverViews, Picture, Views, Wanted,
-    boxed, tiles,
+    Band, BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Picture, Views, Wanted, boxed,
+    tiles,
 };
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
@@ -267,11 +267,6 @@ impl Jigsaw {
 impl OverViews for JigsawConfig {
     fn wanted(&self) -> Wanted {
         Wanted::Plain
-    }
-
-    /// A tile is smaller than the view: fixed positions fit any size.
-    fn needs(&self) -> Needs {
-        Needs { fixed_positions: true, ..Needs::default() }
     }
 
     fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {

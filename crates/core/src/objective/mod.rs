@@ -15,6 +15,8 @@ mod dino;
 mod dino_head;
 mod embeddings;
 pub mod gauge;
+#[cfg(test)]
+mod grid_tests;
 mod ijepa;
 mod inpainting;
 mod jigsaw;

@@ -14,8 +14,8 @@
 
 use super::mae::view;
 use super::{
-    Band, BuildEncoder, Gauge, Loss, Method, Needs, Networks, Objective, OverViews, Picture, Views, Wanted,
-    boxed, tiles,
+    Band, BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Picture, Views, Wanted, boxed,
+    tiles,
 };
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
@@ -63,7 +63,12 @@ impl RelativePositionConfig {
 
     /// Tile, gap and largest shift along an axis of `size` values, for an encoder of this stride.
     fn layout(&self, size: usize, stride: usize) -> Result<Along> {
-        let side = tiles::side(size as f64 / (2.0 + self.gap + self.jitter), size / 2, stride);
+        let wanted = size as f64 / (2.0 + self.gap + self.jitter);
+        let mut side = tiles::side(wanted, size / 2, stride);
+        // A smaller tile rather than none of the gap.
+        while self.gap > 0.0 && size <= 2 * side && side > stride {
+            side -= stride;
+        }
         let share = |of: f64| (of * side as f64).round() as usize;
         let Some(room) = size.checked_sub(2 * side) else {
             return Err(Error::input("batch", format!("views of {size}: no room for two tiles of {side}")));
@@ -192,11 +197,6 @@ impl OverViews for RelativePositionConfig {
         Wanted::Plain
     }
 
-    /// A tile is smaller than the view: fixed positions fit any size.
-    fn needs(&self) -> Needs {
-        Needs { fixed_positions: true, ..Needs::default() }
-    }
-
     fn build(&self, scope: &Scope, networks: &dyn Networks) -> Result<Method<Views>> {
         Ok(boxed(RelativePosition::new(scope, &|s: &Scope| networks.encoder(s), self.clone())?))
     }
@@ -309,6 +309,7 @@ mod tests {
                 }
             }
         }
+        assert_eq!(config.layout(32, 8)?, Along { size: 32, side: 8, gap: 4, jitter: 1 });
         assert!(config.layout(8, 4).unwrap_err().to_string().contains("method.gap"));
         let tight = RelativePositionConfig { gap: 0.0, ..config };
         assert_eq!(tight.layout(8, 4)?, Along { size: 8, side: 4, gap: 0, jitter: 0 });

@@ -123,7 +123,12 @@ pub(super) fn with_mask_token(
     if mask.dims() != [n, l] {
         return Err(Error::input("mask", format!("shape {:?}: expected ({n}, {l})", mask.dims())));
     }
-    let hidden = token.on(pass)?.broadcast_add(&encoder.positions(pass)?)?.broadcast_as((n, l, d))?;
+    let token = token.on(pass)?;
+    let hidden = match encoder.positions(pass)? {
+        Some(table) => token.broadcast_add(&table)?,
+        None => token,
+    };
+    let hidden = hidden.broadcast_as((n, l, d))?;
     masks::blend(&tokens, &hidden, &mask.unsqueeze(2)?)
 }
 

@@ -373,3 +373,19 @@ fn exports_load_again() {
         }
     }
 }
+
+/// Predictions as pictures, in the layout of the patches.
+#[test]
+fn predictions_can_be_looked_at() {
+    for name in ["genesis", "super-resolution", "mae", "simmim", "inpainting", "jigsaw", "relative-position"]
+    {
+        let method = small(name);
+        let pictures =
+            build(name, "unet3d", 0).pictures(&views(&method, 0, 0).unwrap(), &Pass::eval()).unwrap();
+        assert!(pictures.iter().any(|p| p.name == "prediction"), "{name}");
+        assert!(
+            pictures.iter().all(|p| p.values.dims()[..2] == [BATCH, 1] && p.values.rank() == 5),
+            "{name}"
+        );
+    }
+}

@@ -207,3 +207,33 @@ fn threads_do_not_change_a_bit() {
         trial(name).threads_do_not_change_a_bit(|seed| Ok(build(name, seed, false)), dir.path()).unwrap();
     }
 }
+
+/// Methods that predict what can be looked at show it: pictures of all samples, the prediction next to what it
+/// should be.
+#[test]
+fn predictions_can_be_looked_at() {
+    let shown = [
+        "mae",
+        "simmim",
+        "rotation",
+        "jigsaw",
+        "relative-position",
+        "inpainting",
+        "colourisation",
+        "super-resolution",
+    ];
+    for name in MethodConfig::NAMES {
+        let pictures = build(name, 0, false).pictures(&blobs(0, 0).unwrap(), &Pass::eval()).unwrap();
+        let names: Vec<&str> = pictures.iter().map(|p| p.name).collect();
+        assert_eq!(
+            names.contains(&"prediction") && names.contains(&"target"),
+            shown.contains(&name),
+            "{name}"
+        );
+        for p in &pictures {
+            let values = p.values.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(p.values.dim(0).unwrap() == BATCH && p.values.dim(1).unwrap() == 3, "{name} {}", p.name);
+            assert!(values.iter().all(|v| v.is_finite() && (!p.unit || (0.0..=1.0).contains(v))), "{name}");
+        }
+    }
+}
