@@ -289,6 +289,8 @@ macro_rules! methods_over_views {
             Swav SwavConfig "swav" "SwAV.",
             Dino DinoConfig "dino" "DINO.",
             Lejepa LeJepaConfig "lejepa" "LeJEPA.",
+            Ibot IBotConfig "ibot" "iBOT.",
+            Dinov2 DinoV2Config "dinov2" "DINOv2.",
             Mae MaeConfig "mae" "Masked autoencoder.",
             Simmim SimMimConfig "simmim" "SimMIM.",
             Ijepa IJepaConfig "i-jepa" "I-JEPA.",

@@ -2,8 +2,8 @@
 //! transformer over images of 16 pixels. The transformer drops values, attention weights and branches.
 
 use super::{
-    IJepaConfig, InpaintingConfig, JigsawConfig, MaeConfig, Method, Needs, Networks, OverViews,
-    RelativePositionConfig, RotationConfig, SimMimConfig, Views,
+    DinoV2Config, IBotConfig, IJepaConfig, InpaintingConfig, JigsawConfig, MaeConfig, Method, Needs,
+    Networks, OverViews, RelativePositionConfig, RotationConfig, SimMimConfig, Views,
 };
 use crate::conformance::{Trial, building_twice_changes_nothing, every_parameter_has_a_place};
 use crate::encoder::{Encoder, TokenEncoder};
@@ -19,21 +19,25 @@ use selfsup_kernels::rng::Key;
 const SIZE: usize = 16;
 const BATCH: usize = 6;
 
-/// Smooth images that differ from each other, with noise of the epoch.
+/// Two views and a small crop of smooth images that differ from each other, each with noise of its own.
 fn blobs(epoch: u64, b: usize) -> Result<Views> {
-    let mut values = Vec::new();
-    for i in b * BATCH..(b + 1) * BATCH {
-        let mut place = Key::new(7).fold(i as u64).rng();
-        let (fx, fy, phase) = (place.uniform() * 0.8, place.uniform() * 0.8, place.uniform() * 6.0);
-        let mut noise = Key::new(8).fold(epoch).fold(i as u64).rng();
-        for p in 0..3 * SIZE * SIZE {
-            let (c, y, x) = (p / (SIZE * SIZE), p / SIZE % SIZE, p % SIZE);
-            let wave = (fx * x as f32 + fy * y as f32 + phase + c as f32).sin();
-            values.push(wave + 0.3 * noise.normal());
+    let view = |which: u64, size: usize| -> Result<Tensor> {
+        let mut values = Vec::new();
+        for i in b * BATCH..(b + 1) * BATCH {
+            let mut place = Key::new(7).fold(i as u64).rng();
+            let (fx, fy, phase) = (place.uniform() * 0.8, place.uniform() * 0.8, place.uniform() * 6.0);
+            let mut noise = Key::new(8).fold(epoch).fold(i as u64).fold(which).rng();
+            for p in 0..3 * size * size {
+                let (c, y, x) = (p / (size * size), p / size % size, p % size);
+                let wave = (fx * x as f32 + fy * y as f32 + phase + c as f32).sin();
+                values.push(wave + 0.3 * noise.normal());
+            }
         }
-    }
-    let x = Tensor::from_vec(values, (BATCH, 3, SIZE, SIZE), &Device::Cpu)?;
-    Ok(Views::of(vec![x], (b * BATCH..(b + 1) * BATCH).collect()))
+        Ok(Tensor::from_vec(values, (BATCH, 3, size, size), &Device::Cpu)?)
+    };
+    let indices = (b * BATCH..(b + 1) * BATCH).collect();
+    let locals = vec![view(2, SIZE / 2)?];
+    Ok(Views { locals, ..Views::of(vec![view(0, SIZE)?, view(1, SIZE)?], indices) })
 }
 
 /// A residual network, or a transformer for a method of these needs.
@@ -98,7 +102,7 @@ fn conforms(name: &str, config: &mut (dyn OverViews + Sync)) -> Result<()> {
             trial.parts_compute_the_gradient(&*of(1)?, &[1, 4], 2e-4)?;
         }
         let shown = of(0)?.pictures(&blobs(0, 0)?, &Pass::eval())?;
-        assert_eq!(shown.is_empty(), name == "i-jepa");
+        assert_eq!(shown.is_empty(), ["i-jepa", "ibot", "dinov2"].contains(&name));
         assert!(shown.iter().all(|p| p.values.dims()[..2] == [BATCH, 3]), "{name}");
     }
     Ok(())
@@ -109,6 +113,12 @@ fn masked_methods_conform() -> Result<()> {
     conforms("mae", &mut MaeConfig::default())?;
     conforms("simmim", &mut SimMimConfig::default())?;
     conforms("i-jepa", &mut IJepaConfig::default())
+}
+
+#[test]
+fn self_distillation_conforms() -> Result<()> {
+    conforms("ibot", &mut IBotConfig::default())?;
+    conforms("dinov2", &mut DinoV2Config::default())
 }
 
 #[test]
