@@ -6,15 +6,15 @@ use crate::Result;
 use crate::kernels::Path;
 use candle_core::{D, Tensor};
 
-/// iBOT: cross entropy of the student's masked patches against what the teacher says of the same patches, which
-/// it sees; mean over the masked patches of an image, then over the images.
+/// iBOT: cross entropy of the student's masked patches against what the teacher says of the same patches,
+/// which it sees; mean over the masked patches of an image, then over the images.
 ///
 /// `student`: (R, K) outputs of the head, the masked patches of the first image, of the second, and so on.
 /// `targets`: (R, K) distributions of the teacher for the same patches, detached: [`centred`], or
 /// [`sinkhorn`](super::sinkhorn) of the outputs divided by the temperature. `counts`: masked patches of each
 /// image; one without any adds 0 and counts in the mean over the images. `L = 1/B sum_b 1/n_b sum_{r in b}
-/// -sum_k targets_rk log_softmax(student_r / student_temp)_k`. The paper: student temperature 0.1, teacher 0.04
-/// to 0.07.
+/// -sum_k targets_rk log_softmax(student_r / student_temp)_k`. The paper: student temperature 0.1, teacher
+/// 0.04 to 0.07.
 ///
 /// Zhou et al. 2021, "iBOT: Image BERT Pre-Training with Online Tokenizer", arXiv 2111.07832, equation 2.
 ///

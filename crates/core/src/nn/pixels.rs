@@ -13,8 +13,9 @@ use selfsup_kernels::activation::Act;
 use selfsup_kernels::conv::ConvSpec;
 use selfsup_kernels::resize::{Resize, resize};
 
-/// Convolution, layer norm over the channels, GELU and linear interpolation to twice the size, as often as the
-/// encoder has halved its input; then a convolution to the outputs. Widths are halved with every doubling.
+/// Convolution, layer norm over the channels, GELU and linear interpolation to twice the size, as often as
+/// the encoder has halved its input; then a convolution to the outputs. Widths are halved with every
+/// doubling.
 #[derive(Clone, Debug)]
 pub struct PixelDecoder {
     steps: Vec<(Conv, LayerNorm)>,

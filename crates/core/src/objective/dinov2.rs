@@ -1,12 +1,13 @@
-//! DINOv2 (Oquab et al. 2023, "DINOv2: Learning Robust Visual Features without Supervision", arXiv 2304.07193):
+//! DINOv2 (Oquab et al. 2023, "DINOv2: Learning Robust Visual Features without Supervision", arXiv
+//! 2304.07193):
 //! [iBOT](super::IBotConfig) with a head for classes and another for patches, Sinkhorn-Knopp in place of the
-//! centres (three rounds over the batch, for patches over those that were masked), and KoLeo on the class features
-//! of the encoder, each full-size view by itself.
+//! centres (three rounds over the batch, for patches over those that were masked), and KoLeo on the class
+//! features of the encoder, each full-size view by itself.
 //!
-//! What the paper adds to the network and the optimiser are keys of `[encoder]` and `[optim]`: LayerScale of 1e-5,
-//! stochastic depth, a layer-wise decay of the learning rate. The authors deal shares of masked patches over the
-//! images of a batch; here each view draws its own, so that it does not depend on its neighbours. The authors have no experience with batches below
-//! some hundreds of images.
+//! What the paper adds to the network and the optimiser are keys of `[encoder]` and `[optim]`: LayerScale of
+//! 1e-5, stochastic depth, a layer-wise decay of the learning rate. The authors deal shares of masked patches
+//! over the images of a batch; here each view draws its own, so that it does not depend on its neighbours.
+//! The authors have no experience with batches below some hundreds of images.
 
 use super::dino_head::DinoHeadSizes;
 use super::self_distillation::{Recipe, SelfDistillation};
@@ -18,7 +19,8 @@ use crate::scope::Scope;
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DinoV2Config {
-    /// Number of outputs K of each head (the paper's 65,536 to 131,072; 4096 for tens of thousands of images).
+    /// Number of outputs K of each head (the paper's 65,536 to 131,072; 4096 for tens of thousands of
+    /// images).
     pub out_dim: usize,
     /// Width of the heads' two hidden layers.
     pub hidden_dim: usize,

@@ -1,5 +1,5 @@
-//! iBOT (Zhou et al. 2021, "Image BERT Pre-Training with Online Tokenizer", arXiv 2111.07832): DINO, and the same
-//! for single patches, which the student does not see.
+//! iBOT (Zhou et al. 2021, "Image BERT Pre-Training with Online Tokenizer", arXiv 2111.07832): DINO, and the
+//! same for single patches, which the student does not see.
 //!
 //! ```text
 //! L = class_weight * DINO(class tokens)
@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The student sees full-size views with blocks of patches masked, and small crops; the teacher, its moving
-//! average, sees the full-size views whole. `p` is a softmax over the prototypes of a DINO head, by default one for
-//! classes and patches; the teacher's is centred by two running means. A view is masked with probability `mask_p`,
-//! each by a share of its own.
+//! average, sees the full-size views whole. `p` is a softmax over the prototypes of a DINO head, by default
+//! one for classes and patches; the teacher's is centred by two running means. A view is masked with
+//! probability `mask_p`, each by a share of its own.
 
 use super::dino_head::DinoHeadSizes;
 use super::self_distillation::{Recipe, SelfDistillation};

@@ -6,15 +6,15 @@
 //! ```
 //!
 //! The teacher is the encoder's moving average and sees the whole sample; its output is normalised over the
-//! features of each token, without weight and bias. The predictor `g` is a narrow transformer over the context
-//! and one mask token for each patch of a block, each block by itself.
+//! features of each token, without weight and bias. The predictor `g` is a narrow transformer over the
+//! context and one mask token for each patch of a block, each block by itself.
 //!
-//! The sizes of the blocks are drawn once a step, their places for each sample. What is left of a context block
-//! without the targets differs between samples. The authors cut all to the shortest of the batch, so that a
-//! sample's context depends on its neighbours. We keep as many patches as are left on average, a number of the
-//! step alone: longer contexts lose random patches, shorter ones are padded. So micro-batches and processes
-//! compute the gradient of the whole batch. A block may span an axis of the grid; theirs is at least one patch
-//! shorter. Volumes have blocks of three axes.
+//! The sizes of the blocks are drawn once a step, their places for each sample. What is left of a context
+//! block without the targets differs between samples. The authors cut all to the shortest of the batch, so
+//! that a sample's context depends on its neighbours. We keep as many patches as are left on average, a
+//! number of the step alone: longer contexts lose random patches, shorter ones are padded. So micro-batches
+//! and processes compute the gradient of the whole batch. A block may span an axis of the grid; theirs is at
+//! least one patch shorter. Volumes have blocks of three axes.
 
 use super::gauge::GAIN_OVER_MEAN;
 use super::mae::{heads_of, view};
@@ -115,8 +115,8 @@ impl IJepaConfig {
         }
     }
 
-    /// Width, blocks and heads of the predictor: for a ViT-B (768 x 12) the paper's 384 x 6, for a ViT-H (1280
-    /// x 32) its 384 x 12.
+    /// Width, blocks and heads of the predictor: for a ViT-B (768 x 12) the paper's 384 x 6, for a ViT-H
+    /// (1280 x 32) its 384 x 12.
     fn predictor(&self, dim: usize, depth: usize) -> (usize, usize, usize) {
         let width = self.predictor_dim.unwrap_or_else(|| dim.div_ceil(2).next_multiple_of(32).min(384));
         let blocks = self.predictor_depth.unwrap_or_else(|| depth.div_ceil(2).clamp(1, 12));
@@ -124,9 +124,9 @@ impl IJepaConfig {
     }
 }
 
-/// What the predictor should say: `tokens (N, L, D)` of the teacher, each normalised over its features (epsilon
-/// 1e-5, no weight, no bias), at the `places` of the target blocks of each sample, equally many everywhere:
-/// `(N, B, K, D)`.
+/// What the predictor should say: `tokens (N, L, D)` of the teacher, each normalised over its features
+/// (epsilon 1e-5, no weight, no bias), at the `places` of the target blocks of each sample, equally many
+/// everywhere: `(N, B, K, D)`.
 ///
 /// # Errors
 /// If a place is outside.

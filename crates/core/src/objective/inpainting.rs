@@ -1,5 +1,5 @@
-//! Context encoders (Pathak et al. 2016, "Context Encoders: Feature Learning by Inpainting", arXiv 1604.07379):
-//! blocks of the view are painted over; encoder and decoder give back what was there.
+//! Context encoders (Pathak et al. 2016, "Context Encoders: Feature Learning by Inpainting", arXiv
+//! 1604.07379): blocks of the view are painted over; encoder and decoder give back what was there.
 //!
 //! ```text
 //! L = mean over samples of sum_p w_p |F(x without the region)_p - x_p|^2 / (C sum_p w_p)

@@ -1,17 +1,18 @@
-//! Jigsaw puzzles (Noroozi and Favaro 2016, "Unsupervised Learning of Visual Representations by Solving Jigsaw
-//! Puzzles", arXiv 1603.09246): the tiles of a view are shuffled; which of `P` known permutations was it?
+//! Jigsaw puzzles (Noroozi and Favaro 2016, "Unsupervised Learning of Visual Representations by Solving
+//! Jigsaw Puzzles", arXiv 1603.09246): the tiles of a view are shuffled; which of `P` known permutations was
+//! it?
 //!
 //! ```text
 //! L = mean over samples of -log softmax(h(f(tile_p(1)), .., f(tile_p(T))))_p
 //! ```
 //!
 //! The view is cut into a grid of cells, 3 x 3 in the paper; a tile lies at a random place in its cell. The
-//! encoder sees each tile by itself; only the head sees all. The permutations are chosen so that they differ in
-//! as many places as possible.
+//! encoder sees each tile by itself; only the head sees all. The permutations are chosen so that they differ
+//! in as many places as possible.
 //!
 //! Against shortcuts: gaps between tiles (edges and lines that go on), each tile normalised by itself
-//! (brightness), a share of the samples in gray (chromatic aberration). Volumes are cut along three axes (Taleb
-//! et al. 2020, arXiv 2006.03829).
+//! (brightness), a share of the samples in gray (chromatic aberration). Volumes are cut along three axes
+//! (Taleb et al. 2020, arXiv 2006.03829).
 
 use super::mae::view;
 use super::{
@@ -86,10 +87,10 @@ impl JigsawConfig {
 /// Candidates that permutations of more than nine tiles are chosen from: 9! = 362,880 can be listed, 10! not.
 const CANDIDATES: usize = 20_000;
 
-/// `count` permutations of `tiles` places, chosen one after the other: each differs from those before it in as
-/// many places as possible, first in the worst case, then on average. The first is the order itself. The same
-/// for the same numbers, so a run that is resumed has the same classes. Up to nine tiles all permutations are
-/// candidates, beyond a fixed random sample of them.
+/// `count` permutations of `tiles` places, chosen one after the other: each differs from those before it in
+/// as many places as possible, first in the worst case, then on average. The first is the order itself. The
+/// same for the same numbers, so a run that is resumed has the same classes. Up to nine tiles all
+/// permutations are candidates, beyond a fixed random sample of them.
 ///
 /// # Errors
 /// If there are fewer permutations.

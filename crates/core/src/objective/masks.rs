@@ -1,7 +1,7 @@
 //! Which patches a method hides: units of several patches, and blocks on the grid; and how tokens are picked.
 //!
-//! A mask is drawn for one sample from its own generator. Sizes that the whole batch must share are drawn from
-//! the step's key, so that micro-batches and processes draw those of the whole batch.
+//! A mask is drawn for one sample from its own generator. Sizes that the whole batch must share are drawn
+//! from the step's key, so that micro-batches and processes draw those of the whole batch.
 
 use crate::error::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -73,9 +73,9 @@ pub(super) fn units(grid: &[usize], unit: usize, ratio: f64, rng: &mut Rng) -> R
 /// Tries for the next block of [`block_mask`] before single patches fill up what is left.
 const TRIES: usize = 10;
 
-/// Hides exactly `count` patches of `grid` in blocks (Bao et al. 2021, "BEiT", arXiv 2106.08254): blocks of at
-/// least `smallest` patches and an aspect ratio between 0.3 and 1 / 0.3, which may overlap, until the next one
-/// does not fit into the count; then single patches. True where a patch is hidden.
+/// Hides exactly `count` patches of `grid` in blocks (Bao et al. 2021, "BEiT", arXiv 2106.08254): blocks of
+/// at least `smallest` patches and an aspect ratio between 0.3 and 1 / 0.3, which may overlap, until the next
+/// one does not fit into the count; then single patches. True where a patch is hidden.
 pub fn block_mask(grid: &[usize], count: usize, smallest: usize, rng: &mut Rng) -> Vec<bool> {
     let l: usize = grid.iter().product();
     let (mut mask, mut left) = (vec![false; l], count.min(l));

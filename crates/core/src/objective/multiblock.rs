@@ -1,5 +1,5 @@
-//! I-JEPA's blocks (Assran et al. 2023, arXiv 2301.08243, section 3): which patches of a sample are the context,
-//! and which are to be predicted.
+//! I-JEPA's blocks (Assran et al. 2023, arXiv 2301.08243, section 3): which patches of a sample are the
+//! context, and which are to be predicted.
 
 use super::masks;
 use selfsup_kernels::rng::Rng;

@@ -1,16 +1,16 @@
-//! Relative position (Doersch et al. 2015, "Unsupervised Visual Representation Learning by Context Prediction",
-//! arXiv 1505.05192): of two tiles of a view, on which side of the first does the second lie?
+//! Relative position (Doersch et al. 2015, "Unsupervised Visual Representation Learning by Context
+//! Prediction", arXiv 1505.05192): of two tiles of a view, on which side of the first does the second lie?
 //!
 //! ```text
 //! L = mean over samples of -log softmax(h(f(first), f(second)))_side
 //! ```
 //!
-//! There are 8 sides in an image and 26 in a volume (Taleb et al. 2020, arXiv 2006.03829). Both tiles go through
-//! the same encoder; the head sees their features side by side.
+//! There are 8 sides in an image and 26 in a volume (Taleb et al. 2020, arXiv 2006.03829). Both tiles go
+//! through the same encoder; the head sees their features side by side.
 //!
 //! Against shortcuts: a gap of half a tile between them and a jitter of their places (lines that go on), each
-//! tile normalised by itself, and only one channel of each, the others noise (chromatic aberration, by which a
-//! network tells where in the photograph a tile was). The head has one hidden layer, the paper's two.
+//! tile normalised by itself, and only one channel of each, the others noise (chromatic aberration, by which
+//! a network tells where in the photograph a tile was). The head has one hidden layer, the paper's two.
 
 use super::mae::view;
 use super::{

@@ -10,9 +10,9 @@
 //! The student sees full-size views with blocks of patches masked, and small crops; the teacher, its moving
 //! average, sees the full-size views whole. `p` is a softmax over the prototypes of a DINO head.
 //!
-//! The prototypes belong to the criterion: what is kept of a patch is its bottleneck, padded to the largest number
-//! of masked patches. So dimension 0 runs over the samples, and the criterion sees those of all micro-batches and
-//! processes where it balances the batch; padding never enters it.
+//! The prototypes belong to the criterion: what is kept of a patch is its bottleneck, padded to the largest
+//! number of masked patches. So dimension 0 runs over the samples, and the criterion sees those of all
+//! micro-batches and processes where it balances the batch; padding never enters it.
 
 use super::dino_head::{Centre, DinoHead, DinoHeadSizes, information, warmed};
 use super::simmim::with_mask_token;

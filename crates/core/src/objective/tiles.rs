@@ -1,5 +1,5 @@
-//! Tiles of a view: where they lie, how they are cut out, and what keeps a network from shortcuts through them.
-//! Shared by the jigsaw puzzle and relative position.
+//! Tiles of a view: where they lie, how they are cut out, and what keeps a network from shortcuts through
+//! them. Shared by the jigsaw puzzle and relative position.
 
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
@@ -120,9 +120,9 @@ pub(super) fn grayed(x: &Tensor, gray: &[bool]) -> Result<Tensor> {
     Ok(mask.where_cond(&mean.contiguous()?, x)?)
 }
 
-/// Leaves one channel of each tile `(M, C, S..)`, the one that its key draws, and puts noise of a hundredth of
-/// that channel's deviation in place of the others (Doersch et al. 2015, section 3.1). Tiles of one channel
-/// stay.
+/// Leaves one channel of each tile `(M, C, S..)`, the one that its key draws, and puts noise of a hundredth
+/// of that channel's deviation in place of the others (Doersch et al. 2015, section 3.1). Tiles of one
+/// channel stay.
 ///
 /// # Errors
 /// If the device refuses it.

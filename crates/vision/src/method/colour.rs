@@ -6,8 +6,8 @@
 //! w(q) = ((1 - lambda) p(q) + lambda / Q)^-1, scaled so that sum_q p(q) w(q) = 1
 //! ```
 //!
-//! A colour is one of `Q` squares of 10 x 10 of the ab plane ([`Bins`]); the target `z` spreads a pixel over its
-//! five nearest squares. Most pixels are nearly gray, so a place counts by the rarity `w` of its nearest
+//! A colour is one of `Q` squares of 10 x 10 of the ab plane ([`Bins`]); the target `z` spreads a pixel over
+//! its five nearest squares. Most pixels are nearly gray, so a place counts by the rarity `w` of its nearest
 //! square. `p` is counted in the run itself, a running mean over the batches, kept with the parameters; the
 //! authors count ImageNet once and smooth. They name 313 squares, sRGB has 260.
 //!
@@ -31,12 +31,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColourisationConfig {
-    /// Side of the view over that of the predicted map; by default the paper's 4, and 2 for views of less than
-    /// 128 pixels.
+    /// Side of the view over that of the predicted map; by default the paper's 4, and 2 for views of less
+    /// than 128 pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduction: Option<usize>,
-    /// Share of the uniform distribution in the weights of rare colours (the paper's lambda of 0.5); 1 weights
-    /// all alike.
+    /// Share of the uniform distribution in the weights of rare colours (the paper's lambda of 0.5); 1
+    /// weights all alike.
     pub rebalance: f64,
     /// Channels of the decoder's first step; halved with every doubling of the resolution.
     pub decoder_dim: usize,
@@ -116,8 +116,8 @@ static INFO: [GaugeInfo; 1] =
 const PRIOR: &str = "prior";
 
 impl Colourisation {
-    /// Builds the encoder at `encoder`, the decoder at `decoder` and the shares of the squares at `prior`, for
-    /// encoders of `channels`.
+    /// Builds the encoder at `encoder`, the decoder at `decoder` and the shares of the squares at `prior`,
+    /// for encoders of `channels`.
     ///
     /// # Errors
     /// If the encoder cannot be built, takes no colours or does not say its stride, or the configuration is
@@ -279,8 +279,8 @@ impl Objective for Colourisation {
         self.params.set(&self.prior.name, &moved)
     }
 
-    /// Share of the places whose likeliest square is the right one, in percent; how colourful the pictures are,
-    /// which is what they learn from: near 0 in gray ones; and the spread of the features.
+    /// Share of the places whose likeliest square is the right one, in percent; how colourful the pictures
+    /// are, which is what they learn from: near 0 in gray ones; and the spread of the features.
     fn gauges(&self, e: &Coloured, _pass: &Pass) -> Result<Vec<Gauge>> {
         let told = e.scores.detach().argmax(3)?.flatten_all()?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
         let right = e.bins.narrow(3, 0, 1)?.flatten_all()?.to_vec1::<u32>()?;
@@ -297,8 +297,8 @@ impl Objective for Colourisation {
         &INFO
     }
 
-    /// The picture in gray, in the predicted colours (annealed mean, with the lightness of the original) and in
-    /// its own.
+    /// The picture in gray, in the predicted colours (annealed mean, with the lightness of the original) and
+    /// in its own.
     fn pictures(&self, batch: &Views, pass: &Pass) -> Result<Vec<Picture>> {
         let (x, colours) = parts(batch)?;
         let (n, _, height, width) = x.dims4()?;
@@ -360,8 +360,8 @@ mod tests {
         Colourisation::new(&scope, &|_| Ok(Box::new(Flat)), 3, ColourisationConfig::default())
     }
 
-    /// Half of the colours are one: `1 / (0.5 * 0.5 + 0.25) = 2` and `1 / (0.5 * 0.5 + 0.25)` for two squares of
-    /// equal share; of shares 1 and 0 the second is worth three of the first.
+    /// Half of the colours are one: `1 / (0.5 * 0.5 + 0.25) = 2` and `1 / (0.5 * 0.5 + 0.25)` for two squares
+    /// of equal share; of shares 1 and 0 the second is worth three of the first.
     #[test]
     fn rare_colours_count_more() {
         assert_eq!(rarity(&[0.5, 0.5], 0.5), [1.0, 1.0]);

@@ -4,10 +4,11 @@
 //! L = mean_p |up(down(x)) + F(up(down(x))) - x|_p
 //! ```
 //!
-//! "SRCNN" (Dong et al. 2014, arXiv 1501.00092), whose input is the interpolated picture too; the network adds
-//! what is missing ("VDSR", Kim et al. 2016, arXiv 1511.04587), so an output of 0 is as good as interpolation.
-//! The reduction is bicubic with antialiasing, the way back bilinear. Volumes have a method of the same name,
-//! with a U-Net's decoder; here the decoder has no skips, so what is added has to be in the features.
+//! "SRCNN" (Dong et al. 2014, arXiv 1501.00092), whose input is the interpolated picture too; the network
+//! adds what is missing ("VDSR", Kim et al. 2016, arXiv 1511.04587), so an output of 0 is as good as
+//! interpolation. The reduction is bicubic with antialiasing, the way back bilinear. Volumes have a method of
+//! the same name, with a U-Net's decoder; here the decoder has no skips, so what is added has to be in the
+//! features.
 
 use candle_core::Tensor;
 use selfsup_core::nn::PixelDecoder;
