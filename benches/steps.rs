@@ -200,7 +200,12 @@ fn mae() -> (usize, Step) {
     let config =
         ViTConfig { fixed_positions: true, ..ViTConfig::named("vit_small", [224; 2], [16; 2]).unwrap() };
     let build = |s: &Scope| -> Result<Box<dyn TokenEncoder>> { Ok(Box::new(ViT::new(s, config.clone())?)) };
-    let settings = MaeConfig { decoder_dim: 256, decoder_depth: 4, decoder_heads: 8, ..MaeConfig::default() };
+    let settings = MaeConfig {
+        decoder_dim: Some(256),
+        decoder_depth: Some(4),
+        decoder_heads: Some(8),
+        ..MaeConfig::default()
+    };
     let method = Mae::new(&scope, &build, settings).unwrap();
     (16, training(method, views(vec![images(&[16, 3, 224, 224], 1)]), adamw(1e-3, 0.05)))
 }

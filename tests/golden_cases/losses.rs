@@ -1,6 +1,6 @@
 //! Losses: value and gradients.
 
-use super::case::{Case, Handler, Result};
+use super::case::{Case, Handler, Outputs, Result};
 use candle_core::{DType, Tensor};
 use selfsup_core::loss;
 
@@ -81,6 +81,26 @@ fn loss_of(name: &str) -> Option<(&'static [&'static str], LossOf)> {
                 true,
             )?)
         }),
+        "simmim_l1" => (&["pred"], |c, t| {
+            // Pixels (N, C, H, W) to patches of the mask's grid.
+            let patches = |x: Tensor| -> Result<Tensor> {
+                let side = c.whole("patch_size", 4);
+                Ok(selfsup_core::nn::patchify(&x.permute((0, 2, 3, 1))?.contiguous()?, &[side, side])?)
+            };
+            let mask = t("mask")?.flatten_from(1)?;
+            Ok(loss::masked_l1(&patches(t("pred")?)?, &patches(t("const_image")?)?, &mask)?)
+        }),
+        "ijepa_smooth_l1" => (&["pred"], |c, t| {
+            // (blocks, N, K, D) and (blocks, N, K): ours has the samples first.
+            let masks = t("masks")?.to_dtype(DType::I64)?.transpose(0, 1)?.to_vec3::<i64>()?;
+            let places: Vec<Vec<Vec<usize>>> = masks
+                .into_iter()
+                .map(|s| s.into_iter().map(|b| b.into_iter().map(|p| p as usize).collect()).collect())
+                .collect();
+            let targets = selfsup_core::objective::ijepa_targets(&t("const_target")?, &places)?;
+            let pred = t("pred")?.transpose(0, 1)?.contiguous()?;
+            Ok(loss::smooth_l1(&pred, &targets, c.number("beta", 1.0))?)
+        }),
         "ctc" => (&["logits"], |c, t| {
             let lengths = |name: &str| -> Result<Vec<usize>> {
                 Ok(c.integers(name)?.into_iter().map(|v| v as usize).collect())
@@ -114,8 +134,27 @@ fn knots(c: &Case) -> loss::Knots {
     loss::Knots { number: c.whole("knots", 17), end: c.number("t_max", 3.0) }
 }
 
+/// iBOT's patch loss, and the centre after the step: the mean over all rows of the teacher has its share.
+fn ibot_patch(case: &Case) -> Result<Vec<(String, Outputs)>> {
+    let (teacher, center) = (case.input("const_teacher")?, case.input("const_center")?);
+    let masks = case.input("mask")?.flatten_from(1)?.to_dtype(DType::U32)?.to_vec2::<u32>()?;
+    let counts: Vec<usize> = masks.iter().map(|m| m.iter().filter(|v| **v != 0).count()).collect();
+    let targets = loss::centred(&teacher, &center, case.number("teacher_temp", 0.04))?;
+    let mut out = case.differentiate(&["student"], "loss", |var| {
+        let student = var("student").ok_or("no student")?;
+        Ok(loss::ibot_patch(&student, &targets, &counts, case.number("student_temp", 0.1))?)
+    })?;
+    let m = case.number("center_momentum", 0.9);
+    let moved = ((center * m)? + (teacher.mean_keepdim(0)? * (1.0 - m))?)?;
+    out.insert("expected.center_after".into(), moved);
+    Ok(vec![(String::new(), out)])
+}
+
 /// Who runs a loss's case.
 pub fn handler(case: &Case) -> Option<Handler> {
+    if case.short() == "ibot_patch" {
+        return Some(ibot_patch);
+    }
     loss_of(case.short())?;
     Some(|case| {
         let (names, f) = loss_of(case.short()).ok_or("no loss")?;

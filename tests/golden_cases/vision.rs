@@ -229,9 +229,9 @@ fn mae(case: &Case) -> Result<Outputs> {
     let settings = MaeConfig {
         mask_ratio: c.get("mask_ratio").and_then(Value::as_f64).unwrap_or(0.75),
         norm_pix: c.get("norm_pix_loss").and_then(Value::as_bool).unwrap_or(false),
-        decoder_dim,
-        decoder_depth: whole(&c, "decoder_num_hidden_layers")?,
-        decoder_heads: whole(&c, "decoder_num_attention_heads")?,
+        decoder_dim: Some(decoder_dim),
+        decoder_depth: Some(whole(&c, "decoder_num_hidden_layers")?),
+        decoder_heads: Some(whole(&c, "decoder_num_attention_heads")?),
         decoder_mlp_ratio: whole(&c, "decoder_intermediate_size")? as f64 / decoder_dim as f64,
         decoder_eps: eps,
     };

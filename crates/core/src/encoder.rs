@@ -95,6 +95,30 @@ pub trait Encoder: Send + Sync {
     /// Width of the pooled features.
     fn dim(&self) -> usize;
 
+    /// The final features at their places, `(N, S.., D)`: the feature map, or the tokens of the patches on
+    /// their grid. For methods that predict something at every place.
+    ///
+    /// # Errors
+    /// If the shape does not fit, or the encoder keeps no places.
+    fn map(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        match self.forward(x, None, &[Layer::Tokens], pass)?.tokens {
+            Some(map) if map.rank() == x.rank() => Ok(map),
+            other => Err(Error::input(
+                "encoder",
+                format!(
+                    "its features {:?} keep no places: expected a map (N, S.., D)",
+                    other.map(|t| t.dims().to_vec()).unwrap_or_default()
+                ),
+            )),
+        }
+    }
+
+    /// Input values between neighbouring places of [`Encoder::map`], one number for each spatial axis; empty
+    /// where the encoder does not say.
+    fn stride(&self) -> Vec<usize> {
+        Vec::new()
+    }
+
     /// Parameters that may stay without a gradient in a step, relative to the encoder (a mask token that a
     /// method does not use).
     fn may_skip(&self) -> Vec<String> {
@@ -131,6 +155,22 @@ pub trait TokenEncoder: Encoder {
     /// # Errors
     /// If the shape does not fit.
     fn contextualize(&self, tokens: &Tensor, valid: Option<&Tensor>, pass: &Pass) -> Result<Tensor>;
+
+    /// The position embedding of the patches that [`TokenEncoder::embed`] adds, `(1, L, D)`, for the input
+    /// size that the encoder was built for; none where it adds none, as with rotary positions. A method that
+    /// puts a token of its own in the place of a patch gives it that position.
+    ///
+    /// # Errors
+    /// If the encoder does not tell.
+    fn positions(&self, _pass: &Pass) -> Result<Option<Tensor>> {
+        Err(Error::input(
+            "encoder",
+            "does not tell the positions of its patches: expected a vision transformer",
+        ))
+    }
+
+    /// Number of blocks.
+    fn depth(&self) -> usize;
 
     /// Number of tokens in front of the patches (class token).
     fn prefix(&self) -> usize;

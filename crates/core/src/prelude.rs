@@ -12,9 +12,10 @@ pub use crate::init::Init;
 pub use crate::loss;
 pub use crate::nn::{self, Linear};
 pub use crate::objective::{
-    BarlowTwins, BarlowTwinsConfig, Batch, Byol, ByolConfig, Gauge, Loss, Mae, MaeConfig, MoCo, MoCoConfig,
-    MoCoV3, MoCoV3Config, Objective, Rotation, RotationConfig, SimClr, SimClrConfig, SimSiam, SimSiamConfig,
-    VicReg, VicRegConfig, Views, boxed,
+    BarlowTwins, BarlowTwinsConfig, Batch, Byol, ByolConfig, Gauge, IJepa, IJepaConfig, Inpainting,
+    InpaintingConfig, Jigsaw, JigsawConfig, Loss, Mae, MaeConfig, MoCo, MoCoConfig, MoCoV3, MoCoV3Config,
+    Objective, Picture, RelativePosition, RelativePositionConfig, Rotation, RotationConfig, SimClr,
+    SimClrConfig, SimMim, SimMimConfig, SimSiam, SimSiamConfig, VicReg, VicRegConfig, Views, boxed,
 };
 pub use crate::optim::{OptimConfig, OptimKind};
 pub use crate::params::{Params, Role};

@@ -252,7 +252,7 @@ fn of_value<T: DeserializeOwned, E: serde::de::Error>(value: toml::Value) -> Res
 
 /// Declares the methods of a modality of arrays: its own, if it has any, and all methods over views, whose
 /// list is here. As [`method_config!`](crate::method_config), and `over_views` gives the declaration of
-/// those.
+/// those. Methods of its own that are methods over views too stand behind `..`, and in the enum behind the list.
 ///
 /// ```
 /// selfsup_core::methods_over_views! {
@@ -265,9 +265,15 @@ fn of_value<T: DeserializeOwned, E: serde::de::Error>(value: toml::Value) -> Res
 /// ```
 #[macro_export]
 macro_rules! methods_over_views {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $own:ident($own_config:ty) = $own_text:literal,)* }) => {
+    ($(#[$meta:meta])* pub enum $name:ident { .., $($own:tt)* }) => {
+        $crate::methods_over_views! { @list [$(#[$meta])*] $name [] [$($own)*] }
+    };
+    ($(#[$meta:meta])* pub enum $name:ident { $($own:tt)* }) => {
+        $crate::methods_over_views! { @list [$(#[$meta])*] $name [$($own)*] [] }
+    };
+    (@list $meta:tt $name:ident $own:tt $behind:tt) => {
         $crate::methods_over_views! {
-            @with [$(#[$meta])*] $name [$($(#[$doc])* $own($own_config) = $own_text,)*]
+            @with $meta $name $own $behind
             // One line a method: its variant, its configuration, its name, what it is.
             Simclr SimClrConfig "simclr" "SimCLR.",
             Moco MoCoConfig "moco" "MoCo v1 and v2.",
@@ -283,16 +289,28 @@ macro_rules! methods_over_views {
             Swav SwavConfig "swav" "SwAV.",
             Dino DinoConfig "dino" "DINO.",
             Lejepa LeJepaConfig "lejepa" "LeJEPA.",
+            Ibot IBotConfig "ibot" "iBOT.",
+            Dinov2 DinoV2Config "dinov2" "DINOv2.",
             Mae MaeConfig "mae" "Masked autoencoder.",
+            Simmim SimMimConfig "simmim" "SimMIM.",
+            Ijepa IJepaConfig "i-jepa" "I-JEPA.",
             Rotation RotationConfig "rotation" "Rotation prediction.",
+            Inpainting InpaintingConfig "inpainting" "Context encoder: in-painting of random regions.",
+            Jigsaw JigsawConfig "jigsaw" "Jigsaw puzzles.",
+            RelativePosition RelativePositionConfig "relative-position" "Relative position of two tiles.",
         }
     };
-    (@with [$(#[$meta:meta])*] $name:ident [$($own:tt)*] $($variant:ident $config:ident $text:literal $doc:literal,)*) => {
+    (
+        @with [$(#[$meta:meta])*] $name:ident [$($own:tt)*]
+        [$($(#[$behind_doc:meta])* $behind:ident($behind_config:ty) = $behind_text:literal,)*]
+        $($variant:ident $config:ident $text:literal $doc:literal,)*
+    ) => {
         $crate::method_config! {
             $(#[$meta])*
             pub enum $name {
                 $($own)*
                 $(#[doc = $doc] $variant($crate::objective::$config) = $text,)*
+                $($(#[$behind_doc])* $behind($behind_config) = $behind_text,)*
             }
         }
 
@@ -301,6 +319,7 @@ macro_rules! methods_over_views {
             pub fn over_views(&self) -> Option<&dyn $crate::objective::OverViews> {
                 match self {
                     $($name::$variant(c) => Some(c),)*
+                    $($name::$behind(c) => Some(c),)*
                     #[allow(unreachable_patterns)]
                     _ => None,
                 }
@@ -310,6 +329,7 @@ macro_rules! methods_over_views {
             pub fn over_views_mut(&mut self) -> Option<&mut dyn $crate::objective::OverViews> {
                 match self {
                     $($name::$variant(c) => Some(c),)*
+                    $($name::$behind(c) => Some(c),)*
                     #[allow(unreachable_patterns)]
                     _ => None,
                 }

@@ -424,6 +424,9 @@ fn of_images() {
             ("encoder.positions", "patches"),
             // Pooling by the class token wants one.
             ("encoder.class_token", "false"),
+            // A grid of 16 patches has contexts of a few.
+            ("method.min_context", "0"),
+            ("method.target_ratio", "[0.1, 0.2]"),
         ],
         // The interpolation of positions shows with crops of several sizes only; the norm of a class token is
         // the same before and after pooling; only values of 16 bits are stretched.
@@ -604,7 +607,8 @@ fn of_volumes() {
                 "encoder.patch=[4, 4, 4]",
             ],
         ],
-        sizes: &[],
+        // Volumes of eight voxels have no room for more.
+        sizes: &["method.mask_unit=1", "method.gap=0.0"],
         sections: &["augment", "volumes"],
         values: &[
             ("method.freeze_last_layer", "0"),
@@ -612,6 +616,8 @@ fn of_volumes() {
             ("method.queue_from_epoch", "0"),
             ("method.shuffle_boxes", "100000"),
             ("method.outer_boxes", "1"),
+            ("method.min_context", "0"),
+            ("method.target_ratio", "[0.1, 0.2]"),
             ("encoder.small", "false"),
             ("augment.foreground", "0.5"),
             ("augment.spacing", "[2.0, 2.0, 2.0]"),
@@ -627,6 +633,9 @@ fn of_volumes() {
             "volumes.blocks_gb",
             "volumes.blocks",
             "volumes.blocks_gb",
+            // Of volumes with one channel.
+            "method.gray_p",
+            "method.drop_channels",
             // Files of several volumes, values that are not finite.
             "volumes.read",
             // Makes images of volumes: another modality.

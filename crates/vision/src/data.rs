@@ -132,6 +132,51 @@ impl Collate<Vec<Planes>> for Collated {
     }
 }
 
+/// Luma of ITU-R BT.601, as torchvision's and Pillow's gray.
+const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+
+/// Stacks views in gray into [`Views`], with their colours as targets: `(N, 3, H, W)` of sRGB in `[0, 1]`. Gray
+/// is the same value in all three channels, each normalised as the views are.
+#[derive(Clone, Debug)]
+pub struct Colours {
+    /// Mean of each channel that the views were normalised with.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel.
+    pub std: [f32; 3],
+}
+
+impl Colours {
+    /// What is stacked: the gray views, and the colours.
+    ///
+    /// # Errors
+    /// If the views have not three channels.
+    pub fn part(&self, view: &Tensor) -> Result<(Tensor, Tensor)> {
+        if view.rank() != 4 || view.dim(1)? != 3 {
+            return Err(Error::input(
+                "batch",
+                format!("views {:?}: expected three channels, which colours need", view.dims()),
+            ));
+        }
+        let of = |values: [f32; 3]| Tensor::new(&values, view.device())?.reshape((1, 3, 1, 1));
+        let (mean, std) = (of(self.mean)?, of(self.std)?);
+        let colours = view.broadcast_mul(&std)?.broadcast_add(&mean)?.clamp(0f32, 1f32)?;
+        let gray = colours.broadcast_mul(&of(LUMA)?)?.sum_keepdim(1)?.broadcast_as(view.shape())?;
+        Ok((gray.broadcast_sub(&mean)?.broadcast_div(&std)?, colours))
+    }
+}
+
+impl Collate<Vec<Planes>> for Colours {
+    type Batch = Views;
+
+    fn collate(&self, items: Vec<Vec<Planes>>, indices: &[usize], key: Key) -> Result<Views> {
+        let mut views = Collated.collate(items, indices, key)?;
+        let Some(first) = views.globals.first_mut() else { return Err(Error::input("batch", "no views")) };
+        let (gray, colours) = self.part(first)?;
+        *first = gray;
+        Ok(Views { targets: Some(colours), ..views })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +184,26 @@ mod tests {
     use selfsup_core::Rng;
     use selfsup_core::data::Transform;
     use selfsup_core::objective::Wanted;
+
+    /// Red is 0.299 in gray; its normalised values differ by channel.
+    #[test]
+    fn colours_become_gray() -> Result<()> {
+        let colours = Colours { mean: [0.5, 0.4, 0.3], std: [0.5, 0.25, 0.2] };
+        // Red: (1 - 0.5) / 0.5, (0 - 0.4) / 0.25, (0 - 0.3) / 0.2.
+        let view = Tensor::new(&[1f32, -1.6, -1.5], &Device::Cpu)?.reshape((1, 3, 1, 1))?;
+        let (gray, target) = colours.part(&view)?;
+        let near = |t: &Tensor, want: [f32; 3]| -> Result<bool> {
+            let values = t.flatten_all()?.to_vec1::<f32>()?;
+            Ok(values.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-5))
+        };
+        assert!(near(&target, [1.0, 0.0, 0.0])?);
+        assert!(near(&gray, [-0.402, -0.404, -0.005])?, "{gray}");
+        let item = |v: &[f32]| vec![Planes { shape: [3, 1, 1], values: v.to_vec() }];
+        let batch = colours.collate(vec![item(&[1.0, -1.6, -1.5])], &[4], Key::new(0))?;
+        assert!(near(&batch.globals[0], [-0.402, -0.404, -0.005])? && batch.indices == [4]);
+        assert!(colours.part(&view.narrow(1, 0, 1)?).unwrap_err().to_string().contains("three channels"));
+        Ok(())
+    }
 
     #[test]
     fn local_crops_stand_behind_the_full_views() -> Result<()> {

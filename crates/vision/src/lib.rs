@@ -61,6 +61,7 @@ pub mod folder;
 pub mod image;
 mod levels;
 pub mod maps;
+pub mod method;
 pub mod names;
 mod png;
 pub mod prelude;

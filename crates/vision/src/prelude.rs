@@ -2,7 +2,7 @@
 
 pub use crate::FromReleased;
 pub use crate::augment::{Augment, AugmentConfig, Policy};
-pub use crate::data::{Collated, Content, Planes, Sample};
+pub use crate::data::{Collated, Colours, Content, Planes, Sample};
 pub use crate::encoder::{
     ConvNeXt, ConvNeXtConfig, Pool, ResNet, ResNetConfig, Swin, SwinConfig, ViT, ViTConfig,
 };

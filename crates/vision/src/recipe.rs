@@ -5,6 +5,7 @@ mod encoder;
 mod released;
 
 pub use crate::encoder::Architecture;
+pub use crate::method::{ColourisationConfig, SuperResolutionConfig};
 pub use encoder::{Activation, ConvNeXtKeys, EncoderConfig, ResNetKeys, SwinKeys, ViTKeys};
 
 use selfsup_core::objective::{Needs, Networks, Views, Wanted};
@@ -12,7 +13,13 @@ use selfsup_core::{Encoder, Error, Result, Scope, TokenEncoder};
 
 selfsup_core::methods_over_views! {
     /// `[method]`: `name` and the method's own keys. All methods of images are methods over views.
-    pub enum MethodConfig {}
+    pub enum MethodConfig {
+        ..,
+        /// Colourisation.
+        Colourisation(ColourisationConfig) = "colourisation",
+        /// Low resolution to high resolution.
+        SuperResolution(SuperResolutionConfig) = "super-resolution",
+    }
 }
 
 impl MethodConfig {
@@ -24,6 +31,12 @@ impl MethodConfig {
     /// What encoder it needs.
     pub fn needs(&self) -> Needs {
         self.over_views().map_or_else(Needs::default, |m| m.needs())
+    }
+
+    /// Whether it reads views in gray and, as their targets, their colours ([`crate::data::Colours`]). Its
+    /// encoder has never seen colours, so a probe shows it gray pictures too.
+    pub fn grays(&self) -> bool {
+        matches!(self, MethodConfig::Colourisation(_))
     }
 
     /// Builds the method around the encoder in `scope`.
@@ -49,6 +62,15 @@ impl Networks for Architecture {
             _ => Err(Error::config(
                 "this method hides patches and needs a vision transformer: set encoder.name to vit_tiny, vit_small, vit_base, vit_large or vit",
             )),
+        }
+    }
+
+    fn channels(&self) -> usize {
+        match self {
+            Architecture::ResNet(c) => c.channels,
+            Architecture::ConvNeXt(c) => c.channels,
+            Architecture::Swin(c) => c.channels,
+            Architecture::ViT(c) => c.channels,
         }
     }
 }

@@ -215,7 +215,9 @@ impl Task {
         let (method, flat) = method_of(name);
         let mut method = MethodConfig::named(method)?;
         match &mut method {
-            MethodConfig::Mae(c) => (c.decoder_dim, c.decoder_depth, c.decoder_heads) = (96, 2, 4),
+            MethodConfig::Mae(c) => {
+                (c.decoder_dim, c.decoder_depth, c.decoder_heads) = (Some(96), Some(2), Some(4))
+            }
             MethodConfig::Simclr(c) => (c.temperature, c.hidden_dim, c.out_dim) = (0.2, 128, 64),
             _ => {}
         }

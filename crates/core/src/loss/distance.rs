@@ -67,15 +67,33 @@ mod tests {
     use super::*;
     use candle_core::Var;
 
+    fn target(g: &Golden) -> Tensor {
+        g.get("input.const_target")
+    }
+
     #[test]
     fn golden() {
-        let target = |g: &Golden| g.get("input.const_target");
         let g = Golden::open("losses/mse");
         g.check(&["pred"], |t| mse(&t[0], &target(&g)));
         let g = Golden::open("losses/smooth_l1");
         g.check(&["pred"], |t| smooth_l1(&t[0], &target(&g), 0.5));
         let g = Golden::open("losses/huber");
         g.check(&["pred"], |t| huber(&t[0], &target(&g), 0.7));
+    }
+
+    /// I-JEPA's targets are `(blocks, N, K, D)` there, with us the samples come first.
+    #[test]
+    fn golden_ijepa() {
+        let g = Golden::open("losses/ijepa_smooth_l1");
+        let masks = g.get("input.masks").to_dtype(candle_core::DType::I64).unwrap().transpose(0, 1).unwrap();
+        let places: Vec<Vec<Vec<usize>>> = masks
+            .to_vec3::<i64>()
+            .unwrap()
+            .into_iter()
+            .map(|s| s.into_iter().map(|b| b.into_iter().map(|p| p as usize).collect()).collect())
+            .collect();
+        let targets = crate::objective::ijepa_targets(&target(&g), &places).unwrap();
+        g.check(&["pred"], |t| smooth_l1(&t[0].transpose(0, 1).unwrap(), &targets, 1.0));
     }
 
     #[test]

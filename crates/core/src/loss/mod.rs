@@ -22,6 +22,7 @@ mod contrastive;
 mod distance;
 mod gaussian;
 mod neighbours;
+mod patches;
 mod reconstruction;
 mod redundancy;
 mod regression;
@@ -36,7 +37,8 @@ pub use contrastive::{dcl, dclw, info_nce_queue, moco_v3, nt_xent, sup_con, trip
 pub use distance::{huber, l1, mse, smooth_l1};
 pub use gaussian::{Knots, directions, lejepa, lejepa_terms, sigreg};
 pub use neighbours::{Mining, mined_triplet, nearest, nnclr, nnclr_nt_xent};
-pub use reconstruction::mae_normalized_pixels;
+pub use patches::{centred, ibot_patch};
+pub use reconstruction::{mae_normalized_pixels, masked_l1};
 pub use redundancy::{barlow_twins, vicreg, vicreg_terms};
 pub use regression::{byol, sim_siam};
 pub use rows::soft_cross_entropy;

@@ -1,4 +1,4 @@
-//! Losses of reconstructed inputs: the masked patches of MAE.
+//! Losses of reconstructed inputs: the masked patches of MAE and of SimMIM.
 
 use super::check::Check;
 use crate::Result;
@@ -69,6 +69,36 @@ fn mae_normalized_pixels_on(
     Ok(masked_pixels(&pred, &target, &mask, norm_pix, path)?)
 }
 
+/// SimMIM: absolute error of the masked patches, mean over their values: `sum_l m_l sum_p |pred_lp - t_lp| / (P
+/// sum_l m_l)`.
+///
+/// `pred`, `target`: (N, L, P), the P values (pixels times channels, in one order) of L patches; `target` is
+/// detached. `mask`: (N, L), 1 for a masked patch and 0 for another; any dtype.
+///
+/// Xie et al. 2021, "SimMIM: a Simple Framework for Masked Image Modeling", arXiv 2111.09886, section 3.4.
+///
+/// # Errors
+/// Shapes that do not fit; a mask that masks nothing (an error on the CPU; on other devices the loss is then
+/// not a number).
+pub fn masked_l1(pred: &Tensor, target: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    let at = Check("masked_l1");
+    let [n, l, p] = *pred.dims() else {
+        return Err(at.wrong("pred", format_args!("has shape {:?}, expected (N, L, P)", pred.dims())));
+    };
+    let pred = at.float("pred", pred)?;
+    let target = at.like("target", target, "pred", &pred)?.detach();
+    at.shape("mask", mask, &[n, l], "(N, L)")?;
+    let mask = mask.detach().to_dtype(DType::U8)?;
+    let count = mask.to_dtype(pred.dtype())?.sum_all()?;
+    if mask.device().is_cpu() && count.to_dtype(DType::F64)?.to_scalar::<f64>()? == 0.0 {
+        return Err(at.wrong("mask", "is 0 everywhere, expected at least one masked patch"));
+    }
+    // Selected, not multiplied: 0 times a value that is not a number is none.
+    let mask = mask.unsqueeze(2)?.broadcast_as((n, l, p))?;
+    let gap = (pred - target)?.abs()?;
+    Ok((mask.where_cond(&gap, &gap.zeros_like()?)?.sum_all()? / (count * p as f64)?)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Golden, agree, f32s, finite_differences, random, value};
@@ -128,6 +158,31 @@ mod tests {
                 mae_normalized_pixels_on(&t[0], &target, &mask(3, 17), norm, path)
             });
         }
+    }
+
+    #[test]
+    fn golden_simmim() {
+        let g = Golden::open("losses/simmim_l1");
+        let patches = |x: &Tensor| {
+            let last = x.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
+            crate::nn::patchify(&last, &[4, 4]).unwrap()
+        };
+        let mask = g.get("input.mask").flatten_from(1).unwrap();
+        g.check(&["pred"], |t| masked_l1(&patches(&t[0]), &patches(&g.get("input.const_image")), &mask));
+    }
+
+    #[test]
+    fn absolute_errors_of_masked_patches() {
+        let (pred, target) = (f32s(&[1.0, -2.0, 9.0, 9.0], &[1, 2, 2]), f32s(&[0.0; 4], &[1, 2, 2]));
+        let of = |mask: &[f32]| value(&masked_l1(&pred, &target, &f32s(mask, &[1, 2])).unwrap());
+        assert_eq!([of(&[1.0, 0.0]), of(&[1.0, 1.0])], [1.5, 5.25]);
+        let (pred, target) = (random(&[2, 3, 4], 1), random(&[2, 3, 4], 2));
+        finite_differences(&[pred.clone()], |t| masked_l1(&t[0], &target, &mask(2, 3)));
+        let nothing = mask(2, 3).zeros_like().unwrap();
+        assert!(masked_l1(&pred, &target, &nothing).unwrap_err().to_string().contains("`mask`"));
+        let unseen = f32s(&[1.0, 1.0, f32::NAN, 0.0], &[1, 2, 2]);
+        let loss = masked_l1(&unseen, &f32s(&[0.0; 4], &[1, 2, 2]), &f32s(&[1.0, 0.0], &[1, 2]));
+        assert_eq!(value(&loss.unwrap()), 1.0);
     }
 
     /// What the encoder saw does not count, not even a value that is not a number; and the target gets no

@@ -263,6 +263,10 @@ impl<const A: usize> Encoder for ResNet<A> {
     fn dim(&self) -> usize {
         self.config.widths.last().copied().unwrap_or(0) * self.config.expansion()
     }
+
+    fn stride(&self) -> Vec<usize> {
+        self.scales().last().map(|s| vec![s.stride; A]).unwrap_or_default()
+    }
 }
 
 impl<const A: usize> MapEncoder for ResNet<A> {

@@ -355,6 +355,14 @@ impl<const A: usize> Encoder for ViT<A> {
     fn dim(&self) -> usize {
         self.config.trunk.dim
     }
+
+    fn map(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.maps(x, pass)?.pop().ok_or_else(|| Error::input("encoder", "no maps"))
+    }
+
+    fn stride(&self) -> Vec<usize> {
+        self.config.patch.to_vec()
+    }
 }
 
 /// The input itself and the patches' tokens: nothing between them is finer than a patch.
@@ -403,6 +411,15 @@ impl<const A: usize> TokenEncoder for ViT<A> {
         let start = self.with_prefix(tokens, positions.as_ref(), pass)?;
         let (y, _) = self.trunk.forward_rotated(&start, valid.as_ref(), rotation.as_ref(), &[], pass)?;
         self.norm.forward(&y, pass)
+    }
+
+    fn positions(&self, pass: &Pass) -> Result<Option<Tensor>> {
+        let (l, prefix) = (self.config.grid().iter().product(), self.config.position_prefix());
+        self.positions.as_ref().map(|table| Ok(table.on(pass)?.narrow(1, prefix, l)?)).transpose()
+    }
+
+    fn depth(&self) -> usize {
+        self.trunk.depth()
     }
 
     fn prefix(&self) -> usize {

@@ -6,6 +6,7 @@
 mod kv_cache;
 mod layers;
 mod patch;
+mod pixels;
 mod position;
 mod rotary;
 mod transformer;
@@ -14,7 +15,8 @@ pub use kv_cache::KvCache;
 pub use layers::{
     BatchNorm, Conv, ConvBn, Embedding, LayerNorm, Linear, Mlp, MlpForm, MlpHead, MlpHeadNorm, RmsNorm,
 };
-pub use patch::PatchEmbed;
+pub use patch::{PatchEmbed, patchify, unpatchify};
+pub use pixels::PixelDecoder;
 pub use position::{Interpolation, interpolate_positions, sin_cos, sin_cos_1d, sin_cos_2d, sin_cos_3d};
 pub use rotary::Rotation;
 pub use transformer::{Block, Transformer, TransformerConfig};

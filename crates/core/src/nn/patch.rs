@@ -105,3 +105,44 @@ pub fn patchify(x: &Tensor, patch: &[usize]) -> Result<Tensor> {
     let width: usize = patch.iter().product::<usize>() * dims[rank + 1];
     Ok(x.reshape(split)?.permute(order)?.reshape((dims[0], length, width))?)
 }
+
+/// The inverse of cutting into patches: `(N, L, P * C)`, each in the order (axes of the patch.., channel), on
+/// a grid of `grid` patches with sides `patch`, to `(N, C, S..)`, the layout of inputs.
+///
+/// # Errors
+/// If the sizes do not fit.
+pub fn unpatchify(patches: &Tensor, grid: &[usize], patch: &[usize]) -> Result<Tensor> {
+    let (n, l, width) = patches.dims3()?;
+    let (cells, pixels) = (grid.iter().product::<usize>(), patch.iter().product::<usize>());
+    if grid.len() != patch.len() || cells != l || pixels == 0 || width % pixels != 0 {
+        return Err(Error::input(
+            "patches",
+            format!("shape {:?}: expected (N, L, P * C) of {grid:?} patches of {patch:?}", patches.dims()),
+        ));
+    }
+    // (N, g0, g1, .., p0, p1, .., C) -> (N, C, g0, p0, g1, p1, ..)
+    let rank = grid.len();
+    let shape: Vec<usize> = [&[n], grid, patch, &[width / pixels]].concat();
+    let order: Vec<usize> =
+        [0, 2 * rank + 1].into_iter().chain((0..rank).flat_map(|a| [1 + a, 1 + rank + a])).collect();
+    let sizes = grid.iter().zip(patch).map(|(g, p)| g * p);
+    let whole: Vec<usize> = [n, width / pixels].into_iter().chain(sizes).collect();
+    Ok(patches.reshape(shape)?.permute(order)?.reshape(whole)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn patches_go_back_to_their_places() -> Result<()> {
+        let x = Tensor::arange(0f32, 2.0 * 4.0 * 6.0 * 3.0, &Device::Cpu)?.reshape((2, 4, 6, 3))?;
+        let back = unpatchify(&patchify(&x, &[2, 3])?, &[2, 2], &[2, 3])?;
+        assert_eq!(back.dims(), [2, 3, 4, 6]);
+        let (a, b) = (back.permute((0, 2, 3, 1))?.flatten_all()?, x.flatten_all()?);
+        assert_eq!(a.to_vec1::<f32>()?, b.to_vec1::<f32>()?);
+        assert!(unpatchify(&back.flatten_from(2)?, &[2, 2], &[2, 3]).is_err());
+        Ok(())
+    }
+}

@@ -76,15 +76,30 @@ impl DinoHead {
     /// # Errors
     /// If the last dimension of `x` is not that of the features.
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.prototypes(&self.bottleneck(x, pass)?, pass)
+    }
+
+    /// What the last layer gets, of length 1: `(.., D)` to `(.., bottleneck)`.
+    ///
+    /// # Errors
+    /// If the last dimension of `x` is not that of the features.
+    pub fn bottleneck(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let [first, second, third] = &self.layers;
         let x = second.forward_act(&first.forward_act(x, Act::GeluErf, pass)?, Act::GeluErf, pass)?;
-        let x = l2_normalize(&third.forward(&x, pass)?, 1e-12, Path::Auto)?; // (.., bottleneck)
+        Ok(l2_normalize(&third.forward(&x, pass)?, 1e-12, Path::Auto)?)
+    }
+
+    /// The last layer: `(.., bottleneck)` to `(.., K)`.
+    ///
+    /// # Errors
+    /// If the last dimension of `x` is not that of the bottleneck.
+    pub fn prototypes(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let directions = self.directions.on(pass)?;
         let rows = match &self.lengths {
             None => l2_normalize(&directions, 1e-12, Path::Auto)?,
             Some(lengths) => weight_norm(&directions, &lengths.on(pass)?, 0, Path::Auto)?,
         };
-        Ok(linear(&x, &rows, None, Path::Auto)?)
+        Ok(linear(x, &rows, None, Path::Auto)?)
     }
 
     /// Takes out the gradients of the last layer of the head at `path` in the first `epochs`, so that features

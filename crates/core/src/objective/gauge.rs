@@ -207,11 +207,14 @@ pub const TEACHER_MOVES: &str = "teacher_moves";
 /// How often a view finds its sample's other view.
 pub const VIEWS_MATCH: &str = "views_match";
 
+/// How much better a prediction is than one constant: `1 - loss / loss of the mean`.
+pub const GAIN_OVER_MEAN: &str = "gain_over_mean";
+
 /// How many negatives count in a contrast.
 pub const NEGATIVES: &str = "negatives_in_play";
 
 /// Gauges that several methods have.
-static SHARED: [GaugeInfo; 7] = [
+static SHARED: [GaugeInfo; 8] = [
     GaugeInfo::new("embedding_std", "spread of the normalised embeddings: 0 for a point, 1 for a sphere")
         .too_low(
             "all samples get nearly the same embedding (complete collapse): what keeps embeddings apart is \
@@ -254,6 +257,14 @@ static SHARED: [GaugeInfo; 7] = [
              them, or the embeddings have collapsed",
             "look at the views with --dry-run; a weaker augmentation; selfsup search RUN --duplicates; a lower \
              optim.lr",
+        ),
+    GaugeInfo::new(GAIN_OVER_MEAN, "how much better the prediction is than the mean of the targets, 1 at best")
+        .healthy(Band::above(0.0))
+        .after(0.15)
+        .too_low(
+            "the prediction is no better than a constant: it has not begun to depend on what is seen, or the \
+             targets are all alike",
+            "a higher optim.lr or a longer run; look at the samples with --dry-run (are they blank or alike?)",
         ),
     GaugeInfo::new(NEGATIVES, "how many negatives share the weight of the contrast (their perplexity)")
         .healthy(Band::above(1.2))

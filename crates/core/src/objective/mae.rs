@@ -6,12 +6,14 @@
 //! positions. The loss is the mean squared error over the masked patches, each normalised by its own mean and
 //! variance.
 
-use super::{Gauge, Loss, Method, Needs, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
+use super::{
+    Gauge, Loss, Method, Needs, Networks, Objective, OverViews, Picture, Views, Wanted, boxed, joint,
+};
 use crate::encoder::{Encoder, TokenEncoder};
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::loss::mae_normalized_pixels;
-use crate::nn::{LayerNorm, Linear, Transformer, TransformerConfig, sin_cos_1d, sin_cos_2d, sin_cos_3d};
+use crate::nn::{LayerNorm, Linear, Transformer, TransformerConfig, sin_cos, unpatchify};
 use crate::params::{Params, Role, Weight};
 use crate::pass::Pass;
 use crate::scope::Scope;
@@ -25,12 +27,16 @@ pub struct MaeConfig {
     pub mask_ratio: f64,
     /// Whether each target patch is normalised by its own mean and variance.
     pub norm_pix: bool,
-    /// Width of the decoder.
-    pub decoder_dim: usize,
-    /// Blocks of the decoder.
-    pub decoder_depth: usize,
-    /// Attention heads of the decoder.
-    pub decoder_heads: usize,
+    /// Width of the decoder; by default two thirds of the encoder's, in steps of 32 and at most the paper's
+    /// 512.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder_dim: Option<usize>,
+    /// Blocks of the decoder; by default two thirds of the encoder's, at most the paper's 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder_depth: Option<usize>,
+    /// Attention heads of the decoder; by default one for every 32 of its width, the paper's 16 of 512.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder_heads: Option<usize>,
     /// Width inside the decoder's MLPs, as a multiple of its width.
     pub decoder_mlp_ratio: f64,
     /// Epsilon of the decoder's layer norms.
@@ -42,13 +48,28 @@ impl Default for MaeConfig {
         MaeConfig {
             mask_ratio: 0.75,
             norm_pix: true,
-            decoder_dim: 512,
-            decoder_depth: 8,
-            decoder_heads: 16,
+            decoder_dim: None,
+            decoder_depth: None,
+            decoder_heads: None,
             decoder_mlp_ratio: 4.0,
             decoder_eps: 1e-6,
         }
     }
+}
+
+impl MaeConfig {
+    /// Width, blocks and heads of the decoder beside an encoder of this width and depth. For a ViT-B (768 x
+    /// 12) and a ViT-L (1024 x 24) they are the paper's 512 x 8 with 16 heads.
+    fn decoder(&self, dim: usize, depth: usize) -> (usize, usize, usize) {
+        let width = self.decoder_dim.unwrap_or_else(|| (2 * dim).div_ceil(3).next_multiple_of(32).min(512));
+        let blocks = self.decoder_depth.unwrap_or_else(|| (2 * depth).div_ceil(3).clamp(1, 8));
+        (width, blocks, self.decoder_heads.unwrap_or_else(|| heads_of(width)))
+    }
+}
+
+/// One head for every 32 of a width: as many as divide it.
+pub(super) fn heads_of(width: usize) -> usize {
+    (1..=(width / 32).max(1)).rev().find(|h| width.is_multiple_of(*h)).unwrap_or(1)
 }
 
 /// Which patches stay, for a batch.
@@ -102,6 +123,21 @@ pub fn random_masking(noise: &[Vec<f32>], ratio: f64) -> Result<Masking> {
         restore.push(place);
     }
     Ok(Masking { kept, restore })
+}
+
+/// The one view of a method that reads one.
+pub(super) fn view<'a>(batch: &'a Views, method: &str) -> Result<&'a Tensor> {
+    batch
+        .globals
+        .first()
+        .ok_or_else(|| Error::input("batch", format!("{method} needs one view of each sample, got none")))
+}
+
+/// Patches `(N, L, P)` of views like `x (N, C, S..)` put together, `(N, C, S..)`.
+pub(super) fn as_view(patches: &Tensor, encoder: &dyn TokenEncoder, x: &Tensor) -> Result<Tensor> {
+    let grid = encoder.grid();
+    let sides: Vec<usize> = x.dims().iter().skip(2).zip(&grid).map(|(s, g)| s / g.max(&1)).collect();
+    unpatchify(&patches.contiguous()?, &grid, &sides)
 }
 
 /// The output of the decoder.
@@ -161,24 +197,10 @@ impl Mae {
         }
         let encoder = build(&scope.sub("encoder"))?;
         let d = scope.sub("decoder").top();
-        let (dim, device) = (config.decoder_dim, scope.device());
-        let positions = match *encoder.grid().as_slice() {
-            [l] => sin_cos_1d(l, dim, device)?,
-            [h, w] => sin_cos_2d(h, w, dim, device)?,
-            [z, h, w] => sin_cos_3d(z, h, w, dim, device)?,
-            ref other => {
-                return Err(Error::input(
-                    "encoder",
-                    format!("a grid of {} axes: expected 1 to 3", other.len()),
-                ));
-            }
-        };
-        let mut trunk = TransformerConfig::vit(
-            dim,
-            config.decoder_depth,
-            config.decoder_heads,
-            (dim as f64 * config.decoder_mlp_ratio) as usize,
-        );
+        let ((dim, depth, heads), device) = (config.decoder(encoder.dim(), encoder.depth()), scope.device());
+        let positions = sin_cos(&encoder.grid(), dim, device)?;
+        let hidden = (dim as f64 * config.decoder_mlp_ratio) as usize;
+        let mut trunk = TransformerConfig::vit(dim, depth, heads, hidden);
         trunk.eps = config.decoder_eps;
         trunk.init = Init::XavierUniform;
         // The class token's position is 0.
@@ -279,7 +301,7 @@ impl OverViews for MaeConfig {
 
     fn shrink(&mut self) {
         // A width of sines on one to three axes.
-        (self.decoder_dim, self.decoder_depth, self.decoder_heads) = (24, 1, 2);
+        (self.decoder_dim, self.decoder_depth, self.decoder_heads) = (Some(24), Some(1), Some(2));
     }
 }
 
@@ -296,10 +318,7 @@ impl Objective for Mae {
     }
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Painted> {
-        let x = batch
-            .globals
-            .first()
-            .ok_or_else(|| Error::input("batch", "MAE needs one view of each sample, got none"))?;
+        let x = view(batch, "MAE")?;
         let (n, l) = (x.dim(0)?, self.encoder.grid().iter().product::<usize>());
         let noise: Vec<Vec<f32>> = (0..n)
             .map(|i| {
@@ -324,6 +343,29 @@ impl Objective for Mae {
         Ok(vec![joint::embedding_std(&e.pooled)?])
     }
 
+    /// The view, the view without the removed patches, and what is painted in their place.
+    fn pictures(&self, batch: &Views, pass: &Pass) -> Result<Vec<Picture>> {
+        let (x, e) = (view(batch, "MAE")?, self.embed(batch, pass)?);
+        let (mask, seen) = (e.mask.unsqueeze(2)?, e.mask.affine(-1.0, 1.0)?.unsqueeze(2)?);
+        // With norm_pix the prediction lacks each patch's mean and deviation: those of the target are shown.
+        let painted = if self.config.norm_pix {
+            let mean = e.target.mean_keepdim(2)?;
+            let centred = e.target.broadcast_sub(&mean)?;
+            let count = (e.target.dim(2)?.max(2) - 1) as f64;
+            let sd = ((centred.sqr()?.sum_keepdim(2)? / count)? + 1e-6)?.sqrt()?;
+            e.pixels.broadcast_mul(&sd)?.broadcast_add(&mean)?
+        } else {
+            e.pixels.clone()
+        };
+        let seen = e.target.broadcast_mul(&seen)?;
+        let whole = |patches: &Tensor| as_view(patches, self.encoder.as_ref(), x);
+        Ok(vec![
+            Picture::new("target", x),
+            Picture::new("input", &whole(&seen)?),
+            Picture::new("prediction", &whole(&(seen.clone() + painted.broadcast_mul(&mask)?)?)?),
+        ])
+    }
+
     fn may_skip(&self) -> Vec<String> {
         self.encoder.may_skip().into_iter().map(|name| format!("encoder.{name}")).collect()
     }
@@ -332,6 +374,16 @@ impl Objective for Mae {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_decoder_follows_the_encoder() {
+        let of = |dim, depth| MaeConfig::default().decoder(dim, depth);
+        assert_eq!([of(768, 12), of(1024, 24)], [(512, 8, 16); 2]);
+        assert_eq!([of(192, 12), of(128, 4), of(16, 1)], [(128, 8, 4), (96, 3, 3), (32, 1, 1)]);
+        let given = MaeConfig { decoder_dim: Some(48), decoder_heads: Some(4), ..MaeConfig::default() };
+        assert_eq!(given.decoder(768, 12), (48, 8, 4));
+        assert_eq!([heads_of(100), heads_of(24), heads_of(512)], [2, 1, 16]);
+    }
 
     #[test]
     fn keeps_the_lowest() -> Result<()> {

@@ -13,20 +13,33 @@ mod classify;
 mod dcl;
 mod dino;
 mod dino_head;
+mod dinov2;
 mod embeddings;
 pub mod gauge;
+#[cfg(test)]
+mod grid_tests;
+mod ibot;
+mod ijepa;
+mod inpainting;
+mod jigsaw;
 mod joint;
 mod lejepa;
 mod mae;
+mod masks;
 mod moco;
 mod moco_v3;
+mod multiblock;
 mod nnclr;
 mod queue;
+mod relative_position;
 mod rotation;
+mod self_distillation;
 mod simclr;
+mod simmim;
 mod simsiam;
 mod sup_con;
 mod swav;
+mod tiles;
 #[cfg(test)]
 mod toy;
 mod triplet;
@@ -39,16 +52,25 @@ pub use classify::{Classify, ClassifyConfig, Inputs, balanced_weights, class_cou
 pub use dcl::{Dcl, DclConfig};
 pub use dino::{Dino, DinoConfig, Outcomes};
 pub use dino_head::{Centre, DinoHead, DinoHeadSizes, information, warmed};
+pub use dinov2::DinoV2Config;
 pub use embeddings::{Change, Embedded, Erased, Field, Outputs};
 pub use gauge::{Band, Gauge, GaugeInfo};
+pub use ibot::IBotConfig;
+pub use ijepa::{IJepa, IJepaConfig, ijepa_targets};
+pub use inpainting::{Inpainting, InpaintingConfig};
+pub use jigsaw::{Jigsaw, JigsawConfig, far_permutations};
 pub use joint::{Pair, Predicted, contrast, ema, embedding_std, views_match};
 pub use lejepa::{LeJepa, LeJepaConfig};
 pub use mae::{Mae, MaeConfig, random_masking};
+pub use masks::block_mask;
 pub use moco::{MoCo, MoCoConfig};
 pub use moco_v3::{MoCoV3, MoCoV3Config};
 pub use nnclr::{Negatives, Nnclr, NnclrConfig};
+pub use relative_position::{RelativePosition, RelativePositionConfig};
 pub use rotation::{Rotation, RotationConfig};
+pub use self_distillation::{Distilled, SelfDistillation};
 pub use simclr::{SimClr, SimClrConfig};
+pub use simmim::{SimMim, SimMimConfig};
 pub use simsiam::{SimSiam, SimSiamConfig};
 pub use sup_con::{Classed, SupCon, SupConConfig};
 pub use swav::{Projected, Swav, SwavConfig};
@@ -114,6 +136,30 @@ impl Loss {
 impl From<Tensor> for Loss {
     fn from(value: Tensor) -> Self {
         Loss { value, parts: Vec::new() }
+    }
+}
+
+/// What a method was given, should have found or has found, as a person can look at it.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// What is seen: `input`, `prediction`, `target`.
+    pub name: &'static str,
+    /// `(N, C, S..)`, the layout of a view.
+    pub values: Tensor,
+    /// Whether values lie in `[0, 1]`; else they have the units of a view, which the transforms' mean and
+    /// deviation undo.
+    pub unit: bool,
+}
+
+impl Picture {
+    /// A picture in the units of a view, without a graph.
+    pub fn new(name: &'static str, values: &Tensor) -> Self {
+        Picture { name, values: values.detach(), unit: false }
+    }
+
+    /// A picture of values in `[0, 1]`, without a graph.
+    pub fn unit(name: &'static str, values: &Tensor) -> Self {
+        Picture { name, values: values.detach(), unit: true }
     }
 }
 
@@ -190,6 +236,15 @@ pub trait Objective: Send + Sync {
         &[]
     }
 
+    /// The prediction for the samples of `batch` as pictures, side by side with what it was made from and
+    /// what it should be; nothing where a method predicts what cannot be looked at.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    fn pictures(&self, _batch: &Self::Batch, _pass: &Pass) -> Result<Vec<Picture>> {
+        Ok(Vec::new())
+    }
+
     /// Names of trained parameters that may stay without a gradient in a step.
     fn may_skip(&self) -> Vec<String> {
         Vec::new()
@@ -240,6 +295,9 @@ impl<O: Objective> Objective for Boxed<O> {
     }
     fn gauge_info(&self) -> &'static [GaugeInfo] {
         self.0.gauge_info()
+    }
+    fn pictures(&self, batch: &O::Batch, pass: &Pass) -> Result<Vec<Picture>> {
+        self.0.pictures(batch, pass)
     }
     fn may_skip(&self) -> Vec<String> {
         self.0.may_skip()

@@ -7,7 +7,10 @@
 //! Shortcuts: black corners of rotated scans, JPEG blocks and text tell the turn without the object. Round or
 //! symmetric objects have none, and mirroring digits makes 6 and 9 of a kind.
 
-use super::{Band, BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed};
+use super::mae::view;
+use super::{
+    Band, BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Picture, Views, Wanted, boxed,
+};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -100,10 +103,7 @@ impl Objective for Rotation {
     }
 
     fn embed(&self, batch: &Views, pass: &Pass) -> Result<Turns> {
-        let view = batch
-            .globals
-            .first()
-            .ok_or_else(|| Error::input("batch", "rotation needs one view, got none"))?;
+        let view = view(batch, "rotation")?;
         // Sample i stands at 4 i to 4 i + 3, whatever part of the step this is.
         let places = pass.at(TURNS as u64 * pass.offset);
         let features = self.encoder.forward(&turned(view)?, None, &[], &places)?.pooled;
@@ -130,6 +130,28 @@ impl Objective for Rotation {
         let share = 100.0 * right as f64 / (told.len() * TURNS).max(1) as f64;
         let told = Gauge::plain("rotation_accuracy", share).healthy(Band::within(30.0, 99.7));
         Ok(vec![told, super::embedding_std(&e.features)?])
+    }
+
+    /// Each sample upright, in the turn that its generator draws, and turned back by what is said of it.
+    fn pictures(&self, batch: &Views, pass: &Pass) -> Result<Vec<Picture>> {
+        let view = view(batch, "rotation")?;
+        let (all, n) = (turned(view)?, view.dim(0)?);
+        let scores = self.embed(batch, pass)?.scores;
+        let told = scores.argmax(2)?.to_dtype(DType::U32)?.to_vec2::<u32>()?;
+        let of = |turn: &dyn Fn(usize, usize) -> usize| -> Result<Tensor> {
+            let rows = (0..n).map(|i| {
+                let drawn = pass.sample_key("rotation picture", i).rng().below(TURNS);
+                (TURNS * i + turn(i, drawn)) as u32
+            });
+            Ok(all.index_select(&Tensor::from_vec(rows.collect::<Vec<_>>(), n, view.device())?, 0)?)
+        };
+        // Turned by r and back by what is told: by r - told.
+        let back = |i: usize, drawn: usize| (drawn + TURNS - told[i][drawn] as usize) % TURNS;
+        Ok(vec![
+            Picture::new("target", view),
+            Picture::new("input", &of(&|_, drawn| drawn)?),
+            Picture::new("prediction", &of(&back)?),
+        ])
     }
 
     fn may_skip(&self) -> Vec<String> {

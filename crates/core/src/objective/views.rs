@@ -154,6 +154,11 @@ pub trait Networks {
     /// # Errors
     /// If it is not an encoder of tokens; the message names those that are.
     fn tokens(&self, scope: &Scope) -> Result<Box<dyn TokenEncoder>>;
+
+    /// Channels of a view, for methods that paint it: 1 where the modality does not say.
+    fn channels(&self) -> usize {
+        1
+    }
 }
 
 /// The configuration of a method over views.

@@ -231,6 +231,10 @@ impl Encoder for MonaiEncoder {
     fn dim(&self) -> usize {
         self.config.channels.last().copied().unwrap_or(0)
     }
+
+    fn stride(&self) -> Vec<usize> {
+        self.scales().last().map(|s| vec![s.stride; 3]).unwrap_or_default()
+    }
 }
 
 /// The way up: of each level the map of the way down and what comes from below, joined, then a transposed

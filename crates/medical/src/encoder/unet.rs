@@ -124,6 +124,13 @@ impl Encoder for UNet {
     fn dim(&self) -> usize {
         self.config.widths.last().copied().unwrap_or(0)
     }
+
+    fn stride(&self) -> Vec<usize> {
+        self.scales()
+            .last()
+            .map(|s| if self.config.planar { vec![1, s.stride, s.stride] } else { vec![s.stride; 3] })
+            .unwrap_or_default()
+    }
 }
 
 /// Features of the maps, finest first: the mean of the last, and whatever is wanted.

@@ -10,7 +10,7 @@
 
 use crate::encoder::Dense;
 use candle_core::Tensor;
-use selfsup_core::objective::{Gauge, GaugeInfo, Loss, Objective, Views};
+use selfsup_core::objective::{Gauge, GaugeInfo, Loss, Objective, Picture, Views};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope, loss};
 use selfsup_kernels::pool::global_avg_pool;
 use serde::{Deserialize, Serialize};
@@ -153,5 +153,16 @@ impl Objective for Restoration {
 
     fn gauge_info(&self) -> &'static [GaugeInfo] {
         &INFO
+    }
+
+    /// The patch, the corrupted patch and the restored one.
+    fn pictures(&self, batch: &Views, pass: &Pass) -> Result<Vec<Picture>> {
+        let e = self.embed(batch, pass)?;
+        let view = |t: &Tensor| -> Result<Tensor> { Ok(t.permute((0, 4, 1, 2, 3))?.contiguous()?) };
+        Ok(vec![
+            Picture::new("target", &view(&e.target)?),
+            Picture::new("input", &view(&e.input)?),
+            Picture::new("prediction", &view(&e.made)?),
+        ])
     }
 }

@@ -112,6 +112,15 @@ impl Networks for Architecture {
             )),
         }
     }
+
+    fn channels(&self) -> usize {
+        match self {
+            Architecture::UNet(c) => c.channels,
+            Architecture::Monai(c) => c.in_channels,
+            Architecture::ResNet(c, _) => c.channels,
+            Architecture::ViT(c, _) => c.channels,
+        }
+    }
 }
 
 /// Any method over views of volumes.

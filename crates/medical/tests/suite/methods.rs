@@ -148,6 +148,11 @@ fn micro_batches_compute_the_same_gradient() {
         ("genesis", "unet3d"),
         ("super-resolution", "monai_unet"),
         ("mae", "vit3d"),
+        ("simmim", "vit3d"),
+        ("i-jepa", "vit3d"),
+        ("jigsaw", "unet3d"),
+        ("relative-position", "vit3d"),
+        ("inpainting", "unet3d"),
         ("moco", "unet3d"),
         ("moco", "vit3d"),
         ("dino", "unet3d"),
@@ -366,5 +371,21 @@ fn exports_load_again() {
                     && keys.contains_key("model.2.conv.weight") == (method == "genesis")
             );
         }
+    }
+}
+
+/// Predictions as pictures, in the layout of the patches.
+#[test]
+fn predictions_can_be_looked_at() {
+    for name in ["genesis", "super-resolution", "mae", "simmim", "inpainting", "jigsaw", "relative-position"]
+    {
+        let method = small(name);
+        let pictures =
+            build(name, "unet3d", 0).pictures(&views(&method, 0, 0).unwrap(), &Pass::eval()).unwrap();
+        assert!(pictures.iter().any(|p| p.name == "prediction"), "{name}");
+        assert!(
+            pictures.iter().all(|p| p.values.dims()[..2] == [BATCH, 1] && p.values.rank() == 5),
+            "{name}"
+        );
     }
 }

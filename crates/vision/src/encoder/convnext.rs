@@ -247,6 +247,14 @@ impl Encoder for ConvNeXt {
     fn dim(&self) -> usize {
         self.config.widths.last().copied().unwrap_or(0)
     }
+
+    fn map(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.norm.forward(&self.run(x, pass, |_, _| {})?, pass)
+    }
+
+    fn stride(&self) -> Vec<usize> {
+        self.scales().last().map(|s| vec![s.stride; 2]).unwrap_or_default()
+    }
 }
 
 impl MapEncoder for ConvNeXt {

@@ -391,6 +391,10 @@ impl Encoder for Swin {
     fn dim(&self) -> usize {
         self.config.width(self.config.depths.len() - 1)
     }
+
+    fn stride(&self) -> Vec<usize> {
+        self.scales().last().map(|s| vec![s.stride; 2]).unwrap_or_default()
+    }
 }
 
 impl MapEncoder for Swin {

@@ -31,7 +31,10 @@ fn blobs(epoch: u64, b: usize) -> Result<Views> {
         }
         Ok(Tensor::from_vec(values, (BATCH, 3, SIZE, SIZE), &Device::Cpu)?)
     };
-    Ok(Views::of(vec![view(0)?, view(1)?], (b * BATCH..(b + 1) * BATCH).collect()))
+    // The colours of the first view, for methods that see it in gray.
+    let colours = view(0)?.affine(0.25, 0.5)?.clamp(0f32, 1f32)?;
+    let indices = (b * BATCH..(b + 1) * BATCH).collect();
+    Ok(Views { targets: Some(colours), ..Views::of(vec![view(0)?, view(1)?], indices) })
 }
 
 fn small(name: &str) -> MethodConfig {
@@ -148,7 +151,18 @@ fn resuming_is_exact() {
 fn micro_batches_compute_the_same_gradient() {
     // Without batch norm anywhere the gradient of parts is that of the whole, dropout and stochastic depth
     // included: a transformer with heads that have none.
-    for name in ["mae", "moco", "dino"] {
+    let names = [
+        "mae",
+        "moco",
+        "dino",
+        "simmim",
+        "i-jepa",
+        "jigsaw",
+        "relative-position",
+        "inpainting",
+        "colourisation",
+    ];
+    for name in names {
         trial(name).parts_compute_the_gradient(&*build(name, 1, true), &[1, 3, 4], 2e-4).unwrap();
     }
 }
@@ -191,5 +205,35 @@ fn threads_do_not_change_a_bit() {
     for name in ["simclr", "mae", "dino", "swav", "lejepa"] {
         let dir = tempfile::tempdir().unwrap();
         trial(name).threads_do_not_change_a_bit(|seed| Ok(build(name, seed, false)), dir.path()).unwrap();
+    }
+}
+
+/// Methods that predict what can be looked at show it: pictures of all samples, the prediction next to what it
+/// should be.
+#[test]
+fn predictions_can_be_looked_at() {
+    let shown = [
+        "mae",
+        "simmim",
+        "rotation",
+        "jigsaw",
+        "relative-position",
+        "inpainting",
+        "colourisation",
+        "super-resolution",
+    ];
+    for name in MethodConfig::NAMES {
+        let pictures = build(name, 0, false).pictures(&blobs(0, 0).unwrap(), &Pass::eval()).unwrap();
+        let names: Vec<&str> = pictures.iter().map(|p| p.name).collect();
+        assert_eq!(
+            names.contains(&"prediction") && names.contains(&"target"),
+            shown.contains(&name),
+            "{name}"
+        );
+        for p in &pictures {
+            let values = p.values.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(p.values.dim(0).unwrap() == BATCH && p.values.dim(1).unwrap() == 3, "{name} {}", p.name);
+            assert!(values.iter().all(|v| v.is_finite() && (!p.unit || (0.0..=1.0).contains(v))), "{name}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
-use selfsup_vision::data::{Collated, Content, Planes, Sample};
+use selfsup_vision::data::{Collated, Colours, Content, Planes, Sample};
 use selfsup_vision::image::{Image, Pixels};
 use selfsup_vision::names::{Released, load_pretrained};
 use selfsup_vision::preview::{brightest, contact_sheet};
@@ -185,8 +185,8 @@ impl Collate<Vec<Planes>> for WithLabels {
     }
 }
 
-/// Single views with the labels of their records.
-struct Stacked(Arc<dyn Records>);
+/// Single views with the labels of their records; in gray where the encoder has never seen colours.
+struct Stacked(Arc<dyn Records>, Option<Colours>);
 
 impl Collate<Vec<Planes>> for Stacked {
     type Batch = Inputs;
@@ -194,6 +194,10 @@ impl Collate<Vec<Planes>> for Stacked {
     fn collate(&self, items: Vec<Vec<Planes>>, indices: &[usize], key: Key) -> Result<Inputs> {
         let views = Collated.collate(items, indices, key)?;
         let x = views.globals.into_iter().next().ok_or_else(|| Error::input("batch", "no views"))?;
+        let x = match &self.1 {
+            Some(colours) => colours.part(&x)?.0,
+            None => x,
+        };
         let labels: Vec<u32> = indices.iter().filter_map(|&i| self.0.label(i)).collect();
         Ok(Inputs { x, valid: None, labels, indices: views.indices })
     }
@@ -201,6 +205,14 @@ impl Collate<Vec<Planes>> for Stacked {
 
 /// Views whose brightest value is below this are next to black: 12 bits in 16 are at most a sixteenth.
 const DARK: f32 = 0.1;
+
+impl Vision {
+    /// How colours are told from gray, for a method that learns from the difference.
+    fn colours(&self) -> Option<Colours> {
+        let AugmentConfig { mean, std, .. } = self.keys.augment;
+        self.keys.method.grays().then_some(Colours { mean, std })
+    }
+}
 
 impl Modality for Vision {
     type Keys = Keys;
@@ -283,12 +295,11 @@ impl Modality for Vision {
         )?;
         let labels = self.keys.method.over_views().is_some_and(|m| m.reads_labels());
         let labelled = WithLabels { records: set.records().clone(), labels };
-        Ok(Box::new(Loader::new(
-            Arc::new(Images(set.records().clone())),
-            Arc::new(views),
-            Arc::new(labelled),
-            loader,
-        )?))
+        let images = Arc::new(Images(set.records().clone()));
+        Ok(match self.colours() {
+            Some(colours) => Box::new(Loader::new(images, Arc::new(views), Arc::new(colours), loader)?),
+            None => Box::new(Loader::new(images, Arc::new(views), Arc::new(labelled), loader)?),
+        })
     }
 
     fn inputs(&self, set: &Set, augment: bool, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
@@ -299,7 +310,7 @@ impl Modality for Vision {
         } else {
             augmentation.evaluation(channels, self.max_pixels)?
         };
-        let stacked = Stacked(set.records().clone());
+        let stacked = Stacked(set.records().clone(), self.colours());
         Ok(Box::new(Loader::new(
             Arc::new(Images(set.records().clone())),
             Arc::new(view),

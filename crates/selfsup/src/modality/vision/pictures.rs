@@ -4,10 +4,11 @@ use super::Vision;
 use crate::modality::{Content, Drawing, Drawn, Draws, Modality};
 use candle_core::Tensor;
 use selfsup_core::data::LoaderConfig;
-use selfsup_core::objective::{Batch, Mae, Method, Objective, Views};
+use selfsup_core::objective::{Batch, Mae, Method, Objective, Picture, Views};
 use selfsup_core::{Error, Layer, Pass, Result};
 use selfsup_eval::Matrix;
 use selfsup_eval::projection::pca;
+use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::encoder::last_attention;
 use selfsup_vision::image::Image;
 use selfsup_vision::maps::{components, heat, of_view, sheet};
@@ -24,6 +25,8 @@ impl Draws<Views> for Vision {
         let mut out = Vec::new();
         if self.keys.method.name() == "mae" {
             out.push(self.painted(method, &x)?);
+        } else {
+            out.extend(self.predicted(drawing)?);
         }
         out.extend(self.looked(method, &x)?);
         Ok(out)
@@ -49,6 +52,26 @@ impl Vision {
 
     fn image(&self, x: &Tensor, row: usize) -> Result<Image> {
         of_view(x, row, &self.keys.augment)
+    }
+
+    /// What a method predicts that can be looked at, beside what it was made from and what it should be.
+    fn predicted(&self, drawing: &Drawing<'_, Views>) -> Result<Option<Drawn>> {
+        let set = drawing.set;
+        let batches = self.batches(set, LoaderConfig::in_order(set.len().max(1), 0))?;
+        let Some(batch) = batches.epoch_from(0, 0)?.next() else { return Ok(None) };
+        let batch = batch?.batch.to_device(drawing.device)?;
+        let pictures = drawing.method.pictures(&batch, &Pass::eval())?;
+        if pictures.is_empty() {
+            return Ok(None);
+        }
+        let unit = AugmentConfig { mean: [0.0; 3], std: [1.0; 3], ..self.keys.augment.clone() };
+        let of = |p: &Picture, i| of_view(&p.values, i, if p.unit { &unit } else { &self.keys.augment });
+        let rows = (0..batch.samples())
+            .map(|i| pictures.iter().map(|p| of(p, i)).collect::<Result<Vec<_>>>())
+            .collect::<Result<Vec<_>>>()?;
+        let names: Vec<&str> = pictures.iter().map(|p| p.name).collect();
+        let caption = format!("Each sample: {}.", names.join(", "));
+        drawn("predictions", "Predictions", &caption, &rows).map(Some)
     }
 
     /// Original, what the encoder saw, what the decoder painted.
