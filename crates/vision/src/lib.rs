@@ -7,8 +7,9 @@
 //!   TIFF, BMP and GIF.
 //! - [`AugmentConfig`](augment::AugmentConfig) says how views are made; [`transform`] has the single
 //!   operations.
-//! - [`encoder`] has ResNets and vision transformers with torchvision's and timm's names; [`names`] reads
-//!   weights of timm, torchvision and transformers (ViT, DINOv2, I-JEPA, ViT-MAE).
+//! - [`encoder`] has ResNets, ConvNeXt, Swin and vision transformers with torchvision's and timm's names;
+//!   [`names`] reads weights of timm, torchvision and transformers (ViT, DINOv2, DINOv3, I-JEPA, ViT-MAE,
+//!   ConvNeXt).
 //! - [`recipe`] builds encoders and methods from the keys of a configuration file.
 //!
 //! SimCLR on a folder of images:

@@ -293,6 +293,7 @@ fn heads_of(architecture: &str) -> Option<usize> {
         "betwixt" => 10,
         "base" => 12,
         "giant" if architecture.contains("dinov2") => 24,
+        "huge" if architecture.contains("huge_plus") => 20,
         "large" | "huge" | "giant" | "gigantic" | "so400m" => 16,
         _ => return None,
     })

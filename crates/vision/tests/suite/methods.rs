@@ -6,7 +6,9 @@ use selfsup_core::candle_nn::{self, Activation, Conv2dConfig};
 use selfsup_core::conformance::Trial;
 use selfsup_core::objective::{Erased, Objective, Pair, SimClr, SimClrConfig, Views, boxed};
 use selfsup_core::{Error, Foreign, Key, Params, Pass, Progress, Result, Scope, weights};
-use selfsup_vision::recipe::{Architecture, EncoderConfig, Method, MethodConfig, ResNetKeys, ViTKeys};
+use selfsup_vision::recipe::{
+    Architecture, ConvNeXtKeys, EncoderConfig, Method, MethodConfig, ResNetKeys, SwinKeys, ViTKeys,
+};
 
 const SIZE: usize = 16;
 const BATCH: usize = 8;
@@ -61,8 +63,12 @@ fn build(name: &str, seed: u64, vit: bool) -> Method {
         patch: Some(4),
         ..ViTKeys::default()
     };
-    let encoder: EncoderConfig =
-        if vit || method.needs().tokens { transformer.into() } else { resnet.into() };
+    build_with(name, seed, if vit || method.needs().tokens { transformer.into() } else { resnet.into() })
+}
+
+/// A method around this encoder.
+fn build_with(name: &str, seed: u64, encoder: EncoderConfig) -> Method {
+    let method = small(name);
     let params = Params::new();
     let scope = Scope::root(&params, seed, &Device::Cpu);
     let mut architecture = encoder.resolve(SIZE, method.needs()).unwrap();
@@ -144,6 +150,53 @@ fn resuming_is_exact() {
     for name in MethodConfig::NAMES {
         let dir = tempfile::tempdir().unwrap();
         trial(name).resuming_is_exact(|seed| Ok(build(name, seed, false)), dir.path()).unwrap();
+    }
+}
+
+/// Encoders besides the two above, with stochastic depth.
+fn others() -> [EncoderConfig; 3] {
+    let convnext = ConvNeXtKeys {
+        name: "convnext".into(),
+        depths: Some(vec![1, 1]),
+        widths: Some(vec![8, 12]),
+        layer_scale: Some(0.5),
+        drop_path: Some(0.3),
+        ..ConvNeXtKeys::default()
+    };
+    // The second block is shifted.
+    let swin = SwinKeys {
+        name: "swin".into(),
+        dim: Some(8),
+        depths: Some(vec![2, 1]),
+        heads: Some(vec![2, 2]),
+        window: Some(2),
+        drop_path: Some(0.3),
+        ..SwinKeys::default()
+    };
+    let rotary = ViTKeys {
+        name: "vit".into(),
+        dim: Some(16),
+        depth: Some(2),
+        heads: Some(2),
+        patch: Some(4),
+        rotary: Some(100.0),
+        key_bias: Some(false),
+        registers: Some(1),
+        layer_scale: Some(0.5),
+        ..ViTKeys::default()
+    };
+    [convnext.into(), swin.into(), rotary.into()]
+}
+
+#[test]
+fn other_encoders() {
+    for encoder in others() {
+        let build = |seed| build_with("moco", seed, encoder.clone());
+        let (trial, dir) = (trial("moco"), tempfile::tempdir().unwrap());
+        trial.every_parameter_moves(&*build(0), &dir.path().join("run")).unwrap();
+        trial.resuming_is_exact(|seed| Ok(build(seed)), &dir.path().join("resumed")).unwrap();
+        trial.threads_do_not_change_a_bit(|seed| Ok(build(seed)), &dir.path().join("threads")).unwrap();
+        trial.parts_compute_the_gradient(&*build(1), &[1, 3, 4], 2e-4).unwrap();
     }
 }
 
