@@ -55,6 +55,7 @@
 //! command in `selfsup`.
 
 pub mod augment;
+pub mod corrupt;
 pub mod data;
 pub mod encoder;
 pub mod folder;
