@@ -34,6 +34,8 @@ mod parquet;
 mod readme;
 #[cfg(feature = "vision")]
 mod report;
+#[cfg(all(feature = "vision", feature = "text", feature = "speech"))]
+mod robustness;
 #[cfg(feature = "vision")]
 mod search;
 #[cfg(feature = "text")]

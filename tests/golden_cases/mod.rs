@@ -1,6 +1,7 @@
 //! Handlers of the golden cases, by folder.
 
 pub mod case;
+mod corrupt;
 mod eval;
 mod losses;
 mod medical;
@@ -24,6 +25,7 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "ops" => ops::handler(case),
         "losses" => methods::handler(case).or_else(|| losses::handler(case)),
         "eval" => eval::handler(case),
+        "corrupt" => corrupt::handler(case),
         "optim" => optim::handler(case),
         "signal" => signal::handler(case).or_else(|| speech::handler(case)),
         "models" | "real" => vision::handler(case)

@@ -39,6 +39,7 @@
 
 pub mod augment;
 pub mod blocks;
+pub mod corrupt;
 pub mod data;
 pub mod encoder;
 pub mod export;

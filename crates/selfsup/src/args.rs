@@ -43,7 +43,9 @@ impl Common {
     /// Overrides of a configuration by `--device` and `--seed`, which only some verbs read.
     pub(crate) fn overrides(&self, verb: &Verb) -> selfsup::Result<Vec<String>> {
         let reads: &[&str] = match verb {
-            Verb::Pretrain(_) | Verb::Finetune(_) | Verb::Probe(_) => &["--device", "--seed"],
+            Verb::Pretrain(_) | Verb::Finetune(_) | Verb::Probe(_) | Verb::Robustness(_) => {
+                &["--device", "--seed"]
+            }
             Verb::Predict(_)
             | Verb::Transcribe(_)
             | Verb::Segment(_)
@@ -97,6 +99,9 @@ pub(crate) enum Verb {
     /// Evaluate a run's encoder: kNN and linear probe against a random encoder and raw features (pixels,
     /// words, spectra).
     Probe(Probe),
+    /// Test a run on corrupted samples (noise, blur, weather, bad codecs, typing errors ...), against a random
+    /// encoder and raw features.
+    Robustness(Robustness),
     /// Learn a task from labels on top of a run's encoder.
     Finetune(Finetune),
     /// Apply a fine-tuned run to files.
@@ -267,6 +272,42 @@ pub(crate) struct Probe {
     pub(crate) invariance: bool,
     #[command(flatten)]
     pub(crate) noise: Noise,
+}
+
+#[derive(Args)]
+pub(crate) struct Robustness {
+    /// The run's folder: of `selfsup pretrain`, or of `selfsup finetune`, which is tested with its own head.
+    pub(crate) run: PathBuf,
+    /// KEY=VALUE overrides of the run's configuration, e.g. `eval.knn_k=10`.
+    pub(crate) overrides: Vec<String>,
+    /// Labelled data to fit and test on, instead of the run's own.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Labelled data to test on.
+    #[arg(long)]
+    pub(crate) test: Option<String>,
+    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and
+    /// split.
+    #[arg(long)]
+    pub(crate) labels: Option<String>,
+    /// Kinds of corruption, or all; by default those that count for the mean. A wrong name lists them.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) corruptions: Vec<String>,
+    /// Severities from 1 to 5.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,3,4,5")]
+    pub(crate) severities: Vec<u8>,
+    /// Test on so many samples, evenly over all of them.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) samples: usize,
+    /// Only write one sample under every corruption: robustness/preview.png or .txt in the run.
+    #[arg(long)]
+    pub(crate) preview: bool,
+    /// Measure again what was measured before.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// The folder to write into; by default robustness/ in the run.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Recordings: test again in noise.

@@ -9,7 +9,7 @@ use candle_core::Device;
 use selfsup_core::data::{LoadedBatch, LoaderConfig};
 use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::run::counted;
-use selfsup_core::{Encoder, Key, Result};
+use selfsup_core::{Encoder, Error, Key, Result};
 use selfsup_eval::episodes::{EpisodeConfig, Episodes, Interval, episodes};
 use selfsup_eval::knn::KnnConfig;
 use selfsup_eval::linear::LogisticConfig;
@@ -32,9 +32,25 @@ pub fn encode<M: Modality>(
     loader: &LoaderConfig,
     device: &Device,
 ) -> Result<Matrix> {
+    let all = encode_each(modality, &[encoder], set, read, loader, device)?;
+    all.into_iter().next().ok_or_else(|| Error::input("features", "of no encoder"))
+}
+
+/// The same of several encoders, for which every sample is read once.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_each<M: Modality>(
+    modality: &M,
+    encoders: &[&dyn Encoder],
+    set: &Set,
+    read: Read,
+    loader: &LoaderConfig,
+    device: &Device,
+) -> Result<Vec<Matrix>> {
     let inputs = modality.inputs(set, false, loader.clone())?;
     let batches = counted("features: batch", &*inputs)?;
-    pooled(modality, encoder, set.len(), read, batches, device)
+    pooled(modality, encoders, set.len(), read, batches, device)
 }
 
 /// The same of one epoch of augmented inputs: each epoch draws other views of a sample.
@@ -52,35 +68,41 @@ pub fn encode_views<M: Modality>(
 ) -> Result<Matrix> {
     let inputs = modality.inputs(set, true, loader.clone())?;
     let batches = inputs.epoch_from(epoch, 0)?;
-    pooled(modality, encoder, set.len(), read, batches, device)
+    let all = pooled(modality, &[encoder], set.len(), read, batches, device)?;
+    all.into_iter().next().ok_or_else(|| Error::input("features", "of no encoder"))
 }
 
-/// Features of `n` samples, each the mean over its inputs.
+/// Features of `n` samples by each encoder, each the mean over its inputs.
 fn pooled<M: Modality>(
     modality: &M,
-    encoder: &dyn Encoder,
+    encoders: &[&dyn Encoder],
     n: usize,
     read: Read,
     batches: impl Iterator<Item = Result<LoadedBatch<Inputs>>>,
     device: &Device,
-) -> Result<Matrix> {
-    let mut sums = None;
+) -> Result<Vec<Matrix>> {
+    let mut all: Vec<Option<Means>> = encoders.iter().map(|_| None).collect();
     for loaded in batches {
         let batch = loaded?.batch.to_device(device)?;
-        let features = modality.features(encoder, &batch, read)?;
-        let (_, d) = features.dims2()?;
-        let rows: Vec<f32> = features.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
-        let sums = sums.get_or_insert_with(|| match read {
-            Read::Pooled => Means::new(n, d),
-            Read::Statistics => Means::of_statistics(n, d, encoder.dim()),
-        });
         let weights = modality.weights(&batch)?;
-        for ((&i, row), weight) in batch.indices.iter().zip(rows.chunks_exact(d.max(1))).zip(weights) {
-            sums.weigh(i, row, weight)?;
+        for (encoder, sums) in encoders.iter().zip(&mut all) {
+            let features = modality.features(*encoder, &batch, read)?;
+            let (_, d) = features.dims2()?;
+            let rows: Vec<f32> = features.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+            let sums = sums.get_or_insert_with(|| match read {
+                Read::Pooled => Means::new(n, d),
+                Read::Statistics => Means::of_statistics(n, d, encoder.dim()),
+            });
+            for ((&i, row), weight) in batch.indices.iter().zip(rows.chunks_exact(d.max(1))).zip(&weights) {
+                sums.weigh(i, row, *weight)?;
+            }
         }
     }
-    let sums = sums.unwrap_or_else(|| Means::new(n, encoder.dim()));
-    Matrix::new(sums.rows()?, n, sums.width())
+    let matrix = |(sums, encoder): (Option<Means>, &&dyn Encoder)| {
+        let sums = sums.unwrap_or_else(|| Means::new(n, encoder.dim()));
+        Matrix::new(sums.rows()?, n, sums.width())
+    };
+    all.into_iter().zip(encoders).map(matrix).collect()
 }
 
 /// What a probe found.

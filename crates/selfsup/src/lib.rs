@@ -28,6 +28,7 @@ pub mod recipe;
 #[allow(clippy::unwrap_used)]
 mod reference_test;
 pub mod registry;
+pub mod robustness;
 pub mod say;
 pub mod screen;
 pub mod set;

@@ -37,6 +37,7 @@ pub mod audio;
 pub mod augment;
 pub mod batch;
 mod cluster_labels;
+pub mod corrupt;
 pub mod data;
 pub mod encoder;
 pub mod features;

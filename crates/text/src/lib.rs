@@ -46,6 +46,7 @@
 pub mod batch;
 pub mod conll;
 pub mod corpus;
+pub mod corrupt;
 pub mod encoder;
 pub mod export;
 pub mod fill;

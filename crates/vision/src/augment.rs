@@ -1,6 +1,7 @@
 //! `[augment]`: the views of an image. One set of keys serves all methods; `preset` gives the defaults of a
 //! paper.
 
+use crate::corrupt::Corrupt;
 use crate::data::{Planes, Sample};
 use crate::image::Image;
 use crate::transform::{Factor, Op, Pipeline};
@@ -128,6 +129,7 @@ pub struct Augment {
     stretch: bool,
     mean: Vec<f32>,
     std: Vec<f32>,
+    corrupt: Option<Corrupt>,
 }
 
 impl AugmentConfig {
@@ -286,7 +288,8 @@ impl AugmentConfig {
         let crops = if wanted.crops() { self.local_views } else { 0 };
         let local = (0..crops).map(|_| self.pipeline(self.local_size, self.local_scale, false, true));
         let views = full.chain(local).collect();
-        Ok(Augment { views, channels, max_pixels, stretch: self.stretched(channels), mean, std })
+        let stretch = self.stretched(channels);
+        Ok(Augment { views, channels, max_pixels, stretch, mean, std, corrupt: None })
     }
 
     /// One view without augmentation: the shorter side to the size, then the centre.
@@ -304,18 +307,41 @@ impl AugmentConfig {
             stretch: self.stretched(channels),
             mean,
             std,
+            corrupt: None,
         })
     }
 }
 
 impl Augment {
+    /// The same with every view corrupted before it is normalised: after it was resized and cropped, as in
+    /// ImageNet-C. A grey picture is corrupted in one channel, whatever the encoder takes.
+    #[must_use]
+    pub fn corrupted(self, corrupt: Corrupt) -> Self {
+        Augment { corrupt: Some(corrupt), ..self }
+    }
+
     /// Decodes a sample into the number of channels that the encoder takes.
     ///
     /// # Errors
     /// If it cannot be decoded; the message names it.
     pub fn decode(&self, sample: Sample) -> Result<Image> {
-        let image = sample.decode_stretched(self.max_pixels, self.stretch)?;
+        self.in_channels(sample.decode_stretched(self.max_pixels, self.stretch)?)
+    }
+
+    fn in_channels(&self, image: Image) -> Result<Image> {
         if self.channels == 1 { image.to_gray() } else { image.to_rgb() }
+    }
+
+    /// The views of a sample that is corrupted.
+    fn of_corrupted(&self, sample: Sample, corrupt: Corrupt, rng: &mut Rng) -> Result<Vec<Planes>> {
+        let id = sample.id.clone();
+        let image = sample.decode_stretched(self.max_pixels, self.stretch)?;
+        let image = if self.channels == 1 { image.to_gray()? } else { image };
+        let view = |pipeline: &Pipeline| {
+            let view = corrupt.apply(&pipeline.apply(&image, rng)?, &id)?;
+            Planes::normalized(&self.in_channels(view)?, &self.mean, &self.std)
+        };
+        self.views.iter().map(view).collect()
     }
 }
 
@@ -344,6 +370,9 @@ impl Transform<Sample> for Augment {
     type Out = Vec<Planes>;
 
     fn apply(&self, sample: Sample, rng: &mut Rng) -> Result<Vec<Planes>> {
+        if let Some(corrupt) = self.corrupt {
+            return self.of_corrupted(sample, corrupt, rng);
+        }
         let image = self.decode(sample)?;
         self.views
             .iter()

@@ -56,6 +56,7 @@
 //! command in `selfsup`.
 
 pub mod augment;
+pub mod corrupt;
 pub mod data;
 pub mod encoder;
 pub mod folder;

@@ -2,7 +2,7 @@
 //! [`Modality`].
 //!
 //! [`Modality`] is what all of them have. What only some can do is asked of them: several trainings in a row
-//! ([`Modality::training`]), samples in noise ([`Modality::noisy`]), a probe of frames
+//! ([`Modality::training`]), corrupted samples ([`Modality::corruptible`]), a probe of frames
 //! ([`Modality::frame_probe`]). What encoders of a modality are fine-tuned for is [`crate::task::Tasks`]; the
 //! modalities of a build are listed in [`crate::registry`].
 
@@ -246,8 +246,8 @@ pub trait Modality: Sized + Send + Sync + 'static {
         Training::One
     }
 
-    /// Adds noise to samples, where they have a ratio of signal to noise.
-    fn noisy(&self) -> Option<&dyn Noisy<Self>> {
+    /// Corrupts samples, where there are kinds of corruption for them.
+    fn corruptible(&self) -> Option<&dyn Corruptible<Self>> {
         None
     }
 
@@ -310,25 +310,98 @@ pub struct PlanRequest<'a> {
     pub stop: &'a Stop,
 }
 
-/// A modality whose samples have a ratio of signal to noise.
-pub trait Noisy<M> {
+/// A kind of corruption, at severities from 1 to 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorruptionKind {
+    /// Its name.
+    pub name: &'static str,
+    /// What it belongs to.
+    pub group: &'static str,
+    /// What its severities are.
+    pub about: &'static str,
+    /// Whether it counts for the mean; the others are measured where they are asked for.
+    pub counts: bool,
+}
+
+/// Features that need no encoder, of a set as a modality reads it, comparable with those that were fitted on.
+pub type RawOf<'a, M> = Box<dyn Fn(&M, &Set) -> Result<Matrix> + 'a>;
+
+/// What a sample looks like.
+pub enum Looks {
+    /// Rows of three bytes a pixel.
+    Picture {
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// `height * width * 3` values.
+        rgb: Vec<u8>,
+    },
+    /// A text.
+    Text(String),
+}
+
+/// A modality whose samples can be corrupted, to measure how a representation stands up to a shift.
+pub trait Corruptible<M: Modality> {
+    /// The kinds that there are.
+    fn kinds(&self) -> Vec<CorruptionKind>;
+
+    /// The same modality, whose samples are corrupted where they are measured: in [`Modality::inputs`] without
+    /// augmentation, and in all that tasks measure. Severity 0 leaves them as they are, bit for bit. What is
+    /// drawn depends on `seed`, the kind and the name of a sample alone.
+    ///
+    /// # Errors
+    /// If there is no kind of that name (the message lists all), or the severity is above 5.
+    fn corrupted(&self, kind: &str, severity: u8, seed: u64) -> Result<M>;
+
+    /// Features that need no encoder ([`Modality::raw`]), of samples to fit on; and a function that makes them
+    /// of other samples. `rows` is the number of samples that it will be asked for at once.
+    ///
+    /// # Errors
+    /// If a sample cannot be read.
+    fn raw_fitted<'a>(
+        &'a self,
+        train: &Set,
+        rows: usize,
+        loader: &'a LoaderConfig,
+    ) -> Result<(Matrix, RawOf<'a, M>)>;
+
+    /// What the first sample of `set` looks like, as this modality reads it.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn looks(&self, set: &Set) -> Result<Looks>;
+
     /// The same modality with noise in every sample, at a ratio in decibels. `noise` is a folder of
     /// recordings, or `white`, `pink` or `brown`.
     ///
     /// # Errors
-    /// If the noise is not there.
-    fn with_noise(&self, snr_db: f32, noise: &str) -> Result<M>;
+    /// If the noise is not there, or samples have no such ratio.
+    fn with_noise(&self, _snr_db: f32, _noise: &str) -> Result<M> {
+        Err(no_ratio::<M>())
+    }
 }
 
-/// `modality` with noise in every sample: see [`Noisy::with_noise`].
+fn no_ratio<M: Modality>() -> Error {
+    Error::config(format!("--snr is for recordings, not for {}", M::Keys::KIND.samples()))
+}
+
+/// `modality` with noise in every sample: see [`Corruptible::with_noise`].
 ///
 /// # Errors
-/// As [`Noisy::with_noise`], or if samples of the modality have no such ratio.
+/// As [`Corruptible::with_noise`].
 pub fn with_noise<M: Modality>(modality: &M, snr_db: f32, noise: &str) -> Result<M> {
-    let noisy = modality.noisy().ok_or_else(|| {
-        Error::config(format!("--snr is for recordings, not for {}", M::Keys::KIND.samples()))
-    })?;
-    noisy.with_noise(snr_db, noise)
+    modality.corruptible().ok_or_else(no_ratio::<M>)?.with_noise(snr_db, noise)
+}
+
+/// What `modality` can be corrupted with.
+///
+/// # Errors
+/// If there is nothing.
+pub fn corruptible<M: Modality>(modality: &M) -> Result<&dyn Corruptible<M>> {
+    modality.corruptible().ok_or_else(|| {
+        Error::config(format!("there are no kinds of corruption for {}", M::Keys::KIND.samples()))
+    })
 }
 
 /// A modality whose samples have frames with an alignment.
@@ -354,7 +427,7 @@ pub struct FrameRequest<'a> {
     pub folder: Option<&'a Path>,
     /// Ratios of signal to noise in decibels at which testing is repeated.
     pub snr: &'a [f32],
-    /// The noise: see [`Noisy::with_noise`].
+    /// The noise: see [`Corruptible::with_noise`].
     pub noise: &'a str,
     /// Where the encoders live.
     pub device: &'a Device,

@@ -117,6 +117,9 @@ pub trait Task<M: Tasks>: Sized {
     /// The keys among [`TaskKeys::CHOICES`] that it reads; the others are refused where they are given.
     const READS: &'static [&'static str];
 
+    /// Whether its samples are corrupted where those of the modality are ([`crate::modality::Corruptible`]).
+    const CORRUPTIBLE: bool = true;
+
     /// What the head's outputs are called.
     const OUTPUTS: &'static str = "classes";
 

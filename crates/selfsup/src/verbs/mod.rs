@@ -20,6 +20,7 @@ pub mod pretrain;
 pub mod probe;
 pub mod pull;
 pub mod report;
+pub mod robustness;
 pub mod runs;
 pub mod search;
 pub mod tokenizer;

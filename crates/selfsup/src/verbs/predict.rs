@@ -110,7 +110,7 @@ fn answer<M: Tasks>(request: &Request, keys: &[String], answers: &mut dyn Answer
 }
 
 /// A fine-tuned run read back.
-fn open_task<M: Tasks>(dir: &Path, overrides: &[String]) -> Result<(Run, TaskConfig<M::Keys>)> {
+pub(crate) fn open_task<M: Tasks>(dir: &Path, overrides: &[String]) -> Result<(Run, TaskConfig<M::Keys>)> {
     let path = dir.join("config.toml");
     let text = read(&path)?;
     if !is_task(&text) {

@@ -21,7 +21,7 @@ pub use gain::{gain, peak};
 pub use level::{NoiseLevel, Noisy};
 pub use noise::{Noise, add_noise, noise, power, snr};
 pub use pitch::{shift_pitch, stretch};
-pub use reverb::{impulse, reverberate};
+pub use reverb::{impulse, reverberate, room};
 pub use spec::{SpecAugment, SpecAugmentConfig};
 pub use speed::change_speed;
 

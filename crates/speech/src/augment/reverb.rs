@@ -24,14 +24,21 @@ pub fn reverberate(wave: &[f32], response: &[f32]) -> Result<Vec<f32>> {
     Ok(out)
 }
 
-/// A made-up impulse response: a direct sound, then noise that falls by 60 dB in `decay` seconds, first heard
-/// after some milliseconds.
+/// A made-up impulse response that falls by 60 dB in `decay` seconds. The first echo comes after 2 to 12 ms,
+/// and the energy of the tail is -6 to 3 dB over that of the direct sound: both are drawn.
 pub fn impulse(decay: f32, rate: u32, rng: &mut Rng) -> Vec<f32> {
+    let gap = rng.range_f32(0.002, 0.012);
+    let tail_db = rng.range_f32(-6.0, 3.0);
+    room(decay, gap, tail_db, rate, rng)
+}
+
+/// The impulse response of a room (Polack 1988): a direct sound, and noise that begins `gap` seconds after it,
+/// falls by 60 dB in `decay` seconds and has an energy `tail_db` decibels over that of the direct sound.
+pub fn room(decay: f32, gap: f32, tail_db: f32, rate: u32, rng: &mut Rng) -> Vec<f32> {
     let rate = rate as f32;
     let n = ((decay * rate) as usize).max(1);
-    let gap = (rng.range_f32(0.002, 0.012) * rate) as usize;
-    // Energy of the tail over that of the direct sound: -6 to 3 dB.
-    let tail = 10f32.powf(rng.range_f32(-6.0, 3.0) / 10.0);
+    let gap = (gap * rate) as usize;
+    let tail = 10f32.powf(tail_db / 10.0);
     let fall = -3.0 * std::f32::consts::LN_10 / n as f32;
     let mut out: Vec<f32> = (0..n).map(|i| rng.normal() * (fall * i as f32).exp()).collect();
     let scale = (tail / (power(&out) * n as f64) as f32).sqrt();

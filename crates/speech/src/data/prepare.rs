@@ -4,6 +4,7 @@ use super::{Clip, LengthFilter, Targets, Unlabelled};
 use crate::audio::{AudioConfig, info};
 use crate::augment::{NoiseLevel, Noisy, Op, Pipeline};
 use crate::batch::{Utterance, Waves};
+use crate::corrupt::Corrupt;
 use selfsup_core::data::{Collate, Transform};
 use selfsup_core::{Error, Key, Result, Rng};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct PrepareConfig {
     /// Noise at one ratio in every wave, also where nothing is augmented: for measuring.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseLevel>,
+    /// How recordings that are read whole are corrupted: for measuring.
+    #[serde(skip)]
+    pub corrupt: Option<Corrupt>,
     /// What is done to the waves of training, in order.
     pub augment: Vec<Op>,
 }
@@ -51,6 +55,7 @@ impl Default for PrepareConfig {
             max_seconds: None,
             normalize: true,
             noise: None,
+            corrupt: None,
             augment: Vec::new(),
         }
     }
@@ -161,6 +166,23 @@ impl Prepare {
 
     pub(super) fn add_noise(&self, wave: &mut [f32], id: &str) -> Result<()> {
         self.noise.as_ref().map_or(Ok(()), |noise| noise.add(wave, id))
+    }
+
+    /// The wave of a recording, or of the window that begins at `start`, as it is measured in noise or
+    /// corrupted.
+    pub(super) fn disturb(&self, wave: &mut Vec<f32>, id: &str, start: Option<u64>) -> Result<()> {
+        match start {
+            None => self.add_noise(wave, id)?,
+            // Every window has the ratio, and noise of its own.
+            Some(start) => self.add_noise(wave, &format!("{id}:{start}"))?,
+        }
+        self.config.corrupt.map_or(Ok(()), |corrupt| corrupt.apply(wave, self.config.audio.rate, id, start))
+    }
+
+    /// The rate at which recordings are read that are measured.
+    pub(super) fn reading_rate(&self) -> u32 {
+        let rate = self.config.audio.rate;
+        self.config.corrupt.map_or(rate, |corrupt| corrupt.reading_rate(rate))
     }
 
     fn decode(&self, clip: &Clip, rng: &mut Rng) -> Result<(Vec<f32>, u64)> {

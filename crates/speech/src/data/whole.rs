@@ -108,7 +108,9 @@ impl Whole {
         }
         let context = (cut.context.max(0.0) * f64::from(rate)) as usize / step.max(1);
         let clips: Arc<[Clip]> = corpus.clips().into();
-        let lengths: Vec<u64> = clips.par_iter().map(|clip| clip.samples(rate)).collect::<Result<_>>()?;
+        // At another speed the samples that are read stand for more or for less of the recording.
+        let read = prepare.reading_rate();
+        let lengths: Vec<u64> = clips.par_iter().map(|clip| clip.samples(read)).collect::<Result<_>>()?;
         let (mut parts, mut firsts) = (Vec::with_capacity(clips.len()), Vec::with_capacity(clips.len() + 1));
         for (clip, &total) in lengths.iter().enumerate() {
             firsts.push(parts.len());
@@ -137,7 +139,11 @@ impl Whole {
         let longest = |p: &Part| p.section.map_or(lengths[p.clip], |(_, len)| len);
         let longest = parts.iter().map(longest).max().unwrap_or(1) as usize;
         let most = seconds + 2.0 * cut.context.max(0.0) + 2.0;
-        let audio = AudioConfig { rate, max_seconds: most.max(prepare.config().audio.max_seconds) };
+        let stretch = f64::from(rate) / f64::from(read);
+        let audio = AudioConfig {
+            rate: read,
+            max_seconds: most.max(prepare.config().audio.max_seconds) * stretch.max(1.0),
+        };
         let levels = clips.iter().map(|_| OnceLock::new()).collect();
         Ok(Whole { clips, prepare, audio, parts, firsts, levels, longest, timing: cut.timing })
     }
@@ -152,18 +158,14 @@ impl Whole {
         self.longest
     }
 
-    /// The wave of a part, with the noise that is measured in, before it is normalised.
+    /// The wave of a part, as it is measured in noise or corrupted, before it is normalised.
     fn heard(&self, part: &Part) -> Result<Vec<f32>> {
         let clip = self
             .clips
             .get(part.clip)
             .ok_or_else(|| Error::input("recordings", format!("there is no recording {}", part.clip)))?;
         let mut wave = clip.load(part.section, &self.audio)?;
-        match part.section {
-            None => self.prepare.add_noise(&mut wave, &clip.id)?,
-            // Every window has the ratio, and noise of its own.
-            Some((start, _)) => self.prepare.add_noise(&mut wave, &format!("{}:{start}", clip.id))?,
-        }
+        self.prepare.disturb(&mut wave, &clip.id, part.section.map(|(start, _)| start))?;
         Ok(wave)
     }
 

@@ -3,6 +3,7 @@
 //! the baseline.
 
 mod classes;
+mod corrupt;
 mod intensities;
 mod labelled;
 mod patches;
@@ -13,7 +14,7 @@ mod segmentation;
 mod tasks;
 pub mod volumes;
 
-use super::{Method, Modality};
+use super::{Corruptible, Method, Modality};
 use crate::config::{self, PretrainConfig};
 use crate::recipe::{Given, Seen, span};
 use crate::set::{Set, evenly};
@@ -26,6 +27,7 @@ use selfsup_datasets::{Kind, Reading};
 use selfsup_eval::Matrix;
 use selfsup_medical::augment::{AugmentConfig, Wanted};
 use selfsup_medical::blocks::{Scan, Store};
+use selfsup_medical::corrupt::Corrupt;
 use selfsup_medical::data::Collated;
 use selfsup_medical::export;
 use selfsup_medical::names::load_pretrained;
@@ -131,14 +133,21 @@ pub struct Medical {
     how: String,
     store: Arc<Store>,
     reading: Reading,
+    /// How volumes are corrupted that are measured: a step of `prepare` too.
+    corrupt: Option<Corrupt>,
 }
 
 impl Medical {
     /// The volumes of a set, read (or turned into blocks) now.
     fn scans(&self, set: &Set) -> Result<Vec<Arc<dyn Scan>>> {
         let augment = &self.keys.augment;
-        let whole = augment.spacing.is_some() || augment.foreground.is_some();
-        let strict = whole.then_some("augment.spacing and augment.foreground");
+        let strict = match self.corrupt {
+            Some(_) => Some("corruptions"),
+            None if augment.spacing.is_some() || augment.foreground.is_some() => {
+                Some("augment.spacing and augment.foreground")
+            }
+            None => None,
+        };
         (0..set.len())
             .map(|i| {
                 let path = path_of(set, i)?;
@@ -156,6 +165,14 @@ impl Medical {
         let stacked = Stacked { records: set.records().clone(), owners: Some(places.owners()) };
         let cutting = Cutting(self.keys.augment.size);
         Ok(Box::new(Loader::new(Arc::new(places), Arc::new(cutting), Arc::new(stacked), loader)?))
+    }
+}
+
+impl Medical {
+    /// The middle of each volume, averaged down.
+    fn intensities(&self, set: &Set, loader: &LoaderConfig) -> Result<Matrix> {
+        let places = Places::middle(self.scans(set)?, self.keys.augment.size);
+        intensities::boxes(&*self.at(places, set, loader.clone())?)
     }
 }
 
@@ -178,7 +195,8 @@ impl Modality for Medical {
         let steps = (&keys.augment.scale, &keys.augment.spacing, &keys.augment.foreground);
         let how = serde_json::to_string(&steps).map_err(|e| Error::config(format!("augment: {e}")))?;
         let store = keys.volumes.store()?;
-        Ok(Medical { keys, architecture, prepare, how, store, reading: config.data.reading() })
+        let reading = config.data.reading();
+        Ok(Medical { keys, architecture, prepare, how, store, reading, corrupt: None })
     }
 
     fn seen(config: &PretrainConfig<Keys>, given: &Given) -> Result<Seen> {
@@ -258,15 +276,15 @@ impl Modality for Medical {
 
     /// The middle of each volume, averaged down to 8 x 8 x 8.
     fn raw(&self, train: &Set, test: &Set, loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
-        let of = |set: &Set| -> Result<Matrix> {
-            let places = Places::middle(self.scans(set)?, self.keys.augment.size);
-            intensities::boxes(&*self.at(places, set, loader.clone())?)
-        };
-        Ok((of(train)?, of(test)?))
+        Ok((self.intensities(train, loader)?, self.intensities(test, loader)?))
     }
 
     fn export(&self, params: &Params, out: &Path, _layout: &str) -> Result<()> {
         export::write(&self.architecture, &self.keys.method, &self.keys.augment, params, out)
+    }
+
+    fn corruptible(&self) -> Option<&dyn Corruptible<Self>> {
+        Some(self)
     }
 
     fn preview(&self, batch: &Views, _set: &Set) -> Result<Vec<String>> {

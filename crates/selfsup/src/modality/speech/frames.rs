@@ -6,6 +6,7 @@
 //! with the same encoder before training, and with MFCCs and log-mel energies at the same instants. In noise
 //! the probe is the one of clean speech.
 
+use super::corrupt::noise_level;
 use super::{Speech, corpus};
 use crate::modality::{FrameProbe, FrameRequest};
 use crate::set::Set;
@@ -216,7 +217,7 @@ fn probe(modality: &Speech, request: &FrameRequest) -> Result<FrameReport> {
     let rate = modality.keys.input.audio.rate;
     let timing = Timing::of(config, rate);
     let waves = |snr_db: Option<f32>, normalize: bool| -> Result<Prepare> {
-        let noise = snr_db.map(|db| super::noise_level(db, request.noise)).transpose()?;
+        let noise = snr_db.map(|db| noise_level(db, request.noise)).transpose()?;
         Prepare::new(PrepareConfig {
             crop_seconds: None,
             augment: Vec::new(),

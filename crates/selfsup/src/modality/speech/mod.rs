@@ -2,6 +2,7 @@
 //! statistics as the baseline.
 
 mod about;
+mod corrupt;
 mod folder;
 mod frames;
 #[cfg(feature = "vision")]
@@ -13,7 +14,7 @@ mod tasks;
 mod transcripts;
 mod whole;
 
-use super::{FrameProbe, Method, Modality, Noisy, Shown, Shows, Training};
+use super::{Corruptible, FrameProbe, Method, Modality, Shown, Shows, Training};
 use crate::config::{self, PretrainConfig, Read};
 use crate::recipe::{Given, Seen, set};
 use crate::set::{Set, evenly};
@@ -27,7 +28,6 @@ use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_speech::audio::{AudioConfig, Content, wav};
-use selfsup_speech::augment::{Noise, NoiseLevel};
 use selfsup_speech::batch::{Utterance, Waves};
 use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig};
 use selfsup_speech::encoder::{Family, SpeechConfig, SpeechEncoder};
@@ -158,24 +158,6 @@ fn corpus(set: &Set) -> Result<Corpus> {
         Ok(clip)
     });
     Corpus::new(clips.collect::<Result<_>>()?, set.classes().to_vec())
-}
-
-/// Noise by the name of a colour, or from a folder.
-fn noise_level(snr_db: f32, noise: &str) -> Result<NoiseLevel> {
-    let made_up = |kind: Noise| NoiseLevel { snr_db, folder: None, kind, seed: 0 };
-    Ok(match noise {
-        "white" => made_up(Noise::White),
-        "" | "pink" => made_up(Noise::Pink),
-        "brown" => made_up(Noise::Brown),
-        folder if Path::new(folder).is_dir() => {
-            NoiseLevel { folder: Some(folder.into()), ..made_up(Noise::default()) }
-        }
-        other => {
-            return Err(Error::config(format!(
-                "--noise {other}: no such folder; expected one of recordings, or white, pink or brown"
-            )));
-        }
-    })
 }
 
 impl Speech {
@@ -370,7 +352,7 @@ impl Modality for Speech {
         if self.keys.method.staged() { Training::Plan(self) } else { Training::One }
     }
 
-    fn noisy(&self) -> Option<&dyn Noisy<Self>> {
+    fn corruptible(&self) -> Option<&dyn Corruptible<Self>> {
         Some(self)
     }
 
@@ -399,13 +381,5 @@ impl Shows for Speech {
         let audio = AudioConfig { rate, ..self.keys.input.audio.clone() };
         let played = clip.samples(rate)?.min((seconds * f64::from(rate)) as u64);
         Ok(Shown::Sound(wav(&clip.load(Some((0, played)), &audio)?, rate)?))
-    }
-}
-
-impl Noisy<Speech> for Speech {
-    fn with_noise(&self, snr_db: f32, noise: &str) -> Result<Self> {
-        let input = PrepareConfig { noise: Some(noise_level(snr_db, noise)?), ..self.keys.input.clone() };
-        let (encoder, reading) = (self.encoder.clone(), self.reading.clone());
-        Ok(Speech { keys: Keys { input, ..self.keys.clone() }, encoder, reading })
     }
 }

@@ -153,6 +153,8 @@ impl Task<Text> for Answering {
     type Objective = AnswerFinder;
 
     const WATCHED: &'static str = "validation_f1";
+    // Words stand for their tags or places: they are read as they are.
+    const CORRUPTIBLE: bool = false;
     const READS: &'static [&'static str] = &[];
     const OUTPUTS: &'static str = "scores a token";
 

@@ -1,13 +1,14 @@
 //! Texts one by one, as an encoder takes them: for training the beginning of a long one, for measuring all of
 //! it, in windows.
 
-use super::records::text_of;
+use super::records::{corrupted, text_of};
 use candle_core::Tensor;
 use selfsup_core::data::{Collate, Dataset};
 use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::{Encoder, Error, Key, Pass, Result};
 use selfsup_datasets::Records;
 use selfsup_text::batch::{Example, Pad};
+use selfsup_text::corrupt::Corrupt;
 use selfsup_text::tokenizer::Tokenizer;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(super) struct Tokenised {
     pub(super) longest: usize,
     /// All windows of a text that is longer than `longest`; else its first tokens.
     pub(super) whole: bool,
+    /// How it is corrupted first.
+    pub(super) corrupt: Option<Corrupt>,
 }
 
 impl Tokenised {
@@ -50,7 +53,7 @@ impl Dataset for Tokenised {
     }
 
     fn get(&self, index: usize) -> Result<Vec<Example>> {
-        let text = text_of(&self.records, index)?;
+        let text = corrupted(&self.records, index, self.corrupt)?;
         let examples = match self.whole {
             true => self.tokenizer.whole(&text, self.longest)?,
             false => vec![self.tokenizer.example(&text, None, self.longest)?],

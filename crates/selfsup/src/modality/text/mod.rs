@@ -2,6 +2,7 @@
 //! from the data where none is named; words weighed by TF-IDF as the baseline.
 
 mod answers;
+mod corrupt;
 mod inputs;
 mod packed;
 mod pictures;
@@ -12,7 +13,7 @@ mod tokens;
 mod tuned;
 mod words;
 
-use super::{Draws, Method, Modality, Shows};
+use super::{Corruptible, Draws, Method, Modality, Shows};
 use crate::config::{self, PretrainConfig, Read};
 use crate::recipe::{Given, Seen};
 use crate::set::{Set, Sets, evenly};
@@ -29,6 +30,7 @@ use selfsup_datasets::{Kind, LabelFile, Reading, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_text::batch::{Example, IGNORED, Pad, Sequences};
 use selfsup_text::corpus::{CorpusConfig, Prepared, folder_name};
+use selfsup_text::corrupt::Corrupt;
 use selfsup_text::encoder::BertConfig;
 use selfsup_text::export::export;
 use selfsup_text::recipe::{Architecture, EncoderConfig, MethodConfig};
@@ -146,6 +148,8 @@ pub struct Text {
     /// `data.path`, and how it is divided: what decides the tokens of a corpus that is not held in memory.
     divided: Option<(String, String)>,
     reading: Reading,
+    /// How texts are corrupted that are measured.
+    corrupt: Option<Corrupt>,
 }
 
 impl Text {
@@ -239,7 +243,8 @@ impl Modality for Text {
         let in_files = !data.path.is_empty() && data.labels.is_empty();
         let divided = in_files
             .then(|| (data.path.clone(), format!("hold_out {}, limit {}", data.hold_out, data.limit)));
-        Ok(Text { keys, tokenizer, architecture, divided, reading: data.reading() })
+        let reading = data.reading();
+        Ok(Text { keys, tokenizer, architecture, divided, reading, corrupt: None })
     }
 
     fn seen(config: &PretrainConfig<Keys>, given: &Given) -> Result<Seen> {
@@ -316,6 +321,7 @@ impl Modality for Text {
             tokenizer: self.tokenizer.clone(),
             longest: self.longest()?,
             whole: !augment,
+            corrupt: self.corrupt.filter(|_| !augment),
         };
         if augment {
             let (longer, looked) = data.longer()?;
@@ -356,11 +362,16 @@ impl Modality for Text {
     }
 
     fn raw(&self, train: &Set, test: &Set, _loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
-        words::tf_idf(train, test)
+        let words = words::Words::of(train, test.len())?;
+        Ok((words.matrix(train, None)?, words.matrix(test, self.corrupt)?))
     }
 
     fn export(&self, params: &Params, out: &Path, _layout: &str) -> Result<()> {
         export(out, &self.keys.method, &self.architecture, params, Some(&self.tokenizer))
+    }
+
+    fn corruptible(&self) -> Option<&dyn Corruptible<Self>> {
+        Some(self)
     }
 
     fn preview(&self, batch: &Sequences, _set: &Set) -> Result<Vec<String>> {

@@ -8,6 +8,7 @@ use selfsup_datasets::{
     Kind, Layout, Record, Records, Source as Place, Split, fetch, open_tables_of_text, tables,
 };
 use selfsup_text::corpus::{CorpusConfig, Document, Reader, TextStore, files, folder_name, weight};
+use selfsup_text::corrupt::Corrupt;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,6 +113,15 @@ pub(super) fn text_of(records: &dyn Records, index: usize) -> Result<String> {
     let text = std::str::from_utf8(&bytes)
         .map_err(|e| Error::input(&record.id, format!("is not UTF-8 at byte {}", e.valid_up_to())))?;
     Ok(text.to_string())
+}
+
+/// The text of a record, corrupted by its name.
+pub(super) fn corrupted(records: &dyn Records, index: usize, corrupt: Option<Corrupt>) -> Result<String> {
+    let text = text_of(records, index)?;
+    match corrupt {
+        None => Ok(text),
+        Some(corrupt) => Ok(corrupt.apply(&text, &records.id(index)?)),
+    }
 }
 
 /// All texts of a set in order.

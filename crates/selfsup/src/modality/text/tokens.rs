@@ -124,6 +124,8 @@ impl Task<Text> for Tagging {
 
     // Entity F1 is 0 for many epochs on a few sentences.
     const WATCHED: &'static str = "validation_log_likelihood";
+    // Words stand for their tags or places: they are read as they are.
+    const CORRUPTIBLE: bool = false;
     const READS: &'static [&'static str] = &["label_smoothing", "dropout"];
 
     fn check(config: &TaskConfig<Keys>) -> Result<()> {

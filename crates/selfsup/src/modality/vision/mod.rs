@@ -1,6 +1,7 @@
 //! Images: `[method]`, `[encoder]` and `[augment]` of `selfsup-vision`, records decoded by the transforms,
 //! pixels as the baseline.
 
+mod corrupt;
 mod export;
 mod pictures;
 mod raw;
@@ -9,7 +10,7 @@ mod recipes;
 mod slices;
 mod tasks;
 
-use super::{Augmented, Draws, FactorDraw, Method, Modality, Shown, Shows};
+use super::{Augmented, Corruptible, Draws, FactorDraw, Method, Modality, Shown, Shows};
 use crate::config::{self, PretrainConfig};
 use crate::recipe::{Given, Seen, span};
 use crate::set::{Set, evenly};
@@ -20,6 +21,7 @@ use selfsup_core::{Encoder, Error, Key, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading, Record, Records, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_vision::augment::AugmentConfig;
+use selfsup_vision::corrupt::Corrupt;
 use selfsup_vision::data::{Collated, Colours, Content, Planes, Sample};
 use selfsup_vision::image::{Image, Pixels};
 use selfsup_vision::names::{Released, load_pretrained};
@@ -138,6 +140,8 @@ pub struct Vision {
     architecture: Architecture,
     max_pixels: u64,
     reading: Reading,
+    /// How images are corrupted that are measured.
+    corrupt: Option<Corrupt>,
     /// Where volumes are kept whose slices are the images.
     #[cfg(feature = "medical")]
     volumes: Option<Arc<selfsup_medical::blocks::Store>>,
@@ -242,6 +246,7 @@ impl Modality for Vision {
             architecture,
             max_pixels: config.data.max_pixels,
             reading: config.data.reading(),
+            corrupt: None,
             #[cfg(feature = "medical")]
             volumes,
         })
@@ -308,7 +313,8 @@ impl Modality for Vision {
             // One view is cropped and flipped, and keeps its colours.
             augmentation.views(Wanted::Plain, channels, self.max_pixels)?
         } else {
-            augmentation.evaluation(channels, self.max_pixels)?
+            let view = augmentation.evaluation(channels, self.max_pixels)?;
+            self.corrupt.map_or(view.clone(), |corrupt| view.corrupted(corrupt))
         };
         let stacked = Stacked(set.records().clone(), self.colours());
         Ok(Box::new(Loader::new(
@@ -353,14 +359,7 @@ impl Modality for Vision {
     }
 
     fn raw(&self, train: &Set, test: &Set, loader: &LoaderConfig) -> Result<(Matrix, Matrix)> {
-        let of = |set: &Set| {
-            raw::pixels(
-                &*self.inputs(set, false, loader.clone())?,
-                &self.keys.augment,
-                self.keys.encoder.channels(),
-            )
-        };
-        raw::alike(of(train)?, of(test)?)
+        raw::alike(self.pixels(train, loader)?, self.pixels(test, loader)?)
     }
 
     fn export(&self, params: &Params, out: &Path, layout: &str) -> Result<()> {
@@ -394,6 +393,10 @@ impl Modality for Vision {
             ));
         }
         Ok(lines)
+    }
+
+    fn corruptible(&self) -> Option<&dyn Corruptible<Self>> {
+        Some(self)
     }
 
     fn private(&self) -> bool {

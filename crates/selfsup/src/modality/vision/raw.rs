@@ -53,16 +53,30 @@ pub fn pixels(images: &dyn Source<Inputs>, augment: &AugmentConfig, channels: us
     Ok(out)
 }
 
+impl Pixels {
+    /// Whether three channels are equal in all images.
+    pub fn one_is_enough(&self) -> bool {
+        self.gray && self.channels == 3
+    }
+
+    /// A row for each image: of all channels, or of `one`, which is the mean of three that differ.
+    pub fn matrix(self, one: bool) -> Result<Matrix> {
+        if !(one && self.channels == 3) {
+            return Matrix::new(self.rows, self.n, self.width);
+        }
+        let width = self.width / 3;
+        let gray = self.gray;
+        let mean = |r: &[f32], i: usize| (r[i] + r[width + i] + r[2 * width + i]) / 3.0;
+        let row = |r: &[f32]| -> Vec<f32> {
+            if gray { r[..width].to_vec() } else { (0..width).map(|i| mean(r, i)).collect() }
+        };
+        let rows = self.rows.chunks_exact(self.width.max(1)).flat_map(row).collect();
+        Matrix::new(rows, self.n, width)
+    }
+}
+
 /// Both sides as matrices: one channel where all three are equal in all images.
 pub fn alike(train: Pixels, test: Pixels) -> Result<(Matrix, Matrix)> {
-    let one = train.gray && test.gray && train.channels == 3;
-    let matrix = |p: Pixels| {
-        if !one {
-            return Matrix::new(p.rows, p.n, p.width);
-        }
-        let width = p.width / 3;
-        let rows = p.rows.chunks_exact(p.width.max(1)).flat_map(|r| r[..width].to_vec()).collect();
-        Matrix::new(rows, p.n, width)
-    };
-    Ok((matrix(train)?, matrix(test)?))
+    let one = train.one_is_enough() && test.one_is_enough();
+    Ok((train.matrix(one)?, test.matrix(one)?))
 }
