@@ -200,15 +200,26 @@ fn hubert_alone_and_a_codec_that_is_not_read() {
         "encoder.position_kernel=8",
         "encoder.position_groups=2",
     ];
-    let args =
-        ["pretrain", "--data", &waves, "--method", "hubert", "--out", &run, "--budget", "10s", "--no-probe"];
+    let args = [
+        "pretrain",
+        "--data",
+        &waves,
+        "--method",
+        "hubert",
+        "--out",
+        &run,
+        "data.hold_out=0",
+        "--budget",
+        "10s",
+        "--no-probe",
+    ];
     let told = said(&selfsup(&[&args[..], &small].concat()));
     assert!(told.contains("1 of 7 recordings are left out, in a codec that is not decoded"), "{told}");
     assert!(told.contains("gsm.wav") && !told.contains("no step could be measured"), "{told}");
     let config: toml::Table = std::fs::read_to_string(w.path("run/config.toml")).unwrap().parse().unwrap();
     let iterations = config["method"]["iterations"].as_array().unwrap();
     assert_eq!(iterations[1]["features"].as_str(), Some("middle"));
-    assert!(iterations[1]["clusters"].as_integer().unwrap() <= 15, "{iterations:?}");
+    assert!(iterations[1]["clusters"].as_integer().unwrap() <= 20, "{iterations:?}");
     // More clusters than frames, and a block that is not there, are refused before anything is trained.
     let more = |iterations: &str| {
         let out = w.text("refused");
