@@ -22,8 +22,8 @@ pub(crate) struct Common {
     /// Print the result, warnings and errors only: no progress, no notes.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Print also what was read and recognised, what was chosen, the configuration, weights and devices, and how
-    /// long each part took.
+    /// Print also what was read and recognised, what was chosen, the configuration, weights and devices, and
+    /// how long each part took.
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
     /// Print the result as one JSON object on the standard output, everything else on the standard error.
@@ -169,8 +169,8 @@ pub(crate) struct Plan {
     /// Data: a folder, a file, or the name of a data set.
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and split:
-    /// for the evaluation, or for texts the samples themselves.
+    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and
+    /// split: for the evaluation, or for texts the samples themselves.
     #[arg(long)]
     pub(crate) labels: Option<String>,
     /// Labelled data to test on: data like --data, or a table like --labels.
@@ -204,8 +204,8 @@ pub(crate) struct Pretrain {
     /// data set. Its modality is found by looking at the files, unless `modality=` says it.
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and split:
-    /// for the evaluation, or for texts the samples themselves.
+    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and
+    /// split: for the evaluation, or for texts the samples themselves.
     #[arg(long)]
     pub(crate) labels: Option<String>,
     /// Labelled data to test on: data like --data, or a table like --labels.

@@ -37,7 +37,8 @@ pub fn encode<M: Modality>(
     pooled(modality, encoder, set.len(), read, batches, device)
 }
 
-/// Features of every input of `set` by itself, `(n, d)`: of the patches of a volume, the windows of a recording.
+/// Features of every input of `set` by itself, `(n, d)`: of the patches of a volume, the windows of a
+/// recording.
 ///
 /// # Errors
 /// As [`encode`].

@@ -58,9 +58,9 @@ pub struct Unlabelled {
 }
 
 impl Unlabelled {
-    /// Measures on up to 1,000 samples of `set`; of a single sample on its parts, where it has several inputs,
-    /// without the measures of views. `None` where there are fewer than two to compare. Where `loader` lets samples be bad,
-    /// those that cannot be read are left out.
+    /// Measures on up to 1,000 samples of `set`; of a single sample on its parts, where it has several
+    /// inputs, without the measures of views. `None` where there are fewer than two to compare. Where
+    /// `loader` lets samples be bad, those that cannot be read are left out.
     ///
     /// # Errors
     /// If a sample cannot be read and none may be bad.

@@ -123,8 +123,8 @@ pub fn judge(figures: &Figures) -> (Outcome, String) {
     let but = otherwise(figures, trained, random);
     if !differ(trained, random, test) {
         let said = format!(
-            "Pre-training made no clear difference on {test} test samples: {said}{but}. Train longer, or on more \
-             data."
+            "Pre-training made no clear difference on {test} test samples: {said}{but}. Train longer, or on \
+             more data."
         );
         return (Outcome::Level, said);
     }
@@ -136,8 +136,8 @@ pub fn judge(figures: &Figures) -> (Outcome, String) {
     match figures.raw {
         Some(raw) if trained < raw && differ(trained, raw, test) => {
             let said = format!(
-                "Pre-training helped, but {name} are ahead: {said}, {raw:.1}% from {name}{but}. Train longer, or \
-                 on more data."
+                "Pre-training helped, but {name} are ahead: {said}, {raw:.1}% from {name}{but}. Train longer, \
+                 or on more data."
             );
             (Outcome::Behind, said)
         }
@@ -145,8 +145,8 @@ pub fn judge(figures: &Figures) -> (Outcome, String) {
     }
 }
 
-/// What says otherwise than the linear probe on all labels, for the same sentence. A comparison without a clear
-/// difference beside a clear one says less, not otherwise.
+/// What says otherwise than the linear probe on all labels, for the same sentence. A comparison without a
+/// clear difference beside a clear one says less, not otherwise.
 fn otherwise(figures: &Figures, trained: f64, random: f64) -> String {
     let linear = Other { trained, random, ..Other::default() }.way(figures.test);
     let against = |o: &Other| {

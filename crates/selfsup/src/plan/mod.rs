@@ -56,8 +56,8 @@ impl<M: Modality> Planned<M> {
 /// read may leave blocks in the cache of volumes.
 ///
 /// # Errors
-/// Those of the configuration, and what cannot be opened; [`Error::Config`] if not even the smallest step fits into memory. What cannot be
-/// measured is said, and chosen without: the run names the cause.
+/// Those of the configuration, and what cannot be opened; [`Error::Config`] if not even the smallest step
+/// fits into memory. What cannot be measured is said, and chosen without: the run names the cause.
 pub fn plan<M: Modality>(draft: &Draft, budget: Option<&str>, trace: bool) -> Result<Planned<M>> {
     let started = Instant::now();
     let config = PretrainConfig::<M::Keys>::of(draft)?;

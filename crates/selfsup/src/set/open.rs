@@ -32,7 +32,8 @@ impl Sets {
         Ok(sets)
     }
 
-    /// All that `[data]` names but for data to test on by themselves, undivided, with what a table says of it.
+    /// All that `[data]` names but for data to test on by themselves, undivided, with what a table says of
+    /// it.
     ///
     /// # Errors
     /// If something cannot be read, or a table names other records.

@@ -70,8 +70,8 @@ struct TaskResult<'a> {
     cost: Cost,
 }
 
-/// The modality: what is stated; else that of the run; else the one that alone has the task; else, without a file,
-/// what the data looks like.
+/// The modality: what is stated; else that of the run; else the one that alone has the task; else, without a
+/// file, what the data looks like.
 fn kind(draft: &Draft) -> Result<Kind> {
     if let Some(kind) = draft.stated_kind()? {
         return Ok(kind);

@@ -137,8 +137,8 @@ pub(crate) fn checked<M: Modality>(draft: &Draft) -> Result<()> {
     config.refuse_unread(draft)?;
     if config.data.path.is_empty() && config.data.labels.is_empty() {
         return Err(Error::config(
-            "data.path is empty: name a folder of data with --data DIR, a table of it with --labels FILE, or a data set \
-             (see `selfsup data list`)",
+            "data.path is empty: name a folder of data with --data DIR, a table of it with --labels FILE, or a \
+             data set (see `selfsup data list`)",
         ));
     }
     Ok(())
@@ -185,8 +185,8 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         })?,
     };
     crate::verbs::detail_of_sets(&sets, kind);
-    // What is held out is read for the validation loss: a sample that cannot be read must not end the training
-    // there.
+    // What is held out is read for the validation loss: a sample that cannot be read must not end the
+    // training there.
     let sets =
         screen::parts(&modality, sets, config.train.max_bad_fraction, config.train.workers, &|_| Ok(()))?;
     let preparing = Instant::now();
@@ -324,7 +324,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             probe,
             unlabelled,
             seconds: started.elapsed().as_secs_f64(),
-            cost: clock.cost(&summary, planned.estimate.as_ref()),
+            cost: clock.cost(&summary, estimate.as_ref()),
         })
     };
     let found = match &labelled {
@@ -373,8 +373,8 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         })?;
         if found.is_none() {
             say!(
-                "no verdict: {} of the {} can be compared with others, and it has no parts, expected 2 at least: \
-                 `selfsup probe RUN --data DIR` measures on others",
+                "no verdict: {} of the {} can be compared with others, and it has no parts, expected 2 at \
+                 least: `selfsup probe RUN --data DIR` measures on others",
                 set.len(),
                 kind.samples()
             );

@@ -151,8 +151,8 @@ pub(super) fn powers(content: &Content, id: &str, seconds: u64) -> Result<(f64, 
     })
 }
 
-/// Whether the sound of a recording is in a codec that is decoded here. A known container may hold another one
-/// (GSM in wav, Opus in ogg). Damaged files, and those that are no recordings, are not in another codec.
+/// Whether the sound of a recording is in a codec that is decoded here. A known container may hold another
+/// one (GSM in wav, Opus in ogg). Damaged files, and those that are no recordings, are not in another codec.
 pub fn codec_is_read(content: &Content, id: &str) -> bool {
     info(content, id).err().is_none_or(|e| !e.to_string().contains(NOT_DECODED))
 }

@@ -34,8 +34,8 @@ pub struct HubertConfig {
     pub temperature: f64,
     /// Weight of the loss of visible frames beside that of hidden ones (0).
     pub unmasked_weight: f64,
-    /// What the clusters are made of, iteration by iteration: 100 of MFCCs, then 500 of the middle block of the
-    /// model before (the 6th of the base model's 12).
+    /// What the clusters are made of, iteration by iteration: 100 of MFCCs, then 500 of the middle block of
+    /// the model before (the 6th of the base model's 12).
     pub iterations: Vec<Iteration>,
 }
 
@@ -65,8 +65,8 @@ pub enum ClusterFeatures {
     /// MFCCs with first and second differences, one frame each 10 ms.
     #[default]
     Mfcc,
-    /// The output of the block half way up the model that the iteration before trained: the 6th of 12, the 2nd
-    /// of 4.
+    /// The output of the block half way up the model that the iteration before trained: the 6th of 12, the
+    /// 2nd of 4.
     Middle,
     /// The output of a block of that model, counted from 1.
     Layer(usize),

@@ -46,9 +46,9 @@ enum Out {
     Codec,
 }
 
-/// The recordings that have a frame of `least` samples at `rate`. Those that are empty or too short, and those
-/// in a codec that is not decoded, are counted and named; so are those whose channels cancel, which stay. What
-/// cannot be read otherwise stays: reading it says why.
+/// The recordings that have a frame of `least` samples at `rate`. Those that are empty or too short, and
+/// those in a codec that is not decoded, are counted and named; so are those whose channels cancel, which
+/// stay. What cannot be read otherwise stays: reading it says why.
 pub(super) fn usable(corpus: &Corpus, set: Set, least: usize, rate: u32) -> Result<Option<Set>> {
     let clips = corpus.clips();
     let out = corpus.each(&|clip: &Clip| match &clip.content {

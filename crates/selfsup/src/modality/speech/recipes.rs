@@ -39,16 +39,16 @@ pub(super) fn recipes(seconds: &[f64], hours: f64, family: &str, given: &Given) 
 const FRAMES: f64 = 50.0;
 const OF_CLUSTER: f64 = 20.0;
 
-/// Seconds of a clustering: half of the batches of k-means, since most end before, at what two cores multiply in a
-/// second.
+/// Seconds of a clustering: half of the batches of k-means, since most end before, at what two cores multiply
+/// in a second.
 pub(super) fn clustering(clusters: usize, dim: usize) -> f64 {
     let k_means = ClusterConfig::default();
     let products = (k_means.batch * k_means.steps / 2) as f64 * clusters as f64 * dim as f64;
     2.0 * products / 2e10
 }
 
-/// HuBERT's iterations on so many seconds of recordings, where those of the configuration have more clusters than
-/// these fill.
+/// HuBERT's iterations on so many seconds of recordings, where those of the configuration have more clusters
+/// than these fill.
 pub(super) fn fewer_clusters(iterations: &[Iteration], seconds: f64) -> Option<Vec<Iteration>> {
     let most = ((seconds * FRAMES / OF_CLUSTER) as usize).max(2);
     let fewer = |i: &Iteration| Iteration { clusters: i.clusters.min(most), ..i.clone() };
