@@ -41,6 +41,12 @@ pub fn kind_among(what: &str, table: &[Recogniser]) -> Result<Kind> {
             Error::file(path, format_args!("not a kind of data that is known: say modality = {names}"))
         });
     }
+    if !meta.is_dir() {
+        // A pipe, a device: opening says what it is.
+        return Err(selfsup_core::file::open(path)
+            .err()
+            .unwrap_or_else(|| Error::file(path, "neither a file nor a folder")));
+    }
     let samples: Vec<&str> = table.iter().map(|r| r.kind.samples()).collect();
     let samples = one_of(&samples);
     let files = Walk::files(path, |_| true)?;
@@ -145,5 +151,7 @@ mod tests {
             .to_string();
         assert!(e.contains("not read: 1 .au, 2 .opus") && e.contains("ffmpeg"), "{e}");
         assert!(kind_of("no-such-thing").unwrap_err().to_string().contains("no such file"));
+        #[cfg(unix)]
+        assert!(kind_of("/dev/zero").unwrap_err().to_string().contains("expected a regular file"));
     }
 }

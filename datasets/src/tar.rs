@@ -13,7 +13,7 @@
 use crate::recognise::{VISION, is_image};
 use crate::record::{Record, Records, Source, missing, read_at};
 use crate::split::Split;
-use crate::unpacked::unpacked;
+use crate::unpacked::{unpacked, unpacked_below};
 use selfsup_core::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -69,6 +69,18 @@ impl Tar {
     /// If a shard is no tar, is cut short, holds a path that leads out of it (`../`, absolute), an image that
     /// is no plain file, a label that cannot be read, or if there is no image in any.
     pub fn open(shards: &[PathBuf]) -> Result<Self> {
+        Self::indexed(shards, &|shard| unpacked(shard))
+    }
+
+    /// The same; shards in gzip are unpacked below the folder `cache`.
+    ///
+    /// # Errors
+    /// As [`Tar::open`].
+    pub fn open_in(shards: &[PathBuf], cache: &Path) -> Result<Self> {
+        Self::indexed(shards, &|shard| unpacked_below(cache, shard))
+    }
+
+    fn indexed(shards: &[PathBuf], unpacked: &dyn Fn(&Path) -> Result<PathBuf>) -> Result<Self> {
         let (mut images, mut written) = (Vec::new(), Vec::new());
         let tars: Vec<PathBuf> = shards.iter().map(|s| unpacked(s)).collect::<Result<_>>()?;
         for (shard, path) in shards.iter().enumerate() {

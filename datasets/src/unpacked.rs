@@ -31,6 +31,11 @@ pub(crate) fn unpacked(shard: &Path) -> Result<PathBuf> {
 }
 
 /// As [`unpacked`], below the folder `root`.
+pub(crate) fn unpacked_below(root: &Path, shard: &Path) -> Result<PathBuf> {
+    if is_packed(shard) { unpacked_into(root, shard) } else { Ok(shard.to_path_buf()) }
+}
+
+/// The tar that a shard in gzip becomes.
 fn unpacked_into(root: &Path, shard: &Path) -> Result<PathBuf> {
     let io = |e| Error::io(shard, e);
     let meta = std::fs::metadata(shard).map_err(io)?;

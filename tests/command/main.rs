@@ -28,6 +28,8 @@ mod kill;
 mod measures;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod modalities;
+#[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
+mod newcomer;
 #[cfg(all(feature = "text", feature = "parquet"))]
 mod parquet;
 #[cfg(feature = "vision")]

@@ -302,15 +302,18 @@ fn volumes() {
         selfsup::medical::write::values(&path, &grid, None, &values).unwrap();
     }
     let data = w.text("scans");
-    // A dry run draws its picture where it is started: two views of four patches of 8 x 8,
-    // enlarged twelvefold, with gaps of 4.
+    // A dry run draws its picture where it is started: the volume and two views of four patches of 8 x 8,
+    // enlarged twelvefold, with gaps of 4, and of 12 beside the volume.
     let dry = crate::common::command(&[&["pretrain", "--data", &data, "--dry-run"][..], VOLUMES].concat())
         .current_dir(w.path(""))
         .output();
     let dry = good(&dry.unwrap());
     assert!(dry.contains("view 1: [4, 1, 8, 8, 8]"), "{dry}");
-    let picture = dry.lines().find_map(|l| l.strip_prefix("middle slices: ")).unwrap();
-    assert_eq!(image::image_dimensions(w.path(picture)).unwrap(), (204, 404));
+    let picture = dry
+        .lines()
+        .find_map(|l| l.strip_prefix("middle slices, that of the whole volume on the left: "))
+        .unwrap();
+    assert_eq!(image::image_dimensions(w.path(picture)).unwrap(), (312, 404));
     resumes(&w, &[&["pretrain", "--data", &data, "data.hold_out=0"][..], VOLUMES].concat());
     let run = w.text("whole");
     assert_eq!(w.json("whole/result.json")["modality"], "medical");

@@ -4,7 +4,7 @@
 use selfsup::core::{Result, checkpoint, file, hub, weights};
 use selfsup::datasets::{LabelFile, Records, cifar, idx, parquet, tar};
 use selfsup::{medical, speech, text, vision};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A reader.
 pub struct Reader {
@@ -31,6 +31,13 @@ pub const READERS: &[Reader] = &[
     reader("idx-gzip", "gz", |path| idx::Idx::open(path, None)?.get(0).map(drop)),
     reader("cifar", "bin", |path| cifar::Cifar::files(&[path.into()], cifar::Kind::Ten)?.get(0).map(drop)),
     reader("tar", "tar", |path| records(&tar::Tar::open(&[path.into()])?)),
+    reader("tar-gzip", "tar.gz", |path| {
+        // Not into the user's cache.
+        let cache = path.with_extension("cache");
+        let read = tar::Tar::open_in(&[path.into()], &cache).and_then(|tar| records(&tar));
+        let _ = std::fs::remove_dir_all(&cache);
+        read
+    }),
     reader("parquet", "parquet", |path| records(&parquet::Parquet::open(&[path.into()])?)),
     reader("parquet-texts", "parquet", |path| {
         records(&parquet::Parquet::open_texts(&[path.into()], "text")?)
@@ -49,13 +56,15 @@ pub const READERS: &[Reader] = &[
     reader("squad", "json", |path| text::squad::read(path).map(drop)),
     reader("tokenizer", "json", tokenizer),
     reader("sentencepiece", "model", tokenizer),
-    reader("wordpiece", "txt", |path| {
-        // The name that a model's folder gives it.
-        let folder = path.with_extension("folder");
-        let io = |e| selfsup::Error::io(path, e);
-        std::fs::create_dir_all(&folder).map_err(io)?;
-        std::fs::copy(path, folder.join("vocab.txt")).map_err(io)?;
-        tokenizer(&folder)
+    reader("wordpiece", "txt", |path| tokenizer(&folder(path, "vocab.txt", &[])?)),
+    reader("bpe-vocabulary", "json", |path| {
+        // RoBERTa's vocabulary has this token, and merges of its own.
+        let roberta = file::read(path)?.windows(4).any(|w| w == b"</s>");
+        let merges = if roberta { ROBERTA_MERGES } else { GPT2_MERGES };
+        tokenizer(&folder(path, "vocab.json", &[("merges.txt", merges)])?)
+    }),
+    reader("bpe-merges", "txt", |path| {
+        tokenizer(&folder(path, "merges.txt", &[("vocab.json", GPT2_VOCABULARY)])?)
     }),
     reader("safetensors", "safetensors", |path| weights::read(path).map(drop)),
     reader("torch", "pth", |path| weights::read(path).map(drop)),
@@ -84,18 +93,23 @@ pub const READERS: &[Reader] = &[
         speech::finetune::Vocabulary::read(path, speech::finetune::Units::Characters).map(drop)
     }),
     reader("speech-config", "json", |path| {
-        // The name that a model's folder gives it.
-        let folder = path.with_extension("folder");
-        let io = |e| selfsup::Error::io(path, e);
-        std::fs::create_dir_all(&folder).map_err(io)?;
-        std::fs::copy(path, folder.join("config.json")).map_err(io)?;
-        speech::names::read_config(&folder).map(drop)
+        speech::names::read_config(&folder(path, "config.json", &[])?).map(drop)
     }),
     reader("dicom", "dcm", volume),
+    reader("dicom-jpeg12", "dcm", volume),
     reader("nifti", "nii", volume),
     reader("nifti-gzip", "nii.gz", volume),
+    reader("nifti-header", "hdr", |path| beside(path, "img", &[9; 600])),
+    reader("nifti-image", "img", |path| {
+        // The voxels of a header of 5 x 4 x 6 in bytes.
+        volume(&folder(path, "input.img", &[("input.hdr", &nifti_header())])?.join("input.hdr"))
+    }),
     reader("nrrd", "nrrd", volume),
+    reader("nrrd-bzip2", "nrrd", volume),
+    reader("nrrd-header", "nhdr", |path| beside(path, "raw", &[9; 24])),
     reader("metaimage", "mha", volume),
+    reader("metaimage-zlib", "mha", volume),
+    reader("metaimage-header", "mhd", |path| beside(path, "raw", &[9; 24])),
     reader("blocks", "blocks", |path| {
         let file = medical::blocks::BlockFile::open(path, medical::BlockCache::new(1 << 20))?;
         file.read([-1; 3], [9; 3], 0.0).map(drop)
@@ -136,6 +150,44 @@ fn tokenizer(path: &Path) -> Result<()> {
     // Special tokens that are more than the room are a fault of the configuration.
     let room = tokenizer.around() + 16;
     tokenizer.example("one two", Some("three"), room.max(64)).map(drop)
+}
+
+const GPT2_VOCABULARY: &[u8] = include_bytes!("../golden/tokenizers/gpt2/vocab.json");
+const GPT2_MERGES: &[u8] = include_bytes!("../golden/tokenizers/gpt2/merges.txt");
+const ROBERTA_MERGES: &[u8] = include_bytes!("../golden/tokenizers/roberta/merges.txt");
+
+/// A folder with the input under the name that its format asks for, and good files beside it.
+fn folder(path: &Path, name: &str, others: &[(&str, &[u8])]) -> Result<PathBuf> {
+    let folder = path.with_extension("folder");
+    let io = |e| selfsup::Error::io(path, e);
+    std::fs::create_dir_all(&folder).map_err(io)?;
+    std::fs::copy(path, folder.join(name)).map_err(io)?;
+    for (other, content) in others {
+        std::fs::write(folder.join(other), content).map_err(io)?;
+    }
+    Ok(folder)
+}
+
+/// Reads the volume of a header; its voxels lie beside it in a file of this ending.
+fn beside(path: &Path, ending: &str, voxels: &[u8]) -> Result<()> {
+    std::fs::write(path.with_extension(ending), voxels).map_err(|e| selfsup::Error::io(path, e))?;
+    volume(path)
+}
+
+/// A header of NIfTI-1 of 5 x 4 x 6 bytes, whose voxels lie in another file.
+pub fn nifti_header() -> Vec<u8> {
+    let mut header = vec![0u8; 352];
+    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &348i32.to_le_bytes());
+    [3i16, 5, 4, 6, 1, 1, 1, 1].iter().enumerate().for_each(|(i, n)| put(40 + 2 * i, &n.to_le_bytes()));
+    put(70, &2i16.to_le_bytes());
+    put(72, &8i16.to_le_bytes());
+    (0..4).for_each(|i| put(76 + 4 * i, &1.5f32.to_le_bytes()));
+    put(112, &2f32.to_le_bytes());
+    put(254, &1i16.to_le_bytes());
+    (0..3).for_each(|r| put(280 + 20 * r, &1.5f32.to_le_bytes()));
+    put(344, b"ni1\0");
+    header
 }
 
 fn recording(path: &Path) -> Result<()> {

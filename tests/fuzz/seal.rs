@@ -65,6 +65,39 @@ pub fn gzip(file: &mut Vec<u8>) {
     }
 }
 
+/// A tar whose sums are right, compressed by gzip.
+pub fn tar_gzip(file: &mut Vec<u8>) {
+    tar(file);
+    gzip(file);
+}
+
+/// What stands behind the first `end` of a header, compressed by `pack`.
+fn packed(file: &mut Vec<u8>, end: &[u8], pack: impl FnOnce(&[u8]) -> std::io::Result<Vec<u8>>) {
+    let Some(at) = file.windows(end.len()).position(|w| w == end) else { return };
+    let start = at + end.len();
+    if let Ok(packed) = pack(&file[start..]) {
+        file.splice(start.., packed);
+    }
+}
+
+/// The voxels of an NRRD, compressed by bzip2.
+pub fn nrrd_bzip2(file: &mut Vec<u8>) {
+    packed(file, b"\n\n", |voxels| {
+        let mut out = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        out.write_all(voxels)?;
+        out.finish()
+    });
+}
+
+/// The voxels of a MetaImage, compressed by zlib.
+pub fn metaimage_zlib(file: &mut Vec<u8>) {
+    packed(file, b"= LOCAL\n", |voxels| {
+        let mut out = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(voxels)?;
+        out.finish()
+    });
+}
+
 /// The last sum of a file of two blocks.
 pub fn blocks(file: &mut Vec<u8>) {
     let Some(length) = file.get(8..16).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes) else {

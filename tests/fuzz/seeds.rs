@@ -22,7 +22,10 @@ pub fn of(name: &str, work: &Path) -> (Vec<Vec<u8>>, Option<Seal>) {
         "png" => Some(seal::png),
         "ogg" => Some(seal::ogg),
         "tar" => Some(seal::tar),
+        "tar-gzip" => Some(seal::tar_gzip),
         "nifti-gzip" | "texts-gzip" | "idx-gzip" => Some(seal::gzip),
+        "nrrd-bzip2" => Some(seal::nrrd_bzip2),
+        "metaimage-zlib" => Some(seal::metaimage_zlib),
         "blocks" => Some(seal::blocks),
         "safetensors" => Some(seal::safetensors),
         _ => None,
@@ -66,6 +69,10 @@ fn in_tree(name: &str) -> &'static [&'static str] {
             "tests/golden/tokenizers/bpe/tokenizer.model",
             "tests/golden/tokenizers/xlmr/sentencepiece.bpe.model",
         ],
+        "bpe-vocabulary" => {
+            &["tests/golden/tokenizers/gpt2/vocab.json", "tests/golden/tokenizers/roberta/vocab.json"]
+        }
+        "bpe-merges" => &["tests/golden/tokenizers/gpt2/merges.txt"],
         "flac" => &["crates/speech/tests/audio/chirp.flac"],
         "mp3" => &["crates/speech/tests/audio/chirp.mp3"],
         "ogg" => &["crates/speech/tests/audio/chirp.ogg"],
@@ -244,6 +251,65 @@ fn tokenizers(work: &Path) -> Vec<Vec<u8>> {
     found
 }
 
+/// A slice in DICOM whose pixels are a JPEG of 12 bits, explicit little endian (PS3.5).
+fn jpeg12() -> Vec<u8> {
+    let stream = include_bytes!("../../crates/medical/tests/data/twelve.jpg");
+    let long = |vr: &str| matches!(vr, "OB" | "OW" | "SQ" | "UN");
+    let element = |group: u16, number: u16, vr: &str, value: &[u8]| {
+        let mut value = value.to_vec();
+        if value.len() % 2 == 1 {
+            value.push(if vr == "UI" { 0 } else { b' ' });
+        }
+        let length = value.len() as u32;
+        let mut out = [&group.to_le_bytes()[..], &number.to_le_bytes(), vr.as_bytes()].concat();
+        if long(vr) {
+            out.extend([0, 0]);
+            out.extend(length.to_le_bytes());
+        } else {
+            out.extend((length as u16).to_le_bytes());
+        }
+        [out, value].concat()
+    };
+    let meta = [
+        element(2, 1, "OB", &[0, 1]),
+        element(2, 2, "UI", b"1.2.840.10008.5.1.4.1.1.2"),
+        element(2, 3, "UI", b"1.2.999.4711.1"),
+        element(2, 0x10, "UI", b"1.2.840.10008.1.2.4.51"),
+        element(2, 0x12, "UI", b"1.2.999"),
+    ]
+    .concat();
+    let number = |n: u16| n.to_le_bytes();
+    let body = [
+        element(8, 0x16, "UI", b"1.2.840.10008.5.1.4.1.1.2"),
+        element(8, 0x18, "UI", b"1.2.999.4711.1"),
+        element(8, 0x60, "CS", b"CT"),
+        element(0x18, 0x50, "DS", b"2.5"),
+        element(0x20, 0xE, "UI", b"1.2.999.4711.2"),
+        element(0x20, 0x32, "DS", b"-10\\20\\0"),
+        element(0x20, 0x37, "DS", b"1\\0\\0\\0\\1\\0"),
+        element(0x28, 2, "US", &number(1)),
+        element(0x28, 4, "CS", b"MONOCHROME2"),
+        element(0x28, 0x10, "US", &number(21)),
+        element(0x28, 0x11, "US", &number(27)),
+        element(0x28, 0x30, "DS", b"0.5\\0.75"),
+        element(0x28, 0x100, "US", &number(16)),
+        element(0x28, 0x101, "US", &number(12)),
+        element(0x28, 0x102, "US", &number(11)),
+        element(0x28, 0x103, "US", &number(0)),
+        element(0x28, 0x1052, "DS", b"-1024"),
+        element(0x28, 0x1053, "DS", b"2"),
+    ]
+    .concat();
+    let item = |content: &[u8]| {
+        let length = content.len() as u32;
+        [b"\xFE\xFF\x00\xE0", &length.to_le_bytes()[..], content].concat()
+    };
+    let length = element(2, 0, "UL", &(meta.len() as u32).to_le_bytes());
+    let pixels = [b"\xE0\x7F\x10\x00OB\0\0\xFF\xFF\xFF\xFF".to_vec(), item(&[]), item(stream)].concat();
+    let end = b"\xFE\xFF\xDD\xE0\0\0\0\0".to_vec();
+    [vec![0; 128], b"DICM".to_vec(), length, meta, body, pixels, end].concat()
+}
+
 const NRRD: &str = "NRRD0004\n# a note\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 3 2 2\n\
     space directions: (1,0,0) (0,1,0) (0,0,2)\nkinds: domain domain domain\nendian: little\nencoding: raw\n\
     space origin: (0,0,0)\n\n";
@@ -261,6 +327,13 @@ const SPEECH_CONFIG: &str = r#"{"model_type": "wav2vec2", "hidden_size": 32, "nu
     "num_attention_heads": 4, "intermediate_size": 64, "conv_dim": [32, 32], "conv_kernel": [10, 3],
     "conv_stride": [5, 2], "feat_extract_norm": "group", "num_conv_pos_embeddings": 16}"#;
 
+/// A file as its reader takes it, and as it is damaged before it is sealed.
+fn sealed(plain: Vec<u8>, seal: Seal) -> Vec<Vec<u8>> {
+    let mut whole = plain.clone();
+    seal(&mut whole);
+    vec![whole, plain]
+}
+
 fn made(name: &str, work: &Path) -> Vec<Vec<u8>> {
     let text = |texts: &[&str]| texts.iter().map(|t| t.as_bytes().to_vec()).collect();
     match name {
@@ -275,6 +348,7 @@ fn made(name: &str, work: &Path) -> Vec<Vec<u8>> {
         "idx" | "idx-gzip" => vec![idx_images()],
         "cifar" => vec![vec![3; 2 * 3073]],
         "tar" => vec![shard()],
+        "tar-gzip" => sealed(shard(), seal::gzip),
         "table-csv" => text(&["path,label,group\na.png,1,x\nb.png,2,y\n", "a;b\n\"one; two\";3\n"]),
         "table-tsv" => text(&["text\tlabel\nthe \"sun\"\t1\nrain\t2\n"]),
         "table-jsonl" => {
@@ -310,7 +384,20 @@ fn made(name: &str, work: &Path) -> Vec<Vec<u8>> {
         "nifti" | "nifti-gzip" => vec![nifti(work)],
         "wordpiece" => text(&["[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nsun\n##s\nw\n##o\n##r\n##d\n.\n"]),
         "metaimage" => vec![[METAIMAGE.as_bytes(), &[5; 24]].concat()],
+        "metaimage-header" => text(&[&METAIMAGE.replace("LOCAL", "input.raw")]),
+        "metaimage-zlib" => {
+            let header = METAIMAGE.replace("CompressedData = False", "CompressedData = True");
+            sealed([header.as_bytes(), &[5; 24]].concat(), seal::metaimage_zlib)
+        }
         "nrrd" => vec![[NRRD.as_bytes(), &[5; 24]].concat()],
+        "nrrd-bzip2" => {
+            let header = NRRD.replace("encoding: raw", "encoding: bzip2");
+            sealed([header.as_bytes(), &[5; 24]].concat(), seal::nrrd_bzip2)
+        }
+        "nrrd-header" => text(&[&NRRD.replace("encoding: raw", "encoding: raw\ndata file: input.raw")]),
+        "nifti-header" => vec![super::readers::nifti_header()],
+        "nifti-image" => vec![vec![7; 120]],
+        "dicom-jpeg12" => vec![jpeg12()],
         "blocks" => vec![blocks(work)],
         "config" => text(&[CONFIG]),
         "hub" => text(&[r#"{"sha": "0123456789abcdef0123456789abcdef01234567", "siblings":

@@ -22,7 +22,8 @@ pub(crate) struct Common {
     /// Print the result, warnings and errors only: no progress, no notes.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Print also the configuration, weights and devices that are taken.
+    /// Print also what was read and recognised, what was chosen, the configuration, weights and devices, and
+    /// how long each part took.
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
     /// Print the result as one JSON object on the standard output, everything else on the standard error.
@@ -43,7 +44,7 @@ impl Common {
     /// Overrides of a configuration by `--device` and `--seed`, which only some verbs read.
     pub(crate) fn overrides(&self, verb: &Verb) -> selfsup::Result<Vec<String>> {
         let reads: &[&str] = match verb {
-            Verb::Pretrain(_) | Verb::Finetune(_) | Verb::Probe(_) | Verb::Robustness(_) => {
+            Verb::Pretrain(_) | Verb::Plan(_) | Verb::Finetune(_) | Verb::Probe(_) | Verb::Robustness(_) => {
                 &["--device", "--seed"]
             }
             Verb::Predict(_)
@@ -173,6 +174,13 @@ pub(crate) struct Plan {
     /// Data: a folder, a file, or the name of a data set.
     #[arg(long)]
     pub(crate) data: Option<String>,
+    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and
+    /// split: for the evaluation, or for texts the samples themselves.
+    #[arg(long)]
+    pub(crate) labels: Option<String>,
+    /// Labelled data to test on: data like --data, or a table like --labels.
+    #[arg(long)]
+    pub(crate) test: Option<String>,
     /// Method, for example simclr, moco, byol, mae.
     #[arg(long)]
     pub(crate) method: Option<String>,
@@ -201,6 +209,13 @@ pub(crate) struct Pretrain {
     /// data set. Its modality is found by looking at the files, unless `modality=` says it.
     #[arg(long)]
     pub(crate) data: Option<String>,
+    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and
+    /// split: for the evaluation, or for texts the samples themselves.
+    #[arg(long)]
+    pub(crate) labels: Option<String>,
+    /// Labelled data to test on: data like --data, or a table like --labels.
+    #[arg(long)]
+    pub(crate) test: Option<String>,
     /// Method, for example simclr, moco, byol, mae.
     #[arg(long)]
     pub(crate) method: Option<String>,
@@ -244,7 +259,7 @@ pub(crate) struct Probe {
     /// Labelled data to fit on, instead of the run's own.
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// Labelled data to test on.
+    /// Labelled data to test on: data like --data, or a table like --labels.
     #[arg(long)]
     pub(crate) test: Option<String>,
     /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and
@@ -338,7 +353,7 @@ pub(crate) struct Finetune {
     /// The samples, where they are not those of the run; sub-folders are labels where there is no table.
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// Labelled samples to test on.
+    /// Labelled samples to test on: data like --data, or a table like --labels.
     #[arg(long)]
     pub(crate) test: Option<String>,
     #[command(flatten)]

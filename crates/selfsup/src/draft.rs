@@ -3,7 +3,7 @@
 
 use selfsup_core::config::{self, Unread};
 use selfsup_core::{Error, Result};
-use selfsup_datasets::Kind;
+use selfsup_datasets::{Kind, LabelFile};
 use std::path::{Path, PathBuf};
 
 /// A configuration as it was given.
@@ -67,6 +67,21 @@ impl Draft {
     #[must_use]
     pub fn above(mut self, chosen: toml::Table) -> Self {
         self.layers.below(chosen, "the plan");
+        self
+    }
+
+    /// The same with a place for the samples where only a table of them is named (`data.labels`): the table
+    /// itself if it holds texts, else its folder.
+    #[must_use]
+    pub fn located(mut self) -> Self {
+        let named = |key: &str| self.layers.text(key).filter(|text| !text.is_empty());
+        if let (None, Some(labels)) = (named("data.path"), named("data.labels")) {
+            let table = Path::new(labels);
+            let holds_texts = LabelFile::read(table).is_ok_and(|table| table.holds_texts());
+            let folder = table.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let place = if holds_texts { table } else { folder }.display().to_string();
+            self.layers.set_text("data.path", &place);
+        }
         self
     }
 
@@ -161,6 +176,23 @@ mod tests {
         let sliced = "modality = \"medical\"\n[volumes]\nslices = \"axial\"";
         assert_eq!(kind(sliced, &[]).unwrap(), Some(Kind::Vision));
         assert_eq!(kind("", &["volumes.slices = axial"]).unwrap(), Some(Kind::Vision));
+    }
+
+    #[test]
+    fn a_table_says_where_its_samples_lie() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            format!("data.labels = {}", toml::Value::String(dir.path().join(name).display().to_string()))
+        };
+        let images = write("images.csv", "path,label\na.png,x\n");
+        let texts = write("texts.csv", "text,label\nsun,x\n");
+        let place = |keys: &[&str]| draft("", keys).located().data_path().map(str::to_string);
+        assert_eq!(place(&[&images]), Some(dir.path().display().to_string()));
+        assert_eq!(place(&[&texts]), Some(dir.path().join("texts.csv").display().to_string()));
+        assert_eq!(place(&[&images, "data.path = photos"]).as_deref(), Some("photos"));
+        assert_eq!(place(&["data.labels = labels.csv"]).as_deref(), Some("."));
+        assert_eq!(place(&[]), None);
     }
 
     #[test]

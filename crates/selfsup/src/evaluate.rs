@@ -53,7 +53,32 @@ pub fn encode_each<M: Modality>(
     pooled(modality, encoders, set.len(), read, batches, device)
 }
 
-/// The same of one epoch of augmented inputs: each epoch draws other views of a sample.
+/// Features of every input of `set` by itself, `(n, d)`: of the patches of a volume, the windows of a
+/// recording.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_parts<M: Modality>(
+    modality: &M,
+    encoder: &dyn Encoder,
+    set: &Set,
+    read: Read,
+    loader: &LoaderConfig,
+    device: &Device,
+) -> Result<Matrix> {
+    let inputs = modality.inputs(set, false, loader.clone())?;
+    let (mut values, mut n, mut width) = (Vec::new(), 0, encoder.dim());
+    for loaded in counted("features: batch", &*inputs)? {
+        let batch = loaded?.batch.to_device(device)?;
+        let features = modality.features(encoder, &batch, read)?;
+        let (rows, d) = features.dims2()?;
+        (n, width) = (n + rows, d);
+        values.extend(features.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?);
+    }
+    Matrix::new(values, n, width)
+}
+
+/// The features of [`encode`] of one epoch of augmented inputs: each epoch draws other views of a sample.
 ///
 /// # Errors
 /// As [`encode`].

@@ -46,6 +46,8 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Pretrain(a) => verbs::pretrain::run(verbs::pretrain::Request {
             args: [a.args, own].concat(),
             data: a.data,
+            labels: a.labels,
+            test: a.test,
             method: a.method,
             encoder: a.encoder,
             out: a.folder.out,
@@ -56,8 +58,10 @@ fn run(cli: Cli) -> Result<()> {
             probe: !a.no_probe,
         }),
         Verb::Plan(a) => verbs::plan::run(&verbs::pretrain::Request {
-            args: a.args,
+            args: [a.args, own].concat(),
             data: a.data,
+            labels: a.labels,
+            test: a.test,
             method: a.method,
             encoder: a.encoder,
             budget: a.budget.budget,

@@ -2,7 +2,7 @@
 
 use crate::config::{Keys, PretrainConfig};
 use crate::modality::Modality;
-use crate::task::TaskConfig;
+use crate::task::{TaskConfig, Tasks};
 use selfsup_core::Error;
 use selfsup_datasets::Kind;
 
@@ -65,6 +65,14 @@ pub fn with_method(name: &str) -> Vec<Kind> {
     MODALITIES.iter().filter(|m| m.methods.contains(&name)).map(|m| m.kind).collect()
 }
 
+/// The modalities whose encoders are fine-tuned for `task`.
+pub fn with_task(task: &str) -> Vec<Kind> {
+    let has = |kind| -> selfsup_core::Result<bool> {
+        with_modality!(kind, M => Ok(<M as Tasks>::TASKS.contains(&task)))
+    };
+    MODALITIES.iter().map(|m| m.kind).filter(|kind| has(*kind).unwrap_or(false)).collect()
+}
+
 /// Who has a key that is unknown where it was given: other modalities, or the other verb.
 pub fn owner(key: &str) -> Option<String> {
     use selfsup_core::config::knows;
@@ -104,5 +112,7 @@ mod tests {
             assert!(!entry.methods.is_empty());
         }
         assert!(with_method("no-such-method").is_empty());
+        assert_eq!(with_task("classification").len(), MODALITIES.len());
+        assert!(with_task("no-such-task").is_empty());
     }
 }

@@ -8,10 +8,13 @@
 //! A [`Mode`] says how much is printed. With `--json` the standard output gets one JSON object, the verb's
 //! [`result`], and what people read goes to the standard error.
 
+use std::collections::BTreeSet;
 use std::fmt::Arguments;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 static FAILED: AtomicBool = AtomicBool::new(false);
 /// Whether a result was printed as JSON.
@@ -77,6 +80,14 @@ pub fn detail(what: impl std::fmt::Display) {
     }
 }
 
+/// Does `work`; says how long it took, where details are asked for.
+pub fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let out = work();
+    detail(format_args!("{what}: {:.2} s", started.elapsed().as_secs_f64()));
+    out
+}
+
 fn write_out(what: Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     match out.write_fmt(what).and_then(|()| out.flush()) {
@@ -93,19 +104,31 @@ pub fn failed() -> bool {
     FAILED.load(Ordering::Relaxed)
 }
 
-/// What a user should know and need not change, on the standard error.
+/// What a user should know and need not change, on the standard error; the same thing once.
 pub fn note(what: impl std::fmt::Display) {
-    if !(mode().quiet || HUSHED.load(Ordering::Relaxed)) {
-        let _ = writeln!(std::io::stderr(), "note: {what}");
+    if !mode().quiet {
+        once("note", &what.to_string());
     }
 }
 
-/// A warning on the standard error.
+/// A warning on the standard error; the same one once.
 pub fn warning(what: impl std::fmt::Display) {
+    once("warning", &what.to_string());
+}
+
+/// Hashes of the notes and warnings of this process. What reads the same samples again (an evaluation by two
+/// encoders) has the same to say of them.
+static ONCE: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+fn once(kind: &str, what: &str) {
     if HUSHED.load(Ordering::Relaxed) {
         return;
     }
-    let _ = writeln!(std::io::stderr(), "warning: {what}");
+    let mut hasher = DefaultHasher::new();
+    (kind, what).hash(&mut hasher);
+    if ONCE.lock().unwrap_or_else(PoisonError::into_inner).insert(hasher.finish()) {
+        let _ = writeln!(std::io::stderr(), "{kind}: {what}");
+    }
 }
 
 /// Runs `work` without notes and warnings: those of a look at what a run reads again, and then says.

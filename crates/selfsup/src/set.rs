@@ -2,9 +2,8 @@
 
 mod open;
 
-use crate::config::DataConfig;
 use selfsup_core::{Error, Result};
-use selfsup_datasets::{Concat, Division, Kind, Record, Records, Split, Subset, divide};
+use selfsup_datasets::{Concat, Division, Kind, Record, Records, Subset, divide};
 use std::sync::Arc;
 
 /// The positions of `count` things taken evenly from `of`, in their order. `count` is at most `of`.
@@ -146,18 +145,6 @@ impl Set {
     /// Whether the set is divided by its folders or a table.
     pub fn has_splits(&self) -> bool {
         (0..self.len()).any(|i| self.0.split(i).is_some())
-    }
-
-    /// What is trained on of a set by itself: its training part, or all but what is held out.
-    ///
-    /// # Errors
-    /// As [`Set::hold_out`].
-    pub fn train_part(self, data: &DataConfig) -> Result<Self> {
-        if !self.has_splits() {
-            return Ok(self.limit(data.limit)?.hold_out(data.hold_out, 0)?.0);
-        }
-        let train = |i: &usize| matches!(self.0.split(*i), Some(Split::Train) | None);
-        self.part((0..self.len()).filter(train).collect())?.limit(data.limit)
     }
 }
 

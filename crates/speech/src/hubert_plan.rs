@@ -14,7 +14,7 @@ use crate::encoder::SpeechConfig;
 use crate::features::{Extractor, Frames};
 use crate::layers::{Timing, layer_frames};
 use crate::methods::usage::Usage;
-use crate::methods::{ClusterFeatures, Hubert, HubertConfig, Iteration};
+use crate::methods::{Hubert, HubertConfig, Iteration};
 use candle_core::Device;
 use rayon::prelude::*;
 use selfsup_core::cluster::{ClusterConfig, Clusters};
@@ -101,6 +101,7 @@ impl HubertPlan {
         stop: &Stop,
         observers: &dyn Fn(usize) -> Vec<Box<dyn Observer>>,
     ) -> Result<(Hubert, Summary)> {
+        self.method.check_blocks(self.encoder.depth)?;
         let mut plan = Plan::open(dir)?;
         let mut last: Option<(Hubert, Summary)> = None;
         let (mut before, stages) = (0, 2 * self.method.iterations.len());
@@ -111,10 +112,13 @@ impl HubertPlan {
             let previous = last.as_ref().map(|(method, _)| method);
             let clusters = plan.stage(&format!("{}-clusters", i + 1), &settings, |dir| {
                 display().note(&format!(
-                    "stage {} of {stages}: {} clusters of {:?}",
+                    "stage {} of {stages}: {} clusters of {}",
                     2 * i + 1,
                     iteration.clusters,
-                    iteration.features
+                    iteration
+                        .features
+                        .block(self.encoder.depth)
+                        .map_or("MFCCs".into(), |n| format!("block {n} of {}", self.encoder.depth))
                 ));
                 let used = self.cluster(iteration, previous, data, stop, dir)?;
                 let bound = Usage::healthy_above(iteration.clusters);
@@ -207,18 +211,12 @@ impl HubertPlan {
         stop: &Stop,
         dir: &Path,
     ) -> Result<Usage> {
-        let layer = match iteration.features {
-            ClusterFeatures::Mfcc => None,
-            ClusterFeatures::Layer(n) => {
+        let layer = match iteration.features.block(self.encoder.depth) {
+            None => None,
+            Some(n) => {
                 let model = previous
                     .ok_or_else(|| Error::config("method.iterations: the first has no model before it"))?;
-                let depth = self.encoder.depth;
-                if n == 0 || n > depth {
-                    return Err(Error::config(format!(
-                        "method.iterations: layer {n}, expected 1 to {depth}, the encoder's blocks"
-                    )));
-                }
-                Some((model, n - 1))
+                Some((model, n.saturating_sub(1)))
             }
         };
         let features = |i: usize| -> Result<Frames> {

@@ -175,12 +175,14 @@ pub fn volumes(files: &[PathBuf]) -> Result<Volumes> {
             continue;
         };
         found.passed.join(passed);
-        let by: Vec<&str> = series.iter().filter_map(|s| s.by.as_deref()).collect();
-        if !by.is_empty() {
+        let mut by: Vec<&str> = series.iter().filter_map(|s| s.by.as_deref()).collect();
+        let several = by.len();
+        // Those whose values are not shown have the same name.
+        by.dedup();
+        if several > 0 {
             found.divided.push(format!(
-                "{}: {} volumes of one series, told apart by {}",
+                "{}: {several} volumes of one series, told apart by {}",
                 folder.display(),
-                by.len(),
                 by.join("; ")
             ));
         }

@@ -91,10 +91,33 @@ pub trait Modality: Sized + Send + Sync + 'static {
         Ok(Seen { recipes: vec![Recipe::of(config.train.batch_size)], ..Seen::default() })
     }
 
-    /// Where the method is several trainings: keys of one whose step costs about as much, and how many steps of
-    /// it one of `[train]` stands for.
-    fn stand_in(_keys: &Self::Keys) -> Option<(Self::Keys, f64)> {
-        None
+    /// How many trainings in a row the method is.
+    fn trainings(_keys: &Self::Keys) -> usize {
+        1
+    }
+
+    /// Seconds that lie between the trainings of a method, on so many samples whose reading and encoding take
+    /// so many seconds each.
+    fn between(&self, _samples: usize, _reading: f64, _encoding: f64) -> f64 {
+        0.0
+    }
+
+    /// The modality of other keys for the same data. What does not depend on them (a vocabulary that was made
+    /// from the data) is kept.
+    ///
+    /// # Errors
+    /// As [`Modality::new`].
+    fn again(&self, config: &PretrainConfig<Self::Keys>) -> Result<Self> {
+        Self::new(config)
+    }
+
+    /// Batches that cost as much as those of the training: where the method makes its targets first, with
+    /// targets that are made up.
+    ///
+    /// # Errors
+    /// As [`Modality::batches`].
+    fn trial(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Self::Batch>>> {
+        self.batches(set, loader)
     }
 
     /// How files are read: `data.columns` and `data.layout` of the configuration.

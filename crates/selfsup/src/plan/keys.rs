@@ -73,10 +73,11 @@ pub(super) fn of_run<M: Modality>(given: &Given, found: &Found<M>, timed: bool) 
     table
 }
 
-/// Evaluations of a run: as many as take a tenth of its time, ten at most.
+/// Evaluations of a run: as many as take a tenth of its time, ten at most, and after whole epochs.
 pub(super) fn looks<M: Modality>(found: &Found<M>) -> u64 {
     let training = found.choice.steps as f64 * found.choice.step;
-    ((0.1 * training / found.looks[0].max(1e-3)) as u64).clamp(1, LOOKS)
+    let most = found.choice.epochs().clamp(1, LOOKS);
+    ((0.1 * training / found.looks[0].max(1e-3)) as u64).clamp(1, most)
 }
 
 /// Puts the keys of `upper` over those of `lower`.

@@ -86,7 +86,7 @@ fn of_at_most<M: Modality>(
     loader: &LoaderConfig,
     wanted: usize,
 ) -> Result<(Batches<M>, usize)> {
-    let sized = |batch_size| modality.batches(set, LoaderConfig { batch_size, ..loader.clone() });
+    let sized = |batch_size| modality.trial(set, LoaderConfig { batch_size, ..loader.clone() });
     match sized(wanted) {
         Err(Error::TooFew { .. }) => {
             let all = sized(1)?.batches();
@@ -204,7 +204,7 @@ pub fn rehearse<M: Modality>(
     seconds: f64,
 ) -> Result<Rehearsal> {
     const STEPS: usize = 4;
-    let source = modality.batches(set, LoaderConfig::from(&config.train))?;
+    let source = modality.trial(set, LoaderConfig::from(&config.train))?;
     let method = modality.method(&Scope::root(&Params::new(), config.train.seed, device))?;
     let mut trainer = Trainer::new(&*method, config.train.clone(), &config.optim, 1, device)?;
     let mut times = Vec::new();

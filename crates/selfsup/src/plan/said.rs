@@ -48,7 +48,7 @@ impl Estimate {
         let at_once = if choice.micro > 0 { choice.micro } else { choice.batch };
         let measured = found.rehearsal.and_then(|r| r.bytes);
         Estimate {
-            seconds: spent + found.opening + training + on_the_way + found.looks[1],
+            seconds: spent + found.between + training + on_the_way + found.looks[1],
             bytes: measured.or(cost.bytes.map(|b| b.fixed + b.each * at_once as f64)),
             started,
         }

@@ -3,11 +3,12 @@
 use super::choose::{Bounds, choose, length};
 use super::found::{Asked, Found};
 use super::measure::{Cost, measure, rehearse};
+use super::opened::Opened;
 use super::{keys, machine, said};
 use crate::config::{Keys, PretrainConfig};
-use crate::draft::Draft;
 use crate::modality::Modality;
 use crate::recipe::Recipe;
+use crate::say::detail;
 use crate::set::Sets;
 use selfsup_core::{Error, Result};
 use std::time::Instant;
@@ -24,56 +25,31 @@ const LOOKING: f64 = 0.1;
 /// Share of the free memory that a run may take.
 const MEMORY: f64 = 0.5;
 
-/// The search.
-pub(super) struct Search<'a>(pub Asked<'a>);
+/// The search, on data that are open.
+pub(super) struct Search<'a, M: Modality> {
+    pub asked: Asked<'a>,
+    pub opened: &'a Opened<M>,
+}
 
-impl Search<'_> {
-    /// The configuration with a recipe below what was given.
-    fn with<M: Modality>(&self, recipe: &Recipe) -> Result<PretrainConfig<M::Keys>> {
-        PretrainConfig::of(&self.0.draft.clone().above(recipe.keys.clone()))
-    }
-
-    /// The usual recipe where batch and length are given.
-    pub fn usual<M: Modality>(&self, config: &PretrainConfig<M::Keys>) -> Result<Draft> {
-        let recipe =
-            self.0.seen.recipes.last().cloned().unwrap_or_else(|| Recipe::of(config.train.batch_size));
-        let config = self.with::<M>(&recipe)?;
-        let layer = keys::of_data(self.0.given, &recipe, &config, config.train.batch_size);
-        Ok(self.0.draft.clone().above(layer))
-    }
-
-    /// The recipe that costs least, where nothing was measured.
-    pub fn smallest<M: Modality>(&self, config: &PretrainConfig<M::Keys>) -> Result<Draft> {
-        let recipe =
-            self.0.seen.recipes.first().cloned().unwrap_or_else(|| Recipe::of(config.train.batch_size));
-        Ok(self.0.draft.clone().above(recipe.keys))
-    }
-
+impl<M: Modality> Search<'_, M> {
     /// The recipe that is taken.
-    pub fn run<M: Modality>(&self) -> Result<Found<M>> {
+    pub fn run(&self) -> Result<Found<M>> {
         let mut best: Option<Found<M>> = None;
-        let mut recipes = self.0.seen.recipes.clone();
-        if recipes.is_empty() {
-            recipes.push(Recipe::of(self.with::<M>(&Recipe::default())?.train.batch_size));
-        }
-        if !self.0.timed {
-            // As long as the keys say: the usual recipe, if it fits into memory.
-            recipes.reverse();
-        }
+        let recipes = self.asked.recipes::<M>()?;
         let mut last = None;
         for recipe in recipes {
-            let config = self.with::<M>(&recipe)?;
+            let config = self.asked.with::<M>(&recipe)?;
             if last.as_ref() == Some(&config) {
                 continue;
             }
             last = Some(config.clone());
-            let Some(found) = self.measured::<M>(recipe, config)? else {
-                if self.0.timed && best.is_some() {
+            let Some(found) = self.measured(recipe, config)? else {
+                if self.asked.timed && best.is_some() {
                     break;
                 }
                 continue;
             };
-            if !self.0.timed {
+            if !self.asked.timed {
                 best = Some(found);
                 break;
             }
@@ -85,8 +61,8 @@ impl Search<'_> {
                 _ => {}
             }
             // Without room for more than twice the steps there is none for a recipe that costs more.
-            let more =
-                found.choice.room && self.0.started.elapsed().as_secs_f64() < SEARCHING * self.0.seconds;
+            let more = found.choice.room
+                && self.asked.started.elapsed().as_secs_f64() < SEARCHING * self.asked.seconds;
             best = Some(found);
             if !more {
                 break;
@@ -99,7 +75,7 @@ impl Search<'_> {
                 machine::memory_free().map_or("unknown".into(), said::gigabytes)
             ))
         })?;
-        if self.0.timed {
+        if self.asked.timed {
             // Where steps fail (a loss that is not finite, say), the run says so.
             let _ = self.rehearsed(&mut best);
         }
@@ -107,31 +83,29 @@ impl Search<'_> {
     }
 
     /// What a recipe costs, and what batch and length follow; `None` if it does not fit into memory.
-    fn measured<M: Modality>(
-        &self,
-        recipe: Recipe,
-        mut config: PretrainConfig<M::Keys>,
-    ) -> Result<Option<Found<M>>> {
-        let opened = Instant::now();
-        if !self.0.trace {
+    fn measured(&self, recipe: Recipe, mut config: PretrainConfig<M::Keys>) -> Result<Option<Found<M>>> {
+        if !self.asked.trace {
             config.keys.leave_nothing();
         }
-        let mut trained = config.clone();
-        let mut trainings = 1.0;
-        if let Some((keys, count)) = M::stand_in(&config.keys) {
-            trained.keys = keys;
-            trainings = count;
-        }
+        let trainings = M::trainings(&config.keys).max(1) as f64;
         let device = config.device.open()?;
-        let modality = M::new(&trained)?;
-        let sets = Sets::open(&config.data, M::Keys::KIND, &|what| modality.open(what))?;
-        let sets = sets.try_map(&|set| modality.usable(set))?;
-        let opening = opened.elapsed().as_secs_f64();
-        let cost = measure(&modality, &trained, &sets.train, &device)?;
+        let modality = self.opened.modality.again(&config)?;
+        let sets = self.opened.sets.clone();
+        let started = Instant::now();
+        let cost = measure(&modality, &config, &sets.train, &device)?;
+        detail(format_args!(
+            "measured {} in {:.1} s: a step takes {:.1} ms and {:.1} ms a sample, reading one {:.1} ms",
+            config.keys.outline(),
+            started.elapsed().as_secs_f64(),
+            1e3 * cost.fixed,
+            1e3 * cost.each,
+            1e3 * cost.reading
+        ));
         let looks = looks(&cost, &config, &sets)?;
+        let between = modality.between(sets.train.len(), cost.reading, cost.encoding);
         let held = machine::held().map_or(0, |(now, _)| now);
         let limit = machine::memory_free().map(|free| held as f64 + MEMORY * free as f64);
-        let choice = choose(&cost, &self.bounds(&config, recipe.batch, opening, looks, trainings, limit));
+        let choice = choose(&cost, &self.bounds(&config, recipe.batch, between + looks[1], trainings, limit));
         let found = |choice| Found {
             recipe,
             config,
@@ -139,8 +113,8 @@ impl Search<'_> {
             cost,
             choice,
             rehearsal: None,
-            opening,
             looks,
+            between,
             trainings,
             limit,
             instead: None,
@@ -153,16 +127,15 @@ impl Search<'_> {
         &self,
         config: &PretrainConfig<K>,
         most: usize,
-        opening: f64,
-        looks: [f64; 2],
+        after: f64,
         trainings: f64,
         bytes: Option<f64>,
     ) -> Bounds {
         let train = &config.train;
-        let given = |key: &str| self.0.given.any(key);
-        let left = FILLED * self.0.seconds - self.0.started.elapsed().as_secs_f64() - opening - looks[1];
+        let given = |key: &str| self.asked.given.any(key);
+        let left = FILLED * self.asked.seconds - self.asked.started.elapsed().as_secs_f64() - after;
         // Where evaluating alone takes the budget, the run takes longer than that, and the estimate says so.
-        let seconds = left.max(0.3 * self.0.seconds) * (1.0 - LOOKING) / trainings;
+        let seconds = left.max(0.3 * self.asked.seconds) * (1.0 - LOOKING) / trainings;
         Bounds {
             batch: given("train.batch_size").then_some(train.batch_size),
             micro: given("train.micro_batch_size").then_some(train.micro_batch_size),
@@ -176,25 +149,20 @@ impl Search<'_> {
     }
 
     /// Takes a few steps as the run will, where they are few seconds, and corrects the length by them.
-    fn rehearsed<M: Modality>(&self, found: &mut Found<M>) -> Result<()> {
-        let most = (REHEARSING * self.0.seconds).min(LONGEST);
+    fn rehearsed(&self, found: &mut Found<M>) -> Result<()> {
+        let most = (REHEARSING * self.asked.seconds).min(LONGEST);
         if found.choice.step > most {
             return Ok(());
         }
-        let layer = keys::of_run(self.0.given, found, self.0.timed);
-        let mut config: PretrainConfig<M::Keys> = PretrainConfig::of(&self.0.draft.clone().above(layer))?;
-        config.keys = match M::stand_in(&config.keys) {
-            Some((keys, _)) => keys,
-            None => config.keys,
-        };
+        let layer = keys::of_run(self.asked.given, found, self.asked.timed);
+        let config: PretrainConfig<M::Keys> = PretrainConfig::of(&self.asked.draft.clone().above(layer))?;
         let device = config.device.open()?;
         let rehearsal = rehearse(&found.modality, &config, &found.sets.train, &device, most)?;
         let (batch, micro) = (found.choice.batch, found.choice.micro);
         let bounds = self.bounds(
             &found.config,
             found.recipe.batch,
-            found.opening,
-            found.looks,
+            found.between + found.looks[1],
             found.trainings,
             found.limit,
         );

@@ -32,6 +32,21 @@ impl Sets {
         Ok(sets)
     }
 
+    /// All that `[data]` names but for data to test on by themselves, undivided, with what a table says of
+    /// it.
+    ///
+    /// # Errors
+    /// If something cannot be read, or a table names other records.
+    pub fn whole(data: &DataConfig, kind: Kind, open: &dyn Fn(&str) -> Result<Set>) -> Result<Set> {
+        if !data.labels.is_empty() {
+            let data = DataConfig { test: String::new(), ..data.clone() };
+            return Ok(with_table(&data, kind, open)?.0);
+        }
+        let all = open(&data.path)?;
+        say(&all);
+        Ok(all)
+    }
+
     /// Refuses parts that share a group. Samples are compared by name only where a table divides them:
     /// elsewhere a name can cost the reading of its sample.
     fn guard(&self, table: bool) -> Result<()> {

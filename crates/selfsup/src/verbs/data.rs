@@ -4,9 +4,9 @@ use crate::config::PretrainConfig;
 use crate::draft::Draft;
 use crate::modality::Modality;
 use crate::registry::with_modality;
-use crate::say::{say, say_text};
+use crate::say::{hushed, say, say_text};
 use crate::screen::unreadable;
-use crate::set::Set;
+use crate::set::{Set, Sets};
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
 use selfsup_datasets::Kind;
@@ -78,31 +78,45 @@ fn look<M: Modality>(kind: Kind, what: &str, given: &[String]) -> Result<()> {
         keys.push("tokenizer.kind=characters".into());
     }
     keys.extend_from_slice(given);
-    let modality = M::new(&PretrainConfig::load("", "defaults", &keys)?)?;
-    let set = modality.open(what)?;
-    set.records().notes().iter().for_each(crate::say::note);
+    let config = PretrainConfig::load("", "defaults", &keys)?;
+    let modality = M::new(&config)?;
+    let open = |what: &str| modality.open(what);
+    let set = Sets::whole(&config.data, kind, &open)?;
     say!("modality: {kind}");
-    if kind == Kind::Vision {
-        // Formats and sizes by the first bytes of each.
-        let mut found = selfsup_datasets::inspect(set.records());
-        // All of them are listed below, with what decoding says.
-        found.problems.clear();
-        say_text!("{found}");
-    } else {
-        summary(kind, &set);
+    // Formats and sizes by the first bytes of each.
+    let mut found = (kind == Kind::Vision).then(|| selfsup_datasets::inspect(set.records()));
+    let bad = unreadable(&modality, &set, LoaderConfig::default().workers)?;
+    match &mut found {
+        Some(found) => {
+            // What decoding says: the first bytes tell less.
+            (found.bad, found.problems) =
+                (bad.len(), bad.iter().map(|(_, problem)| problem.clone()).collect());
+            say_text!("{found}");
+        }
+        None => summary(kind, &set),
     }
     for line in modality.about(&set)? {
         say!("{line}");
     }
-    let bad = unreadable(&modality, &set, LoaderConfig::default().workers)?;
     say!("unreadable: {}", bad.len());
-    for (_, problem) in &bad {
-        say!("problem: {problem}");
+    if found.is_none() {
+        bad.iter().for_each(|(_, problem)| say!("problem: {problem}"));
     }
     let problems: Vec<&String> = bad.iter().map(|(_, problem)| problem).collect();
     crate::say::result(&json!({
         "data": what, "modality": kind, "samples": set.len(), "classes": set.classes(), "problems": problems,
     }));
+    if !config.data.labels.is_empty() || !config.data.test.is_empty() || set.has_splits() {
+        // A group in two parts is an error here as in a training.
+        let parts = hushed(|| Sets::open(&config.data, kind, &open))?;
+        let of = |set: &Option<Set>| set.as_ref().map_or(0, Set::len);
+        say!(
+            "parts: {} to train on, {} for validation, {} to test on",
+            parts.train.len(),
+            of(&parts.held_out),
+            of(&parts.test)
+        );
+    }
     match bad.len() {
         0 => Ok(()),
         bad => Err(Error::input(what, format!("{bad} of {} {} cannot be read", set.len(), kind.samples()))),

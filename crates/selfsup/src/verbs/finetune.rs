@@ -4,15 +4,15 @@ use crate::config::{Keys, PretrainConfig};
 use crate::cost::{Clock, Cost};
 use crate::draft::Draft;
 use crate::modality::Modality;
-use crate::registry::{owner, with_modality};
-use crate::say::{say, say_progress};
+use crate::registry::{owner, with_modality, with_task};
+use crate::say::{say, say_progress, timed};
 use crate::screen;
 use crate::set::{Set, Sets};
 use crate::task::{
     ClassWeights, Ready, Task, TaskConfig, TaskKeys, Tasks, WithTask, build, load_encoder, restore_best,
     unknown_task,
 };
-use crate::verbs::{fresh, is_task, kind_of_run, marked, read, resumed, say_result, start};
+use crate::verbs::{detail_of_sets, fresh, is_task, kind_of_run, marked, read, resumed, say_result, start};
 use candle_core::Device;
 use selfsup_core::checkpoint::{pretty_json, write_text};
 use selfsup_core::config::to_toml;
@@ -70,13 +70,17 @@ struct TaskResult<'a> {
     cost: Cost,
 }
 
-/// The modality: what is stated; else that of the run; else, without a file, what the data looks like.
+/// The modality: what is stated; else that of the run; else the one that alone has the task; else, without a
+/// file, what the data looks like.
 fn kind(draft: &Draft) -> Result<Kind> {
     if let Some(kind) = draft.stated_kind()? {
         return Ok(kind);
     }
     if let Some(run) = draft.task_run() {
         return kind_of_run(run);
+    }
+    if let [only] = draft.layers().text("task.kind").map(with_task).unwrap_or_default()[..] {
+        return Ok(only);
     }
     match draft.data_path() {
         Some(data) => kind_of(data),
@@ -106,7 +110,10 @@ fn read_draft(request: &Request) -> Result<Draft> {
         ("data.test", request.test.clone()),
     ];
     let resumed = resumed(request.out.as_deref(), request.resume)?;
-    Ok(Draft::read(&request.args, &flags, resumed)?.with_owner(owner))
+    let draft = Draft::read(&request.args, &flags, resumed)?;
+    // A run says itself where its samples lie.
+    let draft = if draft.task_run().is_some() { draft } else { draft.located() };
+    Ok(draft.with_owner(owner))
 }
 
 /// Runs the verb for the modality `M`, whatever the configuration looks like.
@@ -163,14 +170,17 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         }
         let device = config.device.open()?;
         let modality = M::new(&beside(&config, draft, request).pretrain())?;
-        let sets = Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
-            .try_map(&|set| modality.usable(set))?
-            .map(|set| modality.prepare(set));
+        let sets = timed("opening the data", || {
+            Sets::open(&config.data, M::Keys::KIND, &|what| T::open(&modality, what, true))?
+                .try_map(&|set| modality.usable(set))
+        })?
+        .map(|set| modality.prepare(set));
         let sets = {
             let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
             screen::parts(&modality, sets, most, workers, &|one| T::readable(&modality, one))?
         };
         let (sets, classes) = T::targets(sets)?;
+        detail_of_sets(&sets, M::Keys::KIND);
         config.task.classes = classes;
         let class_weights = match config.task.class_weights {
             ClassWeights::None => Vec::new(),
@@ -180,7 +190,9 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
         let objective = build::<M, T>(&modality, &config, &class_weights, &params, &device)?;
         let from = start_from(&modality, &config, &params)?;
         let t = &config.train;
-        let loader = T::batches(&modality, &config.task, &sets.train, settings(t, sets.train.len()))?;
+        let loader = timed("preparing batches", || {
+            T::batches(&modality, &config.task, &sets.train, settings(t, sets.train.len()))
+        })?;
         freeze(&config.task, M::HEAD, &objective, &*loader, &device)?;
         let ready = Ready::<M, T>::new(&modality, &config.task, &objective, t.workers, &device);
         let dir = match &request.out {
@@ -231,7 +243,8 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
             let values = T::measure(&ready, set)?.into_iter().map(|(name, v)| (name, Value::from(v)));
             Ok(Some(Value::Object(values.collect::<Map<_, _>>())))
         };
-        let (validation, test) = (measure(&sets.held_out)?, measure(&sets.test)?);
+        let (validation, test) =
+            timed("measuring", || -> Result<_> { Ok((measure(&sets.held_out)?, measure(&sets.test)?)) })?;
         let result = TaskResult {
             modality: M::Keys::KIND,
             task: &config.task.kind,

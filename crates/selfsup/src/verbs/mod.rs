@@ -7,6 +7,7 @@ pub mod config;
 pub mod curves;
 pub mod data;
 pub mod doctor;
+mod dry_run;
 pub mod embed;
 pub mod export;
 pub mod finetune;
@@ -29,6 +30,7 @@ use crate::config::{Keys, PretrainConfig};
 use crate::draft::Draft;
 use crate::evaluate::Probed;
 use crate::modality::{Method, Modality};
+use crate::set::{Set, Sets};
 use crate::verdict::verdict;
 use candle_core::Device;
 use selfsup_core::run::{Ended, Run};
@@ -81,6 +83,29 @@ pub fn table(found: &Probed) -> String {
     }
     let _ = writeln!(out, "representation: {}", found.collapse.sentence);
     out
+}
+
+/// What was read, where it is asked for.
+pub(crate) fn detail_of_sets(sets: &Sets, kind: Kind) {
+    let of = |set: Option<&Set>| set.map_or(0, Set::len);
+    crate::say::detail(format_args!(
+        "{} {} to train on, {} held out, {} to test on; {}",
+        sets.train.len(),
+        kind.samples(),
+        of(sets.held_out.as_ref()),
+        of(sets.test.as_ref()),
+        match sets.train.classes() {
+            [] => "without labels".to_string(),
+            classes => format!("{} classes: {}", classes.len(), some(classes)),
+        }
+    ));
+}
+
+/// The first of some names.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let more = if names.len() > SHOWN { " ..." } else { "" };
+    names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ") + more
 }
 
 /// A finished or stopped pre-training run, read back.

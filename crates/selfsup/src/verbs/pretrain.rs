@@ -8,23 +8,21 @@ use crate::modality::{Modality, PlanRequest, Training, random_encoder};
 use crate::online::Online;
 use crate::plan::{Planned, Ready, batches, fit_keys, plan, refuse_too_large, taken};
 use crate::registry::{owner, with_method, with_modality};
-use crate::say::{say, say_progress, say_text};
+use crate::say::{detail, say, say_progress, say_text, timed};
 use crate::screen;
 use crate::set::Sets;
 use crate::unlabelled::Unlabelled;
+use crate::verbs::dry_run::dry_run;
 use crate::verbs::{fresh, marked, resumed, say_result, start, table};
-use candle_core::Device;
 use selfsup_core::checkpoint::{Checkpoint, Extra};
 use selfsup_core::config::to_toml;
 use selfsup_core::data::{LoaderConfig, Source};
-use selfsup_core::objective::{Batch, Objective};
-use selfsup_core::run::{Display, Run, time_text};
+use selfsup_core::run::{Display, Run};
 use selfsup_core::signal::Stop;
-use selfsup_core::trainer::{Summary, Trainer, gradients};
-use selfsup_core::{Error, Params, Pass, Progress, Result, Role, Scope};
+use selfsup_core::trainer::{Summary, Trainer};
+use selfsup_core::{Error, Params, Progress, Result, Role, Scope};
 use selfsup_datasets::{Kind, kind_of};
 use serde::Serialize;
-use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -35,6 +33,10 @@ pub struct Request {
     pub args: Vec<String>,
     /// `data.path`.
     pub data: Option<String>,
+    /// `data.labels`.
+    pub labels: Option<String>,
+    /// `data.test`.
+    pub test: Option<String>,
     /// `method.name`.
     pub method: Option<String>,
     /// `encoder.name`.
@@ -90,26 +92,37 @@ pub fn run_as<M: Modality>(request: Request) -> Result<()> {
 pub(crate) fn read_draft(request: &Request) -> Result<Draft> {
     let flags = [
         ("data.path", request.data.clone()),
+        ("data.labels", request.labels.clone()),
+        ("data.test", request.test.clone()),
         ("method.name", request.method.clone()),
         ("encoder.name", request.encoder.clone()),
     ];
     // Continuing without a file: the configuration of the run itself.
     let resumed = resumed(request.out.as_deref(), request.resume)?;
-    Ok(Draft::read(&request.args, &flags, resumed)?.with_owner(owner))
+    Ok(Draft::read(&request.args, &flags, resumed)?.located().with_owner(owner))
 }
 
 /// The modality: what is stated; else the one that alone has the method; else, without a file, what the data
 /// looks like. Files that say nothing are older than the other modalities: they mean images.
 pub(crate) fn kind(draft: &Draft) -> Result<Kind> {
+    let (kind, why) = chosen_kind(draft)?;
+    detail(format_args!("modality: {kind} ({why})"));
+    Ok(kind)
+}
+
+/// The modality, and what decides it.
+fn chosen_kind(draft: &Draft) -> Result<(Kind, &'static str)> {
     if let Some(kind) = draft.stated_kind()? {
-        return Ok(kind);
+        return Ok((kind, "as the configuration says"));
     }
     if let [only] = draft.method().map(with_method).unwrap_or_default()[..] {
-        return Ok(only);
+        return Ok((only, "the method is for it alone"));
     }
     match draft.data_path() {
-        Some(data) if !draft.has_file() => kind_of(data),
-        _ => Ok(Kind::default()),
+        Some(data) if !draft.has_file() => {
+            Ok((timed("looking at the files", || kind_of(data))?, "by the files"))
+        }
+        _ => Ok((Kind::default(), "where nothing says another")),
     }
 }
 
@@ -124,7 +137,8 @@ pub(crate) fn checked<M: Modality>(draft: &Draft) -> Result<()> {
     config.refuse_unread(draft)?;
     if config.data.path.is_empty() && config.data.labels.is_empty() {
         return Err(Error::config(
-            "data.path is empty: name a folder of data with --data DIR, or a data set (see `selfsup data list`)",
+            "data.path is empty: name a folder of data with --data DIR, a table of it with --labels FILE, or a \
+             data set (see `selfsup data list`)",
         ));
     }
     Ok(())
@@ -142,14 +156,15 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     checked::<M>(draft)?;
     let planned = match &request.budget {
         // A file says what is trained; without one, what nobody gave follows from data and machine.
-        None if draft.has_file() => Planned { draft: draft.clone(), estimate: None, lines: Vec::new() },
+        None if draft.has_file() => Planned::as_given(draft.clone()),
         budget => plan::<M>(draft, budget.as_deref(), !request.dry_run)?,
     };
     planned.lines.iter().for_each(|line| say!("{line}"));
-    let draft = &planned.draft;
+    let Planned { draft, estimate, opened, .. } = planned;
+    let draft = &draft;
     let mut config = PretrainConfig::<M::Keys>::of(draft)?;
     let device = config.device.open()?;
-    let open = |config: &PretrainConfig<M::Keys>| {
+    let open = |config: &PretrainConfig<M::Keys>, before: Option<&M>| {
         let mut kept = config.clone();
         if let Some(dir) = request.out.as_ref().filter(|_| request.resume) {
             kept.keys.beside(dir);
@@ -157,27 +172,41 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
         if request.dry_run {
             kept.keys.leave_nothing();
         }
-        M::new(&kept)
+        before.map_or_else(|| M::new(&kept), |modality| modality.again(&kept))
     };
-    let mut modality = open(&config)?;
+    let mut modality = open(&config, opened.as_ref().map(|o| &o.modality))?;
     let kind = M::Keys::KIND;
-    let sets = Sets::open(&config.data, kind, &|what| modality.open(what))?;
-    let sets = sets.try_map(&|set| modality.usable(set))?;
-    let sets = if M::EAGER {
-        let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
-        screen::parts(&modality, sets, most, workers, &|_| Ok(()))?
-    } else {
-        sets
+    let sets = match opened {
+        // Opened by the plan.
+        Some(opened) => opened.sets,
+        None => timed("opening the data", || {
+            let sets = Sets::open(&config.data, kind, &|what| modality.open(what))?;
+            sets.try_map(&|set| modality.usable(set))
+        })?,
     };
+    crate::verbs::detail_of_sets(&sets, kind);
+    // What is held out is read for the validation loss: a sample that cannot be read must not end the
+    // training there.
+    let sets =
+        screen::parts(&modality, sets, config.train.max_bad_fraction, config.train.workers, &|_| Ok(()))?;
     let preparing = Instant::now();
-    let loader = batches(&modality, &mut config, draft, &sets.train)?;
+    let loader = timed("preparing batches", || batches(&modality, &mut config, draft, &sets.train))?;
     let prepared = preparing.elapsed().as_secs_f64();
     let samples = loader.batches() * config.train.batch_size;
     if fit_keys(&mut config, draft, samples) {
-        modality = open(&config)?;
+        modality = open(&config, Some(&modality))?;
     }
     let params = Params::new();
     let method = modality.method(&Scope::root(&params, config.train.seed, &device))?;
+    detail(format_args!(
+        "{}: {} values are trained, {} in all, on {:?}; {} threads read; batches of {} of {samples} samples",
+        config.keys.outline(),
+        params.count(Role::Trained),
+        params.all().iter().map(|p| p.var.elem_count()).sum::<usize>(),
+        device.location(),
+        config.train.workers,
+        config.train.batch_size,
+    ));
     if let Some(line) = modality.load_pretrained(&params)? {
         params.copy("encoder", "teacher.encoder")?;
         say!("pretrained weights: {line}");
@@ -192,7 +221,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             kind.samples()
         )));
     }
-    if planned.estimate.is_none() {
+    if estimate.is_none() {
         let (modality, config, set, device) = (&modality, &config, &sets.train, &device);
         let (method, loader) = (&method, &*loader);
         refuse_too_large(&Ready { modality, config, method, set, loader, prepared, device })?;
@@ -246,7 +275,10 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     let labelled = match sets.measurable()? {
         Some(found) if !M::EAGER && (request.probe || config.eval.online_knn > 0) => {
             let train = &config.train;
-            Some(screen::labelled(&modality, found, train.max_bad_fraction, train.workers)?)
+            let (most, workers) = (train.max_bad_fraction, train.workers);
+            Some(timed("looking through the labelled samples", || {
+                screen::labelled(&modality, found, most, workers)
+            })?)
         }
         found => found,
     };
@@ -279,7 +311,9 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             summary
         }
     };
-    modality.export(&params, &run.model_dir()?, M::LAYOUTS.first().copied().unwrap_or_default())?;
+    timed("writing the weights", || {
+        modality.export(&params, &run.model_dir()?, M::LAYOUTS.first().copied().unwrap_or_default())
+    })?;
     let result = |probe: Option<&Probed>, unlabelled: Option<&Unlabelled>| {
         run.write_result(&RunResult {
             modality: kind,
@@ -290,7 +324,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             probe,
             unlabelled,
             seconds: started.elapsed().as_secs_f64(),
-            cost: clock.cost(&summary, planned.estimate.as_ref()),
+            cost: clock.cost(&summary, estimate.as_ref()),
         })
     };
     let found = match &labelled {
@@ -317,7 +351,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
                 workers: config.train.workers,
                 device: &device,
             };
-            Some(probe.run(labelled, &[], "")?)
+            Some(timed("evaluating", || probe.run(labelled, &[], ""))?)
         }
         _ => None,
     };
@@ -334,11 +368,13 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
             ..LoaderConfig::in_order(config.eval.batch_size, config.train.workers)
         };
         let encoders = [method.encoder(), random.as_ref()];
-        let found = Unlabelled::measure(&modality, encoders, &set, config.eval.read, &loader, &device)?;
+        let found = timed("measuring without labels", || {
+            Unlabelled::measure(&modality, encoders, &set, config.eval.read, &loader, &device)
+        })?;
         if found.is_none() {
             say!(
-                "no verdict: {} of the {} can be compared with others, expected 2 at least; `selfsup probe` measures \
-                 on labelled data",
+                "no verdict: {} of the {} can be compared with others, and it has no parts, expected 2 at \
+                 least: `selfsup probe RUN --data DIR` measures on others",
                 set.len(),
                 kind.samples()
             );
@@ -349,7 +385,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     };
     result(found.as_ref(), unlabelled.as_ref())?;
     report(&summary, kind, found.as_ref(), unlabelled.as_ref(), &dir);
-    if let Some(estimate) = &planned.estimate {
+    if let Some(estimate) = &estimate {
         say!("{}", taken(estimate));
     }
     say_result(&dir)
@@ -394,83 +430,4 @@ fn adopt(params: &Params, last: &Params, run: &Run, summary: &Summary) -> Result
     let progress = Progress { step: summary.steps, total_steps: summary.steps, epoch: summary.epochs };
     run.checkpoints(1).save(&Checkpoint::new(params, Vec::new(), progress, Extra::default()))?;
     Ok(())
-}
-
-/// One batch: shapes, parameters, memory, and what the method sees of the samples.
-fn dry_run<M: Modality>(
-    modality: &M,
-    config: &PretrainConfig<M::Keys>,
-    sets: &Sets,
-    loader: &dyn Source<M::Batch>,
-    method: &(impl Objective<Batch = M::Batch> + ?Sized),
-    device: &Device,
-) -> Result<()> {
-    let batch = match loader.epoch_from(0, 0)?.next() {
-        Some(batch) => batch?.batch,
-        None => return Err(Error::input("data", "not a single batch can be made from it")),
-    };
-    say!(
-        "{}: {} to train on, {} held out, {} to test on",
-        M::Keys::KIND.samples(),
-        sets.train.len(),
-        sets.held_out.as_ref().map_or(0, |d| d.len()),
-        sets.test.as_ref().map_or(0, |d| d.len())
-    );
-    say!(
-        "classes: {}",
-        if sets.train.classes().is_empty() { "none".into() } else { sets.train.classes().join(", ") }
-    );
-    for line in modality.preview(&batch, &sets.train)? {
-        say!("{line}");
-    }
-    for (role, what) in [
-        (Role::Trained, "trained"),
-        (Role::Teacher, "teacher"),
-        (Role::Frozen, "frozen"),
-        (Role::Buffer, "buffers"),
-    ] {
-        let count = method.params().count(role);
-        if count > 0 {
-            say!("{what}: {:.3} M values, {:.1} MB", count as f64 / 1e6, count as f64 * 4e-6);
-        }
-    }
-    if let Training::Plan(plan) = modality.training() {
-        let stages = plan.stages(&config.train, loader.batches() as u64);
-        say!("in all: {stages}");
-        crate::say::result(&json!({ "dry_run": true, "train": sets.train.len(), "stages": stages }));
-        say!(
-            "no run was made; the method makes its targets first, so no step is shown; leave out --dry-run to train"
-        );
-        return Ok(());
-    }
-    let pass = Pass::train(config.train.seed, Progress { step: 0, total_steps: 1, epoch: 0 });
-    let batch = batch.to_device(device)?;
-    let step = || gradients(method, &batch, config.train.micro_batch_size, &pass);
-    // The first step asks for the memory that the later ones reuse.
-    drop(step()?);
-    let started = Instant::now();
-    let made = step()?;
-    let seconds = started.elapsed().as_secs_f64();
-    let steps = config.train.total_steps(loader.batches() as u64);
-    say!("one step: {seconds:.2} s, loss {:.4}, gradient norm {:.4}", made.loss, made.grads.norm()?);
-    say!("in all: {steps} steps, about {} without the evaluation", time_text(seconds * steps as f64));
-    for gauge in method.gauges(&made.embeddings, &pass.calm())? {
-        say!("{}: {:.4}", gauge.name, gauge.value);
-    }
-    let peak = peak_memory_mb();
-    if let Some(mb) = peak {
-        say!("peak memory: {mb} MB");
-    }
-    crate::say::result(&json!({
-        "dry_run": true, "train": sets.train.len(), "steps": steps, "seconds_per_step": seconds,
-        "seconds": seconds * steps as f64, "loss": made.loss, "peak_memory_mb": peak,
-    }));
-    say!("no run was made; leave out --dry-run to train");
-    Ok(())
-}
-
-fn peak_memory_mb() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
 }

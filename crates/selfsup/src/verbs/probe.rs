@@ -3,13 +3,13 @@
 use crate::evaluate::{Probe, Probed};
 use crate::modality::{FrameRequest, Modality, random_encoder};
 use crate::registry::with_modality;
-use crate::say::{say, say_text};
+use crate::say::{say, say_text, timed};
 use crate::screen;
 use crate::set::{Set, Sets};
 use crate::unlabelled::Unlabelled;
 use crate::verbs::alike::compare;
 use crate::verbs::invariance;
-use crate::verbs::{Opened, files_and_keys, kind_of_run, open_run, table};
+use crate::verbs::{Opened, detail_of_sets, files_and_keys, kind_of_run, open_run, table};
 use selfsup_core::checkpoint::{Checkpoint, pretty_json, write_text};
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
@@ -128,10 +128,12 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
     if let Some(labels) = &request.labels {
         data.labels = labels.clone();
     }
-    let sets = Sets::open(&opened.config.data, <M::Keys as crate::config::Keys>::KIND, &|what| {
-        opened.modality.open(what)
+    let kind = <M::Keys as crate::config::Keys>::KIND;
+    let sets = timed("opening the data", || {
+        let sets = Sets::open(&opened.config.data, kind, &|what| opened.modality.open(what))?;
+        sets.try_map(&|set| opened.modality.usable(set))
     })?;
-    let sets = sets.try_map(&|set| opened.modality.usable(set))?;
+    detail_of_sets(&sets, kind);
     if request.frames.is_some() {
         return frames(request, &opened, &sets);
     }
@@ -161,7 +163,7 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
         say_text!("{}", found.shown());
         return keep(request, opened.step, &found);
     }
-    let found = probe.run(&labelled, &request.snr, &request.noise)?;
+    let found = timed("evaluating", || probe.run(&labelled, &request.snr, &request.noise))?;
     let more = if request.measures { Some(measured(&opened, &labelled.test)?) } else { None };
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", table(&found));
@@ -199,8 +201,9 @@ fn measured<M: Modality>(opened: &Opened<M>, set: &Set) -> Result<Unlabelled> {
         ..LoaderConfig::in_order(eval.batch_size, train.workers)
     };
     let encoders = [opened.method.encoder(), random.as_ref()];
-    Unlabelled::measure(&opened.modality, encoders, set, eval.read, &loader, &opened.device)?
-        .ok_or_else(|| Error::input(&opened.config.data.path, "1 sample: expected at least 2 to compare"))
+    Unlabelled::measure(&opened.modality, encoders, set, eval.read, &loader, &opened.device)?.ok_or_else(
+        || Error::input(&opened.config.data.path, "1 sample without parts: expected at least 2 to compare"),
+    )
 }
 
 /// What can be said without labels, of the samples that are held out, or else of those trained on.

@@ -14,6 +14,9 @@ use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::units::{TimeBase, Timestamp};
 
+/// What errors about a codec without a decoder say.
+const NOT_DECODED: &str = "is in a codec that is not decoded here";
+
 /// Highest rate that is believed, in Hz: above any converter.
 pub(super) const MAX_RATE: u32 = 1_536_000;
 /// Packets at the start of an MPEG stream that may refer to data before it.
@@ -148,6 +151,12 @@ pub(super) fn powers(content: &Content, id: &str, seconds: u64) -> Result<(f64, 
     })
 }
 
+/// Whether the sound of a recording is in a codec that is decoded here. A known container may hold another
+/// one (GSM in wav, Opus in ogg). Damaged files, and those that are no recordings, are not in another codec.
+pub fn codec_is_read(content: &Content, id: &str) -> bool {
+    info(content, id).err().is_none_or(|e| !e.to_string().contains(NOT_DECODED))
+}
+
 fn too_long(id: &str, seconds: f64, max: f64) -> Error {
     let hint = "read a section of it, crop, filter by length, or raise audio.max_seconds";
     Error::input(id, format!("lasts {seconds:.1} s, above audio.max_seconds = {max}: {hint}"))
@@ -199,6 +208,10 @@ impl<'a> Stream<'a> {
                     id,
                     format!("is cut short within its head ({size} bytes), or no audio: {known}"),
                 ),
+                // What the probe itself says is that it knows no such container.
+                Symphonia::Unsupported(what) if !what.starts_with("core") => {
+                    Error::input(id, format!("{NOT_DECODED} ({what}), {known}"))
+                }
                 e => Error::input(id, format!("is no audio that can be read ({e}), {known}")),
             })?;
         let format = reader.format_info().short_name;
@@ -207,12 +220,18 @@ impl<'a> Stream<'a> {
             .ok_or_else(|| Error::input(id, format!("this {format} file has no sound")))?;
         let params = track.codec_params.as_ref().and_then(|p| p.audio());
         let params = params.ok_or_else(|| {
-            Error::input(id, format!("the sound of this {format} file is of an unknown kind, {known}"))
+            Error::input(id, format!("{NOT_DECODED} (the sound of this {format} file is unknown), {known}"))
         })?;
         let decoder = symphonia::default::get_codecs()
             .make_audio_decoder(params, &AudioDecoderOptions::default())
-            .map_err(|e| {
-                Error::input(id, format!("the sound of this {format} file cannot be decoded ({e}), {known}"))
+            .map_err(|e| match e {
+                Symphonia::Unsupported(what) => {
+                    Error::input(id, format!("{NOT_DECODED} ({format}: {what}), {known}"))
+                }
+                e => Error::input(
+                    id,
+                    format!("the sound of this {format} file cannot be decoded ({e}), {known}"),
+                ),
             })?;
         let rate = params.sample_rate.ok_or_else(|| Error::input(id, "does not tell its sampling rate"))?;
         if !(100..=MAX_RATE).contains(&rate) {

@@ -12,7 +12,7 @@ mod riff;
 mod wav;
 
 pub use content::Content;
-pub use decode::{Info, count, info};
+pub use decode::{Info, codec_is_read, count, info};
 pub use resample::{resample, resampled_len};
 pub use wav::{wav, write_wav, write_wav_f32};
 

@@ -34,8 +34,8 @@ pub struct HubertConfig {
     pub temperature: f64,
     /// Weight of the loss of visible frames beside that of hidden ones (0).
     pub unmasked_weight: f64,
-    /// What the clusters are made of, iteration by iteration: 100 of MFCCs, then 500 of the 6th block of the
-    /// model before.
+    /// What the clusters are made of, iteration by iteration: 100 of MFCCs, then 500 of the middle block of
+    /// the model before (the 6th of the base model's 12).
     pub iterations: Vec<Iteration>,
 }
 
@@ -65,8 +65,22 @@ pub enum ClusterFeatures {
     /// MFCCs with first and second differences, one frame each 10 ms.
     #[default]
     Mfcc,
-    /// The output of a block of the model that the iteration before trained, counted from 1.
+    /// The output of the block half way up the model that the iteration before trained: the 6th of 12, the
+    /// 2nd of 4.
+    Middle,
+    /// The output of a block of that model, counted from 1.
     Layer(usize),
+}
+
+impl ClusterFeatures {
+    /// The block, counted from 1, of an encoder of `depth` blocks; `None` for what needs no model.
+    pub fn block(self, depth: usize) -> Option<usize> {
+        match self {
+            ClusterFeatures::Mfcc => None,
+            ClusterFeatures::Middle => Some(depth.div_ceil(2)),
+            ClusterFeatures::Layer(n) => Some(n),
+        }
+    }
 }
 
 impl Default for HubertConfig {
@@ -78,7 +92,7 @@ impl Default for HubertConfig {
             unmasked_weight: 0.0,
             iterations: vec![
                 Iteration::default(),
-                Iteration { features: ClusterFeatures::Layer(6), clusters: 500, ..Iteration::default() },
+                Iteration { features: ClusterFeatures::Middle, clusters: 500, ..Iteration::default() },
             ],
         }
     }
@@ -105,12 +119,22 @@ impl HubertConfig {
                 "method.iterations: expected at least one, each with 2 clusters or more; layers are counted from 1",
             ));
         }
-        if let Some(ClusterFeatures::Layer(_)) = self.iterations.first().map(|i| i.features) {
+        if self.iterations.first().is_some_and(|i| i.features != ClusterFeatures::Mfcc) {
             return Err(Error::config(
                 "method.iterations: the first has no model before it whose layer could be clustered; use \"mfcc\"",
             ));
         }
         Ok(())
+    }
+
+    /// Refuses blocks that an encoder of `depth` does not have: a training later it would be too late.
+    pub(crate) fn check_blocks(&self, depth: usize) -> Result<()> {
+        match self.iterations.iter().filter_map(|i| i.features.block(depth)).find(|n| *n > depth) {
+            Some(n) => Err(Error::config(format!(
+                "method.iterations: layer {n}, expected 1 to {depth}, the encoder's blocks"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -137,6 +161,7 @@ impl Hubert {
     /// If the configuration is not possible.
     pub fn new(scope: &Scope, encoder: SpeechConfig, config: HubertConfig, clusters: usize) -> Result<Self> {
         config.check()?;
+        config.check_blocks(encoder.depth)?;
         if clusters < 2 {
             return Err(Error::config(format!("{clusters} clusters: expected at least 2")));
         }

@@ -46,7 +46,8 @@ pub(super) fn named(attributes: &[usize], values: &[Option<String>]) -> String {
         ((_, name, true), Some(value)) if value.len() <= 16 && value.parse::<f64>().is_ok() => {
             format!("{name} {value}")
         }
-        ((_, name, _), _) => name.to_string(),
+        ((_, name, _), Some(_)) => name.to_string(),
+        ((_, name, _), None) => format!("no {name}"),
     };
     attributes.iter().zip(values).map(one).collect::<Vec<_>>().join(", ")
 }

@@ -9,6 +9,8 @@ mod labelled;
 mod patches;
 #[cfg(feature = "vision")]
 mod pictures;
+#[cfg(feature = "vision")]
+mod preview;
 mod recipes;
 mod segmentation;
 mod tasks;
@@ -157,6 +159,16 @@ impl Medical {
             .collect()
     }
 
+    /// The volumes of the first patches of a batch, as they are prepared.
+    #[cfg(feature = "vision")]
+    fn shown(&self, batch: &Views, set: &Set) -> Result<Vec<Arc<dyn Scan>>> {
+        let of = |index: &usize| {
+            let one = set.part(vec![index / self.keys.volumes.patches.max(1)])?;
+            self.scans(&one)?.pop().ok_or_else(|| Error::input("preview", "no volume of a patch"))
+        };
+        batch.indices.iter().take(preview::SHOWN).map(of).collect()
+    }
+
     /// Patches at `places` with what is known of their volumes. A batch has at most [`AT_ONCE`] voxels,
     /// however many samples it may have.
     fn at(&self, places: Places, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Inputs>>> {
@@ -287,7 +299,9 @@ impl Modality for Medical {
         Some(self)
     }
 
-    fn preview(&self, batch: &Views, _set: &Set) -> Result<Vec<String>> {
+    fn preview(&self, batch: &Views, set: &Set) -> Result<Vec<String>> {
+        #[cfg(not(feature = "vision"))]
+        let _ = set;
         let mut lines = Vec::new();
         for (i, view) in batch.globals.iter().chain(&batch.targets).enumerate() {
             let values: Vec<f32> = view.flatten_all()?.to_vec1()?;
@@ -297,7 +311,11 @@ impl Modality for Medical {
             lines.push(format!("view {i}: {:?}, values {low:.3} to {high:.3}, mean {mean:.3}", view.dims()));
         }
         #[cfg(feature = "vision")]
-        lines.push(format!("middle slices: {}", middle_slices(batch, self.keys.method.name())?.display()));
+        {
+            let scans = self.shown(batch, set)?;
+            let picture = preview::middle_slices(batch, &scans, self.keys.method.name())?;
+            lines.push(format!("middle slices, that of the whole volume on the left: {}", picture.display()));
+        }
         Ok(lines)
     }
 
@@ -336,27 +354,4 @@ impl super::Shows for Medical {
         let Encoded { mime, bytes } = thumbnail(&picture, SHOWN_SIDE)?;
         Ok(super::Shown::Picture { mime, bytes })
     }
-}
-
-/// A picture of the middle axial slices: a row for each sample, a column for each view, all in the same
-/// shades. Where the command cannot read pictures, it cannot write them either.
-#[cfg(feature = "vision")]
-fn middle_slices(batch: &Views, method: &str) -> Result<std::path::PathBuf> {
-    use selfsup_vision::{augment, preview::contact_sheet};
-    let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-    for view in batch.globals.iter().chain(&batch.targets) {
-        low = low.min(view.min_all()?.to_scalar()?);
-        high = high.max(view.max_all()?.to_scalar()?);
-    }
-    let scale = 1.0 / f64::from((high - low).max(f32::MIN_POSITIVE));
-    let slices = batch.globals.iter().chain(&batch.targets).map(|view| {
-        let middle = view.narrow(2, view.dim(2)? / 2, 1)?.squeeze(2)?;
-        Ok(middle.affine(scale, -f64::from(low) * scale)?)
-    });
-    let slices = Views::of(slices.collect::<Result<_>>()?, batch.indices.clone());
-    let unchanged =
-        augment::AugmentConfig { mean: [0.0; 3], std: [1.0; 3], ..augment::AugmentConfig::default() };
-    let picture = std::path::PathBuf::from(format!("{method}-augmentations.png"));
-    contact_sheet(&slices, &unchanged, 8, &[])?.save(&picture)?;
-    Ok(picture)
 }

@@ -4,7 +4,7 @@
 use crate::say::warning;
 use crate::set::Set;
 use selfsup_core::Result;
-use selfsup_speech::audio::{Content, cancels};
+use selfsup_speech::audio::{Content, cancels, codec_is_read};
 use selfsup_speech::data::{Clip, Corpus, passed_over};
 use std::path::Path;
 
@@ -37,26 +37,42 @@ pub(super) fn warn_of_passed_over(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// The recordings that have a frame of `least` samples at `rate`. Those that are empty or too short are
-/// counted and named; so are those whose channels cancel, which stay. What cannot be read stays: reading it
-/// says why.
+/// Why a recording is left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Out {
+    /// It has no frame.
+    Short,
+    /// Nothing here decodes its codec.
+    Codec,
+}
+
+/// The recordings that have a frame of `least` samples at `rate`. Those that are empty or too short, and
+/// those in a codec that is not decoded, are counted and named; so are those whose channels cancel, which
+/// stay. What cannot be read otherwise stays: reading it says why.
 pub(super) fn usable(corpus: &Corpus, set: Set, least: usize, rate: u32) -> Result<Option<Set>> {
     let clips = corpus.clips();
-    let lengths = corpus.each(&|clip: &Clip| match &clip.content {
-        Content::File(path) if std::fs::metadata(path).is_ok_and(|m| m.len() == 0) => Some(0),
-        Content::Bytes(bytes) if bytes.is_empty() => Some(0),
-        _ => clip.samples(rate).ok(),
+    let out = corpus.each(&|clip: &Clip| match &clip.content {
+        Content::File(path) if std::fs::metadata(path).is_ok_and(|m| m.len() == 0) => Some(Out::Short),
+        Content::Bytes(bytes) if bytes.is_empty() => Some(Out::Short),
+        content => match clip.samples(rate) {
+            Ok(n) => (n < least as u64).then_some(Out::Short),
+            Err(_) => (!codec_is_read(content, &clip.id)).then_some(Out::Codec),
+        },
     });
-    let long = |i: usize| lengths[i].is_none_or(|n| n >= least as u64);
-    let kept: Vec<usize> = (0..clips.len()).filter(|&i| long(i)).collect();
-    if kept.len() < clips.len() {
-        let out: Vec<&str> = (0..clips.len()).filter(|&i| !long(i)).map(|i| clips[i].id.as_str()).collect();
-        warning(format_args!(
-            "{} of {} recordings are left out, empty or shorter than the {least} samples of a frame: {}",
-            out.len(),
-            clips.len(),
-            shown(&out)
-        ));
+    let kept: Vec<usize> = (0..clips.len()).filter(|&i| out[i].is_none()).collect();
+    let short = format!("empty or shorter than the {least} samples of a frame");
+    let codec = "in a codec that is not decoded here (`ffmpeg -i IN OUT.flac` converts one)";
+    for (what, why) in [(Out::Short, short.as_str()), (Out::Codec, codec)] {
+        let ids: Vec<&str> =
+            (0..clips.len()).filter(|&i| out[i] == Some(what)).map(|i| clips[i].id.as_str()).collect();
+        if !ids.is_empty() {
+            warning(format_args!(
+                "{} of {} recordings are left out, {why}: {}",
+                ids.len(),
+                clips.len(),
+                shown(&ids)
+            ));
+        }
     }
     let looked: Vec<usize> = kept.iter().copied().step_by(kept.len().div_ceil(LISTENED).max(1)).collect();
     if !looked.is_empty() {

@@ -5,6 +5,7 @@ mod about;
 mod corrupt;
 mod folder;
 mod frames;
+mod made_up;
 #[cfg(feature = "vision")]
 mod pictures;
 mod plan;
@@ -16,7 +17,7 @@ mod whole;
 
 use super::{Corruptible, FrameProbe, Method, Modality, Shown, Shows, Training};
 use crate::config::{self, PretrainConfig, Read};
-use crate::recipe::{Given, Seen, set};
+use crate::recipe::{Given, Recipe, Seen, set};
 use crate::set::{Set, evenly};
 use candle_core::Tensor;
 use selfsup_core::config::Unread;
@@ -32,7 +33,7 @@ use selfsup_speech::batch::{Utterance, Waves};
 use selfsup_speech::data::{Clip, Corpus, Padded, Prepare, PrepareConfig};
 use selfsup_speech::encoder::{Family, SpeechConfig, SpeechEncoder};
 use selfsup_speech::features::{Extractor, FeatureConfig};
-use selfsup_speech::methods::Hubert;
+use selfsup_speech::methods::{Hubert, Iteration};
 use selfsup_speech::names::{Head, load_pretrained, read_config, save_folder};
 use selfsup_speech::recipe::{EncoderConfig, MethodConfig};
 use selfsup_speech::transcript::TranscriptConfig;
@@ -46,6 +47,9 @@ const WINDOW: usize = 50;
 
 /// Recordings that are looked at for their lengths.
 const LOOKED: usize = 1000;
+
+/// Width of MFCCs with first and second differences.
+const MFCC: usize = 39;
 
 /// The sections of recordings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -242,15 +246,50 @@ impl Modality for Speech {
             Family::Data2vecAudio => "data2vec",
             _ => "wav2vec2",
         };
-        Ok(Seen { data, recipes: recipes::recipes(&seconds, hours, family, given) })
+        let mut recipes = recipes::recipes(&seconds, hours, family, given);
+        if let MethodConfig::Hubert(c) = &config.keys.method
+            && !given.any("method.iterations")
+            && let Some(fewer) = recipes::fewer_clusters(&c.iterations, hours * 3600.0)
+            && let Ok(fewer) = toml::Value::try_from(fewer)
+        {
+            let lower = |r: Recipe| r.with("method.name", "hubert").with("method.iterations", fewer.clone());
+            recipes = recipes.into_iter().map(lower).collect();
+        }
+        Ok(Seen { data, recipes })
     }
 
-    /// HuBERT's trainings by wav2vec 2.0's, which also encodes and predicts hidden frames; clustering takes
-    /// about a quarter of a training.
-    fn stand_in(keys: &Keys) -> Option<(Keys, f64)> {
-        let MethodConfig::Hubert(c) = &keys.method else { return None };
-        let method = MethodConfig::named("wav2vec2").ok()?;
-        Some((Keys { method, ..keys.clone() }, 1.25 * c.iterations.len() as f64))
+    /// HuBERT's iterations.
+    fn trainings(keys: &Keys) -> usize {
+        match &keys.method {
+            MethodConfig::Hubert(c) => c.iterations.len(),
+            _ => 1,
+        }
+    }
+
+    /// HuBERT's clusterings: each goes over all recordings twice, and k-means between.
+    fn between(&self, samples: usize, reading: f64, encoding: f64) -> f64 {
+        let MethodConfig::Hubert(c) = &self.keys.method else { return 0.0 };
+        let one = |i: &Iteration| {
+            let (each, dim) = match i.features.block(self.encoder.depth) {
+                Some(_) => (encoding, self.encoder.dim),
+                None => (reading, MFCC),
+            };
+            2.0 * samples as f64 * each + recipes::clustering(i.clusters, dim)
+        };
+        c.iterations.iter().map(one).sum()
+    }
+
+    /// HuBERT's batches with clusters that are made up: a step costs the same whatever they are.
+    fn trial(&self, set: &Set, loader: LoaderConfig) -> Result<Box<dyn Source<Waves>>> {
+        let batches = self.batches(set, loader)?;
+        match &self.keys.method {
+            MethodConfig::Hubert(c) => Ok(Box::new(made_up::MadeUp {
+                batches,
+                clusters: c.iterations.last().map_or(2, |i| i.clusters),
+                encoder: self.encoder.clone(),
+            })),
+            _ => Ok(batches),
+        }
     }
 
     fn reading(&self) -> Reading {

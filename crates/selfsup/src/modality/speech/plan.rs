@@ -11,12 +11,24 @@ use selfsup_speech::batch::Waves;
 use selfsup_speech::data::Padded;
 use selfsup_speech::features::{Extractor, FeatureConfig};
 use selfsup_speech::hubert_plan::{HubertPlan, Recordings};
+use selfsup_speech::methods::HubertConfig;
 use selfsup_speech::recipe::MethodConfig;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Frames that k-means sees at most: 50 minutes of MFCCs, 140 MB.
 const FRAMES: usize = 300_000;
+
+/// Refuses more clusters than there are frames before anything is trained.
+fn check_clusters(method: &HubertConfig, frames: usize) -> Result<()> {
+    match method.iterations.iter().position(|i| i.clusters > frames) {
+        Some(at) => Err(Error::config(format!(
+            "method.iterations[{at}].clusters = {}: expected at most {frames}, the frames of the recordings",
+            method.iterations[at].clusters
+        ))),
+        None => Ok(()),
+    }
+}
 
 impl TrainingPlan<Waves> for Speech {
     fn stages(&self, train: &TrainConfig, per_epoch: u64) -> String {
@@ -47,6 +59,11 @@ impl TrainingPlan<Waves> for Speech {
             whole.whole(clips.get(i).ok_or_else(|| Error::input("recordings", format!("there is no {i}")))?)
         };
         let rate = self.keys.input.audio.rate;
+        let known: Option<Vec<f64>> = clips.iter().map(|c| c.seconds).collect();
+        if let Some(seconds) = known {
+            let samples = seconds.iter().map(|s| (s * f64::from(rate)) as usize);
+            check_clusters(method, samples.map(|n| self.encoder.frames(n)).sum())?;
+        }
         let mfcc = Extractor::new(&FeatureConfig::default(), rate)?;
         let data = Recordings { count: clips.len(), load: &load, source: &source, mfcc: &mfcc, rate };
         let plan = HubertPlan {

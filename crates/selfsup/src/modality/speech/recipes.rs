@@ -1,6 +1,8 @@
 //! What is trained on recordings of such lengths: crops, batches of so many seconds, a network.
 
 use crate::recipe::{Given, Recipe};
+use selfsup_core::cluster::ClusterConfig;
+use selfsup_speech::methods::Iteration;
 
 /// The crop of wav2vec 2.0 (arXiv 2006.11477, section 4.2): 250,000 samples.
 const LONGEST: f64 = 15.625;
@@ -33,6 +35,27 @@ pub(super) fn recipes(seconds: &[f64], hours: f64, family: &str, given: &Given) 
     all
 }
 
+/// Frames of a second, and of a cluster on average at least: fewer are learnt by heart.
+const FRAMES: f64 = 50.0;
+const OF_CLUSTER: f64 = 20.0;
+
+/// Seconds of a clustering: half of the batches of k-means, since most end before, at what two cores multiply
+/// in a second.
+pub(super) fn clustering(clusters: usize, dim: usize) -> f64 {
+    let k_means = ClusterConfig::default();
+    let products = (k_means.batch * k_means.steps / 2) as f64 * clusters as f64 * dim as f64;
+    2.0 * products / 2e10
+}
+
+/// HuBERT's iterations on so many seconds of recordings, where those of the configuration have more clusters
+/// than these fill.
+pub(super) fn fewer_clusters(iterations: &[Iteration], seconds: f64) -> Option<Vec<Iteration>> {
+    let most = ((seconds * FRAMES / OF_CLUSTER) as usize).max(2);
+    let fewer = |i: &Iteration| Iteration { clusters: i.clusters.min(most), ..i.clone() };
+    let lowered: Vec<Iteration> = iterations.iter().map(fewer).collect();
+    (lowered != iterations).then_some(lowered)
+}
+
 /// Rounded up to a tenth.
 fn tenths(seconds: f64) -> f64 {
     if seconds >= LONGEST { LONGEST } else { (seconds * 10.0).ceil() / 10.0 }
@@ -45,6 +68,7 @@ pub(super) fn gumbel_decay(start: f64, end: f64, steps: u64) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -66,6 +90,16 @@ mod tests {
         // 20 hours: a wider network too.
         assert_eq!(crops(&[3600.0; 20], &[]).len(), 5);
         assert_eq!(crops(&[600.0; 2], &["input.crop_seconds"]), [(0.0, 9)]);
+    }
+
+    #[test]
+    fn clusters_have_frames_enough() {
+        let usual = selfsup_speech::methods::HubertConfig::default().iterations;
+        assert_eq!(fewer_clusters(&usual, 3600.0), None);
+        // 80 seconds are 4,000 frames: 200 clusters of 20.
+        let few: Vec<usize> = fewer_clusters(&usual, 80.0).unwrap().iter().map(|i| i.clusters).collect();
+        assert_eq!(few, [100, 200]);
+        assert!(fewer_clusters(&usual, 0.1).unwrap().iter().all(|i| i.clusters == 2));
     }
 
     #[test]

@@ -33,6 +33,7 @@ impl Corruptible<Text> for Text {
             divided: self.divided.clone(),
             reading: self.reading.clone(),
             corrupt: Some(Corrupt::new(Corruption::named(kind)?, severity, seed)?),
+            made: None,
         })
     }
 

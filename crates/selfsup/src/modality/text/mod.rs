@@ -11,6 +11,7 @@ mod records;
 mod tasks;
 mod tokens;
 mod tuned;
+mod vocabulary;
 mod words;
 
 use super::{Corruptible, Draws, Method, Modality, Shows};
@@ -23,10 +24,9 @@ use records::{Large, documents, texts};
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{Batch, Inputs};
-use selfsup_core::run::Display;
 use selfsup_core::weights::left_out;
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
-use selfsup_datasets::{Kind, LabelFile, Reading, Source as Place};
+use selfsup_datasets::{Kind, Reading, Source as Place};
 use selfsup_eval::Matrix;
 use selfsup_text::batch::{Example, IGNORED, Pad, Sequences};
 use selfsup_text::corpus::{CorpusConfig, Prepared, folder_name};
@@ -34,14 +34,11 @@ use selfsup_text::corrupt::Corrupt;
 use selfsup_text::encoder::BertConfig;
 use selfsup_text::export::export;
 use selfsup_text::recipe::{Architecture, EncoderConfig, MethodConfig};
-use selfsup_text::tokenizer::{Tokenizer, TokenizerConfig, train};
+use selfsup_text::tokenizer::{Tokenizer, TokenizerConfig};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Sentinels of T5, for a tokenizer without any.
-const T5_SENTINELS: usize = 100;
+use vocabulary::{Made, for_method, trained_on};
 
 /// `[tokenizer]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -150,9 +147,47 @@ pub struct Text {
     reading: Reading,
     /// How texts are corrupted that are measured.
     corrupt: Option<Corrupt>,
+    /// The vocabulary that was made.
+    made: Option<Made>,
 }
 
 impl Text {
+    /// What the configuration names; a vocabulary is not made where the one `before` is the same.
+    fn with(config: &PretrainConfig<Keys>, before: Option<&Made>) -> Result<Self> {
+        let mut keys = config.keys.clone();
+        if let Some(name) = keys.encoder.pretrained() {
+            // A name on the Hub becomes the folder that it was fetched into.
+            let folder = super::weights_path(name)?.display().to_string();
+            keys.encoder.set_pretrained(Some(folder));
+        }
+        let start = keys.encoder.pretrained().map(Path::new);
+        let mut made = None;
+        let tokenizer = match (&keys.tokenizer.path, start) {
+            (Some(path), _) => Tokenizer::load(path)?,
+            (None, Some(folder)) if Tokenizer::is_at(folder) => Tokenizer::load(folder)?,
+            (None, Some(folder)) => {
+                return Err(Error::file(
+                    folder,
+                    "no tokenizer beside these weights (tokenizer.json, vocab.json with merges.txt, vocab.txt \
+                     or a .model), and one made from the data would know other tokens: give tokenizer.path",
+                ));
+            }
+            (None, None) => {
+                let new = Made::of(&config.data, &keys.corpus, &keys.tokenizer.made, before)?;
+                made.insert(new).tokenizer().clone()
+            }
+        };
+        tokenizer.note().into_iter().for_each(crate::say::note);
+        let tokenizer = for_method(tokenizer, &keys.method)?;
+        let architecture = keys.encoder.resolve(&tokenizer.vocabulary())?;
+        let data = &config.data;
+        // A table that holds the texts is in memory whatever its size.
+        let in_files = !data.path.is_empty() && data.labels.is_empty();
+        let divided = in_files
+            .then(|| (data.path.clone(), format!("hold_out {}, limit {}", data.hold_out, data.limit)));
+        Ok(Text { keys, tokenizer, architecture, divided, reading: data.reading(), corrupt: None, made })
+    }
+
     /// The tokenizer that was read or made.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -209,46 +244,16 @@ impl Modality for Text {
     const LAYOUTS: &'static [&'static str] = &["hf"];
 
     fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
-        let mut keys = config.keys.clone();
-        if let Some(name) = keys.encoder.pretrained() {
-            // A name on the Hub becomes the folder that it was fetched into.
-            let folder = super::weights_path(name)?.display().to_string();
-            keys.encoder.set_pretrained(Some(folder));
-        }
-        let start = keys.encoder.pretrained().map(Path::new);
-        let tokenizer = match (&keys.tokenizer.path, start) {
-            (Some(path), _) => Tokenizer::load(path)?,
-            (None, Some(folder)) if Tokenizer::is_at(folder) => Tokenizer::load(folder)?,
-            (None, Some(folder)) => {
-                return Err(Error::file(
-                    folder,
-                    "no tokenizer beside these weights (tokenizer.json, vocab.json with merges.txt, vocab.txt \
-                     or a .model), and one made from the data would know other tokens: give tokenizer.path",
-                ));
-            }
-            (None, None) => {
-                let set = trained_on(config)?;
-                // Characters are counted, not asked for.
-                Display::new(Duration::ZERO)
-                    .note(&format!("making a vocabulary from {} texts ...", set.len()));
-                // The texts as they will be tokenised: with what is set between them.
-                train(&keys.tokenizer.made, keys.corpus.texts(texts(&set)))?
-            }
-        };
-        tokenizer.note().into_iter().for_each(crate::say::note);
-        let tokenizer = for_method(tokenizer, &keys)?;
-        let architecture = keys.encoder.resolve(&tokenizer.vocabulary())?;
-        let data = &config.data;
-        // A table that holds the texts is in memory whatever its size.
-        let in_files = !data.path.is_empty() && data.labels.is_empty();
-        let divided = in_files
-            .then(|| (data.path.clone(), format!("hold_out {}, limit {}", data.hold_out, data.limit)));
-        let reading = data.reading();
-        Ok(Text { keys, tokenizer, architecture, divided, reading, corrupt: None })
+        Text::with(config, None)
+    }
+
+    /// The vocabulary stays where it would be made from the same texts in the same way.
+    fn again(&self, config: &PretrainConfig<Keys>) -> Result<Self> {
+        Text::with(config, self.made.as_ref())
     }
 
     fn seen(config: &PretrainConfig<Keys>, given: &Given) -> Result<Seen> {
-        let set = trained_on(config)?;
+        let set = trained_on(&config.data, &config.keys.corpus)?;
         let looked: Vec<usize> = evenly(LOOKED.min(set.len()), set.len()).collect();
         let mut bytes = 0;
         for &i in &looked {
@@ -408,31 +413,6 @@ impl Modality for Text {
 
 /// Texts that are looked at for their lengths.
 const LOOKED: usize = 1000;
-
-/// The tokenizer with what the method needs of it: span corruption has sentinels for the spans.
-fn for_method(tokenizer: Tokenizer, keys: &Keys) -> Result<Tokenizer> {
-    let lacks = tokenizer.special().sentinels.is_empty();
-    if !lacks || !matches!(keys.method, MethodConfig::SpanCorruption(_)) {
-        return Ok(tokenizer);
-    }
-    crate::say::note(format_args!(
-        "the tokenizer has no sentinels for span-corruption: {T5_SENTINELS} are added behind its {} tokens, \
-         <extra_id_0> last",
-        tokenizer.size()
-    ));
-    tokenizer.with_sentinels(T5_SENTINELS)
-}
-
-/// The texts that are trained on: a vocabulary must not know those that are held out.
-fn trained_on(config: &PretrainConfig<Keys>) -> Result<Set> {
-    let PretrainConfig { data, keys, .. } = config;
-    let set = if data.path.is_empty() && !data.labels.is_empty() {
-        Set::new(LabelFile::read_with(Path::new(&data.labels), &data.columns)?.texts()?)
-    } else {
-        documents(&data.path, &keys.corpus, data.layout)?
-    };
-    set.train_part(data)
-}
 
 /// The first row of a matrix of integers.
 fn first(t: &Tensor) -> Result<Vec<i64>> {

@@ -2,7 +2,7 @@
 
 use crate::verbs::report::metrics::short;
 use crate::verbs::report::run::{Collected, Ill, Row};
-use crate::verdict::{Figures, Outcome, few_labels, judge};
+use crate::verdict::{Figures, Other, Outcome, few_labels, judge};
 use selfsup_core::run::time_text;
 use serde_json::Value;
 use std::path::Path;
@@ -45,6 +45,18 @@ fn probe(probe: &Value, into: &mut Collected) {
     into.raw = probe["raw"].as_str().unwrap_or("raw features").into();
     let linear = three(&probe["linear"]);
     let test = probe["test"].as_u64().unwrap_or(0) as usize;
+    let draws = probe["draws"].as_u64().unwrap_or(1);
+    let knn = three(&probe["knn"]);
+    let mut others = Vec::new();
+    if let [Some(trained), Some(random), _] = knn {
+        others.push(Other::knn(trained, random));
+    }
+    for (labels, few) in probe["linear_at"].as_object().into_iter().flatten() {
+        let sd = three(&few["sd"]).map(Option::unwrap_or_default);
+        if let [Some(trained), Some(random), _] = three(few) {
+            others.push(Other::few(labels, [trained, random], [sd[0], sd[1]], draws));
+        }
+    }
     let (outcome, verdict) = judge(&Figures {
         collapsed: probe["collapse"]["verdict"] == "complete",
         trained: linear[0],
@@ -52,6 +64,7 @@ fn probe(probe: &Value, into: &mut Collected) {
         raw: linear[2],
         raw_name: &into.raw,
         test,
+        others,
     });
     (into.outcome, into.verdict) = (name(outcome), verdict);
     if let ([Some(trained), Some(random), raw], true) = (linear, outcome != Outcome::Unknown) {
@@ -59,11 +72,11 @@ fn probe(probe: &Value, into: &mut Collected) {
         let raw = raw.map_or(String::new(), |v| format!(", {}", beside(&into.raw, v)));
         into.more.push(format!("With all labels: {}{raw}.", beside("random weights", random)));
     }
-    into.accuracies.push(Row { name: "kNN".into(), values: three(&probe["knn"]), sd: None });
+    into.accuracies.push(Row { name: "kNN".into(), values: knn, sd: None });
     into.accuracies.push(Row { name: "linear, all labels".into(), values: linear, sd: None });
-    let draws = probe["draws"].as_u64().unwrap_or(1);
     for (labels, few) in probe["linear_at"].as_object().into_iter().flatten() {
-        let (values, sd) = (three(&few["mean"]), three(&few["sd"]));
+        // The means stand beside `sd`, by the names of the features.
+        let (values, sd) = (three(few), three(&few["sd"]));
         into.more.extend(few_labels(labels, values, sd, draws, test, &into.raw));
         into.accuracies.push(Row { name: format!("linear, {labels} labels"), values, sd: Some(sd) });
     }
@@ -243,7 +256,7 @@ mod tests {
                 "probe": {"raw": "raw pixels", "test": 2000, "train": 4000, "draws": 10, "majority": 10.0,
                     "knn": {"trained": 80.0, "random": 70.0, "raw": 75.0},
                     "linear": {"trained": 84.0, "random": 77.2, "raw": 82.1},
-                    "linear_at": {"100": {"mean": {"trained": 70.0, "random": 60.0, "raw": 70.1},
+                    "linear_at": {"100": {"trained": 70.0, "random": 60.0, "raw": 70.1,
                                           "sd": {"trained": 1.0, "random": 1.0, "raw": 1.0}}},
                     "collapse": {"verdict": "healthy", "sentence": "No sign of collapse.", "effective_rank": 12.5},
                     "geometry": {"trained": {"alpha": 1.1}, "random": {"alpha": 2.0}, "raw": {"alpha": null}}}}"#,
