@@ -76,7 +76,11 @@ fn run(cli: Cli) -> Result<()> {
             measures: a.measures,
             episodes: a.episodes,
             invariance: a.invariance,
+            groups: a.groups,
+            against: a.against,
+            ood: a.ood,
         }),
+        Verb::Curve(a) => verbs::curve::run(&a.of(own)),
         Verb::Finetune(a) => verbs::finetune::run(&verbs::finetune::Request {
             args: [a.args, own].concat(),
             run: a.run,

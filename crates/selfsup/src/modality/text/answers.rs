@@ -153,6 +153,7 @@ impl Task<Text> for Answering {
     type Objective = AnswerFinder;
 
     const WATCHED: &'static str = "validation_f1";
+    const SCORE: &'static str = "f1";
     const READS: &'static [&'static str] = &[];
     const OUTPUTS: &'static str = "scores a token";
 

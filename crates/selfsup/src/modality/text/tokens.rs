@@ -124,6 +124,7 @@ impl Task<Text> for Tagging {
 
     // Entity F1 is 0 for many epochs on a few sentences.
     const WATCHED: &'static str = "validation_log_likelihood";
+    const SCORE: &'static str = "f1";
     const READS: &'static [&'static str] = &["label_smoothing", "dropout"];
 
     fn check(config: &TaskConfig<Keys>) -> Result<()> {
