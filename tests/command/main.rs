@@ -8,10 +8,14 @@ mod common;
 mod bad_input;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical", debug_assertions))]
 mod crash;
+#[cfg(feature = "vision")]
+mod curve;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;
 #[cfg(feature = "vision")]
 mod folder;
+#[cfg(feature = "vision")]
+mod groups;
 #[cfg(feature = "vision")]
 mod habits;
 #[cfg(all(

@@ -410,6 +410,12 @@ fn volumes() {
         assert_eq!(grid.shape(), [14, 13, 12]);
         assert!(made.contains(&0) && made.contains(&1));
     }
+    // What labelled volumes are worth.
+    let keys = ["task.kind=segmentation", "data.hold_out=0.4", "--fractions", "50,100", "--draws", "1"];
+    let more = ["--seeds", "1", "--steps", "4", "--rates", "0.01", "--settings", "linear,scratch"];
+    let said = good(&selfsup(&[&["curve", &run, "--labels", &labels], &keys[..]].concat(), &more));
+    assert!(said.contains("dice in %") && said.contains("from scratch"), "{said}");
+    assert_eq!(w.json("whole/curve/curve.json")["points"].as_array().unwrap().len(), 4);
     let tuned = w.text("segmenter");
     refused(&selfsup(&["predict", &tuned, &data], &[]), &["selfsup segment"]);
     let bad = w.file("bad.csv", "path,mask\neven/0.nii.gz,absent.nii.gz\n");

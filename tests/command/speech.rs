@@ -64,6 +64,25 @@ const SMALL: &[&str] = &[
     "eval.online_knn=0",
 ];
 
+/// Transcripts are counted in minutes.
+#[test]
+fn transcripts_have_a_curve() {
+    let w = Work::with_waves();
+    good(&w.pretrain("run", &[]));
+    let run = w.text("run");
+    let args = ["curve", &run, "task.kind=ctc", "data.hold_out=0.25", "train.workers=0", "--draws", "1"];
+    let more = ["--seeds", "1", "--steps", "3", "--rates", "0.001", "--fractions", "100", "--minutes"];
+    let said = good(&selfsup(&args, &[&more[..], &["0.05"]].concat()));
+    assert!(said.contains("character accuracy in %") && said.contains("0.05 min"), "{said}");
+    let found = w.json("run/curve/curve.json");
+    assert_eq!((found["unit"].as_str(), found["points"].as_array().unwrap().len()), (Some("minutes"), 8));
+    let whole = found["amounts"][1]["amount"].as_f64().unwrap();
+    assert!((whole - found["train"].as_f64().unwrap() * 0.5 / 60.0).abs() < 1e-3, "{found}");
+    refused(&selfsup(&args, &[&more[..], &["9"]].concat()), &["--minutes", "at most"]);
+    refused(&selfsup(&args, &["--settings", "raw"]), &["--settings raw", "classification"]);
+    refused(&selfsup(&args, &["--per-class", "1"]), &["--per-class", "no classes"]);
+}
+
 #[test]
 fn frames_are_probed_by_alignments() {
     let w = Work::with_waves();

@@ -17,6 +17,7 @@
 pub mod collapse;
 mod data;
 pub mod episodes;
+pub mod groups;
 pub mod kmeans;
 pub mod knn;
 pub mod linear;

@@ -207,16 +207,26 @@ pub struct ProbeReport {
     pub notes: Vec<String>,
 }
 
-/// Measures every feature set by the protocol of this module. The result does not depend on the number of
-/// threads.
+/// Measures every feature set by the protocol of this module: see [`evaluate_with_logits`].
+///
+/// # Errors
+/// As [`evaluate_with_logits`].
+pub fn evaluate(input: &EvalInput<'_>) -> Result<ProbeReport> {
+    Ok(evaluate_with_logits(input)?.0)
+}
+
+/// Measures every feature set by the protocol of this module; returns beside the report the logits of the test
+/// samples, `(m, classes)`, by the linear probe of each set on all labels. The result does not depend on the
+/// number of threads.
 ///
 /// A number of labels that the training set cannot provide (more than it has, fewer than the classes or
 /// folds) is left out with a note.
 ///
 /// # Errors
 /// If shapes and labels do not fit together, two feature sets have one name, or a setting is out of range.
-pub fn evaluate(input: &EvalInput<'_>) -> Result<ProbeReport> {
+pub fn evaluate_with_logits(input: &EvalInput<'_>) -> Result<(ProbeReport, Named<Vec<f32>>)> {
     input.check()?;
+    let mut logits = Named::default();
     let n = input.train_labels.len();
     let mut notes = Vec::new();
     let k = input.knn.k.min(n);
@@ -255,7 +265,10 @@ pub fn evaluate(input: &EvalInput<'_>) -> Result<ProbeReport> {
         report.knn.push(set.name, percent(&votes.predictions, input)?.accuracy() * 100.0);
         shown.one_more();
         let probe = LinearProbe::fit(set.train, input.train_labels, input.classes, &input.linear)?;
-        let confusion = percent(&probe.predict(set.test)?, input)?;
+        let scores = probe.logits(set.test)?;
+        let best = |row: &[f32]| crate::math::argmax(row) as u32;
+        let confusion = percent(&scores.chunks_exact(input.classes).map(best).collect::<Vec<_>>(), input)?;
+        logits.push(set.name, scores);
         report.linear.push(set.name, 100.0 * confusion.accuracy());
         report.linear_macro_f1.push(set.name, 100.0 * confusion.macro_f1());
         report.linear_balanced.push(set.name, 100.0 * confusion.balanced_accuracy());
@@ -275,7 +288,7 @@ pub fn evaluate(input: &EvalInput<'_>) -> Result<ProbeReport> {
             report.linear_at.push(&size.to_string(), few_labels(input, size, &shown)?);
         }
     }
-    Ok(report)
+    Ok((report, logits))
 }
 
 fn percent(predictions: &[u32], input: &EvalInput<'_>) -> Result<Confusion> {

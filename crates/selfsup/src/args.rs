@@ -44,9 +44,12 @@ impl Common {
     /// Overrides of a configuration by `--device` and `--seed`, which only some verbs read.
     pub(crate) fn overrides(&self, verb: &Verb) -> selfsup::Result<Vec<String>> {
         let reads: &[&str] = match verb {
-            Verb::Pretrain(_) | Verb::Plan(_) | Verb::Finetune(_) | Verb::Probe(_) | Verb::Robustness(_) => {
-                &["--device", "--seed"]
-            }
+            Verb::Pretrain(_)
+            | Verb::Plan(_)
+            | Verb::Finetune(_)
+            | Verb::Probe(_)
+            | Verb::Robustness(_)
+            | Verb::Curve(_) => &["--device", "--seed"],
             Verb::Predict(_)
             | Verb::Transcribe(_)
             | Verb::Segment(_)
@@ -82,6 +85,7 @@ Start here:
   selfsup pretrain examples/vision-simclr/fashion-mnist.toml     pre-train on the bundled images and evaluate
   selfsup pretrain --data photos/ --method simclr                pre-train on a folder of your images
   selfsup probe runs/NAME                                        evaluate a run again
+  selfsup curve runs/NAME                                        what labels are worth with it, and without
   selfsup finetune --run runs/NAME --labels labels.csv           learn a task from labels
   selfsup export runs/NAME --out DIR                             weights for timm or transformers
   selfsup report runs/NAME --samples                             a page about a run, to open in a browser
@@ -103,6 +107,8 @@ pub(crate) enum Verb {
     /// Test a run on corrupted samples (noise, blur, weather, bad codecs, typing errors ...), against a random
     /// encoder and raw features.
     Robustness(Robustness),
+    /// Say what labels are worth: probes and fine-tuning on few and many labels, against training from scratch.
+    Curve(Curve),
     /// Learn a task from labels on top of a run's encoder.
     Finetune(Finetune),
     /// Apply a fine-tuned run to files.
@@ -287,6 +293,85 @@ pub(crate) struct Probe {
     pub(crate) invariance: bool,
     #[command(flatten)]
     pub(crate) noise: Noise,
+    /// Measure also each group of the test samples, by this column of the table of labels (`sex`, `site`):
+    /// accuracy, rates, AUROC, calibration, gaps with intervals. A fine-tuned RUN is measured by its own head.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) groups: Option<String>,
+    /// With --groups: compare the gaps between groups with those of this run.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) against: Option<PathBuf>,
+    /// Data from elsewhere (a folder, a file, a data set), which the features are to tell from the test samples;
+    /// may be given several times.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) ood: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Curve {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// KEY=VALUE overrides: of the run (`data.limit=0`, `eval.read=statistics`) and of the fine-tuning
+    /// (`task.kind=ctc`, `train.batch_size=16`, `optim.lr=1e-4`).
+    pub(crate) overrides: Vec<String>,
+    /// Labelled data, instead of the run's own.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Labelled data to test on.
+    #[arg(long)]
+    pub(crate) test: Option<String>,
+    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and
+    /// split.
+    #[arg(long)]
+    pub(crate) labels: Option<String>,
+    /// Shares of the labels in percent (by default 1,10,20,100, as far as they exist); of recordings with
+    /// transcripts shares of their time.
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', allow_hyphen_values = true)]
+    pub(crate) fractions: Vec<f64>,
+    /// Numbers of labels of each class, for example 1,5,10.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub(crate) per_class: Vec<usize>,
+    /// With task.kind=ctc: minutes of recordings, for example 1,10,60.
+    #[arg(long, value_name = "MINUTES", value_delimiter = ',', allow_hyphen_values = true)]
+    pub(crate) minutes: Vec<f64>,
+    /// What is compared, some of linear,finetune,scratch,random,raw; all by default.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) settings: Vec<String>,
+    /// Draws of each number of labels, the same for all settings.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) draws: u64,
+    /// Seeds of initial weights and order.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) seeds: u64,
+    /// Most steps of one training.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) steps: u64,
+    /// Learning rates that are tried; by default three about `optim.lr`, of training from scratch higher ones.
+    #[arg(long, value_name = "RATES", value_delimiter = ',', allow_hyphen_values = true)]
+    pub(crate) rates: Vec<f64>,
+    /// The folder of the curve: curve.json, curve.svg and a file for each cell; by default curve/ in the run.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+impl Curve {
+    pub(crate) fn of(self, overrides: Vec<String>) -> verbs::curve::Request {
+        verbs::curve::Request {
+            run: self.run,
+            overrides: [self.overrides, overrides].concat(),
+            data: self.data,
+            test: self.test,
+            labels: self.labels,
+            fractions: self.fractions,
+            per_class: self.per_class,
+            minutes: self.minutes,
+            settings: self.settings,
+            draws: self.draws,
+            seeds: self.seeds,
+            steps: self.steps,
+            rates: self.rates,
+            out: self.out,
+        }
+    }
 }
 
 #[derive(Args)]

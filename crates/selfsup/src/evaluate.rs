@@ -13,7 +13,7 @@ use selfsup_core::{Encoder, Error, Key, Result};
 use selfsup_eval::episodes::{EpisodeConfig, Episodes, Interval, episodes};
 use selfsup_eval::knn::KnnConfig;
 use selfsup_eval::linear::LogisticConfig;
-use selfsup_eval::protocol::{EvalInput, FeatureSet, Named, ProbeReport, evaluate};
+use selfsup_eval::protocol::{EvalInput, FeatureSet, Named, ProbeReport, evaluate_with_logits};
 use selfsup_eval::{Matrix, Means, collapse};
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -191,6 +191,17 @@ impl FewShot {
     }
 }
 
+/// Names of the sets of features, in their order.
+pub const SETS: [&str; 3] = ["trained", "random", "raw"];
+
+/// Features of the training and the test samples, in the order of [`SETS`].
+pub struct Sides {
+    /// Of the training samples.
+    pub train: [Matrix; 3],
+    /// Of the test samples.
+    pub test: [Matrix; 3],
+}
+
 /// What is compared: the encoder, the same one as it was before training, and how samples are read.
 pub struct Probe<'a, M> {
     /// The modality.
@@ -247,9 +258,9 @@ impl<M: Modality> Probe<'_, M> {
         train: &[Matrix; 3],
         test: &[Matrix; 3],
         few: &[usize],
-    ) -> Result<ProbeReport> {
+    ) -> Result<(ProbeReport, Named<Vec<f32>>)> {
         let (train_labels, test_labels, classes) = data.labels()?;
-        let sets: Vec<FeatureSet> = ["trained", "random", "raw"]
+        let sets: Vec<FeatureSet> = SETS
             .into_iter()
             .zip(train.iter().zip(test))
             .map(|(name, (train, test))| FeatureSet { name, train: train.view(), test: test.view() })
@@ -259,7 +270,30 @@ impl<M: Modality> Probe<'_, M> {
         input.draws = self.eval.draws;
         input.knn = KnnConfig { k: self.eval.knn_k, temperature: self.eval.knn_temperature };
         input.linear = LogisticConfig { c: self.eval.c, ..LogisticConfig::default() };
-        evaluate(&input)
+        evaluate_with_logits(&input)
+    }
+
+    /// Features of both sides of `data`: of the trained encoder, the random one, and without an encoder.
+    ///
+    /// # Errors
+    /// If a sample cannot be read, or there are no labels.
+    pub fn sides(&self, data: &Labelled) -> Result<Sides> {
+        data.labels()?;
+        self.sides_of(&data.train, &data.test)
+    }
+
+    /// The same of samples whose labels do not matter.
+    ///
+    /// # Errors
+    /// If a sample cannot be read.
+    pub fn sides_of(&self, train: &Set, test: &Set) -> Result<Sides> {
+        let loader = LoaderConfig::in_order(self.eval.batch_size, self.workers);
+        let three = |[trained, random]: [Matrix; 2], raw: Matrix| [trained, random, raw];
+        let (raw_train, raw_test) = self.modality.raw(train, test, &loader)?;
+        Ok(Sides {
+            train: three(self.encoded(self.modality, train)?, raw_train),
+            test: three(self.encoded(self.modality, test)?, raw_test),
+        })
     }
 
     /// Evaluates on labelled samples; on the test samples also in noise, at each of `snr` decibels of signal
@@ -269,19 +303,36 @@ impl<M: Modality> Probe<'_, M> {
     /// If a sample cannot be read, there are no labels, or samples of the modality have no such ratio.
     pub fn run(&self, data: &Labelled, snr: &[f32], noise: &str) -> Result<Probed> {
         data.labels()?;
-        let noisy = snr
-            .iter()
-            .map(|&db| Ok((db, with_noise(self.modality, db, noise)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let noisy = self.noisy(snr, noise)?;
+        Ok(self.run_on(data, &self.sides(data)?, &noisy)?.0)
+    }
+
+    /// The modality in noise, at each of `snr` decibels of signal over `noise`.
+    ///
+    /// # Errors
+    /// As [`with_noise`].
+    pub fn noisy(&self, snr: &[f32], noise: &str) -> Result<Vec<(f32, M)>> {
+        snr.iter().map(|&db| Ok((db, with_noise(self.modality, db, noise)?))).collect()
+    }
+
+    /// As [`Probe::run`] on features that are there already, and in the noise of [`Probe::noisy`]; returns beside what was found the logits of the test
+    /// samples, `(m, classes)`, by the linear probe of each set on all labels.
+    ///
+    /// # Errors
+    /// As [`Probe::run`].
+    pub fn run_on(
+        &self,
+        data: &Labelled,
+        sides: &Sides,
+        noisy: &[(f32, M)],
+    ) -> Result<(Probed, Named<Vec<f32>>)> {
         let loader = LoaderConfig::in_order(self.eval.batch_size, self.workers);
         let three = |[trained, random]: [Matrix; 2], raw: Matrix| [trained, random, raw];
-        let (raw_train, raw_test) = self.modality.raw(&data.train, &data.test, &loader)?;
-        let train = three(self.encoded(self.modality, &data.train)?, raw_train);
-        let test = three(self.encoded(self.modality, &data.test)?, raw_test);
-        let report = self.report(data, &train, &test, &self.eval.few)?;
-        let geometry = ["trained", "random", "raw"]
+        let Sides { train, test } = sides;
+        let (report, logits) = self.report(data, train, test, &self.eval.few)?;
+        let geometry = SETS
             .into_iter()
-            .zip(&test)
+            .zip(test)
             .map(|(name, z)| Ok((name.to_string(), Geometry::of(z.view())?)))
             .collect::<Result<_>>()?;
         let mut found = Probed {
@@ -292,11 +343,12 @@ impl<M: Modality> Probe<'_, M> {
             noisy: Vec::new(),
         };
         for (snr_db, modality) in noisy {
+            let snr_db = *snr_db;
             let raw = modality.raw(&data.train, &data.test, &loader)?.1;
-            let test = three(self.encoded(&modality, &data.test)?, raw);
-            let report = self.report(data, &train, &test, &[])?;
+            let test = three(self.encoded(modality, &data.test)?, raw);
+            let report = self.report(data, train, &test, &[])?.0;
             found.noisy.push(InNoise { snr_db, knn: report.knn, linear: report.linear });
         }
-        Ok(found)
+        Ok((found, logits))
     }
 }

@@ -11,9 +11,11 @@
 
 pub mod config;
 pub mod cost;
+pub mod curve;
 pub mod draft;
 pub mod evaluate;
 pub mod geometry;
+pub mod grouping;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod keys_test;
@@ -33,6 +35,7 @@ pub mod say;
 pub mod screen;
 pub mod set;
 pub mod task;
+pub mod uncertainty;
 pub mod unlabelled;
 pub mod verbs;
 pub mod verdict;

@@ -80,6 +80,9 @@ fn run(cli: Cli) -> Result<()> {
             measures: a.measures,
             episodes: a.episodes,
             invariance: a.invariance,
+            groups: a.groups,
+            against: a.against,
+            ood: a.ood,
         }),
         Verb::Robustness(a) => verbs::robustness::run(&verbs::robustness::Request {
             run: a.run,
@@ -94,6 +97,7 @@ fn run(cli: Cli) -> Result<()> {
             fresh: a.fresh,
             out: a.out,
         }),
+        Verb::Curve(a) => verbs::curve::run(&a.of(own)),
         Verb::Finetune(a) => verbs::finetune::run(&verbs::finetune::Request {
             args: [a.args, own].concat(),
             run: a.run,

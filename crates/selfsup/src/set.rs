@@ -49,6 +49,14 @@ impl Set {
         (0..self.0.len()).map(|i| self.0.label(i)).collect()
     }
 
+    /// The class of all records, if all have a label and it is the same.
+    pub fn only_class(&self) -> Option<&str> {
+        let labels = self.labels()?;
+        let first = *labels.first()?;
+        let alike = labels.iter().all(|y| *y == first);
+        self.classes().get(first as usize).filter(|_| alike).map(String::as_str)
+    }
+
     /// The records that have a label; `None` where there are none.
     ///
     /// # Errors
@@ -215,7 +223,7 @@ impl Sets {
         })
     }
 
-    /// As [`Sets::labelled`] where there are samples enough to compare: two to test on.
+    /// As [`Sets::labelled`] where there is something to compare: two samples to test on, and two classes.
     ///
     /// # Errors
     /// Never: only records that exist are taken.
@@ -225,6 +233,12 @@ impl Sets {
             crate::say::warning(
                 "nothing is measured by labels: 1 labelled sample is held out, expected 2 at least",
             );
+            return Ok(None);
+        }
+        if let Some(only) = found.as_ref().and_then(|found| found.train.only_class()) {
+            crate::say::warning(format_args!(
+                "nothing is measured by labels: all samples are of the class `{only}`, expected two classes at least"
+            ));
             return Ok(None);
         }
         Ok(found)
@@ -277,8 +291,9 @@ pub fn gather(names: &[String], open: &dyn Fn(&str) -> Result<Set>) -> Result<Se
     Ok(Set::new(Concat::new(parts)?))
 }
 
-/// Samples whose labels are not asked for: folders that are named together need not have the same classes.
-struct Unlabelled(Set);
+/// Samples whose labels and groups are not asked for: folders that are named together need not have the same
+/// classes.
+pub(crate) struct Unlabelled(pub(crate) Set);
 
 impl Records for Unlabelled {
     fn len(&self) -> usize {

@@ -1,4 +1,5 @@
-//! Whether a probability means what it says: Brier score, and temperature scaling.
+//! Whether a probability means what it says: Brier score, temperature scaling, and accuracy on the surest
+//! samples.
 
 use super::classification::check_scores;
 use selfsup_core::{Error, Result};
@@ -63,6 +64,37 @@ pub fn fit_temperature(logits: &[f32], labels: &[u32], classes: usize) -> Result
     Ok((-0.5 * (low + high)).exp())
 }
 
+/// Accuracy on the share `coverage` of the samples whose largest probability is highest (El-Yaniv and Wiener
+/// 2010): what is right where the others are left to somebody else. `probs` is `(n, classes)`; one sample is
+/// taken at least. Of samples that are as sure as the last one taken all count, each for the share of them
+/// that fits, so the order of the samples plays no part.
+///
+/// # Errors
+/// If shapes do not fit, a label is out of range, a value is NaN, or `coverage` is not above 0 and at most 1.
+pub fn selective_accuracy(probs: &[f32], labels: &[u32], classes: usize, coverage: f64) -> Result<f64> {
+    check_scores(probs, labels, classes)?;
+    if !(coverage > 0.0 && coverage <= 1.0) {
+        let problem = format!("coverage {coverage}, expected a share above 0 and at most 1");
+        return Err(Error::input("selective accuracy", problem));
+    }
+    let mut sure: Vec<(f32, bool)> = probs
+        .chunks_exact(classes)
+        .zip(labels)
+        .map(|(row, &y)| {
+            let best = crate::math::argmax(row);
+            (row[best], best == y as usize)
+        })
+        .collect();
+    sure.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let taken = ((coverage * sure.len() as f64).round() as usize).max(1);
+    let last = sure[taken - 1].0;
+    let right = |some: &[(f32, bool)]| some.iter().filter(|(_, right)| *right).count() as f64;
+    let above = sure.partition_point(|(p, _)| *p > last);
+    let tied = sure.partition_point(|(p, _)| *p >= last) - above;
+    let share = (taken - above) as f64 / tied as f64;
+    Ok((right(&sure[..above]) + share * right(&sure[above..above + tied])) / taken as f64)
+}
+
 fn check_logits(logits: &[f32], classes: usize) -> Result<()> {
     if classes == 0 || !logits.len().is_multiple_of(classes) {
         return Err(Error::input("logits", format!("{} values, expected rows of {classes}", logits.len())));
@@ -110,6 +142,21 @@ mod tests {
         assert_eq!(fit_temperature(&[1.0; 8], &[0, 1, 0, 1], 2).unwrap(), 1.0);
         assert!(softmax(&logits, 3, 1.0).is_err() && softmax(&logits, 2, 0.0).is_err());
         assert!(fit_temperature(&[f32::INFINITY, 0.0], &[0], 2).is_err());
+    }
+
+    #[test]
+    fn the_surest_come_first_and_ties_share() {
+        let probs = [0.9, 0.1, 0.2, 0.8, 0.6, 0.4, 0.4, 0.6];
+        // Right: the first, the third; wrong: the second, the fourth.
+        let labels = [0, 0, 0, 0];
+        let at = |coverage: f64| selective_accuracy(&probs, &labels, 2, coverage).unwrap();
+        assert_eq!((at(0.25), at(0.5), at(1.0)), (1.0, 0.5, 0.5));
+        // Two of 0.6, one right: the third sample is half of each.
+        assert!((at(0.75) - 1.5 / 3.0).abs() < 1e-12);
+        assert_eq!(at(1e-9), 1.0, "one at least");
+        for coverage in [0.0, 1.1, f64::NAN] {
+            assert!(selective_accuracy(&probs, &labels, 2, coverage).is_err());
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod ranking;
 mod representation;
 mod spectrum;
 
-pub use calibration::{brier, fit_temperature, softmax};
+pub use calibration::{brier, fit_temperature, selective_accuracy, softmax};
 pub use cka::{debiased_cka, debiased_cka_in_batches, linear_cka};
 pub use classification::{
     Confusion, accuracy, expected_calibration_error, negative_log_likelihood, top_k_accuracy,

@@ -78,26 +78,7 @@ impl<M: Tasks> Task<M> for Classification {
                 format!("the classes {:?}, expected one of {known:?} for each sample", set.classes()),
             )
         })?;
-        let probabilities = probabilities(ready, set)?;
-        let classes = ready.objective.classes();
-        let predicted: Vec<u32> = probabilities.iter().map(|row| best(row).0 as u32).collect();
-        let confusion = Confusion::new(&predicted, &labels, classes)?;
-        let flat: Vec<f32> = probabilities.concat();
-        let loss = negative_log_likelihood(&flat, &labels, classes)?;
-        let mut out = vec![
-            ("accuracy".to_string(), 100.0 * confusion.accuracy()),
-            ("balanced_accuracy".into(), 100.0 * confusion.balanced_accuracy()),
-            ("macro_f1".into(), 100.0 * confusion.macro_f1()),
-            ("majority".into(), 100.0 * confusion.majority()),
-            ("loss".into(), loss),
-            ("log_likelihood".into(), -loss),
-            ("calibration_error".into(), 100.0 * expected_calibration_error(&flat, &labels, classes, 15)?),
-        ];
-        // Undefined where a class has no sample.
-        if let Ok(auroc) = macro_auroc(&flat, &labels, classes) {
-            out.push(("auroc".into(), 100.0 * auroc));
-        }
-        Ok(out)
+        measures(&probabilities(ready, set)?.concat(), &labels, ready.objective.classes())
     }
 
     fn predict(ready: &Ready<M, Self>, set: &Set, answers: &mut dyn Answers) -> Result<()> {
@@ -116,6 +97,31 @@ impl<M: Tasks> Task<M> for Classification {
     }
 }
 
+/// What is measured of the probabilities of samples, `(n, classes)`, that have these labels; shares in percent.
+///
+/// # Errors
+/// If shapes do not fit, or a value is NaN.
+pub fn measures(probabilities: &[f32], labels: &[u32], classes: usize) -> Result<Vec<(String, f64)>> {
+    let predicted: Vec<u32> =
+        probabilities.chunks_exact(classes.max(1)).map(|row| best(row).0 as u32).collect();
+    let confusion = Confusion::new(&predicted, labels, classes)?;
+    let loss = negative_log_likelihood(probabilities, labels, classes)?;
+    let mut out = vec![
+        ("accuracy".to_string(), 100.0 * confusion.accuracy()),
+        ("balanced_accuracy".into(), 100.0 * confusion.balanced_accuracy()),
+        ("macro_f1".into(), 100.0 * confusion.macro_f1()),
+        ("majority".into(), 100.0 * confusion.majority()),
+        ("loss".into(), loss),
+        ("log_likelihood".into(), -loss),
+        ("calibration_error".into(), 100.0 * expected_calibration_error(probabilities, labels, classes, 15)?),
+    ];
+    // Undefined where a class has no sample.
+    if let Ok(auroc) = macro_auroc(probabilities, labels, classes) {
+        out.push(("auroc".into(), 100.0 * auroc));
+    }
+    Ok(out)
+}
+
 /// The place of the largest value, and the value; the first of equal ones.
 pub fn best(row: &[f32]) -> (usize, f32) {
     row.iter().enumerate().fold((0, f32::NEG_INFINITY), |top, (i, &p)| if p > top.1 { (i, p) } else { top })
@@ -124,7 +130,10 @@ pub fn best(row: &[f32]) -> (usize, f32) {
 /// Probabilities of the classes for every sample, in the order of the set. Where a sample has several inputs,
 /// their mean (patches of a volume), or those of their pooled features (windows of a recording): the head is
 /// linear, so the scores of pooled features are the pooled scores.
-fn probabilities<M: Tasks>(ready: &Ready<M, Classification>, set: &Set) -> Result<Vec<Vec<f32>>> {
+///
+/// # Errors
+/// If a sample cannot be read.
+pub fn probabilities<M: Tasks>(ready: &Ready<M, Classification>, set: &Set) -> Result<Vec<Vec<f32>>> {
     let classes = ready.objective.classes();
     let mut means = Means::new(set.len(), classes);
     let inputs = ready.modality.inputs(set, false, ready.loader.clone())?;

@@ -118,7 +118,7 @@ impl<K: Keys> Default for TaskConfig<K> {
 }
 
 /// Learning rate for a head alone, which starts near zero and has a convex loss.
-const HEAD_RATE: f64 = 1e-2;
+pub const HEAD_RATE: f64 = 1e-2;
 
 impl<K: Keys> TaskConfig<K> {
     /// Reads a file's text with overrides; what neither gives comes from the pre-training run, then from the

@@ -8,7 +8,7 @@
 pub mod classification;
 mod config;
 
-pub use config::{ClassWeights, TaskConfig, TaskKeys};
+pub use config::{ClassWeights, HEAD_RATE, TaskConfig, TaskKeys};
 
 use crate::config::Keys;
 use crate::modality::Modality;
@@ -123,6 +123,10 @@ pub trait Task<M: Tasks>: Sized {
     /// What the head's outputs are called.
     const OUTPUTS: &'static str = "classes";
 
+    /// The metric of [`Task::measure`] that is shown where one must do, in percent; where that is not measured,
+    /// the first that is.
+    const SCORE: &'static str = "accuracy";
+
     /// Refuses a configuration that the task cannot carry out, before anything is read.
     ///
     /// # Errors
@@ -153,6 +157,14 @@ pub trait Task<M: Tasks>: Sized {
     /// # Errors
     /// If there are none.
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)>;
+
+    /// Seconds of each sample, where a share of the samples is a share of their time.
+    ///
+    /// # Errors
+    /// If the set cannot be gone through.
+    fn seconds(_modality: &M, _set: &Set) -> Result<Option<Vec<f64>>> {
+        Ok(None)
+    }
 
     /// How often each class is a target, which balanced weights are made of.
     ///

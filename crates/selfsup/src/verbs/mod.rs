@@ -4,6 +4,7 @@ mod alike;
 #[cfg(feature = "medical")]
 pub mod cache;
 pub mod config;
+pub mod curve;
 pub mod curves;
 pub mod data;
 pub mod doctor;
@@ -23,10 +24,11 @@ pub mod pull;
 pub mod report;
 pub mod robustness;
 pub mod runs;
+mod scored;
 pub mod search;
 pub mod tokenizer;
 
-use crate::config::{Keys, PretrainConfig};
+use crate::config::{DataConfig, Keys, PretrainConfig};
 use crate::draft::Draft;
 use crate::evaluate::Probed;
 use crate::modality::{Method, Modality};
@@ -166,6 +168,23 @@ pub fn open_run<M: Modality>(dir: &Path, overrides: &[String]) -> Result<Opened<
     checkpoint.restore(method.params()).map_err(|e| Error::file(&path, e))?;
     crate::say::detail(format_args!("weights of {} on {:?}", path.display(), device.location()));
     Ok(Opened { run, config, modality, method, device, step: checkpoint.progress.step })
+}
+
+/// Points a run's configuration at other labelled data: `path` to fit on, `test` to test on (without it a fifth
+/// of `path` is held out at least), a table of `labels`.
+pub(crate) fn point_at(data: &mut DataConfig, path: Option<&str>, test: Option<&str>, labels: Option<&str>) {
+    if let Some(path) = path {
+        data.path = path.into();
+        data.test = test.unwrap_or_default().into();
+        data.labels = String::new();
+        data.hold_out = if test.is_some() { 0.0 } else { data.hold_out.max(0.2) };
+        data.limit = 0;
+    } else if let Some(test) = test {
+        data.test = test.into();
+    }
+    if let Some(labels) = labels {
+        data.labels = labels.into();
+    }
 }
 
 /// Arguments that may be files or `KEY=VALUE`: the files, and the overrides. A file that is there is a file,

@@ -1,60 +1,40 @@
 //! `selfsup probe`.
 
+mod request;
+mod trust;
+
+pub use request::Request;
+
+use crate::config::Keys;
 use crate::evaluate::{Probe, Probed};
 use crate::modality::{FrameRequest, Modality, random_encoder};
 use crate::registry::with_modality;
 use crate::say::{say, say_text, timed};
 use crate::screen;
 use crate::set::{Set, Sets};
+use crate::uncertainty::{Calibration, Elsewhere, calibration_table, elsewhere_table};
 use crate::unlabelled::Unlabelled;
 use crate::verbs::alike::compare;
 use crate::verbs::invariance;
-use crate::verbs::{Opened, detail_of_sets, files_and_keys, kind_of_run, open_run, table};
+use crate::verbs::scored::of_tuned;
+use crate::verbs::{Opened, detail_of_sets, files_and_keys, kind_of_run, open_run, point_at, table};
 use selfsup_core::checkpoint::{Checkpoint, pretty_json, write_text};
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
+use selfsup_eval::protocol::Named;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use trust::{Groups, Tuned};
 
 /// Samples on which several runs are compared.
 const SAMPLES: usize = 1000;
-
-/// What was asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// The run's folder, or one of its checkpoints.
-    pub run: PathBuf,
-    /// Overrides of the run's configuration; further runs or checkpoints, to compare.
-    pub overrides: Vec<String>,
-    /// Labelled data to fit on, instead of the run's own.
-    pub data: Option<String>,
-    /// Labelled data to test on.
-    pub test: Option<String>,
-    /// A table of labels, groups and splits.
-    pub labels: Option<String>,
-    /// Probe what is said in each frame instead, by the alignments in this folder; an empty one means where
-    /// the data set has them.
-    pub frames: Option<PathBuf>,
-    /// Ratios of signal to noise in decibels at which testing is repeated.
-    pub snr: Vec<f32>,
-    /// Where to write what was found as JSON, besides the screen. A probe leaves the run as it is.
-    pub out: Option<PathBuf>,
-    /// The noise: a folder of recordings, or its colour.
-    pub noise: String,
-    /// Measure also what needs no labels and takes views of the samples.
-    pub measures: bool,
-    /// Few-shot episodes.
-    pub episodes: bool,
-    /// How well the draws of the augmentation can be read off the representation.
-    pub invariance: bool,
-}
 
 /// Evaluates a run on its own labelled data, or on other data; writes what was found where it is told to.
 ///
 /// # Errors
 /// If the run or a sample cannot be read. Without labels, what needs none is measured.
 pub fn run(request: &Request) -> Result<()> {
-    with_modality!(kind_of_run(&run_of(&request.run))?, M => run_as::<M>(request))
+    with_modality!(kind_of_run(&run_of(&request.run))?, M => probe::<M>(request, Some(of_tuned::<M>)))
 }
 
 /// The folder of a run, where a checkpoint of it is named (`RUN/checkpoints/00000100.safetensors`).
@@ -102,7 +82,7 @@ fn several<M: Modality>(request: &Request, others: &[String], keys: &[String]) -
     let set = parts.into_iter().flatten().find(|set| set.len() >= 4).unwrap_or(&sets.train);
     let found = compare(&runs, &set.clone().limit(SAMPLES)?)?;
     say_text!("{}", found.shown());
-    keep(request, first.step, &found)
+    keep(request, Some(first.step), &found)
 }
 
 /// Evaluates a run of the modality `M`.
@@ -110,25 +90,28 @@ fn several<M: Modality>(request: &Request, others: &[String], keys: &[String]) -
 /// # Errors
 /// As [`run`].
 pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
+    probe::<M>(request, None)
+}
+
+fn probe<M: Modality>(request: &Request, tuned: Option<Tuned>) -> Result<()> {
+    if request.against.is_some() && request.groups.is_none() {
+        return Err(Error::config("--against compares gaps between groups: name their column with --groups"));
+    }
+    if let (Some(column), Some(scored)) = (&request.groups, tuned)
+        && trust::is_tuned(&run_of(&request.run))?
+    {
+        let groups = trust::of_head(request, column, scored)?;
+        say_text!("{}", groups.shown(M::RAW));
+        return keep(request, None, &serde_json::json!({ "groups": groups }));
+    }
     let (others, keys) = files_and_keys(&request.overrides);
     if !others.is_empty() {
         return several::<M>(request, &others, &keys);
     }
     let mut opened = open_at::<M>(&request.run, &keys)?;
-    let data = &mut opened.config.data;
-    if let Some(path) = &request.data {
-        data.path = path.clone();
-        data.test = request.test.clone().unwrap_or_default();
-        data.labels = String::new();
-        data.hold_out = if request.test.is_some() { 0.0 } else { data.hold_out.max(0.2) };
-        data.limit = 0;
-    } else if let Some(test) = &request.test {
-        data.test = test.clone();
-    }
-    if let Some(labels) = &request.labels {
-        data.labels = labels.clone();
-    }
-    let kind = <M::Keys as crate::config::Keys>::KIND;
+    let [data, test, labels] = request.given();
+    point_at(&mut opened.config.data, data, test, labels);
+    let kind = M::Keys::KIND;
     let sets = timed("opening the data", || {
         let sets = Sets::open(&opened.config.data, kind, &|what| opened.modality.open(what))?;
         sets.try_map(&|set| opened.modality.usable(set))
@@ -143,11 +126,8 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
         let found = invariance::measure(&opened, set)?;
         say!("checkpoint of step {}", opened.step);
         say_text!("{}", found.shown());
-        return keep(request, opened.step, &found);
+        return keep(request, Some(opened.step), &found);
     }
-    let Some(labelled) = sets.measurable()? else { return unlabelled(request, &opened, &sets) };
-    let train = &opened.config.train;
-    let labelled = screen::labelled(&opened.modality, labelled, train.max_bad_fraction, train.workers)?;
     let random = random_encoder(&opened.modality, opened.config.train.seed, &opened.device)?;
     let probe = Probe {
         modality: &opened.modality,
@@ -157,24 +137,53 @@ pub fn run_as<M: Modality>(request: &Request) -> Result<()> {
         workers: opened.config.train.workers,
         device: &opened.device,
     };
+    let Some(labelled) = sets.measurable()? else { return unlabelled(request, &opened, &probe, &sets) };
+    let train = &opened.config.train;
+    let labelled = screen::labelled(&opened.modality, labelled, train.max_bad_fraction, train.workers)?;
     if request.episodes {
         let found = probe.episodes(&labelled)?;
         say!("checkpoint of step {}", opened.step);
         say_text!("{}", found.shown());
-        return keep(request, opened.step, &found);
+        return keep(request, Some(opened.step), &found);
     }
-    let found = timed("evaluating", || probe.run(&labelled, &request.snr, &request.noise))?;
+    // What is wrong with a column or other data is said before anything is computed.
+    let groups = trust::grouped(request, &opened, &labelled)?;
+    let others = trust::others(request, &opened.modality)?;
+    let noisy = probe.noisy(&request.snr, &request.noise)?;
+    let sides = timed("embedding", || probe.sides(&labelled))?;
+    let (found, logits) = timed("evaluating", || probe.run_on(&labelled, &sides, &noisy))?;
+    let calibration = trust::calibrated(&labelled, &sides, &logits, opened.config.eval.c)?;
+    let groups = match groups {
+        Some(groups) => {
+            let against = trust::against::<M>(request, &opened, tuned)?;
+            Some(trust::of_probes(&groups, &logits, &labelled.test, against)?)
+        }
+        None => None,
+    };
+    let (train_labels, test_labels, classes) = labelled.labels()?;
+    let labels = Some((train_labels.as_slice(), classes));
+    let parts = (&labelled.train, &labelled.test);
+    let mut elsewhere = trust::elsewhere(&probe, parts, &sides, labels, &others)?;
+    if !others.is_empty() {
+        elsewhere.extend(trust::near(&sides, (&train_labels, &test_labels), classes)?);
+    }
     let more = if request.measures { Some(measured(&opened, &labelled.test)?) } else { None };
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", table(&found));
+    say_text!("{}", calibration_table(&calibration, M::RAW));
+    if let Some(groups) = &groups {
+        say_text!("{}", groups.shown(M::RAW));
+    }
+    say_text!("{}", elsewhere_table(&elsewhere, M::RAW));
     if let Some(more) = &more {
         say_text!("{}", more.shown());
     }
-    keep(request, opened.step, &Both { found: &found, unlabelled: more.as_ref() })
+    let all = All { found: &found, calibration, groups, elsewhere, unlabelled: more.as_ref() };
+    keep(request, Some(opened.step), &all)
 }
 
 /// Writes what was found where it is asked for.
-fn keep(request: &Request, step: u64, found: &impl Serialize) -> Result<()> {
+fn keep(request: &Request, step: Option<u64>, found: &impl Serialize) -> Result<()> {
     if let Some(path) = &request.out {
         write_text(path, &pretty_json(found)?)?;
         say!("written: {}", path.display());
@@ -185,9 +194,14 @@ fn keep(request: &Request, step: u64, found: &impl Serialize) -> Result<()> {
 
 /// What was found with labels, and what without, if that was asked for.
 #[derive(Serialize)]
-struct Both<'a> {
+struct All<'a> {
     #[serde(flatten)]
     found: &'a Probed,
+    calibration: Named<Calibration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    elsewhere: Vec<Elsewhere>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unlabelled: Option<&'a Unlabelled>,
 }
@@ -207,22 +221,57 @@ fn measured<M: Modality>(opened: &Opened<M>, set: &Set) -> Result<Unlabelled> {
 }
 
 /// What can be said without labels, of the samples that are held out, or else of those trained on.
-fn unlabelled<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Result<()> {
-    if request.episodes {
-        return Err(Error::input(&opened.config.data.path, "no labels: --episodes tells classes apart"));
-    }
-    if !request.snr.is_empty() {
-        return Err(Error::input(&opened.config.data.path, "no labels: --snr compares accuracies"));
+fn unlabelled<M: Modality>(
+    request: &Request,
+    opened: &Opened<M>,
+    probe: &Probe<M>,
+    sets: &Sets,
+) -> Result<()> {
+    let path = &opened.config.data.path;
+    let asked = [
+        ("--episodes", request.episodes),
+        ("--snr", !request.snr.is_empty()),
+        ("--groups", request.groups.is_some()),
+        ("--labels", request.labels.is_some()),
+    ];
+    if let Some((flag, _)) = asked.iter().find(|(_, asked)| *asked) {
+        let problem = format!(
+            "{flag} compares accuracies, and there are no labels of two classes to fit and test on: give a \
+                 table with --labels FILE"
+        );
+        return Err(Error::input(path, problem));
     }
     // One sample has nothing to be compared with.
     let parts = [sets.test.as_ref(), sets.held_out.as_ref()];
-    let found =
-        measured(opened, parts.into_iter().flatten().find(|set| set.len() >= 2).unwrap_or(&sets.train))?;
+    let held_out = parts.into_iter().flatten().find(|set| set.len() >= 2);
+    let others = trust::others(request, &opened.modality)?;
+    let elsewhere = match held_out {
+        Some(test) if !others.is_empty() => {
+            let sides = probe.sides_of(&sets.train, test)?;
+            trust::elsewhere(probe, (&sets.train, test), &sides, None, &others)?
+        }
+        None if !others.is_empty() => {
+            let problem =
+                "nothing is held out to tell samples from elsewhere from: give --test, or data.hold_out=0.2";
+            return Err(Error::input(path, problem));
+        }
+        _ => Vec::new(),
+    };
+    let found = measured(opened, held_out.unwrap_or(&sets.train))?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{}", found.shown());
-    keep(request, opened.step, &found)
+    say_text!("{}", elsewhere_table(&elsewhere, M::RAW));
+    keep(request, Some(opened.step), &Bare { found: &found, elsewhere })
 }
 
+/// What was found without labels.
+#[derive(Serialize)]
+struct Bare<'a> {
+    #[serde(flatten)]
+    found: &'a Unlabelled,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    elsewhere: Vec<Elsewhere>,
+}
 /// What is said in each frame: of the training samples to fit on, and of the test samples, or those that are
 /// held out.
 fn frames<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Result<()> {
@@ -251,5 +300,5 @@ fn frames<M: Modality>(request: &Request, opened: &Opened<M>, sets: &Sets) -> Re
     })?;
     say!("checkpoint of step {}", opened.step);
     say_text!("{table}");
-    keep(request, opened.step, &found)
+    keep(request, Some(opened.step), &found)
 }

@@ -94,6 +94,7 @@ impl Task<Medical> for Segmentation {
 
     const WATCHED: &'static str = "validation_dice";
     const READS: &'static [&'static str] = &["class_weights", "foreground"];
+    const SCORE: &'static str = "dice";
 
     fn check(config: &TaskConfig<Keys>) -> Result<()> {
         let share = config.task.foreground;

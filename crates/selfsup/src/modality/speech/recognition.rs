@@ -77,6 +77,13 @@ impl Task<Speech> for Recognition {
     const WATCHED: &'static str = "validation_character_accuracy";
     const READS: &'static [&'static str] = &["dropout"];
     const OUTPUTS: &'static str = "tokens";
+    const SCORE: &'static str = "character_accuracy";
+
+    fn seconds(modality: &Speech, set: &Set) -> Result<Option<Vec<f64>>> {
+        let rate = modality.keys.input.audio.rate;
+        let samples = corpus(set)?.each(&|clip: &Clip| clip.samples(rate).ok());
+        Ok(Some(samples.into_iter().map(|n| n.map_or(0.0, |n| n as f64 / f64::from(rate))).collect()))
+    }
 
     fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
         let (train, texts) = transcribed(&sets.train)?;

@@ -155,6 +155,7 @@ impl Task<Text> for Answering {
     const WATCHED: &'static str = "validation_f1";
     // Words stand for their tags or places: they are read as they are.
     const CORRUPTIBLE: bool = false;
+    const SCORE: &'static str = "f1";
     const READS: &'static [&'static str] = &[];
     const OUTPUTS: &'static str = "scores a token";
 

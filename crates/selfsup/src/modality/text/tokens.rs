@@ -126,6 +126,7 @@ impl Task<Text> for Tagging {
     const WATCHED: &'static str = "validation_log_likelihood";
     // Words stand for their tags or places: they are read as they are.
     const CORRUPTIBLE: bool = false;
+    const SCORE: &'static str = "f1";
     const READS: &'static [&'static str] = &["label_smoothing", "dropout"];
 
     fn check(config: &TaskConfig<Keys>) -> Result<()> {
