@@ -12,7 +12,7 @@ use selfsup_kernels::softmax::softmax;
 /// network of `config`, whose parameters are `params` below `encoder`.
 ///
 /// # Errors
-/// If the network has a single block, normalises or turns queries and keys, or its parameters are not there.
+/// If the network has a single block, rotary positions, normalised queries and keys, or not these parameters.
 pub fn last_attention(
     config: &ViTConfig<2>,
     encoder: &dyn Encoder,
@@ -20,8 +20,9 @@ pub fn last_attention(
     x: &Tensor,
 ) -> Result<Tensor> {
     let trunk = &config.trunk;
-    if trunk.depth < 2 || trunk.qk_norm || !trunk.pre_norm || config.rotary.is_some() {
-        let problem = "expected two blocks or more, normalised in front, with plain queries and keys (not turned by their places)";
+    let plain = trunk.pre_norm && trunk.key_bias && !trunk.qk_norm && config.rotary.is_none();
+    if trunk.depth < 2 || !plain {
+        let problem = "expected two blocks or more, normalised in front, with plain queries and keys";
         return Err(Error::input("attention", problem));
     }
     let pass = Pass::eval();

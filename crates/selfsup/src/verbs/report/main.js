@@ -7,7 +7,7 @@ function verdicts() {
     const counts = run.map && run.map.counts;
     const facts = [];
     if (counts && counts[0]) facts.push([`${run.map.called} to train on`, counts[0].toLocaleString("en")]);
-    const wanted = ["Parameters of the encoder", "Steps", "Training", "Samples a second"];
+    const wanted = ["Parameters of the encoder", "Steps", "Training", "Samples a second", "Peak memory"];
     for (const name of wanted) {
       const found = run.facts.find(([k]) => k === name);
       if (found) facts.push([name.toLowerCase().replace("parameters of the encoder", "parameters"), found[1]]);

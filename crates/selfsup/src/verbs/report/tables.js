@@ -153,8 +153,58 @@ function written(id, title, about, key, plot, more) {
 
 const labelCurve = () => written("labels", "What labels are worth", "The same labels for every way of using them; shaded: 95% interval.", "label_curve",
   (run, rows) => rowLines("label curve", rows, ["amount", "labels", "n", "count"], ["setting", "arm", "method", "name"], { log: true, xName: run.label_curve.unit || "labels" }), saved);
-const robustness = () => written("robustness", "Robustness", "Accuracy as the samples get worse.", "robustness",
-  (run, rows) => rowLines("robustness", rows, ["severity", "level", "snr_db"], ["set", "encoder", "corruption", "kind", "name"], { xName: "severity" }));
+/** Accuracies by kind of corruption and severity: shaded cells for the trained encoder, means and drops for all features. */
+function corrupted(run) {
+  const r = run.robustness, { measure } = r;
+  const value = (scores, set) => (scores && scores[set] && typeof scores[set][measure] === "number" ? scores[set][measure] : null);
+  const sets = Object.keys(r.clean || {}).filter((set) => value(r.clean, set) !== null);
+  const called = (set) => ({ random: "random weights", raw: run.raw || r.raw || "raw features", tuned: "fine-tuned" })[set] || set;
+  const severities = [...new Set(r.kinds.flatMap((k) => k.severities.map((s) => s.severity)))].sort((a, b) => a - b);
+  const at = (kind, severity, set) => value((kind.severities.find((s) => s.severity === severity) || {}).scores, set);
+  const counted = r.kinds.filter((k) => k.counts !== false);
+  const mean = (severity, set) => {
+    const found = counted.map((k) => at(k, severity, set)).filter((v) => v !== null);
+    return found.length === counted.length && found.length ? found.reduce((a, b) => a + b, 0) / found.length : null;
+  };
+  const colours = { trained: 0, tuned: 0, random: 1, raw: 2 };
+  const series = sets.map((set, i) => {
+    const points = [[0, value(r.clean, set)], ...severities.map((s) => [s, mean(s, set)])].filter(([, v]) => v !== null);
+    return { name: called(set), colour: colour(colours[set] ?? i + 3), dash: set === "random" ? "6 4" : set === "raw" ? "2 3" : undefined, x: points.map((p) => p[0]), y: points.map((p) => p[1]) };
+  });
+  const first = sets[0], best = value(r.clean, first) || 1;
+  const cell = (v) => {
+    const share = v === null ? 0 : Math.max(0, Math.min(1, v / best));
+    return el("td", { style: `background:rgba(var(--shade),${(share ** 1.6 * 0.8).toFixed(3)});${share > 0.8 ? "color:var(--bg)" : ""}`, title: v === null ? "" : `${percent(v)}%` }, v === null ? "" : Math.round(v));
+  };
+  const drop = (scores, set) => { const v = value(scores, set); return v === null ? "–" : `${v.toFixed(0)}%`; };
+  let group = null;
+  const rows = r.kinds.map((kind) => {
+    const head = kind.group !== group ? el("tr", {}, el("th", { colspan: severities.length + 1, class: "group" }, words(kind.group || ""))) : null;
+    group = kind.group;
+    return [head, el("tr", {}, el("th", { scope: "row", title: kind.about || "" }, words(kind.name), kind.counts === false ? " *" : ""), severities.map((s) => cell(at(kind, s, first))),
+      sets.map((set) => el("td", { class: "plain" }, drop(kind.relative_drop, set))))];
+  });
+  const grid = el("div", { class: "scroll tall" }, el("table", { class: "confusion severity" },
+    el("thead", {}, el("tr", {}, el("th", {}, called(first)), severities.map((s) => el("th", { scope: "col" }, s)), sets.map((set) => el("th", { scope: "col", class: "plain" }, `lost, ${called(set)}`)))),
+    el("tbody", {}, rows)));
+  const said = sets.map((set) => [value(r.clean, set), value(r.mean, set), set]).filter(([, m]) => m !== null)
+    .map(([c, m, set]) => el("li", {}, el("b", {}, called(set)), ` ${percent(c)} on clean samples, ${percent(m)} on corrupted ones`, el("span", { class: "soft" }, ` (${drop(r.relative_drop, set)} lost)`)));
+  return el("div", { class: "card", style: "margin-bottom:1rem" }, el("h3", {}, RUNS.length > 1 ? run.name : `${measure === "linear" ? "linear probe" : words(measure)}, accuracy in %`, RUNS.length > 1 && el("span", { class: "soft" }, words(measure))),
+    el("div", { class: "beside" }, el("div", {}, el("div", { class: "legend" }, series.map((s) => el("span", { class: "key" }, el("i", { style: `background:${s.colour}` }), s.name))),
+      lines("accuracy by severity", series, { xName: "severity", xTicks: [0, ...severities], box: { w: 620, h: 320, left: 46, right: 14, top: 10, bottom: 44 } }),
+      el("ul", { class: "worst" }, said)), grid),
+    counted.length < r.kinds.length && el("p", { class: "soft small" }, "* does not count for the mean."));
+}
+
+function robustness() {
+  const known = RUNS.filter((run) => run.robustness && Array.isArray(run.robustness.kinds) && run.robustness.clean);
+  if (!known.length) {
+    return written("robustness", "Robustness", "Accuracy as the samples get worse.", "robustness",
+      (run, rows) => rowLines("robustness", rows, ["severity", "level", "snr_db"], ["set", "encoder", "corruption", "kind", "name"], { xName: "severity" }));
+  }
+  return section("robustness", "Robustness", "Accuracy as samples get worse, from clean (0) to the worst severity (5): the mean over the kinds, and each kind for the trained encoder.",
+    known.map(corrupted));
+}
 
 function pictures() {
   const having = RUNS.filter((run) => run.pictures);

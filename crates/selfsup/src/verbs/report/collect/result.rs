@@ -217,17 +217,12 @@ fn facts(result: &Value, into: &mut Collected) {
     fact("In all", time(&result["seconds"]));
     fact("Unreadable samples", training["bad_samples"].as_u64().filter(|n| *n > 0).map(|n| n.to_string()));
     fact("Skipped steps", training["skipped_steps"].as_u64().filter(|n| *n > 0).map(|n| n.to_string()));
-    for part in ["cost", "machine"] {
-        for (key, value) in result[part].as_object().into_iter().flatten() {
-            let shown = match value {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(n) => n.as_f64().map(|v| short(v).to_string()),
-                _ => None,
-            };
-            let name = key.replace('_', " ");
-            fact(&name, shown);
-        }
-    }
+    let cost = &result["cost"];
+    let megabytes = |v: &Value| v.as_u64().map(|mb| format!("{mb} MB"));
+    fact("Processor time", time(&cost["processor_seconds"]));
+    fact("Peak memory", megabytes(&cost["peak_memory_mb"]));
+    fact("Time that was planned", time(&cost["planned_seconds"]));
+    fact("Memory that was planned", megabytes(&cost["planned_memory_mb"]));
 }
 
 fn millions(n: u64) -> String {
@@ -251,6 +246,7 @@ mod tests {
     fn a_probe_in_words() {
         let found = of(
             r#"{"encoder": "resnet18", "parameters": 11200000, "seconds": 70.0,
+                "cost": {"processor_seconds": 130.0, "peak_memory_mb": 812},
                 "training": {"steps": 100, "seconds": 60.0, "unhealthy": [
                     {"gauge": "embedding_std", "value": 0.01, "healthy_above": 0.2, "since_step": 7}]},
                 "probe": {"raw": "raw pixels", "test": 2000, "train": 4000, "draws": 10, "majority": 10.0,
@@ -281,6 +277,7 @@ mod tests {
         assert_eq!((found.ill[0].band.as_str(), found.ill[0].since_step), ("at least 0.2", 7));
         assert_eq!(found.measures.iter().find(|m| m.name.starts_with("decay")).unwrap().values[1], Some(2.0));
         assert!(found.facts.contains(&("Parameters of the encoder".into(), "11.20 M".into())));
+        assert!(found.facts.contains(&("Peak memory".into(), "812 MB".into())));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Names of values that can hold paths or names of samples.
-const NAMES: [&str; 10] = ["run", "path", "file", "data", "id", "ids", "test", "config", "labels", "error"];
+const NAMES: [&str; 11] =
+    ["run", "path", "file", "data", "id", "ids", "test", "config", "labels", "error", "settings"];
 
 /// The table at `path`, if there is one. What cannot be read has not been written by this version.
 pub(super) fn read(path: &Path, private: bool) -> Option<Value> {
