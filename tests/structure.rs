@@ -66,7 +66,7 @@ const OPEN: [(&str, &str); 6] = [
     ("crates/medical/src/blocks/convert.rs", "syncs the folder of what it wrote"),
     ("crates/text/src/tokenizer/save.rs", "syncs what it wrote"),
     ("crates/selfsup/src/plan/machine.rs", "reads /proc and the limits of control groups"),
-    ("crates/selfsup/src/verbs/pretrain.rs", "reads /proc/self/status"),
+    ("crates/selfsup/src/verbs/dry_run.rs", "reads /proc/self/status"),
 ];
 
 /// Whether a path such as `std::fs::read` or `File::open` opens a file for reading.

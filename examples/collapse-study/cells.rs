@@ -44,6 +44,13 @@ use Break::{Built, Data, Keys};
 const COLD: (&str, Break) = ("temperature 1e-4", Keys(&["method.temperature=1e-4"]));
 const COPY: (&str, Break) = ("momentum 0", Keys(&["method.momentum=0.0"]));
 const STILL: (&str, Break) = ("momentum 1", Keys(&["method.momentum=1.0"]));
+const NO_CENTRE: (&str, Break) = ("a centre that stands still", Keys(&["method.center_momentum=1.0"]));
+const NO_SHARPENING: (&str, Break) = (
+    "targets are not sharpened",
+    Keys(&["method.teacher_temperature=1.0", "method.teacher_temperature_end=1.0"]),
+);
+const EVEN_TARGETS: (&str, Break) = ("targets are even", Keys(&["method.epsilon=100.0"]));
+const PLACE: (&str, Break) = ("stripes tell the place", Data("striped-images"));
 const SAME_IMAGES: (&str, Break) = ("identical samples", Data("same-images"));
 const SAME_TEXTS: (&str, Break) = ("identical samples", Data("same-texts"));
 const SAME_RECORDINGS: (&str, Break) = ("identical samples", Data("same-recordings"));
@@ -78,7 +85,35 @@ const METHODS: &[Method] = &[
             SAME_IMAGES,
         ],
     ),
+    Method("simmim", "vision", &[("mask ratio 0", Keys(&["method.mask_ratio=0.0"])), SAME_IMAGES]),
+    Method("i-jepa", "vision", &[COPY, STILL, SAME_IMAGES]),
+    Method("dcl", "vision", &[COLD, SAME_IMAGES]),
+    Method("nnclr", "vision", &[COLD, SAME_IMAGES]),
+    Method("supcon", "vision", &[COLD, SAME_IMAGES]),
+    Method("triplet", "vision", &[("margin 0", Keys(&["method.margin=0.0"])), SAME_IMAGES]),
+    Method("swav", "vision", &[COLD, EVEN_TARGETS, SAME_IMAGES]),
+    Method(
+        "lejepa",
+        "vision",
+        &[
+            ("no SIGReg", Keys(&["method.lambda=0.0"])),
+            ("no prediction term", Keys(&["method.lambda=1.0"])),
+            SAME_IMAGES,
+        ],
+    ),
+    Method("dino", "vision", &[COPY, STILL, NO_CENTRE, NO_SHARPENING, SAME_IMAGES]),
+    Method("ibot", "vision", &[COPY, STILL, NO_CENTRE, NO_SHARPENING, SAME_IMAGES]),
+    Method("dinov2", "vision", &[COPY, STILL, NO_SHARPENING, SAME_IMAGES]),
     Method("rotation", "vision", &[("a mark tells the turn", Data("marked-images")), SAME_IMAGES]),
+    Method("jigsaw", "vision", &[PLACE, SAME_IMAGES]),
+    Method("relative-position", "vision", &[PLACE, SAME_IMAGES]),
+    Method("inpainting", "vision", &[SAME_IMAGES]),
+    Method("colourisation", "vision", &[("grey images", Data("same-images"))]),
+    Method(
+        "super-resolution",
+        "vision",
+        &[("nothing is lost", Keys(&["method.factor=[1, 1]"])), SAME_IMAGES],
+    ),
     Method(
         "masked-lm",
         "text",
@@ -212,9 +247,54 @@ weight_decay = 1e-4
 schedule = { kind = "one_cycle" }
 "#;
 
+const SMALL_VIT: &str = "encoder={ name = \"vit\", patch = 4, dim = 48, depth = 3, heads = 3 }";
+
 /// Keys of the method and of its encoder, where the modality's are not right.
-fn of_method(method: &str) -> &'static [&'static str] {
+fn of_method(kind: &str, method: &str) -> &'static [&'static str] {
+    if (kind, method) == ("vision", "super-resolution") {
+        return &["method.decoder_dim=32"];
+    }
     match method {
+        "dcl" | "supcon" => &["method.temperature=0.2", "method.hidden_dim=128", "method.out_dim=64"],
+        "nnclr" => &[
+            "method.temperature=0.2",
+            "method.queue=1024",
+            "method.hidden_dim=128",
+            "method.predictor_dim=128",
+            "method.out_dim=64",
+        ],
+        "triplet" => &["method.margin=0.5", "method.hidden_dim=128", "method.out_dim=64"],
+        "swav" => &["method.prototypes=64", "method.hidden_dim=128", "method.out_dim=64"],
+        "lejepa" => &["method.slices=128", "method.hidden_dim=128", "method.out_dim=32"],
+        "dino" => &[
+            "method.out_dim=256",
+            "method.hidden_dim=128",
+            "method.bottleneck_dim=64",
+            "method.momentum=0.99",
+            "augment.local_views=2",
+            "augment.local_size=12",
+            "augment.local_scale=[0.1, 0.4]",
+        ],
+        "ibot" | "dinov2" => &[
+            SMALL_VIT,
+            "method.out_dim=256",
+            "method.hidden_dim=128",
+            "method.bottleneck_dim=64",
+            "method.momentum=0.99",
+        ],
+        "simmim" => &[SMALL_VIT, "method.mask_unit=1"],
+        "i-jepa" => &[SMALL_VIT, "method.momentum=0.98", "augment.size=28"],
+        "jigsaw" => {
+            &["method.permutations=32", "method.tile_dim=32", "method.hidden_dim=128", "augment.size=24"]
+        }
+        "relative-position" => &["method.hidden_dim=128", "augment.size=24"],
+        "inpainting" => &["method.decoder_dim=32"],
+        "colourisation" => &[
+            "data.path=emoji",
+            "augment.mean=[0.5, 0.5, 0.5]",
+            "augment.std=[0.25, 0.25, 0.25]",
+            "method.decoder_dim=32",
+        ],
         "simclr" => &["method.temperature=0.2", "method.hidden_dim=128", "method.out_dim=64"],
         "moco" => {
             &["method.queue=1024", "method.momentum=0.99", "method.hidden_dim=128", "method.out_dim=64"]
@@ -222,12 +302,7 @@ fn of_method(method: &str) -> &'static [&'static str] {
         "moco-v3" | "byol" => &["method.momentum=0.99", "method.hidden_dim=128", "method.out_dim=64"],
         "simsiam" => &["method.predictor_dim=32", "method.out_dim=64"],
         "barlow-twins" | "vicreg" => &["method.hidden_dim=128", "method.out_dim=128"],
-        "mae" => &[
-            "encoder={ name = \"vit\", patch = 4, dim = 48, depth = 3, heads = 3 }",
-            "method.decoder_dim=48",
-            "method.decoder_depth=1",
-            "method.decoder_heads=3",
-        ],
+        "mae" => &[SMALL_VIT, "method.decoder_dim=48", "method.decoder_depth=1", "method.decoder_heads=3"],
         "masked-lm" | "simcse" => {
             &["encoder={ name = \"bert\", dim = 64, depth = 2, heads = 2, positions = 32, dropout = 0.1 }"]
         }
@@ -266,7 +341,7 @@ fn of_method(method: &str) -> &'static [&'static str] {
 /// A learning rate at which the method learns.
 fn rate(method: &str) -> f64 {
     match method {
-        "byol" | "moco-v3" | "simsiam" | "mae" => 1e-3,
+        "byol" | "moco-v3" | "simsiam" | "mae" | "simmim" | "i-jepa" | "dino" | "ibot" | "dinov2" => 1e-3,
         "simcse" => 3e-4,
         "wav2vec2" | "data2vec" => 5e-4,
         _ => 2e-3,
@@ -279,6 +354,12 @@ impl Cell {
         let what = if self.what.is_empty() { format!("healthy-{}", self.seed) } else { self.what.into() };
         let what = what.replace([' ', ','], "-").replace('.', "_");
         format!("{}-{}-{what}", self.kind, self.method)
+    }
+
+    /// The method, with its data where two modalities have one of this name.
+    pub fn shown(&self) -> String {
+        let twice = METHODS.iter().filter(|m| m.0 == self.method).count() > 1;
+        if twice { format!("{} ({})", self.method, self.kind) } else { self.method.into() }
     }
 
     /// Its configuration.
@@ -300,7 +381,7 @@ impl Cell {
     pub fn overrides(&self) -> Vec<String> {
         let times = if self.broken == Break::Rate { 100.0 } else { 1.0 };
         let mut keys = vec![format!("method.name={}", self.method), format!("train.seed={}", self.seed)];
-        keys.extend(of_method(self.method).iter().map(|k| (*k).to_string()));
+        keys.extend(of_method(self.kind, self.method).iter().map(|k| (*k).to_string()));
         keys.push(format!("optim.lr={:e}", times * rate(self.method)));
         if let Break::Keys(more) = self.broken {
             keys.extend(more.iter().map(|k| (*k).to_string()));

@@ -12,9 +12,10 @@ const SIDE: u32 = 28;
 
 /// Makes the data below `root`, where it is not there yet; returns each folder by its name.
 pub fn make(root: &Path) -> Result<BTreeMap<&'static str, PathBuf>> {
-    let made: [(&str, fn(&Path) -> Result<()>); 5] = [
+    let made: [(&str, fn(&Path) -> Result<()>); 6] = [
         ("same-images", |at| pictures(at, |_, x, y| blob(x, y))),
         ("marked-images", |at| pictures(at, |i, x, y| if x < 5 && y < 5 { 255 } else { noise(i, x, y) / 2 })),
+        ("striped-images", |at| pictures(at, |i, x, y| stripe(x, y) / 2 + noise(i, x, y) / 4)),
         ("same-texts", texts),
         ("same-recordings", recordings),
         ("same-volumes", volumes),
@@ -35,6 +36,13 @@ pub fn make(root: &Path) -> Result<BTreeMap<&'static str, PathBuf>> {
 fn blob(x: u32, y: u32) -> u8 {
     let (dx, dy) = (f64::from(x) - 12.0, f64::from(y) - 15.0);
     (255.0 * (-(dx * dx / 40.0 + dy * dy / 20.0)).exp()) as u8
+}
+
+/// Stripes that grow finer to the right and steeper downwards: every tile has its own.
+fn stripe(x: u32, y: u32) -> u8 {
+    let (x, y) = (f64::from(x), f64::from(y));
+    let phase = x * (0.4 + x / 28.0) + y * y / 20.0;
+    (127.5 * (1.0 + phase.sin())) as u8
 }
 
 fn noise(i: u32, x: u32, y: u32) -> u8 {

@@ -164,12 +164,12 @@ fn table(root: &Path, cells: &[Cell]) -> Result<String> {
             }
             _ => "not caught | | ".into(),
         };
-        let _ = writeln!(out, "| {} | {} | {row} |", cell.method, cell.what);
+        let _ = writeln!(out, "| {} | {} | {row} |", cell.shown(), cell.what);
     }
     let _ = writeln!(out, "\nCaught before {:.0}% of the run: {early} of {all}.\n", 100.0 * EARLY);
-    let mut healthy: BTreeMap<&str, (usize, Vec<String>)> = BTreeMap::new();
+    let mut healthy: BTreeMap<String, (usize, Vec<String>)> = BTreeMap::new();
     for (cell, value) in found.iter().filter(|(cell, _)| cell.broken == Break::Healthy) {
-        let entry = healthy.entry(cell.method).or_default();
+        let entry = healthy.entry(cell.shown()).or_default();
         entry.0 += 1;
         if !value["step"].is_null() {
             entry.1.push(said(value));

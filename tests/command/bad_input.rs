@@ -202,7 +202,7 @@ fn keys_that_nothing_reads() {
     let data = w.pictures("data", 8, 20);
     for (key, parts) in [
         ("augment.local_views=6", &["`augment.local_views`", "method simclr takes none"][..]),
-        ("encoder.patch=4", &["`encoder.patch` is a key of vit, not of resnet"]),
+        ("encoder.patch=4", &["`encoder.patch` is a key of convnext, swin and vit, not of resnet"]),
         ("method.queue = 64", &["`method.queue` is a key of moco, not of simclr"]),
         ("input.crop_seconds=2", &["`input.crop_seconds` is a key of speech"]),
         ("task.kind=ctc", &["`task.kind` is a key of `selfsup finetune`"]),

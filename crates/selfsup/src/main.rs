@@ -133,10 +133,14 @@ fn run(cli: Cli) -> Result<()> {
             top_p: a.top_p,
             cache: !a.no_cache,
             seed: common.seed.unwrap_or(0),
+            overrides: own,
         }),
-        Verb::FillMask(a) => {
-            verbs::generate::fill(&verbs::generate::FillRequest { run: a.run, text: a.text, top: a.top })
-        }
+        Verb::FillMask(a) => verbs::generate::fill(&verbs::generate::FillRequest {
+            run: a.run,
+            text: a.text,
+            top: a.top,
+            overrides: own,
+        }),
         Verb::Tokenizer(Tokenizer::Train { data, out, keys }) => {
             verbs::tokenizer::run(&verbs::tokenizer::Request { data, out, keys })
         }

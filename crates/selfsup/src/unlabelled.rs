@@ -185,10 +185,11 @@ impl Unlabelled {
 
     fn verdict(&self) -> String {
         let (trained, random) = (&self.trained, &self.random);
-        if trained.collapse.verdict != collapse::Verdict::Healthy {
+        let whole = trained.collapse.sentence.trim_end_matches('.');
+        let healthy = trained.collapse.verdict == collapse::Verdict::Healthy;
+        if !healthy && !self.parts {
             return trained.collapse.sentence.clone();
         }
-        let whole = trained.collapse.sentence.trim_end_matches('.');
         if self.parts {
             return format!(
                 "{whole}; measured on {} parts of the only sample, since one has none to be compared with.",

@@ -81,8 +81,8 @@ impl GenerateConfig {
     }
 }
 
-fn row(ids: &[u32]) -> Result<Tensor> {
-    Ok(Tensor::from_vec(ids.to_vec(), (1, ids.len()), &Device::Cpu)?)
+fn row(ids: &[u32], device: &Device) -> Result<Tensor> {
+    Ok(Tensor::from_vec(ids.to_vec(), (1, ids.len()), device)?)
 }
 
 /// The scores after the last place of `hidden (1, L, D)`.
@@ -108,14 +108,14 @@ pub fn continue_text(
     if prompt.is_empty() {
         return Err(Error::input("prompt", "no tokens: give at least one, such as the one that ends a text"));
     }
-    let window = model.config().positions;
+    let (window, device) = (model.config().positions, model.device());
     let mut ids = prompt.to_vec();
     let mut cache = KvCache::new();
     for i in 0..config.tokens {
         let hidden = if config.cache && ids.len() <= window {
-            model.decode(&row(&ids[cache.len()..])?, &mut cache)?
+            model.decode(&row(&ids[cache.len()..], &device)?, &mut cache)?
         } else {
-            model.hidden(&row(&ids[ids.len().saturating_sub(window)..])?, &Pass::eval())?
+            model.hidden(&row(&ids[ids.len().saturating_sub(window)..], &device)?, &Pass::eval())?
         };
         let next = config
             .choose(&last(&hidden, |h| model.scores(h, &Pass::eval()))?, &mut key.fold(i as u64).rng())?;
@@ -136,14 +136,15 @@ pub fn answer(model: &T5, input: &[u32], config: &GenerateConfig, key: Key) -> R
     if input.is_empty() {
         return Err(Error::input("input", "no tokens"));
     }
-    let encoded = model.encode(&row(input)?, None, &Pass::eval())?;
+    let device = model.device();
+    let encoded = model.encode(&row(input, &device)?, None, &Pass::eval())?;
     let mut cache = model.cache(&encoded, None, &Pass::eval())?;
     let mut ids = vec![model.config().pad];
     for i in 0..config.tokens {
         let hidden = if config.cache {
-            model.decode_next(&row(&ids[ids.len() - 1..])?, &mut cache)?
+            model.decode_next(&row(&ids[ids.len() - 1..], &device)?, &mut cache)?
         } else {
-            model.decode(&row(&ids)?, &encoded, None, &Pass::eval())?
+            model.decode(&row(&ids, &device)?, &encoded, None, &Pass::eval())?
         };
         let next = config
             .choose(&last(&hidden, |h| model.scores(h, &Pass::eval()))?, &mut key.fold(i as u64).rng())?;

@@ -58,10 +58,15 @@ pub struct Tuning<'a, M: Tasks, T: Task<M>> {
 pub fn rates(base: f64, scratch: bool, given: &[f64]) -> Vec<f64> {
     let grid = if scratch { GRID_OF_SCRATCH } else { GRID };
     let mut rates =
-        if given.is_empty() { grid.iter().map(|f| rounded(base * f)).collect() } else { given.to_vec() };
+        if given.is_empty() { grid.iter().map(|f| short(base * f)).collect() } else { given.to_vec() };
     rates.sort_by(f64::total_cmp);
     rates.dedup();
     rates
+}
+
+/// Six significant digits: a third of 3e-4 is 1e-4.
+fn short(rate: f64) -> f64 {
+    format!("{rate:.5e}").parse().unwrap_or(rate)
 }
 
 impl<M: Tasks, T: Task<M>> Tuning<'_, M, T> {
@@ -250,6 +255,7 @@ mod tests {
     fn grids_lie_about_the_configured_rate() {
         assert_eq!(rates(3e-4, false, &[]), [1e-4, 3e-4, 1e-3]);
         assert_eq!(rates(3e-4, true, &[]), [3e-4, 1e-3, 3e-3]);
+        assert_eq!(rates(3e-7, false, &[]), [1e-7, 3e-7, 1e-6], "none is rounded away");
         assert_eq!(rates(3e-4, true, &[1e-2, 1e-3, 1e-2]), [1e-3, 1e-2]);
     }
 }

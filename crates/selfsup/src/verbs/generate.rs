@@ -25,6 +25,8 @@ pub struct Request {
     pub cache: bool,
     /// Another seed, another text.
     pub seed: u64,
+    /// `KEY=VALUE` overrides of the run's configuration: `device=cuda:0`.
+    pub overrides: Vec<String>,
 }
 
 /// Hidden words that are to be guessed.
@@ -36,6 +38,8 @@ pub struct FillRequest {
     pub text: String,
     /// Guesses for each place.
     pub top: usize,
+    /// `KEY=VALUE` overrides of the run's configuration: `device=cuda:0`.
+    pub overrides: Vec<String>,
 }
 
 #[cfg(feature = "text")]
@@ -45,7 +49,6 @@ mod with_text {
     use crate::modality::text::Text;
     use crate::say::say;
     use crate::verbs::{Opened, kind_of_run, open_run};
-    use candle_core::Device;
     use selfsup_core::{Error, Key, Result, Scope};
     use selfsup_datasets::Kind;
     use selfsup_text::encoder::{Gpt2, T5};
@@ -55,10 +58,10 @@ mod with_text {
     use selfsup_text::recipe::{Architecture, MethodConfig};
     use std::path::Path;
 
-    /// A run of texts; models that write run on the host.
-    fn open(dir: &Path) -> Result<Opened<Text>> {
+    /// A run of texts.
+    fn open(dir: &Path, overrides: &[String]) -> Result<Opened<Text>> {
         match kind_of_run(dir)? {
-            Kind::Text => open_run::<Text>(dir, &["device=cpu".to_string()]),
+            Kind::Text => open_run::<Text>(dir, overrides),
             other => Err(Error::file(
                 dir,
                 format!("is a run on {}, expected one on {}", other.samples(), Kind::Text.samples()),
@@ -68,11 +71,11 @@ mod with_text {
 
     /// The trained tensors as a scope: modules that are built in it again get them.
     fn scope(opened: &Opened<Text>) -> Scope {
-        Scope::root(opened.method.params(), 0, &Device::Cpu)
+        Scope::root(opened.method.params(), 0, &opened.device)
     }
 
     pub fn run(request: &Request) -> Result<()> {
-        let opened = open(&request.run)?;
+        let opened = open(&request.run, &request.overrides)?;
         let tokenizer = opened.modality.tokenizer();
         let config = GenerateConfig {
             tokens: request.tokens,
@@ -123,7 +126,7 @@ mod with_text {
     }
 
     pub fn fill(request: &FillRequest) -> Result<()> {
-        let opened = open(&request.run)?;
+        let opened = open(&request.run, &request.overrides)?;
         let tokenizer = opened.modality.tokenizer();
         let (Architecture::Bert(shape), MethodConfig::MaskedLm(config)) = opened.modality.recipe() else {
             let problem = format!("was trained by {}, expected masked-lm", opened.config.keys.method());

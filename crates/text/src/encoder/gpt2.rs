@@ -8,7 +8,7 @@
 //! Padding stands behind the text, where a causal model never looks, so it needs no mask.
 
 use crate::json::{Keys, act_name, short};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use selfsup_core::encoder::HiddenLayers;
 use selfsup_core::nn::{Embedding, KvCache, LayerNorm, Transformer, TransformerConfig};
 use selfsup_core::weights::{Rule, Rules};
@@ -216,6 +216,11 @@ impl Gpt2 {
         Rules::new(&rules)
     }
 
+    /// Where its weights lie.
+    pub fn device(&self) -> Device {
+        self.tokens.weight().value().device().clone()
+    }
+
     /// The shape it was built with.
     pub fn config(&self) -> &Gpt2Config {
         &self.config
@@ -293,7 +298,6 @@ impl Encoder for Gpt2 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
     use selfsup_core::Params;
 
     #[test]

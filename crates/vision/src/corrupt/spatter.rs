@@ -78,9 +78,9 @@ fn equalize(v: &mut [f64]) {
     let scale = 255.0 / (v.len() - counts[first]) as f64;
     let mut table = [0.0; 256];
     let mut sum = 0;
-    for i in first + 1..256 {
-        sum += counts[i];
-        table[i] = (sum as f64 * scale).round();
+    for (value, count) in table.iter_mut().zip(counts).skip(first + 1) {
+        sum += count;
+        *value = (sum as f64 * scale).round();
     }
     v.iter_mut().for_each(|x| *x = table[*x as usize & 255]);
 }

@@ -13,7 +13,7 @@ pub use config::T5Config;
 pub use position::{RelativePositions, bucket};
 
 use crate::folder;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use layers::{Block, Memory, drop};
 use selfsup_core::encoder::HiddenLayers;
 use selfsup_core::nn::{Embedding, KvCache, Linear, RmsNorm};
@@ -190,6 +190,11 @@ impl T5 {
         folder::load(params, prefix, path, &T5::rules(c.tied)?, "transformer", &heads)
     }
 
+    /// Where its weights lie.
+    pub fn device(&self) -> Device {
+        self.shared.weight().value().device().clone()
+    }
+
     /// The shape it was built with.
     pub fn config(&self) -> &T5Config {
         &self.config
@@ -315,7 +320,6 @@ impl Encoder for T5 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
     use selfsup_kernels::activation::Act;
 
     fn ids(rows: &[&[u32]]) -> Result<Tensor> {
