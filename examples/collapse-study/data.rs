@@ -12,7 +12,8 @@ const SIDE: u32 = 28;
 
 /// Makes the data below `root`, where it is not there yet; returns each folder by its name.
 pub fn make(root: &Path) -> Result<BTreeMap<&'static str, PathBuf>> {
-    let made: [(&str, fn(&Path) -> Result<()>); 6] = [
+    type Make = fn(&Path) -> Result<()>;
+    let made: [(&str, Make); 6] = [
         ("same-images", |at| pictures(at, |_, x, y| blob(x, y))),
         ("marked-images", |at| pictures(at, |i, x, y| if x < 5 && y < 5 { 255 } else { noise(i, x, y) / 2 })),
         ("striped-images", |at| pictures(at, |i, x, y| stripe(x, y) / 2 + noise(i, x, y) / 4)),

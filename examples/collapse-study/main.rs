@@ -55,6 +55,7 @@ fn study() -> Result<()> {
     let cells = cells::all();
     if tables.is_empty() {
         let made = data::make(&root)?;
+        let mut failed = 0;
         for cell in &cells {
             let name = cell.name();
             let wanted = words.is_empty() || words.iter().any(|w| name.contains(w.as_str()));
@@ -62,10 +63,21 @@ fn study() -> Result<()> {
             if !wanted || result.exists() {
                 continue;
             }
-            let found = carried_out(cell, &root.join(&name), &made)?;
+            let found = match carried_out(cell, &root.join(&name), &made) {
+                Ok(found) => found,
+                Err(e @ Error::Interrupted { .. }) => return Err(e),
+                Err(e) => {
+                    println!("{name} did not run: {e}");
+                    failed += 1;
+                    continue;
+                }
+            };
             let text = serde_json::to_string_pretty(&found).map_err(|e| Error::Other(e.to_string()))?;
             std::fs::write(&result, text + "\n").map_err(|e| Error::io(&result, e))?;
             println!("{name}: {}", said(&found));
+        }
+        if failed > 0 {
+            return Err(Error::Other(format!("{failed} runs ended with an error, named above")));
         }
     }
     println!("{}", table(&root, &cells)?);
@@ -107,7 +119,7 @@ fn carried_out(cell: &Cell, dir: &Path, made: &BTreeMap<&'static str, PathBuf>) 
             Ok(of(first, names.join(", ")))
         }
         Err(Error::NonFinite { step, what, .. }) => Ok(of(step, format!("error: {what} is not finite"))),
-        Err(e @ (Error::Config(_) | Error::Input { .. })) => Ok(of(0, format!("refused: {e}"))),
+        Err(e) if cell.expects(&e.to_string()) => Ok(of(0, format!("refused: {e}"))),
         Err(e) => Err(e),
     }
 }

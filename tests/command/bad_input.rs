@@ -203,7 +203,7 @@ fn keys_that_nothing_reads() {
     for (key, parts) in [
         ("augment.local_views=6", &["`augment.local_views`", "method simclr takes none"][..]),
         ("encoder.patch=4", &["`encoder.patch` is a key of convnext, swin and vit, not of resnet"]),
-        ("method.queue = 64", &["`method.queue` is a key of moco, not of simclr"]),
+        ("method.queue = 64", &["`method.queue` is a key of moco, nnclr and swav, not of simclr"]),
         ("input.crop_seconds=2", &["`input.crop_seconds` is a key of speech"]),
         ("task.kind=ctc", &["`task.kind` is a key of `selfsup finetune`"]),
         ("optim.momentum=0.5", &["`optim.momentum` is read by sgd and lars, this is adamw"]),

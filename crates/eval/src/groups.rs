@@ -167,7 +167,7 @@ fn spread(measures: &[Measures]) -> [Option<f64>; 5] {
         let values: Vec<f64> = measures.iter().filter_map(|g| g.values()[m]).collect();
         let (low, high) =
             values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
-        (values.len() >= 2).then(|| high - low)
+        (values.len() >= 2).then_some(high - low)
     })
 }
 

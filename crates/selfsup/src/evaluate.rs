@@ -36,6 +36,26 @@ pub fn encode<M: Modality>(
     all.into_iter().next().ok_or_else(|| Error::input("features", "of no encoder"))
 }
 
+/// The same; nothing where a feature is not finite, as those of weights that blew up.
+///
+/// # Errors
+/// If a sample cannot be read or has no input.
+pub fn encode_finite<M: Modality>(
+    modality: &M,
+    encoder: &dyn Encoder,
+    set: &Set,
+    read: Read,
+    loader: &LoaderConfig,
+    device: &Device,
+) -> Result<Option<Matrix>> {
+    let inputs = modality.inputs(set, false, loader.clone())?;
+    let batches = counted("features: batch", &*inputs)?;
+    let all = pooled(modality, &[encoder], set.len(), read, batches, device)?;
+    let rows = all.into_iter().next().ok_or_else(|| Error::input("features", "of no encoder"))?;
+    let finite = rows.values.iter().all(|v| v.is_finite());
+    finite.then(|| rows.matrix(set.len())).transpose()
+}
+
 /// The same of several encoders, for which every sample is read once.
 ///
 /// # Errors
@@ -50,7 +70,8 @@ pub fn encode_each<M: Modality>(
 ) -> Result<Vec<Matrix>> {
     let inputs = modality.inputs(set, false, loader.clone())?;
     let batches = counted("features: batch", &*inputs)?;
-    pooled(modality, encoders, set.len(), read, batches, device)
+    let all = pooled(modality, encoders, set.len(), read, batches, device)?;
+    all.into_iter().map(|rows| rows.matrix(set.len())).collect()
 }
 
 /// Features of every input of `set` by itself, `(n, d)`: of the patches of a volume, the windows of a
@@ -94,7 +115,20 @@ pub fn encode_views<M: Modality>(
     let inputs = modality.inputs(set, true, loader.clone())?;
     let batches = inputs.epoch_from(epoch, 0)?;
     let all = pooled(modality, &[encoder], set.len(), read, batches, device)?;
-    all.into_iter().next().ok_or_else(|| Error::input("features", "of no encoder"))
+    let rows = all.into_iter().next().ok_or_else(|| Error::input("features", "of no encoder"))?;
+    rows.matrix(set.len())
+}
+
+/// Features as they came, `(n, d)`, which may be infinite or no numbers.
+struct Rows {
+    values: Vec<f32>,
+    d: usize,
+}
+
+impl Rows {
+    fn matrix(self, n: usize) -> Result<Matrix> {
+        Matrix::new(self.values, n, self.d)
+    }
 }
 
 /// Features of `n` samples by each encoder, each the mean over its inputs.
@@ -105,7 +139,7 @@ fn pooled<M: Modality>(
     read: Read,
     batches: impl Iterator<Item = Result<LoadedBatch<Inputs>>>,
     device: &Device,
-) -> Result<Vec<Matrix>> {
+) -> Result<Vec<Rows>> {
     let mut all: Vec<Option<Means>> = encoders.iter().map(|_| None).collect();
     for loaded in batches {
         let batch = loaded?.batch.to_device(device)?;
@@ -125,7 +159,7 @@ fn pooled<M: Modality>(
     }
     let matrix = |(sums, encoder): (Option<Means>, &&dyn Encoder)| {
         let sums = sums.unwrap_or_else(|| Means::new(n, encoder.dim()));
-        Matrix::new(sums.rows()?, n, sums.width())
+        Ok(Rows { d: sums.width(), values: sums.rows()? })
     };
     all.into_iter().zip(encoders).map(matrix).collect()
 }

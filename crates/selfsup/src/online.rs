@@ -2,8 +2,9 @@
 //! that need none, each with the seconds that it takes.
 
 use crate::config::{EvalConfig, Measure, Read};
-use crate::evaluate::{encode, encode_views};
+use crate::evaluate::{encode_finite, encode_views};
 use crate::modality::Modality;
+use crate::say::warning;
 use crate::screen::unreadable;
 use crate::set::{Labelled, Set};
 use selfsup_core::data::LoaderConfig;
@@ -130,6 +131,12 @@ impl<'a, M: Modality> Online<'a, M> {
     }
 }
 
+/// Of features that are no numbers: `train.non_finite` says what becomes of the run.
+fn nothing(look: &Look) -> Vec<(String, f64)> {
+    warning(format_args!("step {}: features are not finite, and nothing is measured", look.progress.step));
+    Vec::new()
+}
+
 /// The name of a measure among the metrics.
 fn name(measure: Measure) -> &'static str {
     match measure {
@@ -153,10 +160,13 @@ impl<M: Modality> Observer for Online<'_, M> {
             found.push((format!("{COST}{what}"), since.elapsed().as_secs_f64()));
             since = Instant::now();
         };
-        let of = |set: &Set| encode(self.modality, look.encoder, set, self.read, &self.loader, look.device);
+        let of =
+            |set: &Set| encode_finite(self.modality, look.encoder, set, self.read, &self.loader, look.device);
         let (set, z) = match &self.looked {
             Looked::Labelled(data, (train_labels, test_labels, classes)) => {
-                let (train, test) = (of(&data.train)?, of(&data.test)?);
+                let Some((train, test)) = of(&data.train)?.zip(of(&data.test)?) else {
+                    return Ok(nothing(look));
+                };
                 cost(&mut found, "encoding");
                 let votes = classify(train.view(), train_labels, test.view(), *classes, &self.knn)?;
                 let right = votes.predictions.iter().zip(test_labels).filter(|(p, y)| p == y).count();
@@ -165,7 +175,7 @@ impl<M: Modality> Observer for Online<'_, M> {
                 (&data.test, test)
             }
             Looked::Plain(set) => {
-                let z = of(set)?;
+                let Some(z) = of(set)? else { return Ok(nothing(look)) };
                 cost(&mut found, "encoding");
                 (set, z)
             }

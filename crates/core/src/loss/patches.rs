@@ -82,7 +82,7 @@ mod tests {
         assert!((loss - 2.0 / 3.0 * std::f64::consts::LN_2).abs() < 1e-6, "{loss}");
         let student = random(&[3, 4], 1);
         let targets = centred(&random(&[3, 4], 2), &random(&[4], 3), 0.5).unwrap();
-        finite_differences(&[student.clone()], |t| ibot_patch(&t[0], &targets, &[2, 1], 0.3));
+        finite_differences(std::slice::from_ref(&student), |t| ibot_patch(&t[0], &targets, &[2, 1], 0.3));
         let e = ibot_patch(&student, &targets, &[1, 1], 0.3).unwrap_err().to_string();
         assert!(e.contains("`counts`") && e.contains("expected 3"), "{e}");
     }

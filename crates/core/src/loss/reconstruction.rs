@@ -177,7 +177,7 @@ mod tests {
         let of = |mask: &[f32]| value(&masked_l1(&pred, &target, &f32s(mask, &[1, 2])).unwrap());
         assert_eq!([of(&[1.0, 0.0]), of(&[1.0, 1.0])], [1.5, 5.25]);
         let (pred, target) = (random(&[2, 3, 4], 1), random(&[2, 3, 4], 2));
-        finite_differences(&[pred.clone()], |t| masked_l1(&t[0], &target, &mask(2, 3)));
+        finite_differences(std::slice::from_ref(&pred), |t| masked_l1(&t[0], &target, &mask(2, 3)));
         let nothing = mask(2, 3).zeros_like().unwrap();
         assert!(masked_l1(&pred, &target, &nothing).unwrap_err().to_string().contains("`mask`"));
         let unseen = f32s(&[1.0, 1.0, f32::NAN, 0.0], &[1, 2, 2]);

@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn maps_of_any_stride_become_inputs() -> Result<()> {
         let scope = Scope::root(&Params::new(), 0, &Device::Cpu);
-        let cases: [(&[usize], &[usize], &[usize], usize); 5] = [
+        type Case = (&'static [usize], &'static [usize], &'static [usize], usize);
+        let cases: [Case; 5] = [
             (&[8, 8], &[4, 4], &[28, 28], 3),
             (&[1, 1], &[5, 7], &[5, 7], 1),
             (&[14, 14], &[2, 3], &[28, 42], 4),

@@ -105,7 +105,10 @@ impl Objective for Dcl {
     }
 
     fn gauges(&self, e: &joint::Pair, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![joint::embedding_std(&e.a)?])
+        let mut gauges = vec![joint::embedding_std(&e.a)?];
+        gauges.extend(joint::views_match(&e.a, &e.b)?);
+        gauges.extend(joint::contrast(&e.a, &e.b, self.config.temperature, true)?);
+        Ok(gauges)
     }
 }
 

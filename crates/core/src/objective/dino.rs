@@ -10,9 +10,10 @@
 //! through the encoder one by one, so batch norm sees one at a time. The gradient's clipping by tensor, the rise
 //! of weight decay and stochastic depth are keys of `[optim]` and `[encoder]`.
 
-use super::dino_head::{Centre, DinoHead, DinoHeadSizes, information, warmed};
+use super::dino_head::{Centre, DinoHead, DinoHeadSizes, TEACHER, teacher_gauges, warmed};
 use super::{
-    BuildEncoder, Gauge, Loss, Lowered, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint,
+    BuildEncoder, Gauge, GaugeInfo, Loss, Lowered, Method, Networks, Objective, OverViews, Views, Wanted,
+    boxed, joint,
 };
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
@@ -217,6 +218,10 @@ impl Objective for Dino {
         self.center.follow(&e.teacher, world)
     }
 
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &TEACHER
+    }
+
     /// The spread of the teacher's features; and of its targets on the first view, in nats: how sharp they are,
     /// and how much they say about the sample, which is 0 in either collapse.
     fn gauges(&self, e: &Outcomes, pass: &Pass) -> Result<Vec<Gauge>> {
@@ -225,9 +230,7 @@ impl Objective for Dino {
             let scaled = first.broadcast_sub(self.center.value())?;
             let scaled = (scaled / self.teacher_temperature(&pass.progress))?;
             let p = scaled.broadcast_sub(&scaled.max_keepdim(1)?)?.exp()?;
-            let (sharpness, said) = information(&p.broadcast_div(&p.sum_keepdim(1)?)?)?;
-            gauges.push(Gauge::plain("teacher_entropy", -sharpness));
-            gauges.push(Gauge::plain("teacher_information", said));
+            gauges.extend(teacher_gauges(&p.broadcast_div(&p.sum_keepdim(1)?)?)?);
         }
         Ok(gauges)
     }
@@ -257,7 +260,8 @@ mod tests {
     #[test]
     fn targets_come_from_the_other_view() -> Result<()> {
         let method = build(&toy::scope(1))?;
-        let (dropping, batch) = (Pass::train(0, Progress::default()), toy::batch(0, 0, 0)?);
+        let start = Progress { step: 0, total_steps: 10, epoch: 0 };
+        let (dropping, batch) = (Pass::train(0, start), toy::batch(0, 0, 0)?);
         let pass = dropping.undropped();
         let e = method.embed(&batch, &pass)?;
         assert_eq!((e.student.len(), e.teacher.len()), (2, 2));

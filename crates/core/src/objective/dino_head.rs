@@ -3,6 +3,7 @@
 //!
 //! Caron et al. 2021, arXiv 2104.14294, section 3.2 and appendix C.
 
+use super::gauge::{Gauge, GaugeInfo};
 use super::joint::Head;
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -187,10 +188,50 @@ pub fn information(p: &Tensor) -> Result<(f64, f64)> {
     Ok((-each, mean - each))
 }
 
+/// What the gauge of a teacher's targets means.
+pub static TEACHER: [GaugeInfo; 1] =
+    [GaugeInfo::new("teacher_information", "nats that the teacher's targets say about the sample").too_low(
+        "all samples get nearly the same target, one output or all of them alike: the targets are not sharpened or \
+         not centred, the teacher copies its student, the learning rate is too high, or the samples hardly differ",
+        "method.teacher_temperature of 0.04 to 0.07, method.center_momentum of 0.9, method.momentum of 0.99 and \
+         more, a lower optim.lr",
+    )];
+
+/// Fewest samples whose targets say whether they tell samples apart.
+const FEWEST: usize = 16;
+
+/// Gauges of a teacher's targets `(N, K)`: their entropy, and what they say about the sample, which is 0 in either
+/// collapse. Healthy runs stay above 0.06 nats.
+///
+/// # Errors
+/// If `p` has another rank.
+pub fn teacher_gauges(p: &Tensor) -> Result<[Gauge; 2]> {
+    let (sharpness, said) = information(p)?;
+    let said = match p.dim(0)? < FEWEST {
+        true => Gauge::plain("teacher_information", said),
+        false => Gauge::above("teacher_information", said, 0.02),
+    };
+    Ok([Gauge::plain("teacher_entropy", -sharpness), said])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use candle_core::Device;
+
+    #[test]
+    fn targets_that_are_alike_are_outside_the_band() -> Result<()> {
+        let p = |f: &dyn Fn(usize, usize) -> f32| -> Result<[Gauge; 2]> {
+            let values: Vec<f32> = (0..32 * 4).map(|i| f(i / 4, i % 4)).collect();
+            teacher_gauges(&Tensor::from_vec(values, (32, 4), &Device::Cpu)?)
+        };
+        let [_, apart] = p(&|i, k| f32::from(u8::from(i % 4 == k)))?;
+        assert!((apart.value - 4f64.ln()).abs() < 1e-5 && apart.band.low == Some(0.02), "{apart:?}");
+        for alike in [p(&|_, _| 0.25)?, p(&|_, k| f32::from(u8::from(k == 0)))?] {
+            assert!(alike[1].value.abs() < 1e-5, "{alike:?}");
+        }
+        Ok(())
+    }
 
     fn head(unit_rows: bool) -> (Params, DinoHead) {
         let params = Params::new();
@@ -250,7 +291,7 @@ mod tests {
         let a = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu)?;
         let b = Tensor::new(&[[5f32, 0.0]], &Device::Cpu)?;
         let none = Tensor::zeros((0, 2), candle_core::DType::F32, &Device::Cpu)?;
-        centre.follow(&[none.clone()], &World::default())?;
+        centre.follow(std::slice::from_ref(&none), &World::default())?;
         assert_eq!(centre.value().to_vec2::<f32>()?, [[0.0, 0.0]]);
         centre.follow(&[a, none, b], &World::default())?;
         let got = centre.value().to_vec2::<f32>()?;

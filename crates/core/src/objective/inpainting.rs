@@ -118,7 +118,7 @@ fn dilated(sizes: &[usize], region: &[bool], by: usize) -> Vec<bool> {
     for axis in 0..sizes.len() {
         let step: usize = sizes[axis + 1..].iter().product();
         let length = sizes[axis];
-        for line in (0..near.len()).filter(|p| p / step % length == 0) {
+        for line in (0..near.len()).filter(|p| (p / step).is_multiple_of(length)) {
             let at = |i: usize| line + i * step;
             let was: Vec<bool> = (0..length).map(|i| near[at(i)]).collect();
             let mut last: Option<usize> = None;

@@ -121,7 +121,12 @@ impl Objective for LeJepa {
     }
 
     fn gauges(&self, e: &Projected, _pass: &Pass) -> Result<Vec<Gauge>> {
-        e.full.iter().take(1).map(joint::embedding_std).collect()
+        let mut gauges: Vec<Gauge> =
+            e.full.iter().take(1).map(joint::embedding_std).collect::<Result<_>>()?;
+        if let [first, second, ..] = &e.full[..] {
+            gauges.extend(joint::views_match(first, second)?);
+        }
+        Ok(gauges)
     }
 
     fn may_skip(&self) -> Vec<String> {

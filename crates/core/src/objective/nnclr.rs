@@ -151,7 +151,10 @@ impl Objective for Nnclr {
         let z = super::queue::unit(&e.target_a)?;
         let cosine = (near * z)?.sum(1)?.mean_all()?.to_scalar::<f32>()?;
         let spread = joint::embedding_std(&e.target_a)?;
-        Ok(vec![spread, Gauge::plain("neighbour_cosine", f64::from(cosine))])
+        let mut gauges = vec![spread, Gauge::plain("neighbour_cosine", f64::from(cosine))];
+        gauges.extend(joint::views_match(&e.a, &e.target_b)?);
+        gauges.extend(joint::contrast(&e.a, &e.target_b, self.config.temperature, true)?);
+        Ok(gauges)
     }
 }
 

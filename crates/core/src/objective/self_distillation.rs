@@ -14,9 +14,9 @@
 //! number of masked patches. So dimension 0 runs over the samples, and the criterion sees those of all
 //! micro-batches and processes where it balances the batch; padding never enters it.
 
-use super::dino_head::{Centre, DinoHead, DinoHeadSizes, information, warmed};
+use super::dino_head::{Centre, DinoHead, DinoHeadSizes, TEACHER, teacher_gauges, warmed};
 use super::simmim::with_mask_token;
-use super::{Gauge, Loss, Objective, Views, joint, masks};
+use super::{Gauge, GaugeInfo, Loss, Objective, Views, joint, masks};
 use crate::encoder::{Encoder, TokenEncoder};
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -381,6 +381,10 @@ impl Objective for SelfDistillation {
         joint::ema(&self.params, &PATHS, joint::cosine_to_one(self.recipe.momentum, progress.fraction()))
     }
 
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &TEACHER
+    }
+
     /// The spread of the class features; and of the teacher's targets on the first view, in nats: how sharp
     /// they are, and how much they say about the sample, which is 0 in either collapse.
     fn gauges(&self, e: &Distilled, pass: &Pass) -> Result<Vec<Gauge>> {
@@ -389,9 +393,7 @@ impl Objective for SelfDistillation {
             gauges.push(joint::embedding_std(features)?);
             let outputs = self.teacher.class.prototypes(first, pass)?;
             let p = self.targets(&outputs, self.centres.as_ref().map(|c| &c.0), &pass.progress)?;
-            let (sharpness, said) = information(&p)?;
-            gauges.push(Gauge::plain("teacher_entropy", -sharpness));
-            gauges.push(Gauge::plain("teacher_information", said));
+            gauges.extend(teacher_gauges(&p)?);
         }
         Ok(gauges)
     }

@@ -133,7 +133,13 @@ impl Objective for SupCon {
     fn gauges(&self, e: &Classed, _pass: &Pass) -> Result<Vec<Gauge>> {
         let labels = e.labels.to_vec1::<i64>()?;
         let known = labels.iter().filter(|l| **l >= 0).count() as f64 / labels.len().max(1) as f64;
-        Ok(vec![joint::embedding_std(&e.a)?, Gauge::plain("labelled", known)])
+        let mut gauges = vec![joint::embedding_std(&e.a)?, Gauge::plain("labelled", known)];
+        // Views of one class are to be alike: their samples need not be told apart.
+        if known == 0.0 {
+            gauges.extend(joint::views_match(&e.a, &e.b)?);
+        }
+        gauges.extend(joint::contrast(&e.a, &e.b, self.config.temperature, true)?);
+        Ok(gauges)
     }
 }
 

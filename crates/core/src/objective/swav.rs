@@ -206,7 +206,12 @@ impl Objective for Swav {
         let scores = (first.matmul(&self.prototypes.value().t()?)? / self.config.temperature)?;
         let p = scores.broadcast_sub(&scores.max_keepdim(1)?)?.exp()?;
         let (sharpness, said) = information(&p.broadcast_div(&p.sum_keepdim(1)?)?)?;
-        Ok(vec![joint::embedding_std(first)?, Gauge::plain("prototypes_used", (said - sharpness).exp())])
+        let mut gauges =
+            vec![joint::embedding_std(first)?, Gauge::plain("prototypes_used", (said - sharpness).exp())];
+        if let Some(second) = e.full.get(1) {
+            gauges.extend(joint::views_match(first, second)?);
+        }
+        Ok(gauges)
     }
 
     fn may_skip(&self) -> Vec<String> {

@@ -108,7 +108,9 @@ impl Objective for Triplet {
     /// have no gradient.
     fn gauges(&self, e: &joint::Pair, _pass: &Pass) -> Result<Vec<Gauge>> {
         let (_, open) = mined_triplet(&e.a, &e.b, self.config.margin, self.config.mining)?;
-        Ok(vec![joint::embedding_std(&e.a)?, Gauge::plain("open_triplets", open)])
+        let mut gauges = vec![joint::embedding_std(&e.a)?, Gauge::plain("open_triplets", open)];
+        gauges.extend(joint::views_match(&e.a, &e.b)?);
+        Ok(gauges)
     }
 }
 

@@ -173,11 +173,11 @@ mod tests {
                 assert!((share - singular[c] * singular[c] / total).abs() < 1e-9, "{n} {d} {c}");
             }
             assert!((found.explained.iter().sum::<f64>() - 1.0).abs() < 1e-9);
-            for a in 0..found.k {
+            for (a, s) in singular.iter().enumerate().take(found.k) {
                 for b in 0..=a {
                     let product: f64 =
                         (0..n).map(|i| found.scores[i * found.k + a] * found.scores[i * found.k + b]).sum();
-                    let want = if a == b { singular[a] * singular[a] } else { 0.0 };
+                    let want = if a == b { s * s } else { 0.0 };
                     assert!((product - want).abs() < 1e-7 * total, "{n} {d}: {a} {b} {product} {want}");
                 }
             }

@@ -9,9 +9,8 @@
 //!   first so many, so smaller ones are part of larger ones ([`draws`]).
 //! - Nothing is chosen by the test samples: `C` of a probe, learning rate and steps of a training are chosen
 //!   inside the labelled samples ([`probe`], [`tune`]).
-//! - Each cell (setting, labels, draw, seed) is a file whose name has a hash of all that it depends on, so
-//! none
-//!   is computed twice ([`cells`]).
+//! - Each cell (setting, labels, draw, seed) is a file whose name has a hash of all that it depends on,
+//!   so none is computed twice ([`cells`]).
 //! - The interval is that of Student's t over the draws ([`summary`]).
 
 pub mod cells;

@@ -64,6 +64,9 @@ pub fn rates(base: f64, scratch: bool, given: &[f64]) -> Vec<f64> {
     rates
 }
 
+/// What looks at a network after some step.
+type Look<'a, M, T> = dyn FnMut(u64, &Ready<M, T>) -> Result<()> + 'a;
+
 /// Six significant digits: a third of 3e-4 is 1e-4.
 fn short(rate: f64) -> f64 {
     format!("{rate:.5e}").parse().unwrap_or(rate)
@@ -144,7 +147,7 @@ impl<M: Tasks, T: Task<M>> Tuning<'_, M, T> {
         rate: f64,
         (planned, looks): (u64, &[u64]),
         seed: u64,
-        look: &mut dyn FnMut(u64, &Ready<M, T>) -> Result<()>,
+        look: &mut Look<'_, M, T>,
     ) -> Result<()> {
         let mut config = self.config.clone();
         config.train.seed = seed;

@@ -125,7 +125,7 @@ impl SwinConfig {
 /// `x` turned in a circle along `axis`: what stood at `by` comes first.
 fn turned(x: &Tensor, axis: usize, by: usize) -> Result<Tensor> {
     let n = x.dim(axis)?;
-    if by % n == 0 {
+    if by.is_multiple_of(n) {
         return Ok(x.clone());
     }
     let (head, tail) = (x.narrow(axis, 0, by % n)?, x.narrow(axis, by % n, n - by % n)?);

@@ -104,7 +104,7 @@ mod tests {
         let config = TokenizerConfig::of(TokenizerKind::Characters);
         let corpus = CorpusConfig::default();
         let made = Made::of(&data, &corpus, &config, None).unwrap();
-        let knows = |c: &str| made.tokenizer().ids(c).unwrap() != made.tokenizer().ids("?").unwrap();
+        let knows = |c: &str| made.tokenizer().ids(c).is_ok();
         assert!(knows("a") && knows("d") && !knows("x"));
         // Nothing is read where nothing changed but the length of inputs.
         std::fs::remove_file(&table).unwrap();
