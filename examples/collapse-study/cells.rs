@@ -297,12 +297,9 @@ fn of_method(kind: &str, method: &str) -> &'static [&'static str] {
         }
         "relative-position" => &["method.hidden_dim=128", "augment.size=24"],
         "inpainting" => &["method.decoder_dim=32"],
-        "colourisation" => &[
-            "data.path=emoji",
-            "augment.mean=[0.5, 0.5, 0.5]",
-            "augment.std=[0.25, 0.25, 0.25]",
-            "method.decoder_dim=32",
-        ],
+        "colourisation" => {
+            &["augment.mean=[0.5, 0.5, 0.5]", "augment.std=[0.25, 0.25, 0.25]", "method.decoder_dim=32"]
+        }
         "simclr" => &["method.temperature=0.2", "method.hidden_dim=128", "method.out_dim=64"],
         "moco" => {
             &["method.queue=1024", "method.momentum=0.99", "method.hidden_dim=128", "method.out_dim=64"]
@@ -377,6 +374,7 @@ impl Cell {
             "text" => (TEXT, "wordnet-glosses"),
             "speech" => (SPEECH, "festvox-ru"),
             "medical" => (MEDICAL, "mni152"),
+            _ if self.method == "colourisation" => (VISION, "emoji"),
             _ => (VISION, "fashion-mnist"),
         };
         let folder = match self.broken {
