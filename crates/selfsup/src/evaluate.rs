@@ -36,26 +36,6 @@ pub fn encode<M: Modality>(
     all.into_iter().next().ok_or_else(|| Error::input("features", "of no encoder"))
 }
 
-/// The same; nothing where a feature is not finite, as those of weights that blew up.
-///
-/// # Errors
-/// If a sample cannot be read or has no input.
-pub fn encode_finite<M: Modality>(
-    modality: &M,
-    encoder: &dyn Encoder,
-    set: &Set,
-    read: Read,
-    loader: &LoaderConfig,
-    device: &Device,
-) -> Result<Option<Matrix>> {
-    let inputs = modality.inputs(set, false, loader.clone())?;
-    let batches = counted("features: batch", &*inputs)?;
-    let all = pooled(modality, &[encoder], set.len(), read, batches, device)?;
-    let rows = all.into_iter().next().ok_or_else(|| Error::input("features", "of no encoder"))?;
-    let finite = rows.values.iter().all(|v| v.is_finite());
-    finite.then(|| rows.matrix(set.len())).transpose()
-}
-
 /// The same of several encoders, for which every sample is read once.
 ///
 /// # Errors
@@ -68,10 +48,39 @@ pub fn encode_each<M: Modality>(
     loader: &LoaderConfig,
     device: &Device,
 ) -> Result<Vec<Matrix>> {
+    let all = encoded(modality, encoders, set, read, loader, device)?;
+    all.into_iter().map(|rows| rows.matrix(set.len())).collect()
+}
+
+/// The features of [`encode`]; nothing where one is not finite, as those of weights that blew up.
+///
+/// # Errors
+/// If a sample cannot be read or has no input.
+pub fn encode_finite<M: Modality>(
+    modality: &M,
+    encoder: &dyn Encoder,
+    set: &Set,
+    read: Read,
+    loader: &LoaderConfig,
+    device: &Device,
+) -> Result<Option<Matrix>> {
+    let all = encoded(modality, &[encoder], set, read, loader, device)?;
+    let finite = all.into_iter().find(|rows| rows.values.iter().all(|v| v.is_finite()));
+    finite.map(|rows| rows.matrix(set.len())).transpose()
+}
+
+/// Features of `set` by each encoder, as they came.
+fn encoded<M: Modality>(
+    modality: &M,
+    encoders: &[&dyn Encoder],
+    set: &Set,
+    read: Read,
+    loader: &LoaderConfig,
+    device: &Device,
+) -> Result<Vec<Rows>> {
     let inputs = modality.inputs(set, false, loader.clone())?;
     let batches = counted("features: batch", &*inputs)?;
-    let all = pooled(modality, encoders, set.len(), read, batches, device)?;
-    all.into_iter().map(|rows| rows.matrix(set.len())).collect()
+    pooled(modality, encoders, set.len(), read, batches, device)
 }
 
 /// Features of every input of `set` by itself, `(n, d)`: of the patches of a volume, the windows of a

@@ -4,7 +4,7 @@
 //! Caron et al. 2021, arXiv 2104.14294, section 3.2 and appendix C.
 
 use super::gauge::{Gauge, GaugeInfo};
-use super::joint::Head;
+use super::joint::{FEWEST, Head};
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::nn::Linear;
@@ -197,19 +197,17 @@ pub static TEACHER: [GaugeInfo; 1] =
          more, a lower optim.lr",
     )];
 
-/// Fewest samples whose targets say whether they tell samples apart.
-const FEWEST: usize = 16;
-
 /// Gauges of a teacher's targets `(N, K)`: their entropy, and what they say about the sample, which is 0 in either
-/// collapse. Healthy runs stay above 0.06 nats.
+/// collapse. Short healthy runs were above 0.06 nats (docs/benchmarks/collapse.md).
 ///
 /// # Errors
 /// If `p` has another rank.
 pub fn teacher_gauges(p: &Tensor) -> Result<[Gauge; 2]> {
     let (sharpness, said) = information(p)?;
-    let said = match p.dim(0)? < FEWEST {
-        true => Gauge::plain("teacher_information", said),
-        false => Gauge::above("teacher_information", said, 0.02),
+    let said = if p.dim(0)? < FEWEST {
+        Gauge::plain("teacher_information", said)
+    } else {
+        Gauge::above("teacher_information", said, 0.02)
     };
     Ok([Gauge::plain("teacher_entropy", -sharpness), said])
 }

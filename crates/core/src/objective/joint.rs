@@ -202,7 +202,7 @@ pub fn embedding_std(z: &Tensor) -> Result<Gauge> {
 
 /// Samples that the gauges of pairs look at, and below how many they say nothing.
 const MOST: usize = 256;
-const FEWEST: usize = 16;
+pub(super) const FEWEST: usize = 16;
 
 /// Cosines of the first rows of `a (N, D)` with those of `b (M, D)`; 256 of each at most.
 fn cosines(a: &Tensor, b: &Tensor) -> Result<Vec<Vec<f32>>> {

@@ -1,4 +1,4 @@
-//! Of the verbs that apply a run to samples.
+//! Arguments of the verbs that apply a run to samples.
 
 use super::measure::Noise;
 use clap::Args;

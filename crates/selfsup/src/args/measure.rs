@@ -1,4 +1,4 @@
-//! Of the verbs that measure a run.
+//! Arguments of the verbs that measure a run.
 
 use clap::Args;
 use selfsup::verbs;

@@ -1,4 +1,4 @@
-//! Of the verbs that show, list and carry away.
+//! Arguments of the verbs that show, list, fetch and export.
 
 use clap::{Args, Subcommand};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Of the verbs that train, and of `plan`.
+//! Arguments of the verbs that train, and of `plan`.
 
 use clap::Args;
 use std::path::PathBuf;
