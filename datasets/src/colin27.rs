@@ -39,7 +39,7 @@ const PACKAGE: Package = Package {
     name: "mricron-data",
     version: "1.2.20211006+dfsg-4",
     sha256: "d40aa0ed66cf89bf6cafa049ad3884703c9d975c2ee2737525b7196528df9d6f",
-    holds: Holds { files: 7, bytes: 8_381_721 },
+    holds: Holds { files: 6, bytes: 8_271_956 },
     keep: &[
         "usr/share/mricron/templates/ch2.nii.gz",
         "usr/share/mricron/templates/ch2bet.nii.gz",

@@ -30,7 +30,7 @@ const PACKAGE: Package = Package {
     name: "invesalius-examples",
     version: "3.1.99998-4",
     sha256: "f2f14bdfef6dc3812eafc5013d133c6c18370aaab5666b78d54af2e7db432f97",
-    holds: Holds { files: 3, bytes: 39_953_509 },
+    holds: Holds { files: 1, bytes: 18_719_455 },
     keep: &["usr/share/doc/invesalius-examples/examples/Cranium.inv3"],
 };
 

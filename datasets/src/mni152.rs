@@ -29,7 +29,7 @@ const PACKAGE: Package = Package {
     name: "nilearn",
     version: "0.14.1",
     sha256: "725206484e9fb3f6691f9c2d20204a068759d5072f12055324702ee0cb2bbe8a",
-    holds: Holds { files: 4, bytes: 5_355_678 },
+    holds: Holds { files: 3, bytes: 5_136_051 },
     keep: &[
         "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",
         "nilearn/datasets/data/mni_icbm152_gm_tal_nlin_sym_09a_converted.nii.gz",
