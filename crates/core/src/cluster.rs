@@ -9,6 +9,7 @@
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use selfsup_kernels::host::floats;
 use selfsup_kernels::rng::Key;
 
 /// Settings of [`Clusters::fit`].
@@ -139,10 +140,7 @@ impl Clusters {
             .par_chunks(ROWS * d)
             .map(|block| {
                 let n = block.len() / d;
-                let products = Tensor::from_slice(block, (n, d), &Device::Cpu)?
-                    .matmul(&centers)?
-                    .flatten_all()?
-                    .to_vec1::<f32>()?;
+                let products = floats(&Tensor::from_slice(block, (n, d), &Device::Cpu)?.matmul(&centers)?)?;
                 let (mut labels, mut gaps) = (Vec::with_capacity(n), Vec::with_capacity(n));
                 for (row, products) in block.chunks_exact(d).zip(products.chunks_exact(k)) {
                     let square: f64 = row.iter().map(|v| f64::from(*v).powi(2)).sum();

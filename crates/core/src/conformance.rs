@@ -15,6 +15,7 @@ use crate::signal::Stop;
 use crate::trainer::{TrainConfig, Trainer, gradients};
 use crate::world::run_ranks;
 use candle_core::{Device, Tensor};
+use selfsup_kernels::host::floats;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -374,9 +375,7 @@ type Bits = BTreeMap<String, Vec<u32>>;
 /// # Errors
 /// If one is not of single precision.
 pub fn bits(params: &Params) -> Result<Bits> {
-    let of = |t: &Tensor| -> Result<Vec<u32>> {
-        Ok(t.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
-    };
+    let of = |t: &Tensor| -> Result<Vec<u32>> { Ok(floats(t)?.into_iter().map(f32::to_bits).collect()) };
     params.all().into_iter().map(|p| Ok((p.name, of(p.var.as_tensor())?))).collect()
 }
 

@@ -14,6 +14,7 @@ pub mod conv;
 pub mod conv_transpose;
 pub mod dropout;
 pub mod embedding;
+pub mod host;
 pub mod join;
 pub mod linear;
 pub mod loss;

@@ -9,6 +9,7 @@ use crate::transform::sample::{Interpolation, warp};
 use crate::{Grid, Volume};
 use candle_core::{Device, Tensor};
 use selfsup_core::{Error, Result};
+use selfsup_core::kernels::host::floats;
 use serde::{Deserialize, Serialize};
 
 /// How a volume is cut.
@@ -185,7 +186,7 @@ impl SlidingWindow {
                 classes = c;
                 sums = vec![0f32; total.len() * c];
             }
-            let y: Vec<f32> = y.flatten_all()?.to_vec1()?;
+            let y: Vec<f32> = floats(&y)?;
             for (&[z0, y0, x0], scores) in places.iter().zip(y.chunks_exact(voxels * c)) {
                 for (row, scores) in scores.chunks_exact(size[2] * c).enumerate() {
                     let (z, y) = (row / size[1], row % size[1]);

@@ -15,6 +15,7 @@ use selfsup_eval::knn::KnnConfig;
 use selfsup_eval::linear::LogisticConfig;
 use selfsup_eval::protocol::{EvalInput, FeatureSet, Named, ProbeReport, evaluate_with_logits};
 use selfsup_eval::{Matrix, Means, collapse};
+use selfsup_core::kernels::host::floats;
 use std::fmt::Write as _;
 use std::time::Instant;
 
@@ -103,7 +104,7 @@ pub fn encode_parts<M: Modality>(
         let features = modality.features(encoder, &batch, read)?;
         let (rows, d) = features.dims2()?;
         (n, width) = (n + rows, d);
-        values.extend(features.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?);
+        values.extend(floats(&features)?);
     }
     Matrix::new(values, n, width)
 }
@@ -156,7 +157,7 @@ fn pooled<M: Modality>(
         for (encoder, sums) in encoders.iter().zip(&mut all) {
             let features = modality.features(*encoder, &batch, read)?;
             let (_, d) = features.dims2()?;
-            let rows: Vec<f32> = features.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+            let rows: Vec<f32> = floats(&features)?;
             let sums = sums.get_or_insert_with(|| match read {
                 Read::Pooled => Means::new(n, d),
                 Read::Statistics => Means::of_statistics(n, d, encoder.dim()),

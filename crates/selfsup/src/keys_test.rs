@@ -71,6 +71,7 @@ fn trace<M: Modality>(config: &PretrainConfig<M::Keys>) -> Result<u64> {
             run: &Run::create(dir.path().join("run"), "")?,
             device: &Device::Cpu,
             stop: &Stop::manual(),
+            known: &[],
         };
         let (method, found) = plan.run(&request)?;
         summary = found;

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod config;
+pub mod copies;
 pub mod cost;
 pub mod curve;
 pub mod draft;

@@ -7,6 +7,7 @@ use selfsup_core::checkpoint::save_safetensors;
 use selfsup_core::cluster::Clusters;
 use selfsup_core::data::{LoadedBatch, Source};
 use selfsup_core::{Error, Result, weights};
+use selfsup_core::kernels::host::integers;
 use std::path::Path;
 
 /// A cluster for each frame of each recording, and the instants of the frames.
@@ -59,7 +60,7 @@ impl FrameLabels {
         let tensors = weights::read(path)?;
         let integers = |name: &str| -> Result<Vec<i64>> {
             let t = tensors.get(name).ok_or_else(|| Error::file(path, format!("no tensor {name}")))?;
-            Ok(t.to_dtype(candle_core::DType::I64)?.flatten_all()?.to_vec1()?)
+            Ok(integers(t)?)
         };
         let (flat, lengths, timing) = (integers("labels")?, integers("lengths")?, integers("timing")?);
         let whole = lengths.iter().all(|l| *l >= 0) && lengths.iter().sum::<i64>() == flat.len() as i64;

@@ -19,6 +19,7 @@ use candle_core::Device;
 use rayon::prelude::*;
 use selfsup_core::cluster::{ClusterConfig, Clusters};
 use selfsup_core::data::{Permutation, Source};
+use selfsup_core::objective::Gauge;
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::plan::Plan;
 use selfsup_core::run::{Display, Run};
@@ -44,6 +45,8 @@ pub struct Recordings<'a> {
     pub mfcc: &'a Extractor,
     /// Samples a second.
     pub rate: u32,
+    /// Gauges of the recordings, known before a step ([`Trainer::with_known`]).
+    pub known: &'a [Gauge],
 }
 
 /// The settings of all stages.
@@ -194,6 +197,7 @@ impl HubertPlan {
         let per_epoch = data.source.batches() as u64;
         let mut trainer = Trainer::new(method, config, &self.optim, per_epoch, device)?
             .with_display(display)
+            .with_known(data.known.to_vec())
             .with_stop(stop.clone());
         for observer in observers {
             trainer = trainer.with_observer(Boxed(observer));

@@ -5,6 +5,7 @@ use crate::encoder::SpeechConfig;
 use crate::features::Frames;
 use candle_core::{Device, Tensor};
 use selfsup_core::{Encoder, Error, Layer, Pass, Result};
+use selfsup_core::kernels::host::floats;
 
 /// Samples of a recording that go through an encoder at once, about: 20 s at 16 kHz. Attention grows with the
 /// square of it.
@@ -85,7 +86,7 @@ pub fn layer_frames(
                 ));
             }
             *dim = d;
-            values.extend(frames.detach().to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?);
+            values.extend(floats(&frames.detach())?);
         }
     }
     values
@@ -111,13 +112,7 @@ pub fn statistics(layers: &[Tensor], counts: &[usize]) -> Result<Tensor> {
                     format!("({of}, {l}, D), wave {i} of {n} has {count} frames: expected 1 to {l}"),
                 ));
             }
-            let frames = layer
-                .detach()
-                .narrow(0, i, 1)?
-                .narrow(1, 0, count)?
-                .to_device(&Device::Cpu)?
-                .flatten_all()?
-                .to_vec1::<f32>()?;
+            let frames = floats(&layer.detach().narrow(0, i, 1)?.narrow(1, 0, count)?)?;
             values.extend(Frames::new(frames, d, 0.0, 1.0)?.pooled());
         }
     }

@@ -8,6 +8,7 @@ use crate::encoder::{Gpt2, T5};
 use candle_core::{Device, Tensor};
 use selfsup_core::nn::KvCache;
 use selfsup_core::{Error, Key, Pass, Result, Rng};
+use selfsup_core::kernels::host::floats;
 use serde::{Deserialize, Serialize};
 
 /// How tokens are chosen.
@@ -88,7 +89,7 @@ fn row(ids: &[u32], device: &Device) -> Result<Tensor> {
 /// The scores after the last place of `hidden (1, L, D)`.
 fn last(hidden: &Tensor, scores: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<f32>> {
     let l = hidden.dim(1)?;
-    Ok(scores(&hidden.narrow(1, l - 1, 1)?.contiguous()?)?.flatten_all()?.to_vec1()?)
+    Ok(floats(&scores(&hidden.narrow(1, l - 1, 1)?.contiguous()?)?)?)
 }
 
 /// Continues `prompt`, until `end` is chosen or enough is written; returns what was written, without `end`.

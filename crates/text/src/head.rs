@@ -11,6 +11,7 @@ use selfsup_core::{Init, Pass, Result, Scope, Weight};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::Act;
 use selfsup_kernels::embedding::embedding;
+use selfsup_core::kernels::host::integers;
 use selfsup_kernels::linear::linear;
 use selfsup_kernels::loss::cross_entropy_sum;
 
@@ -57,7 +58,7 @@ impl Predicted {
     /// then 0, with a graph, instead of a tensor without rows.
     pub(crate) fn of(labels: &Tensor) -> Result<Self> {
         let device = labels.device();
-        let all = labels.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+        let all = integers(labels)?;
         let (mut rows, mut kept): (Vec<u32>, Vec<i64>) =
             all.iter().enumerate().filter(|(_, l)| **l != IGNORED).map(|(i, l)| (i as u32, *l)).unzip();
         if rows.is_empty() {

@@ -4,6 +4,7 @@ use crate::augment::AugmentConfig;
 use crate::image::{Image, Pixels};
 use candle_core::Tensor;
 use selfsup_core::{Error, Result};
+use selfsup_core::kernels::host::floats;
 
 /// Pixels of the longer side of a cell on a sheet, at least.
 const SIDE: u32 = 96;
@@ -19,7 +20,7 @@ const HEAT: [[f32; 3]; 5] =
 /// If the view has another shape.
 pub fn of_view(view: &Tensor, row: usize, augment: &AugmentConfig) -> Result<Image> {
     let (_, channels, height, width) = view.dims4()?;
-    let values: Vec<f32> = view.narrow(0, row, 1)?.contiguous()?.flatten_all()?.to_vec1()?;
+    let values: Vec<f32> = floats(&view.narrow(0, row, 1)?)?;
     let mut data = vec![0; width * height * 3];
     for k in 0..3 {
         let channel = k.min(channels - 1);

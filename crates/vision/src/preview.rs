@@ -6,6 +6,7 @@ use crate::transform::ops::{Filter, Rect, resized_crop};
 use candle_core::Tensor;
 use selfsup_core::objective::Views;
 use selfsup_core::{Error, Result};
+use selfsup_core::kernels::host::floats;
 
 /// Pixels of a view's longer side on the sheet, at least: small views are enlarged by a whole factor, pixel
 /// by pixel, so that nothing is smoothed over.
@@ -56,7 +57,7 @@ impl Tile {
     /// Sample `row` of `view`, `(N, C, H, W)`, in its own colours.
     fn of_view(view: &Tensor, row: usize, augment: &AugmentConfig) -> Result<Self> {
         let (_, c, height, width) = view.dims4()?;
-        let values: Vec<f32> = view.narrow(0, row, 1)?.flatten_all()?.to_vec1()?;
+        let values: Vec<f32> = floats(&view.narrow(0, row, 1)?)?;
         let mut data = vec![0; width * height * 3];
         for k in 0..3 {
             let channel = k.min(c - 1);

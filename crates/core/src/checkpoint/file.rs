@@ -9,6 +9,7 @@
 use super::fault;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use selfsup_kernels::host::floats;
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
@@ -120,7 +121,7 @@ fn bytes_of(t: &Tensor) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(t.elem_count() * t.dtype().size_in_bytes());
     if t.dtype() == DType::F32 {
         // Nearly everything is f32, and candle's writer goes value by value.
-        for v in t.flatten_all()?.to_vec1::<f32>()? {
+        for v in floats(t)? {
             out.extend_from_slice(&v.to_le_bytes());
         }
     } else {

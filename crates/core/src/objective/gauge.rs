@@ -213,8 +213,11 @@ pub const GAIN_OVER_MEAN: &str = "gain_over_mean";
 /// How many negatives count in a contrast.
 pub const NEGATIVES: &str = "negatives_in_play";
 
+/// The share of the samples that are copies of another.
+pub const COPIES: &str = "copies";
+
 /// Gauges that several methods have.
-static SHARED: [GaugeInfo; 8] = [
+static SHARED: [GaugeInfo; 9] = [
     GaugeInfo::new("embedding_std", "spread of the normalised embeddings: 0 for a point, 1 for a sphere")
         .too_low(
             "all samples get nearly the same embedding (complete collapse): what keeps embeddings apart is \
@@ -272,6 +275,11 @@ static SHARED: [GaugeInfo; 8] = [
             "the nearest negative alone counts: the temperature is far too low, so the loss is a maximum and its \
              gradient noise",
             "method.temperature of 0.05 to 0.5",
+        ),
+    GaugeInfo::new(COPIES, "share of the samples, of up to 64, that are byte for byte a copy of another")
+        .too_high(
+            "most samples are copies of each other: there is nothing to tell them apart by, whatever the method",
+            "look for the cause where the files were written; `selfsup search RUN --duplicates` lists copies",
         ),
 ];
 

@@ -16,6 +16,7 @@ use crate::params::{Param, Role};
 use crate::pass::Pass;
 use crate::world::World;
 use candle_core::{Tensor, Var};
+use selfsup_kernels::host::floats;
 
 /// Loss, gradient and embeddings of a step.
 pub struct Gradients<E> {
@@ -80,7 +81,7 @@ pub(super) fn gather<E: Embedded>(embeddings: &E, pass: &Pass) -> Result<E> {
 }
 
 fn scalar(x: &Tensor) -> Result<f64> {
-    let values = x.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let values = floats(x)?;
     Ok(f64::from(values.first().copied().unwrap_or(f32::NAN)))
 }
 

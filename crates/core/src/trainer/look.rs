@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::objective::{Batch, Embedded, Objective};
 use crate::pass::{Pass, Progress};
 use crate::run::{COST, Run};
+use selfsup_kernels::host::floats;
 
 impl<O: Objective + ?Sized> Trainer<'_, O> {
     /// Asks the observers and the held-out samples; returns what decides which checkpoint is best (higher is
@@ -76,7 +77,7 @@ impl<O: Objective + ?Sized> Trainer<'_, O> {
             } else {
                 self.objective.criterion(&embeddings, &own)?.value
             };
-            let value = value.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?[0];
+            let value = floats(&value)?[0];
             sum += f64::from(value) * weight;
             n += weight;
             seen += joint.samples;

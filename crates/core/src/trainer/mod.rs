@@ -164,6 +164,8 @@ pub struct Trainer<'a, O: Objective + ?Sized> {
     world: World,
     /// What identifies the samples, where that is known.
     data: Option<String>,
+    /// Gauges of the samples.
+    known: Vec<Gauge>,
 }
 
 impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
@@ -198,6 +200,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
             bands: BTreeMap::new(),
             world: World::default(),
             data: None,
+            known: Vec::new(),
         })
     }
 
@@ -243,6 +246,13 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
     #[must_use]
     pub fn with_data(mut self, description: impl Into<String>) -> Self {
         self.data = Some(description.into());
+        self
+    }
+
+    /// Gauges that are known before the first step, of the samples: one outside its band is an alarm at once.
+    #[must_use]
+    pub fn with_known(mut self, gauges: Vec<Gauge>) -> Self {
+        self.known = gauges;
         self
     }
 
@@ -313,8 +323,12 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                 format!("no batch of {} samples can be made from it", self.config.batch_size),
             ));
         }
+        let mut collapsed_at_start = None;
         if at.step < total {
             self.check_collapsed(run, at.step)?;
+            let progress = Progress { step: at.step, total_steps: total, epoch: at.epoch };
+            let known = std::mem::take(&mut self.known);
+            collapsed_at_start = self.judge(progress, &known, 1);
         }
         let measured = self.measured_every(total, per_epoch);
         let mut missing = self.all_trained();
@@ -334,7 +348,7 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                     offset: joint.offset,
                     logged: at.step % self.config.log_every == 0 || at.step + 1 == total,
                 };
-                let mut collapsed = None;
+                let mut collapsed = collapsed_at_start.take();
                 let Stepped { loss: value, skipped, mut metrics, gauges } =
                     self.step(&loaded.batch, &now, &mut missing)?;
                 loss = Some(value);
@@ -356,7 +370,13 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                     metrics.push(("bad_samples".into(), at.bad_samples as f64));
                     metrics.push(("skipped_steps".into(), at.skipped_steps as f64));
                     let progress = Progress { step: at.step, total_steps: total, epoch: at.epoch };
-                    collapsed = self.judge(progress, &gauges, &mut metrics);
+                    let patience = health::patience(total, self.config.log_every);
+                    collapsed = collapsed.or(self.judge(progress, &gauges, patience));
+                    let banded = gauges.iter().filter(|g| !g.band.is_none());
+                    self.bands.extend(banded.map(|g| (g.name.to_string(), g.band)));
+                    if !self.bands.is_empty() {
+                        metrics.push(("alarms".into(), self.health.breaches().len() as f64));
+                    }
                     if self.writes() {
                         log(run, progress, &metrics)?;
                         self.bands.iter().try_for_each(|(name, band)| run.band(name, *band))?;
@@ -439,15 +459,9 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
         })
     }
 
-    /// Looks at the gauges of a logged step, says what is to be said, and returns why the run is to stop, if it
-    /// is.
-    fn judge(
-        &mut self,
-        progress: Progress,
-        gauges: &[Gauge],
-        metrics: &mut Vec<(String, f64)>,
-    ) -> Option<String> {
-        let patience = health::patience(progress.total_steps, self.config.log_every);
+    /// Looks at gauges, says what is to be said of those that have been outside their band for `patience` looks,
+    /// and returns why the run is to stop, if it is.
+    fn judge(&mut self, progress: Progress, gauges: &[Gauge], patience: usize) -> Option<String> {
         let mut stop = None;
         for said in self.health.look(progress, gauges, patience) {
             match said {
@@ -458,11 +472,6 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                     stop = stop.or(Some(what));
                 }
             }
-        }
-        let banded = gauges.iter().filter(|g| !g.band.is_none());
-        self.bands.extend(banded.map(|g| (g.name.to_string(), g.band)));
-        if !self.bands.is_empty() {
-            metrics.push(("alarms".into(), self.health.breaches().len() as f64));
         }
         stop.filter(|_| self.config.on_collapse == OnCollapse::Stop)
     }

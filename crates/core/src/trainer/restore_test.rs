@@ -221,6 +221,30 @@ fn a_collapse_stops_the_run_that_asked_for_it() -> Result<()> {
     Ok(())
 }
 
+/// What is known of the samples is an alarm before the first step, and it stops the run that asked for it after
+/// one.
+#[test]
+fn what_is_known_before_the_first_step_is_said_at_once() -> Result<()> {
+    let known = || vec![Gauge::below("copies", 0.9, 0.5), Gauge::below("other", 0.1, 0.5)];
+    let trained = |config: TrainConfig, dir: &Path| {
+        let line = line(0..0);
+        let optim = OptimConfig { lr: 0.1, ..OptimConfig::default() };
+        let mut trainer = Trainer::new(&line, config, &optim, 2, &Device::Cpu)?.with_known(known());
+        trainer.fit(&Two, &mut Run::create(dir, CONFIG)?)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let summary = trained(config(), &dir.path().join("warned"))?;
+    let first = &summary.alarms[0];
+    assert_eq!((first.gauge.as_str(), first.step), ("copies", 0));
+    assert!(summary.unhealthy.iter().any(|b| b.gauge == "copies" && b.healthy_below == Some(0.5)));
+    assert!(summary.alarms.iter().all(|a| a.gauge != "other"));
+    let stop = TrainConfig { on_collapse: OnCollapse::Stop, ..config() };
+    let e = trained(stop, &dir.path().join("stopped")).unwrap_err();
+    let Error::Collapsed { step: 1, checkpoint, what } = &e else { panic!("{e}") };
+    assert!(checkpoint.is_file() && what.contains("copies is 0.9000"), "{what}");
+    Ok(())
+}
+
 #[test]
 fn other_settings_and_other_samples_are_noticed() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@ use crate::params::{Param, Params, Role};
 use crate::world::World;
 use candle_core::{DType, Device, Tensor};
 use selfsup_kernels::Path;
+use selfsup_kernels::host::floats;
 use selfsup_kernels::norm::l2_normalize;
 use selfsup_kernels::update::sq_norms;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,8 @@ const ROWS: usize = 256;
 const BATCHES: usize = 8;
 /// With fewer possible directions the share of them says little.
 const POSSIBLE: usize = 8;
+/// Steps that a teacher is behind its student at least.
+const LAG: f64 = 0.5;
 
 /// The state between logged steps; a checkpoint holds it.
 #[derive(Debug, Default)]
@@ -66,9 +69,14 @@ impl Watch {
                 found.push(Gauge::plain(EMBEDDING_RANK, rank / possible as f64).healthy(band));
             }
         }
-        found.extend(update_ratio(before)?.map(|ratio| Gauge::plain(UPDATE_RATIO, ratio)));
+        let ratio = update_ratio(before)?;
+        found.extend(ratio.map(|ratio| Gauge::plain(UPDATE_RATIO, ratio)));
         if let Some((gap, digest)) = teacher(params)? {
-            found.push(Gauge::plain(TEACHER_GAP, gap));
+            // A teacher with a momentum of m lags m / (1 - m) steps behind: half a step is a copy, even where the
+            // momentum rises from 0.
+            let low = info_of(infos, TEACHER_GAP).and_then(|info| info.band.low).unwrap_or(0.0);
+            let band = Band::above(low.max(LAG * ratio.unwrap_or(0.0)));
+            found.push(Gauge::plain(TEACHER_GAP, gap).healthy(band));
             // Nothing to compare with at first: the teacher counts as moving.
             let moves = self.teacher.replace(digest) != Some(digest);
             found.push(Gauge::plain(TEACHER_MOVES, f64::from(u8::from(moves))));
@@ -115,7 +123,7 @@ impl Watch {
         }
         let mut rows = Vec::with_capacity(self.rows() * d);
         for batch in &self.recent {
-            rows.extend(batch.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from));
+            rows.extend(floats(batch)?.into_iter().map(f64::from));
         }
         if rows.iter().any(|v| !v.is_finite()) {
             return Ok(Some((f64::NAN, possible)));

@@ -7,12 +7,13 @@
 
 use crate::encoder::Dense;
 use crate::recipe::Architecture;
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, Device, Tensor};
 use selfsup_core::loss::dice_ce;
 use selfsup_core::objective::{Batch, Gauge, Loss, Objective, Outputs};
 use selfsup_core::weights::{self, Options, Report};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
+use selfsup_core::kernels::host::indices;
 use selfsup_kernels::softmax::softmax;
 use std::collections::BTreeMap;
 
@@ -195,8 +196,8 @@ impl Objective for Segment {
 
     /// Mean Dice of the classes but the background that are there or predicted, over the batch.
     fn gauges(&self, e: &Outputs, _pass: &Pass) -> Result<Vec<Gauge>> {
-        let said: Vec<u32> = e.outputs.argmax(D::Minus1)?.flatten_all()?.to_dtype(DType::U32)?.to_vec1()?;
-        let right: Vec<u32> = e.targets.flatten_all()?.to_dtype(DType::U32)?.to_vec1()?;
+        let said: Vec<u32> = indices(&e.outputs.argmax(D::Minus1)?)?;
+        let right: Vec<u32> = indices(&e.targets)?;
         let mut counts = vec![[0u64; 3]; self.config.classes];
         for (&a, &b) in said.iter().zip(&right) {
             let mut add = |class: u32, k: usize| {

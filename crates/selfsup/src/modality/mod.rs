@@ -21,7 +21,7 @@ use crate::recipe::{Given, Recipe, Seen};
 use crate::set::{Set, Sets};
 use candle_core::{Device, Tensor};
 use selfsup_core::data::{LoaderConfig, Source};
-use selfsup_core::objective::{Batch, Inputs};
+use selfsup_core::objective::{Batch, Gauge, Inputs};
 use selfsup_core::optim::OptimConfig;
 use selfsup_core::run::Run;
 use selfsup_core::signal::Stop;
@@ -331,6 +331,8 @@ pub struct PlanRequest<'a> {
     pub device: &'a Device,
     /// Asked between steps.
     pub stop: &'a Stop,
+    /// Gauges of the samples ([`Trainer::with_known`](selfsup_core::trainer::Trainer::with_known)).
+    pub known: &'a [Gauge],
 }
 
 /// A kind of corruption, at severities from 1 to 5.

@@ -8,6 +8,7 @@ use crate::verbs::Opened;
 use selfsup_core::{Error, Key, Pass, Result};
 use selfsup_eval::Matrix;
 use selfsup_eval::linear::{LinearProbe, LogisticConfig, ridge_r2};
+use selfsup_core::kernels::host::floats;
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Instant;
@@ -79,7 +80,7 @@ pub fn measure<M: Modality>(opened: &Opened<M>, set: &Set) -> Result<Invariance>
     let matrix = |parts: &[candle_core::Tensor]| -> Result<Matrix> {
         let all = candle_core::Tensor::cat(parts, 0)?.to_device(&candle_core::Device::Cpu)?;
         let (n, d) = all.dims2()?;
-        Matrix::new(all.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?, n, d)
+        Matrix::new(floats(&all)?, n, d)
     };
     let before = matrix(&before)?;
     let after = if compares { Some(matrix(&after)?) } else { None };

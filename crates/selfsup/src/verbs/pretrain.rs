@@ -1,6 +1,7 @@
 //! `selfsup pretrain`.
 
 use crate::config::{Keys, PretrainConfig};
+use crate::copies::copies;
 use crate::cost::{Clock, Cost};
 use crate::draft::Draft;
 use crate::evaluate::{Probe, Probed};
@@ -264,8 +265,10 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
     modality.keep(&dir)?;
     let stop = Stop::install()?;
     stop.clear();
+    let known: Vec<_> = timed("looking for copies", || copies(&sets.train))?.into_iter().collect();
     trainer = trainer
         .with_stop(stop.clone())
+        .with_known(known.clone())
         .with_display(Display::new(Duration::from_secs(10)))
         .with_data(sets.train.description(kind, false)?);
     if let Some(validation) = validation {
@@ -306,6 +309,7 @@ fn train<M: Modality>(request: &Request, draft: &Draft) -> Result<()> {
                 run: &run,
                 device: &device,
                 stop: &stop,
+                known: &known,
             })?;
             adopt(&params, last.params(), &run, &summary)?;
             summary

@@ -7,6 +7,7 @@ use selfsup_core::kernels::Path;
 use selfsup_core::kernels::softmax::softmax;
 use selfsup_core::nn::Linear;
 use selfsup_core::{Init, Pass, Result, Scope, Weight};
+use selfsup_core::kernels::host::indices;
 
 /// The output of the quantiser at the hidden frames.
 pub struct Quantized {
@@ -61,7 +62,7 @@ impl Quantizer {
             Some((noise, tau)) => ((&logits + noise.reshape((m, g, v))?)? / tau)?,
             None => logits.clone(),
         };
-        let codes = scores.detach().argmax(D::Minus1)?.flatten_all()?.to_vec1::<u32>()?;
+        let codes = indices(&scores.detach().argmax(D::Minus1)?)?;
         let mut hard = vec![0f32; m * g * v];
         for (row, &code) in hard.chunks_exact_mut(v).zip(&codes) {
             row[code as usize] = 1.0;

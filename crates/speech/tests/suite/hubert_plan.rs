@@ -119,7 +119,8 @@ fn go(
         Ok(wave(i))
     };
     let mfcc = Extractor::new(&FeatureConfig::default(), 16_000)?;
-    let data = Recordings { count: COUNT, load: &load, source: &source, mfcc: &mfcc, rate: 16_000 };
+    let data =
+        Recordings { count: COUNT, load: &load, source: &source, mfcc: &mfcc, rate: 16_000, known: &[] };
     let (method, summary) =
         plan.run(dir, None, &data, &Device::Cpu, &Display::quiet, &stop, &|_| Vec::new())?;
     assert_eq!(summary.steps, 6, "the second training has the steps of [train]");

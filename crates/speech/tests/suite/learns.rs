@@ -37,8 +37,14 @@ fn hubert_learns_the_clusters_of_hidden_frames() {
         Loader::by_length(Arc::new(corpus.clone()), prepare, Arc::new(Padded), settings, lengths, 5).unwrap();
     let load = |i: usize| whole.whole(&corpus.clips()[i]);
     let mfcc = Extractor::new(&FeatureConfig::default(), 16_000).unwrap();
-    let data =
-        Recordings { count: corpus.clips().len(), load: &load, source: &source, mfcc: &mfcc, rate: 16_000 };
+    let data = Recordings {
+        count: corpus.clips().len(),
+        load: &load,
+        source: &source,
+        mfcc: &mfcc,
+        rate: 16_000,
+        known: &[],
+    };
     let encoder = EncoderConfig {
         dim: Some(64),
         depth: Some(2),

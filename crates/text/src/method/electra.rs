@@ -19,6 +19,8 @@ use selfsup_core::nn::Linear;
 use selfsup_core::objective::{Gauge, Loss, Objective};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
 use selfsup_kernels::Path;
+use selfsup_core::kernels::host::floats;
+use selfsup_core::kernels::host::indices;
 use selfsup_kernels::sample::categorical;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
@@ -183,15 +185,10 @@ impl Electra {
         }
         // The ids alone come to the host, not the probabilities of the whole vocabulary.
         let drawn = categorical(logits, &draws, Path::Auto)?.to_vec1::<u32>()?;
-        let mut ids = batch.ids.flatten_all()?.to_vec1::<u32>()?;
+        let mut ids = indices(&batch.ids)?;
         let mut labels = match &batch.valid {
             None => vec![0i64; n * l],
-            Some(v) => v
-                .flatten_all()?
-                .to_vec1::<f32>()?
-                .into_iter()
-                .map(|v| if v > 0.0 { 0 } else { IGNORED })
-                .collect(),
+            Some(v) => floats(v)?.into_iter().map(|v| if v > 0.0 { 0 } else { IGNORED }).collect(),
         };
         for ((&row, &id), &truth) in rows.iter().zip(&drawn).zip(&truth).filter(|(_, t)| **t != IGNORED) {
             ids[row as usize] = id;

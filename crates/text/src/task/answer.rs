@@ -12,6 +12,7 @@ use candle_core::Tensor;
 use selfsup_core::nn::Linear;
 use selfsup_core::objective::{Gauge, Loss, Objective};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
+use selfsup_core::kernels::host::integers;
 use serde::{Deserialize, Serialize};
 
 /// Hyper-parameters.
@@ -97,7 +98,7 @@ impl Objective for AnswerFinder {
         };
         // An answer that was cut off with the end of its text is not counted, as in transformers.
         let part = |i| -> Result<Tensor> {
-            let ids: Vec<i64> = targets.narrow(1, i, 1)?.flatten_all()?.to_vec1::<i64>()?;
+            let ids: Vec<i64> = integers(&targets.narrow(1, i, 1)?)?;
             let ids: Vec<i64> = ids.into_iter().map(|t| if t >= l { IGNORED } else { t }).collect();
             let n = ids.len();
             Ok(Tensor::from_vec(ids, n, batch.ids.device())?)

@@ -23,6 +23,8 @@ use selfsup_core::objective::{
 use selfsup_core::scope::Buffer;
 use selfsup_core::{Encoder, Error, Init, Params, Pass, Progress, Result, Scope, World};
 use selfsup_kernels::Path;
+use selfsup_core::kernels::host::floats;
+use selfsup_core::kernels::host::indices;
 use selfsup_kernels::loss::log_sum_exp;
 use selfsup_kernels::resize::{Resize, resize};
 use serde::{Deserialize, Serialize};
@@ -228,7 +230,7 @@ impl Objective for Colourisation {
         let (scores, map) = self.scores(x, pass)?;
         let (n, h, w, _) = scores.dims4()?;
         let small = reduced(colours, &[h, w])?.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-        let small = small.flatten_all()?.to_vec1::<f32>()?;
+        let small = floats(&small)?;
         let (rarity, places) = (self.weights()?, n * h * w);
         let (mut bins, mut shares) =
             (Vec::with_capacity(places * NEAREST), Vec::with_capacity(places * NEAREST));
@@ -268,7 +270,7 @@ impl Objective for Colourisation {
     /// Counts the colours of the step: a mean over the first hundred steps, a running one afterwards.
     fn after_step(&self, e: &Coloured, progress: &Progress, world: &World) -> Result<()> {
         let q = self.prior.tensor.dim(0)?;
-        let nearest = e.bins.narrow(3, 0, 1)?.flatten_all()?.to_vec1::<u32>()?;
+        let nearest = indices(&e.bins.narrow(3, 0, 1)?)?;
         let mut counts = vec![0f32; q];
         nearest.iter().for_each(|&b| counts[b as usize] += 1.0);
         let counts = Tensor::from_vec(counts, q, self.prior.tensor.device())?;
@@ -282,8 +284,8 @@ impl Objective for Colourisation {
     /// Share of the places whose likeliest square is the right one, in percent; how colourful the pictures
     /// are, which is what they learn from: near 0 in gray ones; and the spread of the features.
     fn gauges(&self, e: &Coloured, _pass: &Pass) -> Result<Vec<Gauge>> {
-        let told = e.scores.detach().argmax(3)?.flatten_all()?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
-        let right = e.bins.narrow(3, 0, 1)?.flatten_all()?.to_vec1::<u32>()?;
+        let told = indices(&e.scores.detach().argmax(3)?)?;
+        let right = indices(&e.bins.narrow(3, 0, 1)?)?;
         let same = told.iter().zip(&right).filter(|(a, b)| a == b).count();
         let chroma = e.chroma.iter().map(|c| f64::from(*c)).sum::<f64>() / e.chroma.len().max(1) as f64;
         Ok(vec![
@@ -304,7 +306,7 @@ impl Objective for Colourisation {
         let (n, _, height, width) = x.dims4()?;
         let ab = self.annealed_mean(&self.scores(x, pass)?.0)?;
         let ab = resize(&ab, &[height, width], Resize::Linear, Path::Auto)?;
-        let ab = ab.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
+        let ab = floats(&ab)?;
         let own = reduced(colours, &[height, width])?.flatten_all()?.to_device(&Device::Cpu)?;
         let own = own.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         let (mut made, mut gray) = (Vec::with_capacity(own.len()), Vec::with_capacity(own.len()));

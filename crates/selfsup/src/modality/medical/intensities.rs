@@ -5,6 +5,7 @@ use selfsup_core::data::Source;
 use selfsup_core::objective::Inputs;
 use selfsup_core::run::counted;
 use selfsup_eval::Matrix;
+use selfsup_core::kernels::host::floats;
 
 /// Side of the intensities that are kept: 512 values.
 const SIDE: usize = 8;
@@ -15,7 +16,7 @@ pub fn boxes(patches: &dyn Source<Inputs>) -> Result<Matrix> {
     for loaded in counted("intensities: batch", patches)? {
         let x = loaded?.batch.x;
         let (b, _, d, h, w) = x.dims5()?;
-        let values: Vec<f32> = x.flatten_all()?.to_vec1()?;
+        let values: Vec<f32> = floats(&x)?;
         n += b;
         values.chunks_exact(d * h * w).for_each(|v| rows.extend(means(v, [d, h, w])));
     }

@@ -27,6 +27,7 @@ use selfsup_core::objective::{BatchRate, Inputs, Lowered, Views};
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading};
 use selfsup_eval::Matrix;
+use selfsup_core::kernels::host::floats;
 use selfsup_medical::augment::{AugmentConfig, Wanted};
 use selfsup_medical::blocks::{Scan, Store};
 use selfsup_medical::corrupt::Corrupt;
@@ -304,7 +305,7 @@ impl Modality for Medical {
         let _ = set;
         let mut lines = Vec::new();
         for (i, view) in batch.globals.iter().chain(&batch.targets).enumerate() {
-            let values: Vec<f32> = view.flatten_all()?.to_vec1()?;
+            let values: Vec<f32> = floats(view)?;
             let (low, high) =
                 values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
             let mean = values.iter().sum::<f32>() / values.len().max(1) as f32;

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::objective::{Batch, Mae, Objective, Views};
 use selfsup_core::{Error, Pass, Result};
+use selfsup_core::kernels::host::floats;
 use selfsup_medical::method::restoration::Restored;
 use selfsup_medical::recipe::Architecture;
 use selfsup_vision::image::Image;
@@ -74,7 +75,7 @@ impl Draws<Views> for Medical {
 fn middle_slice(map: &Tensor, i: usize) -> Result<(Vec<f32>, usize, usize)> {
     let (_, d, h, w, _) = map.dims5()?;
     let slice = map.narrow(0, i, 1)?.narrow(1, d / 2, 1)?.narrow(4, 0, 1)?;
-    Ok((slice.contiguous()?.flatten_all()?.to_vec1()?, h, w))
+    Ok((floats(&slice)?, h, w))
 }
 
 /// What the encoder saw, what the decoder painted, and the original, as maps.

@@ -6,6 +6,7 @@ use crate::set::Set;
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
 use selfsup_eval::Matrix;
+use selfsup_core::kernels::host::floats;
 use selfsup_speech::augment::{Noise, NoiseLevel};
 use selfsup_speech::corrupt::{Corrupt, Corruption};
 use selfsup_speech::data::PrepareConfig;
@@ -77,7 +78,7 @@ impl Corruptible<Speech> for Speech {
         let inputs = self.inputs(&one, false, LoaderConfig::in_order(1, 0))?;
         let batch =
             inputs.epoch_from(0, 0)?.next().ok_or_else(|| Error::input("samples", "there is none"))?;
-        let wave: Vec<f32> = batch?.batch.x.flatten_all()?.to_vec1()?;
+        let wave: Vec<f32> = floats(&batch?.batch.x)?;
         let rate = self.keys.input.audio.rate;
         let mel = Extractor::new(&FeatureConfig { bins: Some(40), ..FeatureConfig::fbank() }, rate)?
             .compute(&wave)?;

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use selfsup_core::{Error, Layer, Pass, Result, Scope};
 use selfsup_eval::Matrix;
 use selfsup_eval::projection::pca;
+use selfsup_core::kernels::host::floats;
 use selfsup_speech::batch::Waves;
 use selfsup_speech::data::normalize;
 use selfsup_speech::features::{Extractor, FeatureConfig};
@@ -55,7 +56,7 @@ impl Draws<Waves> for Speech {
         let all: Vec<Tensor> = parts.iter().map(|p| p.frames.clone()).collect();
         let all = Tensor::cat(&all, 0)?;
         let (n, d) = all.dims2()?;
-        let scores = pca(Matrix::new(all.flatten_all()?.to_vec1()?, n, d)?.view(), 3)?;
+        let scores = pca(Matrix::new(floats(&all)?, n, d)?.view(), 3)?;
         let units = match &self.keys.method {
             MethodConfig::Hubert(c) => {
                 let clusters = c.iterations.last().map_or(0, |i| i.clusters);

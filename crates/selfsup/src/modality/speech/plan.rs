@@ -65,7 +65,8 @@ impl TrainingPlan<Waves> for Speech {
             check_clusters(method, samples.map(|n| self.encoder.frames(n)).sum())?;
         }
         let mfcc = Extractor::new(&FeatureConfig::default(), rate)?;
-        let data = Recordings { count: clips.len(), load: &load, source: &source, mfcc: &mfcc, rate };
+        let known = request.known;
+        let data = Recordings { count: clips.len(), load: &load, source: &source, mfcc: &mfcc, rate, known };
         let plan = HubertPlan {
             method: method.clone(),
             encoder: self.encoder.clone(),

@@ -28,6 +28,7 @@ use selfsup_core::weights::left_out;
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
 use selfsup_datasets::{Kind, Reading, Source as Place};
 use selfsup_eval::Matrix;
+use selfsup_core::kernels::host::integers;
 use selfsup_text::batch::{Example, IGNORED, Pad, Sequences};
 use selfsup_text::corpus::{CorpusConfig, Prepared, folder_name};
 use selfsup_text::corrupt::Corrupt;
@@ -416,7 +417,7 @@ const LOOKED: usize = 1000;
 
 /// The first row of a matrix of integers.
 fn first(t: &Tensor) -> Result<Vec<i64>> {
-    Ok(t.narrow(0, 0, 1)?.flatten_all()?.to_dtype(candle_core::DType::I64)?.to_vec1()?)
+    Ok(integers(&t.narrow(0, 0, 1)?)?)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::set::Set;
 use selfsup_core::data::LoaderConfig;
 use selfsup_core::{Error, Result};
 use selfsup_eval::Matrix;
+use selfsup_core::kernels::host::floats;
 use selfsup_vision::corrupt::{Corrupt, Corruption};
 
 impl Vision {
@@ -59,7 +60,7 @@ impl Corruptible<Vision> for Vision {
             inputs.epoch_from(0, 0)?.next().ok_or_else(|| Error::input("samples", "there is none"))?;
         let x = batch?.batch.x;
         let (_, c, height, width) = x.dims4()?;
-        let values: Vec<f32> = x.flatten_all()?.to_vec1()?;
+        let values: Vec<f32> = floats(&x)?;
         let mut rgb = Vec::with_capacity(3 * height * width);
         for i in 0..height * width {
             for k in 0..3 {

@@ -8,6 +8,7 @@ use selfsup_core::objective::{Batch, Mae, Method, Objective, Picture, Views};
 use selfsup_core::{Error, Layer, Pass, Result};
 use selfsup_eval::Matrix;
 use selfsup_eval::projection::pca;
+use selfsup_core::kernels::host::floats;
 use selfsup_vision::augment::AugmentConfig;
 use selfsup_vision::encoder::last_attention;
 use selfsup_vision::image::Image;
@@ -138,7 +139,7 @@ impl Vision {
         if l != rows * columns || l < 4 {
             return Ok(None);
         }
-        let values: Vec<f32> = tokens.detach().contiguous()?.flatten_all()?.to_vec1()?;
+        let values: Vec<f32> = floats(&tokens.detach())?;
         let found = pca(Matrix::new(values, n * l, d)?.view(), 3)?;
         if found.k < 3 {
             return Ok(None);

@@ -5,6 +5,7 @@ use selfsup_core::data::Source;
 use selfsup_core::objective::Inputs;
 use selfsup_core::run::counted;
 use selfsup_eval::Matrix;
+use selfsup_core::kernels::host::floats;
 use selfsup_vision::augment::AugmentConfig;
 
 /// Longest side of the pixels that are kept, so that large images do not cost a day.
@@ -25,7 +26,7 @@ pub fn pixels(images: &dyn Source<Inputs>, augment: &AugmentConfig, channels: us
     for loaded in counted("pixels: batch", images)? {
         let batch = loaded?.batch;
         let (b, c, h, w) = batch.x.dims4()?;
-        let mut x: Vec<f32> = batch.x.flatten_all()?.to_vec1()?;
+        let mut x: Vec<f32> = floats(&batch.x)?;
         for (i, plane) in x.chunks_exact_mut(h * w).enumerate() {
             let (mean, std) = augment.channel(i % c, c);
             plane.iter_mut().for_each(|v| *v = *v * std + mean);
