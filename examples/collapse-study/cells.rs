@@ -305,7 +305,10 @@ fn of_method(kind: &str, method: &str) -> &'static [&'static str] {
             &["method.queue=1024", "method.momentum=0.99", "method.hidden_dim=128", "method.out_dim=64"]
         }
         "moco-v3" | "byol" => &["method.momentum=0.99", "method.hidden_dim=128", "method.out_dim=64"],
-        "simsiam" => &["method.predictor_dim=32", "method.out_dim=64"],
+        // As in its paper, where the collapses are.
+        "simsiam" => {
+            &["method.predictor_dim=32", "method.out_dim=64", "optim.kind=sgd", "optim.momentum=0.9"]
+        }
         "barlow-twins" | "vicreg" => &["method.hidden_dim=128", "method.out_dim=128"],
         "mae" => &[SMALL_VIT, "method.decoder_dim=48", "method.decoder_depth=1", "method.decoder_heads=3"],
         "masked-lm" | "simcse" => {
@@ -347,7 +350,8 @@ fn of_method(kind: &str, method: &str) -> &'static [&'static str] {
 /// A learning rate at which the method learns.
 fn rate(method: &str) -> f64 {
     match method {
-        "byol" | "moco-v3" | "simsiam" | "mae" | "simmim" | "i-jepa" | "dino" | "ibot" | "dinov2" => 1e-3,
+        "simsiam" => 0.1,
+        "byol" | "moco-v3" | "mae" | "simmim" | "i-jepa" | "dino" | "ibot" | "dinov2" => 1e-3,
         "simcse" => 3e-4,
         "wav2vec2" | "data2vec" => 5e-4,
         _ => 2e-3,

@@ -5,9 +5,10 @@ use super::case::{Case, Handler, Outputs, Result};
 use candle_core::{DType, Device, Tensor};
 use selfsup_core::Key;
 use selfsup_eval::kmeans::{self, KMeansConfig};
+use selfsup_eval::knn::normalize_rows;
 use selfsup_eval::metrics::{self, Confusion};
 use selfsup_eval::segmentation::{dice, surface_distance};
-use selfsup_eval::{KnnConfig, Matrix, knn, ood, text};
+use selfsup_eval::{KnnConfig, Matrix, episodes, knn, ood, text};
 use serde_json::Value;
 
 /// Who runs a case of evaluation.
@@ -69,6 +70,7 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "calibration" => |c| one(calibration, c),
         "multilabel" => |c| one(several_labels, c),
         "ood" => |c| one(elsewhere, c),
+        "episode" => |c| one(few_shot, c),
         "miou" => |c| one(overlaps, c),
         "events" => |c| one(events, c),
         _ => return None,
@@ -287,6 +289,22 @@ fn elsewhere(c: &Case) -> Result<Outputs> {
             list(&format!("{name}_fpr95"), &[found.fpr95])?,
         ]);
     }
+    Ok(out)
+}
+
+fn few_shot(c: &Case) -> Result<Outputs> {
+    let unit = |name: &str| -> Result<Matrix> {
+        let x = matrix(c, name)?;
+        Ok(Matrix::new(normalize_rows(x.view()), x.n(), x.d())?)
+    };
+    let (support, query) = (unit("support")?, unit("query")?);
+    let told = episodes::told(support.view(), &labels(c, "labels")?, c.whole("ways", 5), query.view())?;
+    let values = c.input("accuracies")?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let interval = episodes::Interval::of(&values);
+    let classes = |of: Vec<u32>| Tensor::new(of.into_iter().map(i64::from).collect::<Vec<_>>(), &Device::Cpu);
+    let mut out = outputs([("mean", interval.mean), ("half", interval.half)])?;
+    out.insert("expected.nearest".into(), classes(told.nearest)?);
+    out.insert("expected.logistic".into(), classes(told.logistic)?);
     Ok(out)
 }
 

@@ -5,7 +5,8 @@
 
 use crate::data::{LoadedBatch, Source};
 use crate::error::{Error, Result};
-use crate::objective::{Batch, Objective};
+use crate::objective::gauge::Side;
+use crate::objective::{Band, Batch, Objective};
 use crate::optim::{OptimConfig, Optimizer, train_last_blocks};
 use crate::params::{Param, Params, Role};
 use crate::pass::{Pass, Progress};
@@ -105,7 +106,7 @@ impl<'a, B: Batch> Trial<'a, B> {
     }
 
     /// Every trained parameter, and every one that an exponential average or an update in `after_step` is to
-    /// change, differs after the training; no frozen one does. `dir` is a folder that does not exist yet.
+    /// change, differs after the training; no frozen one does. The settings are in their bands. `dir` is a folder that does not exist yet.
     ///
     /// # Errors
     /// If one does not, or the training fails.
@@ -114,6 +115,7 @@ impl<'a, B: Batch> Trial<'a, B> {
         method: &O,
         dir: &Path,
     ) -> Result<()> {
+        self.settings_are_healthy(method)?;
         let before = bits(method.params())?;
         self.train(method, dir)?;
         let after = bits(method.params())?;
@@ -126,6 +128,24 @@ impl<'a, B: Batch> Trial<'a, B> {
                     p.role,
                     if moved { "moved" } else { "did not move" }
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The method's settings lie in their bands, and each band says what a breach means.
+    fn settings_are_healthy<O: Objective<Batch = B> + ?Sized>(&self, method: &O) -> Result<()> {
+        for setting in method.settings() {
+            let info = method.gauge_info().iter().find(|info| info.name == setting.name);
+            let told = |side, bound: Option<f64>| {
+                bound.is_none() || info.is_some_and(|info| !info.advice(side).remedy.is_empty())
+            };
+            let Band { low, high } = setting.band;
+            if setting.band.breach(setting.value).is_some() {
+                return self.fail(format_args!("{} = {} is outside its band", setting.name, setting.value));
+            }
+            if !(told(Side::Below, low) && told(Side::Above, high)) {
+                return self.fail(format_args!("{} has a band without a remedy", setting.name));
             }
         }
         Ok(())

@@ -3,11 +3,11 @@
 //! An episode draws `ways` classes, `shots` samples of each to learn from and up to `queries` others of each to be
 //! told (Vinyals et al. 2016, arXiv 1606.04080). Two classifiers on frozen features, both of L2-normalised rows:
 //! the nearest class mean (Snell et al. 2017, arXiv 1703.05175), and logistic regression (Tian et al. 2020, arXiv
-//! 2003.11539). Results are means over episodes with a 95% interval, `1.96 s / sqrt(episodes)`.
+//! 2003.11539: C = 1, not standardised). Results are means over episodes with a 95% interval, `1.96 s / sqrt(episodes)`.
 
 use crate::data::{Features, Matrix, check_labels};
 use crate::knn::normalize_rows;
-use crate::linear::{LinearProbe, LogisticConfig};
+use crate::linear::{LinearProbe, LogisticConfig, Standardizer};
 use crate::math::dot;
 use rayon::prelude::*;
 use selfsup_core::{Error, Key, Result};
@@ -113,14 +113,33 @@ pub fn episodes(
             let right = told.iter().zip(&query_labels).filter(|(a, b)| a == b).count();
             100.0 * right as f64 / query_labels.len().max(1) as f64
         };
-        let nearest = nearest_means(support.view(), &support_labels, ways, query.view());
-        let settings = LogisticConfig { c: 1.0, ..LogisticConfig::default() };
-        let probe = LinearProbe::fit(support.view(), &support_labels, ways, &settings)?;
-        Ok([share(&nearest), share(&probe.predict(query.view())?)])
+        let told = told(support.view(), &support_labels, ways, query.view())?;
+        Ok([share(&told.nearest), share(&told.logistic)])
     };
     let found = (0..episodes).into_par_iter().map(one).collect::<Result<Vec<_>>>()?;
     let of = |k: usize| Interval::of(&found.iter().map(|v| v[k]).collect::<Vec<_>>());
     Ok(Episodes { config: *config, nearest: of(0), logistic: of(1) })
+}
+
+/// The classes that the two classifiers of an episode give its queries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// By the nearest class mean.
+    pub nearest: Vec<u32>,
+    /// By logistic regression with C = 1.
+    pub logistic: Vec<u32>,
+}
+
+/// Tells the classes of the `query` rows `(q, d)` from labelled `support` rows `(n, d)` of `ways` classes, all rows
+/// L2-normalised already.
+///
+/// # Errors
+/// If shapes or labels do not fit.
+pub fn told(support: Features<'_>, labels: &[u32], ways: usize, query: Features<'_>) -> Result<Told> {
+    let settings = LogisticConfig { c: 1.0, ..LogisticConfig::default() };
+    let as_they_are = Standardizer::none(support.d());
+    let probe = LinearProbe::fit_after(as_they_are, support, labels, ways, &settings)?;
+    Ok(Told { nearest: nearest_means(support, labels, ways, query), logistic: probe.predict(query)? })
 }
 
 /// The class whose mean is nearest, for each query.

@@ -6,6 +6,7 @@
 //! autoencoding the patch; for restoration the corrupted patch and the patch.
 
 use crate::Volume;
+use crate::per_axis::{three, three_or_none};
 use crate::transform::{
     BiasField, CropCenter, CropForeground, CropRandom, Elastic, Flip, Gamma, Noise, Pipeline, Resample,
     Rotate, Scale, Step, check_range, check_share,
@@ -19,10 +20,12 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentConfig {
     /// Depth, height and width of a patch in voxels; a depth of 1 makes patches of slices, which are turned
-    /// in their plane only.
+    /// in their plane only. One number stands for all three.
+    #[serde(deserialize_with = "three")]
     pub size: [usize; 3],
-    /// Voxel size in mm (z, y, x) to which volumes are resampled; as they are if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Voxel size in mm (z, y, x) to which volumes are resampled; as they are if absent. One number stands for
+    /// all three.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "three_or_none")]
     pub spacing: Option<[f64; 3]>,
     /// Crop to the voxels above this share of the way from the lowest to the highest value.
     #[serde(skip_serializing_if = "Option::is_none")]

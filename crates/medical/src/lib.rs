@@ -47,6 +47,7 @@ pub mod grid;
 pub mod image;
 pub mod method;
 pub mod names;
+mod per_axis;
 pub mod prelude;
 pub mod read;
 pub mod recipe;

@@ -8,8 +8,8 @@ use crate::transform::extremes;
 use crate::transform::sample::{Interpolation, warp};
 use crate::{Grid, Volume};
 use candle_core::{Device, Tensor};
-use selfsup_core::{Error, Result};
 use selfsup_core::kernels::host::floats;
+use selfsup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// How a volume is cut.

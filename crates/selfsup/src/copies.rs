@@ -16,12 +16,12 @@ const LOOKED_AT: usize = 64;
 /// The share of copies that is still healthy.
 const MOST: f64 = 0.5;
 /// Fewer say nothing.
-const FEWEST: usize = 8;
+const FEWEST: usize = 4;
 /// Bytes that are compared at the start, in the middle and at the end of a content.
 const PIECE: usize = 1 << 16;
 
 /// The share of samples whose content, byte for byte, another one has too; of large contents three pieces are
-/// compared. `None` for fewer than eight samples, where that says nothing.
+/// compared. `None` for fewer than four samples, where that says nothing.
 ///
 /// A sample that cannot be read counts as one of a kind: whoever reads it to train on it says why.
 ///
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(share(&all(16, &other)), Some(0.0));
         assert_eq!(share(&all(16, &|_| vec![7; 10])), Some(1.0));
         assert_eq!(share(&all(16, &|i| other(i / 8 * (i + 1)))), Some(0.5));
-        assert_eq!(share(&all(7, &|_| vec![7; 10])), None);
+        assert_eq!(share(&all(3, &|_| vec![7; 10])), None);
     }
 
     #[test]

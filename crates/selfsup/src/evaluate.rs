@@ -7,6 +7,7 @@ use crate::modality::{Modality, with_noise};
 use crate::set::{Labelled, Set};
 use candle_core::Device;
 use selfsup_core::data::{LoadedBatch, LoaderConfig};
+use selfsup_core::kernels::host::floats;
 use selfsup_core::objective::{Batch, Inputs};
 use selfsup_core::run::counted;
 use selfsup_core::{Encoder, Error, Key, Result};
@@ -15,7 +16,6 @@ use selfsup_eval::knn::KnnConfig;
 use selfsup_eval::linear::LogisticConfig;
 use selfsup_eval::protocol::{EvalInput, FeatureSet, Named, ProbeReport, evaluate_with_logits};
 use selfsup_eval::{Matrix, Means, collapse};
-use selfsup_core::kernels::host::floats;
 use std::fmt::Write as _;
 use std::time::Instant;
 

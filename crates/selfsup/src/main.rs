@@ -44,35 +44,20 @@ fn run(cli: Cli) -> Result<()> {
     let own = common.overrides(&cli.verb)?;
     match cli.verb {
         Verb::Pretrain(a) => verbs::pretrain::run(verbs::pretrain::Request {
-            args: [a.args, own].concat(),
-            data: a.data,
-            labels: a.labels,
-            test: a.test,
-            method: a.method,
-            encoder: a.encoder,
             out: a.folder.out,
             resume: a.folder.resume,
             allow_config_change: a.folder.allow_config_change,
-            budget: a.budget.budget,
             dry_run: a.dry_run,
             probe: !a.no_probe,
+            ..a.what.of(a.budget, own)
         }),
-        Verb::Plan(a) => verbs::plan::run(&verbs::pretrain::Request {
-            args: [a.args, own].concat(),
-            data: a.data,
-            labels: a.labels,
-            test: a.test,
-            method: a.method,
-            encoder: a.encoder,
-            budget: a.budget.budget,
-            ..Default::default()
-        }),
+        Verb::Plan(a) => verbs::plan::run(&a.what.of(a.budget, own)),
         Verb::Probe(a) => verbs::probe::run(&verbs::probe::Request {
             run: a.run,
             overrides: [a.overrides, own].concat(),
-            data: a.data,
-            test: a.test,
-            labels: a.labels,
+            data: a.on.data,
+            test: a.on.test,
+            labels: a.on.labels,
             frames: a.frames.map(Option::unwrap_or_default),
             out: a.out,
             snr: a.noise.snr,
@@ -87,9 +72,9 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Robustness(a) => verbs::robustness::run(&verbs::robustness::Request {
             run: a.run,
             overrides: [a.overrides, own].concat(),
-            data: a.data,
-            test: a.test,
-            labels: a.labels,
+            data: a.on.data,
+            test: a.on.test,
+            labels: a.on.labels,
             corruptions: a.corruptions,
             severities: a.severities,
             samples: a.samples,

@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor};
 use selfsup_core::checkpoint::save_safetensors;
 use selfsup_core::cluster::Clusters;
 use selfsup_core::data::{LoadedBatch, Source};
-use selfsup_core::{Error, Result, weights};
 use selfsup_core::kernels::host::integers;
+use selfsup_core::{Error, Result, weights};
 use std::path::Path;
 
 /// A cluster for each frame of each recording, and the instants of the frames.

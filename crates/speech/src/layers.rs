@@ -4,8 +4,8 @@
 use crate::encoder::SpeechConfig;
 use crate::features::Frames;
 use candle_core::{Device, Tensor};
-use selfsup_core::{Encoder, Error, Layer, Pass, Result};
 use selfsup_core::kernels::host::floats;
+use selfsup_core::{Encoder, Error, Layer, Pass, Result};
 
 /// Samples of a recording that go through an encoder at once, about: 20 s at 16 kHz. Attention grows with the
 /// square of it.

@@ -6,9 +6,9 @@
 
 use crate::encoder::{Gpt2, T5};
 use candle_core::{Device, Tensor};
+use selfsup_core::kernels::host::floats;
 use selfsup_core::nn::KvCache;
 use selfsup_core::{Error, Key, Pass, Result, Rng};
-use selfsup_core::kernels::host::floats;
 use serde::{Deserialize, Serialize};
 
 /// How tokens are chosen.

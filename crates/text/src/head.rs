@@ -5,13 +5,13 @@
 use crate::batch::IGNORED;
 use crate::encoder::BertConfig;
 use candle_core::{DType, Tensor};
+use selfsup_core::kernels::host::integers;
 use selfsup_core::nn::{LayerNorm, Linear};
 use selfsup_core::objective::{Band, Gauge, embedding_std};
 use selfsup_core::{Init, Pass, Result, Scope, Weight};
 use selfsup_kernels::Path;
 use selfsup_kernels::activation::Act;
 use selfsup_kernels::embedding::embedding;
-use selfsup_core::kernels::host::integers;
 use selfsup_kernels::linear::linear;
 use selfsup_kernels::loss::cross_entropy_sum;
 

@@ -8,6 +8,7 @@
 
 use crate::batch::{Example, IGNORED, Vocabulary};
 use selfsup_core::data::Transform;
+use selfsup_core::objective::{Gauge, GaugeInfo};
 use selfsup_core::{Error, Result, Rng};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,23 @@ pub struct MaskConfig {
 impl Default for MaskConfig {
     fn default() -> Self {
         MaskConfig { share: 0.15, mask: 0.8, random: 0.1, whole_words: false }
+    }
+}
+
+/// The gauge of [`MaskConfig::hidden`].
+const HIDDEN: &str = "method.masking";
+
+/// What the gauge of the masking means.
+pub(crate) static HIDDEN_INFO: [GaugeInfo; 1] =
+    [GaugeInfo::new(HIDDEN, "share of the predicted tokens that cannot be read off the input").too_low(
+        "most of the tokens that are predicted stay in the input: copying them is all there is to learn",
+        "method.masking.mask = 0.8 and method.masking.random = 0.1",
+    )];
+
+impl MaskConfig {
+    /// A gauge of the share of the predicted tokens that are hidden or replaced.
+    pub(crate) fn hidden(&self) -> Gauge {
+        Gauge::above(HIDDEN, f64::from(self.mask + self.random), 0.3)
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::augment::AugmentConfig;
 use crate::image::{Image, Pixels};
 use candle_core::Tensor;
-use selfsup_core::{Error, Result};
 use selfsup_core::kernels::host::floats;
+use selfsup_core::{Error, Result};
 
 /// Pixels of the longer side of a cell on a sheet, at least.
 const SIDE: u32 = 96;

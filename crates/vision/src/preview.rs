@@ -4,9 +4,9 @@ use crate::augment::AugmentConfig;
 use crate::image::{Image, Pixels};
 use crate::transform::ops::{Filter, Rect, resized_crop};
 use candle_core::Tensor;
+use selfsup_core::kernels::host::floats;
 use selfsup_core::objective::Views;
 use selfsup_core::{Error, Result};
-use selfsup_core::kernels::host::floats;
 
 /// Pixels of a view's longer side on the sheet, at least: small views are enlarged by a whole factor, pixel
 /// by pixel, so that nothing is smoothed over.

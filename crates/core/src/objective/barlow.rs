@@ -33,12 +33,18 @@ impl Default for BarlowTwinsConfig {
 }
 
 /// What its gauges mean where it is special to Barlow Twins.
-static INFO: [GaugeInfo; 1] = [GaugeInfo::new("embedding_std", "spread of the normalised projections")
+static INFO: [GaugeInfo; 2] = [
+    GaugeInfo::new("embedding_std", "spread of the normalised projections")
     .too_low(
         "all samples get nearly the same embedding (complete collapse), which the diagonal of the\
      cross-correlation should prevent: the learning rate is too high, or the samples hardly differ",
         "a lower optim.lr or a longer warm-up, a larger batch",
-    )];
+    ),
+    GaugeInfo::new("method.lambda", "weight of the redundancy term").too_low(
+        "nothing keeps features from repeating each other: the diagonal alone leaves one direction many times",
+        "method.lambda of 0.001 to 0.01 (the paper's 0.005)",
+    ),
+];
 
 /// The method.
 pub struct BarlowTwins {
@@ -97,6 +103,10 @@ impl Objective for BarlowTwins {
 
     fn criterion(&self, e: &joint::Pair, _pass: &Pass) -> Result<Loss> {
         Ok(barlow_twins(&e.a, &e.b, self.config.lambda)?.into())
+    }
+
+    fn settings(&self) -> Vec<Gauge> {
+        vec![Gauge::above("method.lambda", self.config.lambda, 1e-5)]
     }
 
     fn gauge_info(&self) -> &'static [GaugeInfo] {

@@ -10,7 +10,7 @@
 //! through the encoder one by one, so batch norm sees one at a time. The gradient's clipping by tensor, the rise
 //! of weight decay and stochastic depth are keys of `[optim]` and `[encoder]`.
 
-use super::dino_head::{Centre, DinoHead, DinoHeadSizes, TEACHER, teacher_gauges, warmed};
+use super::dino_head::{Centre, DinoHead, DinoHeadSizes, TEACHER, centre_moves, teacher_gauges, warmed};
 use super::{
     BuildEncoder, Gauge, GaugeInfo, Loss, Lowered, Method, Networks, Objective, OverViews, Views, Wanted,
     boxed, joint,
@@ -216,6 +216,10 @@ impl Objective for Dino {
     fn after_step(&self, e: &Outcomes, progress: &Progress, world: &World) -> Result<()> {
         self.teacher.follow(joint::cosine_to_one(self.config.momentum, progress.fraction()))?;
         self.center.follow(&e.teacher, world)
+    }
+
+    fn settings(&self) -> Vec<Gauge> {
+        vec![centre_moves(self.config.center_momentum)]
     }
 
     fn gauge_info(&self) -> &'static [GaugeInfo] {

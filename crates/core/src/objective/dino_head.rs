@@ -188,14 +188,24 @@ pub fn information(p: &Tensor) -> Result<(f64, f64)> {
     Ok((-each, mean - each))
 }
 
-/// What the gauge of a teacher's targets means.
-pub static TEACHER: [GaugeInfo; 1] =
-    [GaugeInfo::new("teacher_information", "nats that the teacher's targets say about the sample").too_low(
+/// What the gauges of a teacher's targets mean.
+pub static TEACHER: [GaugeInfo; 2] = [
+    GaugeInfo::new("teacher_information", "nats that the teacher's targets say about the sample").too_low(
         "all samples get nearly the same target, one output or all of them alike: the targets are not sharpened or \
          not centred, the teacher copies its student, the learning rate is too high, or the samples hardly differ",
         "method.teacher_temperature of 0.04 to 0.07, method.center_momentum of 0.9, method.momentum of 0.99 and \
          more, a lower optim.lr",
-    )];
+    ),
+    GaugeInfo::new("method.center_momentum", "share of the centre that stays in a step").too_high(
+        "the centre stands still, so it holds no output back: one of them may take all samples",
+        "method.center_momentum = 0.9",
+    ),
+];
+
+/// Whether the centre follows the teacher's outputs.
+pub fn centre_moves(momentum: f64) -> Gauge {
+    Gauge::below("method.center_momentum", momentum, 0.9999)
+}
 
 /// Gauges of a teacher's targets `(N, K)`: their entropy, and what they say about the sample, which is 0 in either
 /// collapse. Short healthy runs were above 0.06 nats (docs/benchmarks/collapse.md).

@@ -207,6 +207,9 @@ pub const TEACHER_MOVES: &str = "teacher_moves";
 /// How often a view finds its sample's other view.
 pub const VIEWS_MATCH: &str = "views_match";
 
+/// How far the features vary, before a normalisation, where the loss holds it near 1.
+pub const DIMENSION_STD: &str = "dimension_std";
+
 /// How much better a prediction is than one constant: `1 - loss / loss of the mean`.
 pub const GAIN_OVER_MEAN: &str = "gain_over_mean";
 
@@ -216,8 +219,14 @@ pub const NEGATIVES: &str = "negatives_in_play";
 /// The share of the samples that are copies of another.
 pub const COPIES: &str = "copies";
 
+/// A temperature, for the tables of the methods whose settings name it.
+pub const COLD: GaugeInfo = GaugeInfo::new("method.temperature", "temperature of the softmax").too_low(
+    "the largest score alone counts, so the loss is a maximum and its gradient noise",
+    "method.temperature of 0.05 to 0.5",
+);
+
 /// Gauges that several methods have.
-static SHARED: [GaugeInfo; 9] = [
+static SHARED: [GaugeInfo; 10] = [
     GaugeInfo::new("embedding_std", "spread of the normalised embeddings: 0 for a point, 1 for a sphere")
         .too_low(
             "all samples get nearly the same embedding (complete collapse): what keeps embeddings apart is \
@@ -234,7 +243,7 @@ static SHARED: [GaugeInfo; 9] = [
              (VICReg's covariance, Barlow Twins' lambda) a larger weight",
         ),
     GaugeInfo::new(UPDATE_RATIO, "size of a step's change next to the size of the weights")
-        .healthy(Band::below(0.2))
+        .healthy(Band::below(0.03))
         .too_high(
             "each step changes the weights by a large share of their size: the learning rate is far too high",
             "divide optim.lr by 10 until it is back; a longer warm-up; optim.clip_grad_norm = 1.0",
@@ -259,6 +268,15 @@ static SHARED: [GaugeInfo; 9] = [
             "a view does not find its sample: the samples are all alike, the augmentation leaves nothing of \
              them, or the embeddings have collapsed",
             "look at the views with --dry-run; a weaker augmentation; selfsup search RUN --duplicates; a lower \
+             optim.lr",
+        ),
+    GaugeInfo::new(DIMENSION_STD, "mean standard deviation of the features, which the loss holds near 1")
+        .healthy(Band::above(0.2))
+        .after(0.05)
+        .too_low(
+            "the features shrink towards one point: the term that holds each of them apart is missing or too weak \
+             next to the one that pulls views together",
+            "VICReg: method.mu as large as method.lambda (25 and 25); LeJEPA: method.lambda of 0.02 to 0.1; a lower \
              optim.lr",
         ),
     GaugeInfo::new(GAIN_OVER_MEAN, "how much better the prediction is than the mean of the targets, 1 at best")

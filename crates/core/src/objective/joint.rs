@@ -1,6 +1,6 @@
 //! Shared by joint-embedding methods: views, encoder and projector, their slow copy, and how collapse shows.
 
-use super::gauge::{NEGATIVES, VIEWS_MATCH};
+use super::gauge::{DIMENSION_STD, NEGATIVES, VIEWS_MATCH};
 use super::{BuildEncoder, Gauge, Views};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
@@ -200,6 +200,19 @@ pub fn embedding_std(z: &Tensor) -> Result<Gauge> {
     Ok(Gauge::above("embedding_std", f64::from(sd) * (d as f64).sqrt(), 0.2).of_rows(z))
 }
 
+/// Mean standard deviation over the samples of the features as they are, not normalised: for methods whose loss
+/// holds it near 1 (VICReg's variance term, the Gaussian of LeJEPA). `z` is `(N, D)`.
+///
+/// # Errors
+/// If `z` has another rank.
+pub(super) fn dimension_std(z: &Tensor) -> Result<Gauge> {
+    let n = z.dims2()?.0;
+    let z = z.detach();
+    let centred = z.broadcast_sub(&z.mean_keepdim(0)?)?;
+    let sd = (centred.sqr()?.sum(0)? / (n.max(2) - 1) as f64)?.sqrt()?.mean_all()?.to_scalar::<f32>()?;
+    Ok(Gauge::plain(DIMENSION_STD, f64::from(sd)))
+}
+
 /// Samples that the gauges of pairs look at, and below how many they say nothing.
 const MOST: usize = 256;
 pub(super) const FEWEST: usize = 16;
@@ -215,7 +228,7 @@ fn cosines(a: &Tensor, b: &Tensor) -> Result<Vec<Vec<f32>>> {
 
 /// How often the nearest row of `b` to a row of `a`, `(N, D)` each, is the one of the same sample: `1 / N`
 /// where views tell nothing of their sample, as in a collapse or where all samples are alike. Healthy runs
-/// stay above four times that. Nothing for batches below 16.
+/// stay above four times that, or a tenth in small batches. Nothing for batches below 16.
 ///
 /// # Errors
 /// If shapes differ.
@@ -228,7 +241,7 @@ pub fn views_match(a: &Tensor, b: &Tensor) -> Result<Option<Gauge>> {
     // A tie is no hit: equal embeddings find nothing.
     let hit = |(i, row): (usize, &Vec<f32>)| row.iter().enumerate().all(|(j, v)| j == i || *v < row[i]);
     let hits = cosines.iter().enumerate().filter(|x| hit(*x)).count() as f64;
-    Ok(Some(Gauge::above(VIEWS_MATCH, hits / n, 4.0 / n)))
+    Ok(Some(Gauge::above(VIEWS_MATCH, hits / n, (4.0 / n).min(0.1))))
 }
 
 /// How many negatives count in a contrast at a temperature: the perplexity of their softmax, mean over the
@@ -274,6 +287,13 @@ mod tests {
         let same = rows(16, 4, |_, j| j as f32);
         assert_eq!(value(&same, &same), 0.0, "equal embeddings find nothing");
         assert!(views_match(&eye.narrow(0, 0, 15).unwrap(), &eye).unwrap().is_none());
+    }
+
+    #[test]
+    fn dimension_std_is_that_of_each_feature() {
+        // Sample standard deviations of 2 and 0.
+        let z = Tensor::new(&[[1.0f32, 10.0], [3.0, 10.0], [5.0, 10.0]], &Device::Cpu).unwrap();
+        assert!((dimension_std(&z).unwrap().value - 1.0).abs() < 1e-6);
     }
 
     #[test]

@@ -10,7 +10,10 @@
 //! another thing.
 
 use super::swav::Projected;
-use super::{BuildEncoder, Gauge, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint};
+use super::{
+    Band, BuildEncoder, Gauge, GaugeInfo, Loss, Method, Networks, Objective, OverViews, Views, Wanted, boxed,
+    joint,
+};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::loss::{Knots, directions, lejepa_terms};
@@ -42,6 +45,18 @@ impl Default for LeJepaConfig {
         LeJepaConfig { lambda: 0.05, slices: 256, knots: 17, t_max: 3.0, hidden_dim: 2048, out_dim: 64 }
     }
 }
+
+/// What its settings mean.
+static INFO: [GaugeInfo; 1] =
+    [GaugeInfo::new("method.lambda", "share of the Gaussian regulariser in the loss")
+        .too_low(
+            "nothing holds the embeddings apart: the invariance alone is least for one point",
+            "method.lambda of 0.02 to 0.1",
+        )
+        .too_high(
+            "views are hardly asked to agree: the embeddings are a Gaussian that need not follow the sample",
+            "method.lambda of 0.02 to 0.1",
+        )];
 
 /// The method.
 pub struct LeJepa {
@@ -120,9 +135,19 @@ impl Objective for LeJepa {
         Loss::sum(lejepa_terms(&e.full, &e.small, &a, c.lambda, knots)?)
     }
 
+    fn settings(&self) -> Vec<Gauge> {
+        vec![Gauge::plain("method.lambda", self.config.lambda).healthy(Band::within(1e-3, 0.5))]
+    }
+
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &INFO
+    }
+
     fn gauges(&self, e: &Projected, _pass: &Pass) -> Result<Vec<Gauge>> {
-        let mut gauges: Vec<Gauge> =
-            e.full.iter().take(1).map(joint::embedding_std).collect::<Result<_>>()?;
+        let mut gauges = Vec::new();
+        if let Some(first) = e.full.first() {
+            gauges.extend([joint::embedding_std(first)?, joint::dimension_std(first)?]);
+        }
         if let [first, second, ..] = &e.full[..] {
             gauges.extend(joint::views_match(first, second)?);
         }

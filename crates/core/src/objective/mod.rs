@@ -231,6 +231,12 @@ pub trait Objective: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Gauges of the method's settings, known before the first step: a weight of 0 that keeps the method from
+    /// collapsing, a temperature far from what is used. One outside its band is an alarm at once.
+    fn settings(&self) -> Vec<Gauge> {
+        Vec::new()
+    }
+
     /// What the gauges of this method mean, where it is not what [`gauge::described`] says of the same name.
     fn gauge_info(&self) -> &'static [GaugeInfo] {
         &[]
@@ -292,6 +298,9 @@ impl<O: Objective> Objective for Boxed<O> {
     }
     fn gauges(&self, embeddings: &Erased, pass: &Pass) -> Result<Vec<Gauge>> {
         self.0.gauges(embeddings.get()?, pass)
+    }
+    fn settings(&self) -> Vec<Gauge> {
+        self.0.settings()
     }
     fn gauge_info(&self) -> &'static [GaugeInfo] {
         self.0.gauge_info()

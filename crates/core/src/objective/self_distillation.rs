@@ -14,7 +14,7 @@
 //! number of masked patches. So dimension 0 runs over the samples, and the criterion sees those of all
 //! micro-batches and processes where it balances the batch; padding never enters it.
 
-use super::dino_head::{Centre, DinoHead, DinoHeadSizes, TEACHER, teacher_gauges, warmed};
+use super::dino_head::{Centre, DinoHead, DinoHeadSizes, TEACHER, centre_moves, teacher_gauges, warmed};
 use super::simmim::with_mask_token;
 use super::{Gauge, GaugeInfo, Loss, Objective, Views, joint, masks};
 use crate::encoder::{Encoder, TokenEncoder};
@@ -379,6 +379,10 @@ impl Objective for SelfDistillation {
             patch.follow(&[patches.map_or_else(none, Ok)?], world)?;
         }
         joint::ema(&self.params, &PATHS, joint::cosine_to_one(self.recipe.momentum, progress.fraction()))
+    }
+
+    fn settings(&self) -> Vec<Gauge> {
+        self.recipe.center_momentum.map(centre_moves).into_iter().collect()
     }
 
     fn gauge_info(&self) -> &'static [GaugeInfo] {

@@ -11,9 +11,11 @@
 //! codes balance the batch of all processes; the queue is used as soon as it has rows.
 
 use super::dino_head::information;
+use super::gauge::COLD;
 use super::queue::{Queue, unit};
 use super::{
-    BuildEncoder, Gauge, Loss, Lowered, Method, Networks, Objective, OverViews, Views, Wanted, boxed, joint,
+    Band, BuildEncoder, Gauge, GaugeInfo, Loss, Lowered, Method, Networks, Objective, OverViews, Views,
+    Wanted, boxed, joint,
 };
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
@@ -77,6 +79,20 @@ crate::embeddings! {
         graph small: Vec<Tensor>,
     }
 }
+
+/// What its settings mean.
+static INFO: [GaugeInfo; 2] = [
+    COLD,
+    GaugeInfo::new("method.epsilon", "how even the assignments of Sinkhorn are")
+        .too_low(
+            "assignments are all but one-hot, and Sinkhorn does not settle: few prototypes take all samples",
+            "method.epsilon = 0.05",
+        )
+        .too_high(
+            "every sample is assigned to all prototypes alike: the targets say nothing",
+            "method.epsilon = 0.05",
+        ),
+];
 
 /// The method.
 pub struct Swav {
@@ -197,6 +213,18 @@ impl Objective for Swav {
     fn after_step(&self, e: &Projected, _progress: &Progress, _world: &World) -> Result<()> {
         self.params.set(PROTOTYPES, &unit(&self.prototypes.value())?)?;
         self.queues.iter().zip(&e.full).try_for_each(|(queue, z)| queue.push(z))
+    }
+
+    fn settings(&self) -> Vec<Gauge> {
+        let SwavConfig { temperature, epsilon, .. } = self.config;
+        vec![
+            Gauge::above("method.temperature", temperature, 0.01),
+            Gauge::plain("method.epsilon", epsilon).healthy(Band::within(0.005, 0.5)),
+        ]
+    }
+
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &INFO
     }
 
     /// The spread of the projections, and how many prototypes the predictions use: the exponential of the entropy

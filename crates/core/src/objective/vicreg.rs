@@ -37,12 +37,21 @@ impl Default for VicRegConfig {
 }
 
 /// What its gauges mean where it is special to VICReg.
-static INFO: [GaugeInfo; 1] = [GaugeInfo::new("embedding_std", "spread of the normalised projections")
-    .too_low(
+static INFO: [GaugeInfo; 3] = [
+    GaugeInfo::new("embedding_std", "spread of the normalised projections").too_low(
         "all samples get nearly the same embedding (complete collapse): the variance term, which\
      holds each feature apart, is too weak next to the invariance term",
         "method.mu as large as method.lambda (25 and 25), a lower optim.lr",
-    )];
+    ),
+    GaugeInfo::new("method.mu", "weight of the variance term").too_low(
+        "nothing holds each feature apart: the invariance term alone is least for one point",
+        "method.mu as large as method.lambda (25 and 25)",
+    ),
+    GaugeInfo::new("method.nu", "weight of the covariance term").too_low(
+        "nothing keeps features from repeating each other (dimensional collapse)",
+        "method.nu = 1 beside method.lambda = 25",
+    ),
+];
 
 /// The method.
 pub struct VicReg {
@@ -104,12 +113,17 @@ impl Objective for VicReg {
         Loss::sum(vicreg_terms(&e.a, &e.b, c.lambda, c.mu, c.nu)?)
     }
 
+    fn settings(&self) -> Vec<Gauge> {
+        let VicRegConfig { lambda, mu, nu, .. } = self.config;
+        vec![Gauge::above("method.mu", mu, 0.1 * lambda), Gauge::above("method.nu", nu, 1e-3 * lambda)]
+    }
+
     fn gauge_info(&self) -> &'static [GaugeInfo] {
         &INFO
     }
 
     fn gauges(&self, e: &joint::Pair, _pass: &Pass) -> Result<Vec<Gauge>> {
-        let mut gauges = vec![joint::embedding_std(&e.a)?];
+        let mut gauges = vec![joint::embedding_std(&e.a)?, joint::dimension_std(&e.a)?];
         gauges.extend(joint::views_match(&e.a, &e.b)?);
         Ok(gauges)
     }

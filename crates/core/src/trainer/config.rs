@@ -189,7 +189,9 @@ impl TrainConfig {
         }
         Err(Error::NonFinite {
             step: steps,
-            what: format!("the loss, a gradient or a statistic in {skipped} of {steps} steps"),
+            what: format!(
+                "the loss, a gradient or a statistic (or too few samples could be read) in {skipped} of {steps} steps"
+            ),
             hint: format!(
                 "more than train.max_skipped_fraction = {} were skipped: try a lower optim.lr or optim.clip_grad_norm = 1.0",
                 self.max_skipped_fraction

@@ -144,7 +144,8 @@ impl Health {
         let (step, mut said) = (at.step, Vec::new());
         for g in gauges {
             let grace = info_of(self.infos, g.name).map_or(0.0, |info| info.grace);
-            let side = g.band.breach(g.value).filter(|_| step as f64 > grace * at.total_steps as f64);
+            let counts = grace == 0.0 || step as f64 > grace * at.total_steps as f64;
+            let side = g.band.breach(g.value).filter(|_| counts);
             let Some(side) = side else {
                 if let Some(was) = self.outside.remove(g.name).filter(|was| was.warned) {
                     said.push(Said::Back(format!(
@@ -178,6 +179,11 @@ impl Health {
     pub fn breaches(&self) -> Vec<Breach> {
         let long = self.outside.iter().filter(|(_, o)| o.warned);
         long.map(|(name, o)| breach(self.infos, name, o)).collect()
+    }
+
+    /// Whether a gauge is outside its band.
+    pub fn is_outside(&self, name: &str) -> bool {
+        self.outside.contains_key(name)
     }
 
     /// All alarms of the run.

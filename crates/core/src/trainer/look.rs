@@ -67,6 +67,9 @@ impl<O: Objective + ?Sized> Trainer<'_, O> {
         for loaded in source.epoch_from(0, 0)? {
             let batch = loaded?.batch.to_device(&self.device)?;
             let joint = ranks::joint(world, batch.samples(), (0, 0))?;
+            if self.objective.couples_samples() && joint.samples < 2 {
+                continue;
+            }
             let own = pass.at(seen + joint.offset);
             let embeddings = self.objective.embed(&batch, &own)?.detach()?;
             let mut weight = self.objective.weight(&batch, &embeddings)?;

@@ -327,7 +327,9 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
         if at.step < total {
             self.check_collapsed(run, at.step)?;
             let progress = Progress { step: at.step, total_steps: total, epoch: at.epoch };
-            let known = std::mem::take(&mut self.known);
+            let mut known = [self.objective.settings(), std::mem::take(&mut self.known)].concat();
+            // A resumed run has said it.
+            known.retain(|g| g.band.breach(g.value).is_none() || !self.health.is_outside(g.name));
             collapsed_at_start = self.judge(progress, &known, 1);
         }
         let measured = self.measured_every(total, per_epoch);
@@ -349,9 +351,15 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
                     logged: at.step % self.config.log_every == 0 || at.step + 1 == total,
                 };
                 let mut collapsed = collapsed_at_start.take();
-                let Stepped { loss: value, skipped, mut metrics, gauges } =
-                    self.step(&loaded.batch, &now, &mut missing)?;
-                loss = Some(value);
+                // One sample that could be read has nothing to be compared with.
+                let alone = self.objective.couples_samples() && joint.samples < 2;
+                let Stepped { loss: value, skipped, mut metrics, gauges } = if alone {
+                    self.note_lone_sample(at.step, &loaded.bad);
+                    Stepped { loss: loss.unwrap_or(f64::NAN), skipped: true, ..Stepped::default() }
+                } else {
+                    self.step(&loaded.batch, &now, &mut missing)?
+                };
+                loss = Some(value).filter(|v| !alone || v.is_finite());
                 samples += joint.samples;
                 at.skipped_steps += u64::from(skipped);
                 at.step += 1;
@@ -457,6 +465,15 @@ impl<'a, O: Objective + ?Sized> Trainer<'a, O> {
             alarms: self.health.alarms().to_vec(),
             bands: self.bands.clone(),
         })
+    }
+
+    /// Says that a step is skipped because its batch has one sample.
+    fn note_lone_sample(&mut self, step: u64, bad: &[(usize, String)]) {
+        let why = bad.first().map_or(String::new(), |(_, why)| format!(" ({} could not: {why})", bad.len()));
+        self.display.note(&format!(
+            "warning: step {step} is skipped: of its batch one sample could be read{why}, and the method compares \
+             samples"
+        ));
     }
 
     /// Looks at gauges, says what is to be said of those that have been outside their band for `patience` looks,

@@ -221,6 +221,51 @@ fn a_collapse_stops_the_run_that_asked_for_it() -> Result<()> {
     Ok(())
 }
 
+/// Two batches an epoch; of the second one sample could be read.
+struct Lone;
+
+impl Source<Views> for Lone {
+    fn batches(&self) -> usize {
+        2
+    }
+    fn epoch_from(
+        &self,
+        epoch: u64,
+        first: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<LoadedBatch<Views>>> + '_>> {
+        Ok(Box::new(Two.epoch_from(epoch, first)?.enumerate().map(move |(i, loaded)| {
+            let mut loaded = loaded?;
+            if first + i == 1 {
+                let x = loaded.batch.globals[0].narrow(0, 0, 1)?;
+                loaded.batch = Views::of(vec![x], vec![2]);
+                loaded.bad = vec![(3, "b.png: is no PNG".into())];
+                loaded.indices.pop();
+            }
+            Ok(loaded)
+        })))
+    }
+}
+
+/// One sample has nothing to be compared with: the step is skipped and counted, and the run goes on.
+#[test]
+fn a_batch_of_one_readable_sample_is_skipped() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let line = line(0..0);
+    assert!(line.couples_samples());
+    let optim = OptimConfig { lr: 0.05, ..OptimConfig::default() };
+    let fit = |share: f64, dir: &Path| {
+        let config = TrainConfig { max_skipped_fraction: share, ..config() };
+        let mut trainer = Trainer::new(&line, config, &optim, 2, &Device::Cpu)?.with_validation(Lone);
+        trainer.fit(&Lone, &mut Run::create(dir, CONFIG)?)
+    };
+    let summary = fit(0.6, &dir.path().join("some"))?;
+    assert_eq!((summary.steps, summary.skipped_steps), (12, 6));
+    assert!(summary.loss.is_some_and(f64::is_finite));
+    let e = fit(0.01, &dir.path().join("none")).unwrap_err().to_string();
+    assert!(e.contains("too few samples") && e.contains("max_skipped_fraction"), "{e}");
+    Ok(())
+}
+
 /// What is known of the samples is an alarm before the first step, and it stops the run that asked for it after
 /// one.
 #[test]

@@ -17,7 +17,7 @@ pub(super) struct Now {
 #[derive(Default)]
 pub(super) struct Stepped {
     pub(super) loss: f64,
-    /// Left out, because something was not finite.
+    /// Left out, because something was not finite, or one sample of the batch could be read.
     pub(super) skipped: bool,
     pub(super) metrics: Vec<(String, f64)>,
     pub(super) gauges: Vec<Gauge>,

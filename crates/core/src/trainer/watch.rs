@@ -270,5 +270,12 @@ mod tests {
             found.iter().find(|g| g.name == TEACHER_MOVES).unwrap().value
         };
         assert_eq!((moves(&mut watch), moves(&mut watch)), (1.0, 0.0));
+        // A third of the weights behind, after a step of half of them: less than half a step is a copy.
+        let gap = |before: &[(Param, Tensor)]| {
+            let found = Watch::default().look(before, &params, &[], &[], (&World::default(), true)).unwrap();
+            found.into_iter().find(|g| g.name == TEACHER_GAP).unwrap()
+        };
+        assert!((gap(&before).band.low.unwrap() - 0.25).abs() < 1e-6);
+        assert_eq!(gap(&copies(&params).unwrap()).band.low, Some(1e-6));
     }
 }

@@ -66,6 +66,11 @@ pub struct Standardizer {
 }
 
 impl Standardizer {
+    /// No change of `d` columns.
+    pub fn none(d: usize) -> Self {
+        Standardizer { mean: vec![0.0; d], scale: vec![1.0; d] }
+    }
+
     /// The statistics of `x`.
     pub fn fit(x: Features<'_>) -> Self {
         let d = x.d();
@@ -127,9 +132,22 @@ impl LinearProbe {
     /// If labels are missing or not below `classes`, or the settings are out of range. A fit that stops at
     /// the most iterations is not an error: see [`FitReport::converged`].
     pub fn fit(x: Features<'_>, labels: &[u32], classes: usize, config: &LogisticConfig) -> Result<Self> {
+        Self::fit_after(Standardizer::fit(x), x, labels, classes, config)
+    }
+
+    /// Fits to convergence after a given change of the features: [`Standardizer::none`] leaves them as they are.
+    ///
+    /// # Errors
+    /// As [`LinearProbe::fit`]; also if the statistics are of another width.
+    pub fn fit_after(
+        standardizer: Standardizer,
+        x: Features<'_>,
+        labels: &[u32],
+        classes: usize,
+        config: &LogisticConfig,
+    ) -> Result<Self> {
         check_labels("linear probe labels", labels, x.n(), classes)?;
         config.check()?;
-        let standardizer = Standardizer::fit(x);
         let x = standardizer.apply(x)?;
         let data = Reduced::new(&x)?;
         let gram = gram(data.x(), data.d())?;

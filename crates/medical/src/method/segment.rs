@@ -8,12 +8,12 @@
 use crate::encoder::Dense;
 use crate::recipe::Architecture;
 use candle_core::{D, Device, Tensor};
+use selfsup_core::kernels::host::indices;
 use selfsup_core::loss::dice_ce;
 use selfsup_core::objective::{Batch, Gauge, Loss, Objective, Outputs};
 use selfsup_core::weights::{self, Options, Report};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use selfsup_kernels::Path;
-use selfsup_core::kernels::host::indices;
 use selfsup_kernels::softmax::softmax;
 use std::collections::BTreeMap;
 

@@ -4,6 +4,7 @@ use crate::encoder::{
     ActKind, Dense, MapEncoder, MonaiConfig, MonaiDecoder, MonaiEncoder, NormKind, ResNet3d, ResNet3dConfig,
     UNet, UNetConfig, UpDecoder, UpSpec, ViT3d, ViT3dConfig,
 };
+use crate::per_axis::three_or_none;
 use selfsup_core::network::Shortcut;
 use selfsup_core::objective::Needs;
 use selfsup_core::{Encoder, Error, Result, Role, Scope};
@@ -136,8 +137,9 @@ impl Default for ResNet3dKeys {
 pub struct ViT3dKeys {
     /// `vit3d_tiny`, `vit3d_small`, `vit3d_base`, or `vit3d` with `dim`, `depth` and `heads`.
     pub name: String,
-    /// Voxels of a box's sides (z, y, x); by default an eighth of the patch, at least 2.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Voxels of a box's sides (z, y, x); by default an eighth of the patch, at least 2. One number stands for all
+    /// three.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "three_or_none")]
     pub patch: Option<[usize; 3]>,
     /// Width.
     #[serde(skip_serializing_if = "Option::is_none")]

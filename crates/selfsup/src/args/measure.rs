@@ -4,13 +4,9 @@ use clap::Args;
 use selfsup::verbs;
 use std::path::PathBuf;
 
+/// What a run is measured on.
 #[derive(Args)]
-pub(crate) struct Probe {
-    /// The run's folder, or a checkpoint in it.
-    pub(crate) run: PathBuf,
-    /// KEY=VALUE overrides of the run's configuration, e.g. `eval.knn_k=10`; further runs or checkpoints, to
-    /// compare them on the same samples (CKA, CLID).
-    pub(crate) overrides: Vec<String>,
+pub(crate) struct Labelled {
     /// Labelled data to fit on, instead of the run's own.
     #[arg(long)]
     pub(crate) data: Option<String>,
@@ -21,6 +17,17 @@ pub(crate) struct Probe {
     /// split.
     #[arg(long)]
     pub(crate) labels: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Probe {
+    /// The run's folder, or a checkpoint in it.
+    pub(crate) run: PathBuf,
+    /// KEY=VALUE overrides of the run's configuration, e.g. `eval.knn_k=10`; further runs or checkpoints, to
+    /// compare them on the same samples (CKA, CLID).
+    pub(crate) overrides: Vec<String>,
+    #[command(flatten)]
+    pub(crate) on: Labelled,
     /// Recordings: probe which phone is said in each frame, by the alignments NAME.lab, .phn or .tsv in DIR
     /// (by default where the data has them).
     #[arg(long, value_name = "DIR")]
@@ -62,16 +69,8 @@ pub(crate) struct Curve {
     /// KEY=VALUE overrides: of the run (`data.limit=0`, `eval.read=statistics`) and of the fine-tuning
     /// (`task.kind=ctc`, `train.batch_size=16`, `optim.lr=1e-4`).
     pub(crate) overrides: Vec<String>,
-    /// Labelled data, instead of the run's own.
-    #[arg(long)]
-    pub(crate) data: Option<String>,
-    /// Labelled data to test on.
-    #[arg(long)]
-    pub(crate) test: Option<String>,
-    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and
-    /// split.
-    #[arg(long)]
-    pub(crate) labels: Option<String>,
+    #[command(flatten)]
+    pub(crate) on: Labelled,
     /// Shares of the labels in percent (by default 1,10,20,100, as far as they exist); of recordings with
     /// transcripts shares of their time.
     #[arg(long, value_name = "PERCENT", value_delimiter = ',', allow_hyphen_values = true)]
@@ -107,9 +106,9 @@ impl Curve {
         verbs::curve::Request {
             run: self.run,
             overrides: [self.overrides, overrides].concat(),
-            data: self.data,
-            test: self.test,
-            labels: self.labels,
+            data: self.on.data,
+            test: self.on.test,
+            labels: self.on.labels,
             fractions: self.fractions,
             per_class: self.per_class,
             minutes: self.minutes,
@@ -129,16 +128,8 @@ pub(crate) struct Robustness {
     pub(crate) run: PathBuf,
     /// KEY=VALUE overrides of the run's configuration, e.g. `eval.knn_k=10`.
     pub(crate) overrides: Vec<String>,
-    /// Labelled data to fit and test on, instead of the run's own.
-    #[arg(long)]
-    pub(crate) data: Option<String>,
-    /// Labelled data to test on.
-    #[arg(long)]
-    pub(crate) test: Option<String>,
-    /// A table of labels (CSV, TSV, JSON lines) with the columns path and label, and if wanted group and
-    /// split.
-    #[arg(long)]
-    pub(crate) labels: Option<String>,
+    #[command(flatten)]
+    pub(crate) on: Labelled,
     /// Kinds of corruption, or all; by default those that count for the mean. A wrong name lists them.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) corruptions: Vec<String>,

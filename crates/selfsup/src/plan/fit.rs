@@ -26,7 +26,10 @@ pub fn batches<M: Modality>(
     let whole = LoaderConfig::from(&config.train);
     let problem = match modality.batches(set, whole.clone()) {
         Err(Error::TooFew { problem, .. }) => problem,
-        Err(Error::Config(problem)) => return Err(Error::config(format!("{BATCH}: {problem}"))),
+        // What names another key is not the batch's.
+        Err(Error::Config(problem)) if !names_a_key(&problem) => {
+            return Err(Error::config(format!("{BATCH}: {problem}")));
+        }
         other => return other,
     };
     // In ones, there are as many batches as samples; where there are none, the data is too little whatever the
@@ -38,6 +41,11 @@ pub fn batches<M: Modality>(
     note(format_args!("{BATCH} = {samples}, all there is to train on (the default is {})", whole.batch_size));
     config.train.batch_size = samples;
     modality.batches(set, LoaderConfig { batch_size: samples, ..whole })
+}
+
+/// Whether a problem begins with a key of the configuration: `method.masking.share = 0: ...`.
+fn names_a_key(problem: &str) -> bool {
+    problem.split([' ', ':']).next().is_some_and(|word| word.split('.').count() > 1)
 }
 
 /// Lowers keys of the method that cannot be larger than the `samples` that are trained on. Says so in a line;

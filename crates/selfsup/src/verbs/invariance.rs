@@ -5,10 +5,10 @@
 use crate::modality::{Augmented, Modality};
 use crate::set::Set;
 use crate::verbs::Opened;
+use selfsup_core::kernels::host::floats;
 use selfsup_core::{Error, Key, Pass, Result};
 use selfsup_eval::Matrix;
 use selfsup_eval::linear::{LinearProbe, LogisticConfig, ridge_r2};
-use selfsup_core::kernels::host::floats;
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Instant;

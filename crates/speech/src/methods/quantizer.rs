@@ -4,10 +4,10 @@
 
 use candle_core::{D, Device, Tensor};
 use selfsup_core::kernels::Path;
+use selfsup_core::kernels::host::indices;
 use selfsup_core::kernels::softmax::softmax;
 use selfsup_core::nn::Linear;
 use selfsup_core::{Init, Pass, Result, Scope, Weight};
-use selfsup_core::kernels::host::indices;
 
 /// The output of the quantiser at the hidden frames.
 pub struct Quantized {

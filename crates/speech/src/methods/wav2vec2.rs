@@ -24,7 +24,8 @@ use candle_core::Tensor;
 use selfsup_core::kernels::Path;
 use selfsup_core::kernels::dropout::dropout;
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::embedding_std;
+use selfsup_core::objective::gauge::COLD;
+use selfsup_core::objective::{GaugeInfo, embedding_std};
 use selfsup_core::{Encoder, Error, Gauge, Init, Loss, Objective, Params, Pass, Result, Scope};
 
 /// Hyper-parameters; the defaults are those of the base model.
@@ -127,6 +128,15 @@ impl Wav2Vec2Config {
         (self.gumbel_start * self.gumbel_decay.powf(step as f64)).max(self.gumbel_end)
     }
 }
+
+/// What its settings mean.
+static INFO: [GaugeInfo; 2] = [
+    COLD,
+    GaugeInfo::new("method.diversity_weight", "weight of the diversity term").too_low(
+        "nothing asks for all entries of the codebooks: a few of them take all frames",
+        "method.diversity_weight = 0.1",
+    ),
+];
 
 /// The method.
 pub struct Wav2Vec2 {
@@ -298,6 +308,18 @@ impl Objective for Wav2Vec2 {
             ("feature_energy", energy.detach()),
         ];
         Ok(Loss { value, parts })
+    }
+
+    fn settings(&self) -> Vec<Gauge> {
+        let Wav2Vec2Config { temperature, diversity_weight, .. } = self.config;
+        vec![
+            Gauge::above("method.temperature", temperature, 0.01),
+            Gauge::above("method.diversity_weight", diversity_weight, 1e-3),
+        ]
+    }
+
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &INFO
     }
 
     fn gauges(&self, e: &Contrasted, pass: &Pass) -> Result<Vec<Gauge>> {

@@ -13,14 +13,14 @@ use super::unpooled;
 use crate::batch::{IGNORED, Sequences};
 use crate::encoder::{Bert, BertConfig, Family, Pool};
 use crate::head::{LmHead, Predicted, accuracy, hidden_spread, learnt, mean_cross_entropy};
-use crate::mask::MaskConfig;
+use crate::mask::{HIDDEN_INFO, MaskConfig};
 use candle_core::{DType, Device, Tensor};
-use selfsup_core::nn::Linear;
-use selfsup_core::objective::{Gauge, Loss, Objective};
-use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
-use selfsup_kernels::Path;
 use selfsup_core::kernels::host::floats;
 use selfsup_core::kernels::host::indices;
+use selfsup_core::nn::Linear;
+use selfsup_core::objective::{Gauge, GaugeInfo, Loss, Objective};
+use selfsup_core::{Encoder, Error, Params, Pass, Result, Rng, Scope};
+use selfsup_kernels::Path;
 use selfsup_kernels::sample::categorical;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
@@ -266,6 +266,14 @@ impl Objective for Electra {
 
     fn couples_samples(&self) -> bool {
         false
+    }
+
+    fn settings(&self) -> Vec<Gauge> {
+        vec![self.config.masking.hidden()]
+    }
+
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &HIDDEN_INFO
     }
 
     fn gauges(&self, e: &Detected, pass: &Pass) -> Result<Vec<Gauge>> {

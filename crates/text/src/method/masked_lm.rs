@@ -13,10 +13,10 @@ use super::unpooled;
 use crate::batch::Sequences;
 use crate::encoder::{Bert, BertConfig, Pool};
 use crate::head::{LmHead, Predicted, accuracy, hidden_spread, learnt, mean_cross_entropy};
-use crate::mask::MaskConfig;
+use crate::mask::{HIDDEN_INFO, MaskConfig};
 use candle_core::Tensor;
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::{Gauge, Loss, Objective};
+use selfsup_core::objective::{Gauge, GaugeInfo, Loss, Objective};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,7 @@ pub struct MaskedLm {
     encoder: Bert,
     head: LmHead,
     next: Option<Linear>,
+    masking: MaskConfig,
 }
 
 impl MaskedLm {
@@ -62,6 +63,7 @@ impl MaskedLm {
                 None
             },
             encoder,
+            masking: config.masking.clone(),
         })
     }
 
@@ -150,6 +152,14 @@ impl Objective for MaskedLm {
 
     fn couples_samples(&self) -> bool {
         false
+    }
+
+    fn settings(&self) -> Vec<Gauge> {
+        vec![self.masking.hidden()]
+    }
+
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &HIDDEN_INFO
     }
 
     fn gauges(&self, e: &Masked, pass: &Pass) -> Result<Vec<Gauge>> {

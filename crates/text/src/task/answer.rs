@@ -9,10 +9,10 @@ use crate::batch::{IGNORED, Sequences};
 use crate::encoder::{Bert, BertConfig, Pool};
 use crate::head::{accuracy, mean_cross_entropy};
 use candle_core::Tensor;
+use selfsup_core::kernels::host::integers;
 use selfsup_core::nn::Linear;
 use selfsup_core::objective::{Gauge, Loss, Objective};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
-use selfsup_core::kernels::host::integers;
 use serde::{Deserialize, Serialize};
 
 /// Hyper-parameters.

@@ -15,6 +15,8 @@
 
 use super::colours::{Bins, NEAREST, lab, rgb};
 use candle_core::{DType, Device, Tensor};
+use selfsup_core::kernels::host::floats;
+use selfsup_core::kernels::host::indices;
 use selfsup_core::nn::PixelDecoder;
 use selfsup_core::objective::{
     Band, Gauge, GaugeInfo, Loss, Method, Needs, Networks, Objective, OverViews, Picture, Views, Wanted,
@@ -23,8 +25,6 @@ use selfsup_core::objective::{
 use selfsup_core::scope::Buffer;
 use selfsup_core::{Encoder, Error, Init, Params, Pass, Progress, Result, Scope, World};
 use selfsup_kernels::Path;
-use selfsup_core::kernels::host::floats;
-use selfsup_core::kernels::host::indices;
 use selfsup_kernels::loss::log_sum_exp;
 use selfsup_kernels::resize::{Resize, resize};
 use serde::{Deserialize, Serialize};

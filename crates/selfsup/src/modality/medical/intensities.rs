@@ -2,10 +2,10 @@
 
 use selfsup_core::Result;
 use selfsup_core::data::Source;
+use selfsup_core::kernels::host::floats;
 use selfsup_core::objective::Inputs;
 use selfsup_core::run::counted;
 use selfsup_eval::Matrix;
-use selfsup_core::kernels::host::floats;
 
 /// Side of the intensities that are kept: 512 values.
 const SIDE: usize = 8;

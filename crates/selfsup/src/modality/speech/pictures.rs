@@ -4,10 +4,10 @@
 use super::{Speech, corpus};
 use crate::modality::{Content, Drawing, Drawn, Draws};
 use candle_core::Tensor;
+use selfsup_core::kernels::host::floats;
 use selfsup_core::{Error, Layer, Pass, Result, Scope};
 use selfsup_eval::Matrix;
 use selfsup_eval::projection::pca;
-use selfsup_core::kernels::host::floats;
 use selfsup_speech::batch::Waves;
 use selfsup_speech::data::normalize;
 use selfsup_speech::features::{Extractor, FeatureConfig};

@@ -4,9 +4,9 @@ use super::{Vision, raw};
 use crate::modality::{Corruptible, CorruptionKind, Looks, Modality, RawOf};
 use crate::set::Set;
 use selfsup_core::data::LoaderConfig;
+use selfsup_core::kernels::host::floats;
 use selfsup_core::{Error, Result};
 use selfsup_eval::Matrix;
-use selfsup_core::kernels::host::floats;
 use selfsup_vision::corrupt::{Corrupt, Corruption};
 
 impl Vision {
