@@ -3,7 +3,8 @@
 
 use selfsup_core::config::{self, Unread};
 use selfsup_core::{Error, Result};
-use selfsup_datasets::{Kind, LabelFile};
+use selfsup_datasets::labels::is_table;
+use selfsup_datasets::{Kind, LabelFile, kind_of};
 use std::path::{Path, PathBuf};
 
 /// A configuration as it was given.
@@ -71,10 +72,19 @@ impl Draft {
     }
 
     /// The same with a place for the samples where only a table of them is named (`data.labels`): the table
-    /// itself if it holds texts, else its folder.
+    /// itself if it holds texts, else its folder. A table of images or volumes in `data.path` is taken as
+    /// `data.labels`.
     #[must_use]
     pub fn located(mut self) -> Self {
         let named = |key: &str| self.layers.text(key).filter(|text| !text.is_empty());
+        if let (Some(path), None) = (named("data.path"), named("data.labels"))
+            && let Some(folder) = folder_of_table(path)
+        {
+            let table = path.to_string();
+            self.layers.set_text("data.labels", &table);
+            self.layers.set_text("data.path", &folder.display().to_string());
+            return self;
+        }
         if let (None, Some(labels)) = (named("data.path"), named("data.labels")) {
             let table = Path::new(labels);
             let holds_texts = LabelFile::read(table).is_ok_and(|table| table.holds_texts());
@@ -157,6 +167,21 @@ impl Draft {
     }
 }
 
+/// A larger table is a corpus of texts, and is not looked into.
+const LARGEST_TABLE: u64 = 64 << 20;
+
+/// The folder of a table whose rows are images or volumes beside it; `None` for anything else.
+pub fn folder_of_table(path: &str) -> Option<PathBuf> {
+    let table = Path::new(path);
+    let small = std::fs::metadata(table).is_ok_and(|m| m.is_file() && m.len() <= LARGEST_TABLE);
+    if !small || !is_table(table) || LabelFile::read(table).is_ok_and(|t| t.holds_texts()) {
+        return None;
+    }
+    let folder = table.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let kind = kind_of(&folder.display().to_string()).ok()?;
+    matches!(kind, Kind::Vision | Kind::Medical).then(|| folder.to_path_buf())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +214,15 @@ mod tests {
         let texts = write("texts.csv", "text,label\nsun,x\n");
         let place = |keys: &[&str]| draft("", keys).located().data_path().map(str::to_string);
         assert_eq!(place(&[&images]), Some(dir.path().display().to_string()));
+        // A table of images given as the data is a table of labels, once there are images.
+        let as_data = images.replace("data.labels", "data.path");
+        assert!(place(&[&as_data]).unwrap().ends_with("images.csv"));
+        std::fs::write(dir.path().join("a.png"), b"").unwrap();
+        let located = draft("", &[&as_data]).located();
+        assert_eq!(located.data_path(), Some(dir.path().to_str().unwrap()));
+        assert!(located.layers.text("data.labels").unwrap().ends_with("images.csv"));
+        let texts_as_data = texts.replace("data.labels", "data.path");
+        assert!(place(&[&texts_as_data]).unwrap().ends_with("texts.csv"));
         assert_eq!(place(&[&texts]), Some(dir.path().join("texts.csv").display().to_string()));
         assert_eq!(place(&[&images, "data.path = photos"]).as_deref(), Some("photos"));
         assert_eq!(place(&["data.labels = labels.csv"]).as_deref(), Some("."));

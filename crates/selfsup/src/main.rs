@@ -145,7 +145,7 @@ fn run(cli: Cli) -> Result<()> {
             data: a.data,
         }),
         Verb::Runs(a) => match a.what {
-            None => verbs::runs::list(&a.dir),
+            None => verbs::runs::list(&a.dir, verbs::runs::Order::named(&a.sort)?),
             Some(RunsVerb::Compare { runs }) => verbs::runs::compare(&runs),
             Some(RunsVerb::Clean { dir, failed, yes }) => verbs::runs::clean(&dir, failed, yes),
         },

@@ -47,6 +47,9 @@ pub(crate) struct Runs {
     /// The folder whose runs are listed.
     #[arg(default_value = "runs")]
     pub(crate) dir: PathBuf,
+    /// What they are listed by: name, knn, linear, loss, time, size, newest.
+    #[arg(long, value_name = "ORDER", default_value = "name")]
+    pub(crate) sort: String,
 }
 
 #[derive(Subcommand)]

@@ -1,7 +1,7 @@
 //! `selfsup data`.
 
 use crate::config::PretrainConfig;
-use crate::draft::Draft;
+use crate::draft::{Draft, folder_of_table};
 use crate::modality::Modality;
 use crate::registry::with_modality;
 use crate::say::{hushed, say, say_text};
@@ -13,6 +13,7 @@ use selfsup_datasets::Kind;
 use selfsup_datasets::registry::CARDS;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Prints the data sets that have a name.
 ///
@@ -64,15 +65,23 @@ pub fn fetch(name: &str) -> Result<()> {
 /// # Errors
 /// If nothing can be opened; with unreadable samples after all have been looked at.
 pub fn inspect(what: &str, given: &[String]) -> Result<()> {
+    let folder = folder_of_table(what);
+    let place = folder.as_ref().map_or_else(|| what.to_string(), |folder| folder.display().to_string());
     let kind = match Draft::read(given, &[], None)?.stated_kind()? {
         Some(kind) => kind,
-        None => selfsup_datasets::kind_of(what)?,
+        None => selfsup_datasets::kind_of(&place)?,
     };
-    with_modality!(kind, M => look::<M>(kind, what, given))
+    with_modality!(kind, M => look::<M>(kind, what, folder.as_deref(), given))
 }
 
-fn look<M: Modality>(kind: Kind, what: &str, given: &[String]) -> Result<()> {
-    let mut keys = vec![format!("data.path={}", toml::Value::String(what.into())), "data.hold_out=0".into()];
+/// Looks through `what`, a table of files where their `folder` is named.
+fn look<M: Modality>(kind: Kind, what: &str, folder: Option<&Path>, given: &[String]) -> Result<()> {
+    let named = |key: &str, value: &str| format!("{key}={}", toml::Value::String(value.into()));
+    let mut keys = match folder {
+        Some(folder) => vec![named("data.path", &folder.display().to_string()), named("data.labels", what)],
+        None => vec![named("data.path", what)],
+    };
+    keys.push("data.hold_out=0".into());
     if kind == Kind::Text {
         // The cheapest vocabulary: only that the texts can be read is asked.
         keys.push("tokenizer.kind=characters".into());

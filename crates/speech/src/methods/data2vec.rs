@@ -12,7 +12,7 @@
 //! over the first `anneal` of the run.
 
 use super::frames::Rows;
-use super::masked::Masked;
+use super::masked::{Masked, hidden_spread};
 use crate::batch::Waves;
 use crate::encoder::{Hidden, SpeechConfig, SpeechEncoder, trunk_config};
 use crate::mask::SpanMask;
@@ -249,10 +249,8 @@ impl Objective for Data2Vec {
             return Ok(Vec::new());
         }
         let targets = rows.take(&e.targets)?;
-        let mut gauges = vec![
-            embedding_std(&rows.take(&e.context)?.detach())?,
-            embedding_std(&targets)?.named("target_std"),
-        ];
+        let mut gauges =
+            vec![hidden_spread(&rows.take(&e.context)?)?, embedding_std(&targets)?.named("target_std")];
         if let Some(value) = content(&rows, &targets, e.targets.dim(1)?)? {
             gauges.push(Gauge::above("target_content", value, CONTENT));
         }

@@ -8,7 +8,7 @@
 //! mean over the hidden frames (the paper's alpha = 1; `unmasked_weight` adds that of the visible ones).
 
 use super::frames::Rows;
-use super::masked::Masked;
+use super::masked::{Masked, hidden_spread};
 use super::usage::Usage;
 use crate::batch::{Target, Waves};
 use crate::encoder::{SpeechConfig, SpeechEncoder};
@@ -18,7 +18,6 @@ use selfsup_core::kernels::Path;
 use selfsup_core::kernels::norm::l2_normalize;
 use selfsup_core::loss::{IGNORED, cross_entropy};
 use selfsup_core::nn::Linear;
-use selfsup_core::objective::embedding_std;
 use selfsup_core::{Encoder, Error, Gauge, Init, Loss, Objective, Params, Pass, Result, Scope, Weight};
 
 /// Hyper-parameters; the defaults are those of the base model.
@@ -337,7 +336,7 @@ impl Objective for Hubert {
         }
         let used = Usage::of(rows.flat().iter().filter_map(|&i| u32::try_from(labels[i as usize]).ok()));
         Ok(vec![
-            embedding_std(&rows.take(&e.context)?.detach())?,
+            hidden_spread(&rows.take(&e.context)?)?,
             Gauge::above("clusters_in_batch", used.clusters() as f64, 2.0),
             Gauge::above("cluster_perplexity", used.perplexity(), Usage::healthy_above(self.clusters)),
         ])

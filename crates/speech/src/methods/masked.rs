@@ -4,7 +4,15 @@ use crate::batch::Waves;
 use crate::encoder::{Hidden, SpeechEncoder};
 use crate::mask::SpanMask;
 use candle_core::Tensor;
+use selfsup_core::objective::{Band, Gauge, embedding_std};
 use selfsup_core::{Pass, Result};
+
+/// The spread of the outputs `(rows, D)` at hidden frames. They look alike until the network tells them by what is
+/// around: healthy runs fall to 0.17 for a while (docs/benchmarks/collapse.md), so the bound is lower than that of
+/// embeddings of samples.
+pub(super) fn hidden_spread(z: &Tensor) -> Result<Gauge> {
+    Ok(embedding_std(&z.detach())?.healthy(Band::above(0.1)))
+}
 
 /// A batch whose frames are partly to be hidden.
 pub(super) struct Masked {

@@ -65,6 +65,54 @@ impl Entry {
         self.result.as_ref().map_or(Value::Null, |r| r[name].clone())
     }
 
+    /// A number of the result.
+    fn number(&self, path: &[&str]) -> Option<f64> {
+        path.iter().fold(self.result.as_ref()?, |v, key| &v[*key]).as_f64()
+    }
+
+    /// kNN accuracy of the evaluation at the end, in percent.
+    pub fn knn(&self) -> Option<f64> {
+        self.number(&["probe", "knn", "trained"])
+    }
+
+    /// Accuracy of the linear probe, in percent.
+    pub fn linear(&self) -> Option<f64> {
+        self.number(&["probe", "linear", "trained"])
+    }
+
+    /// The last loss.
+    pub fn loss(&self) -> Option<f64> {
+        self.number(&["training", "loss"])
+    }
+
+    /// How long it took.
+    pub fn seconds(&self) -> Option<f64> {
+        self.number(&["cost", "seconds"]).or_else(|| self.number(&["seconds"]))
+    }
+
+    /// When its metrics were written last, in seconds since 1970.
+    pub fn written(&self) -> Option<f64> {
+        let at = std::fs::metadata(self.dir.join("metrics.jsonl")).ok()?.modified().ok()?;
+        Some(at.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64())
+    }
+
+    /// Whether gauges left their healthy bands: `ok`, or how many alarms there were.
+    pub fn gauges(&self) -> String {
+        match self.part("training")["bands"].is_object() {
+            true => match self.alarms().len() {
+                0 => "ok".into(),
+                1 => "1 alarm".into(),
+                n => format!("{n} alarms"),
+            },
+            false => "-".into(),
+        }
+    }
+
+    /// The gauges of all alarms.
+    fn alarms(&self) -> Vec<Value> {
+        self.part("training")["alarms"].as_array().cloned().unwrap_or_default()
+    }
+
     /// Gauges outside their healthy band at the end.
     pub fn unhealthy(&self) -> Vec<String> {
         let breaches = self.part("training")["unhealthy"].as_array().cloned().unwrap_or_default();
@@ -102,7 +150,8 @@ impl Entry {
         json!({
             "run": self.dir, "state": self.ended.state, "error": self.ended.error, "method": self.method,
             "encoder": self.encoder, "steps": self.steps, "bytes": self.bytes,
-            "cost": self.part("cost"), "unhealthy": self.unhealthy(),
+            "cost": self.part("cost"), "unhealthy": self.unhealthy(), "alarms": self.alarms(),
+            "knn": self.knn(), "linear": self.linear(), "loss": self.loss(),
             "main": self.main.as_ref().map(|(name, value)| json!({ "name": name, "value": value })),
         })
     }
