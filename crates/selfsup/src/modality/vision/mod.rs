@@ -2,10 +2,13 @@
 //! pixels as the baseline.
 
 mod corrupt;
+mod detection;
 mod export;
 mod pictures;
+mod placed;
 mod raw;
 mod recipes;
+mod segmentation;
 #[cfg(feature = "medical")]
 mod slices;
 mod tasks;
