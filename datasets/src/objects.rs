@@ -63,8 +63,8 @@ impl Objects {
     /// The same in pixels of an image of this `width` and `height`, with every box inside it.
     ///
     /// # Errors
-    /// If the file states another size, a number is not finite, a width or height is not above 0, or a box lies
-    /// outside the image; the message names the file and the place in it.
+    /// If the file states another size, a number is not finite, a width or height is not above 0, or a box
+    /// lies outside the image; the message names the file and the place in it.
     pub fn in_pixels(mut self, width: u32, height: u32) -> Result<Self> {
         if let Some(stated) = self.size.filter(|s| *s != [width, height]) {
             return Err(Error::file(

@@ -1,11 +1,11 @@
-//! A composited data set for segmentation and detection: cut-outs with an alpha channel over photos. Masks and
-//! boxes follow from the alpha. The test part shows neither an object nor a photo of the training part.
+//! A composited data set for segmentation and detection: cut-outs with an alpha channel over photos. Masks
+//! and boxes follow from the alpha. The test part shows neither an object nor a photo of the training part.
 //!
 //!     cargo run --release --example vision-composite -- SET PHOTOS OUT [TRAIN TEST SIZE SEED]
 //!
-//! SET is a data set of PNG files with alpha and classes (`emoji`, or a folder of folders), PHOTOS a folder of
-//! images. OUT gets `train` and `test`, each with `images`, `masks` (0 for the background, then the classes) and
-//! `boxes.json`, as COCO's.
+//! SET is a data set of PNG files with alpha and classes (`emoji`, or a folder of folders), PHOTOS a folder
+//! of images. OUT gets `train` and `test`, each with `images`, `masks` (0 for the background, then the
+//! classes) and `boxes.json`, as COCO's.
 
 #![allow(clippy::print_stdout)] // what was written is said
 

@@ -1,5 +1,5 @@
-//! Segmentation and detection of images through the real command: folders of masks, COCO, YOLO and VOC, what is
-//! written, and what is refused.
+//! Segmentation and detection of images through the real command: folders of masks, COCO, YOLO and VOC, what
+//! is written, and what is refused.
 
 use crate::common::{Work, good, refused, selfsup};
 use serde_json::json;
@@ -21,7 +21,7 @@ const SMALL: &[&str] = &[
 
 /// A square in each picture: left, top, side, and whether it is red (or green).
 fn square(i: u32) -> (u32, u32, u32, bool) {
-    (2 + i * 7 % 17, 2 + i * 5 % 13, 10 + i % 6, i % 2 == 0)
+    (2 + i * 7 % 17, 2 + i * 5 % 13, 10 + i % 6, i.is_multiple_of(2))
 }
 
 impl Work {
@@ -54,7 +54,10 @@ impl Work {
     /// COCO's annotations of the same pictures, with ids that leave gaps.
     fn with_coco(&self, name: &str, n: u32) -> String {
         self.with_squares(name, n);
-        let picture = |i: u32| json!({ "id": 100 + i, "file_name": format!("images/{i:02}.png"), "width": 40, "height": 32 });
+        let picture = |i: u32| {
+            let name = format!("images/{i:02}.png");
+            json!({ "id": 100 + i, "file_name": name, "width": 40, "height": 32 })
+        };
         let annotation = |i: u32| {
             let (left, top, side, red) = square(i);
             json!({ "id": i + 1, "image_id": 100 + i, "category_id": if red { 5 } else { 90 },

@@ -1,12 +1,12 @@
 //! Average precision and recall of detected boxes, as COCO measures them (Lin et al. 2014, arXiv 1405.0312;
 //! the definition is that of pycocotools).
 //!
-//! Detections of a category and image are matched to objects in the order of their scores: each takes the free
-//! object of the largest overlap at or above a threshold. Objects that do not count (crowds, and those whose
-//! area is outside the measured range) may be matched where no other is, a crowd any number of times; such a
-//! detection is neither right nor wrong, and so is an unmatched one whose own area is outside the range.
-//! Precision is made monotone from the right, read at 101 recalls, and averaged over recalls, categories and
-//! thresholds.
+//! Detections of a category and image are matched to objects in the order of their scores: each takes the
+//! free object of the largest overlap at or above a threshold. Objects that do not count (crowds, and those
+//! whose area is outside the measured range) may be matched where no other is, a crowd any number of times;
+//! such a detection is neither right nor wrong, and so is an unmatched one whose own area is outside the
+//! range. Precision is made monotone from the right, read at 101 recalls, and averaged over recalls,
+//! categories and thresholds.
 
 use rayon::prelude::*;
 use selfsup_core::{Error, Result};
@@ -128,8 +128,9 @@ pub fn coco(
         Err(Error::input(
             format_args!("{what} {i}"),
             format_args!(
-                "image {image}, category {category}, box {bbox:?}, {number}: expected an image below {images}, a \
-                 category below {categories}, a width and a height of at least 0 and finite numbers"
+                "image {image}, category {category}, box {bbox:?}, {number}: expected an image below \
+                 {images}, a category below {categories}, a width and a height of at least 0 and finite \
+                 numbers"
             ),
         ))
     };

@@ -24,8 +24,8 @@ fn overlaps() {
     assert_eq!(box_iou(&[1.0, 1.0, 0.0, 0.0], &[1.0, 1.0, 0.0, 0.0], false), 0.0);
 }
 
-/// One of two objects is found, with a wrong detection in front: precision 1/2 up to a recall of 1/2, which is
-/// read at 51 of 101 recalls.
+/// One of two objects is found, with a wrong detection in front: precision 1/2 up to a recall of 1/2, which
+/// is read at 51 of 101 recalls.
 #[test]
 fn half_is_found_behind_a_mistake() {
     let objects = [object(0, [0.0, 0.0, 40.0, 40.0]), object(1, [0.0, 0.0, 40.0, 40.0])];
@@ -148,8 +148,8 @@ proptest! {
     fn bounds(seed in 0u64..5000, images in 1usize..4, categories in 1usize..4) {
         let mut r = selfsup_core::Key::new(seed).rng();
         let objects: Vec<Object> = (0..1 + r.below(12)).map(|_| {
-            let bbox = [r.range_f32(0.0, 300.0), r.range_f32(0.0, 300.0), r.range_f32(1.0, 200.0), r.range_f32(1.0, 200.0)];
-            let bbox = bbox.map(f64::from);
+            let ends = [(0.0, 300.0), (0.0, 300.0), (1.0, 200.0), (1.0, 200.0)];
+            let bbox = ends.map(|(low, high)| f64::from(r.range_f32(low, high)));
             Object { category: r.below(categories), ..object(r.below(images), bbox) }
         }).collect();
         let found: Vec<Detection> = objects.iter().map(|o| Detection {

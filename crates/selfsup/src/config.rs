@@ -135,9 +135,9 @@ pub struct DataConfig {
     /// samples.
     #[serde(skip_serializing_if = "is_auto")]
     pub layout: Layout,
-    /// Where the target of each image lies, for segmentation and detection: a pair of patterns below `path`, such as
-    /// `images/**/*.jpg -> masks/**/*.png`. `*` stands for any signs of a name, `**/` for any folders, and each
-    /// takes on the right what it stood for on the left. Empty for the usual places.
+    /// Where the target of each image lies, for segmentation and detection: a pair of patterns below `path`,
+    /// such as `images/**/*.jpg -> masks/**/*.png`. `*` stands for any signs of a name, `**/` for any folders,
+    /// and each takes on the right what it stood for on the left. Empty for the usual places.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub targets: String,
     /// Share that is held out of training, whole groups at a time: for the validation loss, and for testing

@@ -63,8 +63,8 @@ impl Records for Annotated {
 /// An image without a text of YOLO's has no objects; one without a file of VOC's is left out, and counted.
 ///
 /// # Errors
-/// If nothing of the kind is there, or several files of COCO's annotations are. What is wrong with the objects of
-/// one image is the error of [`Records::objects`].
+/// If nothing of the kind is there, or several files of COCO's annotations are. What is wrong with the
+/// objects of one image is the error of [`Records::objects`].
 pub fn open_objects(what: &str, reading: &Reading) -> Result<Box<dyn Records>> {
     let path = Path::new(what);
     if path.is_file() && coco::is_coco(path) {
@@ -117,8 +117,8 @@ pub fn open_objects(what: &str, reading: &Reading) -> Result<Box<dyn Records>> {
     }
     Err(Error::file(
         path,
-        "no boxes: expected COCO's annotations (JSON), YOLO's texts in `labels` beside `images`, Pascal VOC's XML \
-         in `Annotations` beside `JPEGImages`, or data.targets = \"images/*.jpg -> boxes/*.xml\"",
+        "no boxes: expected COCO's annotations (JSON), YOLO's texts in `labels` beside `images`, Pascal \
+         VOC's XML in `Annotations` beside `JPEGImages`, or data.targets = \"images/*.jpg -> boxes/*.xml\"",
     ))
 }
 

@@ -15,7 +15,8 @@ fn open(path: &Path) -> Result<Box<dyn Records>> {
 
 const COCO: &str = r#"{"images": [{"id": 9, "file_name": "a.jpg", "width": 60, "height": 40},
     {"id": 4, "file_name": "b.jpg"}],
-    "annotations": [{"id": 1, "image_id": 9, "category_id": 18, "bbox": [1, 2, 3, 4], "area": 5.5, "iscrowd": 1},
+    "annotations": [{"id": 1, "image_id": 9, "category_id": 18, "bbox": [1, 2, 3, 4], "area": 5.5,
+    "iscrowd": 1},
     {"id": 2, "image_id": 4, "category_id": 3, "bbox": [1, 2, 3, 4], "segmentation": [[1, 2]]}],
     "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}]}"#;
 
@@ -48,7 +49,7 @@ fn coco_that_is_wrong() {
         ("\"id\": 4", "\"id\": 9", "image 9 twice"),
         ("{\"id\": 3", "{\"id\": 18", "category 18"),
         ("a.jpg", "c.jpg", "are in none of"),
-        ("[1, 2, 3, 4], \"area\"", "\"x\", \"area\"", "line 3"),
+        ("[1, 2, 3, 4], \"area\"", "\"x\", \"area\"", "line 4"),
     ] {
         let e = with(from, to).err().unwrap().to_string();
         assert!(e.contains("boxes.json") && e.contains(part), "{e}");

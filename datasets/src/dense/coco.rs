@@ -57,8 +57,8 @@ pub fn is_coco(path: &Path) -> bool {
         })
 }
 
-/// Reads the file at `path`. Images lie beside it, in `images/` beside it, or the same one folder up, or there
-/// in a folder that is called like the end of the file's name (`instances_val2017.json`: `val2017/`).
+/// Reads the file at `path`. Images lie beside it, in `images/` beside it, or the same one folder up, or
+/// there in a folder that is called like the end of the file's name (`instances_val2017.json`: `val2017/`).
 ///
 /// # Errors
 /// If it is no such file, names no image that is there, or an annotation is of an image that is not listed.

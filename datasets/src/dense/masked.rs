@@ -42,9 +42,9 @@ impl Records for Masked {
     }
 }
 
-/// Opens images with their masks: PNG files that `reading.targets` names (a [`Pattern`] from images to masks), or
-/// files in a folder called like `masks` beside that of the images, or beside each image (`a_mask.png`). Masks
-/// may be absent: [`Records::mask`] then says nothing.
+/// Opens images with their masks: PNG files that `reading.targets` names (a [`Pattern`] from images to
+/// masks), or files in a folder called like `masks` beside that of the images, or beside each image
+/// (`a_mask.png`). Masks may be absent: [`Records::mask`] then says nothing.
 ///
 /// # Errors
 /// If the images cannot be opened, or the pattern is none.

@@ -1,5 +1,5 @@
-//! Targets at places of an image: boxes of objects (COCO JSON, YOLO texts, Pascal VOC XML) and masks (PNG files
-//! beside the images), found by the usual names of folders or by a pattern.
+//! Targets at places of an image: boxes of objects (COCO JSON, YOLO texts, Pascal VOC XML) and masks (PNG
+//! files beside the images), found by the usual names of folders or by a pattern.
 
 mod annotated;
 mod coco;

@@ -1,7 +1,7 @@
 //! Which file belongs to which image, as a pair of patterns: `images/**/*.jpg -> masks/**/*.png`.
 //!
-//! `*` stands for any signs of a name, `**/` for any folders, none too. On the right each takes what the same one
-//! on the left stood for.
+//! `*` stands for any signs of a name, `**/` for any folders, none too. On the right each takes what the same
+//! one on the left stood for.
 
 use selfsup_core::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -80,7 +80,8 @@ impl Pattern {
         let (left, right) = (wild(&from), wild(&to));
         if left != right || left.is_empty() || left.len() > MOST {
             return Err(wrong(format!(
-                "expected the same wildcards on both sides, 1 to {MOST} of them: * for a name, **/ for folders"
+                "expected the same wildcards on both sides, 1 to {MOST} of them: * for a name, **/ for \
+                 folders"
             )));
         }
         Ok(Pattern { from, to })

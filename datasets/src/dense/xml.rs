@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn elements_and_texts() {
         let made = parse(
-            "<?xml version=\"1.0\"?>\n<!-- <a> -->\n<a x=\"1\"><b>1 &lt; 2 &amp;lt;</b><c/><b><![CDATA[<>]]></b></a>\n",
+            "<?xml version=\"1.0\"?>\n<!-- <a> -->\n<a x=\"1\"><b>1 &lt; 2 &amp;lt;</b><c/>\
+             <b><![CDATA[<>]]></b></a>\n",
         )
         .unwrap();
         assert_eq!((made.name.as_str(), made.children.len()), ("a", 3));

@@ -1,5 +1,5 @@
-//! YOLO's texts: a file beside each image, `CLASS X Y WIDTH HEIGHT` on each line, the middle and the sides of a
-//! box as shares of the image. A line of more numbers is a polygon, and its extent the box.
+//! YOLO's texts: a file beside each image, `CLASS X Y WIDTH HEIGHT` on each line, the middle and the sides of
+//! a box as shares of the image. A line of more numbers is a polygon, and its extent the box.
 
 use crate::objects::{Boxed, Category, Objects, Unit};
 use selfsup_core::{Error, Result, file};
@@ -27,7 +27,7 @@ pub(super) fn read(path: &Path, categories: &Arc<Vec<Category>>) -> Result<Objec
             .collect::<Result<_>>()?;
         let bbox = match numbers[..] {
             [x, y, w, h] => [x - w / 2.0, y - h / 2.0, w, h],
-            _ if numbers.len() >= 6 && numbers.len() % 2 == 0 => extent(&numbers),
+            _ if numbers.len() >= 6 && numbers.len().is_multiple_of(2) => extent(&numbers),
             _ => {
                 let n = numbers.len();
                 return Err(wrong(format!("{n} numbers behind the class, expected x, y, width, height")));

@@ -5,8 +5,9 @@ use crate::split::Split;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The PNG file of the labels of each of `images` below `root`, where there is one: of the same name in a folder
-/// of labels beside that of the images, with `_mask` or the like behind it there, or so beside the image itself.
+/// The PNG file of the labels of each of `images` below `root`, where there is one: of the same name in a
+/// folder of labels beside that of the images, with `_mask` or the like behind it there, or so beside the
+/// image itself.
 pub(crate) fn masks_of(root: &Path, images: &[Option<PathBuf>]) -> Vec<Option<PathBuf>> {
     let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     // The end that the last image's mask had: most have the same.

@@ -23,12 +23,12 @@ fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Ok((((x * 0.5)?.tanh()? + 1.0)? * 0.5)?)
 }
 
-/// Sum of the focal losses of `logits` against `targets` of 0 and 1 of the same shape, where `counted` (of that
-/// shape, 0 and 1) says which values count.
+/// Sum of the focal losses of `logits` against `targets` of 0 and 1 of the same shape, where `counted` (of
+/// that shape, 0 and 1) says which values count.
 ///
-/// With `p = sigmoid(x)`, `p_t = p` for targets of 1 and `1 - p` for 0, and `alpha_t` likewise: `-alpha_t (1 -
-/// p_t)^gamma log p_t`. Lin et al. 2017, "Focal Loss for Dense Object Detection", arXiv 1708.02002: alpha 0.25,
-/// gamma 2. The caller divides by the number of positive places.
+/// With `p = sigmoid(x)`, `p_t = p` for targets of 1 and `1 - p` for 0, and `alpha_t` likewise: `-alpha_t (1
+/// - p_t)^gamma log p_t`. Lin et al. 2017, "Focal Loss for Dense Object Detection", arXiv 1708.02002: alpha
+/// 0.25, gamma 2. The caller divides by the number of positive places.
 ///
 /// # Errors
 /// Shapes that do not fit, numbers that are no floating point, `alpha` outside `[0, 1]`, `gamma` below 0.
@@ -61,11 +61,13 @@ pub fn quality(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     Ok(binary(&x, &t)?.sum_all()?)
 }
 
-/// `1 - GIoU` of each pair of boxes about a common point: `boxes (M, 4)` and `targets (M, 4)` are the distances
-/// from the point to the left, top, right and bottom sides, all above 0. Returns `(M)`, from 0 to 2.
+/// `1 - GIoU` of each pair of boxes about a common point: `boxes (M, 4)` and `targets (M, 4)` are the
+/// distances from the point to the left, top, right and bottom sides, all above 0. Returns `(M)`, from 0 to
+/// 2.
 ///
-/// `GIoU = I / U - (C - U) / C` with the smallest box `C` about both. Rezatofighi et al. 2019, arXiv 1902.09630.
-/// Boxes about a common point always meet, so that their intersection is a product of sums of minima.
+/// `GIoU = I / U - (C - U) / C` with the smallest box `C` about both. Rezatofighi et al. 2019, arXiv
+/// 1902.09630. Boxes about a common point always meet, so that their intersection is a product of sums of
+/// minima.
 ///
 /// # Errors
 /// Shapes other than `(M, 4)`, numbers that are no floating point.
@@ -99,8 +101,8 @@ mod tests {
         Tensor::from_vec(v, shape, &Device::Cpu).unwrap()
     }
 
-    /// At a score of 0 both probabilities are 1/2: `0.25 * 0.25 * ln 2` for a target of 1, `0.75 * 0.25 * ln 2`
-    /// for 0. Sure and right costs nothing, sure and wrong the score itself.
+    /// At a score of 0 both probabilities are 1/2: `0.25 * 0.25 * ln 2` for a target of 1, `0.75 * 0.25 * ln
+    /// 2` for 0. Sure and right costs nothing, sure and wrong the score itself.
     #[test]
     fn closed_forms() {
         let one = f32s(&[1.0], &[1]);

@@ -60,8 +60,8 @@ pub(crate) struct Segment {
     /// overrides of the run's configuration, e.g. `volumes.read.frame=0`.
     #[arg(value_name = "FILES | KEY=VALUE")]
     pub(crate) files: Vec<String>,
-    /// The folder to write into: NAME.png and NAME-overlay.png of an image, NAME.nii.gz of a volume, on the grid
-    /// of each file.
+    /// The folder to write into: NAME.png and NAME-overlay.png of an image, NAME.nii.gz of a volume, on the
+    /// grid of each file.
     #[arg(long)]
     pub(crate) out: PathBuf,
     #[command(flatten)]

@@ -48,8 +48,9 @@ pub struct TaskKeys {
     /// Segmentation: share of the patches that lie about a voxel of a class that occurs, each class as often
     /// as another; the others come from anywhere. nnU-Net's is a third.
     pub foreground: f64,
-    /// Segmentation of images: what stands on the encoder. `linear` is a linear layer on its last map, `pyramid` a
-    /// small decoder over all maps; `auto` takes the first where the encoder is frozen (`train_blocks = 0`).
+    /// Segmentation of images: what stands on the encoder. `linear` is a linear layer on its last map,
+    /// `pyramid` a small decoder over all maps; `auto` takes the first where the encoder is frozen
+    /// (`train_blocks = 0`).
     pub head: String,
     /// Segmentation of images: the value of the pixels in masks that do not count; -1 for none.
     pub ignore: i64,

@@ -127,8 +127,8 @@ pub trait Task<M: Tasks>: Sized {
     /// What the head's outputs are called.
     const OUTPUTS: &'static str = "classes";
 
-    /// The metric of [`Task::measure`] that is shown where one must do, in percent; where that is not measured,
-    /// the first that is.
+    /// The metric of [`Task::measure`] that is shown where one must do, in percent; where that is not
+    /// measured, the first that is.
     const SCORE: &'static str = "accuracy";
 
     /// Refuses a configuration that the task cannot carry out, before anything is read.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-/// The file that answers for each of `paths`: in the folders that these lie in below the one that is common to
-/// all, called as `stem` says, with `ending`. Files of one folder whose names differ by their endings alone keep
-/// them.
+/// The file that answers for each of `paths`: in the folders that these lie in below the one that is common
+/// to all, called as `stem` says, with `ending`. Files of one folder whose names differ by their endings
+/// alone keep them.
 pub fn file_names(paths: &[PathBuf], stem: &dyn Fn(&Path) -> String, ending: &str) -> Vec<String> {
     let folders = |path: &PathBuf| -> Vec<String> {
         let above = path.parent().into_iter().flat_map(Path::components);

@@ -1,6 +1,6 @@
-//! Which place of which level learns which box, as in FCOS (Tian et al. 2019, arXiv 1904.01355, section 3.1 to
-//! 3.3): a place inside a box learns it at the level whose range holds the largest distance to its sides; inside
-//! several, the smallest box.
+//! Which place of which level learns which box, as in FCOS (Tian et al. 2019, arXiv 1904.01355, section 3.1
+//! to 3.3): a place inside a box learns it at the level whose range holds the largest distance to its sides;
+//! inside several, the smallest box.
 
 use std::ops::Range;
 
@@ -97,8 +97,8 @@ pub fn assign(levels: &[Level], truths: &[Truth]) -> Vec<Target> {
     out
 }
 
-/// How near to the middle of its box a place is, from 0 to 1: `sqrt(min(l, r) / max(l, r) * min(t, b) / max(t,
-/// b))` (equation 3).
+/// How near to the middle of its box a place is, from 0 to 1: `sqrt(min(l, r) / max(l, r) * min(t, b) /
+/// max(t, b))` (equation 3).
 pub(super) fn centreness([l, t, r, b]: [f32; 4]) -> f32 {
     (l.min(r) / l.max(r) * (t.min(b) / t.max(b))).sqrt()
 }
@@ -133,8 +133,9 @@ mod tests {
         assert_eq!(centreness([5.0, 2.0, 5.0, 2.0]), 1.0);
     }
 
-    /// The largest distance in a box of 128 x 128 is 64 at its middle and more elsewhere: never below 64, so the
-    /// finest level learns none of it; the middle four points of the second level have 72, and its corners 120.
+    /// The largest distance in a box of 128 x 128 is 64 at its middle and more elsewhere: never below 64, so
+    /// the finest level learns none of it; the middle four points of the second level have 72, and its
+    /// corners 120.
     #[test]
     fn large_boxes_are_learnt_coarsely() {
         let targets = assign(&LEVELS, &[truth(0, [0.0, 0.0, 128.0, 128.0])]);

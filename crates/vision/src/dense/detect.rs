@@ -1,10 +1,10 @@
 //! Object detection without anchors: FCOS (Tian et al. 2019, arXiv 1904.01355) on any encoder with maps.
 //!
-//! Every place of three levels of a pyramid says how likely each class is, how far the sides of a box are, and
-//! how near to the middle it is. With `N` positive places in the batch the loss is `(focal + (1 - GIoU) + binary
-//! cross entropy of the centre-ness) / N`, the last two over positive places. Where we differ: GIoU in place of
-//! IoU (as later versions of the paper), levels P3 to P5 alone, towers of two layers instead of four,
-//! and distances in strides in place of a learnt factor for each level.
+//! Every place of three levels of a pyramid says how likely each class is, how far the sides of a box are,
+//! and how near to the middle it is. With `N` positive places in the batch the loss is `(focal + (1 - GIoU) +
+//! binary cross entropy of the centre-ness) / N`, the last two over positive places. Where we differ: GIoU in
+//! place of IoU (as later versions of the paper), levels P3 to P5 alone, towers of two layers instead of
+//! four, and distances in strides in place of a learnt factor for each level.
 
 use super::assign::{Level, Target, Truth, assign, centreness};
 use super::head::FcosHead;
@@ -133,8 +133,8 @@ impl Detect {
             || !(0.0..=1.0).contains(&c.overlap)
         {
             return Err(Error::config(format!(
-                "{} classes, width {}, least score {}, overlap {}: expected at least one class, a width above 0 \
-                 and shares from 0 to 1",
+                "{} classes, width {}, least score {}, overlap {}: expected at least one class, a width \
+                 above 0 and shares from 0 to 1",
                 c.classes, c.width, c.least_score, c.overlap
             )));
         }
@@ -180,7 +180,7 @@ impl Detect {
         let mut out = Vec::with_capacity(n);
         for row in 0..n {
             let mut found = Vec::new();
-            for place in 0..l {
+            for (place, [x, y]) in points.iter().enumerate() {
                 let at = row * l + place;
                 let middle = sigmoid(centre[at]);
                 for class in 0..c {
@@ -189,7 +189,6 @@ impl Detect {
                     if of_class <= self.config.least_score {
                         continue;
                     }
-                    let [x, y] = points[place];
                     let s = &sides[4 * at..4 * at + 4];
                     let bbox = [x - s[0], y - s[1], x + s[2], y + s[3]];
                     found.push(Found { class, score: (of_class * middle).sqrt(), bbox });

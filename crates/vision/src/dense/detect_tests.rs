@@ -95,8 +95,8 @@ fn trained(detect: &Detect, steps: u64) -> Vec<f64> {
         .collect()
 }
 
-/// Squares that it has not seen are found: the surest box of most views has the class of the square and overlaps
-/// it by more than half.
+/// Squares that it has not seen are found: the surest box of most views has the class of the square and
+/// overlaps it by more than half.
 #[test]
 fn squares_are_found() {
     let detect = build(&networks()[0], config());
@@ -177,8 +177,8 @@ fn a_batch_without_boxes_and_frozen_encoders() {
     assert!(e.err().unwrap().to_string().contains("at least one class"));
 }
 
-/// The loss of places whose scores are all 0: with `P` positive of `M` places and two classes, `focal = (P / 4 +
-/// (2 M - P) * 3 / 4) / 4 ln 2`, centre-ness ln 2 a place, and boxes that are right cost nothing.
+/// The loss of places whose scores are all 0: with `P` positive of `M` places and two classes, `focal = (P /
+/// 4 + (2 M - P) * 3 / 4) / 4 ln 2`, centre-ness ln 2 a place, and boxes that are right cost nothing.
 #[test]
 fn the_loss_in_closed_form() {
     let detect = build(&networks()[0], config());

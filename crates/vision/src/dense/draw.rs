@@ -27,8 +27,8 @@ fn bytes(image: &Image) -> Result<Vec<u8>> {
     })
 }
 
-/// `image` with the pixels of the classes above 0 in their colours, half as strong. `classes` has a class for each
-/// pixel.
+/// `image` with the pixels of the classes above 0 in their colours, half as strong. `classes` has a class for
+/// each pixel.
 ///
 /// # Errors
 /// If the sizes differ.
@@ -50,8 +50,8 @@ pub fn overlay(image: &Image, classes: &Mask) -> Result<Image> {
     Image::new(image.width, image.height, 3, Pixels::U8(data))
 }
 
-/// `image` with a frame in the colour of its class around each box (left, top, width, height in pixels). Frames
-/// are as thick as the picture is large: a pixel of each 200.
+/// `image` with a frame in the colour of its class around each box (left, top, width, height in pixels).
+/// Frames are as thick as the picture is large: a pixel of each 200.
 ///
 /// # Errors
 /// Never for an image that decoding made.

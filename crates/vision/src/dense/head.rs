@@ -1,5 +1,5 @@
-//! FCOS' head (Tian et al. 2019, arXiv 1904.01355): the same two towers of convolutions on every level, one for
-//! classes, one for boxes and centre-ness.
+//! FCOS' head (Tian et al. 2019, arXiv 1904.01355): the same two towers of convolutions on every level, one
+//! for classes, one for boxes and centre-ness.
 
 use super::layers::{ConvGn, conv3};
 use candle_core::{D, Tensor};

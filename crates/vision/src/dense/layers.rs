@@ -24,7 +24,8 @@ impl ConvGn {
     /// `scope.conv.weight`, `scope.norm.weight`, `scope.norm.bias`.
     pub(super) fn new(scope: &Scope, inputs: usize, outputs: usize, init: Init) -> Result<Self> {
         let norm = scope.sub("norm");
-        let groups = (1..=GROUPS.min(outputs / 4).max(1)).rev().find(|g| outputs % g == 0).unwrap_or(1);
+        let groups =
+            (1..=GROUPS.min(outputs / 4).max(1)).rev().find(|g| outputs.is_multiple_of(*g)).unwrap_or(1);
         Ok(ConvGn {
             conv: conv3(&scope.sub("conv"), inputs, outputs, false, init)?,
             weight: norm.get("weight", outputs, Init::Const(1.0))?,

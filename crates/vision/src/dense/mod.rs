@@ -1,8 +1,8 @@
 //! Something to say at every place of an image: semantic segmentation and object detection.
 //!
-//! Both stand on the maps of an encoder ([`Stages`]). [`Segment`] has a linear head on the last map, or a small
-//! decoder over all; [`Detect`] has FCOS' head over three levels of a feature pyramid. [`Placed`] makes views
-//! and says where their pixels lie in the image, so that masks and boxes follow.
+//! Both stand on the maps of an encoder ([`Stages`]). [`Segment`] has a linear head on the last map, or a
+//! small decoder over all; [`Detect`] has FCOS' head over three levels of a feature pyramid. [`Placed`] makes
+//! views and says where their pixels lie in the image, so that masks and boxes follow.
 
 mod assign;
 mod detect;

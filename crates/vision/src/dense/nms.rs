@@ -20,8 +20,8 @@ pub(super) fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     if whole > 0.0 { both / whole } else { 0.0 }
 }
 
-/// The surest boxes first, `most` at most: each drops those of its class behind it that overlap it by more than
-/// `overlap_above`.
+/// The surest boxes first, `most` at most: each drops those of its class behind it that overlap it by more
+/// than `overlap_above`.
 pub fn suppress(mut found: Vec<Found>, overlap_above: f32, most: usize) -> Vec<Found> {
     found.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut kept: Vec<Found> = Vec::new();

@@ -57,12 +57,14 @@ impl Placed {
     /// Naming the key that cannot be carried out: masks and boxes are neither rotated nor sheared.
     pub fn new(config: &AugmentConfig, channels: usize, max_pixels: u64) -> Result<Self> {
         if config.rotation != 0.0 || config.policy != Policy::None {
-            return Err(Error::config(format!(
-                "augment.rotation = {} and augment.policy = \"{:?}\": masks and boxes follow crops and mirroring \
-                 alone; expected 0 and \"none\"",
-                config.rotation, config.policy
-            )
-            .to_lowercase()));
+            return Err(Error::config(
+                format!(
+                    "augment.rotation = {} and augment.policy = \"{:?}\": masks and boxes follow crops and \
+                 mirroring alone; expected 0 and \"none\"",
+                    config.rotation, config.policy
+                )
+                .to_lowercase(),
+            ));
         }
         let decoder = config.evaluation(channels, max_pixels)?;
         Ok(Placed { decoder, config: config.clone(), channels, corrupt: None })
@@ -137,8 +139,8 @@ impl Place {
         [self.rect.width / f64::from(self.shown[0]), self.rect.height / f64::from(self.shown[1])]
     }
 
-    /// The class of each pixel of the view, `size * size`: `classes` of the image's pixels, row by row, taken at
-    /// the middle of each; -100, which does not count, outside the image.
+    /// The class of each pixel of the view, `size * size`: `classes` of the image's pixels, row by row, taken
+    /// at the middle of each; -100, which does not count, outside the image.
     ///
     /// # Errors
     /// If there are other than one for each pixel of the image.
@@ -188,8 +190,8 @@ impl Place {
         (share >= SEEN && made[2] > made[0] && made[3] > made[1]).then_some(made)
     }
 
-    /// A box of the view (left, top, right, bottom) as left, top, width, height in pixels of the image, cut at
-    /// its edges. The view must not be mirrored.
+    /// A box of the view (left, top, right, bottom) as left, top, width, height in pixels of the image, cut
+    /// at its edges. The view must not be mirrored.
     pub fn to_source(&self, bbox: [f32; 4]) -> [f64; 4] {
         let scale = self.scale();
         let at = |k: usize| {

@@ -40,8 +40,8 @@ pub struct Pyramid {
 
 impl Pyramid {
     /// Over the last `levels` of the maps with these `scales`, each `width` channels wide: `scope.0.norm`,
-    /// `scope.0.lateral`, `scope.0.output` of the finest, and so on. Of a single map with an even stride there
-    /// are three levels at most.
+    /// `scope.0.lateral`, `scope.0.output` of the finest, and so on. Of a single map with an even stride
+    /// there are three levels at most.
     ///
     /// # Errors
     /// If there is no map or no level.
@@ -56,7 +56,7 @@ impl Pyramid {
         let chosen: Vec<(usize, Change, usize)> = if last == 0 {
             let stride = scales[0].stride;
             let mut all = vec![(0, Change::Same, stride), (0, Change::Halved, 2 * stride)];
-            if stride % 2 == 0 {
+            if stride.is_multiple_of(2) {
                 all.insert(0, (0, Change::Doubled, stride / 2));
             }
             all.truncate(levels);

@@ -1,10 +1,10 @@
-//! Semantic segmentation: a class for every pixel, by a linear layer on the last map of an encoder, or by a small
-//! decoder over all of its maps.
+//! Semantic segmentation: a class for every pixel, by a linear layer on the last map of an encoder, or by a
+//! small decoder over all of its maps.
 //!
 //! The linear head is that of DINOv2's evaluation (Oquab et al. 2023, arXiv 2304.07193, section 7.4): batch
-//! norm, a 1 x 1 convolution, and linear resizing to the pixels. The decoder sums the levels of a feature pyramid
-//! at the finest resolution (Kirillov et al. 2019, arXiv 1901.02446, with one convolution a level). The loss is
-//! the cross entropy over the pixels that count.
+//! norm, a 1 x 1 convolution, and linear resizing to the pixels. The decoder sums the levels of a feature
+//! pyramid at the finest resolution (Kirillov et al. 2019, arXiv 1901.02446, with one convolution a level).
+//! The loss is the cross entropy over the pixels that count.
 
 use super::layers::ConvGn;
 use super::pyramid::Pyramid;
@@ -178,8 +178,8 @@ impl Segment {
         Ok(resize(&self.coarse(x, pass)?, &size, Resize::Linear, Path::Auto)?)
     }
 
-    /// The class of each pixel of an image of `height x width`, of which the view `x (1, C, H, W)` shows all in
-    /// its first `shown` (rows, columns): scores are resized before one wins.
+    /// The class of each pixel of an image of `height x width`, of which the view `x (1, C, H, W)` shows all
+    /// in its first `shown` (rows, columns): scores are resized before one wins.
     ///
     /// # Errors
     /// If shapes do not fit.

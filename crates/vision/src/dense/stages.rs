@@ -35,8 +35,8 @@ impl Stages {
         Ok(Stages { encoder, unused, skipped })
     }
 
-    /// Freezes the final norm of the encoder at `prefix` where it has one that [`Stages::maps`] does not read: no
-    /// gradient would ever reach it.
+    /// Freezes the final norm of the encoder at `prefix` where it has one that [`Stages::maps`] does not
+    /// read: no gradient would ever reach it.
     pub fn freeze_unused(&self, params: &Params, prefix: &str) {
         if let Some(name) = self.unused {
             params.set_role(&format!("{prefix}.{name}"), Role::Trained, Role::Frozen);
@@ -66,7 +66,8 @@ impl Stages {
         Ok(maps.iter().map(Tensor::detach).collect())
     }
 
-    /// The last map as methods read it ([`selfsup_core::Encoder::map`]), after a final norm where there is one.
+    /// The last map as methods read it ([`selfsup_core::Encoder::map`]), after a final norm where there is
+    /// one.
     ///
     /// # Errors
     /// If the shape does not fit.

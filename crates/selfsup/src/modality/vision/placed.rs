@@ -18,7 +18,8 @@ impl Vision {
         #[cfg(feature = "medical")]
         if self.volumes.is_some() {
             return Err(Error::config(
-                "volumes.slices: slices have neither masks nor boxes; segment volumes with modality = \"medical\"",
+                "volumes.slices: slices have neither masks nor boxes; segment volumes as \
+                 modality = \"medical\"",
             ));
         }
         if self.keys.method.grays() {

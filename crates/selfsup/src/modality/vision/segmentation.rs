@@ -1,5 +1,5 @@
-//! A class for every pixel of an image: crops with their masks in training, whole images afterwards, measured and
-//! written at the resolution of their files.
+//! A class for every pixel of an image: crops with their masks in training, whole images afterwards, measured
+//! and written at the resolution of their files.
 
 use super::placed::{answered, sample, stacked};
 use super::{Keys, Vision};
@@ -158,9 +158,9 @@ impl Task<Vision> for Segmentation {
         let train = drawn(&sets.train)?.ok_or_else(|| {
             Error::input(
                 "training data",
-                "no masks: put PNG files of the same names into a folder `masks` beside `images`, name them with \
-                 data.targets = \"images/*.jpg -> masks/*.png\", or give a table with --labels FILE.csv (columns \
-                 path and mask)",
+                "no masks: put PNG files of the same names into a folder `masks` beside `images`, name them \
+                 with data.targets = \"images/*.jpg -> masks/*.png\", or give a table with --labels FILE.csv \
+                 (columns path and mask)",
             )
         })?;
         let part =
@@ -186,8 +186,8 @@ impl Task<Vision> for Segmentation {
             return Err(Error::input(
                 "masks",
                 format!(
-                    "the values {classes:?} beside that of task.ignore = {}: expected two classes at least (where \
-                     255 is a class, set task.ignore = -1)",
+                    "the values {classes:?} beside that of task.ignore = {}: expected two classes at least \
+                     (where 255 is a class, set task.ignore = -1)",
                     keys.ignore
                 ),
             ));
@@ -217,8 +217,8 @@ impl Task<Vision> for Segmentation {
         Ok(Box::new(Loader::new(pairs, Arc::new(part), Arc::new(Collated), loader)?))
     }
 
-    /// Mean intersection over union of the pixels of all files, counted together, then averaged over the classes
-    /// that are there or predicted; of each class; and the share of right pixels. In percent.
+    /// Mean intersection over union of the pixels of all files, counted together, then averaged over the
+    /// classes that are there or predicted; of each class; and the share of right pixels. In percent.
     fn measure(ready: &Ready<Vision, Self>, set: &Set) -> Result<Vec<(String, f64)>> {
         let (keys, values) = (ready.keys, Values::new(ready.keys));
         let mut all = Confusion::empty(keys.classes.len());
