@@ -1,11 +1,11 @@
 //! A composited data set for segmentation and detection: cut-outs with an alpha channel over photos. Masks
 //! and boxes follow from the alpha. The test part shows neither an object nor a photo of the training part.
 //!
-//!     cargo run --release --example vision-composite -- SET PHOTOS OUT [TRAIN TEST SIZE SEED]
+//!     cargo run --release --example vision-composite -- [--one-class] SET PHOTOS OUT [TRAIN TEST SIZE SEED]
 //!
 //! SET is a data set of PNG files with alpha and classes (`emoji`, or a folder of folders), PHOTOS a folder
 //! of images. OUT gets `train` and `test`, each with `images`, `masks` (0 for the background, then the
-//! classes) and `boxes.json`, as COCO's.
+//! classes) and `boxes.json`, as COCO's. With `--one-class` every object is a `drawing`, which is to be found.
 
 #![allow(clippy::print_stdout)] // what was written is said
 
@@ -38,15 +38,16 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(args: &[String]) -> Result<()> {
-    let [set, photos, out, numbers @ ..] = args else {
-        return Err(Error::config("expected SET PHOTOS OUT [TRAIN TEST SIZE SEED]"));
+    let one = args.first().is_some_and(|a| a == "--one-class");
+    let [set, photos, out, numbers @ ..] = &args[usize::from(one)..] else {
+        return Err(Error::config("expected [--one-class] SET PHOTOS OUT [TRAIN TEST SIZE SEED]"));
     };
     let number = |i: usize, default: usize| match numbers.get(i) {
         None => Ok(default),
         Some(text) => text.parse().map_err(|_| Error::config(format!("{text}: expected a whole number"))),
     };
     let (counts, size, seed) = ([number(0, 600)?, number(1, 200)?], number(2, 128)?, number(3, 0)?);
-    let cutouts = Cutouts::open(set)?;
+    let cutouts = Cutouts::open(set, one)?;
     let photos = open_kind(photos, Kind::Vision)?;
     let objects = divide(&cutouts.records, TEST, 0)?;
     let scenes = divide(&photos, TEST, 0)?;
@@ -67,7 +68,8 @@ fn run(args: &[String]) -> Result<()> {
             all.add(i, &dir, made)?;
         }
         let path = dir.join("boxes.json");
-        let text = all.text(&cutouts.names);
+        let drawing = ["drawing".to_string()];
+        let text = all.text(if one { &drawing } else { &cutouts.names });
         std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
         println!(
             "{}: {count} composited pictures of {size} px, {} objects of {} drawings over {} photos",
@@ -84,23 +86,25 @@ fn run(args: &[String]) -> Result<()> {
 struct Cutouts {
     records: Box<dyn Records>,
     names: Vec<String>,
+    one: bool,
 }
 
 impl Cutouts {
-    fn open(set: &str) -> Result<Self> {
+    fn open(set: &str, one: bool) -> Result<Self> {
         let records = open_kind(set, Kind::Vision)?;
         let kept = |name: &&String| !LEFT_OUT.contains(&name.as_str());
         let names: Vec<String> = records.classes().iter().filter(kept).cloned().collect();
         if names.is_empty() {
             return Err(Error::input(set, "has no classes"));
         }
-        Ok(Cutouts { records, names })
+        Ok(Cutouts { records, names, one })
     }
 
     /// The class of a drawing among those that are kept.
     fn class(&self, index: usize) -> Option<usize> {
         let name = self.records.classes().get(self.records.label(index)? as usize)?;
-        self.names.iter().position(|n| n == name)
+        let class = self.names.iter().position(|n| n == name)?;
+        Some(if self.one { 0 } else { class })
     }
 
     /// A drawing, cut to what is not transparent.
