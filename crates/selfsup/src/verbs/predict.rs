@@ -268,7 +268,7 @@ struct Folder<'a> {
 
 impl Answers for Folder<'_> {
     fn row(&mut self, _row: Vec<(String, Value)>) -> Result<()> {
-        Err(Error::config("this task answers with a table, not with files: use `selfsup predict`"))
+        Err(Error::config("this task answers with a table: use `selfsup predict RUN FILES --out TABLE.csv`"))
     }
 
     fn file(&mut self, source: &Path, name: &str) -> Result<PathBuf> {
