@@ -1,5 +1,6 @@
 //! A record: where one sample is, and what is known about it. Decoding is the modality's business.
 
+use crate::objects::Objects;
 use crate::split::Split;
 use selfsup_core::{Error, Result};
 use std::io::{Read, Seek, SeekFrom};
@@ -102,6 +103,14 @@ pub trait Records: Send + Sync {
         None
     }
 
+    /// The annotated objects of record `index`, where they are known.
+    ///
+    /// # Errors
+    /// If what is annotated cannot be; the message names the file and the place in it.
+    fn objects(&self, _index: usize) -> Result<Option<Objects>> {
+        Ok(None)
+    }
+
     /// The name of what record `index` is a part of (the volume of a slice), where it is: a table that names
     /// it speaks of all its parts.
     fn whole(&self, _index: usize) -> Option<String> {
@@ -150,6 +159,9 @@ macro_rules! forward {
             }
             fn mask(&self, index: usize) -> Option<PathBuf> {
                 (**self).mask(index)
+            }
+            fn objects(&self, index: usize) -> Result<Option<Objects>> {
+                (**self).objects(index)
             }
             fn whole(&self, index: usize) -> Option<String> {
                 (**self).whole(index)
@@ -218,6 +230,9 @@ impl<R: Records> Records for Subset<R> {
     }
     fn mask(&self, index: usize) -> Option<PathBuf> {
         self.records.mask(*self.indices.get(index)?)
+    }
+    fn objects(&self, index: usize) -> Result<Option<Objects>> {
+        self.indices.get(index).map_or(Ok(None), |&i| self.records.objects(i))
     }
     fn whole(&self, index: usize) -> Option<String> {
         self.records.whole(*self.indices.get(index)?)
@@ -296,6 +311,9 @@ impl Records for Concat {
     }
     fn mask(&self, index: usize) -> Option<PathBuf> {
         self.at(index).and_then(|(part, i)| part.mask(i))
+    }
+    fn objects(&self, index: usize) -> Result<Option<Objects>> {
+        self.at(index).map_or(Ok(None), |(part, i)| part.objects(i))
     }
     fn whole(&self, index: usize) -> Option<String> {
         self.at(index).and_then(|(part, i)| part.whole(i))

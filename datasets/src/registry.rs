@@ -63,6 +63,8 @@ pub struct Reading {
     pub columns: Columns,
     /// What folders mean: `data.layout`.
     pub layout: Layout,
+    /// Where the target of each image lies, a pair of patterns: `data.targets`; empty for the usual places.
+    pub targets: String,
 }
 
 /// Opens a data set by name, or whatever a path leads to.

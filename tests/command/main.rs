@@ -10,6 +10,8 @@ mod bad_input;
 mod crash;
 #[cfg(feature = "vision")]
 mod curve;
+#[cfg(feature = "vision")]
+mod dense;
 #[cfg(all(feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
 mod examples;
 #[cfg(feature = "vision")]

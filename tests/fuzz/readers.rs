@@ -2,7 +2,7 @@
 //! harness and the targets of cargo-fuzz share this table.
 
 use selfsup::core::{Result, checkpoint, file, hub, weights};
-use selfsup::datasets::{LabelFile, Records, cifar, idx, parquet, tar};
+use selfsup::datasets::{LabelFile, Records, cifar, idx, open_objects, parquet, tar};
 use selfsup::{medical, speech, text, vision};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,10 @@ pub const READERS: &[Reader] = &[
     reader("bmp", "bmp", image),
     reader("gif", "gif", image),
     reader("pnm", "ppm", image),
+    reader("mask", "png", |path| vision::dense::Mask::open(path, 1 << 20).map(drop)),
+    reader("coco", "json", |path| boxes(path, &folder(path, "a.png", &[])?.with_extension("json"))),
+    reader("yolo", "txt", |path| boxes(path, &folder(path, "a.txt", &[("a.png", b"")])?)),
+    reader("voc", "xml", |path| boxes(path, &folder(path, "a.xml", &[("a.png", b"")])?)),
     reader("idx", "idx3-ubyte", |path| idx::Idx::open(path, None)?.get(0).map(drop)),
     reader("idx-gzip", "gz", |path| idx::Idx::open(path, None)?.get(0).map(drop)),
     reader("cifar", "bin", |path| cifar::Cifar::files(&[path.into()], cifar::Kind::Ten)?.get(0).map(drop)),
@@ -131,6 +135,17 @@ fn image(path: &Path) -> Result<()> {
 
 fn records(set: &dyn Records) -> Result<()> {
     (0..set.len().min(20)).try_for_each(|i| set.get(i).map(drop))
+}
+
+/// Images with boxes; what is wrong with one image is the error of its objects.
+fn boxes(path: &Path, what: &Path) -> Result<()> {
+    let set = open_objects(&what.display().to_string(), &Default::default())?;
+    for i in 0..set.len().min(20) {
+        if let Some(objects) = set.objects(i)? {
+            objects.in_pixels(64, 64).map_err(|e| selfsup::Error::file(path, e))?;
+        }
+    }
+    Ok(())
 }
 
 fn table(path: &Path) -> Result<()> {

@@ -19,7 +19,7 @@ pub fn of(name: &str, work: &Path) -> (Vec<Vec<u8>>, Option<Seal>) {
         found.push(std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())));
     }
     let seal: Option<Seal> = match name {
-        "png" => Some(seal::png),
+        "png" | "mask" => Some(seal::png),
         "ogg" => Some(seal::ogg),
         "tar" => Some(seal::tar),
         "tar-gzip" => Some(seal::tar_gzip),
@@ -92,6 +92,18 @@ fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
     image.write_to(&mut out, format).unwrap_or_else(|e| panic!("{format:?}: {e}"));
     out.into_inner()
+}
+
+/// Masks of 8 and 16 bits of grey.
+fn masks() -> Vec<Vec<u8>> {
+    let of = |image: DynamicImage| {
+        let mut out = Cursor::new(Vec::new());
+        image.write_to(&mut out, ImageFormat::Png).unwrap();
+        out.into_inner()
+    };
+    let narrow = image::GrayImage::from_fn(9, 5, |x, y| image::Luma([(x * y) as u8]));
+    let wide = image::ImageBuffer::from_fn(4, 3, |x, _| image::Luma([x as u16 * 900]));
+    vec![of(DynamicImage::ImageLuma8(narrow)), of(DynamicImage::ImageLuma16(wide))]
 }
 
 fn pictures(format: ImageFormat) -> Vec<Vec<u8>> {
@@ -338,6 +350,18 @@ fn made(name: &str, work: &Path) -> Vec<Vec<u8>> {
     let text = |texts: &[&str]| texts.iter().map(|t| t.as_bytes().to_vec()).collect();
     match name {
         "png" => pictures(ImageFormat::Png),
+        "mask" => masks(),
+        "coco" => {
+            text(&[r#"{"images": [{"id": 1, "file_name": "input.folder/a.png", "width": 64, "height": 64}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [1, 2, 30, 40.5], "iscrowd": 1}],
+            "categories": [{"id": 7, "name": "dog"}]}"#])
+        }
+        "yolo" => text(&["0 0.5 0.5 0.25 0.5\n3 0.1 0.1 0.5 0.1 0.5 0.5\n", ""]),
+        "voc" => {
+            text(&["<?xml version=\"1.0\"?><annotation><size><width>64</width><height>64</height></size>\
+            <object><name>a &amp; b</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>2</ymin>\
+            <xmax>30</xmax><ymax>40</ymax></bndbox></object><!-- x --></annotation>"])
+        }
         "jpeg" => pictures(ImageFormat::Jpeg),
         "webp" => pictures(ImageFormat::WebP),
         "tiff" => [pictures(ImageFormat::Tiff), vec![float_tiff()]].concat(),

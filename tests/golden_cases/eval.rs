@@ -4,6 +4,7 @@
 use super::case::{Case, Handler, Outputs, Result};
 use candle_core::{DType, Device, Tensor};
 use selfsup_core::Key;
+use selfsup_eval::detection::{Detection, Object, coco};
 use selfsup_eval::kmeans::{self, KMeansConfig};
 use selfsup_eval::knn::normalize_rows;
 use selfsup_eval::metrics::{self, Confusion};
@@ -73,6 +74,7 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "episode" => |c| one(few_shot, c),
         "miou" => |c| one(overlaps, c),
         "events" => |c| one(events, c),
+        "coco_ap" => |c| one(boxes, c),
         _ => return None,
     })
 }
@@ -345,4 +347,32 @@ fn events(c: &Case) -> Result<Outputs> {
     }
     contrast(c, "point_adjusted_f1", found.f1, &mut out)?;
     Ok(out)
+}
+
+fn boxes(c: &Case) -> Result<Outputs> {
+    let wide = |name: &str| -> Result<Vec<f64>> {
+        Ok(c.input(name)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+    };
+    let bbox = |v: &[f64], i: usize| [v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]];
+    let (image, category) = (labels(c, "gt_image")?, labels(c, "gt_category")?);
+    let (at, area, crowd) = (wide("gt_boxes")?, wide("gt_area")?, mask(c, "gt_crowd")?);
+    let object = |i: usize| {
+        let (image, category) = (image[i] as usize, category[i] as usize);
+        Object { image, category, bbox: bbox(&at, i), area: area[i], crowd: crowd[i] }
+    };
+    let objects: Vec<Object> = (0..area.len()).map(object).collect();
+    let (image, category) = (labels(c, "dt_image")?, labels(c, "dt_category")?);
+    let (at, score) = (wide("dt_boxes")?, wide("dt_score")?);
+    let detection = |i: usize| {
+        let (image, category) = (image[i] as usize, category[i] as usize);
+        Detection { image, category, bbox: bbox(&at, i), score: score[i] }
+    };
+    let detections: Vec<Detection> = (0..score.len()).map(detection).collect();
+    let found = coco(&objects, &detections, c.whole("images", 1), c.whole("categories", 1))?;
+    let known = |all: &[Option<f64>]| all.iter().map(|v| v.unwrap_or(-1.0)).collect::<Vec<_>>();
+    Ok(Outputs::from([
+        list("summary", &known(&found.summary()))?,
+        list("ap_per_category", &known(&found.ap_of_category))?,
+        list("ap_per_iou", &known(&found.ap_of_overlap))?,
+    ]))
 }

@@ -16,6 +16,7 @@
 
 pub mod collapse;
 mod data;
+pub mod detection;
 pub mod episodes;
 pub mod groups;
 pub mod kmeans;

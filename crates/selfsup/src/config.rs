@@ -135,6 +135,11 @@ pub struct DataConfig {
     /// samples.
     #[serde(skip_serializing_if = "is_auto")]
     pub layout: Layout,
+    /// Where the target of each image lies, for segmentation and detection: a pair of patterns below `path`,
+    /// such as `images/**/*.jpg -> masks/**/*.png`. `*` stands for any signs of a name, `**/` for any folders,
+    /// and each takes on the right what it stood for on the left. Empty for the usual places.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub targets: String,
     /// Share that is held out of training, whole groups at a time: for the validation loss, and for testing
     /// where there is no `test`.
     pub hold_out: f64,
@@ -151,7 +156,7 @@ fn is_auto(layout: &Layout) -> bool {
 impl DataConfig {
     /// How files are read.
     pub fn reading(&self) -> Reading {
-        Reading { columns: self.columns.clone(), layout: self.layout }
+        Reading { columns: self.columns.clone(), layout: self.layout, targets: self.targets.clone() }
     }
 }
 
@@ -163,6 +168,7 @@ impl Default for DataConfig {
             labels: String::new(),
             columns: Columns::default(),
             layout: Layout::Auto,
+            targets: String::new(),
             hold_out: 0.1,
             limit: 0,
             max_pixels: 100_000_000,
@@ -337,7 +343,7 @@ pub(crate) fn common_unread<K: Keys>(optim: &OptimConfig) -> Vec<Unread> {
     let mut unread = optim.unread();
     if K::KIND != Kind::Vision {
         let why = format!("is read for images, not for {}", K::KIND.samples());
-        unread.extend(Unread::all("data", &["max_pixels"], &why));
+        unread.extend(Unread::all("data", &["max_pixels", "targets"], &why));
     }
     unread
 }

@@ -22,6 +22,7 @@ const VALUES: &[(&str, &str)] = &[
     ("data.columns.group", "'file'"),
     ("data.columns.split", "''"),
     ("data.layout", "plain"),
+    ("data.targets", "'*.png -> *.txt'"),
     ("data.hold_out", "0.5"),
     ("data.limit", "6"),
     ("data.max_pixels", "100"),

@@ -3,7 +3,7 @@
 mod open;
 
 use selfsup_core::{Error, Result};
-use selfsup_datasets::{Concat, Division, Kind, Record, Records, Subset, divide};
+use selfsup_datasets::{Concat, Division, Kind, Objects, Record, Records, Subset, divide};
 use std::sync::Arc;
 
 /// The positions of `count` things taken evenly from `of`, in their order. `count` is at most `of`.
@@ -307,6 +307,9 @@ impl Records for Unlabelled {
     }
     fn label(&self, _: usize) -> Option<u32> {
         None
+    }
+    fn objects(&self, index: usize) -> Result<Option<Objects>> {
+        self.0.records().objects(index)
     }
     fn classes(&self) -> &[String] {
         &[]

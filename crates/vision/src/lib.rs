@@ -58,6 +58,7 @@
 pub mod augment;
 pub mod corrupt;
 pub mod data;
+pub mod dense;
 pub mod encoder;
 pub mod folder;
 pub mod image;

@@ -3,6 +3,7 @@
 use super::file::LabelFile;
 use super::find::{Meant, Names};
 use super::row::Row;
+use crate::objects::Objects;
 use crate::record::{Record, Records, Source, missing};
 use crate::split::Split;
 use selfsup_core::Result;
@@ -169,6 +170,9 @@ impl Records for Labelled {
     }
     fn mask(&self, index: usize) -> Option<PathBuf> {
         self.masks.get(index)?.clone().or_else(|| self.records.mask(index))
+    }
+    fn objects(&self, index: usize) -> Result<Option<Objects>> {
+        self.records.objects(index)
     }
     fn whole(&self, index: usize) -> Option<String> {
         self.records.whole(index)

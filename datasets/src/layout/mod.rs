@@ -1,10 +1,13 @@
 //! What the folders of a data set mean: splits (`train`, `val`), label images beside the images (`masks`,
 //! `labelsTr`, `scan_seg.nii.gz`), classes.
 
+mod beside;
 mod names;
 #[cfg(test)]
 mod tests;
 mod without_labels;
+
+pub(crate) use beside::masks_of;
 
 use crate::split::Split;
 use names::{OFF, folders, lower_stem, plain, role_of};

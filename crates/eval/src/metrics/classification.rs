@@ -41,6 +41,24 @@ impl Confusion {
         Confusion::new(&predictions, &labels, classes)
     }
 
+    /// Counts of nothing yet, for [`Confusion::add`].
+    pub fn empty(classes: usize) -> Self {
+        Confusion { classes, counts: vec![0; classes * classes] }
+    }
+
+    /// Counts further predictions, without those whose label is `ignored`: the pixels of one more image.
+    ///
+    /// # Errors
+    /// If the lengths differ, or a class is out of range.
+    pub fn add(&mut self, ignored: u32, predictions: &[u32], labels: &[u32]) -> Result<()> {
+        check_labels("predictions", predictions, labels.len(), self.classes)?;
+        for (&p, &y) in predictions.iter().zip(labels).filter(|(_, y)| **y != ignored) {
+            check_labels("labels", &[y], 1, self.classes)?;
+            self.counts[y as usize * self.classes + p as usize] += 1;
+        }
+        Ok(())
+    }
+
     /// Number of classes.
     pub fn classes(&self) -> usize {
         self.classes

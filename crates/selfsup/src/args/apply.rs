@@ -20,7 +20,8 @@ pub(crate) struct Predict {
     /// Files, folders or names of data sets, and KEY=VALUE overrides of the run's configuration.
     #[arg(value_name = "FILES | KEY=VALUE")]
     pub(crate) files: Vec<String>,
-    /// Where to write; the ending decides the format: .csv or .jsonl. To the screen as CSV without.
+    /// Where to write; the ending decides the format: .csv or .jsonl. To the screen as CSV without. Of a
+    /// detection also a folder: pictures with boxes, and results.json as COCO's tools read it.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -55,11 +56,12 @@ impl Predict {
 pub(crate) struct Segment {
     /// The fine-tuned run's folder.
     pub(crate) run: PathBuf,
-    /// Volumes: files, folders of DICOM series, folders of volumes; and KEY=VALUE overrides of the run's
-    /// configuration, e.g. `volumes.read.frame=0`.
+    /// Images or folders of them. Volumes: files, folders of DICOM series, folders of volumes. And KEY=VALUE
+    /// overrides of the run's configuration, e.g. `volumes.read.frame=0`.
     #[arg(value_name = "FILES | KEY=VALUE")]
     pub(crate) files: Vec<String>,
-    /// The folder to write NAME.nii.gz into, on the grid of each file.
+    /// The folder to write into: NAME.png and NAME-overlay.png of an image, NAME.nii.gz of a volume, on the
+    /// grid of each file.
     #[arg(long)]
     pub(crate) out: PathBuf,
     #[command(flatten)]

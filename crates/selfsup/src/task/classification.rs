@@ -25,7 +25,7 @@ impl<M: Tasks> Task<M> for Classification {
     const WATCHED: &'static str = "validation_log_likelihood";
     const READS: &'static [&'static str] = &["label_smoothing", "class_weights", "dropout"];
 
-    fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
+    fn targets(sets: Sets, _keys: &TaskKeys) -> Result<(Sets, Vec<String>)> {
         let none = || {
             Error::input(
                 "training data",

@@ -27,7 +27,8 @@ pub enum ClassWeights {
 #[serde(deny_unknown_fields, default)]
 pub struct TaskKeys {
     /// What is learnt: `classification` in every modality, `token-classification` and `question-answering`
-    /// for texts, `ctc` (what is said) for recordings, `segmentation` for volumes.
+    /// for texts, `ctc` (what is said) for recordings, `segmentation` for images and volumes, `detection` for
+    /// images.
     pub kind: String,
     /// The pre-training run whose encoder is taken; without one the encoder starts from `encoder.pretrained`
     /// or from random weights.
@@ -47,13 +48,20 @@ pub struct TaskKeys {
     /// Segmentation: share of the patches that lie about a voxel of a class that occurs, each class as often
     /// as another; the others come from anywhere. nnU-Net's is a third.
     pub foreground: f64,
+    /// Segmentation of images: what stands on the encoder. `linear` is a linear layer on its last map,
+    /// `pyramid` a small decoder over all maps; `auto` takes the first where the encoder is frozen
+    /// (`train_blocks = 0`).
+    pub head: String,
+    /// Segmentation of images: the value of the pixels in masks that do not count; -1 for none.
+    pub ignore: i64,
     /// Names of the classes (or characters), in the order of the head's outputs; found in the data.
     pub classes: Vec<String>,
 }
 
 impl TaskKeys {
     /// Keys that a task may have or not ([`Task::READS`](super::Task::READS)); all read the others.
-    pub const CHOICES: [&'static str; 4] = ["label_smoothing", "class_weights", "dropout", "foreground"];
+    pub const CHOICES: [&'static str; 6] =
+        ["label_smoothing", "class_weights", "dropout", "foreground", "head", "ignore"];
 }
 
 impl Default for TaskKeys {
@@ -67,6 +75,8 @@ impl Default for TaskKeys {
             class_weights: ClassWeights::None,
             dropout: 0.0,
             foreground: 0.33,
+            head: "auto".into(),
+            ignore: 255,
             classes: Vec::new(),
         }
     }

@@ -5,10 +5,14 @@
 //! [`Tasks`], which goes from the name of a task to its type, and whoever works with a task of any modality
 //! (fine-tuning, prediction) implements [`WithTask`].
 
+mod class_map;
 pub mod classification;
 mod config;
+mod names;
 
+pub use class_map::ClassMap;
 pub use config::{ClassWeights, HEAD_RATE, TaskConfig, TaskKeys};
+pub use names::file_names;
 
 use crate::config::Keys;
 use crate::modality::Modality;
@@ -123,8 +127,8 @@ pub trait Task<M: Tasks>: Sized {
     /// What the head's outputs are called.
     const OUTPUTS: &'static str = "classes";
 
-    /// The metric of [`Task::measure`] that is shown where one must do, in percent; where that is not measured,
-    /// the first that is.
+    /// The metric of [`Task::measure`] that is shown where one must do, in percent; where that is not
+    /// measured, the first that is.
     const SCORE: &'static str = "accuracy";
 
     /// Refuses a configuration that the task cannot carry out, before anything is read.
@@ -156,7 +160,7 @@ pub trait Task<M: Tasks>: Sized {
     ///
     /// # Errors
     /// If there are none.
-    fn targets(sets: Sets) -> Result<(Sets, Vec<String>)>;
+    fn targets(sets: Sets, keys: &TaskKeys) -> Result<(Sets, Vec<String>)>;
 
     /// Seconds of each sample, where a share of the samples is a share of their time.
     ///
@@ -231,6 +235,9 @@ pub trait Answers {
     /// # Errors
     /// If the answers are wanted as a table, or the file is there already.
     fn file(&mut self, source: &Path, name: &str) -> Result<PathBuf>;
+
+    /// Whether the answers are wanted as files.
+    fn files(&self) -> bool;
 }
 
 /// Samples that are measured at once.

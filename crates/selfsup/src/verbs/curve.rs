@@ -98,7 +98,7 @@ impl<M: Tasks> WithTask<M> for Work<'_, M> {
             .map(|set| tuned.prepare(set));
         let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
         let sets = screen::parts(&tuned, sets, most, workers, &|one| T::readable(&tuned, one))?;
-        let (sets, classes) = T::targets(sets)?;
+        let (sets, classes) = T::targets(sets, &config.task)?;
         let test = sets.test.as_ref().or(sets.held_out.as_ref()).cloned().ok_or_else(|| {
             let why = "nothing is held out to test on: give --test, data.hold_out=0.2, or a column `split`";
             Error::input(&config.data.path, why)

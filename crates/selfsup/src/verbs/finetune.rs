@@ -179,7 +179,7 @@ impl<M: Tasks> WithTask<M> for Finetune<'_, M> {
             let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
             screen::parts(&modality, sets, most, workers, &|one| T::readable(&modality, one))?
         };
-        let (sets, classes) = T::targets(sets)?;
+        let (sets, classes) = T::targets(sets, &config.task)?;
         detail_of_sets(&sets, M::Keys::KIND);
         config.task.classes = classes;
         let class_weights = match config.task.class_weights {

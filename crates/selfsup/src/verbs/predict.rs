@@ -24,7 +24,7 @@ pub struct Request {
     pub run: PathBuf,
     /// Files, folders or names of data sets, and `KEY=VALUE` overrides of the run's configuration.
     pub files: Vec<String>,
-    /// Where to write, `.csv` or `.jsonl`; to the screen as CSV without.
+    /// Where to write: `.csv`, `.jsonl`, or a folder of files; to the screen as CSV without.
     pub out: Option<PathBuf>,
     /// The task that the run must be of.
     pub task: Option<String>,
@@ -50,7 +50,7 @@ impl Request {
         match out.extension().unwrap_or_default().to_string_lossy().to_lowercase().as_str() {
             "csv" => Ok(false),
             "jsonl" | "ndjson" => Ok(true),
-            _ => Err(Error::file(out, "unknown ending: expected .csv or .jsonl")),
+            _ => Err(Error::file(out, "unknown ending: expected .csv or .jsonl, or a folder without one")),
         }
     }
 }
@@ -74,7 +74,8 @@ pub fn run_as<M: Tasks>(request: &Request) -> Result<()> {
     if request.files.is_empty() {
         return Err(Error::input("predict", "no files: name files, folders or a data set after the run"));
     }
-    if request.folder {
+    let folder = request.out.as_ref().is_some_and(|out| out.extension().is_none());
+    if request.folder || folder && request.snr.is_empty() {
         let out = request.out.as_ref();
         let out = out.ok_or_else(|| Error::config("name the folder to write into with --out DIR"))?;
         let mut folder = Folder { dir: out, lines: String::new(), count: 0, files: Vec::new() };
@@ -247,9 +248,11 @@ impl Answers for Table {
     }
 
     fn file(&mut self, _source: &Path, _name: &str) -> Result<PathBuf> {
-        Err(Error::config(
-            "a segmentation is written as volumes: use `selfsup segment RUN FILES... --out DIR`",
-        ))
+        Err(Error::config("a segmentation is written as files: use `selfsup segment RUN FILES... --out DIR`"))
+    }
+
+    fn files(&self) -> bool {
+        false
     }
 }
 
@@ -265,7 +268,7 @@ struct Folder<'a> {
 
 impl Answers for Folder<'_> {
     fn row(&mut self, _row: Vec<(String, Value)>) -> Result<()> {
-        Err(Error::config("this task answers with a table, not with files: use `selfsup predict`"))
+        Err(Error::config("this task answers with a table: use `selfsup predict RUN FILES --out TABLE.csv`"))
     }
 
     fn file(&mut self, source: &Path, name: &str) -> Result<PathBuf> {
@@ -279,6 +282,10 @@ impl Answers for Folder<'_> {
         self.files.push(json!({ "source": source, "file": file }));
         self.count += 1;
         Ok(file)
+    }
+
+    fn files(&self) -> bool {
+        true
     }
 }
 

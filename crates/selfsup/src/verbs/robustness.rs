@@ -194,7 +194,7 @@ impl<M: Tasks> WithTask<M> for Tuned<'_, M> {
             .map(|set| modality.prepare(set));
         let (most, workers) = (config.train.max_bad_fraction, config.train.workers);
         let sets = screen::parts(&modality, sets, most, workers, &|one| T::readable(&modality, one))?;
-        let (sets, _) = T::targets(sets)?;
+        let (sets, _) = T::targets(sets, &config.task)?;
         let test = sets.test.or(sets.held_out).ok_or_else(|| {
             Error::input(
                 &config.data.path,

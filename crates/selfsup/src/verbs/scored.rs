@@ -140,7 +140,7 @@ pub fn of_tuned<M: Tasks>(dir: &Path, given: Given, column: &str) -> Result<(Sco
     let sets = Sets::open(&config.data, M::Keys::KIND, &open)?
         .try_map(&|set| modality.usable(set))?
         .map(|set| modality.prepare(set));
-    let (sets, classes) = <Classification as Task<M>>::targets(sets)?;
+    let (sets, classes) = <Classification as Task<M>>::targets(sets, &config.task)?;
     if classes != config.task.classes {
         let problem = format!("classes {:?}, expected those of the data, {classes:?}", config.task.classes);
         return Err(Error::file(dir, problem));

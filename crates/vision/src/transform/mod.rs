@@ -328,7 +328,7 @@ fn policy(mut image: Image, which: usize, strength: f32, wide: bool, rng: &mut R
 }
 
 /// torchvision's `RandomResizedCrop.get_params`.
-fn random_rect(image: &Image, scale: [f32; 2], ratio: [f32; 2], rng: &mut Rng) -> Rect {
+pub(crate) fn random_rect(image: &Image, scale: [f32; 2], ratio: [f32; 2], rng: &mut Rng) -> Rect {
     let (w, h) = (f64::from(image.width), f64::from(image.height));
     let (low, high) = (ratio[0].ln(), ratio[1].ln());
     for _ in 0..10 {

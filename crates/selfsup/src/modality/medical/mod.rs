@@ -2,7 +2,6 @@
 //! embedding and the class of a volume are means over a grid of patches of its foreground. Intensities are
 //! the baseline.
 
-mod classes;
 mod corrupt;
 mod intensities;
 mod labelled;

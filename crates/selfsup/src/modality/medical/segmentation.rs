@@ -1,12 +1,11 @@
 //! A class for every voxel: patches with their label volumes in training, sliding windows over whole volumes
 //! afterwards, masks written back on the grid of the file that they are of.
 
-use super::classes::ClassMap;
 use super::labelled::{LabelledDraws, LabelledPatch};
 use super::volumes::path_of;
 use super::{Keys, Medical};
 use crate::set::{Set, Sets};
-use crate::task::{Answers, Ready, Task, TaskConfig, TaskKeys};
+use crate::task::{Answers, ClassMap, Ready, Task, TaskConfig, TaskKeys, file_names};
 use candle_core::Device;
 use selfsup_core::data::{Loader, LoaderConfig, Source, Transform};
 use selfsup_core::objective::class_counts;
@@ -22,8 +21,8 @@ use selfsup_medical::read::{self, ReadConfig};
 use selfsup_medical::sliding::SlidingWindow;
 use selfsup_medical::transform::upright;
 use selfsup_medical::write;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,7 +109,7 @@ impl Task<Medical> for Segmentation {
         read::labelled(path_of(one, 0)?, mask, &modality.as_stored()).map(drop)
     }
 
-    fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
+    fn targets(sets: Sets, _keys: &TaskKeys) -> Result<(Sets, Vec<String>)> {
         let train = drawn(&sets.train)?.ok_or_else(|| {
             Error::input(
                 "training data",
@@ -230,7 +229,7 @@ impl Task<Medical> for Segmentation {
                 paths.push(path);
             }
         }
-        let names = mask_names(&paths);
+        let names = file_names(&paths, &stem, ".nii.gz");
         for (i, (path, name)) in paths.iter().zip(&names).enumerate() {
             display.count(i as u64, paths.len() as u64);
             let file = answers.file(path, name)?;
@@ -241,36 +240,6 @@ impl Task<Medical> for Segmentation {
         }
         Ok(())
     }
-}
-
-/// The file of the mask of each volume: in the folders that the volumes lie in below the one that is common to
-/// all. Volumes of one folder whose names differ by their endings alone keep them.
-fn mask_names(paths: &[PathBuf]) -> Vec<String> {
-    let folders = |path: &PathBuf| -> Vec<String> {
-        let above = path.parent().into_iter().flat_map(Path::components);
-        let named = above.filter(|c| matches!(c, Component::Normal(_)));
-        named.map(|c| c.as_os_str().to_string_lossy().into_owned()).collect()
-    };
-    let all: Vec<Vec<String>> = paths.iter().map(folders).collect();
-    let common = all.iter().skip(1).fold(all.first().cloned().unwrap_or_default(), |mut common, folders| {
-        common.truncate(common.iter().zip(folders).take_while(|(a, b)| a == b).count());
-        common
-    });
-    let name = |folders: &[String], name: &str| {
-        let inner = folders.iter().skip(common.len()).map(String::as_str);
-        inner.chain([format!("{name}.nii.gz").as_str()]).collect::<Vec<_>>().join("/")
-    };
-    let mut count = BTreeMap::new();
-    let short: Vec<String> =
-        paths.iter().zip(&all).map(|(path, folders)| name(folders, &stem(path))).collect();
-    short.iter().for_each(|s| *count.entry(s.clone()).or_insert(0) += 1);
-    let whole = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    paths
-        .iter()
-        .zip(&all)
-        .zip(short)
-        .map(|((path, folders), short)| if count[&short] > 1 { name(folders, &whole(path)) } else { short })
-        .collect()
 }
 
 /// A file's name without its endings.
@@ -287,16 +256,6 @@ fn stem(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn masks_lie_in_the_folders_of_their_volumes() {
-        let names = |paths: &[&str]| mask_names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
-        assert_eq!(names(&["/in/pat1/CT", "/in/pat2/CT"]), ["pat1/CT.nii.gz", "pat2/CT.nii.gz"]);
-        assert_eq!(names(&["in/a.nii", "in/b.nrrd"]), ["a.nii.gz", "b.nii.gz"]);
-        assert_eq!(names(&["in/a.nii", "in/a.nrrd"]), ["a.nii.nii.gz", "a.nrrd.nii.gz"]);
-        assert_eq!(names(&["/one/a.nii"]), ["a.nii.gz"]);
-        assert_eq!(names(&["../x/a.nii", "/y/a.nii"]), ["x/a.nii.gz", "y/a.nii.gz"]);
-    }
 
     #[test]
     fn names_lose_their_endings() {

@@ -85,7 +85,7 @@ impl Task<Speech> for Recognition {
         Ok(Some(samples.into_iter().map(|n| n.map_or(0.0, |n| n as f64 / f64::from(rate))).collect()))
     }
 
-    fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
+    fn targets(sets: Sets, _keys: &TaskKeys) -> Result<(Sets, Vec<String>)> {
         let (train, texts) = transcribed(&sets.train)?;
         let train = train.ok_or_else(|| {
             Error::input(

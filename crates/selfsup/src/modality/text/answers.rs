@@ -167,7 +167,7 @@ impl Task<Text> for Answering {
         questions(what, labelled)
     }
 
-    fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
+    fn targets(sets: Sets, _keys: &TaskKeys) -> Result<(Sets, Vec<String>)> {
         let mut none = false;
         for i in 0..sets.train.len() {
             none |= unpacked::<Question>(sets.train.records(), i)?.answers.is_empty();

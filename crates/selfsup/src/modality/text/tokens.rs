@@ -137,7 +137,7 @@ impl Task<Text> for Tagging {
         sentences(what, labelled)
     }
 
-    fn targets(sets: Sets) -> Result<(Sets, Vec<String>)> {
+    fn targets(sets: Sets, _keys: &TaskKeys) -> Result<(Sets, Vec<String>)> {
         let all = |set: &Set| {
             (0..set.len()).map(|i| unpacked::<Sentence>(set.records(), i)).collect::<Result<Vec<_>>>()
         };

@@ -2,10 +2,13 @@
 //! pixels as the baseline.
 
 mod corrupt;
+mod detection;
 mod export;
 mod pictures;
+mod placed;
 mod raw;
 mod recipes;
+mod segmentation;
 #[cfg(feature = "medical")]
 mod slices;
 mod tasks;
@@ -119,6 +122,10 @@ impl config::Keys for Keys {
         };
         #[allow(unused_mut)]
         let mut unread = AugmentConfig::unread(wanted, &who);
+        if !matches!(task, Some("segmentation" | "detection")) {
+            let why = format!("is read for segmentation and detection, not for {who}");
+            unread.extend(Unread::all("data", &["targets"], &why));
+        }
         if wanted.crops() && self.augment.local_views == 0 {
             let why = "is that of small crops: set augment.local_views above 0";
             unread.extend(Unread::all("augment", &["local_size", "local_scale"], why));

@@ -1,4 +1,4 @@
-//! Values of label volumes as classes 0, 1, 2, ..., and back.
+//! Values of masks as classes 0, 1, 2, ..., and back.
 //!
 //! Masks need not count without gaps: 0, 2, 41, 2035 are four classes, 0 and 255 are two.
 
@@ -35,6 +35,11 @@ impl ClassMap {
             })
         };
         values.iter().map(class).collect()
+    }
+
+    /// The class of a value, if it is one.
+    pub fn class(&self, value: u16) -> Option<u16> {
+        self.0.iter().position(|v| *v == value).map(|class| class as u16)
     }
 
     /// The values of classes.
