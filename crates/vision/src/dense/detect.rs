@@ -12,7 +12,9 @@ use super::nms::{Found, suppress};
 use super::pyramid::Pyramid;
 use super::stages::Stages;
 use crate::encoder::Architecture;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
+use selfsup_core::kernels::host::floats;
+use selfsup_core::kernels::host::integers;
 use selfsup_core::loss::{focal, giou, quality};
 use selfsup_core::objective::{Batch, Gauge, Loss, Objective};
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope};
@@ -169,9 +171,7 @@ impl Detect {
     /// If shapes do not fit.
     pub fn find(&self, x: &Tensor) -> Result<Vec<Vec<Found>>> {
         let (said, levels) = self.said(x, &Pass::eval())?;
-        let list = |t: &Tensor| -> Result<Vec<f32>> {
-            Ok(t.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
-        };
+        let list = |t: &Tensor| -> Result<Vec<f32>> { Ok(floats(&t.detach())?) };
         let (n, l, c) = said.scores.dims3()?;
         let (scores, sides, centre) = (list(&said.scores)?, list(&said.sides)?, list(&said.centre)?);
         let points: Vec<[f32; 2]> =
@@ -249,7 +249,7 @@ impl Objective for Detect {
 
     fn criterion(&self, e: &Places, _pass: &Pass) -> Result<Loss> {
         let (n, l, c) = e.scores.dims3()?;
-        let classes: Vec<i64> = e.classes.flatten_all()?.to_vec1()?;
+        let classes: Vec<i64> = integers(&e.classes)?;
         let (mut wanted, mut counted) = (vec![0f32; n * l * c], vec![1f32; n * l * c]);
         let mut positive: Vec<u32> = Vec::new();
         for (i, &class) in classes.iter().enumerate() {
@@ -288,7 +288,7 @@ impl Objective for Detect {
 
     /// Places with a box in a view, on average.
     fn gauges(&self, e: &Places, _pass: &Pass) -> Result<Vec<Gauge>> {
-        let classes: Vec<i64> = e.classes.flatten_all()?.to_vec1()?;
+        let classes: Vec<i64> = integers(&e.classes)?;
         let positive = classes.iter().filter(|c| **c > 0).count();
         Ok(vec![Gauge::plain("positive_places", positive as f64 / e.classes.dim(0)?.max(1) as f64)])
     }

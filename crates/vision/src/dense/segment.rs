@@ -11,6 +11,8 @@ use super::pyramid::Pyramid;
 use super::stages::Stages;
 use crate::encoder::Architecture;
 use candle_core::{DType, Device, Tensor};
+use selfsup_core::kernels::host::indices;
+use selfsup_core::kernels::host::integers;
 use selfsup_core::loss::{IGNORED, cross_entropy};
 use selfsup_core::nn::{BatchNorm, Linear};
 use selfsup_core::objective::{Batch, Gauge, Loss, Objective, Outputs};
@@ -187,7 +189,7 @@ impl Segment {
         let logits = self.logits(x, &Pass::eval())?.detach();
         let part = logits.narrow(1, 0, shown[0])?.narrow(2, 0, shown[1])?.contiguous()?;
         let scores = resize(&part, &size, Resize::Linear, Path::Auto)?;
-        Ok(scores.argmax(candle_core::D::Minus1)?.flatten_all()?.to_dtype(DType::U32)?.to_vec1()?)
+        Ok(indices(&scores.argmax(candle_core::D::Minus1)?)?)
     }
 }
 
@@ -230,8 +232,8 @@ impl Objective for Segment {
 
     /// Share of the pixels that count that are classified right, in percent.
     fn gauges(&self, e: &Outputs, _pass: &Pass) -> Result<Vec<Gauge>> {
-        let said: Vec<u32> = e.outputs.argmax(candle_core::D::Minus1)?.flatten_all()?.to_vec1()?;
-        let right: Vec<i64> = e.targets.flatten_all()?.to_vec1()?;
+        let said: Vec<u32> = indices(&e.outputs.argmax(candle_core::D::Minus1)?)?;
+        let right: Vec<i64> = integers(&e.targets)?;
         let pairs = || said.iter().zip(&right).filter(|(_, r)| **r != IGNORED);
         let hits = pairs().filter(|(s, r)| i64::from(**s) == **r).count();
         Ok(vec![Gauge::plain("pixel_accuracy", 100.0 * hits as f64 / pairs().count().max(1) as f64)])
