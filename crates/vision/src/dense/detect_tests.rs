@@ -184,7 +184,7 @@ fn the_loss_in_closed_form() {
     let detect = build(&networks()[0], config());
     let targets =
         Tensor::from_vec(vec![3f32, 4.0, 5.0, 6.0, 1.0, 1.0, 1.0, 1.0], (1, 2, 4), &Device::Cpu).unwrap();
-    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
     let e = Places {
         scores: zeros(&[1, 2, 2]),
         sides: targets.clone(),
