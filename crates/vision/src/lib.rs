@@ -10,6 +10,7 @@
 //! - [`encoder`] has ResNets, ConvNeXt, Swin and vision transformers with torchvision's and timm's names;
 //!   [`names`] reads weights of timm, torchvision and transformers (ViT, DINOv2, DINOv3, I-JEPA, ViT-MAE,
 //!   ConvNeXt).
+//! - [`dense`] has heads that segment images and find objects, and views that masks and boxes follow.
 //! - [`recipe`] builds encoders and methods from the keys of a configuration file.
 //!
 //! SimCLR on a folder of images:

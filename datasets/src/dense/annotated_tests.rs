@@ -49,7 +49,7 @@ fn coco_that_is_wrong() {
         ("\"id\": 4", "\"id\": 9", "image 9 twice"),
         ("{\"id\": 3", "{\"id\": 18", "category 18"),
         ("a.jpg", "c.jpg", "are in none of"),
-        ("[1, 2, 3, 4], \"area\"", "\"x\", \"area\"", "line 4"),
+        ("[1, 2, 3, 4], \"area\"", "\"x\", \"area\"", "line 3"),
     ] {
         let e = with(from, to).err().unwrap().to_string();
         assert!(e.contains("boxes.json") && e.contains(part), "{e}");

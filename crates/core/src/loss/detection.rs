@@ -27,8 +27,8 @@ fn sigmoid(x: &Tensor) -> Result<Tensor> {
 /// that shape, 0 and 1) says which values count.
 ///
 /// With `p = sigmoid(x)`, `p_t = p` for targets of 1 and `1 - p` for 0, and `alpha_t` likewise:
-/// `-alpha_t (1 - p_t)^gamma log p_t`. Lin et al. 2017, "Focal Loss for Dense Object Detection", arXiv 1708.02002: alpha
-/// 0.25, gamma 2. The caller divides by the number of positive places.
+/// `-alpha_t (1 - p_t)^gamma log p_t`. Lin et al. 2017, "Focal Loss for Dense Object Detection", arXiv
+/// 1708.02002: alpha 0.25, gamma 2. The caller divides by the number of positive places.
 ///
 /// # Errors
 /// Shapes that do not fit, numbers that are no floating point, `alpha` outside `[0, 1]`, `gamma` below 0.
