@@ -1,0 +1,28 @@
+//! Readers of files.
+
+pub mod edf;
+pub mod ts;
+pub mod wfdb;
+
+use crate::Recording;
+use selfsup_core::{Error, Result};
+use std::path::Path;
+
+/// Reads a recording by the ending of its file: `.hea` (WFDB) or `.edf`.
+///
+/// # Errors
+/// Naming the file and what was expected.
+pub fn read(path: impl AsRef<Path>) -> Result<Recording> {
+    let path = path.as_ref();
+    match path.extension().unwrap_or_default().to_string_lossy().to_lowercase().as_str() {
+        "hea" => wfdb::read(path),
+        "edf" => edf::read(path),
+        _ => Err(Error::file(path, "no recording that is known: expected a file ending in .hea or .edf")),
+    }
+}
+
+/// A number above 0 in a field of a file.
+fn positive(path: &Path, field: &str, text: &str) -> Result<f64> {
+    let value: Option<f64> = text.trim().parse().ok().filter(|v: &f64| v.is_finite() && *v > 0.0);
+    value.ok_or_else(|| Error::file(path, format_args!("{field} is `{text}`, expected a number above 0")))
+}

@@ -1,0 +1,75 @@
+//! Records of WFDB (PhysioNet): a header `NAME.hea`, samples beside it, and annotations `NAME.atr`
+//! (<https://physionet.org/physiotools/wag/header-5.htm>, `signal-5.htm`, `annot-5.htm`).
+
+mod annotations;
+mod header;
+mod samples;
+
+pub use annotations::annotations;
+pub use header::{Format, Header, SignalHeader};
+
+use crate::{Channel, Recording};
+use selfsup_core::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Reads the record with the header `path`: physical values, `(digital - baseline) / gain`, and the annotations of
+/// `NAME.atr` where that file lies beside it. The lowest code of a format is a missing sample.
+///
+/// # Errors
+/// If the header, a file of samples or the annotations cannot be read or do not fit together; formats are 16, 61,
+/// 80, 212, 24 and 32; records of several segments and skewed signals are refused.
+pub fn read(path: &Path) -> Result<Recording> {
+    let header = Header::read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut of_file: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, signal) in header.signals.iter().enumerate() {
+        of_file.entry(&signal.file).or_default().push(i);
+    }
+    let mut channels = vec![Channel::default(); header.signals.len()];
+    for (file, indices) in of_file {
+        let signals: Vec<&SignalHeader> = indices.iter().map(|i| &header.signals[*i]).collect();
+        let digital = samples::read(&folder.join(file), &signals, header.samples)?;
+        for ((i, signal), digital) in indices.iter().zip(&signals).zip(digital) {
+            channels[*i] = channel(signal, &digital, header.rate);
+        }
+    }
+    let beside = path.with_extension("atr");
+    let annotations = if beside.is_file() { annotations(&beside, header.rate)? } else { Vec::new() };
+    Ok(Recording { channels, annotations })
+}
+
+/// The digital values of each signal of a record, in the order of the header, as the file holds them.
+///
+/// # Errors
+/// As [`read`].
+pub fn digital(path: &Path) -> Result<Vec<Vec<i32>>> {
+    let header = Header::read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut out = vec![Vec::new(); header.signals.len()];
+    for (i, signal) in header.signals.iter().enumerate() {
+        let together: Vec<&SignalHeader> = header.signals.iter().filter(|s| s.file == signal.file).collect();
+        let at = header.signals[..i].iter().filter(|s| s.file == signal.file).count();
+        let mut read = samples::read(&folder.join(&signal.file), &together, header.samples)?;
+        if at >= read.len() {
+            return Err(Error::file(path, "a signal without samples"));
+        }
+        out[i] = read.swap_remove(at);
+    }
+    Ok(out)
+}
+
+fn channel(signal: &SignalHeader, digital: &[i32], rate: f64) -> Channel {
+    let invalid = signal.format.invalid();
+    let missing: Vec<bool> = digital.iter().map(|v| *v == invalid).collect();
+    let physical = |v: &i32| (f64::from(*v) - f64::from(signal.baseline)) / signal.gain;
+    let samples =
+        digital.iter().zip(&missing).map(|(v, m)| if *m { 0.0 } else { physical(v) as f32 }).collect();
+    Channel {
+        name: signal.name.clone(),
+        unit: signal.unit.clone(),
+        rate: rate * signal.per_frame as f64,
+        samples,
+        missing: if missing.contains(&true) { missing } else { Vec::new() },
+    }
+}

@@ -1,0 +1,99 @@
+//! Resampling by a ratio of whole numbers, as scipy's `resample_poly` does with its defaults.
+
+use selfsup_core::{Error, Result};
+use std::f64::consts::PI;
+
+/// The parameter of the Kaiser window.
+const BETA: f64 = 5.0;
+/// Taps on each side, in samples of the lower rate.
+const HALF: usize = 10;
+
+/// A signal of `from` samples a second at `to` samples a second: `ceil(n to / from)` values, the first on the first.
+/// The filter is a windowed sinc at the lower of both Nyquist frequencies; beyond the ends are zeros.
+///
+/// # Errors
+/// If a rate is 0, or the filter would have more than ten million taps.
+pub fn poly(x: &[f32], from: usize, to: usize) -> Result<Vec<f32>> {
+    if from == 0 || to == 0 {
+        return Err(Error::config(format!("resampling from {from} to {to} Hz: expected rates above 0")));
+    }
+    let divisor = gcd(from, to);
+    let (up, down) = (to / divisor, from / divisor);
+    if up == 1 && down == 1 {
+        return Ok(x.to_vec());
+    }
+    let half = HALF * up.max(down);
+    if half > 5_000_000 {
+        let problem =
+            format!("resampling from {from} to {to} Hz: a ratio of {up} to {down}, expected smaller numbers");
+        return Err(Error::config(problem));
+    }
+    let filter = filter(half, up);
+    let count = (x.len() * up).div_ceil(down);
+    Ok((0..count)
+        .map(|i| {
+            let at = i * down;
+            // Input k stands at k * up of the fine grid, and counts where the filter reaches.
+            let first = at.saturating_sub(half).div_ceil(up);
+            let last = ((at + half) / up).min(x.len().saturating_sub(1));
+            let sum: f64 = (first..=last)
+                .filter_map(|k| Some(f64::from(*x.get(k)?) * filter.get(half + at - k * up)?))
+                .sum();
+            sum as f32
+        })
+        .collect())
+}
+
+/// `2 half + 1` taps of a low pass at `1 / (half / 10)` of the fine grid's Nyquist frequency, of gain `up`.
+fn filter(half: usize, up: usize) -> Vec<f64> {
+    let cutoff = HALF as f64 / half as f64;
+    let taps: Vec<f64> = (0..=2 * half)
+        .map(|n| {
+            let m = n as f64 - half as f64;
+            let window = bessel(BETA * (1.0 - (m / half as f64).powi(2)).max(0.0).sqrt()) / bessel(BETA);
+            cutoff * sinc(cutoff * m) * window
+        })
+        .collect();
+    let sum: f64 = taps.iter().sum();
+    taps.into_iter().map(|t| t / sum * up as f64).collect()
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) }
+}
+
+/// The modified Bessel function of order 0, by its series.
+fn bessel(x: f64) -> f64 {
+    let quarter = x * x / 4.0;
+    let (mut term, mut sum, mut k) = (1.0, 1.0, 1.0);
+    while term > 1e-17 * sum {
+        term *= quarter / (k * k);
+        sum += term;
+        k += 1.0;
+    }
+    sum
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_wave_keeps_its_shape() {
+        let wave = |rate: usize, n: usize| -> Vec<f32> {
+            (0..n).map(|i| (2.0 * PI * 3.0 * i as f64 / rate as f64).sin() as f32).collect()
+        };
+        let (x, expected) = (wave(500, 1000), wave(200, 400));
+        let y = poly(&x, 500, 200).unwrap();
+        assert_eq!(y.len(), 400);
+        let gap = |r: std::ops::Range<usize>| r.map(|i| (y[i] - expected[i]).abs()).fold(0f32, f32::max);
+        assert!(gap(30..370) < 1e-3, "{}", gap(30..370));
+        assert_eq!(poly(&x, 250, 250).unwrap(), x);
+        assert!(poly(&[], 500, 200).unwrap().is_empty());
+        assert!(poly(&x, 0, 200).is_err() && poly(&x, 1_000_003, 999_983).is_err());
+    }
+}
