@@ -24,13 +24,15 @@ use case::{Case, Handler};
 pub fn handler(case: &Case) -> Option<Handler> {
     match case.name.split('/').next()? {
         "ops" => ops::handler(case),
-        "losses" => methods::handler(case)
-            .or_else(|| losses::handler(case))
-            .or_else(|| signals::handler(case)),
+        "losses" => {
+            methods::handler(case).or_else(|| losses::handler(case)).or_else(|| signals::handler(case))
+        }
         "eval" => eval::handler(case),
         "corrupt" => corrupt::handler(case),
         "optim" => optim::handler(case),
-        "signal" => signal::handler(case).or_else(|| speech::handler(case)).or_else(|| signals::handler(case)),
+        "signal" => {
+            signal::handler(case).or_else(|| speech::handler(case)).or_else(|| signals::handler(case))
+        }
         "models" | "real" => vision::handler(case)
             .or_else(|| text::handler(case))
             .or_else(|| speech::handler(case))

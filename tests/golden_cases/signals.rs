@@ -68,7 +68,8 @@ fn record(c: &Case) -> Result<Outputs> {
     let of = |f: fn(&selfsup_signals::Channel) -> String| read.channels.iter().map(f).collect::<Vec<_>>();
     same("names", &of(|x| x.name.clone()), &texts(c, "signals"))?;
     same("units", &of(|x| x.unit.clone()), &texts(c, "units"))?;
-    let noted = |f: fn(&selfsup_signals::Annotation) -> String| read.annotations.iter().map(f).collect::<Vec<_>>();
+    let noted =
+        |f: fn(&selfsup_signals::Annotation) -> String| read.annotations.iter().map(f).collect::<Vec<_>>();
     same("symbols", &noted(|a| a.label.clone()), &texts(c, "symbols"))?;
     same("notes", &noted(|a| a.note.clone()), &texts(c, "aux_notes"))?;
     let physical: Vec<Vec<f64>> =
@@ -184,7 +185,8 @@ fn resampled(c: &Case) -> Result<Outputs> {
     for rates in c.params["rates"].as_array().into_iter().flatten() {
         let of = |i: usize| rates[i].as_u64().unwrap_or(0) as usize;
         let (from, to) = (of(0), of(1));
-        let made = columns(c, "x")?.iter().map(|x| resample::poly(x, from, to)).collect::<Result<Vec<_>, _>>()?;
+        let made =
+            columns(c, "x")?.iter().map(|x| resample::poly(x, from, to)).collect::<Result<Vec<_>, _>>()?;
         out.insert(format!("expected.y.{from}_{to}"), wide(made)?);
     }
     Ok(out)
@@ -193,8 +195,7 @@ fn resampled(c: &Case) -> Result<Outputs> {
 fn filtered(c: &Case) -> Result<Outputs> {
     let (low, high, rate) = (c.number("low", 0.0), c.number("high", 0.0), c.number("fs", 0.0));
     let filter = Butterworth::band(c.whole("order", 0), low, high, rate)?;
-    let sections: Vec<Vec<f64>> =
-        (0..6).map(|k| filter.sections().iter().map(|s| s[k]).collect()).collect();
+    let sections: Vec<Vec<f64>> = (0..6).map(|k| filter.sections().iter().map(|s| s[k]).collect()).collect();
     let x = columns(c, "x")?;
     let zero_phase = x.iter().map(|x| filter.zero_phase(x)).collect::<Result<Vec<_>, _>>()?;
     Ok(Outputs::from([

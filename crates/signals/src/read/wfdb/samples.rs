@@ -57,7 +57,7 @@ fn sample(bytes: &[u8], format: Format, i: usize) -> i32 {
         Format::F212 => {
             // Three bytes hold two samples: the middle one has the high halves, of the first in its low nibble.
             let (k, middle) = (i / 2 * 3, i32::from(byte(i / 2 * 3 + 1)));
-            let value = if i % 2 == 0 {
+            let value = if i.is_multiple_of(2) {
                 i32::from(byte(k)) | (middle & 0x0f) << 8
             } else {
                 i32::from(byte(k + 2)) | (middle & 0xf0) << 4
