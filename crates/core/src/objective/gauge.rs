@@ -243,7 +243,7 @@ static SHARED: [GaugeInfo; 10] = [
              (VICReg's covariance, Barlow Twins' lambda) a larger weight",
         ),
     GaugeInfo::new(UPDATE_RATIO, "size of a step's change next to the size of the weights")
-        .healthy(Band::below(0.03))
+        .healthy(Band::below(0.02))
         .too_high(
             "each step changes the weights by a large share of their size: the learning rate is far too high",
             "divide optim.lr by 10 until it is back; a longer warm-up; optim.clip_grad_norm = 1.0",

@@ -19,7 +19,9 @@
 use super::gauge::GAIN_OVER_MEAN;
 use super::mae::{heads_of, view};
 use super::multiblock::{Blocks, Multiblock};
-use super::{Gauge, Loss, Method, Needs, Networks, Objective, OverViews, Views, Wanted, boxed, joint, masks};
+use super::{
+    Gauge, GaugeInfo, Loss, Method, Needs, Networks, Objective, OverViews, Views, Wanted, boxed, joint, masks,
+};
 use crate::encoder::{Encoder, TokenEncoder};
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -216,6 +218,12 @@ impl Predictor {
     }
 }
 
+/// The gain has no bound: the targets move, and short healthy runs stay below the mean of theirs for long.
+static INFO: [GaugeInfo; 1] = [GaugeInfo::new(
+    GAIN_OVER_MEAN,
+    "how much better the prediction is than the mean of the targets, 1 at best",
+)];
+
 /// The method.
 pub struct IJepa {
     config: IJepaConfig,
@@ -319,6 +327,10 @@ impl Objective for IJepa {
         joint::ema(&self.params, &[("encoder", "teacher.encoder")], m + (1.0 - m) * progress.fraction())
     }
 
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &INFO
+    }
+
     /// How much better than the batch's mean token, and the spread of the teacher's features: both go to 0 in
     /// a collapse, while the loss falls.
     fn gauges(&self, e: &Foreseen, _pass: &Pass) -> Result<Vec<Gauge>> {
@@ -330,7 +342,7 @@ impl Objective for IJepa {
         };
         let (own, flat) = (of(&e.predictions)?, of(&constant)?);
         let gain = if flat > 0.0 { 1.0 - own / flat } else { 0.0 };
-        Ok(vec![Gauge::plain(GAIN_OVER_MEAN, gain), joint::embedding_std(&e.pooled)?])
+        Ok(vec![Gauge::plain(GAIN_OVER_MEAN, gain), joint::pooled_spread(&e.pooled)?])
     }
 
     fn may_skip(&self) -> Vec<String> {

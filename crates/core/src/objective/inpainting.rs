@@ -269,7 +269,7 @@ impl Objective for Inpainting {
         };
         let (own, constant) = (of(&e.made)?, of(&flat)?);
         let gain = if constant > 0.0 { 1.0 - own / constant } else { 0.0 };
-        Ok(vec![Gauge::plain(GAIN_OVER_MEAN, gain), super::embedding_std(&e.pooled)?])
+        Ok(vec![Gauge::plain(GAIN_OVER_MEAN, gain), super::pooled_spread(&e.pooled)?])
     }
 
     /// The view, the view without the region, and with what is painted there.

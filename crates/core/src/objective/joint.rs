@@ -1,7 +1,7 @@
 //! Shared by joint-embedding methods: views, encoder and projector, their slow copy, and how collapse shows.
 
 use super::gauge::{DIMENSION_STD, NEGATIVES, VIEWS_MATCH};
-use super::{BuildEncoder, Gauge, Views};
+use super::{Band, BuildEncoder, Gauge, Views};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::nn::MlpHead;
@@ -198,6 +198,15 @@ pub fn embedding_std(z: &Tensor) -> Result<Gauge> {
     let centred = u.broadcast_sub(&u.mean_keepdim(0)?)?;
     let sd = (centred.sqr()?.sum(0)? / (n.max(2) - 1) as f64)?.sqrt()?.mean_all()?.to_scalar::<f32>()?;
     Ok(Gauge::above("embedding_std", f64::from(sd) * (d as f64).sqrt(), 0.2).of_rows(z))
+}
+
+/// [`embedding_std`] of the pooled tokens of a method that paints patches or predicts tokens: all samples share a
+/// large mean in them, so short healthy runs go down to 0.11 (docs/benchmarks/collapse.md), and the bound is lower.
+///
+/// # Errors
+/// If `z` has another rank.
+pub fn pooled_spread(z: &Tensor) -> Result<Gauge> {
+    Ok(embedding_std(z)?.healthy(Band::above(0.05)))
 }
 
 /// Mean standard deviation over the samples of the features as they are, not normalised: for methods whose loss

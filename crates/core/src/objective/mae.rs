@@ -7,7 +7,8 @@
 //! variance.
 
 use super::{
-    Gauge, Loss, Method, Needs, Networks, Objective, OverViews, Picture, Views, Wanted, boxed, joint,
+    Gauge, GaugeInfo, Loss, Method, Needs, Networks, Objective, OverViews, Picture, Views, Wanted, boxed,
+    joint, masks,
 };
 use crate::encoder::{Encoder, TokenEncoder};
 use crate::error::{Error, Result};
@@ -339,8 +340,16 @@ impl Objective for Mae {
         false
     }
 
+    fn settings(&self) -> Vec<Gauge> {
+        vec![masks::ratio(self.config.mask_ratio)]
+    }
+
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &masks::RATIO
+    }
+
     fn gauges(&self, e: &Painted, _pass: &Pass) -> Result<Vec<Gauge>> {
-        Ok(vec![joint::embedding_std(&e.pooled)?])
+        Ok(vec![joint::pooled_spread(&e.pooled)?])
     }
 
     /// The view, the view without the removed patches, and what is painted in their place.

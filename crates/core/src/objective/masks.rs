@@ -3,9 +3,27 @@
 //! A mask is drawn for one sample from its own generator. Sizes that the whole batch must share are drawn
 //! from the step's key, so that micro-batches and processes draw those of the whole batch.
 
+use super::{Band, Gauge, GaugeInfo};
 use crate::error::{Error, Result};
 use candle_core::{DType, Tensor};
 use selfsup_kernels::rng::Rng;
+
+/// What the gauge of a mask ratio means.
+pub(super) static RATIO: [GaugeInfo; 1] =
+    [GaugeInfo::new("method.mask_ratio", "share of the patches that is hidden")
+        .too_low(
+            "nearly all of the image is seen: what is hidden can be filled in from next to it",
+            "method.mask_ratio of 0.6 (SimMIM) to 0.75 (MAE)",
+        )
+        .too_high(
+            "next to nothing is seen: there is little to predict from",
+            "method.mask_ratio of 0.6 to 0.75",
+        )];
+
+/// The gauge of a mask ratio.
+pub(super) fn ratio(ratio: f64) -> Gauge {
+    Gauge::plain("method.mask_ratio", ratio).healthy(Band::within(0.2, 0.95))
+}
 
 /// The places of the patches in the box of `sides` at `start` on `grid`, in the grid's order.
 pub(super) fn block(grid: &[usize], start: &[usize], sides: &[usize]) -> Vec<usize> {

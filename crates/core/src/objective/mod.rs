@@ -59,7 +59,7 @@ pub use ibot::IBotConfig;
 pub use ijepa::{IJepa, IJepaConfig, ijepa_targets};
 pub use inpainting::{Inpainting, InpaintingConfig};
 pub use jigsaw::{Jigsaw, JigsawConfig, far_permutations};
-pub use joint::{Pair, Predicted, contrast, ema, embedding_std, views_match};
+pub use joint::{Pair, Predicted, contrast, ema, embedding_std, pooled_spread, views_match};
 pub use lejepa::{LeJepa, LeJepaConfig};
 pub use mae::{Mae, MaeConfig, random_masking};
 pub use masks::block_mask;

@@ -14,7 +14,8 @@
 use super::gauge::GAIN_OVER_MEAN;
 use super::mae::{as_view, view};
 use super::{
-    Gauge, Loss, Method, Needs, Networks, Objective, OverViews, Picture, Views, Wanted, boxed, joint, masks,
+    Gauge, GaugeInfo, Loss, Method, Needs, Networks, Objective, OverViews, Picture, Views, Wanted, boxed,
+    joint, masks,
 };
 use crate::encoder::{Encoder, TokenEncoder};
 use crate::error::{Error, Result};
@@ -197,6 +198,14 @@ impl Objective for SimMim {
 
     /// How much better than one constant for all masked pixels, the best there is but for the median, and the
     /// spread of the features.
+    fn settings(&self) -> Vec<Gauge> {
+        vec![masks::ratio(self.config.mask_ratio)]
+    }
+
+    fn gauge_info(&self) -> &'static [GaugeInfo] {
+        &masks::RATIO
+    }
+
     fn gauges(&self, e: &Filled, _pass: &Pass) -> Result<Vec<Gauge>> {
         let mask = e.mask.unsqueeze(2)?.broadcast_as(e.target.shape())?.contiguous()?;
         let mean = ((&e.target * &mask)?.sum_all()? / mask.sum_all()?)?;
@@ -206,7 +215,7 @@ impl Objective for SimMim {
         };
         let (own, flat) = (of(&e.pixels)?, of(&constant)?);
         let gain = if flat > 0.0 { 1.0 - own / flat } else { 0.0 };
-        Ok(vec![Gauge::plain(GAIN_OVER_MEAN, gain), joint::embedding_std(&e.pooled)?])
+        Ok(vec![Gauge::plain(GAIN_OVER_MEAN, gain), joint::pooled_spread(&e.pooled)?])
     }
 
     fn pictures(&self, batch: &Views, pass: &Pass) -> Result<Vec<Picture>> {

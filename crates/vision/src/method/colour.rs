@@ -20,7 +20,7 @@ use selfsup_core::kernels::host::indices;
 use selfsup_core::nn::PixelDecoder;
 use selfsup_core::objective::{
     Band, Gauge, GaugeInfo, Loss, Method, Needs, Networks, Objective, OverViews, Picture, Views, Wanted,
-    boxed, embedding_std,
+    boxed, pooled_spread,
 };
 use selfsup_core::scope::Buffer;
 use selfsup_core::{Encoder, Error, Init, Params, Pass, Progress, Result, Scope, World};
@@ -291,7 +291,7 @@ impl Objective for Colourisation {
         Ok(vec![
             Gauge::plain("colour_accuracy", 100.0 * same as f64 / told.len().max(1) as f64),
             Gauge::plain("chroma", chroma),
-            embedding_std(&e.pooled)?,
+            pooled_spread(&e.pooled)?,
         ])
     }
 

@@ -14,7 +14,7 @@ use candle_core::Tensor;
 use selfsup_core::nn::PixelDecoder;
 use selfsup_core::objective::{
     Band, Gauge, GaugeInfo, Loss, Method, Needs, Networks, Objective, OverViews, Picture, Views, Wanted,
-    boxed, embedding_std,
+    boxed, pooled_spread,
 };
 use selfsup_core::{Encoder, Error, Params, Pass, Result, Scope, loss};
 use selfsup_kernels::Path;
@@ -202,7 +202,7 @@ impl Objective for SuperResolution {
         let (own, input) =
             (number(self.error(&e.made, &e.target)?)?, number(self.error(&e.input, &e.target)?)?);
         let gain = if input > 0.0 { 1.0 - own / input } else { 0.0 };
-        Ok(vec![Gauge::plain("gain_over_input", gain), embedding_std(&e.pooled)?])
+        Ok(vec![Gauge::plain("gain_over_input", gain), pooled_spread(&e.pooled)?])
     }
 
     fn gauge_info(&self) -> &'static [GaugeInfo] {
