@@ -153,7 +153,7 @@ fn a_collapse_is_said() {
     // Asked to stop, it stops: a checkpoint, exit code 4, and a run that is marked so.
     let stopped = w.path("stopped");
     let stop = [&told[..], &["train.on_collapse=stop"]].concat();
-    ended(&pretrain(&w.path("blank"), &stopped, &stop), 4, &["collapsed at step 5", "embedding_std"]);
+    ended(&pretrain(&w.path("blank"), &stopped, &stop), 4, &["collapsed at step 1", "copies"]);
     assert_eq!(w.json("stopped/state.json")["state"], "collapsed");
     assert!(stopped.join("checkpoints").read_dir().unwrap().count() > 0);
     let listed = crate::common::good(&selfsup(&["runs", w.path("").to_str().unwrap()]));

@@ -174,7 +174,8 @@ const LARGEST_TABLE: u64 = 64 << 20;
 pub fn folder_of_table(path: &str) -> Option<PathBuf> {
     let table = Path::new(path);
     let small = std::fs::metadata(table).is_ok_and(|m| m.is_file() && m.len() <= LARGEST_TABLE);
-    if !small || !is_table(table) || LabelFile::read(table).is_ok_and(|t| t.holds_texts()) {
+    // Boxes of COCO are JSON too, and no table.
+    if !small || !is_table(table) || !LabelFile::read(table).is_ok_and(|t| !t.holds_texts()) {
         return None;
     }
     let folder = table.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
