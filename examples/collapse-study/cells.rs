@@ -104,7 +104,7 @@ const METHODS: &[Method] = &[
     Method("dino", "vision", &[COPY, STILL, NO_CENTRE, NO_SHARPENING, SAME_IMAGES]),
     Method("ibot", "vision", &[COPY, STILL, NO_CENTRE, NO_SHARPENING, SAME_IMAGES]),
     Method("dinov2", "vision", &[COPY, STILL, NO_SHARPENING, SAME_IMAGES]),
-    Method("rotation", "vision", &[("a mark tells the turn", Data("marked-images")), SAME_IMAGES]),
+    Method("rotation", "vision", &[("light from below tells the turn", Data("lit-images")), SAME_IMAGES]),
     Method("jigsaw", "vision", &[PLACE, SAME_IMAGES]),
     Method("relative-position", "vision", &[PLACE, SAME_IMAGES]),
     Method("inpainting", "vision", &[SAME_IMAGES]),

@@ -1,4 +1,4 @@
-//! Data with a fault: copies of one sample, and a mark that gives the answer away.
+//! Data with a fault: copies of one sample, and light or stripes that give the answer away.
 
 use image::{Rgb, RgbImage};
 use selfsup::medical::Grid;
@@ -15,7 +15,7 @@ pub fn make(root: &Path) -> Result<BTreeMap<&'static str, PathBuf>> {
     type Make = fn(&Path) -> Result<()>;
     let made: [(&str, Make); 6] = [
         ("same-images", |at| pictures(at, |_, x, y| blob(x, y))),
-        ("marked-images", |at| pictures(at, |i, x, y| if x < 5 && y < 5 { 255 } else { noise(i, x, y) / 2 })),
+        ("lit-images", |at| pictures(at, |i, x, y| noise(i, x, y) / 2 + 4 * y as u8)),
         ("striped-images", |at| pictures(at, |i, x, y| stripe(x, y) / 2 + noise(i, x, y) / 4)),
         ("same-texts", texts),
         ("same-recordings", recordings),

@@ -7,7 +7,7 @@
 //!
 //! Every cell leaves its result in the folder. Networks are tiny and runs last seconds: it is about alarms, not
 //! about representations. What no key of a method breaks is built anew in `broken.rs`, or lies in the data that
-//! this program makes (copies of one sample, a mark that gives the answer away).
+//! this program makes (copies of one sample, light or stripes that give the answer away).
 
 #![allow(clippy::print_stdout)] // what it does is told
 

@@ -241,7 +241,8 @@ impl Objective for RelativePosition {
     fn gauges(&self, e: &Sides, _pass: &Pass) -> Result<Vec<Gauge>> {
         let share = tiles::accuracy(&e.scores, &e.classes)?;
         // Above chance by a fifth.
-        let band = Band::within(120.0 / self.neighbours.len() as f64, 99.7);
+        // What two patches show leaves doubt: nearly all right is a shortcut.
+        let band = Band::within(120.0 / self.neighbours.len() as f64, 90.0);
         let told = Gauge::plain("position_accuracy", share).healthy(band);
         Ok(vec![told, super::embedding_std(&e.features)?])
     }
