@@ -178,12 +178,16 @@ fn update_ratio(before: &[(Param, Tensor)]) -> Result<Option<f64>> {
 }
 
 /// The relative distance of the teacher's tensors from the student's, and a digest of the former; nothing for
-/// methods without a teacher. Teachers stand below `teacher`, each tensor under the name of the student's.
+/// methods without a teacher. Teachers stand below `teacher`, each tensor under the name of the student's, or under
+/// its name in the encoder.
 fn teacher(params: &Params) -> Result<Option<(f64, u64)>> {
     let (mut gap, mut size, mut digest) = (0.0, 0.0, 0xcbf2_9ce4_8422_2325u64);
     for p in params.with_role(Role::Teacher) {
         let own: Vec<&str> = p.name.split('.').filter(|part| *part != "teacher").collect();
-        let Some(student) = params.get(&own.join(".")).filter(|s| s.role == Role::Trained) else { continue };
+        // A teacher of a part of the encoder (data2vec's blocks) stands without `encoder` in its name.
+        let names = [own.join("."), format!("encoder.{}", own.join("."))];
+        let student = names.iter().find_map(|name| params.get(name).filter(|s| s.role == Role::Trained));
+        let Some(student) = student else { continue };
         if student.var.dims() != p.var.dims() {
             continue;
         }
@@ -263,6 +267,13 @@ mod tests {
         assert!((update_ratio(&before).unwrap().unwrap() - 0.5).abs() < 1e-6);
         let (gap, same) = teacher(&params).unwrap().unwrap();
         assert!((gap - 1.0 / 3.0).abs() < 1e-6 && same == first, "the teacher stood still");
+        // A teacher of some blocks.
+        let parts = Params::new();
+        let scope = Scope::root(&parts, 1, &Device::Cpu);
+        scope.sub("encoder").sub("blocks").get("weight", (4, 3), Init::Normal(1.0)).unwrap();
+        let copy = scope.sub("teacher").with_role(Role::Teacher).copying("encoder");
+        copy.sub("blocks").get("weight", (4, 3), Init::Normal(1.0)).unwrap();
+        assert_eq!(teacher(&parts).unwrap().unwrap().0, 0.0);
         let mut watch = Watch::default();
         let moves = |watch: &mut Watch| {
             let world = World::default();

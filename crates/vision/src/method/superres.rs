@@ -54,7 +54,7 @@ impl Default for SuperResolutionConfig {
 static INFO: [GaugeInfo; 1] =
     [GaugeInfo::new("gain_over_input", "how much better the restored view is than interpolation, 1 at best")
         .healthy(Band::above(0.0))
-        .after(0.15)
+        .after(0.35)
         .too_low(
             "what the network adds makes the view worse than interpolation",
             "a lower optim.lr or a longer warm-up; pictures that were not enlarged before",
