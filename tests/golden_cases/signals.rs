@@ -152,8 +152,9 @@ fn archive(c: &Case) -> Result<Outputs> {
         for (k, (row, gaps)) in series.values.iter().zip(&series.missing).enumerate() {
             let start = (i * channels + k) * longest;
             for t in 0..longest {
+                // Past the end of a series nothing is missing.
                 values[start + t] = row.get(t).map_or(0.0, |v| f64::from(*v));
-                missing[start + t] = f64::from(u8::from(gaps.get(t).copied().unwrap_or(t >= row.len())));
+                missing[start + t] = f64::from(u8::from(gaps.get(t).copied().unwrap_or(false)));
             }
         }
     }
