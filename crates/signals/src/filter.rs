@@ -6,13 +6,10 @@ mod design;
 
 use selfsup_core::{Error, Result};
 
-/// `b0 b1 b2 a0 a1 a2`.
-type Section = [f64; 6];
-
 /// A filter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Butterworth {
-    sections: Vec<Section>,
+    sections: Vec<[f64; 6]>,
 }
 
 impl Butterworth {

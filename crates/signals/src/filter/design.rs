@@ -1,9 +1,11 @@
 //! From an order and edges to sections: the analogue prototype, its transform to the band, the bilinear transform, and
 //! the pairing of poles and zeros. Edges are shares of the Nyquist frequency.
 
-use super::Section;
 use super::complex::Complex;
 use std::f64::consts::PI;
+
+/// `b0 b1 b2 a0 a1 a2`.
+type Section = [f64; 6];
 
 /// Zeros, poles and gain; both lists of the same length in the end.
 struct Roots {

@@ -1,6 +1,6 @@
 //! EDF and EDF+ (Kemp et al. 1992; Kemp and Olivan 2003, <https://www.edfplus.info/specs/edfplus.html>).
 
-use super::positive;
+use super::number::positive;
 use crate::{Annotation, Channel, Recording};
 use selfsup_core::{Error, Result};
 use std::path::Path;

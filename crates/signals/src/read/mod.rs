@@ -1,6 +1,7 @@
 //! Readers of files.
 
 pub mod edf;
+mod number;
 pub mod ts;
 pub mod wfdb;
 
@@ -19,10 +20,4 @@ pub fn read(path: impl AsRef<Path>) -> Result<Recording> {
         "edf" => edf::read(path),
         _ => Err(Error::file(path, "no recording that is known: expected a file ending in .hea or .edf")),
     }
-}
-
-/// A number above 0 in a field of a file.
-fn positive(path: &Path, field: &str, text: &str) -> Result<f64> {
-    let value: Option<f64> = text.trim().parse().ok().filter(|v: &f64| v.is_finite() && *v > 0.0);
-    value.ok_or_else(|| Error::file(path, format_args!("{field} is `{text}`, expected a number above 0")))
 }

@@ -1,6 +1,6 @@
 //! The header of a record.
 
-use crate::read::positive;
+use crate::read::number::positive;
 use selfsup_core::{Error, Result};
 use std::path::Path;
 
