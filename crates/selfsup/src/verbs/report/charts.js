@@ -139,7 +139,7 @@ const METRICS = {
   embedding_std: "spread of the embeddings",
 };
 const FIRST = ["loss", "val_loss", "knn", "effective_rank", "feature_spread", "embedding_std", "accuracy"];
-const LAST = /seconds|^lr$|grad_norm|skipped|bad_|scale|memory|param_norm|momentum/;
+const LAST = /^cost\/|seconds|^lr$|grad_norm|skipped|bad_|scale|memory|param_norm|momentum/;
 
 /** The card of one metric over the runs that have it. */
 function metricCard(name) {
