@@ -106,7 +106,8 @@ impl<'a, B: Batch> Trial<'a, B> {
     }
 
     /// Every trained parameter, and every one that an exponential average or an update in `after_step` is to
-    /// change, differs after the training; no frozen one does. The settings are in their bands. `dir` is a folder that does not exist yet.
+    /// change, differs after the training; no frozen one does. The settings are in their bands. `dir` is a folder
+    /// that does not exist yet.
     ///
     /// # Errors
     /// If one does not, or the training fails.

@@ -74,7 +74,7 @@ impl config::Keys for Keys {
     }
 
     fn encoder(&self) -> &str {
-        if self.encoder.name.is_empty() { "the tiny encoder" } else { &self.encoder.name }
+        if self.encoder.name.is_empty() { "tiny" } else { &self.encoder.name }
     }
 
     fn outline(&self) -> String {

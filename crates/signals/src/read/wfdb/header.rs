@@ -44,17 +44,6 @@ impl Format {
             Format::F32 => i32::MIN,
         }
     }
-
-    /// Bytes of `n` samples.
-    pub fn bytes(self, n: usize) -> Option<usize> {
-        match self {
-            Format::F16 | Format::F61 => n.checked_mul(2),
-            Format::F80 => Some(n),
-            Format::F212 => n.checked_mul(3).map(|b| b.div_ceil(2)),
-            Format::F24 => n.checked_mul(3),
-            Format::F32 => n.checked_mul(4),
-        }
-    }
 }
 
 /// What a header says of one signal.

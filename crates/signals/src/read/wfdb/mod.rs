@@ -9,7 +9,7 @@ pub use annotations::annotations;
 pub use header::{Format, Header, SignalHeader};
 
 use crate::{Channel, Recording};
-use selfsup_core::{Error, Result};
+use selfsup_core::Result;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -21,19 +21,13 @@ use std::path::Path;
 /// 80, 212, 24 and 32; records of several segments and skewed signals are refused.
 pub fn read(path: &Path) -> Result<Recording> {
     let header = Header::read(path)?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let mut of_file: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (i, signal) in header.signals.iter().enumerate() {
-        of_file.entry(&signal.file).or_default().push(i);
-    }
-    let mut channels = vec![Channel::default(); header.signals.len()];
-    for (file, indices) in of_file {
-        let signals: Vec<&SignalHeader> = indices.iter().map(|i| &header.signals[*i]).collect();
-        let digital = samples::read(&folder.join(file), &signals, header.samples)?;
-        for ((i, signal), digital) in indices.iter().zip(&signals).zip(digital) {
-            channels[*i] = channel(signal, &digital, header.rate);
-        }
-    }
+    let digital = by_signal(path, &header)?;
+    let channels = header
+        .signals
+        .iter()
+        .zip(digital)
+        .map(|(signal, digital)| channel(signal, &digital, header.rate))
+        .collect();
     let beside = path.with_extension("atr");
     let annotations = if beside.is_file() { annotations(&beside, header.rate)? } else { Vec::new() };
     Ok(Recording { channels, annotations })
@@ -44,17 +38,21 @@ pub fn read(path: &Path) -> Result<Recording> {
 /// # Errors
 /// As [`read`].
 pub fn digital(path: &Path) -> Result<Vec<Vec<i32>>> {
-    let header = Header::read(path)?;
+    by_signal(path, &Header::read(path)?)
+}
+
+/// The digital values of each signal; a file that several share is read once.
+fn by_signal(path: &Path, header: &Header) -> Result<Vec<Vec<i32>>> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut out = vec![Vec::new(); header.signals.len()];
+    let mut of_file: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, signal) in header.signals.iter().enumerate() {
-        let together: Vec<&SignalHeader> = header.signals.iter().filter(|s| s.file == signal.file).collect();
-        let at = header.signals[..i].iter().filter(|s| s.file == signal.file).count();
-        let mut read = samples::read(&folder.join(&signal.file), &together, header.samples)?;
-        if at >= read.len() {
-            return Err(Error::file(path, "a signal without samples"));
-        }
-        out[i] = read.swap_remove(at);
+        of_file.entry(&signal.file).or_default().push(i);
+    }
+    let mut out = vec![Vec::new(); header.signals.len()];
+    for (file, indices) in of_file {
+        let signals: Vec<&SignalHeader> = indices.iter().map(|i| &header.signals[*i]).collect();
+        let read = samples::read(&folder.join(file), &signals, header.samples)?;
+        indices.into_iter().zip(read).for_each(|(i, digital)| out[i] = digital);
     }
     Ok(out)
 }
