@@ -6,7 +6,7 @@ use std::fmt;
 
 /// A modality: its name in a configuration, and what its samples are called.
 ///
-/// The four that this workspace brings are constants, which `match` takes as patterns. A modality of another
+/// The five that this workspace brings are constants, which `match` takes as patterns. A modality of another
 /// crate makes its own:
 ///
 /// ```
@@ -14,7 +14,7 @@ use std::fmt;
 ///
 /// const SERIES: Kind = Kind::new("series", "series of numbers");
 /// assert_eq!(Kind::among("series", &[Kind::Text, SERIES])?, SERIES);
-/// assert!(Kind::named("series").unwrap_err().to_string().contains("vision, text, speech or medical"));
+/// assert!(Kind::named("series").unwrap_err().to_string().contains("vision, text, speech, medical or signals"));
 /// # Ok::<(), selfsup_core::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,11 +34,13 @@ impl Kind {
     pub const Speech: Kind = Kind::new("speech", "recordings");
     /// Volumes, series and radiographs.
     pub const Medical: Kind = Kind::new("medical", "medical images");
+    /// Vital signs, ECG, sensors.
+    pub const Signals: Kind = Kind::new("signals", "signals");
 }
 
 impl Kind {
-    /// The four that this workspace brings.
-    pub const KNOWN: [Kind; 4] = [Kind::Vision, Kind::Text, Kind::Speech, Kind::Medical];
+    /// The five that this workspace brings.
+    pub const KNOWN: [Kind; 5] = [Kind::Vision, Kind::Text, Kind::Speech, Kind::Medical, Kind::Signals];
 
     /// A modality called `name` in configurations, of samples called `samples` (plural) in messages.
     pub const fn new(name: &'static str, samples: &'static str) -> Self {
@@ -122,7 +124,7 @@ mod tests {
             assert_eq!(serde_json::from_str::<Kind>(&text).unwrap(), kind);
         }
         let e = serde_json::from_str::<Kind>("\"image\"").unwrap_err().to_string();
-        assert!(e.contains("\"image\": expected vision, text, speech or medical"), "{e}");
+        assert!(e.contains("\"image\": expected vision, text, speech, medical or signals"), "{e}");
         let e = Kind::among("text", &[Kind::Vision]).unwrap_err().to_string();
         assert!(e.ends_with("expected vision"), "{e}");
     }
@@ -134,7 +136,7 @@ mod tests {
             Kind::Text => 1,
             _ => 2,
         };
-        assert_eq!(Kind::KNOWN.map(place), [0, 1, 2, 2]);
+        assert_eq!(Kind::KNOWN.map(place), [0, 1, 2, 2, 2]);
         assert_eq!(place(Kind::new("vision", "pictures")), 2);
     }
 }

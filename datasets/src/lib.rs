@@ -16,6 +16,7 @@
 pub mod anarchism;
 pub mod asterisk_sounds;
 pub mod card;
+pub mod cbf;
 pub mod cifar;
 pub mod colin27;
 pub mod dense;

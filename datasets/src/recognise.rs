@@ -48,7 +48,7 @@ pub struct Recogniser {
 }
 
 /// Those of this workspace.
-pub const KNOWN: &[Recogniser] = &[VISION, TEXT, SPEECH, MEDICAL];
+pub const KNOWN: &[Recogniser] = &[VISION, TEXT, SPEECH, MEDICAL, SIGNALS];
 
 /// Images: pictures by themselves, and tar shards, Parquet, idx and CIFAR's files.
 pub const VISION: Recogniser = Recogniser {
@@ -116,6 +116,15 @@ pub const MEDICAL: Recogniser = Recogniser {
         nifti || is_dicom(head) || at(head, 0, b"NRRD0")
     },
     ..Recogniser::new(Kind::Medical)
+};
+
+/// Signals: WFDB headers, EDF, series and arrays. Tables of numbers are texts by their ending; `modality =
+/// "signals"` reads them as signals.
+pub const SIGNALS: Recogniser = Recogniser {
+    endings: &["hea", "edf", "ts", "npy"],
+    // EDF: its version, and the points of its date.
+    bytes: |head| at(head, 0, b"0       ") && at(head, 170, b".") && at(head, 173, b"."),
+    ..Recogniser::new(Kind::Signals)
 };
 
 impl Recogniser {
@@ -277,6 +286,9 @@ mod tests {
             ("train-images-idx3-ubyte", Kind::Vision),
             ("shard.tar", Kind::Vision),
             ("shard.tar.gz", Kind::Vision),
+            ("rec.hea", Kind::Signals),
+            ("a.EDF", Kind::Signals),
+            ("Coffee_TRAIN.ts", Kind::Signals),
         ] {
             assert_eq!(kind_of_file(Path::new(name), KNOWN), Some(kind), "{name}");
         }

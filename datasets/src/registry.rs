@@ -14,7 +14,7 @@ use crate::tar::Tar;
 use crate::unpacked::is_packed;
 use crate::walk::Walk;
 use crate::{
-    anarchism, asterisk_sounds, colin27, emoji, fashion_mnist, festvox_ru, gcide, head_ct, mni152,
+    anarchism, asterisk_sounds, cbf, colin27, emoji, fashion_mnist, festvox_ru, gcide, head_ct, mni152,
     pydicom_data, tuxpaint_voices, wordnet,
 };
 use selfsup_core::{Error, Result};
@@ -49,6 +49,7 @@ pub const CARDS: &[Card] = &[
     colin27::CARDS[1],
     head_ct::CARD,
     pydicom_data::CARD,
+    cbf::CARD,
 ];
 
 /// All data sets with a name.

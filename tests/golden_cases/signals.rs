@@ -3,8 +3,9 @@
 use super::case::{Case, Handler, Outputs, Result};
 use candle_core::{DType, Device, Tensor};
 use selfsup_signals::filter::Butterworth;
+use selfsup_signals::loss::hierarchical;
 use selfsup_signals::read::{edf, ts, wfdb};
-use selfsup_signals::{loss, resample};
+use selfsup_signals::resample;
 use serde_json::Value;
 
 /// Who runs a case of signals.
@@ -19,7 +20,8 @@ pub fn handler(case: &Case) -> Option<Handler> {
             let alpha = c.number("alpha", 0.5);
             let out = c.differentiate(&["z1", "z2"], "loss", |input| {
                 let of = |name: &str| input(name).ok_or_else(|| format!("no input.{name}"));
-                Ok(loss::ts2vec(&of("z1")?, &of("z2")?, alpha)?.reshape(1)?)
+                let parts = hierarchical(&of("z1")?, &of("z2")?, alpha, 0)?;
+                Ok((parts.instance + parts.temporal)?.reshape(1)?)
             })?;
             Ok(vec![(String::new(), out)])
         },
@@ -44,6 +46,16 @@ fn whole(values: Vec<i64>) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, n, &Device::Cpu)?)
 }
 
+/// A value, 0 where it is missing.
+fn present(v: f32) -> f64 {
+    if v.is_nan() { 0.0 } else { f64::from(v) }
+}
+
+/// 1 where a value is missing.
+fn gone(v: f32) -> f64 {
+    f64::from(u8::from(v.is_nan()))
+}
+
 fn texts(c: &Case, name: &str) -> Vec<String> {
     let list = c.params["extra"][name].as_array();
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect()
@@ -62,7 +74,7 @@ fn record(c: &Case) -> Result<Outputs> {
     let path = c.folder.join("files").join(format!("{name}.hea"));
     let read = wfdb::read(&path)?;
     let rate = c.number("fs", 0.0);
-    if read.channels.iter().any(|channel| (channel.rate - rate).abs() > 1e-9) {
+    if read.channels.iter().any(|channel| channel.rate.is_none_or(|r| (r - rate).abs() > 1e-9)) {
         return Err("another rate".into());
     }
     let of = |f: fn(&selfsup_signals::Channel) -> String| read.channels.iter().map(f).collect::<Vec<_>>();
@@ -72,16 +84,10 @@ fn record(c: &Case) -> Result<Outputs> {
         |f: fn(&selfsup_signals::Annotation) -> String| read.annotations.iter().map(f).collect::<Vec<_>>();
     same("symbols", &noted(|a| a.label.clone()), &texts(c, "symbols"))?;
     same("notes", &noted(|a| a.note.clone()), &texts(c, "aux_notes"))?;
-    let physical: Vec<Vec<f64>> =
-        read.channels.iter().map(|x| x.samples.iter().map(|v| f64::from(*v)).collect()).collect();
-    let invalid: Vec<Vec<f64>> = read
-        .channels
-        .iter()
-        .map(|x| {
-            let of = |i: usize| f64::from(u8::from(x.missing.get(i).copied().unwrap_or(false)));
-            (0..x.samples.len()).map(of).collect()
-        })
-        .collect();
+    let each = |f: fn(f32) -> f64| -> Vec<Vec<f64>> {
+        read.channels.iter().map(|x| x.samples.iter().map(|v| f(*v)).collect()).collect()
+    };
+    let (physical, invalid) = (each(present), each(gone));
     let digital: Vec<Vec<f64>> =
         wfdb::digital(&path)?.iter().map(|x| x.iter().map(|v| f64::from(*v)).collect()).collect();
     let header = wfdb::Header::read(&path)?;
@@ -124,7 +130,7 @@ fn european(c: &Case) -> Result<Outputs> {
             out.insert(name, t.clone());
         }
     }
-    out.insert("expected.fs".into(), list(read.channels.iter().map(|x| x.rate).collect())?);
+    out.insert("expected.fs".into(), list(read.channels.iter().map(|x| x.rate.unwrap_or(0.0)).collect())?);
     if !read.annotations.is_empty() {
         out.insert("expected.ann_onset".into(), list(read.annotations.iter().map(|a| a.onset).collect())?);
         let lasting = |a: &selfsup_signals::Annotation| a.duration.unwrap_or(-1.0);
@@ -149,12 +155,12 @@ fn archive(c: &Case) -> Result<Outputs> {
     let mut values = vec![0f64; n * channels * longest];
     let mut missing = vec![0f64; n * channels * longest];
     for (i, series) in read.series.iter().enumerate() {
-        for (k, (row, gaps)) in series.values.iter().zip(&series.missing).enumerate() {
+        for (k, row) in series.values.iter().enumerate() {
             let start = (i * channels + k) * longest;
             for t in 0..longest {
                 // Past the end of a series nothing is missing.
-                values[start + t] = row.get(t).map_or(0.0, |v| f64::from(*v));
-                missing[start + t] = f64::from(u8::from(gaps.get(t).copied().unwrap_or(false)));
+                values[start + t] = row.get(t).map_or(0.0, |v| present(*v));
+                missing[start + t] = row.get(t).map_or(0.0, |v| gone(*v));
             }
         }
     }

@@ -90,7 +90,7 @@ pub trait Keys: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwn
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, bound = "K: Keys")]
 pub struct PretrainConfig<K: Keys> {
-    /// `vision`, `text`, `speech` or `medical`.
+    /// `vision`, `text`, `speech`, `medical` or `signals`.
     #[serde(deserialize_with = "own_kind::<K, _>")]
     pub modality: Kind,
     /// `auto`, `cpu`, `cuda:N` or `metal`.

@@ -27,7 +27,14 @@ pub mod modality;
 pub mod online;
 pub mod plan;
 pub mod recipe;
-#[cfg(all(test, feature = "vision", feature = "text", feature = "speech", feature = "medical"))]
+#[cfg(all(
+    test,
+    feature = "vision",
+    feature = "text",
+    feature = "speech",
+    feature = "medical",
+    feature = "signals"
+))]
 #[allow(clippy::unwrap_used)]
 mod reference_test;
 pub mod registry;
@@ -48,6 +55,8 @@ pub use selfsup_eval as eval;
 pub use selfsup_kernels as kernels;
 #[cfg(feature = "medical")]
 pub use selfsup_medical as medical;
+#[cfg(feature = "signals")]
+pub use selfsup_signals as signals;
 #[cfg(feature = "speech")]
 pub use selfsup_speech as speech;
 #[cfg(feature = "text")]

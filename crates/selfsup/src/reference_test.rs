@@ -37,7 +37,7 @@ fn root() -> &'static Path {
 }
 
 fn sources() -> Sources {
-    let mut folders: Vec<PathBuf> = ["core", "vision", "text", "speech", "medical", "selfsup"]
+    let mut folders: Vec<PathBuf> = ["core", "vision", "text", "speech", "medical", "signals", "selfsup"]
         .map(|c| root().join("crates").join(c).join("src"))
         .into();
     folders.push(root().join("datasets/src"));

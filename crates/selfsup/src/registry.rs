@@ -52,6 +52,8 @@ modalities! { $
     crate::modality::speech::Speech,
     #[cfg(feature = "medical")]
     crate::modality::medical::Medical,
+    #[cfg(feature = "signals")]
+    crate::modality::signals::Signals,
 }
 pub(crate) use with_modality;
 

@@ -1,27 +1,44 @@
-//! Vital signs, ECG and sensors for self-supervised pre-training.
+//! Signals (vital signs, ECG, sensors): readers, filters, encoders and recipes of self-supervised pre-training, on
+//! candle.
 //!
-//! For who has recordings of monitors, Holters or wearables: [`read::read`] opens WFDB records, EDF and EDF+ files with
-//! their units, rates and annotations; [`read::ts`] opens the `.ts` archives of UCR and UEA. [`resample`] and
-//! [`filter`] bring channels to one rate and one band, with the numbers that scipy gives. [`loss`] has the
-//! hierarchical contrast of TS2Vec.
+//! - [`read`] opens WFDB, EDF and EDF+, `.ts`, tables and NumPy arrays as a [`Recording`]: channels with names, units
+//!   and rates, missing samples as NaN. Names, ids and dates of persons that a file holds are not kept.
+//! - [`prepare`] makes a [`window::Window`] of it: channels by name, [`gaps`], one rate ([`mod@resample`], with the
+//!   numbers of scipy), one band ([`filter`]), one scale; [`augment`] makes views of that.
+//! - [`encoder`] has TS2Vec's dilated convolutions, a residual network and a patch transformer; [`methods`] TS2Vec;
+//!   [`recipe`] the sections of a configuration, with all methods over views of the core.
 //!
-//! ```no_run
-//! use selfsup_signals::{filter::Butterworth, read, resample};
-//! let recording = read::read("100.hea")?;
-//! for channel in &recording.channels {
-//!     let at_250 = resample::poly(&channel.samples, 360, 250)?;
-//!     let band = Butterworth::band(3, 0.5, 40.0, 250.0)?;
-//!     println!("{} ({}): {} samples", channel.name, channel.unit, band.zero_phase(&at_250)?.len());
-//! }
-//! # Ok::<(), selfsup_core::Error>(())
+//! An ECG, band-passed and encoded:
+//!
 //! ```
+//! use selfsup_signals::prelude::*;
 //!
-//! Names, ids and dates of persons that a file holds are not kept.
+//! let recording = read("../../tests/golden/signal/files/rec16.hea", &ReadConfig::default())?;
+//! let lead = &recording.channels[0];
+//! println!("{} in {} at {:?} Hz", lead.name, lead.unit, lead.rate);
+//! let config = SignalConfig { rate: Some(100.0), band: Some([0.5, 40.0]), ..SignalConfig::default() };
+//! let window = config.prepare(&recording, "rec16")?;
+//! let shape = DilatedConfig { channels: window.channels(), hidden: 8, dim: 16, depth: 3, dropout: 0.0 };
+//! let encoder = Dilated::new(&Scope::root(&Params::new(), 0, &Device::Cpu), shape)?;
+//! let x = selfsup_signals::data::stacked([&window])?; // (1, C, T)
+//! assert_eq!(encoder.forward(&x, None, &[], &Pass::eval())?.pooled.dims(), [1, 16]);
+//! # Ok::<(), Error>(())
+//! ```
 
+pub mod augment;
+pub mod data;
+pub mod encoder;
 pub mod filter;
+pub mod gaps;
 pub mod loss;
+pub mod methods;
+pub mod prelude;
+pub mod prepare;
 pub mod read;
+pub mod recipe;
 pub mod recording;
 pub mod resample;
+pub mod window;
 
 pub use recording::{Annotation, Channel, Recording};
+pub use selfsup_core;

@@ -7,6 +7,8 @@ use std::f64::consts::PI;
 const BETA: f64 = 5.0;
 /// Taps on each side, in samples of the lower rate.
 const HALF: usize = 10;
+/// Largest numerator and denominator of a ratio of rates.
+const LARGEST: f64 = 4096.0;
 
 /// A signal of `from` samples a second at `to` samples a second: `ceil(n to / from)` values, the first on the first.
 /// The filter is a windowed sinc at the lower of both Nyquist frequencies; beyond the ends are zeros.
@@ -74,6 +76,41 @@ fn bessel(x: f64) -> f64 {
     sum
 }
 
+/// A signal of `from` samples a second at `to`, by the ratio of whole numbers up to 4096 that is nearest to
+/// `to / from`.
+///
+/// # Errors
+/// If a rate is not a number above 0, or no such ratio is within a millionth; `id` names the signal.
+pub fn resample(x: &[f32], from: f64, to: f64, id: &str) -> Result<Vec<f32>> {
+    let (up, down) = ratio(to / from).ok_or_else(|| {
+        let problem = format!(
+            "resampling from {from} to {to} Hz: expected rates whose ratio is one of whole numbers up to {LARGEST}"
+        );
+        Error::input(id, problem)
+    })?;
+    poly(x, down, up)
+}
+
+/// The fraction nearest to a number, by its continued fraction.
+fn ratio(x: f64) -> Option<(usize, usize)> {
+    if !(x.is_finite() && x > 0.0) {
+        return None;
+    }
+    let near = |p: f64, q: f64| p >= 1.0 && (p / q / x - 1.0).abs() < 1e-6;
+    let (mut rest, mut last, mut now) = (x, (1.0, 0.0), (x.floor(), 1.0));
+    while !near(now.0, now.1) {
+        let part = rest - rest.floor();
+        if part < 1e-9 || now.0 > LARGEST || now.1 > LARGEST {
+            break;
+        }
+        rest = 1.0 / part;
+        let whole = rest.floor();
+        (last, now) = (now, (whole * now.0 + last.0, whole * now.1 + last.1));
+    }
+    let fits = near(now.0, now.1) && now.0 <= LARGEST && now.1 <= LARGEST;
+    fits.then_some((now.0 as usize, now.1 as usize))
+}
+
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -94,6 +131,12 @@ mod tests {
         assert!(gap(30..370) < 1e-3, "{}", gap(30..370));
         assert_eq!(poly(&x, 250, 250).unwrap(), x);
         assert!(poly(&[], 500, 200).unwrap().is_empty());
+        assert_eq!(ratio(250.0 / 360.0), Some((25, 36)));
+        assert_eq!(ratio(100.0 / 33.333333), Some((3, 1)));
+        assert_eq!(ratio(125.0 / (1.0 / 0.75)), Some((375, 4)));
+        assert_eq!((ratio(1e9), ratio(f64::NAN), ratio(0.0)), (None, None, None));
+        assert_eq!(resample(&x, 500.0, 200.0, "x").unwrap(), y);
+        assert!(resample(&x, 0.0, 200.0, "a.edf").unwrap_err().to_string().contains("a.edf"));
         assert!(poly(&x, 0, 200).is_err() && poly(&x, 1_000_003, 999_983).is_err());
     }
 }

@@ -5,7 +5,11 @@ use candle_core::Tensor;
 
 /// What an input over this many axes is called.
 pub(super) fn input(axes: usize) -> &'static str {
-    if axes == 3 { "volume" } else { "image" }
+    match axes {
+        1 => "signal",
+        3 => "volume",
+        _ => "image",
+    }
 }
 
 /// `(N, C, S..)` over `axes` axes with the expected number of channels to `(N, S.., C)`, contiguous: the one
@@ -16,7 +20,11 @@ pub(super) fn input(axes: usize) -> &'static str {
 pub fn channels_last(x: &Tensor, channels: usize, axes: usize) -> Result<Tensor> {
     let dims = x.dims();
     if dims.len() != axes + 2 || dims[1] != channels || dims[2..].contains(&0) {
-        let space = if axes == 3 { "depth, height, width" } else { "height, width" };
+        let space = match axes {
+            1 => "time",
+            3 => "depth, height, width",
+            _ => "height, width",
+        };
         return Err(Error::input(input(axes), format!("shape {dims:?}: expected (N, {channels}, {space})")));
     }
     // One channel has the same order of values both ways.

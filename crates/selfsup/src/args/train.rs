@@ -10,7 +10,7 @@ pub(crate) struct What {
     /// A configuration (TOML), then KEY=VALUE overrides, e.g. `train.epochs=20 method.temperature=0.1`.
     #[arg(value_name = "FILE.toml | KEY=VALUE")]
     pub(crate) args: Vec<String>,
-    /// Data: a folder (any nesting) of images, texts, recordings or medical images, a file, or the name of a
+    /// Data: a folder (any nesting) of images, texts, recordings, medical images or signals, a file, or the name of a
     /// data set. Its modality is found by looking at the files, unless `modality=` says it.
     #[arg(long)]
     pub(crate) data: Option<String>,

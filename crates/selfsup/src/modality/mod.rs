@@ -9,6 +9,8 @@
 #[cfg(feature = "medical")]
 pub mod medical;
 mod shown;
+#[cfg(feature = "signals")]
+pub mod signals;
 #[cfg(feature = "speech")]
 pub mod speech;
 #[cfg(feature = "text")]

@@ -245,6 +245,7 @@ fn form_title(item: &Item) -> String {
         Some("speech") => " (recordings)",
         Some("medical") => " (volumes)",
         Some("text") => " (texts)",
+        Some("signals") => " (signals)",
         _ => "",
     };
     format!("{}{of}", item.name)

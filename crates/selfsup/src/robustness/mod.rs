@@ -35,7 +35,7 @@ pub struct Report {
     pub run: String,
     /// Steps of its checkpoint.
     pub step: u64,
-    /// `vision`, `text`, `speech` or `medical`.
+    /// `vision`, `text`, `speech`, `medical` or `signals`.
     pub modality: String,
     /// Method, or task of a fine-tuned run.
     pub method: String,

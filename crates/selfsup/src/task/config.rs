@@ -87,7 +87,7 @@ impl Default for TaskKeys {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, bound = "K: Keys")]
 pub struct TaskConfig<K: Keys> {
-    /// `vision`, `text`, `speech` or `medical`.
+    /// `vision`, `text`, `speech`, `medical` or `signals`.
     #[serde(deserialize_with = "own_kind::<K, _>")]
     pub modality: Kind,
     /// `auto`, `cpu`, `cuda:N` or `metal`.

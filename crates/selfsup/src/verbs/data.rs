@@ -39,7 +39,7 @@ pub fn list() -> Result<()> {
         );
     }
     say!(
-        "\nFolders of images, texts, recordings and medical images, idx and CIFAR files, tar shards and Parquet files are given by path."
+        "\nFolders of images, texts, recordings, medical images and signals, idx and CIFAR files, tar shards and Parquet files are given by path."
     );
     Ok(())
 }

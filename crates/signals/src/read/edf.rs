@@ -129,9 +129,8 @@ fn channel<'a>(
     Ok(Channel {
         name: signal.label.clone(),
         unit: signal.unit.clone(),
-        rate: signal.samples as f64 / seconds,
+        rate: Some(signal.samples as f64 / seconds),
         samples,
-        missing: Vec::new(),
     })
 }
 

@@ -1,17 +1,37 @@
 //! `.ts` files of the UCR and UEA archives (Bagnall et al. 2018, arXiv 1811.00075).
 
+use crate::{Channel, Recording};
 use selfsup_core::{Error, Result};
 use std::path::Path;
 
 /// One series.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
-    /// Values by dimension; NaN never: 0 where missing.
+    /// Values by dimension; NaN where missing (`?`).
     pub values: Vec<Vec<f32>>,
-    /// Whether each value is missing (`?`), in the same shape.
-    pub missing: Vec<Vec<bool>>,
     /// Its class, an index into [`Archive::classes`]; `None` where the file has no classes.
     pub label: Option<u32>,
+}
+
+impl Series {
+    /// The series as a recording at `rate`, where known; its channels are numbered.
+    pub fn recording(&self, rate: Option<f64>) -> Recording {
+        let channel = |(c, values): (usize, &Vec<f32>)| Channel {
+            name: c.to_string(),
+            unit: String::new(),
+            rate,
+            samples: values.clone(),
+        };
+        let channels = self.values.iter().enumerate().map(channel).collect();
+        Recording { channels, annotations: Vec::new() }
+    }
+
+    /// The series alone as a file that [`parse`] takes, without its class.
+    pub fn text(&self) -> String {
+        let value = |v: &f32| if v.is_nan() { "?".to_string() } else { v.to_string() };
+        let dimension = |d: &Vec<f32>| d.iter().map(value).collect::<Vec<_>>().join(",");
+        format!("@data\n{}\n", self.values.iter().map(dimension).collect::<Vec<_>>().join(":"))
+    }
 }
 
 /// The series of a file.
@@ -26,10 +46,17 @@ pub struct Archive {
 /// Reads a file.
 ///
 /// # Errors
+/// As [`parse`].
+pub fn read(path: &Path) -> Result<Archive> {
+    parse(&selfsup_core::file::text(path)?, path)
+}
+
+/// Reads the text of a file; `path` names it in messages.
+///
+/// # Errors
 /// Naming the file and the line: time stamps (which are refused), a class that the header lacks, a value that is no
 /// number, dimensions that differ between lines, or no `@data`.
-pub fn read(path: &Path) -> Result<Archive> {
-    let text = selfsup_core::file::text(path)?;
+pub fn parse(text: &str, path: &Path) -> Result<Archive> {
     let mut out = Archive::default();
     let (mut data, mut labelled) = (false, false);
     for (i, line) in text.lines().enumerate() {
@@ -86,7 +113,7 @@ fn series(line: &str, labelled: bool, classes: &[String]) -> Result<Series, Stri
     }
     let mut out = Series { label, ..Series::default() };
     for dimension in dimensions {
-        let (mut values, mut missing) = (Vec::new(), Vec::new());
+        let mut values = Vec::new();
         for text in dimension.split(',').map(str::trim) {
             let value = match text {
                 "?" | "NaN" | "nan" => None,
@@ -97,11 +124,9 @@ fn series(line: &str, labelled: bool, classes: &[String]) -> Result<Series, Stri
                         .ok_or_else(|| format!("the value `{text}`, expected a number or ?"))?,
                 ),
             };
-            values.push(value.unwrap_or(0.0));
-            missing.push(value.is_none());
+            values.push(value.unwrap_or(f32::NAN));
         }
         out.values.push(values);
-        out.missing.push(missing);
     }
     Ok(out)
 }

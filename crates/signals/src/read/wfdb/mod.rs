@@ -59,15 +59,12 @@ fn by_signal(path: &Path, header: &Header) -> Result<Vec<Vec<i32>>> {
 
 fn channel(signal: &SignalHeader, digital: &[i32], rate: f64) -> Channel {
     let invalid = signal.format.invalid();
-    let missing: Vec<bool> = digital.iter().map(|v| *v == invalid).collect();
-    let physical = |v: &i32| (f64::from(*v) - f64::from(signal.baseline)) / signal.gain;
-    let samples =
-        digital.iter().zip(&missing).map(|(v, m)| if *m { 0.0 } else { physical(v) as f32 }).collect();
+    let physical = |v: i32| ((f64::from(v) - f64::from(signal.baseline)) / signal.gain) as f32;
+    let samples = digital.iter().map(|v| if *v == invalid { f32::NAN } else { physical(*v) }).collect();
     Channel {
         name: signal.name.clone(),
         unit: signal.unit.clone(),
-        rate: rate * signal.per_frame as f64,
+        rate: Some(rate * signal.per_frame as f64),
         samples,
-        missing: if missing.contains(&true) { missing } else { Vec::new() },
     }
 }

@@ -17,10 +17,11 @@ pub(super) fn table(text: &str, dir: &Path) -> Result<Table> {
     text.parse().map_err(|e| Error::file(dir.join("config.toml"), format!("is not TOML: {e}")))
 }
 
-/// Whether samples are of people's health: volumes, and pictures that are cut from them.
+/// Whether samples are of people's health: volumes, pictures that are cut from them, and
+/// signals.
 pub(super) fn is_private(kind: Kind, config: &Table) -> bool {
     let cut = config.get("volumes").and_then(|v| v.get("slices")).is_some();
-    kind == Kind::Medical || cut
+    kind == Kind::Medical || kind == Kind::Signals || cut
 }
 
 /// Keys and values in their order.
