@@ -47,6 +47,7 @@ pub mod record;
 pub mod registry;
 pub mod tar;
 pub mod tuxpaint_voices;
+pub mod ucr;
 mod unpacked;
 pub mod volumes;
 pub mod wordnet;

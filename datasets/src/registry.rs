@@ -15,7 +15,7 @@ use crate::unpacked::is_packed;
 use crate::walk::Walk;
 use crate::{
     anarchism, asterisk_sounds, cbf, colin27, emoji, fashion_mnist, festvox_ru, gcide, head_ct, mni152,
-    pydicom_data, tuxpaint_voices, wordnet,
+    pydicom_data, tuxpaint_voices, ucr, wordnet,
 };
 use selfsup_core::{Error, Result};
 use std::io::Read;
@@ -50,6 +50,15 @@ pub const CARDS: &[Card] = &[
     head_ct::CARD,
     pydicom_data::CARD,
     cbf::CARD,
+    ucr::CARDS[0],
+    ucr::CARDS[1],
+    ucr::CARDS[2],
+    ucr::CARDS[3],
+    ucr::CARDS[4],
+    ucr::CARDS[5],
+    ucr::CARDS[6],
+    ucr::CARDS[7],
+    ucr::CARDS[8],
 ];
 
 /// All data sets with a name.

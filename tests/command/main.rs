@@ -48,6 +48,8 @@ mod robustness;
 mod search;
 #[cfg(feature = "text")]
 mod shared;
+#[cfg(feature = "signals")]
+mod signals;
 #[cfg(all(feature = "vision", feature = "medical"))]
 mod slices;
 #[cfg(feature = "speech")]

@@ -157,6 +157,8 @@ fn run(cli: Cli) -> Result<()> {
             skip_bad: a.bad.skip_bad,
             overrides: [own, a.overrides].concat(),
         }),
+        #[cfg(feature = "signals")]
+        Verb::Monitor(a) => verbs::monitor::run(&a.of(own)),
         Verb::Search(a) => verbs::search::run(&a.of(own)),
         Verb::Data(Data::List) => verbs::data::list(),
         Verb::Data(Data::Fetch { name }) => verbs::data::fetch(&name),

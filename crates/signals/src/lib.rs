@@ -4,7 +4,7 @@
 //! - [`read`] opens WFDB, EDF and EDF+, `.ts`, tables and NumPy arrays as a [`Recording`]: channels with names, units
 //!   and rates, missing samples as NaN. Names, ids and dates of persons that a file holds are not kept.
 //! - [`prepare`] makes a [`window::Window`] of it: channels by name, [`gaps`], one rate ([`mod@resample`], with the
-//!   numbers of scipy), one band ([`filter`]), one scale; [`augment`] makes views of that.
+//!   numbers of scipy), one band ([`filter`]), one scale; [`stream`] makes windows while samples arrive; [`augment`] makes views.
 //! - [`encoder`] has TS2Vec's dilated convolutions, a residual network and a patch transformer; [`methods`] TS2Vec;
 //!   [`recipe`] the sections of a configuration, with all methods over views of the core.
 //!
@@ -38,6 +38,7 @@ pub mod read;
 pub mod recipe;
 pub mod recording;
 pub mod resample;
+pub mod stream;
 pub mod window;
 
 pub use recording::{Annotation, Channel, Recording};

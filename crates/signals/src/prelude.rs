@@ -7,5 +7,6 @@ pub use crate::methods::{Ts2Vec, Ts2VecConfig};
 pub use crate::prepare::SignalConfig;
 pub use crate::read::{ReadConfig, read};
 pub use crate::recording::{Annotation, Channel, Recording};
+pub use crate::stream::{Due, Steps, Stream};
 pub use crate::window::Window;
 pub use selfsup_core::prelude::*;

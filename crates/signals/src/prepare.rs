@@ -37,9 +37,11 @@ pub enum Scale {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignalConfig {
-    /// Names of the channels, in this order; all of the file where empty. A channel that a file lacks is 0.
+    /// Names of the channels, in this order (`"I,V5"` or a list); all of the file where empty. A channel that a file lacks is 0.
+    #[serde(deserialize_with = "names")]
     pub channels: Vec<String>,
-    /// Samples a second that all signals are brought to; as they are where it is left out.
+    /// Samples a second that all signals are brought to. Where it is left out, they stay as they are; channels of
+    /// several rates are brought to the highest among them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// Samples a second of files that state no rate: arrays, and tables without a column of times.
@@ -65,6 +67,20 @@ pub struct SignalConfig {
     /// Windows of each signal that are encoded when it is measured or embedded, evenly over it; their features
     /// are averaged.
     pub windows: usize,
+}
+
+/// Names, or a text of them between commas.
+fn names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        One(String),
+        Each(Vec<String>),
+    }
+    Ok(match Names::deserialize(deserializer)? {
+        Names::One(text) => text.split(',').map(|n| n.trim().to_string()).filter(|n| !n.is_empty()).collect(),
+        Names::Each(names) => names,
+    })
 }
 
 impl Default for SignalConfig {
@@ -124,19 +140,77 @@ impl SignalConfig {
         ReadConfig { rate: self.source_rate }
     }
 
-    /// The window of a whole signal; `id` names it.
+    /// The window of a whole recording; `id` names it.
     ///
     /// # Errors
     /// If a channel is missing to a larger share than `max_missing`, has a gap that is refused, states no rate
     /// where one is needed, or channels differ in length.
     pub fn prepare(&self, recording: &Recording, id: &str) -> Result<Window> {
+        let channels = self.channels(recording, id)?;
+        let scale = |c: &Filtered| self.scale.of(c.observed().collect());
+        let scales: Vec<Centred> =
+            channels.iter().map(|c| c.as_ref().map_or_else(Centred::default, scale)).collect();
+        scaled(channels, &scales, id)
+    }
+
+    /// The same with the scale of each channel given ([`SignalConfig::scales`]), so that pieces of one signal keep
+    /// their levels.
+    ///
+    /// # Errors
+    /// As [`SignalConfig::prepare`], and if there is not a scale for each channel.
+    pub fn prepare_with(&self, recording: &Recording, scales: &[Centred], id: &str) -> Result<Window> {
+        let channels = self.channels(recording, id)?;
+        if channels.len() != scales.len() {
+            return Err(Error::input(
+                id,
+                format!("has {} channels, expected {}", channels.len(), scales.len()),
+            ));
+        }
+        scaled(channels, scales, id)
+    }
+
+    /// The scale of each channel over all of these recordings.
+    ///
+    /// # Errors
+    /// As [`SignalConfig::prepare`], and if there are none, or their numbers of channels differ.
+    pub fn scales(&self, recordings: &[(String, Recording)]) -> Result<Vec<Centred>> {
+        let mut values: Vec<Vec<f32>> = Vec::new();
+        for (i, (id, recording)) in recordings.iter().enumerate() {
+            let channels = self.channels(recording, id)?;
+            if i == 0 {
+                values.resize(channels.len(), Vec::new());
+            }
+            if channels.len() != values.len() {
+                return Err(Error::input(
+                    id,
+                    format!(
+                        "has {} channels, others {}: name some in signal.channels",
+                        channels.len(),
+                        values.len()
+                    ),
+                ));
+            }
+            values
+                .iter_mut()
+                .zip(&channels)
+                .for_each(|(all, c)| all.extend(c.iter().flat_map(Filtered::observed)));
+        }
+        if values.is_empty() {
+            return Err(Error::input("signals", "none to take a scale from"));
+        }
+        Ok(values.into_iter().map(|v| self.scale.of(v)).collect())
+    }
+
+    /// The chosen channels, of one length.
+    fn channels(&self, recording: &Recording, id: &str) -> Result<Vec<Option<Filtered>>> {
         let chosen = recording.select(&self.channels, id)?;
         if chosen.is_empty() {
             return Err(Error::input(id, "has no channels"));
         }
-        let made: Vec<Option<Vec<f32>>> =
-            chosen.iter().map(|c| c.map(|c| self.channel(c, id)).transpose()).collect::<Result<_>>()?;
-        let lengths: Vec<usize> = made.iter().flatten().map(Vec::len).collect();
+        let rate = self.rate.or_else(|| highest(chosen.iter().flatten()));
+        let mut made: Vec<Option<Filtered>> =
+            chosen.iter().map(|c| c.map(|c| self.channel(c, rate, id)).transpose()).collect::<Result<_>>()?;
+        let lengths: Vec<usize> = made.iter().flatten().map(|c| c.values.len()).collect();
         let (shortest, longest) =
             (lengths.iter().min().copied().unwrap_or(0), lengths.iter().max().copied().unwrap_or(0));
         // Rates that are not multiples of one another round to lengths that differ by a sample or two.
@@ -144,20 +218,19 @@ impl SignalConfig {
             return Err(Error::input(
                 id,
                 format!(
-                    "channels of {shortest} to {longest} samples: expected one length; set signal.rate to bring \
-                     them to one rate, or name the channels in signal.channels"
+                    "channels of {shortest} to {longest} samples: expected one length; name some in signal.channels"
                 ),
             ));
         }
-        let cut = |values: Option<Vec<f32>>| {
-            let mut values = values.unwrap_or_else(|| vec![0.0; shortest]);
-            values.truncate(shortest);
-            values
-        };
-        Window::new(&made.into_iter().map(cut).collect::<Vec<_>>(), id)
+        made.iter_mut().flatten().for_each(|c| {
+            c.values.truncate(shortest);
+            c.seen.truncate(shortest);
+        });
+        Ok(made)
     }
 
-    fn channel(&self, channel: &Channel, id: &str) -> Result<Vec<f32>> {
+    /// A channel at the `wanted` rate, in the band of the configuration.
+    fn channel(&self, channel: &Channel, wanted: Option<f64>, id: &str) -> Result<Filtered> {
         let name = &channel.name;
         let fail = |problem: String| Error::input(id, format!("channel `{name}` {problem}"));
         let samples = |seconds: f64| (seconds * channel.rate.unwrap_or(1.0)).round() as usize;
@@ -188,7 +261,7 @@ impl SignalConfig {
         let before = values.len();
         bridge(&mut values);
         let mut rate = channel.rate;
-        if let Some(wanted) = self.rate {
+        if let Some(wanted) = wanted {
             let own = rate.ok_or_else(|| {
                 fail(format!("states no rate, and signal.rate = {wanted}: expected signal.source_rate"))
             })?;
@@ -204,33 +277,81 @@ impl SignalConfig {
         }
         let share = values.len() as f64 / before as f64;
         let at = |i: usize| ((i as f64 * share).round() as usize).min(values.len());
-        let masked: Vec<_> = long.iter().map(|g| at(g.start)..at(g.end)).collect();
-        let mut observed = vec![true; values.len()];
-        masked.iter().for_each(|g| observed[g.clone()].fill(false));
-        let seen: Vec<f32> = values.iter().zip(&observed).filter(|(_, o)| **o).map(|(v, _)| *v).collect();
-        let (centre, spread) = self.scale.of(seen);
-        for (value, observed) in values.iter_mut().zip(&observed) {
-            *value = if *observed { ((f64::from(*value) - centre) / spread) as f32 } else { 0.0 };
-        }
-        match values.iter().find(|v| !v.is_finite()) {
-            Some(v) => Err(fail(format!("becomes {v} after scaling: expected finite values"))),
-            None => Ok(values),
-        }
+        let mut seen = vec![true; values.len()];
+        long.iter().for_each(|g| seen[at(g.start)..at(g.end)].fill(false));
+        Ok(Filtered { name: name.clone(), values, seen })
     }
+}
+
+/// The highest rate of channels that have several.
+fn highest<'a>(channels: impl Iterator<Item = &'a &'a Channel>) -> Option<f64> {
+    let rates: Option<Vec<f64>> = channels.map(|c| c.rate).collect();
+    let (low, high) = rates?.into_iter().fold((f64::INFINITY, 0f64), |(l, h), r| (l.min(r), h.max(r)));
+    (low < high).then_some(high)
+}
+
+/// A channel behind resampling and filter.
+struct Filtered {
+    name: String,
+    values: Vec<f32>,
+    /// False in long gaps.
+    seen: Vec<bool>,
+}
+
+impl Filtered {
+    fn observed(&self) -> impl Iterator<Item = f32> + '_ {
+        self.values.iter().zip(&self.seen).filter(|(_, seen)| **seen).map(|(v, _)| *v)
+    }
+}
+
+/// What is taken from the values of a channel, and what they are divided by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Centred {
+    /// The mean or the median.
+    pub centre: f64,
+    /// The deviation; 1 where values are constant.
+    pub spread: f64,
+}
+
+impl Default for Centred {
+    fn default() -> Self {
+        Centred { centre: 0.0, spread: 1.0 }
+    }
+}
+
+/// Channels of one length as a window, each by its scale; 0 where one is missing.
+fn scaled(channels: Vec<Option<Filtered>>, scales: &[Centred], id: &str) -> Result<Window> {
+    let length = channels.iter().flatten().map(|c| c.values.len()).next().unwrap_or(0);
+    let mut made = Vec::with_capacity(channels.len());
+    for (channel, by) in channels.into_iter().zip(scales) {
+        let Some(c) = channel else {
+            made.push(vec![0.0; length]);
+            continue;
+        };
+        let scale = |v: f32| ((f64::from(v) - by.centre) / by.spread) as f32;
+        let values: Vec<f32> =
+            c.values.iter().zip(&c.seen).map(|(v, seen)| if *seen { scale(*v) } else { 0.0 }).collect();
+        if let Some(v) = values.iter().find(|v| !v.is_finite()) {
+            let problem = format!("channel `{}` becomes {v} after scaling: expected finite values", c.name);
+            return Err(Error::input(id, problem));
+        }
+        made.push(values);
+    }
+    Window::new(&made, id)
 }
 
 impl Scale {
     /// Centre and spread of values; a spread of 1 where they are constant.
-    fn of(self, mut values: Vec<f32>) -> (f64, f64) {
+    fn of(self, mut values: Vec<f32>) -> Centred {
         let n = values.len() as f64;
         let positive = |spread: f64| if spread > 1e-12 { spread } else { 1.0 };
         match self {
-            _ if values.is_empty() => (0.0, 1.0),
-            Scale::None => (0.0, 1.0),
+            _ if values.is_empty() => Centred::default(),
+            Scale::None => Centred::default(),
             Scale::Standard => {
                 let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
                 let square = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
-                (mean, positive(square.sqrt()))
+                Centred { centre: mean, spread: positive(square.sqrt()) }
             }
             Scale::Robust => {
                 values.sort_by(f32::total_cmp);
@@ -240,7 +361,8 @@ impl Scale {
                     let next = values[(i + 1).min(values.len() - 1)];
                     (1.0 - t) * f64::from(values[i]) + t * f64::from(next)
                 };
-                (quantile(0.5), positive((quantile(0.75) - quantile(0.25)) / 1.349))
+                let spread = positive((quantile(0.75) - quantile(0.25)) / 1.349);
+                Centred { centre: quantile(0.5), spread }
             }
         }
     }
@@ -301,7 +423,10 @@ mod tests {
     fn channels_and_rates() {
         let ramp: Vec<f32> = (0..20).map(|i| i as f32).collect();
         let s = signal(&[("a", Some(10.0), &ramp), ("b", Some(5.0), &ramp[..10])]);
-        assert!(plain().prepare(&s, "x").unwrap_err().to_string().contains("10 to 20 samples"));
+        let w = plain().prepare(&s, "x").unwrap();
+        assert_eq!((w.channels(), w.len()), (2, 20));
+        let uneven = signal(&[("a", Some(10.0), &ramp), ("b", Some(10.0), &ramp[..10])]);
+        assert!(plain().prepare(&uneven, "x").unwrap_err().to_string().contains("10 to 20 samples"));
         let one = SignalConfig { rate: Some(5.0), ..plain() };
         let w = one.prepare(&s, "x").unwrap();
         assert_eq!((w.channels(), w.len()), (2, 10));

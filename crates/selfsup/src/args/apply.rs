@@ -161,3 +161,54 @@ impl Search {
         verbs::search::Request { run, what, data, out, skip_bad, overrides }
     }
 }
+
+#[cfg(feature = "signals")]
+#[derive(Args)]
+pub(crate) struct Monitor {
+    /// The run's folder: one of signals.
+    pub(crate) run: PathBuf,
+    /// A recording, or - for lines of values on the standard input: then a line of the score is written for each
+    /// window.
+    #[arg(value_name = "FILE | -")]
+    pub(crate) file: String,
+    /// KEY=VALUE overrides of the run's configuration, e.g. `signal.source_rate=500`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) keys: Vec<String>,
+    /// Signals that are normal: a file, a folder or the name of a data set. The run's own data without.
+    #[arg(long)]
+    pub(crate) normal: Option<String>,
+    /// The folder to write; without runs/monitor, or the first runs/monitor-N that is not there.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// knn or mahalanobis: how the distance from the normal windows is measured.
+    #[arg(long, default_value = "knn")]
+    pub(crate) score: verbs::monitor::Score,
+    /// Share of normal windows that may raise an alarm.
+    #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
+    pub(crate) false_alarms: f64,
+    /// Samples from window to window, at the run's rate; a quarter of a window without.
+    #[arg(long, value_name = "N")]
+    pub(crate) stride: Option<usize>,
+    /// A channel of the file that is above 0.5 where the signal is known not to be normal: says how many events
+    /// were found, beside a random encoder and raw samples.
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) truth: Option<String>,
+}
+
+#[cfg(feature = "signals")]
+impl Monitor {
+    pub(crate) fn of(self, mut overrides: Vec<String>) -> verbs::monitor::Request {
+        overrides.extend(self.keys);
+        verbs::monitor::Request {
+            run: self.run,
+            file: self.file,
+            normal: self.normal,
+            out: self.out,
+            score: self.score,
+            false_alarms: self.false_alarms,
+            stride: self.stride,
+            truth: self.truth,
+            overrides,
+        }
+    }
+}

@@ -5,6 +5,8 @@ mod measure;
 mod show;
 mod train;
 
+#[cfg(feature = "signals")]
+use apply::Monitor;
 use apply::{Embed, FillMask, Generate, Predict, Search, Segment};
 use clap::{Args, Parser, Subcommand};
 use measure::{Curve, Probe, Robustness};
@@ -69,6 +71,8 @@ impl Common {
             | Verb::Search(_)
             | Verb::Pictures(_)
             | Verb::Report(_) => &["--device"],
+            #[cfg(feature = "signals")]
+            Verb::Monitor(_) => &["--device"],
             Verb::Generate(_) => &["--device", "--seed"],
             _ => &[],
         };
@@ -164,6 +168,9 @@ pub(crate) enum Verb {
     Embed(Embed),
     /// Find the samples most like others, near-duplicates, or outliers.
     Search(Search),
+    /// Score how unlike the normal signal each window of a recording is, and gather events.
+    #[cfg(feature = "signals")]
+    Monitor(Monitor),
     /// List, fetch and inspect data sets.
     #[command(subcommand)]
     Data(Data),

@@ -14,6 +14,8 @@ pub mod export;
 pub mod finetune;
 pub mod generate;
 mod invariance;
+#[cfg(feature = "signals")]
+pub mod monitor;
 pub(crate) mod parts;
 pub mod pictures;
 pub mod plan;

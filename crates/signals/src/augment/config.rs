@@ -63,12 +63,14 @@ impl Default for AugmentConfig {
 }
 
 impl AugmentConfig {
-    /// Refuses what cannot be carried out; `rate` is that of all signals, where there is one.
+    /// Refuses what cannot be carried out for a method that wants these views; `rate` is that of all signals, where
+    /// there is one.
     ///
     /// # Errors
     /// Naming the key.
-    pub fn check(&self, rate: Option<f64>) -> Result<()> {
-        if self.length == 0 || self.local_length == 0 || self.local_length > self.length {
+    pub fn check(&self, wanted: Wanted, rate: Option<f64>) -> Result<()> {
+        let crops = !wanted.crops() || (1..=self.length).contains(&self.local_length);
+        if self.length == 0 || !crops {
             return Err(Error::config(format!(
                 "augment.length = {}, augment.local_length = {}: expected lengths above 0, the second at most the first",
                 self.length, self.local_length
@@ -128,7 +130,7 @@ impl AugmentConfig {
     /// # Errors
     /// As [`AugmentConfig::check`].
     pub fn views(&self, wanted: Wanted, rate: Option<f64>) -> Result<Augment> {
-        self.check(rate)?;
+        self.check(wanted, rate)?;
         Ok(Augment { config: self.clone(), wanted, rate })
     }
 
@@ -242,6 +244,12 @@ mod tests {
     }
 
     #[test]
+    fn small_crops_bind_methods_that_take_some() {
+        let short = AugmentConfig { length: 24, ..AugmentConfig::default() };
+        assert!(short.check(Wanted::Plain, None).is_ok() && short.check(Wanted::Multi(2), None).is_err());
+    }
+
+    #[test]
     fn keys_out_of_range_are_named() {
         let base = AugmentConfig::default;
         for (config, key) in [
@@ -252,7 +260,7 @@ mod tests {
             (AugmentConfig { warp: f32::NAN, ..base() }, "augment.warp"),
             (AugmentConfig { hum: 0.1, ..base() }, "signal.rate"),
         ] {
-            assert!(config.check(None).unwrap_err().to_string().contains(key), "{key}");
+            assert!(config.check(Wanted::Multi(2), None).unwrap_err().to_string().contains(key), "{key}");
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Signals: `[method]`, `[encoder]`, `[augment]` and `[signal]` of `selfsup-signals`. The embedding of a signal
 //! is the mean over windows that lie evenly over it. Its samples as they are, are the baseline.
 
+mod about;
+mod agreed;
 mod batches;
 mod recipes;
-mod series;
+pub(crate) mod series;
 mod tasks;
 
 use super::{Method, Modality};
@@ -11,15 +13,16 @@ use crate::config::{self, PretrainConfig};
 use crate::recipe::{Given, Seen, span};
 use crate::set::{Set, evenly};
 use batches::{Drawn, Labelled, Numbered, WithLabels};
-use recipes::Shape;
+use recipes::{Shape, Wants};
 use selfsup_core::checkpoint::{pretty_json, save_safetensors, write_text};
 use selfsup_core::config::Unread;
 use selfsup_core::data::{Loader, LoaderConfig, Source};
 use selfsup_core::objective::{BatchRate, Inputs, Lowered, Views, Wanted};
 use selfsup_core::weights::{self, Options};
 use selfsup_core::{Encoder, Error, Params, Result, Scope};
-use selfsup_datasets::{Kind, Layout, Reading};
+use selfsup_datasets::{Kind, Layout, Reading, Split};
 use selfsup_eval::Matrix;
+use selfsup_signals::Recording;
 use selfsup_signals::augment::AugmentConfig;
 use selfsup_signals::data::Evenly;
 use selfsup_signals::prepare::SignalConfig;
@@ -136,7 +139,7 @@ impl Modality for Signals {
     fn new(config: &PretrainConfig<Keys>) -> Result<Self> {
         let keys = config.keys.clone();
         keys.signal.check()?;
-        keys.augment.check(keys.signal.rate)?;
+        keys.augment.check(keys.method.wanted(), keys.signal.rate)?;
         let architecture = keys.encoder.resolve(keys.augment.length, keys.method.needs())?;
         Ok(Signals { keys, architecture, layout: config.data.layout })
     }
@@ -144,17 +147,34 @@ impl Modality for Signals {
     fn seen(config: &PretrainConfig<Keys>, given: &Given) -> Result<Seen> {
         let keys = &config.keys;
         let set = series::open(&config.data.path, config.data.layout)?;
-        let shape = |i: usize| -> Result<Shape> {
-            let window = series::window(&set.records().get(i)?, &keys.signal)?;
+        let read =
+            |i: usize| -> Result<Recording> { series::recording(&set.records().get(i)?, &keys.signal) };
+        let recordings: Vec<Recording> =
+            evenly(LOOKED.min(set.len()), set.len()).filter_map(|i| read(i).ok()).collect();
+        let mut signal = keys.signal.clone();
+        agreed::agree(&recordings, &mut signal);
+        let shape = |r: &Recording| -> Result<Shape> {
+            let window = signal.prepare(r, "signal")?;
             Ok(Shape { channels: window.channels(), length: window.len() })
         };
-        let shapes: Vec<Shape> =
-            evenly(LOOKED.min(set.len()), set.len()).filter_map(|i| shape(i).ok()).collect();
+        let shapes: Vec<Shape> = recordings.iter().filter_map(|r| shape(r).ok()).collect();
         let of = |f: fn(&Shape) -> usize| span(&shapes.iter().map(f).collect::<Vec<_>>());
-        let ts2vec = matches!(keys.method, MethodConfig::Ts2Vec(_));
+        let wants = Wants {
+            signals: (0..set.len()).filter(|i| set.records().split(*i) != Some(Split::Test)).count(),
+            patches: keys.method.needs().tokens,
+            steps: matches!(keys.method, MethodConfig::Ts2Vec(_)),
+            length: keys.augment.length,
+        };
+        let mut recipe = recipes::recipe(&shapes, wants, given);
+        if let (None, Some(rate)) = (keys.signal.rate, signal.rate) {
+            recipe = recipe.with("signal.rate", rate);
+        }
+        if keys.signal.channels.is_empty() && !signal.channels.is_empty() {
+            recipe = recipe.with("signal.channels", signal.channels);
+        }
         Ok(Seen {
             data: format!("{} channels, {} samples", of(|s| s.channels), of(|s| s.length)),
-            recipes: vec![recipes::recipe(&shapes, keys.method.needs().tokens, ts2vec, given)],
+            recipes: vec![recipe],
         })
     }
 
@@ -233,6 +253,10 @@ impl Modality for Signals {
         std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
         save_safetensors(out.join("model.safetensors"), &named.collect::<Vec<_>>())?;
         write_text(&out.join("config.json"), &pretty_json(&self.keys)?)
+    }
+
+    fn about(&self, set: &Set) -> Result<Vec<String>> {
+        Ok(about::lines(set.records().as_ref(), &self.keys.signal))
     }
 
     fn preview(&self, batch: &Views, _set: &Set) -> Result<Vec<String>> {

@@ -28,7 +28,7 @@ const NOTES: [&str; 6] = ["labels", "classes", "participants", "metadata", "spli
 ///
 /// # Errors
 /// If nothing is there, a `.ts` file cannot be read, or two of them have different classes.
-pub(super) fn open(what: &str, layout: Layout) -> Result<Set> {
+pub(crate) fn open(what: &str, layout: Layout) -> Result<Set> {
     if list().iter().any(|card| card.name == what) {
         return Ok(Set::new(open_kind_with(what, Kind::Signals, &Reading::default())?));
     }
@@ -160,7 +160,7 @@ impl Records for Series {
 ///
 /// # Errors
 /// If it cannot be read; the message names it.
-pub(super) fn recording(record: &Record, config: &SignalConfig) -> Result<Recording> {
+pub(crate) fn recording(record: &Record, config: &SignalConfig) -> Result<Recording> {
     match &record.source {
         Source::File(path) => read::read(path, &config.reading()),
         Source::Bytes(bytes) => {
@@ -178,7 +178,7 @@ pub(super) fn recording(record: &Record, config: &SignalConfig) -> Result<Record
 ///
 /// # Errors
 /// If it cannot be read or prepared; the message names it.
-pub(super) fn window(record: &Record, config: &SignalConfig) -> Result<Window> {
+pub(crate) fn window(record: &Record, config: &SignalConfig) -> Result<Window> {
     config.prepare(&recording(record, config)?, &record.id)
 }
 
