@@ -3,8 +3,9 @@
 peer_signals.py TRAIN.ts TEST.ts [--seed 0] [--steps 200] [--threads 2] [--mode eager|compile]
     trains on the first file, prints a JSON line: accuracy by an SVM and by 1-NN on the representation of a whole
     series, milliseconds a step (median), peak memory.
-peer_signals.py --features TRAIN.csv TEST.csv
-    the same two measures on features that `selfsup embed --format csv` wrote, so that both are judged by one script.
+peer_signals.py --features FEATURES.csv COUNT
+    the same two measures on what `selfsup embed RUN --out FEATURES.csv` wrote, whose first COUNT rows are the
+    training part: both are judged by one script.
 
 A file may also be a table whose first column is the class (`Coffee_TRAIN.txt`). Needs torch, numpy, scikit-learn.
 Each series is standardised, as `signal.scale = "standard"` does. The SVM (RBF) chooses C by cross-validation on the
@@ -139,13 +140,13 @@ def train(x, seed, steps, batch, mode, device="cpu"):
     return encode, 1000 * float(np.median(times)), loss.item()
 
 
-def table(path):
+def table(path, count):
     import csv
 
     rows = list(csv.reader(open(path)))
-    head = rows[0]
-    label, first = head.index("label"), next(i for i, h in enumerate(head) if h in ("0", "f0", "x0", "feature_0"))
-    return np.array([[float(v) for v in r[first:]] for r in rows[1:]]), np.array([r[label] for r in rows[1:]])
+    label, first = rows[0].index("label"), rows[0].index("f0")
+    x, y = np.array([[float(v) for v in r[first:]] for r in rows[1:]]), np.array([r[label] for r in rows[1:]])
+    return x[:count], y[:count], x[count:], y[count:]
 
 
 p = argparse.ArgumentParser()
@@ -156,7 +157,7 @@ p.add_argument("--batch", type=int, default=8), p.add_argument("--threads", type
 p.add_argument("--mode", default="eager")
 a = p.parse_args()
 if a.features:
-    print(json.dumps(judge(*table(a.train), *table(a.test))))
+    print(json.dumps(judge(*table(a.train, int(a.test)))))
     sys.exit()
 import torch
 

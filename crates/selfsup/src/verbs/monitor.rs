@@ -6,40 +6,18 @@
 //! window is made of what came before its end alone: a file and a stream give the same ones.
 
 mod detector;
+mod event;
 mod file;
 mod live;
 mod picture;
+mod request;
 
 use crate::modality::signals::Signals;
 use crate::verbs::{kind_of_run, open_run};
 use selfsup_core::{Error, Result};
 use selfsup_datasets::Kind;
-use std::path::PathBuf;
 
-pub use detector::Score;
-
-/// What was asked for.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The run's folder.
-    pub run: PathBuf,
-    /// The signal: a file, or `-` for lines of values on the standard input.
-    pub file: String,
-    /// Normal signals, instead of the run's own data.
-    pub normal: Option<String>,
-    /// The folder to write, instead of `monitor` beside the run's name in the present folder.
-    pub out: Option<PathBuf>,
-    /// The distance.
-    pub score: Score,
-    /// Share of the normal windows whose score is above the threshold.
-    pub false_alarms: f64,
-    /// Samples between two windows, at the run's rate; a quarter of a window without.
-    pub stride: Option<usize>,
-    /// A channel of the file that says where an anomaly is (above 0.5).
-    pub truth: Option<String>,
-    /// Overrides of the run's configuration.
-    pub overrides: Vec<String>,
-}
+pub use request::{Request, Score};
 
 /// Scores a file or a stream.
 ///

@@ -1,6 +1,6 @@
 //! What is normal, and how far a window is from it.
 
-use super::Request;
+use super::request::{Request, Score};
 use crate::modality::signals::Signals;
 use crate::modality::signals::series::{open, recording};
 use crate::set::evenly;
@@ -16,7 +16,6 @@ use selfsup_signals::data::stacked;
 use selfsup_signals::prepare::{Centred, SignalConfig};
 use selfsup_signals::stream::{Due, Steps, Stream};
 use selfsup_signals::window::Window;
-use std::str::FromStr;
 
 /// Windows that are encoded together.
 const BATCH: usize = 32;
@@ -28,28 +27,6 @@ const WINDOWS: usize = 20_000;
 const SHRINKAGE: f64 = 0.1;
 /// The neighbour whose distance counts, at most.
 const NEIGHBOUR: usize = 5;
-
-/// How far a window is from the normal ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Score {
-    /// The distance to the fifth nearest of them, of features of length 1.
-    #[default]
-    Knn,
-    /// The Mahalanobis distance from their mean.
-    Mahalanobis,
-}
-
-impl FromStr for Score {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "mahalanobis" => Ok(Score::Mahalanobis),
-            "knn" => Ok(Score::Knn),
-            other => Err(Error::config(format!("score `{other}`: expected mahalanobis or knn"))),
-        }
-    }
-}
 
 /// What makes features of a window.
 #[derive(Clone, Copy)]

@@ -1,8 +1,9 @@
 //! A file: scores, events, a picture, and how good they are where the truth is known.
 
-use super::Request;
 use super::detector::{Detector, Normal, Reader, check_share, without};
+use super::event::{Event, events};
 use super::picture::{Drawn, svg};
+use super::request::Request;
 use crate::modality::random_encoder;
 use crate::modality::signals::Signals;
 use crate::say::say;
@@ -32,22 +33,6 @@ struct Found {
     /// From the beginning of each event that was found to the end of the window that first alarmed; in seconds
     /// where the rate is known, else in samples.
     delays: Vec<f64>,
-}
-
-/// A stretch that is not normal.
-#[derive(Serialize)]
-pub(super) struct Event {
-    pub(super) start: u64,
-    pub(super) end: u64,
-    kind: &'static str,
-    peak: Option<f64>,
-}
-
-impl Event {
-    /// Whether scores are too high, and not the signal missing.
-    pub(super) fn is_anomaly(&self) -> bool {
-        self.peak.is_some()
-    }
 }
 
 #[derive(Serialize)]
@@ -242,32 +227,6 @@ fn judged(
         recall: events.recall,
         delays: events.truth.iter().filter_map(delay).collect(),
     })
-}
-
-/// Runs of windows above the threshold, and runs without a signal. An event begins where the first of its windows has
-/// brought new samples.
-fn events(due: &[Due], scores: &[Option<f64>], threshold: f64, every: u64) -> Vec<Event> {
-    let mut out: Vec<Event> = Vec::new();
-    let mut last: Option<&'static str> = None;
-    for (d, score) in due.iter().zip(scores) {
-        let kind = match score {
-            None => Some("no signal"),
-            Some(s) if *s > threshold => Some("anomaly"),
-            Some(_) => None,
-        };
-        match (kind, out.last_mut()) {
-            (Some(kind), Some(event)) if last == Some(kind) => {
-                event.end = d.end;
-                event.peak = event.peak.zip(*score).map(|(a, b)| a.max(b));
-            }
-            (Some(kind), _) => {
-                out.push(Event { start: d.end.saturating_sub(every), end: d.end, kind, peak: *score });
-            }
-            (None, _) => {}
-        }
-        last = kind;
-    }
-    out
 }
 
 fn seconds(at: u64, rate: Option<f64>) -> String {

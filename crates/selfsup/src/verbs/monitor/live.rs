@@ -1,7 +1,7 @@
 //! A stream: lines of values on the standard input, a line for each window on the standard output.
 
-use super::Request;
 use super::detector::{Detector, Normal, Reader, check_share};
+use super::request::Request;
 use crate::modality::signals::Signals;
 use crate::verbs::Opened;
 use selfsup_core::{Error, Result};

@@ -1,6 +1,6 @@
 //! The monitored signal and its scores, one above the other, with the events behind both.
 
-use super::file::Event;
+use super::event::Event;
 use plotters::prelude::*;
 use selfsup_core::{Error, Result};
 use selfsup_signals::Recording;
