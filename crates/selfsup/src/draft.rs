@@ -3,7 +3,7 @@
 
 use selfsup_core::config::{self, Unread};
 use selfsup_core::{Error, Result};
-use selfsup_datasets::labels::is_table;
+use selfsup_datasets::labels::{Columns, is_table};
 use selfsup_datasets::{Kind, LabelFile, kind_of};
 use std::path::{Path, PathBuf};
 
@@ -72,13 +72,13 @@ impl Draft {
     }
 
     /// The same with a place for the samples where only a table of them is named (`data.labels`): the table
-    /// itself if it holds texts, else its folder. A table of images or volumes in `data.path` is taken as
+    /// itself if it holds texts, else its folder. A table of images, volumes or signals in `data.path` is taken as
     /// `data.labels`.
     #[must_use]
     pub fn located(mut self) -> Self {
         let named = |key: &str| self.layers.text(key).filter(|text| !text.is_empty());
         if let (Some(path), None) = (named("data.path"), named("data.labels"))
-            && let Some(folder) = folder_of_table(path)
+            && let Some(folder) = folder_of_table(path, &self.columns())
         {
             let table = path.to_string();
             self.layers.set_text("data.labels", &table);
@@ -87,12 +87,26 @@ impl Draft {
         }
         if let (None, Some(labels)) = (named("data.path"), named("data.labels")) {
             let table = Path::new(labels);
-            let holds_texts = LabelFile::read(table).is_ok_and(|table| table.holds_texts());
+            let holds_texts =
+                LabelFile::read_with(table, &self.columns()).is_ok_and(|table| table.holds_texts());
             let folder = table.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let place = if holds_texts { table } else { folder }.display().to_string();
             self.layers.set_text("data.path", &place);
         }
         self
+    }
+
+    /// The columns that are named (`data.columns`).
+    pub fn columns(&self) -> Columns {
+        let named = |key: &str| self.layers.text(&format!("data.columns.{key}")).map(str::to_string);
+        Columns {
+            path: named("path"),
+            label: named("label"),
+            text: named("text"),
+            mask: named("mask"),
+            group: named("group"),
+            split: named("split"),
+        }
     }
 
     /// Sets who is asked for the owner of a key that is unknown in a modality.
@@ -170,17 +184,18 @@ impl Draft {
 /// A larger table is a corpus of texts, and is not looked into.
 const LARGEST_TABLE: u64 = 64 << 20;
 
-/// The folder of a table whose rows are images or volumes beside it; `None` for anything else.
-pub fn folder_of_table(path: &str) -> Option<PathBuf> {
+/// The folder of a table whose rows are images, volumes or signals beside it; `None` for anything else. `columns`
+/// names those whose own names do not say what they hold.
+pub fn folder_of_table(path: &str, columns: &Columns) -> Option<PathBuf> {
     let table = Path::new(path);
     let small = std::fs::metadata(table).is_ok_and(|m| m.is_file() && m.len() <= LARGEST_TABLE);
     // Boxes of COCO are JSON too, and no table.
-    if !small || !is_table(table) || !LabelFile::read(table).is_ok_and(|t| !t.holds_texts()) {
+    if !small || !is_table(table) || !LabelFile::read_with(table, columns).is_ok_and(|t| !t.holds_texts()) {
         return None;
     }
     let folder = table.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let kind = kind_of(&folder.display().to_string()).ok()?;
-    matches!(kind, Kind::Vision | Kind::Medical).then(|| folder.to_path_buf())
+    matches!(kind, Kind::Vision | Kind::Medical | Kind::Signals).then(|| folder.to_path_buf())
 }
 
 #[cfg(test)]
@@ -222,6 +237,10 @@ mod tests {
         let located = draft("", &[&as_data]).located();
         assert_eq!(located.data_path(), Some(dir.path().to_str().unwrap()));
         assert!(located.layers.text("data.labels").unwrap().ends_with("images.csv"));
+        // Columns of other names, where they are named.
+        let odd = write("odd.csv", "where,what\na.png,x\n").replace("data.labels", "data.path");
+        assert!(place(&[&odd]).unwrap().ends_with("odd.csv"));
+        assert_eq!(place(&[&odd, "data.columns.path=where"]), Some(dir.path().display().to_string()));
         let texts_as_data = texts.replace("data.labels", "data.path");
         assert!(place(&[&texts_as_data]).unwrap().ends_with("texts.csv"));
         assert_eq!(place(&[&texts]), Some(dir.path().join("texts.csv").display().to_string()));

@@ -3,7 +3,7 @@
 //! from serde and fails for one that it has no value for; [`crate::keys_test`] walks the other sections.
 
 use crate::config::PretrainConfig;
-use crate::keys_test::leaves;
+use crate::keys_test::walk::leaves;
 use crate::modality::vision::{Keys, Vision};
 use crate::verbs::pretrain::{Request, run_as};
 use serde_json::Value as Json;

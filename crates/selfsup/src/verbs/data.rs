@@ -65,9 +65,10 @@ pub fn fetch(name: &str) -> Result<()> {
 /// # Errors
 /// If nothing can be opened; with unreadable samples after all have been looked at.
 pub fn inspect(what: &str, given: &[String]) -> Result<()> {
-    let folder = folder_of_table(what);
+    let draft = Draft::read(given, &[], None)?;
+    let folder = folder_of_table(what, &draft.columns());
     let place = folder.as_ref().map_or_else(|| what.to_string(), |folder| folder.display().to_string());
-    let kind = match Draft::read(given, &[], None)?.stated_kind()? {
+    let kind = match draft.stated_kind()? {
         Some(kind) => kind,
         None => selfsup_datasets::kind_of(&place)?,
     };

@@ -100,6 +100,13 @@ impl config::Keys for Keys {
         if self.signal.band.is_none() {
             unread.extend(Unread::all("signal", &["order"], "is that of signal.band"));
         }
+        if self.augment.hum <= 0.0 {
+            unread.extend(Unread::all("augment", &["hum_hz"], "is that of augment.hum"));
+        }
+        if self.method.name() == "i-jepa" {
+            let why = "is the shape of a block in a plane: a block of a series has a length alone";
+            unread.extend(Unread::all("method", &["target_ratio"], why));
+        }
         unread
     }
 }
