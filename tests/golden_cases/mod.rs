@@ -36,6 +36,7 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "models" | "real" => vision::handler(case)
             .or_else(|| text::handler(case))
             .or_else(|| speech::handler(case))
+            .or_else(|| signals::handler(case))
             .or_else(|| volumes::handler(case)),
         "medical" => medical::handler(case).or_else(|| volumes::handler(case)),
         _ => None,

@@ -1,9 +1,14 @@
 //! Signals over time: WFDB, EDF and `.ts` files, resampling, filters, the contrast of TS2Vec.
 
 use super::case::{Case, Handler, Outputs, Result};
-use candle_core::{DType, Device, Tensor};
+use super::model;
+use candle_core::{DType, Device, Tensor, Var};
+use selfsup_core::weights::{self, Options, Rule, Rules};
+use selfsup_core::{Params, Pass, Scope};
+use selfsup_signals::encoder::{PatchTst, PatchTstConfig};
 use selfsup_signals::filter::Butterworth;
 use selfsup_signals::loss::hierarchical;
+use selfsup_signals::methods::{MaskedPatches, MaskedPatchesConfig, masked_mse};
 use selfsup_signals::read::{edf, ts, wfdb};
 use selfsup_signals::resample;
 use serde_json::Value;
@@ -16,6 +21,7 @@ pub fn handler(case: &Case) -> Option<Handler> {
         "ts_univariate" | "ts_multivariate" => |c| Ok(vec![(String::new(), archive(c)?)]),
         "resample_poly" => |c| Ok(vec![(String::new(), resampled(c)?)]),
         "butterworth" => |c| Ok(vec![(String::new(), filtered(c)?)]),
+        "io" if case.name.starts_with("models/patchtst_pretraining/") => |c| model::one(patchtst(c)?),
         "ts2vec" => |c| {
             let alpha = c.number("alpha", 0.5);
             let out = c.differentiate(&["z1", "z2"], "loss", |input| {
@@ -27,6 +33,50 @@ pub fn handler(case: &Case) -> Option<Handler> {
         },
         _ => return None,
     })
+}
+
+/// transformers' `PatchTSTForPretraining`, with a given mask.
+fn patchtst(c: &Case) -> Result<Outputs> {
+    let config = model::config(c)?;
+    let of = |key: &str| model::whole(&config, key);
+    let shape = PatchTstConfig {
+        channels: of("num_input_channels")?,
+        length: of("context_length")?,
+        patch: of("patch_length")?,
+        stride: of("patch_stride")?,
+        dim: of("d_model")?,
+        depth: of("num_hidden_layers")?,
+        heads: of("num_attention_heads")?,
+        hidden: of("ffn_dim")?,
+        dropout: 0.0,
+    };
+    let params = Params::new();
+    let scope = Scope::root(&params, 0, &Device::Cpu);
+    let encoder = PatchTst::new(&scope.sub("encoder"), shape)?;
+    let method = MaskedPatches::new(&scope, encoder, MaskedPatchesConfig::default())?;
+    let rules = Rules::new(&[Rule::prefix("model.encoder", "encoder"), Rule::prefix("head", "head")])?;
+    let file = weights::read(c.folder.join("model.safetensors"))?;
+    let kept = file.into_iter().filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
+    weights::load_into(&params, &rules.to_ours(kept)?, "", &Options::default())?;
+    let by_channel = |name: &str| -> Result<Tensor> { Ok(c.input(name)?.transpose(1, 2)?.contiguous()?) };
+    let x = Var::from_tensor(&by_channel("past_values")?.to_dtype(DType::F32)?)?;
+    let observed = by_channel("observed")?.to_dtype(DType::F32)?;
+    let mask = c.input("mask")?.to_dtype(DType::F32)?;
+    let patches = method.network().patches(x.as_tensor(), Some(&observed))?;
+    let (made, encoded) = method.paint(&patches, &mask, &Pass::eval())?;
+    let loss = masked_mse(&made, &patches, &mask)?;
+    let mut out = Outputs::from([
+        ("expected.prediction_output".into(), made.detach()),
+        ("expected.last_hidden_state".into(), encoded.detach()),
+    ]);
+    model::gradients(&params, &loss, &rules, &mut out)?;
+    if let Some(g) = loss.backward()?.get(x.as_tensor()) {
+        out.insert("grad.input.past_values".into(), g.transpose(1, 2)?.contiguous()?);
+    }
+    if let Some(loss) = out.get_mut("expected.loss") {
+        *loss = loss.reshape(1)?;
+    }
+    Ok(out)
 }
 
 /// Values by channel as `(T, channels)`.

@@ -2,8 +2,8 @@
 
 pub use crate::augment::{Augment, AugmentConfig};
 pub use crate::data::{Evenly, Stacked};
-pub use crate::encoder::{Dilated, DilatedConfig, PatchTransformer, ResNet1d};
-pub use crate::methods::{Ts2Vec, Ts2VecConfig};
+pub use crate::encoder::{Dilated, DilatedConfig, PatchTransformer, PatchTst, PatchTstConfig, ResNet1d};
+pub use crate::methods::{MaskedPatches, MaskedPatchesConfig, Ts2Vec, Ts2VecConfig};
 pub use crate::prepare::SignalConfig;
 pub use crate::read::{ReadConfig, read};
 pub use crate::recording::{Annotation, Channel, Recording};

@@ -38,6 +38,15 @@ fn of_signals() {
                 "encoder.widths=[4, 6]",
             ],
             &[
+                "encoder.name=patchtst",
+                "encoder.channels=2",
+                "encoder.patch=8",
+                "encoder.dim=12",
+                "encoder.depth=2",
+                "encoder.heads=2",
+                "encoder.hidden=16",
+            ],
+            &[
                 "encoder.name=patch_transformer",
                 "encoder.channels=2",
                 "encoder.patch=8",

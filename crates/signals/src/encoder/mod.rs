@@ -1,9 +1,11 @@
-//! Encoders over `(N, C, T)`: TS2Vec's dilated convolutions, and the residual network and the transformer of
-//! the core over one axis.
+//! Encoders over `(N, C, T)`: TS2Vec's dilated convolutions, PatchTST, and the residual network and the transformer
+//! of the core over one axis.
 
 mod dilated;
+mod patchtst;
 
 pub use dilated::{Dilated, DilatedConfig, largest};
+pub use patchtst::{PatchTst, PatchTstConfig};
 
 /// A residual network over time.
 pub type ResNet1d = selfsup_core::network::ResNet<1>;

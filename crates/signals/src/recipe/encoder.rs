@@ -1,7 +1,8 @@
 //! `[encoder]`: which network, of which size.
 
 use crate::encoder::{
-    Dilated, DilatedConfig, PatchTransformer, PatchTransformerConfig, ResNet1d, ResNet1dConfig,
+    Dilated, DilatedConfig, PatchTransformer, PatchTransformerConfig, PatchTst, PatchTstConfig, ResNet1d,
+    ResNet1dConfig,
 };
 use selfsup_core::network::{FinalNorm, Pool, Positioned, Shortcut};
 use selfsup_core::nn::{Interpolation, TransformerConfig};
@@ -113,6 +114,52 @@ impl Default for PatchKeys {
     }
 }
 
+/// The keys of PatchTST.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PatchTstKeys {
+    /// `patchtst`.
+    pub name: String,
+    /// Channels of the signals; those that `signal.channels` names, else 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// Samples of a patch.
+    pub patch: usize,
+    /// Samples between the beginnings of two patches; a patch where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
+    /// Width.
+    pub dim: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width inside the MLPs.
+    pub hidden: usize,
+    /// Dropout.
+    pub dropout: f32,
+    /// Start from these weights: a folder with `model.safetensors`, or a file; transformers' names are understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<String>,
+}
+
+impl Default for PatchTstKeys {
+    fn default() -> Self {
+        PatchTstKeys {
+            name: "patchtst".into(),
+            channels: None,
+            patch: 12,
+            stride: None,
+            dim: 128,
+            depth: 3,
+            heads: 16,
+            hidden: 512,
+            dropout: 0.2,
+            pretrained: None,
+        }
+    }
+}
+
 selfsup_core::encoder_config! {
     /// `[encoder]`: the keys of a network, whose name says which they are.
     pub enum EncoderConfig {
@@ -122,6 +169,8 @@ selfsup_core::encoder_config! {
         ResNet(ResNetKeys) = ["resnet1d18", "resnet1d34", "resnet1d50"],
         /// A transformer over patches of time.
         Patch(PatchKeys) = ["patch_transformer"],
+        /// PatchTST: a transformer over patches of each channel by itself.
+        PatchTst(PatchTstKeys) = ["patchtst"],
     }
 }
 
@@ -134,6 +183,8 @@ pub enum Architecture {
     ResNet(ResNet1dConfig),
     /// A transformer over patches of time.
     Patch(PatchTransformerConfig),
+    /// PatchTST.
+    PatchTst(PatchTstConfig),
 }
 
 impl EncoderConfig {
@@ -143,6 +194,7 @@ impl EncoderConfig {
             EncoderConfig::Dilated(k) => k.channels,
             EncoderConfig::ResNet(k) => k.channels,
             EncoderConfig::Patch(k) => k.channels,
+            EncoderConfig::PatchTst(k) => k.channels,
         }
     }
 
@@ -152,6 +204,7 @@ impl EncoderConfig {
             EncoderConfig::Dilated(k) => &mut k.channels,
             EncoderConfig::ResNet(k) => &mut k.channels,
             EncoderConfig::Patch(k) => &mut k.channels,
+            EncoderConfig::PatchTst(k) => &mut k.channels,
         };
         *key = Some(channels);
     }
@@ -190,6 +243,17 @@ impl EncoderConfig {
                     channels,
                 })
             }
+            EncoderConfig::PatchTst(k) => Architecture::PatchTst(PatchTstConfig {
+                channels,
+                length,
+                patch: k.patch,
+                stride: k.stride.unwrap_or(k.patch),
+                dim: k.dim,
+                depth: k.depth,
+                heads: k.heads,
+                hidden: k.hidden,
+                dropout: k.dropout,
+            }),
             EncoderConfig::Patch(k) => {
                 if k.heads == 0 || !k.dim.is_multiple_of(k.heads) || !(k.mlp_ratio > 0.0 && k.mlp_ratio < 1e3)
                 {
@@ -235,7 +299,21 @@ impl Architecture {
             Architecture::Dilated(c) => Box::new(Dilated::new(scope, c.clone())?),
             Architecture::ResNet(c) => Box::new(ResNet1d::new(scope, c.clone())?),
             Architecture::Patch(c) => Box::new(PatchTransformer::new(scope, c.clone())?),
+            Architecture::PatchTst(c) => Box::new(PatchTst::new(scope, c.clone())?),
         })
+    }
+
+    /// PatchTST in `scope`.
+    ///
+    /// # Errors
+    /// If it is another network.
+    pub fn patchtst(&self, scope: &Scope) -> Result<PatchTst> {
+        match self {
+            Architecture::PatchTst(c) => PatchTst::new(scope, c.clone()),
+            _ => Err(Error::config(
+                "masked-patches paints the patches of each channel by itself: set encoder.name = \"patchtst\"",
+            )),
+        }
     }
 
     /// TS2Vec's encoder in `scope`.
@@ -271,6 +349,7 @@ impl Networks for Architecture {
             Architecture::Dilated(c) => c.channels,
             Architecture::ResNet(c) => c.channels,
             Architecture::Patch(c) => c.channels,
+            Architecture::PatchTst(c) => c.channels,
         }
     }
 }

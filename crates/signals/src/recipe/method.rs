@@ -1,7 +1,7 @@
 //! `[method]`: which objective.
 
 use super::encoder::Architecture;
-use crate::methods::{Ts2Vec, Ts2VecConfig};
+use crate::methods::{MaskedPatches, MaskedPatchesConfig, Ts2Vec, Ts2VecConfig};
 use selfsup_core::objective::{self, Needs, Views, Wanted, boxed};
 use selfsup_core::{Error, Result, Scope};
 
@@ -10,6 +10,8 @@ selfsup_core::methods_over_views! {
     pub enum MethodConfig {
         /// TS2Vec.
         Ts2Vec(Ts2VecConfig) = "ts2vec",
+        /// Masked patches, PatchTST's.
+        MaskedPatches(MaskedPatchesConfig) = "masked-patches",
     }
 }
 
@@ -77,6 +79,10 @@ impl MethodConfig {
             MethodConfig::Ts2Vec(c) => {
                 let encoder = architecture.dilated(&scope.sub("encoder"))?;
                 Ok(boxed(Ts2Vec::new(scope, encoder, c.clone())?))
+            }
+            MethodConfig::MaskedPatches(c) => {
+                let encoder = architecture.patchtst(&scope.sub("encoder"))?;
+                Ok(boxed(MaskedPatches::new(scope, encoder, c.clone())?))
             }
             other => match other.over_views() {
                 Some(method) => method.build(scope, architecture),

@@ -3,5 +3,5 @@
 mod encoder;
 mod method;
 
-pub use encoder::{Architecture, DilatedKeys, EncoderConfig, PatchKeys, ResNetKeys};
+pub use encoder::{Architecture, DilatedKeys, EncoderConfig, PatchKeys, PatchTstKeys, ResNetKeys};
 pub use method::{METHODS, Method, MethodConfig};

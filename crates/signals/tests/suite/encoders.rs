@@ -28,6 +28,7 @@ fn shapes_places_and_second_builds() {
             EncoderConfig::Dilated(k) => (k.hidden, k.dim, k.depth) = (6, 8, 2),
             EncoderConfig::ResNet(k) => k.widths = Some(vec![4, 4, 8, 8]),
             EncoderConfig::Patch(k) => (k.dim, k.heads) = (24, 2),
+            EncoderConfig::PatchTst(k) => (k.dim, k.heads, k.hidden, k.patch) = (24, 2, 32, 16),
         }
         for length in [64, 256] {
             let network = config.resolve(length, Needs::default()).unwrap();

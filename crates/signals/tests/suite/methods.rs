@@ -62,6 +62,9 @@ fn architecture(network: &str, needs: Needs) -> Architecture {
         EncoderConfig::Patch(k) => {
             (k.patch, k.dim, k.depth, k.heads, k.mlp_ratio, k.dropout) = (4, 24, 2, 2, 2.0, 0.1);
         }
+        EncoderConfig::PatchTst(k) => {
+            (k.patch, k.dim, k.depth, k.heads, k.hidden, k.dropout) = (4, 12, 2, 2, 16, 0.1);
+        }
     }
     encoder.resolve(LENGTH, needs).unwrap()
 }
@@ -70,8 +73,9 @@ fn architecture(network: &str, needs: Needs) -> Architecture {
 fn networks(method: &MethodConfig) -> &'static [&'static str] {
     match method {
         MethodConfig::Ts2Vec(_) => &["dilated"],
+        MethodConfig::MaskedPatches(_) => &["patchtst"],
         m if m.needs().tokens => &["patch_transformer"],
-        _ => &["dilated", "resnet1d18", "patch_transformer"],
+        _ => &["dilated", "resnet1d18", "patch_transformer", "patchtst"],
     }
 }
 
@@ -149,9 +153,13 @@ fn two_processes_compute_the_gradient_of_one() {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    for (name, network) in
-        [("ts2vec", "dilated"), ("simclr", "resnet1d18"), ("vicreg", "dilated"), ("mae", "patch_transformer")]
-    {
+    for (name, network) in [
+        ("ts2vec", "dilated"),
+        ("masked-patches", "patchtst"),
+        ("simclr", "resnet1d18"),
+        ("vicreg", "dilated"),
+        ("mae", "patch_transformer"),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         trial(name)
             .epochs(2)

@@ -13,6 +13,7 @@ use crate::config::{self, PretrainConfig};
 use crate::recipe::{Given, Seen, span};
 use crate::set::{Set, evenly};
 use batches::{Drawn, Labelled, Numbered, WithLabels};
+use candle_core::Tensor;
 use recipes::{Shape, Wants};
 use selfsup_core::checkpoint::{pretty_json, save_safetensors, write_text};
 use selfsup_core::config::Unread;
@@ -26,8 +27,9 @@ use selfsup_signals::Recording;
 use selfsup_signals::augment::AugmentConfig;
 use selfsup_signals::data::Evenly;
 use selfsup_signals::prepare::SignalConfig;
-use selfsup_signals::recipe::{Architecture, EncoderConfig, METHODS, MethodConfig, PatchKeys};
+use selfsup_signals::recipe::{Architecture, EncoderConfig, METHODS, MethodConfig, PatchKeys, PatchTstKeys};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,6 +67,9 @@ impl config::Keys for Keys {
     }
 
     fn encoder_of(method: &str) -> Option<String> {
+        if method == "masked-patches" {
+            return Some(PatchTstKeys::default().name);
+        }
         let tokens = MethodConfig::named(method).is_ok_and(|m| m.needs().tokens);
         tokens.then(|| PatchKeys::default().name)
     }
@@ -134,6 +139,23 @@ impl Signals {
         let d = values.len() / set.len().max(1);
         Matrix::new(values, set.len(), d)
     }
+}
+
+/// Paths that encoders lie below: transformers' PatchTST, ours, a weight average's, TS2Vec's own.
+const PATHS: [&str; 4] = ["model.encoder.", "encoder.", "module.", ""];
+
+/// The encoder's tensors of a file, each by its name below the first of [`PATHS`] that is there, and the names of all
+/// others: what is not below that path is of a head.
+fn own(tensors: BTreeMap<String, Tensor>) -> (BTreeMap<String, Tensor>, Vec<String>) {
+    let path = PATHS.into_iter().find(|p| tensors.keys().any(|k| k.starts_with(p))).unwrap_or_default();
+    let (mut inside, mut left) = (BTreeMap::new(), Vec::new());
+    for (name, tensor) in tensors {
+        match name.strip_prefix(path) {
+            Some(inner) => drop(inside.insert(inner.to_string(), tensor)),
+            None => left.push(name),
+        }
+    }
+    (inside, left)
 }
 
 impl Modality for Signals {
@@ -238,14 +260,11 @@ impl Modality for Signals {
         let path = super::weights_path(name)?;
         let mut tensors = weights::read(&path)?;
         tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
-        if tensors.keys().any(|k| k.starts_with("encoder.")) {
-            let inner = |(k, t): (String, _)| Some((k.strip_prefix("encoder.")?.to_string(), t));
-            tensors = tensors.into_iter().filter_map(inner).collect();
-        }
-        let options = Options { allow_missing: false, allow_unexpected: true };
-        let report =
-            weights::load_into(params, &tensors, "encoder", &options).map_err(|e| Error::file(&path, e))?;
-        Ok(Some(format!("{} tensors of {}", report.loaded.len(), path.display())))
+        let (tensors, left) = own(tensors);
+        let report = weights::load_into(params, &tensors, "encoder", &Options::default())
+            .map_err(|e| Error::file(&path, e))?;
+        let rest = if left.is_empty() { String::new() } else { format!("; left: {}", left.join(", ")) };
+        Ok(Some(format!("{} tensors of {}{rest}", report.loaded.len(), path.display())))
     }
 
     /// The middle of each signal as it is.
@@ -267,7 +286,7 @@ impl Modality for Signals {
     }
 
     fn preview(&self, batch: &Views, _set: &Set) -> Result<Vec<String>> {
-        let line = |(i, view): (usize, &candle_core::Tensor)| -> Result<String> {
+        let line = |(i, view): (usize, &Tensor)| -> Result<String> {
             let values: Vec<f32> = view.flatten_all()?.to_vec1()?;
             let (low, high) =
                 values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
