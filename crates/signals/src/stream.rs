@@ -122,17 +122,18 @@ impl Stream {
         Ok(made.cut(made.len() as isize - self.steps.length as isize, self.steps.length))
     }
 
-    /// All windows of a recording whose channels have one rate, from its start.
+    /// Shows `see` all windows of a recording whose channels have one rate, from its start, one at a time.
     ///
     /// # Errors
-    /// If channels differ in length, or as [`Stream::new`].
-    pub fn of(
+    /// If channels differ in rate or length, as [`Stream::new`], or the first error of `see`.
+    pub fn each(
         config: &SignalConfig,
         scales: &[Centred],
         recording: &Recording,
         steps: Steps,
         id: &str,
-    ) -> Result<(Self, Vec<Due>)> {
+        mut see: impl FnMut(Due) -> Result<()>,
+    ) -> Result<Self> {
         let chosen: Vec<&Channel> = recording.select(&config.channels, id)?.into_iter().flatten().collect();
         let names = chosen.iter().map(|c| c.name.clone()).collect();
         let rate = chosen.first().and_then(|c| c.rate);
@@ -142,13 +143,14 @@ impl Stream {
             return Err(Error::input(id, problem));
         }
         let mut stream = Stream::new(config, scales.to_vec(), names, rate, steps)?;
-        let mut due = Vec::new();
         let mut sample = vec![0.0; chosen.len()];
         for t in 0..length {
             sample.iter_mut().zip(&chosen).for_each(|(v, c)| *v = c.samples[t]);
-            due.extend(stream.push(&sample)?);
+            if let Some(due) = stream.push(&sample)? {
+                see(due)?;
+            }
         }
-        Ok((stream, due))
+        Ok(stream)
     }
 }
 

@@ -9,8 +9,8 @@ use candle_core::Device;
 use selfsup_core::kernels::host::floats;
 use selfsup_core::{Encoder, Error, Pass, Result};
 use selfsup_datasets::Split;
+use selfsup_eval::Matrix;
 use selfsup_eval::ood::{Mahalanobis, knn_scores};
-use selfsup_eval::{Features, Matrix};
 use selfsup_signals::Recording;
 use selfsup_signals::data::stacked;
 use selfsup_signals::prepare::{Centred, SignalConfig};
@@ -18,10 +18,10 @@ use selfsup_signals::stream::{Due, Steps, Stream};
 use selfsup_signals::window::Window;
 
 /// Windows that are encoded together.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 8;
 /// Normal recordings that are read at most, evenly over all.
 const RECORDINGS: usize = 256;
-/// Normal windows that are compared with at most, evenly over all.
+/// Normal windows at most, evenly over all.
 const WINDOWS: usize = 20_000;
 /// Shrinkage of the covariance: there may be fewer windows than features.
 const SHRINKAGE: f64 = 0.1;
@@ -38,35 +38,30 @@ pub(super) enum Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn features(&self, windows: &[&Window]) -> Result<Matrix> {
-        let mut values = Vec::new();
-        for batch in windows.chunks(BATCH) {
-            match self {
-                Reader::Encoder(encoder, device) => {
-                    let x = stacked(batch.iter().copied())?.to_device(device)?;
-                    values.extend(floats(&encoder.forward(&x, None, &[], &Pass::eval())?.pooled)?);
-                }
-                Reader::Raw => batch.iter().for_each(|w| values.extend_from_slice(w.values())),
+    fn features(&self, windows: &[Window]) -> Result<Vec<f32>> {
+        Ok(match self {
+            Reader::Encoder(encoder, device) => {
+                let x = stacked(windows)?.to_device(device)?;
+                floats(&encoder.forward(&x, None, &[], &Pass::eval())?.pooled)?
             }
-        }
-        let d = values.len() / windows.len().max(1);
-        Matrix::new(values, windows.len(), d)
+            Reader::Raw => windows.iter().flat_map(|w| w.values().iter().copied()).collect(),
+        })
     }
 }
 
-/// The normal signal: its scale and its windows.
+/// The normal signal. Its windows are made anew for each reader: recordings take less memory than windows that overlap.
 pub(super) struct Normal {
     pub(super) config: SignalConfig,
     pub(super) scales: Vec<Centred>,
     pub(super) steps: Steps,
-    /// Windows that others are compared with, and those that calibrate.
-    reference: Vec<Window>,
-    calibration: Vec<Window>,
+    what: String,
+    recordings: Vec<(String, Recording)>,
+    /// Steps of its windows, which may lie closer together than those that are monitored.
+    close: Steps,
 }
 
 impl Normal {
-    /// Reads it: of each recording the first two thirds are the reference, what begins behind them calibrates; of ten
-    /// recordings and more every third one calibrates.
+    /// Reads it.
     pub(super) fn read(opened: &Opened<Signals>, request: &Request) -> Result<Self> {
         let keys = &opened.config.keys;
         let length = keys.augment.length;
@@ -86,57 +81,31 @@ impl Normal {
         let recordings = taken.into_iter().map(read).collect::<Result<Vec<_>>>()?;
         let scales = keys.signal.scales(&recordings)?;
         let close = Steps { stride: closer(&keys.signal, &recordings, steps, request.false_alarms), ..steps };
-        let (mut reference, mut calibration) = (Vec::new(), Vec::new());
-        for (i, (id, recording)) in recordings.iter().enumerate() {
-            let (stream, due) = Stream::of(&keys.signal, &scales, recording, close, id)?;
-            let end = due.last().map_or(0, |d| d.end);
-            for Due { end: at, window } in due {
-                let Ok(window) = window else { continue };
-                let later = match recordings.len() {
-                    0..10 => at.saturating_sub(stream.span() as u64) * 3 >= end * 2,
-                    _ => i % 3 == 2,
-                };
-                let before = recordings.len() >= 10 || at * 3 <= end * 2;
-                match (later, before) {
-                    (true, _) => calibration.push(window),
-                    (false, true) => reference.push(window),
-                    // A window over the border belongs to neither.
-                    (false, false) => {}
-                }
-            }
-        }
-        if reference.len() < 2 || calibration.is_empty() {
-            return Err(Error::input(
-                what,
-                format!(
-                    "gives {} normal windows of {length} samples to compare with and {} to calibrate by, expected 2 and \
-                     1 at least: give longer signals with --normal",
-                    reference.len(),
-                    calibration.len()
-                ),
-            ));
-        }
-        for windows in [&mut reference, &mut calibration] {
-            let keep: Vec<usize> = evenly(windows.len().min(WINDOWS), windows.len()).collect();
-            let mut next = keep.into_iter().peekable();
-            let mut i = 0;
-            windows.retain(|_| {
-                let kept = next.next_if_eq(&i).is_some();
-                i += 1;
-                kept
-            });
-        }
-        let config = keys.signal.clone();
-        Ok(Normal { config, scales, steps, reference, calibration })
+        Ok(Normal { config: keys.signal.clone(), scales, steps, what: what.clone(), recordings, close })
     }
 
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.reference.len(), self.calibration.len())
+    /// Shows `see` every window, and whether it calibrates: of each recording the first two thirds are the reference
+    /// and what begins behind them calibrates; of ten recordings and more every third one calibrates.
+    fn each(&self, mut see: impl FnMut(bool, Window) -> Result<()>) -> Result<()> {
+        let many = self.recordings.len() >= 10;
+        for (i, (id, recording)) in self.recordings.iter().enumerate() {
+            let longest = recording.channels.iter().map(|c| c.samples.len()).max().unwrap_or(0) as u64;
+            let rate = recording.channels.first().and_then(|c| c.rate);
+            let factor = self.config.rate.zip(rate).map_or(1.0, |(wanted, own)| own / wanted);
+            let span = (self.steps.length as f64 * factor).round() as u64;
+            Stream::each(&self.config, &self.scales, recording, self.close, id, |Due { end, window }| {
+                let Ok(window) = window else { return Ok(()) };
+                let later = if many { i % 3 == 2 } else { end.saturating_sub(span) * 3 >= longest * 2 };
+                // A window over the border belongs to neither.
+                if later || many || end * 3 <= longest * 2 { see(later, window) } else { Ok(()) }
+            })?;
+        }
+        Ok(())
     }
 }
 
 /// The stride of normal windows: that of the others, or less where the last third of the signal would give too few of
-/// them to calibrate by.
+/// them to calibrate by, or more where there would be too many.
 fn closer(
     config: &SignalConfig,
     recordings: &[(String, Recording)],
@@ -152,7 +121,8 @@ fn closer(
     };
     let all: f64 = recordings.iter().map(|(_, r)| samples(r)).sum();
     let room = (all / 3.0 - steps.length as f64).max(0.0);
-    ((room * false_alarms / 2.0) as usize).clamp(1, steps.stride)
+    let close = ((room * false_alarms / 2.0) as usize).clamp(1, steps.stride);
+    close.max((all / WINDOWS as f64) as usize)
 }
 
 /// A recording without one of its channels.
@@ -172,11 +142,41 @@ pub(super) struct Detector<'a> {
     fitted: Fitted,
     /// Scores above this one are alarms.
     pub(super) threshold: f64,
+    /// Normal windows that others are compared with, and those that calibrated.
+    pub(super) counts: (usize, usize),
 }
 
 impl<'a> Detector<'a> {
     pub(super) fn fit(reader: Reader<'a>, normal: &Normal, score: Score, false_alarms: f64) -> Result<Self> {
-        let features = reader.features(&normal.reference.iter().collect::<Vec<_>>())?;
+        // The reference first, then what calibrates: windows of a batch and features of all.
+        let (mut waiting, mut rows, mut counts) =
+            ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()], [0, 0]);
+        normal.each(|later, window| {
+            let k = usize::from(later);
+            counts[k] += 1;
+            waiting[k].push(window);
+            if waiting[k].len() == BATCH {
+                rows[k].extend(reader.features(&waiting[k])?);
+                waiting[k].clear();
+            }
+            Ok(())
+        })?;
+        for (rows, waiting) in rows.iter_mut().zip(&waiting).filter(|(_, w)| !w.is_empty()) {
+            rows.extend(reader.features(waiting)?);
+        }
+        if counts[0] < 2 || counts[1] == 0 {
+            return Err(Error::input(
+                &normal.what,
+                format!(
+                    "gives {} normal windows of {} samples to compare with and {} to calibrate by, expected 2 and 1 at \
+                     least: give longer signals with --normal",
+                    counts[0], normal.steps.length, counts[1]
+                ),
+            ));
+        }
+        let [reference, calibration] = rows;
+        let d = reference.len() / counts[0];
+        let features = Matrix::new(reference, counts[0], d)?;
         let fitted = match score {
             Score::Mahalanobis => {
                 let labels = vec![0; features.n()];
@@ -188,28 +188,32 @@ impl<'a> Detector<'a> {
                 Fitted::Knn(features, k)
             }
         };
-        let mut detector = Detector { reader, fitted, threshold: f64::INFINITY };
-        let mut scores = detector.scores(&normal.calibration.iter().collect::<Vec<_>>())?;
+        let mut scores = fitted.scores(&Matrix::new(calibration, counts[1], d)?)?;
         scores.sort_by(f64::total_cmp);
         // The smallest value that at most this share of normal windows exceeds, counting the one to come.
         let rank = ((scores.len() + 1) as f64 * (1.0 - false_alarms)).ceil() as usize;
-        detector.threshold = scores[rank.clamp(1, scores.len()) - 1];
-        Ok(detector)
+        let threshold = scores[rank.clamp(1, scores.len()) - 1];
+        Ok(Detector { reader, fitted, threshold, counts: (counts[0], counts[1]) })
     }
 
     /// The score of each window: higher is further from normal.
-    pub(super) fn scores(&self, windows: &[&Window]) -> Result<Vec<f64>> {
+    pub(super) fn scores(&self, windows: &[Window]) -> Result<Vec<f64>> {
         if windows.is_empty() {
             return Ok(Vec::new());
         }
         let features = self.reader.features(windows)?;
-        let inside = match &self.fitted {
+        let d = features.len() / windows.len();
+        self.fitted.scores(&Matrix::new(features, windows.len(), d)?)
+    }
+}
+
+impl Fitted {
+    fn scores(&self, features: &Matrix) -> Result<Vec<f64>> {
+        let inside: Vec<f64> = match self {
             Fitted::Mahalanobis(fit) => fit.scores(features.view())?.iter().map(|s| -(-s).sqrt()).collect(),
-            Fitted::Knn(keys, k) => {
-                knn_scores(keys.view(), Features::new(features.as_slice(), features.n(), features.d())?, *k)?
-            }
+            Fitted::Knn(keys, k) => knn_scores(keys.view(), features.view(), *k)?,
         };
-        Ok(inside.into_iter().map(|s: f64| -s).collect())
+        Ok(inside.into_iter().map(|s| -s).collect())
     }
 }
 

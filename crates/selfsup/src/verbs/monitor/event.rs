@@ -1,7 +1,13 @@
 //! Events: windows in a row that are not normal.
 
-use selfsup_signals::stream::Due;
 use serde::Serialize;
+
+/// A window: where it ends, and its score; none where there is no signal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scored {
+    pub(super) end: u64,
+    pub(super) score: Option<f64>,
+}
 
 /// A stretch that is not normal.
 #[derive(Serialize)]
@@ -21,10 +27,10 @@ impl Event {
 
 /// Runs of windows above the threshold, and runs without a signal. An event begins where the first of its windows has
 /// brought new samples.
-pub(super) fn events(due: &[Due], scores: &[Option<f64>], threshold: f64, every: u64) -> Vec<Event> {
+pub(super) fn events(scored: &[Scored], threshold: f64, every: u64) -> Vec<Event> {
     let mut out: Vec<Event> = Vec::new();
     let mut last: Option<&'static str> = None;
-    for (d, score) in due.iter().zip(scores) {
+    for Scored { end, score } in scored {
         let kind = match score {
             None => Some("no signal"),
             Some(s) if *s > threshold => Some("anomaly"),
@@ -32,11 +38,11 @@ pub(super) fn events(due: &[Due], scores: &[Option<f64>], threshold: f64, every:
         };
         match (kind, out.last_mut()) {
             (Some(kind), Some(event)) if last == Some(kind) => {
-                event.end = d.end;
+                event.end = *end;
                 event.peak = event.peak.zip(*score).map(|(a, b)| a.max(b));
             }
             (Some(kind), _) => {
-                out.push(Event { start: d.end.saturating_sub(every), end: d.end, kind, peak: *score });
+                out.push(Event { start: end.saturating_sub(every), end: *end, kind, peak: *score });
             }
             (None, _) => {}
         }

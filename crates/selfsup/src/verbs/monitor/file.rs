@@ -1,7 +1,7 @@
 //! A file: scores, events, a picture, and how good they are where the truth is known.
 
-use super::detector::{Detector, Normal, Reader, check_share, without};
-use super::event::{Event, events};
+use super::detector::{BATCH, Detector, Normal, Reader, check_share, without};
+use super::event::{Event, Scored, events};
 use super::picture::{Drawn, svg};
 use super::request::Request;
 use crate::modality::random_encoder;
@@ -11,9 +11,9 @@ use crate::verbs::{Opened, fresh};
 use selfsup_core::checkpoint::{pretty_json, write_text};
 use selfsup_core::{Error, Result};
 use selfsup_eval::metrics::{Events, auroc};
-use selfsup_signals::read;
 use selfsup_signals::stream::{Due, Stream};
 use selfsup_signals::window::Window;
+use selfsup_signals::{Recording, read};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -58,53 +58,42 @@ pub(super) fn run(opened: &Opened<Signals>, request: &Request) -> Result<()> {
     let truth = request.truth.as_deref().map(|name| truth(&whole, name, path)).transpose()?;
     let recording = without(whole, request.truth.as_deref());
     let normal = Normal::read(opened, request)?;
-    let (reference, calibration) = normal.counts();
-    check_share(calibration, request.false_alarms);
-    let id = path.display().to_string();
-    let (stream, due) = Stream::of(&normal.config, &normal.scales, &recording, normal.steps, &id)?;
-    let windows: Vec<&Window> = due.iter().filter_map(|d| d.window.as_ref().ok()).collect();
-    if windows.is_empty() {
-        let why = due.into_iter().find_map(|d| d.window.err());
-        return Err(why.unwrap_or_else(|| {
-            let problem = format!("is shorter than a window of {} samples", stream.span());
-            Error::file(path, problem)
-        }));
-    }
     let (score, share) = (request.score, request.false_alarms);
     let trained =
         Detector::fit(Reader::Encoder(opened.method.encoder(), &opened.device), &normal, score, share)?;
+    let (reference, calibration) = trained.counts;
+    check_share(calibration, share);
     let started = Instant::now();
-    let scores = trained.scores(&windows)?;
-    let each = started.elapsed().as_secs_f64() * 1000.0 / windows.len() as f64;
-    let all = spread(&due, &scores);
+    let (stream, all) = scored(&trained, &normal, &recording, path)?;
+    let signal = all.iter().filter(|s| s.score.is_some()).count();
+    let each = started.elapsed().as_secs_f64() * 1000.0 / all.len().max(1) as f64;
     let rate = recording.channels.first().and_then(|c| c.rate);
     let mut found = Vec::new();
     if let Some(truth) = &truth {
-        found.push(judged("trained", &due, &all, trained.threshold, truth, &stream, rate)?);
+        found.push(judged("trained", &all, trained.threshold, truth, &stream, rate)?);
         let random = random_encoder(&opened.modality, opened.config.train.seed, &opened.device)?;
         for (name, reader) in [
             ("random encoder", Reader::Encoder(random.as_ref(), &opened.device)),
             ("raw samples", Reader::Raw),
         ] {
             let detector = Detector::fit(reader, &normal, score, share)?;
-            let all = spread(&due, &detector.scores(&windows)?);
-            found.push(judged(name, &due, &all, detector.threshold, truth, &stream, rate)?);
+            let (_, all) = scored(&detector, &normal, &recording, path)?;
+            found.push(judged(name, &all, detector.threshold, truth, &stream, rate)?);
         }
     }
-    let events = events(&due, &all, trained.threshold, stream.every() as u64);
+    let events = events(&all, trained.threshold, stream.every() as u64);
     let out = match &request.out {
         Some(out) => out.clone(),
         None => fresh("monitor")?,
     };
     std::fs::create_dir_all(&out).map_err(|e| Error::io(&out, e))?;
     private(&out)?;
-    write_text(&out.join("scores.csv"), &scores_table(&due, &all, trained.threshold, rate))?;
+    write_text(&out.join("scores.csv"), &scores_table(&all, trained.threshold, rate))?;
     write_text(&out.join("events.csv"), &events_table(&events, rate))?;
     let drawn = Drawn {
         recording: &recording,
         rate,
-        ends: due.iter().map(|d| d.end).collect(),
-        scores: &all,
+        scored: &all,
         threshold: trained.threshold,
         events: &events,
         truth: truth.as_deref(),
@@ -118,9 +107,9 @@ pub(super) fn run(opened: &Opened<Signals>, request: &Request) -> Result<()> {
         reference,
         calibration,
         threshold: trained.threshold,
-        windows: due.len(),
-        without_signal: due.len() - windows.len(),
-        alarms: all.iter().flatten().filter(|s| **s > trained.threshold).count(),
+        windows: all.len(),
+        without_signal: all.len() - signal,
+        alarms: all.iter().filter(|s| s.score.is_some_and(|s| s > trained.threshold)).count(),
         milliseconds_per_window: each,
         events: &events,
         found: &found,
@@ -172,7 +161,7 @@ fn private(folder: &Path) -> Result<()> {
 }
 
 /// Where the channel of the truth is above one half.
-fn truth(recording: &selfsup_signals::Recording, name: &str, path: &Path) -> Result<Vec<bool>> {
+fn truth(recording: &Recording, name: &str, path: &Path) -> Result<Vec<bool>> {
     let found = recording.channels.iter().find(|c| c.name.eq_ignore_ascii_case(name));
     let own = || recording.channels.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
     let channel = found
@@ -180,37 +169,71 @@ fn truth(recording: &selfsup_signals::Recording, name: &str, path: &Path) -> Res
     Ok(channel.samples.iter().map(|v| *v > 0.5).collect())
 }
 
-/// A score for each window that is due; nothing where there is no signal.
-fn spread(due: &[Due], scores: &[f64]) -> Vec<Option<f64>> {
-    let mut next = scores.iter();
-    due.iter().map(|d| d.window.as_ref().ok().and_then(|_| next.next().copied())).collect()
+/// Scores all windows of a recording, a few at a time.
+///
+/// # Errors
+/// If none of them has a signal.
+fn scored(
+    detector: &Detector,
+    normal: &Normal,
+    recording: &Recording,
+    path: &Path,
+) -> Result<(Stream, Vec<Scored>)> {
+    let (mut out, mut places, mut windows): (Vec<Scored>, Vec<usize>, Vec<Window>) = Default::default();
+    let mut why = None;
+    let take =
+        |out: &mut Vec<Scored>, places: &mut Vec<usize>, windows: &mut Vec<Window>| -> Result<()> {
+            let scores = detector.scores(windows)?;
+            places.drain(..).zip(scores).for_each(|(i, s)| out[i].score = Some(s));
+            windows.clear();
+            Ok(())
+        };
+    let id = path.display().to_string();
+    let stream =
+        Stream::each(&normal.config, &normal.scales, recording, normal.steps, &id, |Due { end, window }| {
+            out.push(Scored { end, score: None });
+            match window {
+                Ok(window) => {
+                    places.push(out.len() - 1);
+                    windows.push(window);
+                }
+                Err(e) => why = Some(e),
+            }
+            if windows.len() == BATCH { take(&mut out, &mut places, &mut windows) } else { Ok(()) }
+        })?;
+    take(&mut out, &mut places, &mut windows)?;
+    if out.iter().all(|s| s.score.is_none()) {
+        return Err(why.unwrap_or_else(|| {
+            Error::file(path, format!("is shorter than a window of {} samples", stream.span()))
+        }));
+    }
+    Ok((stream, out))
 }
 
 /// Compares alarms with the truth over the windows that have a signal. A window is anomalous where it holds a sample
 /// that is.
 fn judged(
     reader: &'static str,
-    due: &[Due],
-    scores: &[Option<f64>],
+    all: &[Scored],
     threshold: f64,
     truth: &[bool],
     stream: &Stream,
     rate: Option<f64>,
 ) -> Result<Found> {
-    let held = |d: &Due| {
-        let end = (d.end as usize).min(truth.len());
+    let held = |end: u64| {
+        let end = (end as usize).min(truth.len());
         truth[end.saturating_sub(stream.span())..end].contains(&true)
     };
-    let scored: Vec<(&Due, f64)> = due.iter().zip(scores).filter_map(|(d, s)| Some((d, (*s)?))).collect();
-    let marks: Vec<bool> = scored.iter().map(|(d, _)| held(d)).collect();
+    let scored: Vec<(u64, f64)> = all.iter().filter_map(|s| Some((s.end, s.score?))).collect();
+    let marks: Vec<bool> = scored.iter().map(|(end, _)| held(*end)).collect();
     let values: Vec<f32> = scored.iter().map(|(_, s)| *s as f32).collect();
     // Above, not at, the threshold.
     let events = Events::new(&values, &marks, (threshold as f32).next_up())?;
     let delay = |run: &std::ops::Range<usize>| -> Option<f64> {
         let first = run.clone().find(|k| values[*k] > threshold as f32)?;
-        let begin = (scored[run.start].0.end as usize).saturating_sub(stream.span());
+        let begin = (scored[run.start].0 as usize).saturating_sub(stream.span());
         let onset = (begin..truth.len()).find(|t| truth[*t])?;
-        let samples = scored[first].0.end as f64 - onset as f64;
+        let samples = scored[first].0 as f64 - onset as f64;
         Some(rate.map_or(samples, |r| samples / r))
     };
     Ok(Found {
@@ -233,13 +256,13 @@ fn seconds(at: u64, rate: Option<f64>) -> String {
     rate.map_or(String::new(), |r| format!("{:.3}", at as f64 / r))
 }
 
-fn scores_table(due: &[Due], scores: &[Option<f64>], threshold: f64, rate: Option<f64>) -> String {
+fn scores_table(scored: &[Scored], threshold: f64, rate: Option<f64>) -> String {
     let mut text = String::from("sample,seconds,score,alarm\n");
-    for (d, score) in due.iter().zip(scores) {
+    for Scored { end, score } in scored {
         let alarm = score.map_or("", |s| if s > threshold { "1" } else { "0" });
         let score = score.map_or(String::new(), |s| format!("{s:.6}"));
         // Writing into a text cannot fail.
-        let _ = writeln!(text, "{},{},{score},{alarm}", d.end, seconds(d.end, rate));
+        let _ = writeln!(text, "{end},{},{score},{alarm}", seconds(*end, rate));
     }
     text
 }

@@ -14,9 +14,9 @@ pub(super) fn run(opened: &Opened<Signals>, request: &Request) -> Result<()> {
         return Err(Error::config("--truth names a channel of a file; a stream has values alone"));
     }
     let normal = Normal::read(opened, request)?;
-    check_share(normal.counts().1, request.false_alarms);
     let reader = Reader::Encoder(opened.method.encoder(), &opened.device);
     let detector = Detector::fit(reader, &normal, request.score, request.false_alarms)?;
+    check_share(detector.counts.1, request.false_alarms);
     follow(&normal, &detector, std::io::stdin().lock(), std::io::stdout().lock())
 }
 
@@ -57,7 +57,8 @@ fn follow(normal: &Normal, detector: &Detector, input: impl BufRead, mut output:
         let (score, alarm) = match &due.window {
             Err(_) => (String::new(), ""),
             Ok(window) => {
-                let score = detector.scores(&[window])?.first().copied().unwrap_or(f64::NAN);
+                let score =
+                    detector.scores(std::slice::from_ref(window))?.first().copied().unwrap_or(f64::NAN);
                 (format!("{score:.6}"), if score > detector.threshold { "1" } else { "0" })
             }
         };

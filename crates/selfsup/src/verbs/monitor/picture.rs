@@ -1,6 +1,6 @@
 //! The monitored signal and its scores, one above the other, with the events behind both.
 
-use super::event::Event;
+use super::event::{Event, Scored};
 use plotters::prelude::*;
 use selfsup_core::{Error, Result};
 use selfsup_signals::Recording;
@@ -24,9 +24,7 @@ const TRUTH: RGBColor = RGBColor(0, 158, 115);
 pub(super) struct Drawn<'a> {
     pub(super) recording: &'a Recording,
     pub(super) rate: Option<f64>,
-    /// Where each window ends.
-    pub(super) ends: Vec<u64>,
-    pub(super) scores: &'a [Option<f64>],
+    pub(super) scored: &'a [Scored],
     pub(super) threshold: f64,
     pub(super) events: &'a [Event],
     pub(super) truth: Option<&'a [bool]>,
@@ -85,7 +83,7 @@ fn draw(drawn: &Drawn, text: &mut String) -> Done {
     }
     let Some(panel) = panels.last() else { return Ok(()) };
     let scores: Vec<(f64, f64)> =
-        drawn.ends.iter().zip(drawn.scores).filter_map(|(e, s)| Some((at(*e as f64), (*s)?))).collect();
+        drawn.scored.iter().filter_map(|s| Some((at(s.end as f64), s.score?))).collect();
     let (low, high) = extent(scores.iter().map(|(_, s)| *s).chain([drawn.threshold]));
     let mut chart = ChartBuilder::on(panel)
         .x_label_area_size(34)
