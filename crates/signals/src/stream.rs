@@ -189,7 +189,7 @@ mod tests {
         let wave = |t: usize, tail: f32| {
             if t < 700 { (t as f32 * 0.1).sin() } else { tail }
         };
-        let run = |tail: f32| {
+        let run = |tail: f32| -> Vec<(u64, Window)> {
             let mut s = stream(&config, Some(100.0), 100, 25).unwrap();
             assert_eq!((s.span(), s.every()), (200, 50));
             (0..800)
@@ -197,7 +197,7 @@ mod tests {
                 .map(|d| (d.end, d.window.unwrap()))
                 .collect()
         };
-        let (a, b): (Vec<(u64, Window)>, Vec<(u64, Window)>) = (run(0.0), run(9.0));
+        let (a, b) = (run(0.0), run(9.0));
         assert_eq!(a.len(), 13);
         for ((end, x), (_, y)) in a.iter().zip(&b) {
             assert_eq!(x.len(), 100);

@@ -181,13 +181,12 @@ fn scored(
 ) -> Result<(Stream, Vec<Scored>)> {
     let (mut out, mut places, mut windows): (Vec<Scored>, Vec<usize>, Vec<Window>) = Default::default();
     let mut why = None;
-    let take =
-        |out: &mut Vec<Scored>, places: &mut Vec<usize>, windows: &mut Vec<Window>| -> Result<()> {
-            let scores = detector.scores(windows)?;
-            places.drain(..).zip(scores).for_each(|(i, s)| out[i].score = Some(s));
-            windows.clear();
-            Ok(())
-        };
+    let take = |out: &mut Vec<Scored>, places: &mut Vec<usize>, windows: &mut Vec<Window>| -> Result<()> {
+        let scores = detector.scores(windows)?;
+        places.drain(..).zip(scores).for_each(|(i, s)| out[i].score = Some(s));
+        windows.clear();
+        Ok(())
+    };
     let id = path.display().to_string();
     let stream =
         Stream::each(&normal.config, &normal.scales, recording, normal.steps, &id, |Due { end, window }| {
