@@ -3,7 +3,7 @@
 
 use selfsup::core::{Result, checkpoint, file, hub, weights};
 use selfsup::datasets::{LabelFile, Records, cifar, idx, open_objects, parquet, tar};
-use selfsup::{medical, speech, text, vision};
+use selfsup::{medical, signals, speech, text, vision};
 use std::path::{Path, PathBuf};
 
 /// A reader.
@@ -118,6 +118,18 @@ pub const READERS: &[Reader] = &[
         let file = medical::blocks::BlockFile::open(path, medical::BlockCache::new(1 << 20))?;
         file.read([-1; 3], [9; 3], 0.0).map(drop)
     }),
+    reader("wfdb-header", "hea", |path| {
+        let beside = [("rec212.dat", WFDB_SAMPLES), ("a.atr", WFDB_MARKS)];
+        signal(&folder(path, "a.hea", &beside)?.join("a.hea"))
+    }),
+    reader("wfdb-samples", "dat", |path| {
+        signal(&folder(path, "rec212.dat", &[("a.hea", WFDB_HEADER)])?.join("a.hea"))
+    }),
+    reader("wfdb-annotations", "atr", |path| signals::read::wfdb::annotations(path, 360.0).map(drop)),
+    reader("edf", "edf", signal),
+    reader("series", "ts", |path| signals::read::ts::read(path).map(drop)),
+    reader("signal-csv", "csv", signal),
+    reader("npy", "npy", signal),
     reader("config", "toml", config),
     reader("hub", "json", listing),
 ];
@@ -170,6 +182,16 @@ fn tokenizer(path: &Path) -> Result<()> {
 const GPT2_VOCABULARY: &[u8] = include_bytes!("../golden/tokenizers/gpt2/vocab.json");
 const GPT2_MERGES: &[u8] = include_bytes!("../golden/tokenizers/gpt2/merges.txt");
 const ROBERTA_MERGES: &[u8] = include_bytes!("../golden/tokenizers/roberta/merges.txt");
+
+const WFDB_HEADER: &[u8] = include_bytes!("../golden/signal/files/rec212.hea");
+const WFDB_SAMPLES: &[u8] = include_bytes!("../golden/signal/files/rec212.dat");
+const WFDB_MARKS: &[u8] = include_bytes!("../golden/signal/files/rec212.atr");
+
+/// Reads a recording and makes a window of it.
+fn signal(path: &Path) -> Result<()> {
+    let recording = signals::read::read(path, &Default::default())?;
+    signals::prepare::SignalConfig::default().prepare(&recording, &path.display().to_string()).map(drop)
+}
 
 /// A folder with the input under the name that its format asks for, and good files beside it.
 fn folder(path: &Path, name: &str, others: &[(&str, &[u8])]) -> Result<PathBuf> {

@@ -78,6 +78,13 @@ fn in_tree(name: &str) -> &'static [&'static str] {
         "ogg" => &["crates/speech/tests/audio/chirp.ogg"],
         "aiff" => &["crates/speech/tests/audio/chirp.aiff"],
         "m4a" => &["crates/speech/tests/audio/chirp.m4a"],
+        "wfdb-header" => &["tests/golden/signal/files/rec212.hea"],
+        "wfdb-samples" => &["tests/golden/signal/files/rec212.dat"],
+        "wfdb-annotations" => &["tests/golden/signal/files/rec212.atr"],
+        "edf" => &["tests/golden/signal/files/edf.edf", "tests/golden/signal/files/edf_plus.edf"],
+        "series" => {
+            &["tests/golden/signal/files/ts_univariate.ts", "tests/golden/signal/files/ts_multivariate.ts"]
+        }
         "alignment-lab" => &["datasets/samples/festvox-ru/lab/ru_0018.lab"],
         "dicom" => &[
             "tests/golden/medical/ct_shuffled/img000.dcm",
@@ -340,6 +347,15 @@ const SPEECH_CONFIG: &str = r#"{"model_type": "wav2vec2", "hidden_size": 32, "nu
     "conv_stride": [5, 2], "feat_extract_norm": "group", "num_conv_pos_embeddings": 16}"#;
 
 /// A file as its reader takes it, and as it is damaged before it is sealed.
+/// An array of two rows of three floats.
+fn npy() -> Vec<u8> {
+    let mut bytes =
+        b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }".to_vec();
+    bytes.resize(10 + 0x46, b' ');
+    bytes.extend([1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|v| v.to_le_bytes()));
+    bytes
+}
+
 fn sealed(plain: Vec<u8>, seal: Seal) -> Vec<Vec<u8>> {
     let mut whole = plain.clone();
     seal(&mut whole);
@@ -402,6 +418,11 @@ fn made(name: &str, work: &Path) -> Vec<Vec<u8>> {
         "checkpoint" => vec![checkpoint(work)],
         "wav" => wave(work),
         "w64" => vec![wave64(work)],
+        "signal-csv" => text(&[
+            "time (ms),ABP [mmHg],SpO2\n0,80.5,97\n10,81.25,\n20,82,95\n50,85,94\n",
+            "1\t2\n3\t4\n5\t6\n",
+        ]),
+        "npy" => vec![npy()],
         "alignment-phn" => text(&["0 1600 h#\n1600 3200 sh\n3200 4000 ix\n"]),
         "vocabulary" => text(&["{\"<pad>\": 0, \"|\": 1, \"a\": 2, \"b\": 3}"]),
         "speech-config" => text(&[SPEECH_CONFIG]),

@@ -7,6 +7,8 @@ use std::f64::consts::PI;
 const BETA: f64 = 5.0;
 /// Taps on each side, in samples of the lower rate.
 const HALF: usize = 10;
+/// Samples of a result at most.
+const LONGEST: usize = 1 << 30;
 /// Largest numerator and denominator of a ratio of rates.
 const LARGEST: f64 = 4096.0;
 
@@ -30,8 +32,15 @@ pub fn poly(x: &[f32], from: usize, to: usize) -> Result<Vec<f32>> {
             format!("resampling from {from} to {to} Hz: a ratio of {up} to {down}, expected smaller numbers");
         return Err(Error::config(problem));
     }
+    let count =
+        x.len().checked_mul(up).map(|n| n.div_ceil(down)).filter(|n| *n <= LONGEST).ok_or_else(|| {
+            let problem = format!(
+                "resampling {} samples from {from} to {to} Hz: expected at most {LONGEST} in the end",
+                x.len()
+            );
+            Error::config(problem)
+        })?;
     let filter = filter(half, up);
-    let count = (x.len() * up).div_ceil(down);
     Ok((0..count)
         .map(|i| {
             let at = i * down;
