@@ -322,21 +322,21 @@ mod tests {
 
     #[test]
     fn a_table_takes_further_modalities() {
-        // Numbers in a CSV as signals, with a header file that accompanies other samples.
-        let signals = Recogniser {
-            endings: &["csv", "sig.txt.gz"],
+        // Numbers in a CSV, with a header file that accompanies other samples.
+        let numbers = Recogniser {
+            endings: &["csv", "num.txt.gz"],
             accompanies: Some(|path| path.ends_with("channels.csv")),
-            ..Recogniser::new(Kind::new("signals", "signals"))
+            ..Recogniser::new(Kind::new("numbers", "tables of numbers"))
         };
-        let first = [&[signals][..], KNOWN].concat();
-        let last = [KNOWN, &[signals]].concat();
+        let first = [&[numbers][..], KNOWN].concat();
+        let last = [KNOWN, &[numbers]].concat();
         let kind = |name: &str, table: &[Recogniser]| kind_of_file(Path::new(name), table);
-        assert_eq!(kind("a.csv", &first), Some(signals.kind));
+        assert_eq!(kind("a.csv", &first), Some(numbers.kind));
         assert_eq!(kind("a.csv", &last), Some(Kind::Text), "of two with one ending, the first");
-        assert_eq!(kind("a.sig.txt.gz", &last), Some(signals.kind), "the longer ending");
+        assert_eq!(kind("a.num.txt.gz", &last), Some(numbers.kind), "the longer ending");
         let found = |names: &[&str]| count(&names.iter().map(PathBuf::from).collect::<Vec<_>>(), &first);
-        assert_eq!(found(&["a.csv", "channels.csv"]), [(signals.kind, 2)]);
+        assert_eq!(found(&["a.csv", "channels.csv"]), [(numbers.kind, 2)]);
         assert_eq!(found(&["a.wav", "a.csv", "channels.csv"]), [(Kind::Speech, 1)]);
-        assert_eq!(found(&["a.wav", "b.csv"]), [(signals.kind, 1), (Kind::Speech, 1)]);
+        assert_eq!(found(&["a.wav", "b.csv"]), [(numbers.kind, 1), (Kind::Speech, 1)]);
     }
 }
